@@ -60,7 +60,7 @@ PREDICTED = 500
 
 @dataclass(frozen=True)
 class Form:
-    """One way to compute the same training."""
+    """One way to compute the same training: framework, Winograd's algorithm or not, bfloat16 or float32."""
 
     framework: str = "striate"
     winograd: bool = True
@@ -100,7 +100,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Score:
-    """The result of one training; ``test`` and ``held_out`` are accuracies from 0 to 1."""
+    """The result of one training; ``test`` and ``held_out`` are accuracies from 0 to 1.
+
+    ``test`` is on the test set, ``held_out`` on all pictures that were not used for training.
+    """
 
     plan: Plan
     form: str
@@ -187,7 +190,7 @@ def rate(plan: Plan, step: int) -> float:
 
 
 def right(predict: Predict, dataset: Dataset, standardizer: Standardizer) -> int:
-    """Count the pictures that are classified correctly."""
+    """Count the pictures of a data set that are classified correctly."""
     return sum(
         int((predict(standardizer.transform(x)).argmax(axis=1) == y).sum())
         for x, y, _ in st.data.batches(dataset, PREDICTED, shuffle=False)

@@ -32,7 +32,7 @@ from striate.settings import Engine
 
 @dataclass(frozen=True)
 class Turn:
-    """Some consecutive steps, and the readings of the probe before and after them."""
+    """Some consecutive timed steps, and the CPU's peak speed measured by the probe before and after them."""
 
     seconds: list[float]
     before: Reading
@@ -51,7 +51,7 @@ class Turn:
 
 @dataclass
 class Measurement:
-    """All turns of one configuration on one network."""
+    """All turns (groups of consecutive steps) of one configuration on one network."""
 
     network: Network
     configuration: Configuration
@@ -63,7 +63,7 @@ class Measurement:
 
     @property
     def kept(self) -> list[Turn]:
-        """The turns that count."""
+        """The turns during which all threads had cores of their own, or all turns with ``keep_all``."""
         return [turn for turn in self.turns if turn.clean or self.keep_all]
 
     def _over(self, measure: Callable[[Sequence[float]], float]) -> float:
@@ -87,7 +87,7 @@ class Measurement:
 
     @property
     def floor(self) -> float:
-        """The seconds that a step would take at the measured peak, in direct form."""
+        """The seconds that a step would take at the measured peak, with direct convolution."""
         return self.work / statistics.median(turn.peak for turn in self.kept) if self.kept else math.nan
 
     @property
@@ -134,7 +134,7 @@ def measure(
             )
         names = list(workers)
         for repetition in range(options.repetitions):
-            shift = repetition % max(1, len(names))  # so that nobody always follows the same neighbour
+            shift = repetition % max(1, len(names))  # so that no configuration always follows the same one
             before = probe()
             for name in (*names[shift:], *names[:shift]):
                 seconds = workers[name].turn(options.steps)

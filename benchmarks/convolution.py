@@ -120,7 +120,7 @@ class Case:
 
 
 def prepared(direction: str, channels: int, size: int, stride: int, batch: int, random: np.random.Generator) -> Case:
-    """Compile the program of one case."""
+    """Build and compile the program that measures one direction at one shape."""
     given = size if direction == "input gradient" else size * stride
     x = Input("x", TensorType(DType.float32, (N, channels, given, given)))()
     w = Input("w", TensorType(DType.float32, (channels, channels, 3, 3)))()
@@ -141,7 +141,10 @@ def median(numbers: list[float]) -> float:
 
 
 def measure(cases: list[Case], probe: Probe, repetitions: int, batch: int, gflop: float) -> None:
-    """Measure all cases in interleaved repetitions of about ``gflop`` of work, with the probe around each."""
+    """Measure all cases in interleaved repetitions of about ``gflop`` of work each.
+
+    The probe measures the CPU's peak before and after each repetition.
+    """
     for repetition in range(repetitions):
         shift = repetition % len(cases)
         before = probe()

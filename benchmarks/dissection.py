@@ -333,7 +333,7 @@ def torch_dissection(
         records = records_of(step, *batch())
     found: list[Dissection] = []
     for _ in range(count):
-        step(*batch())  # finds caches and memory as the last profiler left them
+        step(*batch())  # untimed: restores the caches that the profiler has changed
         found.append(profiled(step, *batch()).without(records))
     return middle(found)
 

@@ -49,7 +49,7 @@ def run(case: Case, setup: Setup) -> tuple[Findings, float, Setup]:
         setup.model, setup.loss, setup.optimizer, seed=setup.seed, batch_size=setup.batch_size, shuffle=setup.shuffle,
         progress=False,
     )  # fmt: skip
-    with contextlib.suppress(NonFiniteError, LabelError):  # both after the doctor's findings
+    with contextlib.suppress(NonFiniteError, LabelError):  # both are raised after the doctor has reported
         trainer.fit(setup.train_set, setup.validation, epochs=setup.epochs)
     try:
         return trainer.findings, judged(case, setup), trainer.setup
@@ -135,7 +135,7 @@ class Verdict:
         return -self.after <= -self.before * 0.98
 
     def row(self) -> tuple[str, ...]:
-        """Return the row as text."""
+        """Return the cells of the table row as text."""
 
         def number(value: float | None) -> str:
             if value is None:
@@ -177,7 +177,10 @@ BINS = (0.0, 0.6, 0.75, 0.88, 0.94, 1.01)
 
 
 def calibration(verdicts: list[Verdict]) -> list[str]:
-    """Return a table of how sure the root findings were, and how many of them were the planted fault."""
+    """Return table lines: how sure the findings were, and the share of them that were the planted fault.
+
+    Findings that another finding explains are left out.
+    """
     found = [
         (one.sureness, bool({one.kind, f"{one.kind}:{one.cause}"} & set(verdict.case.expected)))
         for verdict in verdicts

@@ -76,8 +76,8 @@ class Case:
     metric: str = "accuracy"
     truth: Dataset | None = None
     by_hand: Callable[[Setup], Setup] | None = None
-    own: Own | None = None  # data of a loop that the user writes
-    cured_own: Own | None = None  # its data after the remedy, where that changes them by hand
+    own: Own | None = None  # the data of a hand-written training loop
+    cured_own: Own | None = None  # its data after the remedy, if that changes them
     data: str = ""
 
     @property
@@ -333,7 +333,7 @@ def numbers_setup(model: nn.Module, optimizer: optim.Optimizer | None = None) ->
 
 
 def with_inputs(data: tuple[Dataset, Dataset], change: Callable[[Array], Array]) -> tuple[Dataset, Dataset]:
-    """Return both data sets with changed inputs."""
+    """Return both data sets with inputs replaced by ``change(inputs)``."""
     ours, theirs = (Dataset(change(one.images), one.labels, one.classes, one.name) for one in data)
     return ours, theirs
 

@@ -158,7 +158,7 @@ def ends() -> Iterator[Wild]:
     )  # fmt: skip
 
 
-# How data were divided
+# Splits of the data
 
 
 def tail(data: Dataset, share: float) -> Pair:
@@ -577,7 +577,7 @@ def rates() -> Iterator[Wild]:
     )  # fmt: skip
 
 
-# Starts
+# Initialization
 
 
 def starts() -> Iterator[Wild]:
@@ -654,7 +654,7 @@ def targets() -> Iterator[Wild]:
     )  # fmt: skip
 
 
-# What is not connected
+# Layers that are not connected
 
 
 def connections() -> Iterator[Wild]:

@@ -133,7 +133,7 @@ def measure(network: Network, batch: int, probe: Probe, options: argparse.Namesp
         calls = {name: _calls(worker) for name, worker in workers.items()}
         names = list(workers)
         for repetition in range(options.repetitions):
-            shift = repetition % max(1, len(names))  # so that nobody always follows the same neighbour
+            shift = repetition % max(1, len(names))  # so that no framework always follows the same one
             before = probe()
             for name in (*names[shift:], *names[:shift]):
                 seconds = workers[name].turn(calls[name])

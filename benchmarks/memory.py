@@ -70,7 +70,7 @@ def course(network: Network, configuration: Configuration, threads: int, steps: 
     step, convert = prepared(order)
     random = np.random.default_rng(1)
     resident: list[float] = []
-    # Batches are slices of one pool: arrays that are recreated for each step would come and go in the figures.
+    # Batches are slices of one pool, since arrays allocated for each step would change the measured memory.
     pool = random.standard_normal((largest, *network.sample), np.float32)
     labels = random.integers(0, 10, largest)
     for size in batch_sizes(largest, steps):

@@ -47,7 +47,7 @@ class DissectingWorker(Worker):
 
 @dataclass
 class Contestant:
-    """The turns of one framework on one network."""
+    """The turns (groups of consecutive steps) of one framework on one network."""
 
     name: str
     keep_all: bool
@@ -56,7 +56,7 @@ class Contestant:
 
     @property
     def kept(self) -> list[int]:
-        """The indices of the turns that count."""
+        """The indices of the turns during which all threads had cores of their own, or of all with ``keep_all``."""
         return [place for place, turn in enumerate(self.turns) if turn.clean or self.keep_all]
 
     @property
@@ -160,7 +160,7 @@ def grouped(dissection: Dissection, titles: dict[str, str]) -> dict[str, Counter
     return found
 
 
-# Showing
+# Output
 
 
 def section(network: Network, content: dict[str, Any]) -> Section:

@@ -84,7 +84,7 @@ class Section:
         return TITLE + len(self.bars) * BAR + AXIS + len(self.bars[0].layers) * ROW + AXIS
 
     def head(self) -> str:
-        """Return the title: both times and their ratio."""
+        """Return the title of the section: the network, both times, and their ratio."""
         ours, theirs = self.bars
         times = theirs.seconds / ours.seconds
         return f"{self.title}: {milliseconds(ours.seconds)} ms instead of {milliseconds(theirs.seconds)}, {times:.1f}×"

@@ -1,4 +1,4 @@
-"""Tables and JSON of the benchmarks."""
+"""Print tables, JSON and notes of the benchmarks, and read and write their result files."""
 
 from __future__ import annotations
 

@@ -30,7 +30,10 @@ LEAST = 0.93
 
 @dataclass(frozen=True)
 class Repetition:
-    """The seconds of a step on one thread and on several, and the probe readings before, between and after."""
+    """The seconds of a step on one thread and on several, and the CPU's peak before, between and after.
+
+    The peaks are readings of the probe, which measures multiply-adds of one thread and of all threads.
+    """
 
     one: float
     several: float

@@ -164,7 +164,7 @@ class Worker:
 
 
 def striate_step(network: Network, batch: int, seed: int, precision: str = "float32") -> Prepared:
-    """Return a training step in striate, from the common weights."""
+    """Return a training step in striate, from the weights that all frameworks start with."""
     from networks import striate_model
 
     import striate as st
@@ -182,7 +182,7 @@ def striate_step(network: Network, batch: int, seed: int, precision: str = "floa
 
 
 def torch_step(network: Network, configuration: Configuration, threads: int, seed: int) -> Prepared:
-    """Return a training step in PyTorch, from the common weights."""
+    """Return a training step in PyTorch, from the weights that all frameworks start with."""
     import torch
     from torch.nn import functional
     from twins import torch_model

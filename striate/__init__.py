@@ -1,11 +1,14 @@
-"""striate: convolutional networks, compiled for this very CPU.
+"""striate: convolutional networks, compiled for the CPU on which they run.
 
-The main job in four lines::
+Training and prediction in a few lines::
+
+    import striate as st
+    from striate import nn, optim
 
     model = st.models.build("lenet5")
     step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9))
-    loss = step(x, y)
-    logits = model(x)
+    loss = step(x, y)      # x: (N, 1, 28, 28) images, y: (N,) class indices; returns the loss of the batch
+    logits = model(x)      # (N, 10)
 """
 
 from striate.starting import interruptible
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from striate.persistence import load, load_torch_state, save, save_torch_state
     from striate.train import Trainer
 else:
-    ops = Operations(striate.ops)  # takes arrays too
+    ops = Operations(striate.ops)  # accepts NumPy arrays as well as traced values
 
 __version__ = VERSION
 
@@ -47,7 +50,7 @@ _LATER = {
     "load_torch_state": "striate.persistence", "save_torch_state": "striate.persistence",
     "filter": "striate.data.filters",
 }  # fmt: skip
-"""Names whose modules are opened when they are first asked for: scripts that only predict do not load the trainer."""
+"""Names whose modules are imported at their first use, so that scripts that only predict do not load the trainer."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """The interface between graphs and the engines that run them.
 
-A graph is *prepared* once and *run* many times. ``STRIATE_ENGINE`` decides whether it becomes machine code or is
-interpreted by the NumPy references of its operations.
+A graph is *prepared* once and *run* many times. The environment variable ``STRIATE_ENGINE`` decides whether it is
+compiled to machine code, or interpreted by the NumPy references of its operations.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from striate.settings import Engine
 
 
 class Executable(Protocol):
-    """One graph, ready to run."""
+    """A graph that is ready to run (a protocol)."""
 
     @property
     def batch_specialized(self) -> bool:
-        """Whether N = 1 is better prepared separately from all other N."""
+        """Whether a program prepared for N = 1 alone would differ, so that it is worth preparing separately."""
         ...
 
     def run(self, arrays: Mapping[str, Array], n: int) -> dict[str, Array]:
-        """Runs the graph on ``arrays`` (plain inputs by name) with N = ``n``; returns the outputs by name.
+        """Run the graph on ``arrays`` (plain inputs by name) with N = ``n``; return the outputs by name.
 
-        Outputs that were given a place at preparation are written there; all others are new arrays. The graph's
-        updates are written into the arrays to which its states are bound.
+        Outputs for which ``prepare`` was given an array are written there; all others are new arrays. The graph's
+        updates are written to the arrays to which its states are bound.
         """
         ...
 
 
 def with_batch(graph: Graph, n: int) -> Graph:
-    """The graph for one number of samples: N becomes ``n`` in every shape that an operation carries."""
+    """Return the graph for a fixed number of samples: ``n`` replaces N in the fields of every operation."""
 
     def replace_batch(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         changes: dict[str, Any] = {}
@@ -59,7 +59,7 @@ def with_batch(graph: Graph, n: int) -> Graph:
 
 
 class ReferenceExecutable:
-    """The reference engine: exact, slow, and able to run any graph."""
+    """The reference engine: runs any graph with the NumPy references of its operations, slowly."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class ReferenceExecutable:
         if self._bound is None or self._bound[0] != n:
             self._bound = (n, with_batch(self._graph, n))
         outputs, updates = interpret(self._bound[1], {**arrays, **self._bindings})
-        # Everything is computed before anything is written, because an update may read what another one replaces.
+        # All values are computed before any is written, because an update may read a state that another one replaces.
         fresh = {name: np.array(array) for name, array in outputs.items()}
         contents = {name: np.array(array) for name, array in updates.items()}
         for name, array in contents.items():
@@ -97,7 +97,7 @@ _importing = Lock(Order.IMPORT)
 
 
 def _compiler() -> ModuleType:
-    """The compiler, imported for the first graph so that it does not slow down ``import striate``."""
+    """Return the compiler, imported for the first graph so that it does not slow down ``import striate``."""
     with _importing:
         return import_module("striate.compiler")
 
@@ -113,14 +113,18 @@ def prepare(
     single_sample: bool = False,
     precision: Precision = Precision.full,
 ) -> Executable:
-    """Makes a graph runnable.
+    """Make a graph executable, compiled or interpreted as the settings say.
 
-    bindings: the arrays of parameters and states, read at run time and never copied here;
-    results: the places to which outputs are written; capacity: the largest N that will be run;
-    arenas: those that hold the bindings. A graph with updates increases their versions. With ``keep_packed``, values
-    that depend only on the bindings (weights in the order of the kernels, the scale of a batch normalization) are
-    computed once and kept in the program's own memory until a version changes. ``single_sample`` says that N will be 1.
-    ``precision`` is the form in which activations are stored and contractions multiply; the references round likewise.
+        bindings       the arrays of parameters and states by name; read at each run, never copied here
+        results        arrays to which outputs are written, by output name
+        capacity       the largest N that will be run, if it is known
+        arenas         the state arenas that own the bindings; a graph with updates increases their versions
+        keep_packed    whether values that depend only on the bindings (packed weights, the scale of a batch
+                       normalization) are kept in the program's own memory until a version changes
+        single_sample  whether N will always be 1
+        precision      how activations are stored and what type contractions multiply; the references round likewise
+
+    Raises ``EngineError`` for a precision that the processor does not support.
     """
     places, written = dict(bindings or {}), dict(results or {})
     if settings.current().engine is Engine.COMPILED:

@@ -1,4 +1,4 @@
-"""Names that people know from PyTorch and Keras, and what to write here instead."""
+"""Names from PyTorch and Keras that striate does not have, and what to write instead."""
 
 from __future__ import annotations
 
@@ -190,7 +190,11 @@ FIRST_ARGUMENTS: Mapping[str, str] = {
 
 
 def missing(place: str, name: str, known: Iterable[str], habits: Mapping[str, str]) -> AttributeError:
-    """The error for a name that ``place`` does not have: what to write here, or the nearest name that exists."""
+    """Return the ``AttributeError`` for a name that ``place`` does not have.
+
+    Its message says what to write instead if ``habits`` has an entry for the name, or else suggests the most similar
+    name in ``known``.
+    """
     text = f"{place} has no attribute {name!r}"
     if name in habits:
         return AttributeError(f"{text}\n  help: {habits[name]}")

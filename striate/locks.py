@@ -1,12 +1,12 @@
-"""Locks that survive a fork, and what else a fork must reset: the only place that knows of forks.
+"""Locks that survive a fork, and everything else that a fork must reset.
 
 A fork copies the memory of all threads but only one of the threads. A lock that another thread holds at that moment
-would be held in the child for ever, and what it protects may be half changed. Therefore
+would be held in the child for ever, and the data that it protects may be half changed. Therefore
 
-- a ``Lock`` whose holder does not exist in the child is replaced there by a free one;
+- a ``Lock`` whose holder does not exist in the child is replaced there by a free lock;
 - a lock with an ``Order`` is taken before every fork and released after it, in the parent and in the child, so that
-  what it protects is never half changed;
-- an object that owns threads gives itself to ``reset_after_fork``;
+  the data that it protects is never half changed;
+- an object that owns threads registers itself with ``reset_after_fork``;
 - ``cached_property`` takes no lock, unlike that of ``functools`` in Python 3.11.
 """
 
@@ -21,14 +21,14 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, overload
 
 PATIENCE = 60.0
-"""Seconds that a fork waits for a lock with an order. After that it goes on, and the child gets a free lock."""
+"""Seconds that a fork waits for each lock with an order. After that it proceeds, and the child gets a free lock."""
 
 
 class Order(IntEnum):
-    """The locks that a fork takes, in the order in which any thread must take them."""
+    """The ranks of the locks that are taken before a fork; every thread must take them in this order."""
 
     IMPORT = 0
-    """Held while a module is imported late: Python's own lock on it would stay taken in a child."""
+    """Held while a module is imported late: Python's own import lock would stay taken in a child."""
     RUN = 1
     """Held while native code runs on the scratch memory of the process."""
     LLVM = 2
@@ -36,8 +36,11 @@ class Order(IntEnum):
 
 
 class Lock:
-    """A reentrant lock, used in ``with`` statements. It is free in the child of a fork, unless the forking thread
-    holds it."""
+    """A reentrant lock for ``with`` statements; it is free in the child of a fork.
+
+    The exception is a lock that the forking thread itself holds, which stays held. A lock with an ``order`` is taken
+    before every fork.
+    """
 
     def __init__(self, order: Order | None = None) -> None:
         self.order = order
@@ -53,15 +56,15 @@ class Lock:
         self._lock.release()
 
     def acquire(self, timeout: float) -> bool:
-        """Takes the lock; returns False if that was not possible within ``timeout`` seconds."""
+        """Take the lock; return False if that is not possible within ``timeout`` seconds."""
         return self._lock.acquire(timeout=timeout)
 
     def release(self) -> None:
-        """Undoes one ``acquire``."""
+        """Undo one ``acquire``."""
         self._lock.release()
 
     def renew(self) -> None:
-        """Replaces a lock that another thread of the parent process holds."""
+        """Replace the underlying lock if another thread holds it; called in the child of a fork."""
         if self._lock.acquire(blocking=False):
             self._lock.release()
         else:
@@ -72,10 +75,10 @@ _Result = TypeVar("_Result")
 
 
 class cached_property(Generic[_Result]):  # noqa: N801 - the name that readers know
-    """A property that is computed once and kept in the instance; two threads at once may both compute it.
+    """A property that is computed once and kept in the instance; two threads may both compute it.
 
-    That of ``functools`` has a lock in Python 3.11, one for all instances of the class: while a thread computes the
-    property of one, a child that is forked would wait for ever for that of any.
+    In Python 3.11, the one of ``functools`` has a lock for all instances of the class. If a process forked while a
+    thread computed the property, the child would wait for this lock for ever.
     """
 
     def __init__(self, compute: Callable[[Any], _Result]) -> None:
@@ -92,34 +95,34 @@ class cached_property(Generic[_Result]):  # noqa: N801 - the name that readers k
     def __get__(self, instance: object | None, owner: type) -> cached_property[_Result] | _Result:
         if instance is None:
             return self
-        # Not a data descriptor: from now on the instance's own entry is found first.
+        # This is not a data descriptor, so from now on Python finds the instance's own entry first.
         value = instance.__dict__[self._name] = self._compute(instance)
         return value
 
 
 class Resettable(Protocol):
-    """An object whose threads a fork does not copy."""
+    """An object that must be reset in the child of a fork, such as one that owns threads."""
 
     def after_fork(self) -> None:
-        """Called in the child of every fork, when all locks are usable again."""
+        """Reset the object; called in the child of every fork, when all locks are usable again."""
         ...
 
 
 class _Forking(threading.local):
-    """The locks that a thread has taken for the fork that it is making."""
+    """The locks that the current thread has taken for the fork in progress."""
 
     def __init__(self) -> None:
         self.taken: list[Lock] = []
 
 
-# `valuerefs` copies the references in one step, so that other threads may make locks meanwhile.
+# `valuerefs` copies the references in one step, so that other threads may create locks meanwhile.
 _locks: weakref.WeakValueDictionary[int, Lock] = weakref.WeakValueDictionary()
 _resettable: weakref.WeakValueDictionary[int, Resettable] = weakref.WeakValueDictionary()
 _forking = _Forking()
 
 
 def reset_after_fork(owner: Resettable) -> None:
-    """Calls ``owner.after_fork()`` in the child of every fork for as long as the owner lives."""
+    """Register ``owner``: its ``after_fork()`` is called in the child of every fork while the owner lives."""
     _resettable[id(owner)] = owner
 
 

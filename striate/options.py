@@ -107,7 +107,7 @@ def require_instance(name: str, value: object, kind: type, example: str) -> None
 def _range(least: float, most: float, above: float, below: float) -> str:
     """Return the limits that are finite as text for an error message, such as " from 0 to 1".
 
-    "" if there are none.
+    Without finite limits the result is empty.
     """
     if math.isfinite(least) and math.isfinite(most):
         return f" from {least:g} to {most:g}"

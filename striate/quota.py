@@ -1,7 +1,7 @@
-"""The CPU quota of the control groups that this process is in: Linux's version 1 and 2, nested or not.
+"""The CPU quota of the Linux control groups (version 1 and 2, nested or not) that this process is in.
 
-A quota is set on any group from the process's own up to the root, and the tightest one holds. In a container, the
-folder of the root that is mounted is often not the root of the hierarchy; ``/proc/self/mountinfo`` says which it is.
+A quota can be set on any group from the process's own up to the root, and the smallest one applies. In a container, the
+mounted folder is often not the root of the hierarchy; ``/proc/self/mountinfo`` says which group it is.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ _PROCESS = Path("/proc/self")
 
 
 class _Mount(NamedTuple):
-    """A mounted hierarchy: which of its groups is mounted, and where."""
+    """A mounted hierarchy of control groups: the group that is mounted, and the folder of the mount."""
 
     group: PurePosixPath
     folder: Path
 
 
 def cpu_quota(process: Path = _PROCESS) -> float:
-    """The number of CPUs that this process may use at a time, such as 1.5; infinity where there is no quota."""
+    """Return the number of CPUs that this process may use at a time, such as 1.5; infinity if unlimited.
+
+    ``process`` is the folder of the process in ``/proc``.
+    """
     return min((quota for folder in _folders(process) if (quota := _quota(folder)) is not None), default=math.inf)
 
 
 def _folders(process: Path) -> Iterator[Path]:
-    """The folders of the process's groups, from its own up to the mounted root, for each version."""
+    """Yield the folders of the process's groups, from its own up to the mounted root, for each version."""
     try:
         groups = (process / "cgroup").read_text().splitlines()
         mounts = (process / "mountinfo").read_text().splitlines()
@@ -42,7 +45,7 @@ def _folders(process: Path) -> Iterator[Path]:
         if mount is None:
             continue
         inside = PurePosixPath(name)
-        # In a namespace of its own, the group is named from a root that the mount does not know.
+        # In a cgroup namespace, the group's name begins at a root that differs from that of the mount.
         below = inside.relative_to(mount.group) if inside.is_relative_to(mount.group) else inside.relative_to("/")
         parts = [part for part in below.parts if part != ".."]
         for count in range(len(parts), -1, -1):
@@ -50,9 +53,10 @@ def _folders(process: Path) -> Iterator[Path]:
 
 
 def _mount(lines: list[str], version: int) -> _Mount | None:
-    """Where the CPU controller is mounted.
+    """Return where the hierarchy of the CPU controller is mounted, or None.
 
-    A line is: number, parent, device, root, mount point, options, optional fields, "-", type, source, options.
+    ``lines`` are those of ``/proc/self/mountinfo``. A line is: number, parent, device, root, mount point, options,
+    optional fields, "-", type, source, options.
     """
     for line in lines:
         before, _, after = line.partition(" - ")
@@ -66,12 +70,12 @@ def _mount(lines: list[str], version: int) -> _Mount | None:
 
 
 def _unescaped(text: str) -> str:
-    r"""Spaces and the like are written as octal numbers: ``\040``."""
+    r"""Replace octal escapes, such as ``\040`` for a space, by their characters."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
 def _quota(folder: Path) -> float | None:
-    """Time per period in one group; None where it sets no quota."""
+    """Return the quota of one group in CPUs (its time per period), or None if it sets no quota."""
     try:
         if (folder / "cpu.max").exists():
             words = (folder / "cpu.max").read_text().split()

@@ -29,7 +29,7 @@ MOST_THREADS = 1024
 
 
 class Engine(Enum):
-    """How graphs are run: as compiled kernels, or operation by operation in NumPy (slow, for verification)."""
+    """How graphs are run: as compiled kernels, or each operation in NumPy (slow, for verification)."""
 
     COMPILED = "compiled"
     REFERENCE = "reference"

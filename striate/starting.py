@@ -1,31 +1,34 @@
-"""Ctrl-C in the first moments of a command, while its modules are being imported: it ends without a traceback."""
+"""Ends a command without a traceback if Ctrl-C is pressed while its modules are still being imported."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
 
 INTERRUPTED = 130
 
 
 def is_command() -> bool:
-    """Whether this process is the command ``striate`` or ``python -m striate``, rather than a program that uses it."""
+    """Return whether this process runs the command ``striate`` (or ``python -m striate``).
+
+    It is False in a program that imports striate.
+    """
     if sys.argv[:1] == ["-m"]:
         return ("-m", "striate") in zip(sys.orig_argv, sys.orig_argv[1:])
-    return bool(sys.argv) and Path(sys.argv[0]).stem == "striate"
+    # os.path, because pathlib takes longer to import, and Ctrl-C during that would end in a traceback.
+    return bool(sys.argv) and os.path.splitext(os.path.basename(sys.argv[0]))[0] == "striate"
 
 
 def interruptible() -> None:
-    """In a command, until ``started``: Ctrl-C ends the process with exit code 130, as nothing has begun yet."""
+    """In a command, let Ctrl-C end the process with exit code 130 until ``started`` is called."""
     if is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
 
 
 def started() -> None:
-    """The command handles Ctrl-C itself from now on."""
+    """Restore Python's usual handling of Ctrl-C, once the command can handle it itself."""
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

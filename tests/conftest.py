@@ -1,4 +1,4 @@
-"""What all tests share: kernels that are compiled once a run, threads, the folder of real MNIST, settings put back."""
+"""Shared fixtures: one folder of kernels per run, number of threads, MNIST, and restored settings."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ _made = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Chooses the folder of kernels and the number of threads, before anything reads the settings.
+    """Choose the folder of kernels and the number of threads, before anything reads the settings.
 
-    All workers and all processes that tests start share the run's kernels. The folder belongs to this run alone, so
-    that compiling is tested too; ``STRIATE_TEST_KERNELS`` names one that stays. Workers share the cores: each computes
-    with its part of them, and a test that is about threads says how many it takes.
+    All workers and child processes of a test run share its kernels. The folder belongs to this run alone, so that
+    compiling is tested too; ``STRIATE_TEST_KERNELS`` names a permanent one. Each worker computes with its share of the
+    cores; a test about threads sets their number itself.
     """
+    os.environ["COLUMNS"] = "80"  # text is fitted to the terminal, and tests compare it
     if "PYTEST_XDIST_WORKER" in os.environ:
         return  # it inherits what its parent chose
     if KERNELS not in os.environ:
@@ -48,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Removes the kernels of this run."""
+    """Remove the kernels of this run."""
     if _made in config.stash:
         shutil.rmtree(config.stash[_made], ignore_errors=True)
         del os.environ[KERNELS]
@@ -56,26 +57,26 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What opens a browser is slow."""
+    """Mark tests that use a browser as slow."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """``-n auto``: as many workers as the process may use cores, which in a container are fewer than there are."""
+    """Use as many workers for ``-n auto`` as the process may use cores, which a container may limit."""
     return settings.available_threads()
 
 
 @pytest.fixture(scope="session")
 def kernel_folder() -> Path:
-    """Where the kernels of this run lie."""
+    """The folder of this run's kernels."""
     return Path(os.environ[KERNELS])
 
 
 @pytest.fixture
 def mnist_folder() -> Path:
-    """The folder of the four files of MNIST; skips where STRIATE_DATA names none."""
+    """The folder of MNIST's four files; skips the test if STRIATE_DATA has none."""
     data = settings.current().data
     if data is None or not (data / "mnist").is_dir():
         pytest.skip("real MNIST is found through STRIATE_DATA, which names no folder with mnist/ here")
@@ -84,7 +85,7 @@ def mnist_folder() -> Path:
 
 @pytest.fixture
 def kept_settings() -> Iterator[settings.Settings]:
-    """Whatever a test overrides is put back after it."""
+    """The settings, which are restored after the test."""
     before = settings.current()
     yield before
     settings.restore(before)

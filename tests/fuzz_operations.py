@@ -1,15 +1,16 @@
-"""Random operations and small networks against the NumPy references, on protected pages.
+"""Compare random operations and small networks with the NumPy references, on protected memory pages.
 
-    python tests/fuzz_operations.py --seconds 3600 --seed 1      look for findings; exit status 1 if there is one
-    python tests/fuzz_operations.py --seed 1 --only 4711         that case again
+    python tests/fuzz_operations.py --seconds 3600 --seed 1      search for failures; exit status 1 if there is one
+    python tests/fuzz_operations.py --seed 1 --only 4711         run one case again
 
 Case number i of a seed is always the same. Each case runs a registered operation, its gradient or a small network
 
-- with every operand of every kernel on pages of its own, ending or beginning at a forbidden page, and what nobody
-  wrote full of NaN, on one thread and on two, and in a program of a larger capacity: the same bits each time;
+- with each operand of each kernel on its own pages, next to a forbidden page, and unwritten memory full of NaN, on one
+  thread and on two, and in a program of a larger capacity: the bits must be the same each time;
 - through ``st.compile`` and ``st.value_and_grad`` on arrays with all kinds of strides and dtypes;
 
-and compares with the references in float64. Cases run in a child process, so that one that dies is a finding too.
+and compares the results with the references in float64. Cases run in a child process, so that a crash is reported as a
+failure too.
 """
 
 from __future__ import annotations
@@ -50,14 +51,14 @@ INTERFACE_SHARE = 0.35
 
 
 class WrongResultError(Exception):
-    """A result that is wrong."""
+    """A result differs from the reference."""
 
 
 # The judge
 
 
 def widened(problem: Problem) -> dict[str, Array]:
-    """The problem's outputs in float64, whatever its dtype."""
+    """Return the problem's reference outputs in float64, whatever its dtype."""
 
     def wide(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         op = node.op
@@ -73,7 +74,7 @@ def widened(problem: Problem) -> dict[str, Array]:
 
 
 def compare(found: Mapping[str, Array], problem: Problem, where: str) -> None:
-    """Raises ``WrongResultError`` unless the outputs are those of the references up to rounding."""
+    """Raise ``WrongResultError`` unless the outputs equal those of the references up to rounding."""
     exact, rounded = widened(problem), problem.expected()
     most = max(value.type.size(problem.n) for node in problem.graph.nodes for value in node.outputs)
     if found.keys() != exact.keys():
@@ -104,7 +105,7 @@ def compare(found: Mapping[str, Array], problem: Problem, where: str) -> None:
 
 
 def same_bits(found: Mapping[str, Array], expected: Mapping[str, Array], where: str) -> None:
-    """Raises ``WrongResultError`` where a bit differs."""
+    """Raise ``WrongResultError`` if a bit differs."""
     for name, y in expected.items():
         if found[name].tobytes() != y.tobytes():
             raise WrongResultError(f"{where}: {name} has other bits:\n{found[name]}\nthan\n{y}")
@@ -114,7 +115,7 @@ def same_bits(found: Mapping[str, Array], expected: Mapping[str, Array], where: 
 
 
 def check_kernels(problem: Problem, random: Random) -> None:
-    """The problem on protected pages, on one thread and two, in a larger capacity."""
+    """Run the problem on protected pages, on one thread and two, and with a larger capacity."""
     settings.override(threads=1)
     first = on_guarded_pages(problem, Side.RIGHT).run()
     compare(first, problem, "on protected pages")
@@ -128,7 +129,7 @@ LAYOUTS = ("C", "C", "Fortran", "transposed", "negative", "broadcast", "read-onl
 
 
 def laid_out(array: Array, kind: str, random: Random, side: Side) -> Array:
-    """The array's values in another memory order, on protected pages (a broadcast one repeats its first entries)."""
+    """Return the array in another memory layout on protected pages; a broadcast one repeats its first entries."""
     if kind == "unaligned":
         raw = guarded(array.nbytes + 1, np.uint8, Side.RIGHT)
         view = raw[1:].view(array.dtype).reshape(array.shape)
@@ -154,7 +155,7 @@ def laid_out(array: Array, kind: str, random: Random, side: Side) -> Array:
 
 
 def check_interface(sample: Sample, dtype: DType, random: Random) -> str:
-    """The operation through the public functions, on arrays of any strides; returns what was drawn."""
+    """Run the operation through the public functions on arrays of random strides; returns a description."""
     side = one_of(random, list(Side))
     kinds = [one_of(random, LAYOUTS) for _ in sample.arrays]
     plain = [a.astype(dtype.numpy) if a.dtype.kind == "f" else a for a in sample.arrays]
@@ -197,13 +198,13 @@ def _gradient_graph(problem: Problem, loss: object, moved: list[int]) -> Graph:
 
 
 def _native(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
-    """The dtype that an array enters kernels with: small whole numbers as int32, float16 wider."""
+    """Return the dtype with which an array enters kernels: small integers as int32, float16 as float32."""
     wider = {"float16": "float32", "int8": "int32"}
     return np.dtype(wider.get(dtype.name, dtype.newbyteorder("=")))
 
 
 def _check_foreign(sample: Sample, arrays: list[Array], moved: list[int], text: str, random: Random) -> str:
-    """One input of a dtype that kernels do not have: refused by name, or used as the same numbers."""
+    """Check that an input of an unsupported dtype is refused by name, or gives the same result."""
     place, kind = one_of(random, moved), one_of(random, ("f2", ">f4", ">f8", "i4", "i1", "?", "c8"))
     with np.errstate(all="ignore"):
         arrays[place] = arrays[place].astype(kind)
@@ -224,7 +225,7 @@ def _check_foreign(sample: Sample, arrays: list[Array], moved: list[int], text: 
 
 
 def describe(seed: int, number: int) -> str:
-    """What a case draws, without running it."""
+    """Return a description of a case without running it."""
     random = np.random.default_rng([seed, number])
     dtype = one_of(random, (DType.float32, DType.float32, DType.float64))
     try:
@@ -237,7 +238,10 @@ def describe(seed: int, number: int) -> str:
 
 
 def run_case(seed: int, number: int, again: int = 0) -> tuple[str, str]:
-    """Runs a case; returns the operation and what was drawn, or raises. ``again`` draws other numbers, same shapes."""
+    """Run a case, and return the operation and its description; raises if it fails.
+
+    ``again`` > 0 draws other numbers for the same shapes.
+    """
     random = np.random.default_rng([seed, number])
     dtype = one_of(random, (DType.float32, DType.float32, DType.float64))
     if chance(random, NETWORK_SHARE):
@@ -268,7 +272,7 @@ def run_case(seed: int, number: int, again: int = 0) -> tuple[str, str]:
 
 
 def _other_numbers(arrays: Mapping[str, Array], again: int) -> dict[str, Array]:
-    """Each array of floats with its entries in another order: what the values are like stays."""
+    """Permute the entries of each float array, which keeps the kind of its values."""
     random = np.random.default_rng(again)
     return {
         name: random.permutation(a.ravel()).reshape(a.shape) if a.dtype.kind == "f" else a for name, a in arrays.items()
@@ -279,7 +283,7 @@ def _other_numbers(arrays: Mapping[str, Array], again: int) -> dict[str, Array]:
 
 
 def work(seed: int, numbers: Iterator[int]) -> None:
-    """In the child: cases one after another, a line before and after each."""
+    """Run cases one after another in the child process, with a line before and after each."""
     faulthandler.enable()
     for number in numbers:
         print(f"case {number}", flush=True)
@@ -301,8 +305,11 @@ def work(seed: int, numbers: Iterator[int]) -> None:
 
 
 def _persists(seed: int, number: int) -> bool:
-    """Whether a wrong number comes again with other values: where a rounding error decides between the two sides of a
-    discontinuity (the sign of a relu's input, a tie of two maxima), it does not."""
+    """Return whether a wrong result occurs again with other values.
+
+    It does not if a rounding error decided between the two sides of a discontinuity, such as the sign of a ReLU's input
+    or a tie of two maxima.
+    """
     for again in (1, 2):
         try:
             run_case(seed, number, again)
@@ -313,7 +320,7 @@ def _persists(seed: int, number: int) -> bool:
 
 
 def search(seed: int, seconds: float, cases: int = sys.maxsize, verbose: bool = False) -> int:
-    """Runs cases until the time is over; returns 1 after the first finding, else 0."""
+    """Run cases until the time is over; returns 1 after the first failure, else 0."""
     end, number, counts, refused = time.monotonic() + seconds, 0, collections.Counter[str](), 0
     while time.monotonic() < end and number < cases:
         last = min(number + CASES_PER_CHILD, cases)
@@ -356,7 +363,7 @@ def search(seed: int, seconds: float, cases: int = sys.maxsize, verbose: bool = 
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,9 +1,9 @@
-"""Arrays between pages that nobody may touch: a kernel that reads or writes one byte too many ends its process.
+"""Arrays next to memory pages that must not be accessed: one byte too many ends the process.
 
     Side.LEFT     │ forbidden │ array ……… slack │ forbidden │      catches accesses before the first byte
     Side.RIGHT    │ forbidden │ slack ……… array │ forbidden │      catches accesses after the last byte
 
-A side without slack is exact to the byte; the other is only as tight as a page.
+The side without slack is exact to the byte; the other side is only exact to a page.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 
 class Side(Enum):
-    """The end of the array that lies right at a forbidden page."""
+    """The end of the array that lies directly at a forbidden page."""
 
     LEFT = "left"
     RIGHT = "right"
@@ -44,10 +44,10 @@ def _forbid(address: int) -> None:
 def guarded(
     shape: tuple[int, ...] | int, dtype: DTypeLike = np.uint8, side: Side = Side.RIGHT, poison: bool = False
 ) -> NDArray[Any]:
-    """A writable, contiguous array of ``shape`` with a forbidden page right before (LEFT) or after it (RIGHT).
+    """Return a writable, contiguous array with a forbidden page right before (LEFT) or after it (RIGHT).
 
-    A number as ``shape`` is a length. The array holds zeros, or with ``poison`` what should never be computed with:
-    NaN, and the bytes 0xA5 in integers. The memory lives as long as the array and its views.
+    An int as ``shape`` is a length. The array contains zeros or, with ``poison``, NaN (in integers, bytes 0xA5), which
+    must never be computed with. The memory lives as long as the array and its views.
     """
     if os.name == "nt":
         pytest.skip("protected pages are written for POSIX systems only")
@@ -69,7 +69,7 @@ def guarded(
 
 
 def guarded_copy(values: NDArray[Any], side: Side = Side.RIGHT) -> NDArray[Any]:
-    """The values of an array, in an array of protected ends."""
+    """Return a copy of the values in a guarded array."""
     array = guarded(values.shape, values.dtype, side)
     array[...] = values
     return array

@@ -1,11 +1,11 @@
-"""Threads that load, call and drop compiled code in one process, with collections and forks in between.
+"""Load, call and drop compiled code in many threads, with garbage collections and forks in between.
 
     python tests/stress_kernels.py --seconds 60 --threads 8 --seed 0
 
-Every result is compared with NumPy. A thread may drop what another one is just looking up, the garbage collector may
-run anywhere, and a child may be forked at any moment: code that leaves memory too early ends the process by a signal,
-and ``faulthandler`` prints where each thread was. Prints memory maps and resident memory on the way. The exit status
-is 0 where every result was right.
+Each result is compared with NumPy. A thread may drop what another one is just looking up, the garbage collector may run
+anywhere, and the process may fork at any moment: code that is unloaded too early ends the process by a signal, and
+``faulthandler`` prints where each thread was. The number of memory maps and the resident memory are printed on the way.
+The exit status is 0 if all results were right.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ FUNCTIONS: list[tuple[Callable[[Value], Value], Callable[[Array], Array]]] = [
 class Predictor:
     """A model in a reference cycle.
 
-    It has no ``__del__`` that predicts: one that the garbage collector calls inside of LLVM's lock would wait for a
-    lock whose holder waits for LLVM's.
+    It has no ``__del__`` that predicts: if the garbage collector called it inside LLVM's lock, it would wait for a lock
+    whose holder waits for LLVM's.
     """
 
     def __init__(self, features: int) -> None:
@@ -74,7 +74,7 @@ def _model(features: int) -> nn.Module:
 
 @dataclass
 class Stress:
-    """What the threads share."""
+    """The state that the threads share, and their actions."""
 
     seed: int
     stop: threading.Event = field(default_factory=threading.Event)
@@ -85,7 +85,7 @@ class Stress:
     turns: dict[str, int] = field(default_factory=dict[str, int])
 
     def live(self, number: int) -> None:
-        """One thread: random actions until the end, or until something is wrong."""
+        """Run random actions in one thread, until the time is over or something is wrong."""
         draw = random.Random(self.seed * 1000 + number)
         actions = [
             self.function,
@@ -113,32 +113,32 @@ class Stress:
             self.problems.append(f"a wrong result for {features} features")
 
     def function(self, draw: random.Random) -> None:
-        """Compiles a function, calls it and drops it."""
+        """Compile a function, call it and drop it."""
         traced, reference = draw.choice(FUNCTIONS)
         self._check(st.compile(traced), reference, draw.randint(1, SHAPES))
 
     def share(self, draw: random.Random) -> None:
-        """Compiles a function for all threads; the one in its place is dropped, maybe while it runs."""
+        """Compile a function for all threads; the one it replaces is dropped, possibly while it runs."""
         traced, reference = draw.choice(FUNCTIONS)
         self.shared[draw.randrange(4)] = (st.compile(traced), reference, draw.randint(1, SHAPES))
 
     def borrow(self, draw: random.Random) -> None:
-        """Calls a function that all threads share."""
+        """Call a function that all threads share."""
         found = self.shared.get(draw.randrange(4))
         if found is not None:
             self._check(*found)
 
     def model(self, draw: random.Random) -> None:
-        """Makes a model, predicts and drops it."""
+        """Create a model, predict and drop it."""
         features = draw.randint(1, SHAPES)
         self._check(_model(features), lambda x: _model(features)(x), features)
 
     def cycle(self, draw: random.Random) -> None:
-        """Leaves a model to the garbage collector."""
+        """Leave a model to the garbage collector."""
         Predictor(draw.randint(1, SHAPES))
 
     def train(self, draw: random.Random) -> None:
-        """Takes a step that is refused and keeps its frames until the next collection."""
+        """Take a step that is refused, and keep its stack frames until the next collection."""
         features = draw.randint(1, SHAPES)
         step = st.TrainingStep(_model(features), nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
         x, y = np.ones((SAMPLES, features), np.float32), np.zeros(SAMPLES, np.int64)
@@ -153,7 +153,7 @@ class Stress:
             self.problems.append("a step on NaN was taken")
 
     def fork(self) -> None:
-        """Forks a child that calls, compiles and drops; reports how it ended."""
+        """Fork a child that calls, compiles and drops code; reports how it ended."""
         child = os.fork()
         if child == 0:
             faulthandler.dump_traceback_later(30, exit=True)
@@ -173,7 +173,7 @@ class Stress:
 
 
 def memory() -> str:
-    """Memory maps and resident megabytes, where the system tells them."""
+    """Return a text with the number of memory maps and the resident megabytes, where /proc has them."""
     try:
         maps = len(Path("/proc/self/maps").read_text().splitlines())
         pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -183,7 +183,7 @@ def memory() -> str:
 
 
 def run(seconds: float, threads: int, seed: int, forks: bool) -> list[str]:
-    """What went wrong."""
+    """Run all threads and return the list of failures."""
     stress = Stress(seed)
     people = [threading.Thread(target=stress.live, args=(number,)) for number in range(threads)]
     for person in people:

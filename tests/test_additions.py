@@ -1,9 +1,9 @@
-"""A new activation, loss, pooling, optimizer and normalization touches two files, and every presenter knows it.
+"""A new activation, loss, pooling, optimizer or normalization touches only two files.
 
-Each is added to one temporary copy of the package, by appending text to its files; the copy runs in a process of its
-own. Lines of ``__init__`` files are not counted. The second half holds what makes that possible: no file outside of
-``ops``, ``nn``, ``models`` and ``optim`` names an operation or a layer, but for the exceptions listed with their
-reasons.
+All presenters then know it. All additions are made to one temporary copy of the package, by appending text to its
+files; the copy runs in its own process. Lines of ``__init__`` files are not counted. The second half checks the
+condition for this: no file outside of ``ops``, ``nn``, ``models`` and ``optim`` names an operation or a layer, except
+for listed exceptions with reasons.
 """
 
 from __future__ import annotations
@@ -343,7 +343,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the presenters say in a copy of the package with all additions."""
+    """What the presenters print in a copy of the package with all additions."""
     folder = tmp_path_factory.mktemp("additions")
     shutil.copytree(PACKAGE, folder / "striate", ignore=shutil.ignore_patterns("__pycache__", "*.npz"))
     for addition in ADDITIONS:
@@ -458,7 +458,7 @@ SCRIPTS = {"training.js": {"leaky_relu", "relu", "tanh", "sigmoid"}}
 
 
 def _names() -> set[str]:
-    """Registered operations outside of the graph's own arithmetic, and concrete layers."""
+    """Return the names of registered operations (except the graph's own arithmetic) and of concrete layers."""
     own = {
         name
         for name, cls in registry().items()
@@ -473,7 +473,7 @@ def _names() -> set[str]:
 
 
 def _named(tree: ast.AST) -> Iterator[str]:
-    """Names, attributes, imports and whole strings."""
+    """Return the names, attributes, imports and whole strings in a syntax tree."""
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):

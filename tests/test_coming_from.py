@@ -1,4 +1,4 @@
-"""The tables for people from other libraries: every expression in the column of striate runs."""
+"""In the tables for users of other libraries, each expression in striate's column runs."""
 
 from __future__ import annotations
 

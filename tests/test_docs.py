@@ -1,10 +1,10 @@
-"""What the documentation shows is what the code prints: its Python runs, its excerpts of ``striate show`` are real.
+"""The documentation shows real output: its Python code runs, and its excerpts are current.
 
     <!-- output of the block above -->                                     what the Python before it prints
     <!-- striate show lenet5 --stage layout | from "outputs", 5 lines -->    an excerpt, from the line with that text
     <!-- striate show lenet5 --stage fused | paragraph with "stores v6" -->  the first paragraph with that text
 
-``python tests/test_docs.py`` writes the outputs of today into the pages.
+``python tests/test_docs.py`` writes the current outputs into the pages.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ json.dump(outputs, sys.stdout)
 
 
 def stable(text: str) -> str:
-    """Names of kernels end with a hash of their specification, which changes with every improvement."""
+    """Replace the hashes at the end of kernel names, which change with every improvement of a kernel."""
     return re.sub(r"_[0-9a-f]{16}\b", "_…", text)
 
 
@@ -72,7 +72,7 @@ def excerpt(arguments: str, start: str, count: int | None) -> str:
 
 
 def outputs_of(page: Path, folder: Path) -> list[str]:
-    """What each Python block of the page prints; they run one after the other in one process."""
+    """Return what each Python block of the page prints; they run in order in one process."""
     sources = [found["body"] for found in FENCE.finditer(page.read_text("utf-8")) if found["language"] == "python"]
     if not sources:
         return []
@@ -90,7 +90,7 @@ def outputs_of(page: Path, folder: Path) -> list[str]:
 
 
 def rewritten(page: Path, folder: Path) -> str:
-    """The page with today's outputs."""
+    """Return the page with the current outputs."""
     outputs = outputs_of(page, folder)
     seen = 0
 
@@ -117,7 +117,7 @@ def test_page_is_true(page: Path, tmp_path: Path) -> None:
 
 
 def anchors(text: str) -> set[str]:
-    """The names by which links reach a page's headings and explicit anchors, as GitHub forms them."""
+    """Return the link targets of a page: its headings, as GitHub forms them, and its explicit anchors."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
     named = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
     return named | set(re.findall(r'<a (?:id|name)="([^"]+)"', text))

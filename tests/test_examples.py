@@ -1,4 +1,4 @@
-"""Every example runs, and does what it says."""
+"""Each example runs and gives the result that it promises."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@
     codegen  ∥  runtime
     ────────────────────────────────────────
     errors  settings  quota  dtypes  options  version  locks  starting  habits  arguments
+    terminal
 
 Imports point down only; rooms with ∥ between them do not know each other. Modules of one floor may use each other, but
 not in circles; what is imported for annotations alone (``if TYPE_CHECKING``) makes no circle.
@@ -45,7 +46,21 @@ import striate
 
 PACKAGE = Path(striate.__file__).parent
 FLOORS: list[list[set[str]]] = [
-    [{"errors", "settings", "quota", "dtypes", "options", "version", "locks", "starting", "habits", "arguments"}],
+    [
+        {
+            "errors",
+            "settings",
+            "quota",
+            "dtypes",
+            "options",
+            "version",
+            "locks",
+            "starting",
+            "habits",
+            "arguments",
+            "terminal",
+        }
+    ],
     [{"codegen"}, {"runtime"}],
     [{"graph"}],
     [{"ops"}],
@@ -116,7 +131,7 @@ def _is_module(name: str) -> bool:
 
 
 def _imports(file: Path) -> Iterator[Import]:
-    """Every import, with ``from striate import ops`` counted as ``striate.ops``."""
+    """Return all imports of a file; ``from striate import ops`` counts as ``striate.ops``."""
 
     def visit(node: ast.AST, inside: bool, typing: bool) -> Iterator[Import]:
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""The fuzzer: a short run finds nothing, is the same every time, and does find what is wrong."""
+"""The fuzzer: a short run finds no failure, is reproducible, and does find planted ones."""
 
 from __future__ import annotations
 

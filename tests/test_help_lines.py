@@ -1,7 +1,7 @@
-"""What the help lines of errors name exists: functions, layers, methods, options of commands, settings, extras.
+"""The help lines of errors name only things that exist, such as functions, layers, methods and options.
 
-The lines are read from the syntax trees: what follows ``help:`` in a text, and the cures given to the functions that
-make errors. Computed parts of a text are skipped.
+The lines are read from the syntax trees: the text after ``help:`` in a string, and the remedies passed to functions
+that build errors. Computed parts of a text are skipped.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _text(node: ast.AST) -> str | None:
 
 
 def _texts(node: ast.AST) -> Iterator[str]:
-    """The longest texts below a node."""
+    """Return the outermost string expressions below a node."""
     text = _text(node)
     if text is not None:
         yield text
@@ -97,7 +97,7 @@ HELPS = sorted({one for file in PACKAGE.rglob("*.py") for one in _helps(file)})
 
 
 def _parameters() -> set[str]:
-    """Names of the arguments of everything public."""
+    """Return the parameter names of all public functions and classes."""
     public = [getattr(room, name) for room in (st, ops, nn, optim, data) for name in room.__all__]
     public += [st.Trainer.fit, nn.Module.infer, Standardizer.fit]
     found = {"return_inverse"}  # of np.unique
@@ -119,7 +119,7 @@ LAYERS = {*vars(nn), *vars(optim), *vars(data), *vars(st), *registry()}
 
 
 def _problems(text: str) -> Iterator[str]:
-    """What a help line names that does not exist."""
+    """Return the names in a help line that do not exist."""
     text = re.sub(rf"\S*{PARTS}\S*(?=\s|$)", lambda found: found[0].partition(PARTS)[0].rpartition(" ")[0], text)
     for command, rest in re.findall(r"striate ([a-z]+)\b([^`\n]*)", text):
         if command in COMMANDS:

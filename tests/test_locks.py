@@ -1,4 +1,4 @@
-"""Locks across forks: what a child of a fork finds while other threads of its parent run models."""
+"""Locks and forks: a forked child can use striate even if other threads of its parent were running models."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_locks_are_made_in_one_place() -> None:
 
 
 def _exit_code_of_child(body: Callable[[], int]) -> int:
-    """Forks, calls ``body`` in the child and returns its result, or 99 if that takes longer than 20 seconds."""
+    """Fork, call ``body`` in the child, and return its result, or 99 after 20 seconds."""
     child = os.fork()
     if child == 0:
         threading.Timer(20, os._exit, (99,)).start()

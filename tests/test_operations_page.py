@@ -1,6 +1,6 @@
-"""docs/operations.md lists every operation and layer with its equation and options: it is written from the code.
+"""docs/operations.md, which lists each operation and layer, is generated from the code and up to date.
 
-``python tests/test_operations_page.py`` writes it anew.
+``python tests/test_operations_page.py`` rewrites it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Functions of arrays, and of traced values inside `st.compile`, `st.value_and_gra
 
 
 def equation(thing: object) -> str:
-    """The first line of the docstring, safe in a table."""
+    """Return the first line of the docstring, escaped for a table."""
     return (inspect.getdoc(thing) or "").partition("\n")[0].replace("|", "\\|").replace("``", "`")
 
 
 def options(function: Callable[..., Any], skipped: Iterable[str] = ("self",)) -> str:
-    """Its parameters with their defaults: ``x, eps=1e-05``"""
+    """Return the parameters with their defaults, such as ``x, eps=1e-05``."""
     shown: list[str] = []
     for one in inspect.signature(function).parameters.values():
         if one.name in skipped or one.kind is inspect.Parameter.VAR_KEYWORD:
@@ -44,7 +44,7 @@ def options(function: Callable[..., Any], skipped: Iterable[str] = ("self",)) ->
 
 
 def plain(default: object) -> str:
-    """A default as one writes it, without the address of an object."""
+    """Return a default as it is written in code, without the address of an object."""
     return re.sub(r"<.*?>", "…", f"{default:g}" if isinstance(default, float) else repr(default))
 
 

@@ -1,4 +1,4 @@
-"""The guard of the other tests: the ends of a protected array are where it says."""
+"""The guarded arrays of the other tests end exactly where they should."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``__all__`` is what it says, and small enough to be read."""
+"""``__all__`` is accurate, and short enough to be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CPU quota is found in every group from the process's own to the root, in both versions of control groups."""
+"""The CPU quota is found in each control group from the process's own to the root, in both cgroup versions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def _process(folder: Path, groups: str, mounts: str) -> Path:
 
 
 def _second(folder: Path, name: str = "/user/job", root: str = "/", **quotas: str) -> Path:
-    """Version 2, mounted at a folder with a space in its name; ``quotas`` by the last part of the group's name."""
+    """Create a cgroup v2 hierarchy in a folder with a space in its name.
+
+    ``quotas`` are by the last part of the group's name.
+    """
     mount = folder / "cgroup two"
     below = [part for part in name.removeprefix(root).split("/") if part and part != ".."]
     mount.joinpath(*below).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What a start must not do: load what it does not need, or compile what an earlier process compiled."""
+"""Starting up loads no unneeded modules, and compiles nothing that an earlier process compiled."""
 
 from __future__ import annotations
 

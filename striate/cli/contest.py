@@ -20,7 +20,10 @@ WARM_CALLS = 3
 
 @dataclass(frozen=True)
 class Turn:
-    """The durations of the timed calls of one turn in seconds, and the CPU's peak speed before and after it."""
+    """The seconds of the timed calls of one turn, and the CPU's peak speed before and after it.
+
+    A turn is a few consecutive calls of one alternative.
+    """
 
     seconds: Sequence[float]
     peaks: tuple[Reading, Reading]

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import numpy.typing as npt
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from striate.cli.report import output, say_json, say_warning
@@ -20,8 +21,9 @@ from striate.persistence import load
 from striate.persistence.folder import CONFIG
 from striate.train.evaluation import Evaluation
 from striate.train.evaluation import evaluate as measured
+from striate.train.numerals import number_text, score_text
 from striate.train.outliers import outlier_warning
-from striate.train.run import MODEL_FILE, RUN_FILE, read_run
+from striate.train.run import MODEL_FILE, RUN_FILE, read_run, require_there
 
 Array = npt.NDArray[Any]
 
@@ -30,6 +32,9 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder that `striate train` created, or a model file.")],
     data: Annotated[str | None, typer.Argument(help="Data set.", show_default="the run's data set")] = None,
     batch_size: Annotated[int, typer.Option(help="Images predicted together.")] = 256,
+    on_error: Annotated[
+        str | None, typer.Option(help="Pictures that cannot be read: raise or skip.", show_default="as in training")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure a trained network on held-out data."""
@@ -38,10 +43,8 @@ def evaluate(
     if data is None:
         if run.is_file():
             raise OptionError(f"{run} is a model file, which does not record its training data\n  help: give DATA too")
-        found = read_run(run)
-        data, dataset = found.data, found.dataset(Split.TEST)
-    else:
-        dataset = other_data(run, data)
+        data = read_run(run).data
+    dataset = opened_dataset(run, model, data, on_error)
     warn_of_outliers(model, dataset.images, dataset.name)
     result = measured(model, dataset, batch_size)
     if as_json:
@@ -50,17 +53,35 @@ def evaluate(
         print_evaluation(result, dataset)
 
 
-def other_data(run: Path, data: str) -> Dataset:
+def opened_dataset(run: Path, model: Module, data: str, on_error: str | None = None) -> Dataset:
     """Open the data to evaluate on, with pictures read as they were for the run's training.
 
-    This is the held-out part if the data come with one, or if the run was trained on them; otherwise all pictures.
+    Without a run, or where the run did not learn from files of pictures, they are read at the size and with the
+    channels of the model's input. The result is the held-out part if the data come with one, or if the run was trained
+    on them; otherwise all pictures.
     """
     found = read_run(run) if (run / RUN_FILE).is_file() else None
-    if data in KNOWN or found is None:
-        return open_dataset(data, Split.TEST) if data in KNOWN else open_data(data).to_evaluate()
-    if Path(data).resolve() == Path(found.data):
-        return found.dataset(Split.TEST)
-    return open_data(data, {} if holds_idx(Path(data)) else found.data_options).to_evaluate()
+    path = Path(data)
+    if data in KNOWN or holds_idx(path):
+        if on_error is not None:
+            raise OptionError(f"{data}: takes no --on-error, which is for files of pictures")
+        return open_dataset(data, Split.TEST)
+    options = found.data_options if found is not None and found.data_options else _as_the_input(model)
+    if on_error is not None:
+        options = {**options, "on_error": on_error}
+    if found is not None and path.resolve() == Path(found.data):
+        require_there(found.data)
+        return open_dataset(data, Split.TEST, options)
+    return open_data(data, options).to_evaluate()
+
+
+def _as_the_input(model: Module) -> dict[str, Any]:
+    """Return the options that read pictures as the input of the model; none where it takes no pictures."""
+    match model.input_shape:
+        case (1 | 3 as channels, height, width):
+            return {"channels": channels, "size": (height, width)}
+        case _:
+            return {}
 
 
 def model_path(run: Path) -> Path:
@@ -76,7 +97,7 @@ def warn_of_outliers(model: Module, images: Array, name: str) -> None:
 
 
 def print_evaluation(result: Evaluation, dataset: Dataset) -> None:
-    """Print a table with one row per class, then the loss, and the accuracy as the last line."""
+    """Print a table with one row per class, if there are any, then the loss, and the score as the last line."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class")
     table.add_column("accuracy", justify="right", no_wrap=True)
@@ -85,6 +106,17 @@ def print_evaluation(result: Evaluation, dataset: Dataset) -> None:
         share = "–" if one.accuracy is None else f"{100 * one.accuracy:.2f} %"
         table.add_row(one.name, share, f"{one.correct} of {one.count}")
     console = output()
-    console.print(table)
-    console.print(f"{dataset.name}: {result.count:,} images, loss {result.loss:.4f}", soft_wrap=True)
-    console.print(f"test accuracy {100 * result.accuracy:.2f} %", soft_wrap=True)
+    if result.classes:
+        console.print(table)
+    counted = f"{len(dataset):,} {dataset.unit}{'s' * (len(dataset) != 1)}"
+    console.print(f"{dataset.name}: {counted}, loss {number_text(result.loss)}", soft_wrap=True)
+    print_score(console, result)
+
+
+def print_score(console: Console, result: Evaluation) -> None:
+    """Print the accuracy, or the errors of measured targets, if there are any."""
+    score = score_text(result.accuracy if result.count else None, result.mean_error, "test")
+    if result.r2 is not None:
+        score += f", R² {result.r2:.4f}"
+    if score:
+        console.print(score, soft_wrap=True)

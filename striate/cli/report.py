@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from striate.cli.panels import GROUP_OF
+from striate.cli.wording import fitted, with_options
 from striate.errors import EngineError, GraphError, NonFiniteError, StriateError
 from striate.starting import INTERRUPTED
 from striate.train.interruption import Terminated
@@ -29,17 +32,17 @@ def progress_output() -> Console:
 
 def say_error(text: object) -> None:
     """Print an error message to standard error."""
-    typer.echo(f"error: {text}", err=True)
+    typer.echo(fitted(f"error: {text}", sys.stderr), err=True)
 
 
 def say_note(text: object) -> None:
     """Print a note to standard error."""
-    typer.echo(text, err=True)
+    typer.echo(fitted(str(text), sys.stderr), err=True)
 
 
 def say_warning(text: object) -> None:
     """Print a warning to standard error, so that piped results stay clean."""
-    typer.echo(f"warning: {text}", err=True)
+    typer.echo(fitted(f"warning: {text}", sys.stderr), err=True)
 
 
 def say_json(document: object) -> None:
@@ -52,6 +55,26 @@ class Command(TyperCommand):
 
     def get_params(self, ctx: Any) -> Any:
         return _without_type_of_flags(super().get_params(ctx))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; errors name its options where they would name arguments in Python."""
+        try:
+            return super().invoke(ctx)
+        except StriateError as error:
+            options = {option for one in self.params for option in one.opts}
+            error.args = (with_options(str(error), options),)
+            raise
+
+
+class GroupedCommand(Command):
+    """A command whose help lists its options in groups, the common ones first."""
+
+    def get_params(self, ctx: Any) -> Any:
+        parameters = super().get_params(ctx)
+        for one in parameters:
+            if isinstance(one, TyperOption):
+                one.rich_help_panel = GROUP_OF.get(one.name or "")
+        return parameters
 
 
 class Commands(TyperGroup):

@@ -47,6 +47,14 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="striate")
 
 
+def same_target(first: TextIO, second: TextIO) -> bool:
+    """Return whether two streams write to the same terminal, file or pipe, as after ``2>&1``."""
+    try:
+        return os.path.sameopenfile(first.fileno(), second.fileno())
+    except (OSError, ValueError):  # a stream that a test or a notebook puts in place has no file
+        return False
+
+
 def written(command: Callable[[], None]) -> None:
     """Run a command, and exit with code 1 and a message if standard output cannot be written (a full disk)."""
     try:

@@ -18,12 +18,13 @@ from rich.table import Table
 
 from striate import settings
 from striate.cli.doctor import command_line_of, print_findings
+from striate.cli.evaluate import print_score
 from striate.cli.progress import Steps
 from striate.cli.report import output, say_json, say_note
 from striate.cli.resume import is_finished, require_resumable, resumed_run
+from striate.cli.streams import same_target
 from striate.data import Dataset, Opened, Standardizer, batch_count, open_data
 from striate.data.centring import Centring
-from striate.data.reading import size_of
 from striate.data.tree import ARCHIVES
 from striate.dtypes import precision_of
 from striate.errors import ModelFileError, NonFiniteError, OptionError, unknown_option
@@ -46,6 +47,7 @@ from striate.train.evaluation import Evaluation
 from striate.train.every import Every
 from striate.train.history import Epoch, History
 from striate.train.notebook import history_svg
+from striate.train.numerals import number_text
 from striate.train.rate_search import RateSearch, find_rate
 from striate.train.record import Record
 from striate.train.run import (
@@ -80,8 +82,7 @@ _WIDTH_OF_ALL, _WIDTH_OF_NARROW = 68, 42
 MOMENTUM = 0.9
 _ROWS = 20
 """The approximate number of rows in the table of learning rates."""
-_OF_MODEL = "the model's default"
-_RATES = ", ".join(f"{name} {kind.usual_lr:g}" for name, kind in OPTIMIZERS.items())
+_RATES = ", ".join(f"{name} {OPTIMIZERS[name].usual_lr:g}" for name in ("sgd", "adam")) + " …"
 _NAMES = ", ".join(OPTIMIZERS)
 _OF_PYTHON = ("schedule", "groups", "maximize", "decay_norm_and_bias")
 """Options that all optimizers have in Python, which error messages about the command line do not list."""
@@ -97,7 +98,9 @@ def train(
     ] = "digits",
     model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}.", show_default="lenet5")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.", show_default="digits 20, mnist 3")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per step.", show_default="digits 32, mnist 64")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples per step.", show_default="digits 32, mnist 64")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate, ≥ 0.", show_default=_RATES)] = None,
     optimizer: Annotated[str, typer.Option(help=f"{_NAMES}.")] = "sgd",
     momentum: Annotated[
@@ -107,20 +110,20 @@ def train(
         float | None, typer.Option(help="Weight decay λ ≥ 0 of the optimizer.", show_default="0, adamw 0.01")
     ] = None,
     decay_norm_and_bias: Annotated[
-        bool, typer.Option(help="Let biases and the weights of normalizations decay, too.")
+        bool, typer.Option(help="Let biases and the weights of normalizations decay, too.", show_default=False)
     ] = True,
     schedule: Annotated[str, typer.Option(help=f"Schedule of the learning rate: {', '.join(SCHEDULES)}.")] = "cosine",
-    warmup: Annotated[int, typer.Option(help="Steps of a linear rise of the learning rate before the schedule.")] = 0,
+    warmup: Annotated[int, typer.Option(help="Steps of a linear rise before the schedule.")] = 0,
     max_norm: Annotated[float | None, typer.Option(help="Scale gradients down to this norm.")] = None,
     clip_value: Annotated[float | None, typer.Option(help="Limit each element of the gradients.")] = None,
     accumulate: Annotated[int, typer.Option(help="Parts in which a batch is computed, to save memory.")] = 1,
     ema: Annotated[
-        float | None, typer.Option(help="Decay of a moving average of the weights, such as 0.999, which is saved.")
+        float | None, typer.Option(help="Decay, such as 0.999, of an average of the weights, which is saved.")
     ] = None,
     label_smoothing: Annotated[float, typer.Option(help="Share of the target that all classes have, 0 to 1.")] = 0.0,
     class_weights: Annotated[str | None, typer.Option(help="balanced: rare classes count as much as others.")] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after so many epochs without a lower held-out loss; keep the best weights.")
+        int | None, typer.Option(help="Stop after so many epochs without a lower held-out loss.")
     ] = None,
     min_delta: Annotated[float, typer.Option(help="The least improvement that --patience counts.")] = 0.0,
     find_lr: Annotated[
@@ -129,14 +132,15 @@ def train(
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16: activations take half the memory, and some CPUs are faster.")
     ] = "float32",
-    seed: Annotated[int, typer.Option(help="Seed of initial weights, order and dropout: 0 to 2⁶⁴ − 1.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of initial weights, order and dropout.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores allowed")] = None,
-    activation: Annotated[str | None, typer.Option(help=f"{', '.join(ACTIVATIONS)}.", show_default=_OF_MODEL)] = None,
+    activation: Annotated[str | None, typer.Option(help=f"{', '.join(ACTIVATIONS)}.", show_default=False)] = None,
     norm: Annotated[
-        str | None, typer.Option(help=f"{', '.join(one.value for one in NormPlacement)}.", show_default=_OF_MODEL)
+        str | None,
+        typer.Option(help=f"Normalization: {', '.join(one.value for one in NormPlacement)}.", show_default=False),
     ] = None,
     negative_slope: Annotated[float | None, typer.Option(help="α of leaky_relu.", show_default="0.1")] = None,
-    init: Annotated[str | None, typer.Option(help=f"{', '.join(STARTS)}.", show_default=_OF_MODEL)] = None,
+    init: Annotated[str | None, typer.Option(help=f"Initial weights: {', '.join(STARTS)}.", show_default=False)] = None,
     depth: Annotated[int | None, typer.Option(help="Hidden layers of mlp.", show_default="12")] = None,
     width: Annotated[int | None, typer.Option(help="Units in each hidden layer of mlp.", show_default="64")] = None,
     size: Annotated[
@@ -154,10 +158,12 @@ def train(
     on_error: Annotated[
         str | None, typer.Option(help="Pictures that cannot be read: raise or skip.", show_default="raise")
     ] = None,
-    standardize: Annotated[bool, typer.Option(help="Standardize the data, inside the model.")] = True,
-    doctor: Annotated[bool, typer.Option(help="Report problems during training.")] = True,
+    standardize: Annotated[
+        bool, typer.Option(help="Standardize the data, inside the model.", show_default=False)
+    ] = True,
+    doctor: Annotated[bool, typer.Option(help="Report problems during training.", show_default=False)] = True,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the run.", show_default="runs/DATA, or runs/DATA-2 and so on")
+        Path | None, typer.Option(help="Folder for the run.", show_default="runs/DATA, runs/DATA-2 …")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that --out holds.")] = False,
     checkpoint_every: Annotated[
@@ -270,7 +276,7 @@ def train(
     if as_json:
         say_json(run.to_json())
     else:
-        print_result(run, trainer.history, evaluation, folder)
+        print_result(run, trainer.history, evaluation, folder, train_set.unit)
         if trainer.findings:
             print_findings(trainer.findings)
 
@@ -293,7 +299,7 @@ def opened_data(
 ) -> Opened:
     """Open the data with the options from the command line, and print their notes."""
     given = {
-        "size": None if size is None else list(size_of(size)), "resize": resize, "channels": channels,
+        "size": size, "resize": resize, "channels": channels,
         "held_out": held_out, "on_error": on_error,
     }  # fmt: skip
     options = {name: value for name, value in given.items() if value is not None} | {"seed": seed}
@@ -475,44 +481,49 @@ def print_search(search: RateSearch) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for place in range(0, len(search.rates), max(1, len(search.rates) // _ROWS)):
         numbers = search.rates[place], search.losses[place], search.smoothed[place]
-        table.add_row(f"{numbers[0]:.1e}", f"{numbers[1]:.4f}", f"{numbers[2]:.4f}")
+        table.add_row(f"{numbers[0]:.1e}", number_text(numbers[1]), number_text(numbers[2]))
     console.print(table)
     found = search.suggestion
     console.print("the loss never fell" if found is None else f"suggested: --lr {found:.2g}", soft_wrap=True)
 
 
-def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path) -> None:
+def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path, unit: str) -> None:
     """Print the table of epochs, where the model was saved, and the accuracy.
 
-    The table is left out if the epochs were already printed on the same terminal.
+    The table is left out if the epochs were already printed to the same terminal, file or pipe.
     """
     console = output()
-    if not (console.is_terminal and sys.stderr.isatty()):
-        print_epochs(console, history)
+    if not same_target(sys.stdout, sys.stderr):
+        print_epochs(console, history, unit)
     console.print(f"trained {run.arguments['model']} on {run.data} in {history.seconds:.1f} s", soft_wrap=True)
     if history.stopped:
         console.print(f"stopped after epoch {history.epochs[-1].number}: {history.stopped}", soft_wrap=True)
     if history.kept is not None:
         console.print(f"the weights are those of epoch {history.kept}, the best one", soft_wrap=True)
     console.print(f"saved {folder / MODEL_FILE}", soft_wrap=True)
-    console.print(f"test accuracy {100 * evaluation.accuracy:.2f} %", soft_wrap=True)
+    print_score(console, evaluation)
 
 
-def print_epochs(console: Console, history: History) -> None:
+def print_epochs(console: Console, history: History, unit: str) -> None:
     """Print a table with one row per epoch; narrow terminals get fewer columns."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns: dict[str, Callable[[Epoch], str]] = {
         "epoch": lambda epoch: str(epoch.number),
-        "loss": lambda epoch: f"{epoch.loss:.4f}",
-        "held-out loss": lambda epoch: "–" if epoch.validation_loss is None else f"{epoch.validation_loss:.4f}",
+        "loss": lambda epoch: number_text(epoch.loss),
+        "held-out loss": lambda epoch: number_text(epoch.validation_loss),
         "held-out accuracy": lambda epoch: (
             "–" if epoch.validation_accuracy is None else f"{100 * epoch.validation_accuracy:.2f} %"
         ),
-        "images/s": lambda epoch: f"{epoch.images_per_second:,.0f}",
+        f"{unit}s/s": lambda epoch: f"{epoch.images_per_second:,.0f}",
         "seconds": lambda epoch: f"{epoch.seconds:.2f}",
     }
+    if any(epoch.validation_error is not None for epoch in history):
+        del columns["held-out accuracy"]
+        columns["held-out mean error"] = lambda epoch: (
+            "–" if epoch.validation_error is None else f"{epoch.validation_error:.4g}"
+        )
     if console.width < _WIDTH_OF_ALL:
-        del columns["held-out loss"], columns["images/s"]
+        del columns["held-out loss"], columns[f"{unit}s/s"]
     if console.width < _WIDTH_OF_NARROW:
         del columns["seconds"]
     for name in columns:

@@ -1,8 +1,8 @@
-"""The kernel cache: object files on disk, by what they were compiled from.
+"""The kernel cache: compiled kernels, stored on disk as object files and found by a hash.
 
-An entry's name is the SHA-256 of everything that its bytes depend on, so nothing is ever stale. Object files hold no
-addresses of a process. If others could write to the folder, they could run code as this user; such a
-folder is not used.
+The name of an entry is the SHA-256 of everything that its bytes depend on, so an entry never becomes stale. Object
+files contain no addresses of a process, so any process can load them. A folder in which other users could write is not
+used, because whoever writes there could run code as this user.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ _FORGOTTEN = 3600.0  # seconds after which the temporary file of a process that 
 
 @functools.cache
 def source_hash() -> str:
-    """SHA-256 of the source text of everything that writes kernels."""
+    """Return the SHA-256 (hexadecimal) of the Python source that generates kernels.
+
+    It covers all files in ``striate/codegen``, ``striate/ops`` and ``striate/passes`` and is computed once per process.
+    """
     package = Path(__file__).parent.parent
     digest = hashlib.sha256()
     for folder in ("codegen", "ops", "passes"):
@@ -47,13 +50,20 @@ def source_hash() -> str:
 
 
 def entry_name(key: str, target_key: str) -> str:
-    """The name of the object compiled from the specification ``key`` for the target ``target_key``."""
+    """Return the name of the cache entry for a kernel specification and a target processor.
+
+    The name is a hash of ``key`` (text that identifies the kernel), ``target_key``, the source hash, and the versions
+    of llvmlite and striate.
+    """
     parts = (key, source_hash(), target_key, llvmlite.__version__, VERSION)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 class Cache:
-    """Objects in one folder. Reading and writing never raise: what cannot be stored is recompiled."""
+    """A folder of compiled kernels (object files), limited to ``limit`` bytes.
+
+    Reading and writing never raise: an object that cannot be read or stored is simply compiled again.
+    """
 
     def __init__(self, folder: Path, limit: int = LIMIT) -> None:
         self._folder = folder
@@ -62,7 +72,10 @@ class Cache:
         self._writable = True
 
     def get(self, name: str) -> bytes | None:
-        """The object of that name; None where there is none, or a damaged one, which is removed."""
+        """Return the object file stored under ``name``, or None if there is no intact entry.
+
+        A damaged entry is removed.
+        """
         path = self._path(name)
         try:
             content = path.read_bytes()
@@ -79,9 +92,10 @@ class Cache:
         return data
 
     def put(self, name: str, data: bytes) -> None:
-        """Stores ``data``; two processes may write at the same time.
+        """Store the object file ``data`` under ``name``; several processes may write at the same time.
 
-        The write is not flushed to disk: an entry that a power failure damages fails its checksum.
+        The write is not flushed to disk: if a power failure damages an entry, its checksum no longer matches and
+        ``get`` discards it. After the first failed write, this object logs a warning and stores nothing more.
         """
         if not self._writable:
             return
@@ -89,14 +103,17 @@ class Cache:
             self._write(name, data)
         except OSError as error:
             self._writable = False
-            _log.warning("the kernel cache %s takes no more entries: %s", self._folder, error)
+            _log.warning("nothing more is written to the kernel cache %s: %s", self._folder, error)
             return
         if self._writes % _PRUNE_EVERY == 0:
             self.prune()
         self._writes += 1
 
     def prune(self) -> None:
-        """Removes the entries unused for longest until three quarters of the limit are left."""
+        """If the entries exceed the limit, remove the least recently used ones until 3/4 of the limit is kept.
+
+        It also removes temporary files that a process left behind more than an hour ago.
+        """
         entries: list[tuple[float, int, Path]] = []
         with contextlib.suppress(OSError):
             for path in self._folder.iterdir():
@@ -133,7 +150,7 @@ class Cache:
 
 
 def _objection(folder: Path) -> str | None:
-    """Creates the folder if it is missing; returns the reason why it cannot be used, or None."""
+    """Create ``folder`` if it is missing; return the reason why it cannot be used, or None if it can."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
@@ -149,7 +166,7 @@ def _objection(folder: Path) -> str | None:
 
 @functools.cache
 def _opened(folder: Path) -> Cache | None:
-    """The cache in ``folder``, or None with one notice in the log."""
+    """Return the cache in ``folder``, or None, with one warning in the log, if it cannot be used."""
     objection = _objection(folder)
     if objection is not None:
         _log.warning("the kernel cache %s is not used, so kernels are compiled in every process: %s", folder, objection)
@@ -158,6 +175,9 @@ def _opened(folder: Path) -> Cache | None:
 
 
 def current() -> Cache | None:
-    """The cache of the settings; None where it is off or its folder cannot be trusted."""
+    """Return the kernel cache that the settings name.
+
+    The result is None if the cache is switched off or its folder is not private to this user.
+    """
     folder = settings.current().cache
     return None if folder is None else _opened(folder)

@@ -1,25 +1,27 @@
-"""The native driver: hands the chunks of a program's phases to a team of threads, without any Python.
+"""The native driver: runs the phases of a program on a team of threads, without calling Python.
 
     run(team, phases, first, last, n, budget) -> i32    called by thread 0 of the team: runs phases first to last - 1
-    work(team, thread) -> i32                           called by every other thread: helps until it is sent to sleep
+    work(team, thread) -> i32                           called by every other thread: helps until it goes to sleep
     cycles() -> i64                                     the clock that measures ``budget`` and the profile
 
-A *phase* is {kernel, operands, per, group}: ``chunks = per`` where group is 0, else ``per · ⌈n / group⌉``.
-A *kernel* is ``i32 kernel(i64 chunk, i64 n, ptr operands, ptr scratch)`` and returns 0, or a status above 0.
+A *phase* is one kernel run over all its chunks (parts of the work). It is {kernel, operands, per, group}: the number of
+chunks is ``per`` if group is 0, else ``per · ⌈n / group⌉``. A *kernel* is ``i32 kernel(i64 chunk, i64 n, ptr operands,
+ptr scratch)`` and returns 0, or an error status above 0.
 
-How chunks are handed out, and why none is ever lost or run twice:
+How chunks are distributed, and why no chunk is ever lost or run twice:
 
 - Every thread has a *seat*, one 64-bit word ``low | high << 32``: the chunks [low, high) of the phase that no
-  thread has taken yet. A thread takes ``low`` from its own seat, so that the data of the phase before is in its cache;
-  when its seat is empty, it takes ``high - 1`` from another seat. Taking is one compare-and-exchange of the word.
+  thread has taken yet. A thread takes ``low`` from its own seat, so that it finds the data of the previous phase in its
+  cache; when its seat is empty, it takes ``high - 1`` from another seat. A chunk is taken by one compare-and-exchange
+  of the word.
 - The thread that took a chunk *holds* it until it has subtracted 1 from ``pending``, which counts the chunks not yet
   finished. A phase cannot end while a chunk is held. So everything about the phase (kernel, operands, n) is read after
   the chunk is taken and cannot change under the reader. If a seat's word was read long ago and has the same bits again
   in a later phase, it names a chunk of that later phase, which is equally valid.
-- The thread that brings ``pending`` to 0 is the only one in that state, and it *advances*: it writes the next phase,
-  then ``pending``, then the seats in order. The other threads can start when the first seat is written, but cannot end
-  the phase before the last one is: seat t of T gets the chunks [⌊t·c/T⌋, ⌊(t+1)·c/T⌋), so the last seat is never
-  empty. Finally it increments ``ticket``, which the waiting threads poll.
+- Exactly one thread brings ``pending`` to 0. That thread *advances*: it writes the next phase, then ``pending``, then
+  the seats in order. The other threads can start when the first seat is written, but cannot end the phase before the
+  last seat is written: seat t of T gets the chunks [⌊t·c/T⌋, ⌊(t+1)·c/T⌋), so the last seat is never empty. Finally
+  the thread increments ``ticket``, which the waiting threads poll.
 
 So no thread waits for a thread that holds no chunk: late, sleeping and descheduled workers delay no other thread.
 Waiting threads spin with ``pause`` for ``spin`` cycles, then yield the core with ``sched_yield``. When no run is active
@@ -73,15 +75,16 @@ TEAM = {
     # One seat per thread. The address of the thread's scratch memory is on a line that no other thread writes.
     "seats": 5 * LINE,
 }
-"""The team's memory: the index of each 64-bit word."""
+"""The layout of a team's shared memory: the index of each named 64-bit word."""
 
 SEAT, SCRATCH = LINE, LINE // 2
 
 
 class Outcome(IntEnum):
-    """Why ``run`` returned: all phases are done, the budget of cycles is spent, or a kernel returned a status.
+    """Why the driver's function ``run`` returned: all phases done, cycle budget spent, or a kernel failed.
 
-    After DONE and MORE, the word ``index`` is the next phase; after FAILED, the one that failed.
+    A phase is one kernel run over all its chunks. After DONE and MORE, the word ``index`` of the team's memory is the
+    number of the next phase; after FAILED, of the phase that failed.
     """
 
     DONE = 1
@@ -90,7 +93,10 @@ class Outcome(IntEnum):
 
 
 class Leave(IntEnum):
-    """Why ``work`` returned: ASLEEP after waiting ``idle`` cycles without a run, STOPPED because ``stop`` is set."""
+    """Why the driver's function ``work`` returned a worker thread to Python.
+
+    ASLEEP: no run was active for ``idle`` cycles. STOPPED: Python has set the word ``stop`` of the team's memory.
+    """
 
     ASLEEP = 1
     STOPPED = 2
@@ -98,7 +104,7 @@ class Leave(IntEnum):
 
 @dataclass(frozen=True)
 class _Machine:
-    """What differs between processors and systems."""
+    """The processor and operating system of an LLVM triple, where the driver's code depends on them."""
 
     triple: str
 
@@ -116,7 +122,7 @@ class _Machine:
 
 
 class _Writer:
-    """Writes one function: words of the team, branches and loops as ``with`` blocks."""
+    """Writes one native function: access to the team's words, and branches and loops as ``with`` blocks."""
 
     def __init__(self, module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type], public: bool = False):
         self.module = module
@@ -163,7 +169,7 @@ class _Writer:
 
     @contextmanager
     def loop(self) -> Generator[_Loop]:
-        """An endless loop: ``leave_if`` breaks, ``again_if`` continues."""
+        """Write an endless loop: ``leave_if`` breaks out of it, ``again_if`` continues with the next iteration."""
         head = self.function.append_basic_block("loop")
         after = self.function.append_basic_block("after")
         self.builder.branch(head)
@@ -192,7 +198,7 @@ class _Writer:
         self.intrinsic("SwitchToThread" if self.machine.windows else "sched_yield", I32, [])
 
     def flush_denormals(self) -> Callable[[], None]:
-        """Writes code that sets the floating-point control word: round to nearest, no traps, denormals are zeros.
+        """Write code that sets the floating-point control: round to nearest, no traps, denormals are 0.
 
         Returns a function that writes the code which restores the caller's control word.
         """
@@ -229,9 +235,9 @@ class _Loop:
 
 
 def _write_execute(module: ir.Module) -> ir.Function:
-    """execute(team, thread, chunk): calls the kernel of the current phase.
+    """Write execute(team, thread, chunk), which calls the kernel of the current phase for one chunk.
 
-    Of several failures, that of the lowest chunk is kept.
+    If several chunks fail, the failure of the lowest chunk is kept.
     """
     w = _Writer(module, "execute", ir.VoidType(), [WORDS, I64, I64])
     b = w.builder
@@ -242,7 +248,7 @@ def _write_execute(module: ir.Module) -> ir.Function:
     operands = b.inttoptr(w.get(team, "operands"), POINTER)
     status = b.call(kernel, [chunk, w.get(team, "n"), operands, scratch])
     with b.if_then(w.is_("!=", status, 0), likely=False):
-        # The lowest chunk is reported, whichever thread came first: the same report for any number of threads.
+        # The failure of the lowest chunk is reported, so the report does not depend on the number of threads.
         failure = b.or_(b.shl(chunk, I64(32)), b.zext(status, I64))
         b.atomic_rmw("umin", w.word(team, TEAM["failure"]), failure, "monotonic")
     b.ret_void()
@@ -250,7 +256,7 @@ def _write_execute(module: ir.Module) -> ir.Function:
 
 
 def _write_stamp(module: ir.Module) -> ir.Function:
-    """stamp(team, slot): writes the clock to the profile, if there is one."""
+    """Write stamp(team, slot), which stores the clock in a slot of the profile, if there is a profile."""
     w = _Writer(module, "stamp", ir.VoidType(), [WORDS, I64])
     b = w.builder
     team, slot = w.arguments
@@ -262,9 +268,10 @@ def _write_stamp(module: ir.Module) -> ir.Function:
 
 
 def _write_advance(module: ir.Module, execute: ir.Function, stamp: ir.Function) -> ir.Function:
-    """advance(team, thread, index): ends the run, or starts phase ``index``; called when no chunk is held or left.
+    """Write advance(team, thread, index), which starts phase ``index``, or ends the run.
 
-    A phase of one chunk, and every phase of a team of one thread, runs here: the other threads are not told.
+    It is called when all chunks of the previous phase are finished. A phase of one chunk, and every phase of a team of
+    one thread, runs inside this function without waking the other threads.
     """
     w = _Writer(module, "advance", ir.VoidType(), [WORDS, I64, I64])
     b = w.builder
@@ -285,7 +292,7 @@ def _write_advance(module: ir.Module, execute: ir.Function, stamp: ir.Function) 
         with b.if_then(w.is_("==", index, w.get(team, "last"))):
             finish(Outcome.DONE, index)
         with b.if_then(w.is_(">", index, w.get(team, "first"))):
-            # Signed: a deadline is "now plus budget", and counters start anywhere.
+            # The comparison is signed, because a cycle counter may start anywhere and wrap around.
             late = b.icmp_signed(">", b.sub(w.cycles(), w.get(team, "deadline")), I64(0))
             with b.if_then(late, likely=False):
                 finish(Outcome.MORE, index)
@@ -329,7 +336,10 @@ def _write_advance(module: ir.Module, execute: ir.Function, stamp: ir.Function) 
 
 
 def _write_take(module: ir.Module) -> ir.Function:
-    """take(team, thread) -> chunk: takes a chunk, from the thread's own seat if possible; -1 if there are none."""
+    """Write take(team, thread), which takes a chunk, from the thread's own seat if possible.
+
+    The function returns the number of the chunk, or -1 if no chunk is left.
+    """
     w = _Writer(module, "take", I64, [WORDS, I64])
     b = w.builder
     team, thread = w.arguments
@@ -357,7 +367,10 @@ def _write_take(module: ir.Module) -> ir.Function:
 
 
 def _write_help(module: ir.Module, execute: ir.Function, stamp: ir.Function, advance: ir.Function) -> ir.Function:
-    """help(team, thread): takes and runs one chunk, and advances after the last; returns 1, or 0 if there was none."""
+    """Write help(team, thread), which runs one chunk and, after the last chunk of a phase, advances.
+
+    The function returns 1, or 0 if there was no chunk to take.
+    """
     w = _Writer(module, "help", I32, [WORDS, I64])
     b = w.builder
     team, thread = w.arguments
@@ -438,7 +451,11 @@ def _write_work(module: ir.Module, help_: ir.Function) -> None:
 
 
 def write(triple: str) -> str:
-    """The driver as LLVM IR for the machine that ``triple`` names; raises ``EngineError`` for an unknown processor."""
+    """Return the native driver as LLVM IR for the machine that the LLVM triple ``triple`` names.
+
+    The driver runs the phases of programs on a team of threads. Raises ``EngineError`` for a processor that is neither
+    x86 nor 64-bit ARM.
+    """
     _Machine(triple).check()
     module = ir.Module("striate_driver")
     module.triple = triple
@@ -454,7 +471,10 @@ def write(triple: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class NativeDriver:
-    """The driver in memory: the addresses of its functions, valid as long as ``library`` lives."""
+    """The compiled driver, which runs programs on a team of threads.
+
+    ``run``, ``work`` and ``cycles`` are the addresses of its functions, valid as long as ``library`` lives.
+    """
 
     run: int
     work: int
@@ -462,15 +482,15 @@ class NativeDriver:
     library: object
 
     def words(self, threads: int) -> int:
-        """The size of the memory of a team, in 64-bit words."""
+        """Return the size of the shared memory of a team of ``threads`` threads, in 64-bit words."""
         return TEAM["seats"] + threads * SEAT
 
     def word(self, name: str) -> int:
-        """The index of a named word of the team's memory."""
+        """Return the index of the word ``name`` in the team's shared memory."""
         return TEAM[name]
 
     def scratch_word(self, thread: int) -> int:
-        """The index of the word that holds the address of a thread's own scratch memory."""
+        """Return the index of the word that holds the address of a thread's own scratch memory."""
         return TEAM["seats"] + thread * SEAT + SCRATCH
 
 
@@ -479,13 +499,16 @@ _SYMBOLS = ("striate_run", "striate_work", "striate_cycles")
 
 @functools.cache
 def load() -> NativeDriver:
-    """The driver for this computer; compiled once and then read from the cache."""
+    """Return the native driver for this computer, compiled once and then read from the kernel cache."""
     here = target.host()
     return _driver(jit.load_kept("native driver", lambda: write(here.triple), here, _SYMBOLS))
 
 
 def load_text(text: str) -> NativeDriver:
-    """The driver compiled from LLVM IR; the tests load one that yields the core at every step."""
+    """Compile a native driver from LLVM IR and load it.
+
+    The tests use this to load a variant that yields the core at every step.
+    """
     return _driver(jit.Library([jit.compile_object(text, target.host())], _SYMBOLS))
 
 

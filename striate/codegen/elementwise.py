@@ -1,4 +1,8 @@
-"""Kernels that only run a region: elementwise kernels over a whole domain, and the kernel that finishes reductions."""
+"""Kernels for elementwise work and for reductions.
+
+A *region* is elementwise work on vectors of 16 lanes: loads, operations, stores and running sums (see ``region.py``).
+Running sums are kept for each chunk of the work as *partial sums*, which a second kernel combines.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +17,18 @@ from striate.codegen.region_writer import RegionWriter, samples_of
 from striate.dtypes import DType
 
 TILE = 4
-"""Vectors that a kernel handles together: enough independent work to hide the latency of loads and additions."""
+"""Vectors that a kernel processes together: enough independent work to hide the latency of loads and additions."""
 
 PLAIN_CHUNK = 16384
-"""Elements of a plain reduction that one chunk takes."""
+"""The number of elements of a plain reduction that one chunk reads."""
 
 _ASSUMED_SAMPLES = 16
-"""The number of samples that is assumed where a chunk reads all of them and N is known only at run time."""
+"""The batch size N that is assumed for the size of chunks that read all samples: N is known only at run time."""
 
 
 @dataclass(frozen=True)
 class ElementwiseKernel(KernelSpec):
-    """Runs a region over its domain.
+    """A kernel that runs a region (fused elementwise work) over every element of its domain.
 
     for chunk (samples, block): for n: for d: for h: for w in tiles: region
     """
@@ -82,7 +86,7 @@ def _rows(writer: RegionWriter, n: Index, rows: int) -> None:
 
 
 def _run(k: Kernel, first: Index, last: Index, tile: int, body: Any) -> None:
-    """``body(index, tile)`` for whole tiles, then ``body(index, 1)`` for the rest."""
+    """Call ``body(index, tile)`` for every whole tile, then ``body(index, 1)`` for each remaining index."""
     whole = k.imul(k.idiv(k.isub(last, first), tile), tile)
     middle = k.iadd(first, whole)
     if not (isinstance(whole, int) and whole == 0):
@@ -94,7 +98,10 @@ def _run(k: Kernel, first: Index, last: Index, tile: int, body: Any) -> None:
 
 
 def _columns(k: Kernel, writer: RegionWriter, domain: Domain) -> None:
-    """All vectors of a row: tiles, one smaller tile, and in the planar domain the masked rest."""
+    """Write the region for all vectors of one line of pixels.
+
+    These are whole tiles, one smaller tile and, in a planar domain, the masked rest.
+    """
     width = domain.sizes[2]
     vectors, rest = (width, 0) if domain.space is Space.BLOCKED else divmod(width, LANES)
     tile = min(TILE, vectors) or 1
@@ -109,9 +116,17 @@ def _columns(k: Kernel, writer: RegionWriter, domain: Domain) -> None:
 
 @dataclass(frozen=True)
 class PendingReduction:
-    """A reduction to finish: its partial sums lie as [group][block][partials][16] float64.
+    """A reduction whose partial sums are to be combined into its results.
 
-    Each result has ``count`` elements per sample if ``batched``, otherwise ``count`` in total.
+    The partial sums lie as [group][block][partials][16] float64.
+
+        reduction   the operation, such as a sum or moments (mean and variance)
+        dtype       of the operand and the results
+        everything  whether the channels are summed too
+        per_sample  whether each sample has a result of its own
+        blocks      the number of blocks of 16 channels
+        groups      the number of groups of samples, (per, group): ``per`` if group is 0, else per · ⌈N / group⌉
+        count       the number of elements that each result combines: per sample if ``batched``, else in total
     """
 
     reduction: Any
@@ -126,10 +141,10 @@ class PendingReduction:
 
 @dataclass(frozen=True)
 class ChannelMerge(KernelSpec):
-    """Replaces the partial sums of each channel of a sample by the sums over the channels of its group.
+    """A kernel that replaces each channel's partial sums by the sums over all channels of its group.
 
-    The operand is the partial sums of a reduction that keeps samples separate, [sample][block][partials][16] float64.
-    A chunk is a sample; ``together`` channels are a group.
+    The operand is the partial sums of a reduction that keeps samples separate, [sample][block][partials][16] float64. A
+    chunk is one sample; ``together`` consecutive channels form a group. Group normalization uses this kernel.
     """
 
     reduction: Any
@@ -158,9 +173,10 @@ class ChannelMerge(KernelSpec):
 
 @dataclass(frozen=True)
 class FinalizeReduction(KernelSpec):
-    """Adds the partial sums of reductions in a fixed order, then runs a region on the results.
+    """A kernel that combines the partial sums of reductions, then runs a region on the results.
 
-    Operands: the partial sums of each reduction, then those of the region. A chunk is one vector of channels.
+    A region is fused elementwise work. The order of the sums is fixed. Operands: the partial sums of each reduction,
+    then the operands of the region. A chunk is one vector of 16 channels.
     """
 
     reductions: tuple[PendingReduction, ...]
@@ -223,10 +239,10 @@ class FinalizeReduction(KernelSpec):
 
 @dataclass(frozen=True)
 class PlainReduction(KernelSpec):
-    """A reduction over any axes of a plain array, for reductions that cannot be fused.
+    """A kernel that reduces any axes of an array in NumPy order, if no other loop can compute the sums.
 
-    Operands: x, then the outputs. Neighbouring axes are first merged where all of them are reduced, or none. If the
-    last axis is reduced, its elements fill the vectors, and their lanes are combined at the end; if it is kept, a
+    Operands: x, then the outputs. Neighbouring axes are first merged if all of them are reduced, or all are kept. If
+    the last axis is reduced, its elements fill the vectors, and their lanes are combined at the end; if it is kept, a
     vector holds 16 neighbouring results. A chunk is a few results, of one sample if the result has the axis N.
     """
 
@@ -238,17 +254,17 @@ class PlainReduction(KernelSpec):
 
     @property
     def per_sample(self) -> bool:
-        """Whether the result has the axis N."""
+        """Whether the result has the batch axis N."""
         return self.batched and 0 not in self.axes
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(per, group) of all chunks."""
+        """The number of chunks of work as (per, group): ``per`` if group is 0, else ``per`` for every sample."""
         return -(-self._units // self._units_of_chunk), int(self.per_sample)
 
     @property
     def _fixed(self) -> list[_Run]:
-        """The axes except N, merged, with their strides in x and in the result."""
+        """The axes except N, merged where possible, with their strides in x and in the result."""
         runs: list[_Run] = []
         read = written = 1
         for axis in range(len(self.shape) - 1, int(self.batched) - 1, -1):
@@ -263,23 +279,23 @@ class PlainReduction(KernelSpec):
 
     @property
     def _columns(self) -> bool:
-        """Whether a vector holds neighbouring results."""
+        """Whether a vector holds neighbouring results (the last axis is kept), not elements to be summed."""
         return bool(self._fixed) and self._fixed[-1].kept
 
     @property
     def _outer(self) -> list[_Run]:
-        """The kept axes except N, and except the last axis where it fills the vectors."""
+        """The kept axes except N, and except the last axis if its positions are the lanes of the vectors."""
         runs = self._fixed[:-1] if self._columns else self._fixed
         return [run for run in runs if run.kept]
 
     @property
     def _vectors(self) -> int:
-        """The vectors along the last axis where they hold results."""
+        """The number of vectors of results along the last axis, or 1 if the last axis is reduced."""
         return -(-self._fixed[-1].size // LANES) if self._columns else 1
 
     @property
     def _units(self) -> int:
-        """The number of results, or of vectors of results, apart from N."""
+        """The number of results of one sample, or of vectors of results if the last axis is kept."""
         return math.prod(run.size for run in self._outer) * self._vectors
 
     @property
@@ -300,7 +316,7 @@ class PlainReduction(KernelSpec):
             self._unit(k, at.index, read, written)
 
     def _unit(self, k: Kernel, unit: Index, read: Index, written: Index) -> None:
-        """One result, or a vector of them, of the sample at ``read``."""
+        """Write the code for one result, or one vector of results, of the sample that begins at ``read``."""
         count: Index = LANES
         if self._columns:
             vector = k.imul(k.imod(unit, self._vectors), LANES)
@@ -336,7 +352,7 @@ class PlainReduction(KernelSpec):
                 k.store_scalar(k.lane(k.convert(result, self.dtype), 0), place, self.dtype)
 
     def _reduced(self, k: Kernel, runs: list[_Run], read: Index, carry: list[Any], count: Index) -> list[Any]:
-        """The sums of the elements at ``read`` over the axes of ``runs``, merged into ``carry``."""
+        """Return the sums over the axes ``runs`` of the elements from offset ``read`` on, merged into ``carry``."""
         if not runs or (len(runs) == 1 and not self._columns):
             return self._along(k, runs[0].size if runs else 1, read, carry, count)
         run, *inner = runs
@@ -346,7 +362,11 @@ class PlainReduction(KernelSpec):
         return at.result
 
     def _along(self, k: Kernel, size: int, read: Index, carry: list[Any], count: Index) -> list[Any]:
-        """One vector of ``count`` neighbouring results; or the elements of the last axis, in tiles of vectors."""
+        """Merge elements of the last axis into the sums ``carry``.
+
+        If the last axis is kept, this is one vector of ``count`` neighbouring elements, one for each result; otherwise
+        all ``size`` elements of the axis, in tiles of vectors.
+        """
 
         def merged(carry: list[Any], vectors: list[Any]) -> list[Any]:
             return self.reduction.merge(k, carry, self.reduction.partial(k, vectors))
@@ -373,7 +393,13 @@ class PlainReduction(KernelSpec):
 
 @dataclass(frozen=True)
 class _Run:
-    """Merged axes of a plain array: how many positions, whether the result has them, and the strides in both."""
+    """One or several merged axes of a plain array.
+
+    size     the number of positions
+    kept     whether the result has these axes
+    read     the stride in x, in elements
+    written  the stride in the result, in elements
+    """
 
     size: int
     kept: bool

@@ -1,9 +1,10 @@
-"""Returns memory to the system after a compilation: LLVM's own code, and what was freed before the training starts.
+"""Returns memory to the operating system after a compilation.
 
 Compiling or loading kernels reads 50 to 100 MB of LLVM's library, which is not used while a network trains. These pages
-are unchanged pages of a file: the system maps them again, from its cache, when LLVM is next used.
+are unmodified pages of a file: the system maps them again, from its page cache, when LLVM is next used.
 
-The C library keeps what was freed below its newest allocation. After a state of ResNet-18 was loaded, that was 139 MB.
+The C library also keeps freed memory that lies below its newest allocation: 139 MB after loading the state of a
+ResNet-18. ``malloc_trim`` returns that memory too.
 """
 
 from __future__ import annotations
@@ -21,23 +22,26 @@ _HEAD = re.compile(r"([0-9a-f]+)-([0-9a-f]+) r-[-x]p \S+ \S+ \S+ +(.+)\n")
 
 
 def give_back() -> None:
-    """Drops the pages of LLVM's code and constants, and of freed memory; on systems other than Linux, does nothing."""
+    """Drop the memory pages of LLVM's code and constants, and freed memory that the C library keeps.
+
+    On systems other than Linux, this function does nothing.
+    """
     if not hasattr(mmap, "MADV_DONTNEED"):
         return
     library = ctypes.CDLL(None)
     for start, size in unchanged(FOLDER):
-        # Where the system refuses (a process that locked its memory), the pages stay: nothing depends on it.
+        # The system refuses if the process has locked its memory. Then the pages stay, which does no harm.
         library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), mmap.MADV_DONTNEED)
-    if hasattr(library, "malloc_trim"):  # of glibc, not of musl
+    if hasattr(library, "malloc_trim"):  # glibc has it, musl does not
         library.malloc_trim(ctypes.c_size_t(0))
 
 
 @functools.cache
 def unchanged(folder: str) -> tuple[tuple[int, int], ...]:
-    """(address, bytes) of the memory that is mapped from files in ``folder`` and is unchanged.
+    """Return (address, bytes) of each unmodified memory range that is mapped from a file in ``folder``.
 
-    Constants with addresses in them are written while a library is loaded, and then protected: those are *anonymous*
-    pages, which would be lost.
+    Constants that contain addresses are written while a library is loaded, and then protected. They lie in *anonymous*
+    pages, which the system could not read again from the file, so ranges with such pages are left out.
     """
     try:
         text = Path("/proc/self/smaps").read_text()

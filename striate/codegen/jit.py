@@ -1,10 +1,11 @@
-"""From the text of LLVM IR to running code: verify, emit a relocatable object, cache, load.
+"""From LLVM IR text to running code: verify, compile to a relocatable object, cache, load.
 
     KernelSource ──ir()──▶ text ──compile_object──▶ object bytes ──▶ Library ──address──▶ function
          └────────── key ──▶ registry of this process ──▶ cache on disk ──▲
 
-No pass pipeline runs: the kernels are written in the form in which they are to run, and LLVM's instruction selection,
-scheduling and register allocation do the rest (eight times faster to compile than with the pipeline, as fast to run).
+No LLVM pass pipeline runs: the kernels are written in the form in which they are to run, and LLVM's instruction
+selection, scheduling and register allocation do the rest (eight times faster to compile than with the pipeline, as fast
+to run).
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ def _initialize_all() -> None:
 
 @functools.cache
 def _machine(target: Target) -> llvm.TargetMachine:
-    """LLVM's target machine.
+    """Return LLVM's target machine for a processor.
 
-    Position-independent code in the small code model addresses constants relative to the program counter. They are in
-    reach, because JITLink places the sections of an object side by side and makes stubs for far calls.
+    Position-independent code in the small code model addresses constants relative to the program counter. They are
+    within reach, because JITLink places the sections of an object side by side and creates stubs for far calls.
     """
     triple = target.triple + ("-elf" if os.name == "nt" else "")
     with llvm_lock:
@@ -67,10 +68,13 @@ def _machine(target: Target) -> llvm.TargetMachine:
 
 
 def _parse(ir_text: str, target: Target, passes: bool) -> llvm.ModuleRef:
-    """The parsed and verified module; raises ``GraphError``, which names the functions, for invalid IR."""
+    """Return the parsed and verified module.
+
+    Raises ``GraphError``, which names the functions in the module, if LLVM finds the IR invalid.
+    """
     machine = _machine(target)
     layout = str(machine.target_data)
-    # llvmlite prints an empty layout; the right one must be there while parsing, as alignments follow from it.
+    # llvmlite prints an empty data layout. The parser needs the correct one, because alignments follow from it.
     text = ir_text.replace('target datalayout = ""', f'target datalayout = "{layout}"', 1)
     try:
         module = llvm.parse_assembly(text)
@@ -86,7 +90,7 @@ def _parse(ir_text: str, target: Target, passes: bool) -> llvm.ModuleRef:
     module.data_layout = layout
     for function in module.functions:
         if not function.is_declaration:
-            # No exception passes through a kernel: no unwind tables to write, keep and register.
+            # No exception passes through a kernel, so it needs no unwind tables.
             function.add_function_attribute("nounwind")
     if passes:
         _simplify(module, machine)
@@ -94,7 +98,10 @@ def _parse(ir_text: str, target: Target, passes: bool) -> llvm.ModuleRef:
 
 
 def _simplify(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
-    """Moves variables to registers, merges equal values, drops dead code: for functions with local variables."""
+    """Move variables to registers, merge equal values and drop dead code.
+
+    Only functions with local variables (``alloca``) need this.
+    """
     options = llvm.create_pipeline_tuning_options(speed_level=1)
     builder = llvm.create_pass_builder(machine, options)
     manager = llvm.create_new_module_pass_manager()
@@ -105,20 +112,23 @@ def _simplify(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
 
 
 def compile_object(ir_text: str, target: Target, passes: bool = False) -> bytes:
-    """A relocatable object file, without addresses of this process; raises ``GraphError`` for IR that LLVM refuses."""
+    """Return LLVM IR compiled to a relocatable object file, which contains no addresses of this process.
+
+    ``passes`` runs a few simplifying passes first. Raises ``GraphError`` for IR that LLVM rejects.
+    """
     with llvm_lock, _parse(ir_text, target, passes) as module:
         return _machine(target).emit_object(module)
 
 
 def disassembly(ir_text: str, target: Target, passes: bool = False) -> str:
-    """The code that ``compile_object`` emits, as assembly text, for reading and for tests."""
+    """Return the code that ``compile_object`` would emit as assembly text, for readers and for tests."""
     with llvm_lock, _parse(ir_text, target, passes) as module:
         return _machine(target).emit_assembly(module)
 
 
 @functools.cache
 def assert_executable() -> None:
-    """Raises ``EngineError`` if the system forbids executable memory."""
+    """Raise ``EngineError`` if the operating system forbids executable memory."""
     try:
         with llvm_lock:
             _initialize_native()
@@ -129,7 +139,10 @@ def assert_executable() -> None:
 
 @dataclass(eq=False)
 class _Engine:
-    """One LLVM loader; it is closed after the last library that it loaded."""
+    """An LLVM loader (LLJIT) with its use counts.
+
+    A full loader is closed once no library that it loaded is in memory.
+    """
 
     native: llvm.LLJIT
     links: int = 0
@@ -138,24 +151,27 @@ class _Engine:
 
 @dataclass(eq=False)
 class _Code:
-    """The code of one library in memory, until ``_unload_unused`` removes it."""
+    """The machine code of one library; it stays in memory until ``_unload_unused`` removes it."""
 
     engine: _Engine
     tracker: llvm.ResourceTracker
 
 
 LIBRARIES_OF_A_LOADER = 64
-"""Libraries per loader. A loader keeps about 9 kB for each library, even an unloaded one, until it is closed."""
+"""The number of libraries per loader. A loader keeps about 9 kB for each one, even after unloading, until it closes."""
 
-# All of this changes only with LLVM locked. The lock is reentrant: a garbage collection or a signal handler may load
-# code in the middle of these functions.
+# All of this changes only while ``llvm_lock`` is held. The lock is reentrant: a garbage collection or a signal handler
+# may load code in the middle of these functions.
 _engines: list[_Engine] = []  # the current loader, if there is one
 _codes: list[_Code] = []  # all code in memory
 _numbers = itertools.count(1)
 
 
 def _use_engine() -> _Engine:
-    """The loader for the next library, in use."""
+    """Return the loader for the next library and count the library as a user of that loader.
+
+    Starts a new loader when the current one is full.
+    """
     assert_executable()
     if not _engines or _engines[0].links >= LIBRARIES_OF_A_LOADER:
         try:
@@ -182,21 +198,21 @@ def _close_if_unused(engine: _Engine) -> None:
 
 
 (_ONLY_IN_A_LIST,) = [sys.getrefcount(one) for one in [object()]]
-"""What ``sys.getrefcount`` says in such a loop of an object that nothing but the list refers to."""
+"""The value of ``sys.getrefcount`` in a list comprehension for an object to which only the list refers."""
 
 
 def _unload_unused() -> None:
-    """Removes the code that nothing but ``_codes`` refers to.
+    """Remove the code to which only ``_codes`` refers.
 
-    Each request for code begins with this, so that no more unused code is in memory than was dropped since the last
-    one. A finalizer would come too early: weak references still return an object while its ``__del__`` runs, and
-    another thread would be given code that is being removed. And the garbage collector finalizes objects that a
-    ``__del__`` of their cycle may still use or revive. It would also wait for LLVM, in a thread that only drops a
-    model. The count of references is exact: whoever may run the code refers to it, and nobody can begin to when only
-    this list does.
+    Each request for code begins with this function, so unused code stays in memory at most until the next request.
+    Finalizers cannot do this. A weak reference still returns an object while its ``__del__`` runs, so another thread
+    could receive code that is being removed. The garbage collector also finalizes objects that a ``__del__`` in their
+    cycle may still use or revive. And a finalizer would wait for LLVM in a thread that merely drops a model. The
+    reference count is exact: every object that may run the code refers to it, and if only this list does, no new user
+    can appear.
     """
     with llvm_lock:
-        # Held in a second list, the codes are not unused for a request in the middle of this one.
+        # The second list adds a reference, so a nested request does not see the same code as unused.
         unused = [code for code in _codes if sys.getrefcount(code) == _ONLY_IN_A_LIST]
         for code in unused:
             _codes.remove(code)
@@ -205,7 +221,7 @@ def _unload_unused() -> None:
 
 
 class Library:
-    """Object files in executable memory; they stay there at least as long as the library is referenced.
+    """Object files loaded into executable memory, where they stay at least as long as this object lives.
 
     Each library has its own namespace, so the symbols of two libraries never clash. Raises ``EngineError`` if the
     objects cannot be loaded or do not define all of ``symbols``.
@@ -233,15 +249,18 @@ class Library:
         self._addresses: dict[str, int] = {symbol: tracker[symbol] for symbol in symbols}
 
     def address(self, symbol: str) -> int:
-        """The address of one of ``symbols``, valid while the library lives."""
+        """Return the address of the function ``symbol``, valid while the library lives.
+
+        Raises ``KeyError`` for a symbol that was not requested when the library was created.
+        """
         return self._addresses[symbol]
 
 
 def load_kept(key: str, write: Callable[[], str], target: Target, symbols: Sequence[str]) -> Library:
-    """The library compiled from the IR that ``write()`` returns, or read from the cache on disk.
+    """Return a library compiled from the IR that ``write()`` returns, or read from the kernel cache.
 
-    ``key`` names everything that the IR depends on besides striate's source. Raises what ``compile_object`` and
-    ``Library`` raise.
+    ``key`` identifies everything that the IR depends on besides striate's source; ``symbols`` are the functions that
+    the library exports. Raises ``GraphError`` for invalid IR and ``EngineError`` if the code cannot be loaded.
     """
     store = cache.current()
     name = cache.entry_name(key, target.key)
@@ -252,7 +271,7 @@ def load_kept(key: str, write: Callable[[], str], target: Target, symbols: Seque
             idle.give_back()
             return library
         except EngineError:
-            pass  # the checksum held, but the loader refuses: written by a broken build
+            pass  # the checksum is right, but the loader rejects the object: a broken build wrote it
     data = compile_object(write(), target)
     library = Library([data], symbols)
     idle.give_back()
@@ -262,19 +281,20 @@ def load_kept(key: str, write: Callable[[], str], target: Target, symbols: Seque
 
 
 def function(address: int, result: Any, *arguments: Any) -> Callable[..., Any]:
-    """The native function at ``address`` as a callable that releases the GIL; the caller keeps the library alive.
+    """Return the native function at ``address`` as a Python callable that releases the GIL.
 
-    ``result`` (or None) and ``arguments`` are ctypes types: ``function(a, c_int32, c_void_p, c_int64)``.
+    ``result`` (or None) and ``arguments`` are ctypes types: ``function(a, c_int32, c_void_p, c_int64)``. The caller
+    must keep the library alive while the function is used.
     """
     return ctypes.CFUNCTYPE(result, *arguments)(address)
 
 
 class KernelSource(Protocol):
-    """What a kernel is compiled from.
+    """An object from which a kernel can be compiled (a protocol).
 
-    ``key`` is canonical text of everything that the code depends on, except the target and striate's source. ``symbol``
-    is the name of the function and contains a hash of the key. ``ir()`` writes the code; it is called only if the
-    kernel is not cached.
+    ``key`` is text that contains everything that the code depends on, except the target and striate's source.
+    ``symbol`` is the name of the native function and contains a hash of the key. ``ir()`` returns the LLVM IR; it is
+    called only if the kernel is not in the cache.
     """
 
     @property
@@ -288,7 +308,7 @@ class KernelSource(Protocol):
 
 @dataclass(frozen=True)
 class Loaded:
-    """Kernels in executable memory: their addresses by key, valid for as long as this object lives."""
+    """Kernels in executable memory: their addresses by key, valid as long as this object lives."""
 
     addresses: Mapping[str, int]
     libraries: frozenset[Library]
@@ -298,11 +318,11 @@ class Loaded:
 
 
 class Kernels:
-    """The kernels of this process: each key is compiled, or read from the cache, and loaded once.
+    """The kernels of this process: each is loaded once, either compiled or read from the cache.
 
-    The kernels that one request adds form one library. It stays in memory while a ``Loaded`` contains one of them; the
-    next request after that unloads it. While kernels are compiled, the requesting thread calls ``progress(done, all)``,
-    if it is set.
+    The kernels that one request adds form one library. It stays in memory as long as a ``Loaded`` object contains one
+    of them; the first request after that unloads it. ``compiled`` and ``cached`` count kernels. If ``progress`` is set,
+    the requesting thread calls ``progress(done, all)`` while it compiles.
     """
 
     def __init__(self) -> None:
@@ -313,17 +333,17 @@ class Kernels:
         self.progress: Callable[[int, int], None] | None = None
 
     def get(self, sources: Iterable[KernelSource], target: Target | None = None) -> Loaded:
-        """The kernels of all sources, loaded.
+        """Return the compiled and loaded kernels of all sources.
 
-        Raises ``GraphError`` for code that LLVM refuses, and ``EngineError`` if it cannot be loaded or this computer
-        cannot run code for the target.
+        ``target`` is the processor; None means the target of the settings. Raises ``GraphError`` for code that LLVM
+        rejects, and ``EngineError`` if the code cannot be loaded or this computer cannot run code for the target.
         """
         chosen = target or targets.current()
         targets.assert_runs_here(chosen)
         requested = {source.key: source for source in sources}
         with self._lock:
             _unload_unused()
-            found: dict[str, Library] = {}  # holds every library from now on
+            found: dict[str, Library] = {}  # its references keep the libraries in memory from now on
             for key in requested:
                 library = self._libraries.get((chosen, key))
                 if library is not None:
@@ -337,7 +357,7 @@ class Kernels:
         return Loaded(addresses, frozenset(found.values()))
 
     def _load(self, missing: Sequence[KernelSource], chosen: Target) -> dict[str, Library]:
-        """The library of each source."""
+        """Load the missing kernels; return the library of each by its key."""
         assert_executable()
         store = cache.current()
         names = {source.key: cache.entry_name(source.key, chosen.key) for source in missing}
@@ -346,7 +366,7 @@ class Kernels:
             loaded = _link([source for source in missing if source.key in found], list(found.values()))
             self.cached += len(loaded)
         except EngineError:
-            # The checksum held, but the loader refuses: written by a broken build. Compiled afresh below.
+            # The checksums are right, but the loader rejects an object, which a broken build wrote: compile again.
             loaded = {}
         fresh = [source for source in missing if source.key not in loaded]
         objects = self._compile(fresh, chosen, lambda key, data: store.put(names[key], data) if store else None)
@@ -358,7 +378,10 @@ class Kernels:
     def _compile(
         self, fresh: Sequence[KernelSource], chosen: Target, keep: Callable[[str, bytes], None]
     ) -> list[bytes]:
-        """Compiles the sources, in worker processes if there are many; ``keep`` gets each object when it is ready."""
+        """Return the objects of the sources, compiled in worker processes if there are many.
+
+        ``keep(key, object)`` is called as soon as each object is ready.
+        """
         if not fresh:
             return []
         start, done = time.perf_counter(), itertools.count(1)
@@ -371,7 +394,7 @@ class Kernels:
         if self.progress:
             self.progress(0, len(fresh))
         processes = workers.count(len(fresh), settings.current().threads)
-        _machine(chosen)  # made here once, not in every worker
+        _machine(chosen)  # created once here instead of in every worker
         objects = workers.compile_all(
             [source.symbol for source in fresh],
             lambda number: compile_object(fresh[number].ir(), chosen),
@@ -386,7 +409,7 @@ class Kernels:
 
 
 def _link(sources: Sequence[KernelSource], objects: Sequence[bytes]) -> dict[str, Library]:
-    """Loads one object per source as one library; returns it by the key of each source."""
+    """Load one object per source as one library; return that library for the key of each source."""
     if not sources:
         return {}
     library = Library(objects, [source.symbol for source in sources])

@@ -1,12 +1,14 @@
-"""Kernel: a native function written as Python ``with`` blocks.
+"""Kernel: writes a native function as LLVM IR, with Python ``with`` blocks for its loops and branches.
 
 Every kernel has one signature,
 
     i32 kernel(i64 chunk, i64 n, ptr operands, ptr scratch)
 
-``chunk`` says which part of the work to do, ``n`` is the run-time batch size, ``operands`` an array of pointers and
+``chunk`` says which part of the work to do, ``n`` is the run-time batch size, ``operands`` is an array of pointers and
 ``scratch`` the memory of the calling thread. Vectors have ``LANES`` = 16 elements on every processor; LLVM splits them
-into registers. Index arithmetic on Python ints is done in Python, so constant shapes cost no instructions.
+into hardware registers. Index arithmetic on Python ints is done in Python, so constant shapes cost no instructions.
+
+A method that "returns a + b" writes the instructions that compute a + b, and returns the LLVM value of the result.
 """
 
 from __future__ import annotations
@@ -31,19 +33,22 @@ Index = Any  # a Python int, or an i64 value of LLVM
 
 
 class Vector:
-    """An LLVM value of vector type: 16 lanes of one dtype in registers. A name for annotations, without instances."""
+    """A type name for annotations: an LLVM vector value, 16 lanes of one dtype in registers.
+
+    It is never instantiated; llvmlite's values have no static types.
+    """
 
 
 class Condition:
-    """An LLVM truth value: one bit, or one bit per lane. A name for annotations, without instances."""
+    """A type name for annotations: an LLVM truth value, one bit or one bit per lane; never instantiated."""
 
 
 class Pointer:
-    """An LLVM value of pointer type: an address. A name for annotations, without instances."""
+    """A type name for annotations: an LLVM value of pointer type, an address; never instantiated."""
 
 
 class _BFloat16(ir.Type):  # pyright: ignore[reportUntypedBaseClass]
-    """LLVM's type ``bfloat``, which llvmlite does not provide."""
+    """LLVM's type ``bfloat``, which llvmlite does not define."""
 
     def _to_string(self) -> str:
         return "bfloat"
@@ -71,22 +76,25 @@ _BY_NAME: dict[str, Any] = {str(type): type for type in (I1, I16, *_ELEMENTS.val
 
 @functools.cache
 def vector_type(dtype: DType) -> Any:
-    """The LLVM type of ``LANES`` elements in registers; bfloat16 is float32 there."""
+    """Return the LLVM type of ``LANES`` elements in registers, where bfloat16 is held as float32."""
     return ir.VectorType(_ELEMENTS[dtype.computed], LANES)
 
 
 @functools.cache
 def _stored_type(dtype: DType) -> Any:
-    """The LLVM type of ``LANES`` elements in memory."""
+    """Return the LLVM type of ``LANES`` elements of ``dtype`` in memory."""
     return ir.VectorType(_ELEMENTS[dtype], LANES)
 
 
 def _alignment(dtype: DType, align: int) -> int:
-    """The alignment in bytes: ``align``, but at most that of a full vector; 0 means that of one element."""
+    """Return the alignment of a vector access in bytes: ``align``, but at most the size of a full vector.
+
+    ``align`` = 0 means the size of one element.
+    """
     return min(align, LANES * dtype.numpy.itemsize) or dtype.numpy.itemsize
 
 
-# Types and constants do not belong to a module, and cache their own text. So all kernels share them.
+# llvmlite's types and constants belong to no module, and each caches its own text. So all kernels share them.
 
 
 @functools.lru_cache(4096)
@@ -101,21 +109,30 @@ def _lane_number(number: int) -> Any:
 
 @functools.cache
 def _splat_parts(element: str) -> tuple[Any, Any]:
-    """For an element type, by name: an undefined vector, and the shuffle that copies lane 0 into every lane."""
+    """Return an undefined vector and the shuffle mask that copies lane 0 into every lane.
+
+    ``element`` is the name of the LLVM element type, such as "float".
+    """
     type = ir.VectorType(_BY_NAME[element], LANES)
     return ir.Constant(type, ir.Undefined), ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
 
 
 @functools.lru_cache(1024)
 def _number(dtype: DType, text: str) -> Any:
-    """A constant vector with the number that ``text`` spells in every lane. As text, 0 and -0 are different keys."""
+    """Return a constant vector with the number that ``text`` spells in every lane.
+
+    The argument is text, so that 0.0 and -0.0 are different keys of the cache.
+    """
     value = float(text) if dtype.computed.is_float else int(text)
     return ir.Constant(vector_type(dtype), [ir.Constant(_ELEMENTS[dtype.computed], value)] * LANES)
 
 
 @dataclass
 class Loop:
-    """A loop while it is written: its index, and the values that it carries from one iteration to the next."""
+    """A loop that is being written: its index, and the values carried from one iteration to the next.
+
+    Assign ``carry`` inside the loop; read the final values from ``result`` after it.
+    """
 
     index: Index
     carry: list[Any]
@@ -123,7 +140,10 @@ class Loop:
 
 
 class Kernel:
-    """Builds one kernel. Each method writes the instructions of one operation and returns its value."""
+    """Writes one kernel (a native function): each method appends instructions and returns their result.
+
+    Index arithmetic accepts and returns Python ints where values are known, and otherwise i64 values of LLVM.
+    """
 
     def __init__(self, symbol: str, attributes: Sequence[str] = ()) -> None:
         self.module = ir.Module(name=symbol)
@@ -147,7 +167,7 @@ class Kernel:
     # -- operands and memory ------------------------------------------------------------------------------------
 
     def operand(self, number: int) -> Any:
-        """The pointer to operand ``number``; it is loaded once, at the entry of the function."""
+        """Return the pointer to operand ``number``; it is loaded once, at the entry of the function."""
         if number not in self._pointers:
             with self.at_entry():
                 slot = self.builder.gep(self._operands, [I64(number)], source_etype=POINTER)
@@ -156,7 +176,11 @@ class Kernel:
 
     @property
     def hidden_zero(self) -> Index:
-        """The index 0 as a value that LLVM does not know: addresses that it is part of look different."""
+        """The index 0, as a value that LLVM cannot recognize as 0.
+
+        LLVM cannot see that an address computed with this zero equals another one. So it repeats a load instead of
+        keeping the loaded value in a register.
+        """
         if self._zero is None:
             with self.at_entry():
                 self._zero = self.builder.lshr(self.as_index(self.n), I64(63))
@@ -164,7 +188,7 @@ class Kernel:
 
     @contextmanager
     def at_entry(self) -> Generator[None]:
-        """Instructions written in this block go to the entry of the function."""
+        """Place the instructions written in this ``with`` block at the entry of the function."""
         current = self.builder.block
         if self._entry.is_terminated:
             self.builder.position_before(self._entry.terminator)
@@ -174,14 +198,17 @@ class Kernel:
         self.builder.position_at_end(current)
 
     def local(self, type: Any, name: str = "") -> Any:
-        """A 64-byte aligned variable on the stack, for accumulators that live longer than a loop."""
+        """Return a 64-byte aligned variable on the stack, for accumulators that outlive a loop."""
         with self.at_entry():
             slot = self.builder.alloca(type, name=name)
             slot.align = 64
         return slot
 
     def table(self, numbers: Sequence[float], dtype: DType) -> Any:
-        """The address of numbers that are part of the kernel's code; equal tables of a kernel share memory."""
+        """Return the address of constant numbers that are stored with the kernel's code.
+
+        Equal tables of one kernel share memory.
+        """
         element = _ELEMENTS[dtype]
         values = [float(number) if dtype.is_float else int(number) for number in numbers]
         key = (dtype, tuple(map(repr, values)))
@@ -195,39 +222,48 @@ class Kernel:
         return self._tables[key]
 
     def look_up(self, table: Any, index: Index, dtype: DType = DType.int32) -> Any:
-        """One entry of a table as a scalar; a whole number becomes an index."""
+        """Return one entry of a table as a scalar; an int32 entry is widened to an index (int64)."""
         found = self.load_scalar(self.offset(table, index, dtype), dtype)
         return found if dtype.is_float else self.convert(found, DType.int64)
 
     def offset(self, pointer: Any, elements: Index, dtype: DType) -> Any:
-        """``pointer`` moved by a number of elements."""
+        """Return ``pointer`` advanced by ``elements`` elements of ``dtype``."""
         if isinstance(elements, int) and elements == 0:
             return pointer
         return self.builder.gep(pointer, [self.as_index(elements)], source_etype=_ELEMENTS[dtype])
 
     def load(self, pointer: Any, dtype: DType, align: int = 0) -> Any:
-        """Loads a vector; bfloat16 is widened to float32."""
+        """Load a vector of 16 elements; bfloat16 is widened to float32.
+
+        ``align`` is the known alignment in bytes, or 0 for that of one element.
+        """
         return self._widened(self.builder.load(pointer, align=_alignment(dtype, align), typ=_stored_type(dtype)))
 
     def store(self, vector: Any, pointer: Any, dtype: DType, align: int = 0) -> None:
-        """Stores a vector; for bfloat16, it is rounded."""
+        """Store a vector of 16 elements; for bfloat16, it is rounded to nearest, ties to even.
+
+        ``align`` is the known alignment in bytes, or 0 for that of one element.
+        """
         self.builder.store(self._as_stored(vector, dtype), pointer, align=_alignment(dtype, align))
 
     def stream(self, vector: Any, pointer: Any, dtype: DType) -> None:
-        """Stores a vector past the caches, so that the line need not be read first.
+        """Store a vector past the caches (a non-temporal store), so that its cache line is not read first.
 
-        ``pointer`` is 64-byte aligned, and the vector has 64 bytes or more.
+        ``pointer`` must be 64-byte aligned, and the vector must have 64 bytes or more.
         """
         stored = self.builder.store(self._as_stored(vector, dtype), pointer, align=64)
         stored.set_metadata("nontemporal", self.module.add_metadata([I32(1)]))
         self._streams = True
 
     def load_scalar(self, pointer: Any, dtype: DType) -> Any:
-        """Loads one element; bfloat16 is widened to float32."""
+        """Load one element; bfloat16 is widened to float32."""
         return self._widened(self.builder.load(pointer, align=dtype.numpy.itemsize, typ=_ELEMENTS[dtype]))
 
     def rounded(self, x: Any) -> Any:
-        """Every lane rounded to the nearest bfloat16, ties to even, NaN kept; a store does not round again."""
+        """Return x with every lane rounded to the nearest bfloat16 (ties to even, NaN stays NaN), as float32.
+
+        Storing the result as bfloat16 does not round it again.
+        """
         narrow = self.builder.fptrunc(x, _stored_type(DType.bfloat16))
         wide = self._widened(narrow)
         self._narrowed[id(wide)] = (wide, narrow)
@@ -246,26 +282,29 @@ class Kernel:
         return known[1] if known else self.builder.fptrunc(vector, _stored_type(dtype))
 
     def load_pairs(self, pointer: Any) -> Any:
-        """Loads 16 pairs of bfloat16 from 64 aligned bytes, for ``dot``."""
+        """Load 16 pairs of bfloat16 from 64 aligned bytes, as an operand of ``dot``."""
         return self.builder.load(pointer, align=64, typ=_PAIRS)
 
     def broadcast_pair(self, pointer: Any) -> Any:
-        """Loads one pair of bfloat16 into every lane, for ``dot``; its instruction then reads memory directly."""
+        """Load one pair of bfloat16 into every lane, as an operand of ``dot``.
+
+        LLVM merges this load into the instruction of ``dot``, which then reads memory directly.
+        """
         pair = self.builder.load(pointer, align=2, typ=I32)
         return self.builder.bitcast(self.splat(pair), _PAIRS)
 
     def dot(self, a: Any, b: Any, c: Any) -> Any:
-        """c + a₀ · b₀ + a₁ · b₁ in each lane, for pairs of bfloat16 and a float32 sum."""
+        """Return c + a₀ · b₀ + a₁ · b₁ in each lane, for pairs a and b of bfloat16 and a float32 sum c."""
         vector = vector_type(DType.float32)
         function = self._declare("llvm.x86.avx512bf16.dpbf16ps.512", vector, [vector, _PAIRS, _PAIRS])
         return self.builder.call(function, [c, b, a])  # the second factor is the one that may come from memory
 
     def load_halves(self, pointer: Any) -> Any:
-        """Loads 16 bfloat16 as their bits, for ``store_halves``."""
+        """Load 16 bfloat16 elements as raw 16-bit integers, as an operand of ``store_halves``."""
         return self.builder.load(pointer, align=2, typ=ir.VectorType(I16, LANES))
 
     def store_halves(self, first: Any, second: Any, pointer: Any) -> None:
-        """Interleaves two vectors from ``load_halves`` and stores the 16 pairs to 64 aligned bytes.
+        """Interleave two vectors from ``load_halves`` and store the 16 pairs to 64 aligned bytes.
 
         If ``second`` is None, the second element of each pair is 0.
         """
@@ -277,7 +316,7 @@ class Kernel:
         self.builder.store(pairs, pointer, align=64)
 
     def store_pairs(self, first: Any, second: Any, pointer: Any) -> None:
-        """Rounds two vectors to bfloat16, interleaves them and stores the 16 pairs to 64 aligned bytes."""
+        """Round two float32 vectors to bfloat16, interleave them and store the 16 pairs to 64 aligned bytes."""
         type = vector_type(DType.float32)
         function = self._declare("llvm.x86.avx512bf16.cvtne2ps2bf16.512", _PAIRS, [type, type])
         both = self.builder.call(function, [second, first])  # the first in the lower half
@@ -287,23 +326,23 @@ class Kernel:
         self.builder.store(pairs, pointer, align=64)
 
     def store_scalar(self, scalar: Any, pointer: Any, dtype: DType | None = None) -> None:
-        """Stores one element; for bfloat16, it is rounded."""
+        """Store one element; if ``dtype`` is bfloat16, it is rounded."""
         if dtype is DType.bfloat16:
             scalar = self.builder.fptrunc(scalar, _ELEMENTS[dtype])
         self.builder.store(scalar, pointer)
 
     def broadcast(self, pointer: Any, dtype: DType) -> Any:
-        """Loads one element into every lane."""
+        """Load one element into every lane of a vector."""
         return self.splat(self.load_scalar(pointer, dtype))
 
     def splat(self, scalar: Any) -> Any:
-        """A vector with ``scalar`` in every lane."""
+        """Return a vector with ``scalar`` in every lane."""
         undefined, zeros = _splat_parts(str(scalar.type))
         first = self.builder.insert_element(undefined, scalar, _lane_number(0))
         return self.builder.shuffle_vector(first, undefined, zeros)
 
     def load_masked(self, pointer: Any, dtype: DType, count: Index) -> Any:
-        """Loads the first ``count`` lanes; the others are 0. Memory past them is not read."""
+        """Load the first ``count`` lanes and set the others to 0; memory past them is not read."""
         if isinstance(count, int) and count >= LANES:
             return self.load(pointer, dtype)
         type = _stored_type(dtype)
@@ -312,7 +351,7 @@ class Kernel:
         return self._widened(self.builder.call(function, [pointer, align, self.mask(count), ir.Constant(type, None)]))
 
     def store_masked(self, vector: Any, pointer: Any, dtype: DType, count: Index) -> None:
-        """Stores the first ``count`` lanes. Memory past them is not written."""
+        """Store the first ``count`` lanes; memory past them is not written."""
         if isinstance(count, int) and count >= LANES:
             self.store(vector, pointer, dtype)
             return
@@ -322,7 +361,10 @@ class Kernel:
         self.builder.call(function, [narrow, pointer, I32(dtype.numpy.itemsize), self.mask(count)])
 
     def load_strided(self, pointer: Any, dtype: DType, stride: int, count: Index) -> Any:
-        """Loads lane i from element i · ``stride``; lanes from ``count`` on repeat lane ``count`` − 1."""
+        """Load lane i of a vector from element i · ``stride``, for i < ``count``.
+
+        The lanes from ``count`` on repeat lane ``count`` − 1.
+        """
         vector = ir.Constant(vector_type(dtype), ir.Undefined)
         for lane in range(LANES):
             if isinstance(count, int):
@@ -334,31 +376,31 @@ class Kernel:
         return vector
 
     def store_strided(self, vector: Any, pointer: Any, dtype: DType, stride: int, count: Index) -> None:
-        """Stores lane i, for i < ``count``, to element i · ``stride``."""
+        """Store lane i of a vector to element i · ``stride``, for i < ``count``."""
         for lane in range(LANES):
             with self.when(self.compare(lane, "<", count)):
                 self.store_scalar(self.lane(vector, lane), self.offset(pointer, lane * stride, dtype), dtype)
 
     def mask(self, count: Index) -> Any:
-        """True in the first ``count`` lanes."""
+        """Return the mask that is true in the first ``count`` lanes."""
         if isinstance(count, int):
             return ir.Constant(_MASK, [1 if lane < count else 0 for lane in range(LANES)])
         lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
         return self.builder.icmp_signed("<", lanes, self.splat(count))
 
     def lane_is(self, number: Index) -> Any:
-        """True in lane ``number`` and false in the others; false in all lanes if there is no such lane."""
+        """Return the mask that is true in lane ``number`` only, or nowhere if there is no such lane."""
         lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
         return self.builder.icmp_signed("==", lanes, self.splat(self.as_index(number)))
 
     # -- index arithmetic ---------------------------------------------------------------------------------------
 
     def as_index(self, value: Index) -> Any:
-        """The index as an LLVM value of type i64."""
+        """Return an index, which may be a Python int, as an LLVM value of type i64."""
         return _index(value) if isinstance(value, int) else value
 
     def iadd(self, *terms: Index) -> Index:
-        """Sum of indices."""
+        """Return the sum of indices; it is a Python int if all terms are Python ints."""
         constant = sum(term for term in terms if isinstance(term, int))
         total: Index = None
         for term in terms:
@@ -369,7 +411,10 @@ class Kernel:
         return self.builder.add(total, _index(constant)) if constant else total
 
     def imul(self, a: Index, b: Index) -> Index:
-        """Product of indices."""
+        """Return the product of two indices.
+
+        It is a Python int if both are Python ints, or one is the Python int 0.
+        """
         if isinstance(a, int) and isinstance(b, int):
             return a * b
         if isinstance(a, int):
@@ -379,45 +424,48 @@ class Kernel:
         return self.builder.mul(a, self.as_index(b))
 
     def isub(self, a: Index, b: Index) -> Index:
-        """Difference of indices."""
+        """Return the difference a − b of two indices; it is a Python int if both are Python ints."""
         if isinstance(a, int) and isinstance(b, int):
             return a - b
         return self.builder.sub(self.as_index(a), self.as_index(b))
 
     def idiv(self, a: Index, b: Index) -> Index:
-        """Quotient of non-negative indices, rounded down."""
+        """Return the quotient of two non-negative indices, rounded down."""
         if isinstance(a, int) and isinstance(b, int):
             return a // b
         return a if isinstance(b, int) and b == 1 else self.builder.udiv(self.as_index(a), self.as_index(b))
 
     def imod(self, a: Index, b: Index) -> Index:
-        """Remainder of non-negative indices."""
+        """Return the remainder of the division of two non-negative indices."""
         if isinstance(a, int) and isinstance(b, int):
             return a % b
         return 0 if isinstance(b, int) and b == 1 else self.builder.urem(self.as_index(a), self.as_index(b))
 
     def imin(self, a: Index, b: Index) -> Index:
-        """The smaller index."""
+        """Return the smaller of two indices."""
         if isinstance(a, int) and isinstance(b, int):
             return min(a, b)
         a, b = self.as_index(a), self.as_index(b)
         return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
 
     def imax(self, a: Index, b: Index) -> Index:
-        """The larger index."""
+        """Return the larger of two indices."""
         if isinstance(a, int) and isinstance(b, int):
             return max(a, b)
         a, b = self.as_index(a), self.as_index(b)
         return self.builder.select(self.builder.icmp_signed(">", a, b), a, b)
 
     def compare(self, a: Index, sign: str, b: Index) -> Any:
-        """The signed comparison a ``sign`` b: a Python bool if both are Python ints, else an LLVM truth value."""
+        """Return the signed comparison of two indices; ``sign`` is "<", "<=", "==", "!=", ">=" or ">".
+
+        The result is a Python bool if both are Python ints, otherwise an LLVM truth value.
+        """
         if isinstance(a, int) and isinstance(b, int):
             return {"<": a < b, ">=": a >= b, "==": a == b, "!=": a != b, ">": a > b, "<=": a <= b}[sign]
         return self.builder.icmp_signed(sign, self.as_index(a), self.as_index(b))
 
     def both(self, a: Any, b: Any) -> Any:
-        """a and b; folded where one is a Python bool."""
+        """Return the condition "a and b"; no instruction is written if one is a Python bool."""
         if isinstance(a, bool):
             return b if a else False
         if isinstance(b, bool):
@@ -425,7 +473,7 @@ class Kernel:
         return self.builder.and_(a, b)
 
     def either(self, a: Any, b: Any) -> Any:
-        """a or b; folded where one is a Python bool."""
+        """Return the condition "a or b"; no instruction is written if one is a Python bool."""
         if isinstance(a, bool):
             return True if a else b
         if isinstance(b, bool):
@@ -433,16 +481,17 @@ class Kernel:
         return self.builder.or_(a, b)
 
     def negation(self, a: Any) -> Any:
-        """not a."""
+        """Return the condition "not a"."""
         return not a if isinstance(a, bool) else self.builder.not_(a)
 
     # -- control ------------------------------------------------------------------------------------------------
 
     @contextmanager
     def loop(self, start: Index, stop: Index, step: int = 1, carry: Sequence[Any] = ()) -> Generator[Loop]:
-        """``for index in range(start, stop, step)``; assign ``loop.carry`` inside, read ``loop.result`` after.
+        """Write ``for index in range(start, stop, step)`` around the instructions of this ``with`` block.
 
-        If the range is known, a single iteration is written without a loop.
+        ``carry`` are the initial values that iterations pass on: assign ``loop.carry`` inside the block, and read
+        ``loop.result`` after it. If the bounds are Python ints and there is a single iteration, no loop is written.
         """
         known = isinstance(start, int) and isinstance(stop, int)
         if known and len(range(start, stop, step)) == 1:
@@ -482,7 +531,11 @@ class Kernel:
 
     @contextmanager
     def when(self, condition: Any) -> Generator[None]:
-        """Runs the block if the condition holds. A Python bool costs no branch: False leaves only dead code."""
+        """Write a branch: the instructions of this ``with`` block run if the condition holds.
+
+        If the condition is a Python bool, no branch is written: for True, the block runs always; for False, its code is
+        unreachable.
+        """
         if isinstance(condition, bool):
             if condition:
                 yield
@@ -498,7 +551,7 @@ class Kernel:
             yield
 
     def finish(self, status: Any = 0) -> str:
-        """Ends the function and returns its IR."""
+        """End the function, which returns ``status`` (0: success), and return the module's IR as text."""
         if self._streams:
             # The barrier's atomic operations do not order the stores that bypass the caches.
             self.builder.fence("seq_cst")
@@ -508,176 +561,188 @@ class Kernel:
     # -- vectors ------------------------------------------------------------------------------------------------
 
     def constant(self, number: float, dtype: DType) -> Any:
-        """A vector with ``number`` in every lane."""
+        """Return a vector with ``number`` in every lane; bfloat16 constants are float32."""
         return _number(dtype, repr(float(number) if dtype.computed.is_float else int(number)))
 
     def constant_like(self, x: Any, number: float) -> Any:
-        """``number`` in the type of ``x``, a vector (in every lane) or a scalar."""
+        """Return ``number`` in the type of ``x``: a vector with it in every lane, or a scalar."""
         if isinstance(x.type, ir.VectorType):
             integral = isinstance(x.type.element, ir.IntType)
             return ir.Constant(x.type, [int(number) if integral else float(number)] * x.type.count)
         return ir.Constant(x.type, int(number) if _integral(x.type) else float(number))
 
     def add(self, a: Any, b: Any) -> Any:
-        """a + b"""
+        """Return a + b in each lane; integers wrap around."""
         return self.builder.add(a, b) if _integral(a.type) else self.builder.fadd(a, b)
 
     def sub(self, a: Any, b: Any) -> Any:
-        """a − b"""
+        """Return a − b in each lane; integers wrap around."""
         return self.builder.sub(a, b) if _integral(a.type) else self.builder.fsub(a, b)
 
     def mul(self, a: Any, b: Any) -> Any:
-        """a · b"""
+        """Return a · b in each lane; integers wrap around."""
         return self.builder.mul(a, b) if _integral(a.type) else self.builder.fmul(a, b)
 
     def div(self, a: Any, b: Any) -> Any:
-        """a / b"""
+        """Return a / b in each lane; both must be of a float type."""
         return self.builder.fdiv(a, b)
 
     def neg(self, a: Any) -> Any:
-        """−a"""
+        """Return −a in each lane; a must be of a float type."""
         return self.builder.fneg(a)
 
     def add_exactly(self, a: Any, b: Any) -> tuple[Any, Any]:
-        """(s, e) with s = a + b rounded and s + e = a + b exactly (Knuth, 1969)."""
+        """Return (s, e): the rounded sum s = a + b and its rounding error e, so s + e = a + b exactly.
+
+        This is Knuth's algorithm (1969).
+        """
         total = self.add(a, b)
         second = self.sub(total, a)
         return total, self.add(self.sub(a, self.sub(total, second)), self.sub(b, second))
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """a · b + c, rounded once"""
+        """Return a · b + c in each lane, rounded only once; all three must be of a float type."""
         return self._intrinsic("llvm.fma", a, b, c)
 
     def abs(self, a: Any) -> Any:
-        """|a|"""
+        """Return |a| in each lane; a must be of a float type."""
         return self._intrinsic("llvm.fabs", a)
 
     def sqrt(self, a: Any) -> Any:
-        """√a, correctly rounded"""
+        """Return √a in each lane, correctly rounded."""
         return self._intrinsic("llvm.sqrt", a)
 
     def round(self, a: Any) -> Any:
-        """The nearest whole number, ties to even"""
+        """Return the nearest whole number in each lane, as a float; ties go to the even number."""
         return self._intrinsic("llvm.roundeven", a)
 
     def floor(self, a: Any) -> Any:
-        """The largest whole number that is not above a"""
+        """Return the largest whole number ≤ a in each lane, as a float."""
         return self._intrinsic("llvm.floor", a)
 
     def ceil(self, a: Any) -> Any:
-        """The smallest whole number that is not below a"""
+        """Return the smallest whole number ≥ a in each lane, as a float."""
         return self._intrinsic("llvm.ceil", a)
 
     def exp(self, a: Any) -> Any:
-        """eᵃ"""
+        """Return eᵃ in each lane; ``vector_math`` states the accuracy."""
         return vector_math.exp(self.builder, a)
 
     def log(self, a: Any) -> Any:
-        """ln a"""
+        """Return ln a in each lane; ``vector_math`` states the accuracy."""
         return vector_math.log(self.builder, a)
 
     def expm1(self, a: Any) -> Any:
-        """eᵃ − 1"""
+        """Return eᵃ − 1 in each lane, accurate near 0; ``vector_math`` states the accuracy."""
         return vector_math.expm1(self.builder, a)
 
     def log1p(self, a: Any) -> Any:
-        """ln(1 + a)"""
+        """Return ln(1 + a) in each lane, accurate near 0; ``vector_math`` states the accuracy."""
         return vector_math.log1p(self.builder, a)
 
     def power(self, a: Any, b: Any) -> Any:
-        """aᵇ"""
+        """Return aᵇ in each lane; ``vector_power`` states the accuracy and the special cases."""
         return vector_power.power(self.builder, a, b)
 
     def sin(self, a: Any) -> Any:
-        """sin a"""
+        """Return sin a in each lane (NaN beyond ±2⁴⁵); ``vector_trigonometry`` states the accuracy."""
         return vector_trigonometry.sin(self.builder, a)
 
     def cos(self, a: Any) -> Any:
-        """cos a"""
+        """Return cos a in each lane (NaN beyond ±2⁴⁵); ``vector_trigonometry`` states the accuracy."""
         return vector_trigonometry.cos(self.builder, a)
 
     def tan(self, a: Any) -> Any:
-        """tan a"""
+        """Return tan a in each lane (NaN beyond ±2⁴⁵); ``vector_trigonometry`` states the accuracy."""
         return vector_trigonometry.tan(self.builder, a)
 
     def erf(self, a: Any) -> Any:
-        """erf a"""
+        """Return the error function erf a in each lane; ``vector_error_function`` states the accuracy."""
         return vector_error_function.erf(self.builder, a)
 
     def normal_cdf(self, a: Any) -> Any:
-        """Φ(a), the distribution function of a standard normal variable"""
+        """Return Φ(a), the distribution function of a standard normal variable, in each lane."""
         return vector_error_function.normal_cdf(self.builder, a)
 
     def tanh(self, a: Any) -> Any:
-        """tanh a"""
+        """Return tanh a in each lane; ``vector_math`` states the accuracy."""
         return vector_math.tanh(self.builder, a)
 
     def sigmoid(self, a: Any) -> Any:
-        """1 / (1 + e⁻ᵃ)"""
+        """Return 1 / (1 + e⁻ᵃ) in each lane; ``vector_math`` states the accuracy."""
         return vector_math.sigmoid(self.builder, a)
 
     def cos_pi(self, a: Any) -> Any:
-        """cos(πa)"""
+        """Return cos(πa) in each lane, for 0 ≤ a ≤ 1 only."""
         return vector_math.cos_pi(self.builder, a)
 
     def max(self, a: Any, b: Any) -> Any:
-        """max(a, b); NaN where either is NaN."""
+        """Return max(a, b) in each lane; NaN if either is NaN."""
         larger = self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
         return self.builder.select(self.builder.fcmp_unordered("uno", a, a), a, larger)
 
     def min(self, a: Any, b: Any) -> Any:
-        """min(a, b); NaN where either is NaN."""
+        """Return min(a, b) in each lane; NaN if either is NaN."""
         smaller = self.builder.select(self.builder.fcmp_ordered("<", a, b), a, b)
         return self.builder.select(self.builder.fcmp_unordered("uno", a, a), a, smaller)
 
     def greater(self, a: Any, b: Any) -> Any:
-        """The condition a > b (false for NaN)."""
+        """Return the condition a > b in each lane, false for NaN; both must be of a float type."""
         return self.builder.fcmp_ordered(">", a, b)
 
     def compared(self, a: Any, sign: str, b: Any) -> Any:
-        """The condition a ``sign`` b for floats and integers, bools among them; only ``!=`` holds for NaN."""
+        """Return the condition a ``sign`` b in each lane, for floats, integers or bools.
+
+        ``sign`` is as in ``compare``. For NaN, only ``!=`` holds.
+        """
         if _integral(a.type):
             unsigned = _element(a.type).width == 8  # uint8, and bools
             return (self.builder.icmp_unsigned if unsigned else self.builder.icmp_signed)(sign, a, b)
         return (self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered)(sign, a, b)
 
     def holds(self, x: Any) -> Any:
-        """The condition that a bool in memory, one byte, is true."""
+        """Return the condition that ``x`` is true, for bools as they are stored in memory: one byte each."""
         return self.builder.icmp_unsigned("!=", x, self.constant_like(x, 0))
 
     def truth(self, condition: Any) -> Any:
-        """A condition as bools in memory: bytes of 0 or 1."""
+        """Return a condition converted to bools as they are stored in memory: bytes that are 0 or 1."""
         type = condition.type
         return self.builder.zext(condition, ir.VectorType(I8, type.count) if isinstance(type, ir.VectorType) else I8)
 
     def not_less_equal(self, a: Any, b: Any) -> Any:
-        """The condition not (a ≤ b): true for NaN."""
+        """Return the condition not (a ≤ b) in each lane; unlike a > b, it is true for NaN."""
         return self.builder.fcmp_unordered(">", a, b)
 
     def is_finite(self, a: Any) -> Any:
-        """The condition |a| < ∞."""
+        """Return the condition |a| < ∞ in each lane; it is false for NaN."""
         return self.builder.fcmp_ordered("<", self.abs(a), self.constant_like(a, math.inf))
 
     def is_wide(self, a: Any) -> bool:
-        """Whether the lanes are float64."""
+        """Return whether the lanes of the vector ``a`` are float64."""
         return isinstance(a.type.element, ir.DoubleType)
 
     def is_nan(self, a: Any) -> Any:
-        """The condition that a is NaN."""
+        """Return the condition that a is NaN, in each lane."""
         return self.builder.fcmp_unordered("uno", a, a)
 
     def choose(self, condition: Any, a: Any, b: Any) -> Any:
-        """a if the condition holds, else b: one condition for all lanes. A Python bool costs no instruction."""
+        """Return a if the condition holds, else b; one condition decides for all lanes.
+
+        A Python bool costs no instruction.
+        """
         if isinstance(condition, bool):
             return a if condition else b
         return self.builder.select(condition, a, b)
 
     def select(self, condition: Any, a: Any, b: Any) -> Any:
-        """a in the lanes where the condition holds, b in the others."""
+        """Return a in the lanes where the condition holds, and b in the other lanes."""
         return self.builder.select(condition, a, b)
 
     def convert(self, x: Any, dtype: DType) -> Any:
-        """``x`` converted to ``dtype``; uint8 is unsigned, int32 and int64 are signed; a bool is whether x is not 0."""
+        """Return ``x``, a vector or scalar, converted to ``dtype``.
+
+        uint8 is unsigned; int32 and int64 are signed. Conversion to bool gives x ≠ 0.
+        """
         if dtype is DType.bool:
             return self.truth(self.compared(x, "!=", self.constant_like(x, 0)))
         source = x.type.element if isinstance(x.type, ir.VectorType) else x.type
@@ -696,11 +761,14 @@ class Kernel:
         return self.builder.fpext(x, type) if isinstance(target, ir.DoubleType) else self.builder.fptrunc(x, type)
 
     def add_lanes(self, x: Any) -> Any:
-        """The sum of all lanes as a scalar, always added in the same tree."""
+        """Return the sum of all lanes as a scalar; the order of additions is fixed."""
         return self.fold_lanes(x, self.add)
 
     def tree(self, combine: Callable[[Any, Any], Any], values: Sequence[Any]) -> Any:
-        """All values combined in a balanced tree: small rounding error, many independent instructions."""
+        """Return ``values`` combined by ``combine(a, b)`` in a balanced binary tree.
+
+        A tree has a smaller rounding error than a chain, and many independent instructions.
+        """
         level = list(values)
         while len(level) > 1:
             pairs = [combine(a, b) for a, b in zip(level[::2], level[1::2], strict=False)]
@@ -708,11 +776,15 @@ class Kernel:
         return level[0]
 
     def fold_lanes(self, x: Any, combine: Callable[[Any, Any], Any]) -> Any:
-        """All lanes combined into a scalar, always in the same tree."""
+        """Return all lanes of ``x`` combined by ``combine(a, b)`` into a scalar, in a fixed order."""
         return self.fold_lanes_together([x], lambda a, b: [combine(a[0], b[0])])[0]
 
     def fold_lanes_together(self, xs: Sequence[Any], combine: Callable[[list[Any], list[Any]], list[Any]]) -> list[Any]:
-        """``fold_lanes`` for several vectors at once: ``combine`` takes and returns one value of each."""
+        """Fold the lanes of several vectors at once, as ``fold_lanes`` does for one.
+
+        ``combine`` takes two lists with one value of each vector and returns such a list. The result is a list of
+        scalars.
+        """
         folded, width = list(xs), LANES
         undefined = ir.Constant(folded[0].type, ir.Undefined)
         while width > 1:
@@ -722,13 +794,14 @@ class Kernel:
         return [self.builder.extract_element(x, I32(0)) for x in folded]
 
     def lane(self, x: Any, number: int) -> Any:
-        """One lane as a scalar."""
+        """Return lane ``number`` of the vector ``x`` as a scalar."""
         return self.builder.extract_element(x, _lane_number(number))
 
     def permuted(self, vectors: Mapping[int, Any], lanes: Sequence[tuple[int, int] | None]) -> Any:
-        """A vector whose lane i is the lane of one of the vectors: ``lanes[i]`` is (its number, lane).
+        """Return a vector whose lanes are picked from several vectors.
 
-        Lanes with None are undefined.
+        ``lanes[i]`` = (number, lane) says that lane i comes from that lane of ``vectors[number]``; where it is None,
+        lane i is undefined.
         """
         first, *others = sorted({lane[0] for lane in lanes if lane})
         made = vectors[first]
@@ -742,12 +815,12 @@ class Kernel:
         return made
 
     def _shuffled(self, a: Any, b: Any, mask: Sequence[int | None]) -> Any:
-        """Lane i is lane mask[i] of a and b side by side; any lane where that is None."""
+        """Return a vector whose lane i is lane ``mask[i]`` of the 32 lanes of a and b; None means any lane."""
         numbers = [I32(i if place is None else place) for i, place in enumerate(mask)]
         return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, LANES), numbers))
 
     def prefetch(self, pointer: Any, write: bool = False) -> None:
-        """Prefetches the cache line at ``pointer``; with ``write``, for writing to it."""
+        """Prefetch the cache line at ``pointer``, for reading or, with ``write``, for writing."""
         function = self._declare("llvm.prefetch.p0", ir.VoidType(), [POINTER, I32, I32, I32])
         self.builder.call(function, [pointer, I32(int(write)), I32(3), I32(1)])
 
@@ -776,7 +849,7 @@ def _integral(type: Any) -> bool:
 
 
 def _suffix(type: Any) -> str:
-    """How the names of LLVM's intrinsics spell a type: v16f32, f64."""
+    """Return a type as LLVM's intrinsics spell it in their names, such as v16f32 or f64."""
     if isinstance(type, ir.VectorType):
         return f"v{type.count}{_suffix(type.element)}"
     if isinstance(type, ir.IntType):

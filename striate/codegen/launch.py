@@ -1,7 +1,8 @@
-"""What lowering produces: specifications of kernels, buffers, and the launches that connect them.
+"""The result of lowering (turning a graph into kernels): kernel specifications, buffers, launches.
 
 The specification of a kernel is a frozen dataclass with everything that its code depends on. Its ``repr`` is the key of
-the compiled kernel in the cache. So equal layers share one kernel, and a kernel is found without writing its code.
+the compiled kernel in the cache. So equal layers share one kernel, and a cached kernel is found without generating its
+code. A launch connects a specification with its operands.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from striate.locks import cached_property
 
 @dataclass(frozen=True)
 class KernelSpec:
-    """Base of the specifications of kernels (abstract). A subclass has fields, and ``write`` writes its code."""
+    """The abstract base class of kernel specifications; a subclass adds fields and implements ``write``."""
 
     @property
     def key(self) -> str:
-        """Canonical text of everything that the code depends on."""
+        """A text that identifies the kernel in the cache: it contains everything that its code depends on."""
         return self._names[0]
 
     @property
     def symbol(self) -> str:
-        """The name of the native function: the class of the specification and a hash of the key."""
+        """The name of the native function: the class name of the specification and a hash of the key."""
         return self._names[1]
 
     @cached_property
@@ -34,19 +35,22 @@ class KernelSpec:
         return key, f"{type(self).__name__}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
     def ir(self) -> str:
-        """The kernel as LLVM IR."""
+        """Return the kernel as LLVM IR text."""
         k = Kernel(self.symbol)
         self.write(k)
         return k.finish()
 
     def write(self, k: Kernel) -> None:
-        """Writes the body of the function."""
+        """Write the body of the kernel's native function with ``k``."""
         raise NotImplementedError
 
 
 @dataclass(eq=False)
 class Buffer:
-    """Scratch memory: ``fixed`` bytes, and ``per_group`` bytes for every ``group`` samples or part of them."""
+    """An array in scratch memory, whose size depends on the number of samples.
+
+    It has ``fixed`` bytes, plus ``per_group`` bytes for every ``group`` samples, rounded up.
+    """
 
     name: str
     fixed: int = 0
@@ -54,28 +58,34 @@ class Buffer:
     group: int = 1
 
     def size(self, capacity: int) -> int:
-        """Bytes for a batch of ``capacity`` samples."""
+        """Return the number of bytes needed for a batch of ``capacity`` samples."""
         return self.fixed + self.per_group * -(-capacity // self.group)
 
 
 @dataclass(frozen=True)
 class BoundArray:
-    """An array that is bound by name when the program is made: the destination of a state's new contents."""
+    """An array that is bound to memory by name when the program is created.
+
+    It is the destination of the new contents of a state, such as running statistics.
+    """
 
     name: str
 
 
 Operand = Hashable
-"""A value of the graph, a ``Buffer`` or a ``BoundArray``. The program maps each of them to memory."""
+"""An operand of a launch: a value of the graph, a ``Buffer`` or a ``BoundArray``. The program gives each its memory."""
 
 
 @dataclass
 class Launch:
-    """One phase of a program: a kernel, its operands and its chunks.
+    """One phase of a program: a kernel with its operands and the number of its chunks.
 
-    ``chunks`` is (per, group): ``per`` chunks if group is 0, else ``per`` for every ``group`` samples or part
-    of them. ``writes`` are the indices of the operands that the kernel writes, if they are known. Only a launch with
-    known writes can be prepared: it then runs again only when its inputs have changed.
+        chunks            (per, group): ``per`` chunks if group is 0, else ``per`` per ``group`` samples, rounded up
+        thread_scratch    bytes of scratch memory that each thread needs
+        flops_per_sample  floating-point operations per sample, and ``flops`` those that do not depend on the batch
+        writes            the indices of the operands that the kernel writes; empty if they are not known
+
+    Only a launch with known writes can be *prepared*: it then runs again only when its inputs have changed.
     """
 
     name: str

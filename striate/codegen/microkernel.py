@@ -1,11 +1,11 @@
-"""Register-tiled multiply-accumulate: the inner loop of every contraction, and how large its tile is.
+"""The register-tiled multiply-accumulate: the inner loop of convolutions and matrix products.
 
     for c in channels: for p in pixels of the tile:  acc[p] += broadcast(x[p][c]) · w[c][0:16]
 
-In bfloat16 c counts pairs of channels: a broadcast of 32 bits is two of them, ``w[c]`` 16 pairs.
+One vector of 16 output channels per pixel stays in registers. Each weight vector is loaded once for all pixels of the
+tile, and each input element is broadcast from memory inside the multiply-add.
 
-One vector of 16 output channels per pixel stays in registers; each weight vector is loaded once for all pixels, each
-input element is broadcast from memory inside the multiply-add.
+In bfloat16, c counts pairs of channels: a 32-bit broadcast contains two elements, and ``w[c]`` contains 16 pairs.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ if TYPE_CHECKING:
     from striate.codegen.target import Target
 
 LATENCY = 8
-"""Multiply-adds that must be in flight to keep two units busy: 2 per cycle times 4 cycles."""
+"""The multiply-adds in flight that keep two units busy: 2 per cycle with a latency of 4 cycles."""
 
 
 def registers_per_vector(target: Target, dtype: DType) -> int:
-    """Hardware registers that 16 elements take."""
+    """Return the number of hardware registers that 16 elements of ``dtype`` occupy."""
     return max(1, 16 * dtype.numpy.itemsize // (4 * target.lanes))
 
 
 def most_accumulators(target: Target, dtype: DType, other: int = 2) -> int:
-    """The number of accumulators of 16 elements that fit in registers in addition to ``other`` vectors of 16."""
+    """Return how many accumulators of 16 elements fit in registers in addition to ``other`` vectors of 16."""
     each = registers_per_vector(target, dtype)
     spare = 2 if target.vector_registers >= 32 else 1
     return max(1, (target.vector_registers - spare) // each - other + (1 if each == 1 else 0))
 
 
 def tile_shape(target: Target, dtype: DType, height: int, width: int, largest: int) -> tuple[int, int]:
-    """Rows and columns of the pixel tile: the cheapest cover of a map, remainders counted.
+    """Return (rows, columns) of the pixel tile that covers a map of height × width at the lowest cost.
 
-    A tile of up to ``largest`` pixels costs as many steps as it has pixels, at least ``LATENCY``, and one more for the
-    weight vector.
+    A tile is a group of pixels whose sums are kept in registers together. A tile of up to ``largest`` pixels costs as
+    many steps as it has pixels, at least ``LATENCY``, plus about one for the weight vector. The smaller tiles at the
+    edges count too.
     """
     most = min(largest, most_accumulators(target, dtype, 1 if registers_per_vector(target, dtype) > 1 else 2))
     each = registers_per_vector(target, dtype)
@@ -64,9 +65,10 @@ def tile_shape(target: Target, dtype: DType, height: int, width: int, largest: i
 def sum_of_products(
     k: Kernel, dtype: DType, sums: list[Any], weights: Any, inputs: Any, offsets: Sequence[int], channels: int
 ) -> list[Any]:
-    """sums[p] += Σ_c inputs[offsets[p] + c] · weights[c][0:16]; operands are loaded where they are used.
+    """Return sums[p] + Σ_c inputs[offsets[p] + c] · weights[c][0:16] for every pixel p of the tile.
 
-    bfloat16 takes an even number of channels, two at a time, with weights as [c / 2][16][2].
+    Each operand is loaded where it is used. bfloat16 requires an even number of channels, which are processed in pairs,
+    with weights stored as [c / 2][16][2].
     """
     paired = dtype is DType.bfloat16
     for c in range(0, channels, 2 if paired else 1):
@@ -91,14 +93,18 @@ def sum_of_lane_products(
     table: Sequence[Sequence[tuple[int, int] | None]],
     apart: int,
 ) -> list[Any]:
-    """sums[p][lane] += Σ_c x_p[lane of table[c]] · weights[c][lane], where x_p are the blocks from inputs[offsets[p]]
-    on, ``apart`` elements from one block to the next.
+    """Return sums[p] plus products in which every lane multiplies an input channel of its own.
 
-    bfloat16 inputs are widened; the weights have the dtype of the sums.
+        sums[p][lane] + Σ_c x_p[table[c][lane]] · weights[c][lane]
+
+    x_p are the channel blocks of pixel p, which begin at inputs[offsets[p]] and lie ``apart`` elements from each other;
+    an entry of the table is (block, lane of the block), or None where the lane is unused. bfloat16 inputs are widened;
+    the weights have the dtype of the sums. Grouped convolutions use this.
     """
     for c, row in enumerate(table):
         factor = k.load(k.offset(weights, c * LANES, dtype.computed), dtype.computed, 64)
-        # Each channel reads the same vectors again. LLVM would keep them in registers, of which there are too few.
+        # Each channel reads the same vectors again. Without the hidden zero, LLVM would keep them all in registers,
+        # of which there are too few.
         here = k.offset(inputs, k.imul(k.hidden_zero, c), dtype) if c else inputs
         sums = [
             k.fma(lanes_of(k, dtype, k.offset(here, offset, dtype), row, apart), factor, acc)
@@ -108,7 +114,11 @@ def sum_of_lane_products(
 
 
 def lanes_of(k: Kernel, dtype: DType, pixel: Any, row: Sequence[tuple[int, int] | None], apart: int) -> Any:
-    """The vector whose lanes come from the blocks of one pixel as ``row`` says."""
+    """Return a vector whose lane i is the element ``row[i]`` = (block, lane) of one pixel's channels.
+
+    The blocks begin at ``pixel`` and lie ``apart`` elements from each other; where ``row[i]`` is None, lane i is
+    undefined.
+    """
     blocks = sorted({source[0] for source in row if source})
     vectors = {number: k.load(k.offset(pixel, number * apart, dtype), dtype, 64) for number in blocks}
     return k.permuted(vectors, row)
@@ -117,7 +127,10 @@ def lanes_of(k: Kernel, dtype: DType, pixel: Any, row: Sequence[tuple[int, int] 
 def sum_of_outer_products(
     k: Kernel, dtype: DType, sums: list[Any], vector: Any, inputs: Any, offsets: Sequence[int]
 ) -> list[Any]:
-    """sums[j] += inputs[offsets[j]] · vector[0:16]; in bfloat16 both are pairs, whose two products are added."""
+    """Return sums[j] + inputs[offsets[j]] · vector[0:16] for every j.
+
+    In bfloat16, both factors are pairs, and the two products of a pair are added.
+    """
     paired = dtype is DType.bfloat16
     v = k.load_pairs(vector) if paired else k.load(vector, dtype, 64)
 

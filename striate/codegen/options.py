@@ -1,4 +1,4 @@
-"""The options of a compilation: everything besides the graph itself that the compiler's stages depend on."""
+"""The options of a compilation: everything that the compiler's stages depend on besides the graph."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 from striate.dtypes import Precision
 
 if TYPE_CHECKING:
-    from striate.codegen.target import Target  # it opens LLVM, which `import striate` does without
+    from striate.codegen.target import Target  # not at run time: it imports LLVM, which `import striate` must not
 
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """One frozen value that every stage and every operation reads.
+    """The options of one compilation, which every stage and every operation can read.
 
-    target           the processor whose instructions are used
-    winograd         whether convolutions may use Winograd's minimal filtering
-    precision        how activations are stored and what contractions multiply
-    capacity         the largest batch, where it is known, else 0: it plans memory and the stores past the caches
-    single_sample    whether N is always 1
-    single_threaded  whether the program is so little work that the caller's thread runs it without the others
-    constant_inputs  inputs that stay as they are from run to run: what depends on them alone is kept apart
+        target           the processor whose instructions are used
+        winograd         whether convolutions may use Winograd's minimal filtering
+        precision        how activations are stored, and what type contractions multiply
+        capacity         the largest batch if it is known, else 0; for planning memory and stores that bypass the caches
+        single_sample    whether N is always 1
+        single_threaded  whether the program is so small that the calling thread runs it alone
+        constant_inputs  names of inputs that rarely change; work that depends only on them is repeated if they change
 
-    None of them changes a bit of any result but ``winograd``, ``precision``, the target's kind and, where it makes
-    another algorithm the better one, ``single_sample``.
+    Only ``winograd``, ``precision``, the target's kind and ``single_sample`` (where another algorithm is then faster)
+    can change the bits of a result; the other options cannot.
     """
 
     target: Target

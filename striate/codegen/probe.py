@@ -1,8 +1,8 @@
-"""How fast this computer is right now: fused multiply-adds in registers, on one thread and on several.
+"""Measures the computer's current peak rate of fused multiply-adds, on one thread and on several.
 
 Two virtual cores may be two hyper-threads of one core, or share a core with another machine, and this changes from
-moment to moment. So a time means little without the peak at that time: profiles and benchmarks run this probe before
-and after each repetition.
+moment to moment. So a measured time means little without the peak rate at that time. Profiles and benchmarks run this
+probe before and after each repetition.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from dataclasses import dataclass
 from striate.codegen import jit, target
 
 CLEAN = 1.6
-"""Two threads that reach less than this multiple of one thread do not have two cores."""
+"""If two threads together reach less than this multiple of one thread's rate, they do not have a core each."""
 
 ACCUMULATORS = 12
-"""Independent chains of multiply-adds. Two units with a latency of 4 cycles need 8; 12 chains and two constants fit
-into 16 registers."""
+"""The number of independent chains of multiply-adds. Two units with a latency of 4 cycles need at least 8; 12 chains
+and two constants fit into 16 registers."""
 
 UNROLLED = 4
 
 
 def kernel_text(lanes: int) -> str:
-    """LLVM IR of ``void probe(i64 turns, ptr sink)``: each turn runs UNROLLED · ACCUMULATORS multiply-adds.
+    """Return LLVM IR of ``void probe(i64 turns, ptr sink)``, for vectors of ``lanes`` float32.
 
-    acc ← acc · 0.5 + 1 tends to 2, so nothing overflows or becomes denormal however long it runs.
+    Each of the ``turns`` iterations executes UNROLLED · ACCUMULATORS multiply-adds acc ← acc · 0.5 + 1. acc tends to 2,
+    so it never overflows or becomes denormal.
     """
     vector = f"<{lanes} x float>"
     half, one = (f"{vector} <{', '.join([f'float {number}'] * lanes)}>" for number in ("0.5", "1.0"))
@@ -73,7 +74,10 @@ def kernel_text(lanes: int) -> str:
 
 @dataclass(frozen=True)
 class Reading:
-    """GFLOP/s of one thread, and of all threads together, measured one after the other."""
+    """Measured rates in GFLOP/s: of one thread (``single``), and of all threads together (``together``).
+
+    The two are measured one after the other.
+    """
 
     single: float
     together: float
@@ -81,14 +85,15 @@ class Reading:
 
     @property
     def ratio(self) -> float:
-        """The rate of all threads, as a multiple of the rate of one thread."""
+        """The rate of all threads together, as a multiple of the rate of one thread."""
         return self.together / self.single
 
     @property
     def clean(self) -> bool:
-        """Whether each thread had its own core: two threads reach 1.6 times the rate of one, more in proportion.
+        """Whether each thread had a core of its own, so that times measured now are reliable.
 
-        A single thread is measured twice, and the two rates must agree to about 20 %.
+        Two threads must reach at least 1.6 times the rate of one, T threads 1 + 0.6 (T − 1) times. If there is only one
+        thread, it is measured twice, and the ratio of the rates must lie between 0.8 and 1.25.
         """
         if self.threads == 1:
             return 0.8 <= self.ratio <= 1.25
@@ -96,9 +101,10 @@ class Reading:
 
 
 class Probe:
-    """The compiled probe. A call measures one thread and then all threads, for about ``seconds`` each.
+    """Measures the rate of multiply-adds: each call measures one thread, then all threads.
 
-    ctypes releases the GIL, so the threads run in parallel.
+    Each measurement takes about ``seconds``. ctypes releases the GIL, so the threads run in parallel. Creating a probe
+    compiles its kernel and raises ``EngineError`` if the target of the settings cannot run on this computer.
     """
 
     def __init__(self, threads: int = 2, seconds: float = 0.01) -> None:
@@ -119,7 +125,7 @@ class Probe:
         return Reading(flops / self._work(1) / 1e9, flops * self.threads / self._work(self.threads) / 1e9, self.threads)
 
     def _work(self, threads: int) -> float:
-        """Seconds from the first thread's start to the last one's end."""
+        """Run the kernel on ``threads`` threads; return the seconds from the first start to the last end."""
         spans: list[tuple[float, float]] = []
         gate = threading.Barrier(threads)
 

@@ -1,14 +1,14 @@
-"""Regions: elementwise work fused into whatever loop computes its operands.
+"""Regions: elementwise work that is fused into the loop that computes its operands.
 
-A region is a straight-line program over vectors: loads, operations, stores and running sums. An elementwise kernel runs
-it on every tile of a domain. A convolution or a pooling runs it on each tile that it finishes, and its result is the
-region's ``AnchorResult``. So elementwise mathematics is written once (an operation's ``emit``) and reused alone, fused,
-and in tails.
+A region is a straight-line program over vectors of 16 lanes: loads, operations, stores and running sums. An elementwise
+kernel runs it on every tile of a domain (an iteration space). A convolution or a pooling runs it on each tile that it
+finishes; its result is the region's ``AnchorResult``. So elementwise mathematics is written once (an operation's
+``emit``) and reused alone, fused, and at the edges.
 
-    domain     one iteration space            lanes of a vector
+    domain     iteration space                lanes of a vector
     BLOCKED    n, channel block, d, h, w      16 channels of a pixel
-    PLANAR     n, channel, d, h, w            16 pixels of a row
-    FLAT       one run of elements            16 neighbours
+    PLANAR     n, channel, d, h, w            16 pixels of a line
+    FLAT       all elements in memory order   16 neighbours
 """
 
 from __future__ import annotations
@@ -22,11 +22,16 @@ from striate.codegen.storage import NO_HALO, Halo
 from striate.dtypes import DType
 
 FLAT_CHUNK = 16384
-"""Elements of a flat domain that one chunk takes: 64 KiB of float32, small against L2, large against a hand-out."""
+"""Elements of a flat domain per chunk: 64 KiB of float32, less than the L2 cache, but ample work for one chunk."""
 
 
 class Space(Enum):
-    """How a domain is iterated over."""
+    """How the loops of a domain (an iteration space) are nested, and what the 16 lanes of a vector are.
+
+    BLOCKED  loops over n, channel block, d, h, w; the lanes are 16 channels of a pixel
+    PLANAR   loops over n, channel, d, h, w; the lanes are 16 pixels of a line
+    FLAT     one loop over all elements in memory order; the lanes are 16 neighbours
+    """
 
     BLOCKED = "blocked"
     PLANAR = "planar"
@@ -35,7 +40,11 @@ class Space(Enum):
 
 @dataclass(frozen=True)
 class Domain:
-    """An iteration space; ``samples`` is 0 where axis 0 is the run-time N."""
+    """The iteration space of a region (fused elementwise work).
+
+    ``samples`` is the size of axis 0, or 0 if axis 0 is the batch size N, known at run time. ``sizes`` are depth,
+    height and width.
+    """
 
     space: Space
     samples: int
@@ -44,52 +53,60 @@ class Domain:
 
     @property
     def sample_major(self) -> bool:
-        """Whether samples take the place of rows: images of one pixel are walked sample by sample in tiles."""
+        """Whether a tile (vectors processed together) covers several samples instead of several pixels.
+
+        This is so for blocked images of one pixel.
+        """
         return self.space is Space.BLOCKED and self.pixels == 1
 
     @property
     def blocks(self) -> int:
-        """Channel blocks (BLOCKED) or channels (PLANAR)."""
+        """The number of blocks of 16 channels (BLOCKED), or of channels (PLANAR and FLAT)."""
         return -(-self.channels // LANES) if self.space is Space.BLOCKED else self.channels
 
     @property
     def pixels(self) -> int:
-        """Positions of one sample and channel."""
+        """The number of positions in one sample and channel: depth · height · width."""
         depth, height, width = self.sizes
         return depth * height * width
 
     @property
     def group(self) -> int:
-        """Samples per chunk, so that a chunk has enough work to outweigh its overhead. It depends only on the shape."""
+        """The number of samples in a chunk of work, large enough to outweigh the overhead of a chunk.
+
+        It depends only on the shape.
+        """
         if self.space is Space.FLAT:
             return max(1, FLAT_CHUNK // max(1, self.pixels))
         return 64 if self.sample_major else max(1, -(-256 // self.pixels))
 
     @property
     def groups(self) -> tuple[int, int]:
-        """(per, group): the number of sample groups is ``per`` where group is 0, else per · ceil(N / group)."""
+        """The number of sample groups as (per, group): ``per`` if group is 0, else per · ⌈N / group⌉."""
         if self.space is Space.FLAT and self.samples:
             return -(-self.pixels * self.samples // FLAT_CHUNK), 0
         return (-(-self.samples // self.group), 0) if self.samples else (1, self.group)
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(per, group) of all chunks."""
+        """The number of chunks of work as (per, group): ``per`` if group is 0, else per · ⌈N / group⌉."""
         per, group = self.groups
         return per * (1 if self.space is Space.FLAT else self.blocks), group
 
 
 LINE = 64
-"""Bytes of a cache line."""
+"""The size of a cache line in bytes."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """Loads a vector from an operand at the current position.
+    """An instruction of a region: load a vector from an operand at the current position of the loops.
 
-    Strides of 0 repeat the operand. ``lanes`` says whether each lane has its own element or all share one.
-    ``limit`` is the number of channels if reading a full last block would go past the end of the array, otherwise 0.
-    ``lane_stride`` is the distance between neighbouring lanes; it is not 1 if the layouts of array and domain differ.
+    ``strides`` are the distances in elements for (n, channel block, d, h, w); a stride of 0 repeats the operand along
+    that axis. ``origin`` is the offset of its first element. ``lanes`` says whether each lane has an element of its
+    own, or all share one. ``limit`` is the number of channels if reading a full last block would go past the end of the
+    array, otherwise 0. ``lane_stride`` is the distance between neighbouring lanes; it differs from 1 if the array and
+    the domain have different layouts.
     """
 
     operand: int
@@ -104,24 +121,24 @@ class Load:
 
 @dataclass(frozen=True)
 class Apply:
-    """An operation on earlier values of the region."""
+    """An instruction of a region: apply an operation to earlier values; ``arguments`` are their numbers."""
 
     op: Any
     arguments: tuple[int, ...]
     dtype: DType | None = None  # of the result, if the operation depends on the position (random numbers)
-    code: str = ""  # a digest of the operation's code if it is defined outside striate
+    code: str = ""  # a digest of the operation's code, if it is defined outside striate
 
 
 @dataclass(frozen=True)
 class AnchorResult:
-    """A result of the kernel that the region is fused into."""
+    """An instruction of a region: take result ``output`` of the kernel into which the region is fused."""
 
     output: int
 
 
 @dataclass(frozen=True)
 class Number:
-    """A constant."""
+    """An instruction of a region: a constant number in every lane."""
 
     number: float
     dtype: DType
@@ -129,7 +146,10 @@ class Number:
 
 @dataclass(frozen=True)
 class ElementCount:
-    """``per_sample`` · N (or ``per_sample`` alone where not batched), as a number."""
+    """An instruction of a region: the number of elements, in every lane.
+
+    It is ``per_sample`` · N if ``batched``, else ``per_sample``.
+    """
 
     per_sample: int
     batched: bool
@@ -141,7 +161,11 @@ Instruction = Load | Apply | AnchorResult | Number | ElementCount
 
 @dataclass(frozen=True)
 class Store:
-    """Writes a value of the region; where ``halo`` is given, zeros go around each plane."""
+    """A store of a region: write value number ``value`` to an operand.
+
+    ``strides`` and ``origin`` are as in ``Load``. If there is a ``halo`` (padding pixels around each plane), it is
+    filled with zeros.
+    """
 
     value: int
     operand: int
@@ -149,16 +173,17 @@ class Store:
     strides: tuple[int, int, int, int, int]
     origin: int
     halo: Halo = NO_HALO
-    exact: bool = False  # an array of exactly its channels: the last block must be masked
-    streams: bool = False  # bypassing the caches: for arrays that no cache would keep until they are read
+    exact: bool = False  # the array has no padding channels, so the store of the last block must be masked
+    streams: bool = False  # bypass the caches: for arrays that no cache would keep until they are read
     lane_stride: int = 1  # the distance between neighbouring lanes
 
 
 @dataclass(frozen=True)
 class Accumulate:
-    """Adds a value to the running sums of a reduction; partial sums go to an operand as float64.
+    """An instruction of a region: add a value to the running sums of a reduction.
 
-    ``per_sample`` keeps samples separate; ``everything`` also sums over channels, without the lanes after the last one.
+    Each chunk of work writes its sums to an operand as float64. ``per_sample`` keeps the samples separate.
+    ``everything`` also sums over the channels, without the lanes that only pad the last channel block.
     """
 
     reduction: Any
@@ -170,13 +195,16 @@ class Accumulate:
 
     @property
     def partials(self) -> int:
-        """How many vectors of float64 hold the sums."""
+        """The number of float64 vectors that hold the running sums."""
         return self.reduction.partials(self.dtype)
 
 
 @dataclass(frozen=True)
 class Region:
-    """Straight-line work on one tile."""
+    """Elementwise work as a straight-line program, which runs on one tile (a few vectors) of a domain.
+
+    The values of ``instructions`` are numbered in order; stores and accumulations refer to these numbers.
+    """
 
     domain: Domain
     instructions: tuple[Instruction, ...] = ()
@@ -185,7 +213,7 @@ class Region:
 
     @property
     def operands(self) -> int:
-        """How many operands it reads and writes."""
+        """The number of operands that the region reads and writes."""
         used = [i.operand for i in self.instructions if isinstance(i, Load)]
         used += [s.operand for s in self.stores] + [a.operand for a in self.accumulations]
         return max(used, default=-1) + 1

@@ -1,4 +1,7 @@
-"""Writes the code of a region into the kernel that it is fused into: loads, operations, stores, running sums."""
+"""Writes the code of a region (fused elementwise work, see ``region.py``) into a kernel.
+
+A *tile* is a small group of vectors that is processed together; a *block* is a block of 16 channels.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ from striate.dtypes import DType
 
 @dataclass
 class Place:
-    """The position of a vector in the domain, for operations whose result depends on it, such as dropout."""
+    """The position of a vector in the domain, for operations whose result depends on it, such as dropout.
+
+    ``n`` is the sample, ``channel`` the first channel, ``pixel`` the index of the first position in row-major order.
+    """
 
     n: Index
     channel: Index
@@ -40,9 +46,9 @@ class Place:
 
 
 def sample_major(region: Region) -> Region:
-    """A region over one-pixel images rewritten so that samples are its rows: strides of n become strides of h.
+    """Return a region (fused elementwise work) over one-pixel images with samples in place of lines.
 
-    A tile then covers several samples. The image has one pixel, so h was always 0.
+    The strides of n become strides of h, so that a tile covers several samples. h is always 0 in such images.
     """
 
     def turn(item: Any) -> Any:
@@ -59,7 +65,10 @@ def sample_major(region: Region) -> Region:
 
 
 class Rows(Enum):
-    """The axis of a planar domain along which the rows of a tile run: matrices may lie along any."""
+    """The axis of a planar domain along which the rows of a tile lie.
+
+    For a matrix product, the rows of the result can be lines of pixels, channels or samples.
+    """
 
     HEIGHT = "height"
     CHANNELS = "channels"
@@ -67,7 +76,10 @@ class Rows(Enum):
 
 
 def along(region: Region, rows: Rows) -> Region:
-    """A planar region whose images have one row, with the strides of channels or samples in place of those of h."""
+    """Return a planar region (fused elementwise work) with channels or samples in place of lines.
+
+    The images have a single line, so the stride of h is free to be that of the axis ``rows``.
+    """
 
     def turn(item: Any) -> Any:
         if isinstance(item, Load | Store):
@@ -83,7 +95,13 @@ def along(region: Region, rows: Rows) -> Region:
 
 
 class RegionWriter:
-    """Writes a region into a kernel: ``begin_chunk``, then for each sample ``begin_block``, ``row``, ``tile``."""
+    """Writes a region (fused elementwise work) into a kernel.
+
+    The code that writes the kernel calls ``begin_chunk`` first and ``end_chunk`` last. In between, it calls
+    ``begin_block`` and ``end_block`` for each sample and channel block, and between these two ``row`` before each line
+    of pixels and ``tile`` for each tile of the line. The region's operands are those of the kernel ``k`` from number
+    ``first_operand`` on.
+    """
 
     def __init__(self, k: Kernel, region: Region, first_operand: int, rows: Rows = Rows.HEIGHT) -> None:
         self.k = k
@@ -91,7 +109,7 @@ class RegionWriter:
         self.region = sample_major(region) if region.domain.sample_major else region
         if rows is not Rows.HEIGHT:
             self.region = along(region, rows)
-        self._around = [store for store in region.stores if store.halo != NO_HALO]  # with strides as they were
+        self._around = [store for store in region.stores if store.halo != NO_HALO]  # with the original strides
         self.first = first_operand
         self.sums: dict[int, list[Any]] = {}
         self._fixed: dict[int, Any] = {}
@@ -101,14 +119,17 @@ class RegionWriter:
     # -- the walk -----------------------------------------------------------------------------------------------
 
     def begin_chunk(self) -> None:
-        """Allocates the running sums, and clears those that run over all samples of the chunk."""
+        """Allocate the running sums, and clear those that cover all samples of the chunk (a part of the work)."""
         for number, item in enumerate(self.region.accumulations):
             self.sums[number] = [self.k.local(vector_type(DType.float64), "sum") for _ in range(item.partials)]
             if not item.per_sample:
                 self._clear(number)
 
     def resume_chunk(self, index: Index) -> None:
-        """After ``begin_chunk``: continues the sums from the partial sums that ``end_chunk(index)`` stored."""
+        """Continue the running sums from the partial sums that ``end_chunk(index)`` stored.
+
+        Call it after ``begin_chunk``. Sums per sample are not affected.
+        """
         k = self.k
         for number, item in enumerate(self.region.accumulations):
             if not item.per_sample:
@@ -116,7 +137,7 @@ class RegionWriter:
                     k.builder.store(k.load(place, DType.float64, 64), slot, align=64)
 
     def begin_block(self, n: Index, block: Index) -> None:
-        """Enters a sample and channel block, and loads what does not change within it."""
+        """Enter channel block ``block`` of sample ``n``, and load the values that do not change within it."""
         self.n, self.block = n, block
         for number, item in enumerate(self.region.accumulations):
             if item.per_sample:
@@ -134,14 +155,17 @@ class RegionWriter:
                 self._fixed[number] = item.op.emit(self.k, *(self._fixed[a] for a in item.arguments))
 
     def fetch(self, n: Index, block: Index, h: Index, w: Index, rows: int, columns: int) -> None:
-        """Prefetches what the region will read and write of ``rows`` × ``columns`` pixels from row h and column w of a
-        plane. A store also waits for its cache line, unless it bypasses the caches."""
+        """Prefetch the operands of ``rows`` × ``columns`` pixels, from line h and column w of a plane on.
+
+        Destinations of stores are prefetched too, since a store waits for its cache line, unless it bypasses the
+        caches.
+        """
         k = self.k
         self.n, self.block = n, block
         for item in (*self._loads(), *self.region.stores):
             if not item.strides[4] or (isinstance(item, Store) and item.streams):
                 continue
-            apart = max(1, LINE // (LANES * item.dtype.numpy.itemsize))  # pixels from line to line of the cache
+            apart = max(1, LINE // (LANES * item.dtype.numpy.itemsize))  # pixels per cache line
             where = k.iadd(k.imul(h, item.strides[3]), k.imul(w, item.strides[4]))
             pixel = k.offset(self._pointer(item), where, item.dtype)
             for row in range(rows):
@@ -150,7 +174,7 @@ class RegionWriter:
                     k.prefetch(place, write=isinstance(item, Store))
 
     def row(self, d: Index, h: Index) -> None:
-        """Enters a row of pixels."""
+        """Enter line h of plane d: compute the address of its first pixel in every operand."""
         k = self.k
         self.d, self.h = d, h
         self._rows = {}
@@ -161,9 +185,11 @@ class RegionWriter:
     def tile(
         self, w: Index, places: Sequence[tuple[int, int]], anchors: Sequence[Sequence[Any]], count: Index = LANES
     ) -> None:
-        """Runs the region on vectors at rows and columns ``places`` (relative to row h and column w).
+        """Run the region on the vectors of one tile.
 
-        ``anchors[i][output]`` are the fused kernel's results for place i. ``count`` lanes are real (PLANAR and FLAT).
+        ``places`` are the vectors as (row, column) offsets from the current line and column w. ``anchors[i][output]``
+        are the results of the kernel into which the region is fused, for place i. Only the first ``count`` lanes of
+        each vector exist (in PLANAR and FLAT domains).
         """
         k, region = self.k, self.region
         results: list[list[Any]] = []
@@ -197,9 +223,10 @@ class RegionWriter:
             self._merge(item, self.sums[number], item.reduction.partial(k, vectors))
 
     def value_at(self, number: int, d: Index, h: Index, w: Index, ahead: int) -> Any:
-        """The value of instruction ``number`` at one pixel: for regions that compute the input of another kernel.
+        """Return the value of instruction ``number`` at one pixel.
 
-        The operands ``ahead`` rows further are prefetched.
+        This is for regions that compute the input of another kernel. Their operands ``ahead`` lines further are
+        prefetched.
         """
         self.row(d, h)
         for item in self._loads():
@@ -211,7 +238,7 @@ class RegionWriter:
         return values[number]
 
     def end_block(self) -> None:
-        """Leaves a sample and writes its sums and its halos."""
+        """Leave a sample and channel block: write its sums per sample, and the zeros around its planes."""
         k = self.k
         for number, item in enumerate(self.region.accumulations):
             if item.per_sample:
@@ -221,7 +248,10 @@ class RegionWriter:
                 zero_halo(k, self._bases[id(item)], item, self.region.domain.sizes)
 
     def end_rows(self, first: Index, last: Index) -> None:
-        """Leaves a sample whose rows ``first`` … ``last`` were channels, and writes the halos of these channels."""
+        """Write zeros around the planes of channels ``first`` to ``last`` − 1.
+
+        This replaces ``end_block`` if the rows of the tiles were channels.
+        """
         k = self.k
         stores = [store for store in self.region.stores if store.halo != NO_HALO]
         for item, original in zip(stores, self._around, strict=True):
@@ -230,7 +260,7 @@ class RegionWriter:
                 zero_halo(k, plane, original, self.region.domain.sizes)
 
     def _zero_turned(self, samples: int) -> None:
-        """Writes the halos where rows are samples, each with a plane of its own."""
+        """Write zeros around the planes if the rows of a tile are samples, each with a plane of its own."""
         k = self.k
         stores = [store for store in self.region.stores if store.halo != NO_HALO]
         for item, original in zip(stores, self._around, strict=True):
@@ -239,12 +269,12 @@ class RegionWriter:
                 zero_halo(k, pixel, original, self.region.domain.sizes)
 
     def end_chunk(self, index: Index) -> None:
-        """Writes the chunk's sums as partial number ``index``."""
+        """Write the running sums of the chunk as partial sums number ``index``."""
         for number, item in enumerate(self.region.accumulations):
             if not item.per_sample:
                 self._flush(number, index)
 
-    # -- its parts ----------------------------------------------------------------------------------------------
+    # -- parts --------------------------------------------------------------------------------------------------
 
     def _loads(self) -> list[Load]:
         return [item for item in self.region.instructions if isinstance(item, Load)]
@@ -315,7 +345,7 @@ class RegionWriter:
         return k.splat(k.convert(total, item.dtype))
 
     def _counted(self, item: Accumulate, vector: Any, count: Index) -> Any:
-        """The vector, with the reduction's neutral element in the padding lanes."""
+        """Return the vector with the reduction's neutral element (0 for a sum) in the padding lanes."""
         k, domain = self.k, self.region.domain
         if domain.space is Space.BLOCKED:
             if not item.everything or domain.channels % LANES == 0:
@@ -342,21 +372,24 @@ class RegionWriter:
             k.store(k.builder.load(slot, typ=vector_type(DType.float64), align=64), place, DType.float64, 64)
 
     def _partials(self, item: Accumulate, index: Index) -> list[Any]:
-        """The address of the partial sums with number ``index``."""
+        """Return the addresses of the vectors of partial sums number ``index``."""
         k, count = self.k, item.partials
         base = k.offset(k.operand(self.first + item.operand), k.imul(index, count * LANES), DType.float64)
         return [k.offset(base, position * LANES, DType.float64) for position in range(count)]
 
 
 def zero_halo(k: Kernel, pixel_zero: Any, store: Store, sizes: tuple[int, int, int]) -> None:
-    """Writes zeros around one plane whose pixel (0, 0, 0) is at ``pixel_zero``."""
+    """Write zeros around one plane, or stack of planes, whose pixel (0, 0, 0) is at ``pixel_zero``.
+
+    ``store`` has the widths of the halo and the strides; ``sizes`` are depth, height and width without the halo.
+    """
     depth, height, width = sizes
     (d0, d1), (h0, h1), (w0, w1) = store.halo
     d, h, w = store.strides[2:]
     row = width + w0 + w1
 
     def run(first: Index, pixels: int) -> None:
-        """Zeros in ``pixels`` consecutive pixels."""
+        """Write zeros to ``pixels`` consecutive pixels, from offset ``first`` on."""
         if pixels * w % LANES == 0:
             with k.loop(0, pixels * w, LANES) as at:
                 where = k.iadd(first, at.index)
@@ -387,7 +420,7 @@ def zero_halo(k: Kernel, pixel_zero: Any, store: Store, sizes: tuple[int, int, i
 
 
 def samples_of(k: Kernel, domain: Domain, group: Index) -> tuple[Index, Index]:
-    """The first sample of a sample group, and the one after its last."""
+    """Return the range of a group of samples: its first sample, and one past its last."""
     total: Index = domain.samples or k.n
     if domain.samples == 1:
         return 0, 1

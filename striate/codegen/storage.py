@@ -1,12 +1,12 @@
-"""Where the elements of an array lie in memory.
+"""How the elements of an array are laid out in memory.
 
 An array (N, C, D, H, W) (missing spatial axes count as 1) is stored as
 
     [n][channel block][d][h][w][channel within the block]
 
 with ``block`` = 16 adjacent channels (blocked: one vector is 16 channels of one pixel) or 1 (planar: plain NumPy
-order). A halo of pixels may surround every plane; its contents are undefined unless its producer was asked for zeros.
-The channels that only pad the last block are always undefined.
+order). A halo of pixels may surround every plane; its contents are undefined unless the layout promises zeros. The
+channels that only pad the last block are always undefined.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from striate.dtypes import DType
 
 BLOCK, PLAIN = 16, 1
-"""The possible channel blocks."""
+"""The possible numbers of channels per block."""
 
 Three = tuple[int, int, int]
 Halo = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -27,7 +27,15 @@ NO_HALO: Halo = ((0, 0), (0, 0), (0, 0))
 
 @dataclass(frozen=True)
 class Storage:
-    """Strides in elements for (n, channel block, d, h, w); ``origin`` is the offset of channel 0, pixel (0, 0, 0)."""
+    """The memory layout of one array, [n][channel block][d][h][w][channel within the block].
+
+    block       channels per block: 16, or 1 for NumPy order
+    channels    the number of channels, and ``sizes`` depth, height and width, without halo
+    halo        the widths of the padding before and after each spatial axis
+    strides     distances in elements for (n, channel block, d, h, w)
+    origin      the offset in elements of channel 0, pixel (0, 0, 0) of a sample
+    per_sample  elements of one sample, halo and padding channels included
+    """
 
     dtype: DType
     block: int
@@ -40,21 +48,21 @@ class Storage:
 
     @property
     def blocks(self) -> int:
-        """Number of channel blocks."""
+        """The number of channel blocks."""
         return -(-self.channels // self.block)
 
     @property
     def pixels(self) -> int:
-        """Positions of one channel."""
+        """The number of positions in one channel, without the halo."""
         return math.prod(self.sizes)
 
     @property
     def bytes_per_sample(self) -> int:
-        """Bytes that one sample takes, halo and padding included."""
+        """The number of bytes that one sample occupies, halo and padding channels included."""
         return self.per_sample * self.dtype.numpy.itemsize
 
     def shifted(self, channel: int) -> Storage:
-        """The same memory seen from a later channel (a multiple of the block)."""
+        """Return a view of the same memory that begins at ``channel``, which must be a multiple of the block."""
         moved = self.origin + channel // self.block * self.strides[1]
         return Storage(
             self.dtype, self.block, self.channels - channel, self.sizes, self.halo, self.strides, moved, self.per_sample
@@ -62,7 +70,11 @@ class Storage:
 
 
 def make_storage(dtype: DType, block: int, channels: int, sizes: tuple[int, int, int], halo: Halo = NO_HALO) -> Storage:
-    """Dense storage with the given halo."""
+    """Return a contiguous layout of an array, with a halo (padding pixels) around every plane.
+
+    ``block`` is 16 for blocks of channels, or 1 for NumPy order; ``sizes`` are depth, height and width without the
+    halo.
+    """
     depth, height, width = (size + before + after for size, (before, after) in zip(sizes, halo, strict=True))
     w = block
     h = w * width
@@ -74,7 +86,10 @@ def make_storage(dtype: DType, block: int, channels: int, sizes: tuple[int, int,
 
 
 def spatial(values: Sequence[int], fill: int = 1) -> Three:
-    """Values of the spatial axes, padded to three with leading ones of ``fill``."""
+    """Return spatial values, such as strides or sizes, as three values (d, h, w).
+
+    Missing leading axes get the value ``fill``. Raises ``ValueError`` for more than three values.
+    """
     if len(values) > 3:
         raise ValueError(f"more than three spatial axes: {tuple(values)}")
     d, h, w = (*(fill,) * (3 - len(values)), *values)
@@ -82,20 +97,27 @@ def spatial(values: Sequence[int], fill: int = 1) -> Three:
 
 
 def joined_spatial(values: Sequence[int]) -> Three:
-    """Values of the spatial axes as three; the first of more than three are joined into one."""
+    """Return spatial sizes as (d, h, w); of more than three, all but the last two are multiplied into d."""
     extra = max(0, len(values) - 2)
     return spatial((math.prod(values[:extra]), *values[extra:]) if extra > 1 else values)
 
 
 def three_pairs(before: Sequence[int], after: Sequence[int]) -> Halo:
-    """A halo from its widths before and after each of the three spatial axes."""
+    """Return a halo (padding widths) as ((d₀, d₁), (h₀, h₁), (w₀, w₁)).
+
+    ``before`` and ``after`` are its widths in pixels before and after each of the three spatial axes.
+    """
     d, h, w = zip(before, after, strict=True)
     return d, h, w
 
 
 @dataclass(frozen=True)
 class InputLayout:
-    """What an operation reads of one input: acceptable channel blocks, the best first, and a halo of zeros."""
+    """The layouts in which an operation can read one of its inputs.
+
+    ``blocks`` are the acceptable numbers of channels per block, the best first; ``halo`` is the width of the zero
+    padding needed around each plane.
+    """
 
     blocks: tuple[int, ...]
     halo: Halo = NO_HALO

@@ -1,7 +1,8 @@
 """The processor that kernels are compiled for.
 
-Everything that the shape of a kernel may depend on is a constant in this file: vector width, registers, cache sizes.
-Nothing is measured on the user's machine, so two computers with the same target name compute the same bits.
+Everything about a processor that the code of a kernel may depend on is a constant in this file: vector width, registers
+and cache sizes. No property is measured on the user's machine, so two computers with the same target compute the same
+bits.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ from striate.errors import EngineError, unknown_option
 from striate.locks import Lock, Order
 
 llvm_lock = Lock(Order.LLVM)
-"""Held around every call of llvmlite, which has a lock of its own: a child that was forked while another thread held
-that one would wait for it for ever. What llvmlite frees in destructors is closed explicitly for the same reason."""
+"""Held around every call of llvmlite, which has a lock of its own: a child process that is forked while another thread
+holds llvmlite's lock would wait for it for ever. For the same reason, objects that llvmlite would free in destructors
+are closed explicitly."""
 
 
 @dataclass(frozen=True)
 class Target:
     """A processor as the code generator sees it.
 
-    ``lanes`` counts the float32 of one hardware vector, ``vector_registers`` the registers that hold one, ``l1`` and
-    ``l2`` the bytes of data cache of a core. ``features`` is LLVM's list ("+avx2,-amx-tile"), possibly empty.
+    cpu, triple       LLVM's names of the processor and of the system
+    features          LLVM's list of features ("+avx2,-amx-tile"), possibly empty
+    lanes             float32 elements in one hardware vector
+    vector_registers  the number of hardware vector registers
+    l1, l2            bytes of data cache of one core
     """
 
     cpu: str
@@ -39,12 +44,15 @@ class Target:
 
     @property
     def key(self) -> str:
-        """What an object file depends on, as one line of text."""
+        """The part of the target that determines an object file, as one line of text."""
         return f"{self.triple} {self.cpu} {self.features}"
 
     @property
     def has_bfloat16(self) -> bool:
-        """Whether the processor has AVX-512's instructions for products of pairs of bfloat16 with float32 sums."""
+        """Whether the processor has the instructions AVX512_BF16.
+
+        They multiply pairs of bfloat16 and add the products to float32 sums.
+        """
         if self.features:
             return self.lanes == 16 and "+avx512bf16" in self.features.split(",")
         return self.cpu in _X86_BFLOAT16
@@ -53,8 +61,9 @@ class Target:
     def machine_features(self) -> str:
         """The features for LLVM's target machine.
 
-        Some AVX-512 processors are described as preferring 256 bits, since the earliest ones lowered their clock. Our
-        kernels keep the wide units busy throughout, so the preference is switched off where the lanes say 512 bits.
+        LLVM describes some AVX-512 processors as preferring 256 bits, since the earliest ones lowered their clock for
+        wider vectors. These kernels keep the wide units busy throughout, so the preference is switched off if vectors
+        have 512 bits.
         """
         wide = "-prefer-128-bit,-prefer-256-bit" if self.lanes == 16 else ""
         return ",".join(part for part in (self.features, wide) if part)
@@ -100,7 +109,7 @@ _ARM: dict[str, tuple[int, int, int, int]] = {
     "apple-m3": (4, 32, 128 * _KIB, 4 * _MIB),
     "apple-m4": (4, 32, 128 * _KIB, 4 * _MIB),
 }
-# The features that a kernel of that many lanes may use on x86-64, in addition to the baseline.
+# For each number of lanes: the features, beyond the x86-64 baseline, that kernels may use.
 _X86_NEEDS: dict[int, tuple[str, ...]] = {
     4: (),
     8: ("avx2", "fma", "bmi2"),
@@ -115,26 +124,29 @@ def _is_arm(triple: str) -> bool:
 
 
 def native_triple() -> str:
-    """LLVM's name of the architecture and the system that this process runs on."""
+    """Return LLVM's name of the architecture and operating system that this process runs on."""
     with llvm_lock:
         return llvm.get_process_triple()
 
 
 def _processor() -> tuple[str, llvm.FeatureMap]:
-    """LLVM's name of this computer's processor, and which features it grants."""
+    """Return LLVM's name of this computer's processor, and the features that it reports."""
     with llvm_lock:
         return llvm.get_host_cpu_name(), llvm.get_host_cpu_features()
 
 
 @functools.cache
 def host() -> Target:
-    """This computer's processor; one that is not in the table gets the sizes of its generic level."""
+    """Return this computer's processor as a target.
+
+    A processor that is not in the table gets the registers and cache sizes of its generic level (x86-64-v2, -v3, -v4).
+    """
     triple = native_triple()
     cpu, features = _processor()
     if _is_arm(triple):
         lanes, registers, l1, l2 = _ARM.get(cpu, _ARM["generic"])
     else:
-        # The features that the processor reports count, not its name: virtual machines hide features.
+        # The reported features decide, not the processor's name, because virtual machines hide features.
         lanes = max(lanes for lanes, needs in _X86_NEEDS.items() if all(features.get(need, False) for need in needs))
         row = _X86.get(cpu)
         _, registers, l1, l2 = row if row and row[0] == lanes else _X86[_X86_GENERIC[lanes]]
@@ -143,9 +155,9 @@ def host() -> Target:
 
 @functools.cache
 def named(cpu: str) -> Target:
-    """A processor by its name in LLVM; raises ``OptionError`` for one that is not in the table.
+    """Return a processor by its name in LLVM; raise ``OptionError`` if it is not in the table.
 
-    Code for another architecture than this computer's can be compiled and disassembled, but not run.
+    Code for an architecture other than this computer's can be compiled and disassembled, but not run.
     """
     if cpu not in _X86 and cpu not in _ARM:
         raise unknown_option("target", cpu, ["host", *_X86, *_ARM])
@@ -161,16 +173,16 @@ def named(cpu: str) -> Target:
 
 
 def current() -> Target:
-    """The target of the settings, which need not be this computer: any network can be shown for any target.
+    """Return the target processor that the settings name, which need not be this computer's.
 
-    Whatever runs code asks ``assert_runs_here`` first.
+    Any network can be shown for any target. Code that runs kernels must call ``assert_runs_here`` first.
     """
     name = settings.current().target
     return host() if name == "host" else named(name)
 
 
 def assert_runs_here(target: Target) -> None:
-    """Raises ``EngineError`` where code for ``target`` would meet an illegal instruction on this computer."""
+    """Raise ``EngineError`` if code for ``target`` would use instructions that this computer does not have."""
     here = host()
     missing: list[str] = []
     if _is_arm(target.triple) == _is_arm(here.triple) and not _is_arm(here.triple):
@@ -186,7 +198,7 @@ def assert_runs_here(target: Target) -> None:
 
 
 def require_bfloat16(target: Target) -> None:
-    """Raises ``EngineError`` where the target has no instructions for bfloat16."""
+    """Raise ``EngineError`` if the target has no instructions for products of bfloat16."""
     if not target.has_bfloat16:
         name = target.cpu if target is host() else f"STRIATE_TARGET={target.cpu}"
         raise EngineError(

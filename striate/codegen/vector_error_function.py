@@ -1,7 +1,8 @@
-"""erf, erfc and the normal distribution's Φ of float32 or float64; see ``vector_math`` for what its functions promise.
+"""Vectorized erf, erfc and the normal distribution function Φ, for float32 and float64.
 
-For a ≥ 0, erfc(a) = e^(-a²) P(t) / (1 + 2a) with t = (a - K) / (a + K), which maps [0, ∞) to [-1, 1): one polynomial
-serves the whole range (M. M. Shepherd and J. G. Laframboise, Mathematics of Computation 36, 1981).
+Their accuracy and handling of NaN and denormals are as ``vector_math`` describes. For a ≥ 0, erfc(a) = e^(-a²) P(t) /
+(1 + 2a) with t = (a - K) / (a + K), which maps [0, ∞) to [-1, 1), so one polynomial P serves the whole range (M. M.
+Shepherd and J. G. Laframboise, Mathematics of Computation 36, 1981).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _ERF_FLOAT = (
     "0x1.06eba8p-3", "-0x1.81273ep-2", "0x1.ce2cf8p-4", "-0x1.b7f91p-6", "0x1.5405bep-8", "-0x1.a3f71ep-11",
     "0x1.496a12p-14",
 )  # fmt: skip
-"""erf(x) / x - 1 in x², |x| ≤ 1."""
+"""Coefficients of erf(x) / x - 1 as a polynomial in x², for |x| ≤ 1."""
 _ERF_DOUBLE = (
     "0x1.06eba8214db68p-3", "-0x1.812746b0379e6p-2", "0x1.ce2f21a042b21p-4", "-0x1.b82ce312849afp-6",
     "0x1.565bcd0db0530p-8", "-0x1.c02db3d8f264ep-11", "0x1.f9a321a195b9dp-14", "-0x1.f4d1df40274b3p-17",
@@ -27,7 +28,7 @@ _ERFC_FLOAT = (
     "0x1.46e80ep+0", "-0x1.7bf616p-4", "-0x1.540848p-3", "0x1.4ffc4p-3", "-0x1.bc0aa6p-5", "-0x1.081b2p-7",
     "0x1.1ad7c2p-7", "0x1.5854dcp-10", "-0x1.426ab8p-10", "-0x1.a40814p-12",
 )  # fmt: skip
-"""P in t, K = 2, up to a = 10.1."""
+"""Coefficients of P as a polynomial in t, for K = 2 and a ≤ 10.1."""
 _ERFC_DOUBLE = (
     "0x1.3ba5916e9fd7fp+0", "-0x1.1df1ad154a29bp-3", "0x1.f7f5df66fd7f7p-7", "0x1.16ecefcfa5f67p-4",
     "-0x1.9ddb23c3e909cp-4", "0x1.7fee004df8459p-4", "-0x1.0fb06dfe4f8cep-4", "0x1.3079edf9d10edp-5",
@@ -36,12 +37,15 @@ _ERFC_DOUBLE = (
     "0x1.437d33e1d765ap-22", "-0x1.c02968d04e255p-21", "0x1.0e1acb5f9769fp-24", "0x1.ee9c6fefdb7b9p-24",
     "-0x1.0d73577e53ff9p-27", "-0x1.d503dfa73cb5cp-27", "-0x1.eed6f3d105e31p-30",
 )  # fmt: skip
-"""P in t, K = 4, up to a = 27.3."""
+"""Coefficients of P as a polynomial in t, for K = 4 and a ≤ 27.3."""
 _SQRT_HALF = float.fromhex("0x1.6a09e667f3bcdp-1")
 
 
 def _tail(m: Steps, a: Any, x: Any, scale: float) -> Any:
-    """erfc(a) for a ≥ 0, where a² = ``scale`` · x²: rounding a would cost many digits of e^(-a²) where a is large."""
+    """Return erfc(a) for a ≥ 0, where a² = ``scale`` · x².
+
+    a² is computed from x, because a rounding of a would cost e^(-a²) many digits if a is large.
+    """
     builder = m.builder
     largest, middle = (27.3, 4.0) if m.is_wide else (10.1, 2.0)
     a = m.clamp(a, None, largest)
@@ -58,7 +62,10 @@ def _tail(m: Steps, a: Any, x: Any, scale: float) -> Any:
 
 
 def erf(builder: ir.IRBuilder, x: ir.Value) -> Any:
-    """erf x = 2/√π ∫₀ˣ e^(-t²) dt; error ≤ 1.3 ulp (float32 and float64); ±1 at ±infinity, -0 at -0."""
+    """Return erf x = 2/√π ∫₀ˣ e^(-t²) dt, with an error ≤ 1.3 ulp (float32 and float64).
+
+    The result is ±1 at ±infinity and -0 at -0.
+    """
     m = Steps(builder, x)
     a = m.absolute(x)
     near = m.fma(a, m.hexadecimal(_ERF_DOUBLE if m.is_wide else _ERF_FLOAT, builder.fmul(a, a)), a)
@@ -67,7 +74,10 @@ def erf(builder: ir.IRBuilder, x: ir.Value) -> Any:
 
 
 def erfc(builder: ir.IRBuilder, x: ir.Value) -> Any:
-    """erfc x = 1 - erf x; error ≤ 5 ulp (float32 and float64) down to the smallest number; 0 at infinity, 2 at -∞."""
+    """Return erfc x = 1 - erf x, with an error ≤ 5 ulp (float32 and float64), however small the result.
+
+    The result is 0 at infinity and 2 at -infinity.
+    """
     m = Steps(builder, x)
     a = m.absolute(x)
     tail = _tail(m, a, a, 1.0)
@@ -75,8 +85,11 @@ def erfc(builder: ir.IRBuilder, x: ir.Value) -> Any:
 
 
 def normal_cdf(builder: ir.IRBuilder, x: ir.Value) -> Any:
-    """Φ(x) = ½ erfc(-x / √2); error ≤ 5 ulp (float32 and float64) down to the smallest number; 0 and 1 at the
-    infinities."""
+    """Return Φ(x) = ½ erfc(-x / √2), the distribution function of a standard normal variable.
+
+    The error is ≤ 5 ulp (float32 and float64), however small the result. The result is 0 at -infinity and 1 at
+    infinity.
+    """
     m = Steps(builder, x)
     a = m.absolute(x)
     half = builder.fmul(_tail(m, builder.fmul(a, m.constant(_SQRT_HALF)), a, 0.5), m.constant(0.5))

@@ -1,12 +1,13 @@
-"""exp, log and their relatives, tanh, sigmoid and cos(πt) of float32 or float64, for scalars and vectors of any width.
+"""Vectorized exp, log and related functions, tanh, sigmoid and cos(πt), for float32 and float64.
 
-Every function takes an ``ir.IRBuilder`` and a value and returns a value of the same type. All steps are elementwise
-additions, multiplications, fused multiply-adds, divisions and integer operations, which every processor rounds alike.
-So the bits of a result depend neither on the width nor on the target.
+Every function takes an ``ir.IRBuilder`` and a value, a scalar or a vector of any width, writes the instructions, and
+returns a value of the same type. All steps are elementwise additions, multiplications, fused multiply-adds, divisions
+and integer operations, which every processor rounds alike. So the bits of a result depend neither on the width nor on
+the target.
 
 The docstrings state error bounds in units in the last place (ulp). ``tests/codegen/test_vector_math.py`` checks them;
-they were measured on dense sweeps and rounded up. Where the processor flushes denormals, denormal arguments and results
-are zeros. NaN gives NaN.
+they were measured on dense sweeps and rounded up. If the processor flushes denormals, denormal arguments and results
+are zeros. A NaN argument gives NaN.
 
 The polynomials are minimax fits (Remez exchange in 60 digits, rounded to the type). The argument reductions are those
 of W. J. Cody and W. Waite, Software Manual for the Elementary Functions (1980), and, for the logarithm, of P. T. P.
@@ -24,28 +25,31 @@ from llvmlite import ir
 
 @dataclass(frozen=True)
 class _Format:
-    """A floating-point type: its layout, its constants in two parts, and polynomials with the lowest power first."""
+    """A floating-point type: its layout, its constants, and the coefficients of its polynomials.
+
+    Constants are sums of two parts; coefficients begin with that of the lowest power.
+    """
 
     mantissa: int  # stored bits
     bias: int
     integer: ir.IntType
     ln2: tuple[float, float]  # upper and lower part
     pi: tuple[float, float]
-    smallest: float  # normal number
-    exp_range: tuple[float, float]  # beyond, exp is 0 or infinity
-    tanh_range: float  # beyond 2|x|, tanh is 1
+    smallest: float  # the smallest normal number
+    exp_range: tuple[float, float]  # outside, exp is 0 or infinity
+    tanh_range: float  # if 2|x| is larger, tanh |x| is 1
     exp: tuple[float, ...]  # (eʳ - 1 - r) / r² on |r| ≤ ½ ln 2
     log: tuple[float, ...]  # (2 artanh(s) - 2s) / s³ in z = s², |s| ≤ 3 - 2√2
     sin: tuple[float, ...]  # (sin(πu) - πu) / u³ in u², |u| ≤ ½
 
     @property
     def magic(self) -> float:
-        """1.5 · 2^mantissa. Adding it rounds to an integer, and the lowest bits of the sum are that integer."""
+        """1.5 · 2^mantissa: adding it rounds a number to an integer, which is then in the lowest bits of the sum."""
         return 1.5 * 2.0**self.mantissa
 
     @property
     def sqrt_half(self) -> int:
-        """The bits of √½, the lower end of the logarithm's reduced range."""
+        """The bits of √½, the lower end of the range of 1 + f in the logarithm's reduction x = 2ᵏ (1 + f)."""
         return 0x3F3504F3 if self.mantissa == 23 else 0x3FE6A09E667F3BCD
 
 
@@ -94,14 +98,14 @@ _DOUBLE = _Format(
 
 
 def splat(type_: ir.Type, value: float | int) -> ir.Constant:
-    """The constant with ``value``, rounded to the type, in every lane; a scalar type gives a scalar."""
+    """Return the constant ``value``, rounded to the type; a vector type has it in every lane."""
     if isinstance(type_, ir.VectorType):
         return ir.Constant(type_, [type_.element(value)] * type_.count)
     return ir.Constant(type_, value)
 
 
 def _intrinsic(builder: ir.IRBuilder, name: str, *arguments: ir.Value) -> Any:
-    """Calls ``llvm.name`` on arguments of one type."""
+    """Call LLVM's intrinsic ``llvm.name`` on arguments that all have the same type."""
     type_ = arguments[0].type
     element = type_.element if isinstance(type_, ir.VectorType) else type_
     suffix = f"v{type_.count}" if isinstance(type_, ir.VectorType) else ""
@@ -113,27 +117,27 @@ def _intrinsic(builder: ir.IRBuilder, name: str, *arguments: ir.Value) -> Any:
 
 
 def fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> Any:
-    """a · b + c, rounded once."""
+    """Return a · b + c, rounded once."""
     return _intrinsic(builder, "fma", a, b, c)
 
 
 def absolute(builder: ir.IRBuilder, x: ir.Value) -> Any:
-    """|x|; exact."""
+    """Return |x|, which is exact."""
     return _intrinsic(builder, "fabs", x)
 
 
 def copysign(builder: ir.IRBuilder, magnitude: ir.Value, sign: ir.Value) -> Any:
-    """``magnitude`` with the sign bit of ``sign``; exact."""
+    """Return ``magnitude`` with the sign bit of ``sign``, which is exact."""
     return _intrinsic(builder, "copysign", magnitude, sign)
 
 
 def sqrt(builder: ir.IRBuilder, x: ir.Value) -> Any:
-    """√x, correctly rounded; NaN below zero, -0 for -0."""
+    """Return √x, correctly rounded; it is NaN for x < 0 and -0 for -0."""
     return _intrinsic(builder, "sqrt", x)
 
 
 class Steps:
-    """The steps that the functions share, for the type of one argument."""
+    """Writes the steps that the functions of this module share, for the type of one argument."""
 
     def __init__(self, builder: ir.IRBuilder, x: ir.Value) -> None:
         self.builder = builder
@@ -160,49 +164,52 @@ class Steps:
 
     @property
     def is_wide(self) -> bool:
-        """Whether the type is float64."""
+        """Whether the type is float64 (as opposed to float32)."""
         return self.format is _DOUBLE
 
     def widened(self, x: ir.Value) -> Any:
-        """x in float64."""
+        """Return x converted to float64."""
         if self.is_wide:
             return x
         wide = ir.VectorType(ir.DoubleType(), x.type.count) if isinstance(x.type, ir.VectorType) else ir.DoubleType()
         return self.builder.fpext(x, wide)
 
     def absolute(self, x: ir.Value) -> Any:
-        """|x|"""
+        """Return |x|."""
         return absolute(self.builder, x)
 
     def floor(self, x: ir.Value) -> Any:
-        """The largest whole number that is not above x."""
+        """Return the largest integer ≤ x, as a floating-point number."""
         return _intrinsic(self.builder, "floor", x)
 
     def add_exactly(self, a: ir.Value, b: ir.Value) -> tuple[Any, Any]:
-        """(s, e) with s = a + b rounded and s + e = a + b exactly (Knuth, 1969)."""
+        """Return (s, e): the rounded sum s = a + b and its rounding error e, so s + e = a + b exactly.
+
+        This is Knuth's algorithm (1969).
+        """
         total = self.builder.fadd(a, b)
         second = self.builder.fsub(total, a)
         first = self.builder.fsub(total, second)
         return total, self.builder.fadd(self.builder.fsub(a, first), self.builder.fsub(b, second))
 
     def hexadecimal(self, coefficients: Sequence[str], x: ir.Value) -> Any:
-        """``polynomial`` of coefficients in hexadecimal notation."""
+        """Return ``polynomial`` of coefficients that are given as hexadecimal floating-point text."""
         return self.polynomial(tuple(float.fromhex(text) for text in coefficients), x)
 
     def polynomial(self, coefficients: tuple[float, ...], x: ir.Value) -> Any:
-        """Horner's rule, lowest power first in ``coefficients``."""
+        """Return the polynomial at x by Horner's rule; the coefficient of the lowest power comes first."""
         *lower, result = [self.constant(value) for value in coefficients]
         for value in reversed(lower):
             result = self.fma(result, x, value)
         return result
 
     def select(self, comparison: str, x: ir.Value, bound: float, then: ir.Value, otherwise: ir.Value) -> Any:
-        """``then`` where the comparison of x with ``bound`` holds; ``otherwise`` elsewhere and for NaN."""
+        """Return ``then`` where the comparison of x with ``bound`` is true, else (and for NaN) ``otherwise``."""
         condition = self.builder.fcmp_ordered(comparison, x, self.constant(bound))
         return self.builder.select(condition, then, otherwise)
 
     def clamp(self, x: ir.Value, low: float | None, high: float | None) -> Any:
-        """x limited to [low, high]; NaN stays NaN."""
+        """Return x limited to [low, high], where None means no limit; NaN stays NaN."""
         if low is not None:
             x = self.select("<", x, low, self.constant(low), x)
         if high is not None:
@@ -210,7 +217,10 @@ class Steps:
         return x
 
     def reduce_exponent(self, x: ir.Value, low: ir.Value | None = None) -> tuple[Any, Any, Any]:
-        """x (+ ``low``) = n ln 2 + r with |r| ≤ ½ ln 2: (n, n + magic, eʳ - 1)."""
+        """Write x (+ ``low``) as n ln 2 + r with |r| ≤ ½ ln 2; return (n, n + magic, eʳ - 1).
+
+        magic is ``_Format.magic``, with which the lowest bits of n + magic are the integer n.
+        """
         magic = self.constant(self.format.magic)
         shifted = self.fma(x, self.constant(_LOG2_E), magic)
         n = self.builder.fsub(shifted, magic)
@@ -223,7 +233,7 @@ class Steps:
         return n, shifted, self.fma(self.polynomial(self.format.exp, r), square, r)
 
     def split(self, x: ir.Value) -> tuple[Any, Any]:
-        """x = 2ᵏ (1 + f) with √½ ≤ 1 + f < √2, for positive and finite x: (k, f)."""
+        """Write x as 2ᵏ (1 + f) with √½ ≤ 1 + f < √2; return (k, f). x must be positive and finite."""
         builder, form = self.builder, self.format
         # Denormals have no exponent of their own: they are scaled up first.
         tiny = builder.fcmp_ordered("<", x, self.constant(form.smallest))
@@ -234,7 +244,8 @@ class Steps:
         shifted = builder.add(self.bits(scaled), self.whole((form.bias << form.mantissa) - form.sqrt_half))
         mantissa = builder.and_(shifted, self.whole((1 << form.mantissa) - 1))
         f = builder.fsub(self.from_bits(builder.add(mantissa, self.whole(form.sqrt_half))), self.constant(1.0))
-        # An integer below 2^mantissa becomes a float by standing in the mantissa of 2^mantissa: no slow conversion.
+        # An integer below 2^mantissa becomes a float when it is put into the mantissa of 2^mantissa, without the slow
+        # conversion instruction.
         exponent = builder.lshr(shifted, self.whole(form.mantissa))
         anchor = 2.0**form.mantissa
         anchored = self.from_bits(builder.or_(exponent, self.whole((form.bias + form.mantissa) << form.mantissa)))
@@ -242,16 +253,20 @@ class Steps:
         return builder.fsub(anchored, start), f
 
     def power_of_two(self, shifted: ir.Value) -> Any:
-        """2ⁿ from n + magic: the shift moves n from the lowest bits to the exponent, and adding 1.0 adds the bias."""
+        """Return 2ⁿ for ``shifted`` = n + ``_Format.magic``, whose lowest bits are the integer n.
+
+        The shift moves n from the lowest bits to the exponent, and adding the bits of 1.0 adds the exponent's bias.
+        """
         width = self.whole(self.format.mantissa)
         one = self.whole(self.format.bias << self.format.mantissa)
         return self.from_bits(self.builder.add(self.builder.shl(self.bits(shifted), width), one))
 
 
 def exp(builder: ir.IRBuilder, x: ir.Value, low: ir.Value | None = None) -> Any:
-    """eˣ; error ≤ 1.1 ulp (float32 and float64); overflows to infinity, underflows through denormals to 0.
+    """Return eˣ, with an error ≤ 1.1 ulp (float32 and float64).
 
-    ``low`` is added to x where x alone is too coarse.
+    Large x give infinity; the result underflows through denormals to 0. ``low`` is added to x, for arguments that are
+    the sum of two numbers.
 
     x = n ln 2 + r; eˣ = 2ⁿ · eʳ. 2ⁿ is multiplied as two factors, because 2¹²⁸ is not a float32. Only the last
     multiplication rounds a denormal result.
@@ -266,7 +281,7 @@ def exp(builder: ir.IRBuilder, x: ir.Value, low: ir.Value | None = None) -> Any:
 
 
 def expm1(builder: ir.IRBuilder, x: ir.Value) -> Any:
-    """eˣ - 1; error ≤ 2 ulp (float32 and float64), near 0 too; -1 at -infinity, -0 at -0.
+    """Return eˣ - 1, with an error ≤ 2 ulp (float32 and float64), also near 0; -1 at -infinity, -0 at -0.
 
     eˣ - 1 = 2 (2ⁿ⁻¹ (eʳ - 1) + (2ⁿ⁻¹ - ½)), which neither cancels nor overflows before the result does.
     """
@@ -275,29 +290,36 @@ def expm1(builder: ir.IRBuilder, x: ir.Value) -> Any:
     n, _, r = m.reduce_exponent(clamped)
     power = m.power_of_two(builder.fadd(builder.fsub(n, m.constant(1.0)), m.constant(m.format.magic)))
     half = m.fma(power, r, builder.fsub(power, m.constant(0.5)))
-    result = m.select("==", n, 0.0, r, builder.fmul(half, m.constant(2.0)))  # half of a denormal would round
+    result = m.select(
+        "==", n, 0.0, r, builder.fmul(half, m.constant(2.0))
+    )  # for n = 0, half of a denormal would be rounded
     return copysign(builder, result, x)
 
 
 def log(builder: ir.IRBuilder, x: ir.Value) -> Any:
-    """ln x; error ≤ 1 ulp (float32 and float64); -infinity at ±0, NaN below 0, infinity at infinity.
+    """Return ln x, with an error ≤ 1 ulp (float32 and float64).
 
-    x = 2ᵏ · (1 + f) with √½ ≤ 1 + f < √2; s = f / (2 + f); ln(1 + f) = 2 artanh s = f - f²/2 + s (f²/2 + z·P(z)).
+    The result is -infinity at ±0, NaN below 0, and infinity at infinity.
+
+    x = 2ᵏ · (1 + f) with √½ ≤ 1 + f < √2; with s = f / (2 + f) and z = s², ln(1 + f) = 2 artanh s, which is computed as
+    f - f²/2 + s (f²/2 + z·P(z)).
     """
     return _log(builder, x, None)
 
 
 def log1p(builder: ir.IRBuilder, x: ir.Value) -> Any:
-    """ln(1 + x); error ≤ 1 ulp (float32 and float64), near 0 too; -infinity at -1, NaN below, -0 at -0.
+    """Return ln(1 + x), with an error ≤ 1 ulp (float32 and float64), also near 0.
 
-    With u = 1 + x rounded and e what the rounding lost, ln(1 + x) = ln u + e / u up to e². Where u is in the reduced
-    range, 1 + f is 1 + x itself.
+    The result is -infinity at -1, NaN below -1, and -0 at -0.
+
+    With u = 1 + x rounded and e = (1 + x) - u its rounding error, ln(1 + x) = ln u + e / u, up to a term of order e². u
+    is split as 2ᵏ (1 + f); if k = 0, f is x itself.
     """
     return _log(builder, Steps(builder, x).add_exactly(x, Steps(builder, x).constant(1.0))[0], x)
 
 
 def _log(builder: ir.IRBuilder, x: ir.Value, above_one: ir.Value | None) -> Any:
-    """ln x, or ln(1 + ``above_one``) for x = 1 + ``above_one`` rounded."""
+    """Return ln x, or ln(1 + ``above_one``) if that is given, where x is 1 + ``above_one``, rounded."""
     m = Steps(builder, x)
     form = m.format
     k, f = m.split(x)
@@ -317,13 +339,13 @@ def _log(builder: ir.IRBuilder, x: ir.Value, above_one: ir.Value | None) -> Any:
     infinity = float("inf")
     result = m.select("==", x, infinity, x, result)
     result = m.select("==", x, 0.0, m.constant(-infinity), result)
-    # Also NaN: it is not ≥ 0.
+    # NaN arguments give NaN here too, because the comparison is false.
     result = m.select(">=", x, 0.0, result, m.constant(float("nan")))
     return result if above_one is None else m.select("==", above_one, 0.0, above_one, result)
 
 
 def tanh(builder: ir.IRBuilder, x: ir.Value) -> Any:
-    """tanh x; error ≤ 3 ulp (float32 and float64), near 0 too; ±1 at ±infinity, -0 at -0.
+    """Return tanh x, with an error ≤ 3 ulp (float32 and float64), also near 0; ±1 at ±infinity, -0 at -0.
 
     t = e^(-2|x|) - 1, formed as 2ⁿ (eʳ - 1) + (2ⁿ - 1) without cancellation; tanh |x| = -t / (2 + t).
     """
@@ -337,9 +359,9 @@ def tanh(builder: ir.IRBuilder, x: ir.Value) -> Any:
 
 
 def sigmoid(builder: ir.IRBuilder, x: ir.Value) -> Any:
-    """1 / (1 + e⁻ˣ); error ≤ 2.5 ulp (float32 and float64); 0 and 1 at the infinities.
+    """Return 1 / (1 + e⁻ˣ), with an error ≤ 2.5 ulp (float32 and float64); 0 at -infinity, 1 at infinity.
 
-    With z = e^(-|x|) ≤ 1 nothing overflows: 1 / (1 + z) for x ≥ 0, z / (1 + z) below.
+    It is computed as 1 / (1 + z) for x ≥ 0 and z / (1 + z) for x < 0, with z = e^(-|x|) ≤ 1, so nothing overflows.
     """
     m = Steps(builder, x)
     one = m.constant(1.0)
@@ -348,7 +370,7 @@ def sigmoid(builder: ir.IRBuilder, x: ir.Value) -> Any:
 
 
 def cos_pi(builder: ir.IRBuilder, t: ir.Value) -> Any:
-    """cos(πt), only for 0 ≤ t ≤ 1; error ≤ 2.5 ulp (float32 and float64); exactly 0 at ½.
+    """Return cos(πt), only for 0 ≤ t ≤ 1, with an error ≤ 2.5 ulp (float32 and float64); exactly 0 at ½.
 
     cos(πt) = sin(πu) with u = ½ - t, which is exact where the cosine is small.
     """

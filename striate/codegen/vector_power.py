@@ -1,8 +1,8 @@
-"""xʸ of float32 or float64; see ``vector_math`` for what its functions promise.
+"""Vectorized xʸ, for float32 and float64, with NaN and denormals handled as ``vector_math`` describes.
 
-ln |x| and its product with y are kept in two numbers each, so that eʸˡⁿˣ loses nothing where the exponent is large:
-ln(1 + f) = 2s + s³ (2/3 + z Q(z)) with s = f / (2 + f), z = s², as in Tang (1990) and fdlibm. float32 is computed in
-float64, where one number each suffices.
+ln |x| and its product with y are each kept as the sum of two numbers, so that xʸ = e^(y ln x) loses no accuracy when
+the exponent is large: ln(1 + f) = 2s + s³ (2/3 + z Q(z)) with s = f / (2 + f), z = s², as in Tang (1990) and fdlibm.
+float32 is computed in float64.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from striate.codegen import vector_math
 from striate.codegen.vector_math import Steps
 
 _THIRDS = (float.fromhex("0x1.5555555555555p-1"), float.fromhex("0x1.5555555555555p-55"))
-"""2/3 in two numbers."""
+"""2/3 as the sum of two numbers."""
 _ARTANH = (
     "0x1.9999999999b30p-2", "0x1.2492492457d42p-2", "0x1.c71c722d6c17fp-3", "0x1.745ce9e0a2935p-3",
     "0x1.3b1eeca140c1bp-3", "0x1.0f7fda4954a96p-3", "0x1.0e434608ab0f2p-3",
 )  # fmt: skip
-"""(2 artanh(s) - 2s - 2/3 s³) / s⁵ in s²."""
+"""Coefficients of (2 artanh(s) - 2s - 2/3 s³) / s⁵ as a polynomial in s²."""
 
 
 def power(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> Any:
-    """xʸ as in C: error ≤ 1.2 ulp (float32 and float64).
+    """Return xʸ as in C, with an error ≤ 1.2 ulp (float32 and float64).
 
-    1 where y is 0 or x is 1, NaN among them; NaN for x < 0 and a y that is not whole; x < 0 and odd y give a negative
-    result; 0 to a negative power is ±infinity.
+    The result is 1 if y is 0 or x is 1, even if the other argument is NaN; NaN if x < 0 and y is not an integer;
+    negative if x < 0 and y is odd; and 0 to a negative power is ±infinity.
     """
     narrow = Steps(builder, x)
     result = _power(builder, narrow.widened(x), narrow.widened(y))
@@ -40,7 +40,7 @@ def _power(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> Any:
     high, low = _two_part_log(m, a)
     upper = builder.fmul(y, high)
     lower = m.fma(y, low, m.fma(y, high, builder.fneg(upper)))
-    lower = m.select("<", m.absolute(upper), 1000.0, lower, m.constant(0.0))  # beyond, eᵘ is 0 or infinity
+    lower = m.select("<", m.absolute(upper), 1000.0, lower, m.constant(0.0))  # otherwise eᵘ is 0 or infinity
     result = vector_math.exp(builder, upper, lower)
     rising = builder.fcmp_ordered(">", y, m.constant(0.0))
     zero, infinity = m.constant(0.0), m.constant(float("inf"))
@@ -52,7 +52,7 @@ def _power(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> Any:
     odd = builder.and_(whole, builder.fcmp_unordered("!=", m.floor(half), half))
     negative = builder.icmp_signed("<", m.bits(x), m.whole(0))
     result = builder.select(builder.and_(odd, negative), builder.fneg(result), result)
-    # A negative number, but not -infinity, to a power that is not whole.
+    # A negative, finite number to a power that is not an integer gives NaN.
     finite = builder.fcmp_ordered("<", a, infinity)
     below = builder.and_(builder.fcmp_ordered("<", x, zero), finite)
     nan = m.constant(float("nan"))
@@ -63,7 +63,7 @@ def _power(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> Any:
 
 
 def _two_part_log(m: Steps, a: Any) -> tuple[Any, Any]:
-    """ln a for positive, finite a in two numbers; about 100 bits are right."""
+    """Return ln a for positive, finite a as the sum of two float64 numbers, with about 100 correct bits."""
     builder = m.builder
     k, f = m.split(a)
     two = m.constant(2.0)

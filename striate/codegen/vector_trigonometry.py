@@ -1,8 +1,9 @@
-"""sin, cos and tan of float32 or float64; see ``vector_math`` for what its functions promise.
+"""Vectorized sin, cos and tan, for float32 and float64; see ``vector_math`` for NaN and denormals.
 
 The argument is reduced as Cody and Waite do: x = n π/2 + r with |r| ≤ π/4, where π/2 is a sum of two (float32) or three
-(float64) parts and n P₁ is subtracted exactly. float32 is reduced in float64. Arguments beyond ±2⁴⁵ give NaN: such a
-number is known to less than a period in float32, and a reduction by three parts does not suffice in float64.
+(float64) parts and n P₁ (P₁ the first part) is subtracted exactly. float32 is reduced in float64. Arguments beyond ±2⁴⁵
+give NaN: a float32 of that size is too coarse to determine its position in a period, and in float64 a reduction by
+three parts does not suffice.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from llvmlite import ir
 from striate.codegen.vector_math import Steps
 
 LARGEST = 2.0**45
-"""The largest argument."""
+"""The largest |x| that is supported; beyond it, results are NaN."""
 
 _TWO_OVER_PI = float.fromhex("0x1.45f306dc9c883p-1")
 _HALF_PI = tuple(
@@ -33,7 +34,7 @@ _COS_DOUBLE = (
 
 
 class _Reduced:
-    """x = n π/2 + r: sin r and cos r, and the lowest bits of n."""
+    """An argument reduced to x = n π/2 + r: it has sin r, cos r, and the lowest bits of n (``quadrant``)."""
 
     def __init__(self, builder: ir.IRBuilder, x: ir.Value) -> None:
         self.builder = builder
@@ -61,7 +62,7 @@ class _Reduced:
         rest = m.constant(1.0) if low is None else builder.fmul(low, builder.fsub(m.constant(1.0), half))
         sin_tail = builder.fmul(builder.fmul(r, z), m.hexadecimal(_SIN_DOUBLE if m.is_wide else _SIN_FLOAT, z))
         self.sin = builder.fadd(r, sin_tail if low is None else builder.fadd(sin_tail, rest))
-        # 1 - z/2 rounds; what it loses is added to the small terms.
+        # 1 - z/2 is rounded; its rounding error is added to the small terms.
         head = builder.fsub(m.constant(1.0), half)
         lost = builder.fsub(builder.fsub(m.constant(1.0), head), half)
         square = builder.fmul(z, z)
@@ -71,12 +72,12 @@ class _Reduced:
         self.cos = builder.fadd(head, cos_tail)
 
     def odd(self) -> Any:
-        """Whether n is odd, so that sine and cosine change places."""
+        """Return the condition that n is odd, so that sine and cosine are exchanged."""
         m = self.m
         return self.builder.icmp_unsigned("!=", self.builder.and_(self.quadrant, m.whole(1)), m.whole(0))
 
     def signed(self, y: Any, offset: int) -> Any:
-        """y, negated where (n + offset) mod 4 is 2 or 3."""
+        """Return y, negated where (n + offset) mod 4 is 2 or 3."""
         m, builder = self.m, self.builder
         moved = builder.add(self.quadrant, m.whole(offset))
         top = m.format.integer.width - 2
@@ -84,12 +85,12 @@ class _Reduced:
         return m.from_bits(builder.xor(m.bits(y), sign))
 
     def bounded(self, x: Any, y: Any) -> Any:
-        """y; NaN where x is beyond the largest argument."""
+        """Return y, or NaN where |x| exceeds the largest supported argument."""
         return self.m.select("<=", self.m.absolute(x), LARGEST, y, self.m.constant(float("nan")))
 
 
 def sin(builder: ir.IRBuilder, x: ir.Value) -> Any:
-    """sin x; error ≤ 1.5 ulp (float32 and float64) up to 2⁴⁵; NaN beyond; -0 at -0."""
+    """Return sin x, with an error ≤ 1.5 ulp (float32 and float64) for |x| ≤ 2⁴⁵; NaN beyond; -0 at -0."""
     reduced = _Reduced(builder, x)
     m = reduced.m
     y = reduced.signed(builder.select(reduced.odd(), reduced.cos, reduced.sin), 0)
@@ -97,13 +98,13 @@ def sin(builder: ir.IRBuilder, x: ir.Value) -> Any:
 
 
 def cos(builder: ir.IRBuilder, x: ir.Value) -> Any:
-    """cos x; error ≤ 1.5 ulp (float32 and float64) up to 2⁴⁵; NaN beyond."""
+    """Return cos x, with an error ≤ 1.5 ulp (float32 and float64) for |x| ≤ 2⁴⁵; NaN beyond."""
     reduced = _Reduced(builder, x)
     return reduced.bounded(x, reduced.signed(builder.select(reduced.odd(), reduced.sin, reduced.cos), 1))
 
 
 def tan(builder: ir.IRBuilder, x: ir.Value) -> Any:
-    """tan x; error ≤ 3 ulp (float32 and float64) up to 2⁴⁵; NaN beyond; -0 at -0."""
+    """Return tan x, with an error ≤ 3 ulp (float32 and float64) for |x| ≤ 2⁴⁵; NaN beyond; -0 at -0."""
     reduced = _Reduced(builder, x)
     m, odd = reduced.m, reduced.odd()
     above = builder.select(odd, builder.fneg(reduced.cos), reduced.sin)

@@ -1,4 +1,7 @@
-"""32-bit words with Python's operators, so that counter-based random numbers are written once for NumPy and kernels."""
+"""32-bit words with Python's operators, for counter-based random numbers.
+
+The formulas of random numbers are thus written once, and the same code runs on NumPy arrays and in kernels.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from striate.codegen.region_writer import Place
 
 
 class Word:
-    """An i32, or a vector of them; arithmetic wraps."""
+    """An unsigned 32-bit integer in a kernel, or a vector of them; its arithmetic wraps around.
+
+    Random numbers are written with Python's operators on words, in the same way for NumPy and for kernels.
+    """
 
     def __init__(self, k: Kernel, value: Any) -> None:
         self.k, self.value = k, value
@@ -38,32 +44,32 @@ class Word:
         return Word(self.k, self.k.builder.lshr(self.value, self._operand(count)))
 
     def divided(self, number: int) -> Word:
-        """The unsigned quotient by a constant, rounded down."""
+        """Return the unsigned quotient by the constant ``number``, rounded down."""
         return self if number == 1 else Word(self.k, self.k.builder.udiv(self.value, self._operand(number)))
 
     def modulo(self, number: int) -> Word:
-        """The unsigned remainder of the division by a constant."""
+        """Return the unsigned remainder of the division by the constant ``number``."""
         return Word(self.k, self.k.builder.urem(self.value, self._operand(number)))
 
     def below(self, limit: int) -> Any:
-        """The unsigned comparison self < limit."""
+        """Return the condition that this word, as an unsigned number, is less than ``limit``."""
         return self.k.builder.icmp_unsigned("<", self.value, self._operand(limit))
 
 
 def halves(k: Kernel, key: Any) -> tuple[Word, Word]:
-    """The low and the high word of ``key``, an int64 vector whose lanes are all equal."""
+    """Return the low and the high 32 bits of ``key``, an int64 vector whose lanes are all equal, as words."""
     scalar = k.lane(key, 0)
     high = k.builder.lshr(scalar, scalar.type(32))
     return Word(k, k.builder.trunc(scalar, I32)), Word(k, k.builder.trunc(high, I32))
 
 
 def index_word(k: Kernel, index: Index) -> Word:
-    """An index as a word."""
+    """Return the lowest 32 bits of an index as a ``Word``."""
     return Word(k, k.builder.trunc(k.as_index(index), I32))
 
 
 def element_words(k: Kernel, place: Place) -> Word:
-    """The row-major index of each lane's element within its sample."""
+    """Return, for each lane of the vector at ``place``, the row-major index of its element in its sample."""
     pixels = place.domain.pixels
     step = pixels if place.domain.space is Space.BLOCKED else 1
     first = k.iadd(k.imul(place.channel, pixels), place.pixel)

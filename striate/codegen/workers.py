@@ -1,13 +1,13 @@
-"""Compiling in several processes at once, since llvmlite holds one lock for all threads of a process.
+"""Compiles kernels in several processes, since llvmlite holds one lock for all threads of a process.
 
-A worker is a fork of this process, so the sources to compile are already in its memory. The only data that is read back
-is object files, each after its length. A worker takes the next number from a pipe that all of them read
+A worker is a fork of this process, so the sources to compile are already in its memory. It sends back only object
+files, each preceded by its length. A worker takes the number of its next kernel from a pipe that all workers read:
 
-    jobs     │ number │ number │ …                          written before the workers start
-    results  │ number, STARTED │ number, length │ object │ …     one pipe a worker
+    jobs     │ number │ number │ …                              written before the workers start
+    results  │ number, STARTED │ number, DONE, length │ object │ …     one pipe per worker
 
-A kernel that a worker could not compile is recompiled in this process, where its error has its type and its traceback.
-A kernel that *ended* a worker is not recompiled, because it would end this process too.
+If a worker fails to compile a kernel, this process compiles it again, so that the error appears here with its type and
+traceback. If a kernel *ended* a worker, it is not compiled again, because it would end this process too.
 """
 
 from __future__ import annotations
@@ -28,27 +28,30 @@ from typing import NoReturn
 from striate.errors import GraphError
 
 FEWEST = 8
-"""The number of kernels from which it is worth starting workers."""
+"""The smallest number of kernels for which starting workers is worth while."""
 
 Finished = Callable[[int, bytes], None]
 
 _log = logging.getLogger("striate")
 _MOST_WORKERS = 16
-_MOST_JOBS = 8192  # their numbers must fit in a pipe that nobody reads yet
-_PATIENCE = 60.0  # seconds without any news after which workers are given up
+_MOST_JOBS = 8192  # their numbers must fit in the pipe's buffer, because no worker reads it yet
+_PATIENCE = 60.0  # seconds without a message after which the workers are abandoned
 _PIPE_BYTES = 1 << 20
 _JOB = struct.Struct("<I")
 _FRAME = struct.Struct("<IIQ")  # number of the kernel, what happened, bytes that follow
 _STARTED, _DONE, _FAILED = range(3)
 _GAVE_UP = 75
-# Sent by people and systems; any other signal, and any other exit, is the doing of the kernel being compiled.
+# Signals that people and systems send. Any other signal or exit is blamed on the kernel that was being compiled.
 _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 
 
 def count(kernels: int, threads: int) -> int:
-    """The number of workers for that many kernels; 0 if this process is faster without workers."""
+    """Return the number of worker processes for compiling ``kernels`` kernels with ``threads`` threads.
+
+    It is 0 if this process should compile them alone.
+    """
     if sys.platform != "linux" or threads < 2 or kernels < FEWEST:
-        return 0  # elsewhere than on Linux a forked process cannot rely on the system's libraries
+        return 0  # on other systems than Linux, a forked process cannot rely on the system's libraries
     return min(threads, _MOST_WORKERS, kernels // 2)
 
 
@@ -63,9 +66,10 @@ class _Worker:
 def compile_all(
     names: Sequence[str], compile_one: Callable[[int], bytes], workers: int, finished: Finished
 ) -> list[bytes]:
-    """``compile_one(i)`` for every name, in ``workers`` processes; ``finished(i, object)`` is called after each.
+    """Return ``compile_one(i)`` for the index i of every name, computed in ``workers`` processes.
 
-    Raises ``GraphError`` with the name where compiling ends a worker, and whatever ``compile_one`` raises.
+    ``finished(i, object)`` is called in this process after each kernel. Raises ``GraphError`` with the name of a kernel
+    whose compilation ends a worker, and any error that ``compile_one`` raises.
     """
     objects: list[bytes | None] = [None] * len(names)
     for first in range(0, len(names) if workers else 0, _MOST_JOBS):
@@ -81,7 +85,10 @@ def compile_all(
 
 @contextlib.contextmanager
 def collection_paused() -> Generator[None]:
-    """Pauses the garbage collector: code that creates many objects and drops none is a third faster."""
+    """Pause the garbage collector in this ``with`` block.
+
+    Code that creates many objects and drops none runs a third faster without it.
+    """
     if not gc.isenabled():
         yield
         return
@@ -107,17 +114,17 @@ class _Team:
         self._workers: list[_Worker] = []
 
     def run(self, numbers: Sequence[int], workers: int) -> None:
-        """Fills in the objects of those numbers, as far as workers can."""
+        """Compile the kernels with these numbers in workers; kernels that fail in a worker are left out."""
         jobs, jobs_end = os.pipe()
         try:
             try:
                 os.write(jobs_end, b"".join(map(_JOB.pack, numbers)))
             finally:
-                os.close(jobs_end)  # so that workers find the end
+                os.close(jobs_end)  # so that workers see the end of the list
             for _ in range(workers):
                 self._start(jobs)
             self._listen()
-        except OSError as error:  # no more processes or descriptors: this one does the rest
+        except OSError as error:  # no more processes or descriptors: this process compiles the rest
             _log.info("kernels are compiled without workers: %s", error)
         finally:
             os.close(jobs)
@@ -167,7 +174,10 @@ class _Team:
                 self._finished(number, data)
 
     def _end(self, worker: _Worker) -> None:
-        """Finds out how a worker ended; raises ``GraphError`` if the kernel that it was compiling caused it."""
+        """Wait for a worker that closed its pipe.
+
+        Raises ``GraphError`` if the kernel that the worker was compiling ended it.
+        """
         self._workers.remove(worker)
         os.close(worker.pipe)
         try:
@@ -192,18 +202,18 @@ class _Team:
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        # Python warns of other threads' locks: a worker takes none but those that its caller holds.
+        # Python warns that other threads may hold locks. A worker takes only locks that its caller already holds.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
 
 def _work(jobs: int, results: int, compile_one: Callable[[int], bytes], foreign: Sequence[int]) -> NoReturn:
-    """The main function of a worker. If its parent no longer exists, the first write ends it."""
+    """Run the main loop of a worker; without a parent process, the first write ends it."""
     try:
         for descriptor in foreign:
             os.close(descriptor)
         with contextlib.suppress(ValueError):
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         gc.disable()
         while len(job := os.read(jobs, _JOB.size)) == _JOB.size:

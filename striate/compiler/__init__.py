@@ -1,4 +1,4 @@
-"""From a traced graph to a program: the ordered list of stages, their options, and the executable they end in."""
+"""The compiler: turns a traced graph into an executable program, by an ordered list of stages."""
 
 from striate.codegen.options import CompileOptions
 from striate.compiler.executable import CompiledExecutable, prepare_compiled

@@ -1,4 +1,4 @@
-"""A compiled graph with its memory: its programs, the address of every operand, and how arrays enter and leave."""
+"""A compiled graph with its memory: its programs, the address of every operand, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from striate.runtime.program import External, Fixed, Phase, Program, Scratch
 
 
 class Contents(Protocol):
-    """A holder of bound arrays that counts how often they were written."""
+    """An owner of bound arrays (parameters and states) that counts how often they were written."""
 
     @property
     def version(self) -> int:
-        """A number that grows with every write."""
+        """A number that increases with every write."""
         ...
 
     def changed(self) -> None:
-        """Records a write."""
+        """Record that the arrays were written."""
         ...
 
 
 class CompiledExecutable:
-    """A compiled graph with its memory, in the form that the engine runs.
+    """A compiled graph with its memory, ready to run.
 
-    Phases that depend only on constant inputs are *prepared*: they form a separate program, which writes to separate
-    memory. ``arenas`` hold the constant arrays (parameters and states). The prepared program runs again only after one
-    of them was written, that is, when its ``version`` has changed.
+    Phases (kernel launches) that depend only on constant inputs are *prepared*: they form a separate program, which
+    writes to separate memory. ``arenas`` own the constant arrays (parameters and states). The prepared program runs
+    again only after one of them was written, that is, when its ``version`` has changed.
     """
 
     def __init__(
@@ -61,7 +61,8 @@ class CompiledExecutable:
         self._bindings = dict(bindings)
         self._results = dict(results)
         self._capacity = options.capacity
-        self._lock = scratch_arena().lock  # held across forks, so that no child finds a program half planned
+        # Taken before every fork, so that no child process finds a program half planned.
+        self._lock = scratch_arena().lock
         self._inputs = {node.op.name: node.outputs[0] for node in self._graph.sources() if isinstance(node.op, Input)}
         self._phases = [*self.compiled.lowered.phases, *self._copies()]
         specs = {phase.spec.key: phase.spec for phase in self._phases}
@@ -88,35 +89,35 @@ class CompiledExecutable:
 
     @property
     def phases(self) -> tuple[Launch, ...]:
-        """The launches of ``program`` in the order in which they run, each with its operands and its FLOPs."""
+        """The phases (kernel launches) of ``program`` in order, each with its operands and its FLOPs."""
         return tuple(self._each_run)
 
     @property
     def batch_specialized(self) -> bool:
-        """Whether the program for one sample differs from the one for many."""
+        """Whether a program compiled for one sample would differ from this program."""
         return bool(self.compiled.lowered.batch_specialized)
 
     @property
     def prepared(self) -> tuple[Launch, ...]:
-        """The launches that run only when parameters or states have changed."""
+        """The phases (kernel launches) that run only when parameters or states have changed."""
         return tuple(self._prepared)
 
     # -- memory -------------------------------------------------------------------------------------------------
 
     def _output_names(self) -> dict[Value, str]:
-        """The memory of each output, by the first of its names."""
+        """Return the name of each output value; a value with several names gets the first."""
         names: dict[Value, str] = {}
         for name, value in self._graph.outputs.items():
             names.setdefault(self.compiled.layouts.base(value), name)
         return names
 
     def _updated(self) -> dict[Value, str]:
-        """Values that overwrite their state directly."""
+        """Return the values that are written directly to the memory of their state, with the state's name."""
         in_place = self.compiled.plan.in_place
         return {value: name for name, value in self._graph.updates.items() if in_place[name]}
 
     def _copies(self) -> list[Launch]:
-        """Phases that copy the updates which could not overwrite their state directly."""
+        """Return phases that copy the updates which could not be written directly to their state."""
         phases: list[Launch] = []
         for name, value in self._graph.updates.items():
             if not self.compiled.plan.in_place[name]:
@@ -143,7 +144,7 @@ class CompiledExecutable:
         return self.compiled.layouts.base(operand) if isinstance(operand, Value) else operand
 
     def _split(self, constant_inputs: frozenset[str]) -> tuple[list[Launch], list[Launch]]:
-        """Separates the phases that depend only on constant inputs from all others."""
+        """Separate the phases that depend only on constant inputs from all others; return both lists."""
         prepared: list[Launch] = []
         others: list[Launch] = []
         bound = {
@@ -166,7 +167,7 @@ class CompiledExecutable:
         return prepared, others
 
     def _bind_prepared(self) -> Program:
-        """The program of the prepared phases, with memory that it shares with no other program."""
+        """Return the program of the prepared phases, with memory that it shares with no other program."""
         sizes = {
             self._base(phase.operands[place]): self._size(self._base(phase.operands[place]), 1)
             for phase in self._prepared
@@ -237,12 +238,15 @@ class CompiledExecutable:
         self._handed = {name for _, name in self._fresh if f"out:{name}" in self.program.externals}
 
     def runs_single_threaded(self, n: int) -> bool:
-        """Whether a batch of ``n`` is so little work that it runs only on the caller's thread."""
+        """Return whether a batch of ``n`` samples is so little work that the calling thread runs it alone."""
         fixed, each = self._work()
         return fixed + each * n <= lower.SINGLE_THREADED_WORK
 
     def _work(self) -> tuple[float, float]:
-        """Operations and bytes moved, in total and per sample; they depend only on shapes."""
+        """Return the operations plus bytes moved, as (fixed part, part per sample).
+
+        They depend only on shapes.
+        """
         fixed = each = 0.0
         for phase in self._each_run:
             fixed += phase.flops
@@ -257,7 +261,7 @@ class CompiledExecutable:
         return fixed, each
 
     def _fixed_home(self, operand: Operand, updated: Mapping[Value, str]) -> runtime.Operand | None:
-        """The address of an operand that is not in scratch memory."""
+        """Return the address of an operand outside scratch memory, or None for one in scratch memory."""
         if isinstance(operand, BoundArray):
             return Fixed(self._bindings[operand.name].ctypes.data)
         if not isinstance(operand, Value):
@@ -277,7 +281,10 @@ class CompiledExecutable:
     # -- running ------------------------------------------------------------------------------------------------
 
     def run(self, arrays: Mapping[str, Array], n: int) -> dict[str, Array]:
-        """Runs the graph; see ``engine.Executable``."""
+        """Run the graph on ``arrays`` with N = ``n``; return the outputs by name (see ``engine.Executable``).
+
+        Raises ``DTypeError`` or ``ShapeError`` if an array does not have the type that the program was compiled for.
+        """
         with self._lock:
             if self.program is None or n > self._capacity:
                 self._bind(max(n, self._capacity))
@@ -294,7 +301,7 @@ class CompiledExecutable:
                 outputs[name] = array = undefined_array(shape, value.dtype.numpy)
                 if name in self._handed:
                     addresses[f"out:{name}"] = array.__array_interface__["data"][0]
-            with self._scratch.lock:  # no update may come between the prepared phases and their readers
+            with self._scratch.lock:  # no update may run between the prepared phases and the phases that read them
                 self._prepare_again()
                 self.program.run(n, addresses, single_threaded=shapes.single_threaded)
                 if self._graph.updates:
@@ -304,14 +311,14 @@ class CompiledExecutable:
             return self._named(outputs, n) | self._empty_results(n)
 
     def _empty_results(self, n: int) -> dict[str, Array]:
-        """The outputs that have no elements: there is nothing to compute."""
+        """Return the outputs that have no elements, for which nothing is computed."""
         return {
             name: self._results[name] if name in self._results else np.empty(type.concrete(n), type.dtype.numpy)
             for name, type in self._without_elements.items()
         }
 
     def _prepare_again(self) -> None:
-        """Runs the prepared phases if the arrays that they read have changed since the last time."""
+        """Run the prepared phases if the arrays that they read have changed since the last time."""
         if self.preparation is None:
             return
         versions = tuple([arena.version for arena in self._arenas])
@@ -357,7 +364,7 @@ class CompiledExecutable:
 
 @dataclass(frozen=True)
 class _Shapes:
-    """The shapes of a program's arrays at N = n, and whether it runs only on the caller's thread."""
+    """The shapes of a program's arrays at N = n, and whether the calling thread runs it alone."""
 
     n: int
     program: Program | None
@@ -373,5 +380,8 @@ def prepare_compiled(
     options: CompileOptions,
     arenas: Sequence[Contents] = (),
 ) -> CompiledExecutable:
-    """Compiles the graph to machine code."""
+    """Compile a graph to machine code and return it as an executable.
+
+    The arguments are as in ``engine.prepare``.
+    """
     return CompiledExecutable(graph, bindings, results, options, arenas)

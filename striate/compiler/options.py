@@ -1,4 +1,4 @@
-"""Makes the options of a compilation from the settings."""
+"""Creates the options of a compilation from the settings."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def options_for(
     single_sample: bool = False,
     constant_inputs: Iterable[str] = (),
 ) -> CompileOptions:
-    """Options for the target and the algorithms that the settings name.
+    """Return compile options with the target and the algorithms that the settings name.
 
-    Raises ``EngineError`` for a precision that the target has no instructions for.
+    Raises ``EngineError`` for a precision for which the target has no instructions.
     """
     chosen = target.current()
     if precision is Precision.bfloat16:

@@ -3,8 +3,9 @@
     trace → differentiate → expand → simplify (→ narrow) → recompute → remove empty → layout → fuse → lower
           → memory → program
 
-Tracing and differentiation happen where the graph is built; memory and program where the number of samples is known
-(``executable``). The stages between them are listed in ``STAGES``. docs/architecture.md says how to add one.
+Tracing and differentiation take place where the graph is built, and the stages *memory* and *program* in
+``executable.py``, where the number of samples is known. The stages between them are listed in ``STAGES``.
+docs/architecture.md explains how to add one.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ from striate.passes.narrow import narrow
 from striate.passes.recompute import recompute
 from striate.passes.simplify import expand, simplify
 
-kernels.load()  # with the compiler: a lowering that opened them could be cut in two by a fork
+kernels.load()  # imported with the compiler, because a fork could interrupt an import during lowering
 
 
 @dataclass
 class Compilation:
-    """A graph as it passes through the stages, and the results of the stages.
+    """A graph on its way through the stages, with the results of the stages so far.
 
-    ``graph`` is the result of the last stage that rewrites graphs. ``simplified`` is the graph after that stage, kept
-    so that it can be shown. The later stages add ``layouts``, ``plan`` and ``lowered``.
+    ``graph`` is the result of the last stage that rewrites graphs. ``simplified`` is the graph after the stage
+    *simplify*, kept so that it can be shown. The later stages set ``layouts``, ``plan`` and ``lowered``.
     """
 
     graph: Graph
     options: CompileOptions
-    verified: Graph | None = None  # the graph that was verified last: a stage may leave it as it was
+    verified: Graph | None = None  # the graph that was verified last, since a stage may leave it unchanged
     simplified: Graph = field(init=False)
     layouts: Layouts = field(init=False)
     plan: Plan = field(init=False)
@@ -48,13 +49,16 @@ class Compilation:
 
     @property
     def watched(self) -> list[str]:
-        """Outputs that a watch asked for. They do not affect how the other results are computed."""
+        """The names of outputs that ``TrainingStep.watch`` added; they do not affect how others are computed."""
         return self.graph.names_of(OutputKind.WATCH)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: ``run`` changes the compilation, and ``verify`` checks it afterwards; errors name the stage."""
+    """A stage of the compiler: ``run`` changes the compilation, ``verify`` checks it afterwards.
+
+    ``verify`` is called with the compilation and the stage's name, which its errors contain.
+    """
 
     name: str
     run: Callable[[Compilation], None]
@@ -117,7 +121,7 @@ REWRITES = (
     Stage("narrow", _narrow, _verify_graph),
     Stage("recompute", _recompute, _verify_graph),
 )
-"""The stages that the NumPy references run, too: all that may change the computed numbers."""
+"""The stages that also run for the NumPy references: all stages that may change the computed numbers."""
 
 STAGES = (
     *REWRITES,
@@ -130,12 +134,18 @@ STAGES = (
 
 @collection_paused()
 def compile_graph(graph: Graph, options: CompileOptions) -> Compilation:
-    """Runs all stages. This does not generate machine code yet."""
+    """Run all stages of the compiler on a graph and return their results.
+
+    No machine code is generated yet.
+    """
     return _passed(graph, options, STAGES)
 
 
 def rounded_graph(graph: Graph, options: CompileOptions) -> Graph:
-    """The graph that the NumPy references run for a precision: in bfloat16 it rounds the values that are stored."""
+    """Return the graph that the NumPy references run for the precision in ``options``.
+
+    In bfloat16, this graph rounds the values that compiled programs store as bfloat16.
+    """
     return _passed(graph, options, REWRITES).graph
 
 

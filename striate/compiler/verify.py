@@ -1,7 +1,7 @@
 """The verifiers of the later stages: they check layouts, the plan of loops, launches, and memory.
 
-The verifier of graphs is ``graph/check.py``. A violation is a bug in the compiler, not a mistake of the user. Every
-error names the stage and the node or phase that breaks the rule.
+The verifier of graphs is ``graph/check.py``. A violation is a bug in the compiler, not a user's mistake. Every
+``GraphError`` names the stage and the node or phase that breaks the rule.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ from striate.passes.memory import Life
 
 
 def verify_layouts(layouts: Layouts, options: CompileOptions, stage: str) -> None:
-    """Every value has a layout; every anchor has the algorithm that its inputs imply, and the layouts it requires."""
+    """Check that every value has a memory layout, and that every anchor's layouts fit its algorithm.
+
+    An *anchor* is an operation that starts a loop, such as a convolution or a pooling. Its algorithm must be the one
+    that its inputs imply, and its inputs must have the channel blocks and halos that the algorithm requires.
+    """
     check(layouts.graph, stage)
     for node in layouts.graph.nodes:
         for value in node.outputs:
@@ -49,7 +53,10 @@ def _verify_anchor(layouts: Layouts, node: Node, op: Anchor, options: CompileOpt
 
 
 def verify_plan(plan: Plan, stage: str) -> None:
-    """Every loop reads only values that it or an earlier loop stores; every result of the graph is stored."""
+    """Check that every loop reads only values that it or an earlier loop stores.
+
+    Every result of the graph must be stored as well. Raises ``GraphError``.
+    """
     for position, group in enumerate(plan.groups):
         if group.index != position:
             raise GraphError(f"after {stage}: loop {position} is numbered {group.index}")
@@ -70,7 +77,11 @@ def verify_plan(plan: Plan, stage: str) -> None:
 
 
 def verify_launches(lowered: Lowered, plan: Plan, stage: str) -> None:
-    """Every launch has operands that exist, and regions whose instructions come after the values that they use."""
+    """Check that the operands of every kernel launch exist, and that its regions are well formed.
+
+    A region is fused elementwise work, in which instructions must come after the values that they use. Raises
+    ``GraphError``.
+    """
     for launch in lowered.phases:
         for operand in launch.operands:
             if isinstance(operand, Value):
@@ -100,7 +111,10 @@ def _verify_region(region: Region, launch: Launch, stage: str) -> None:
 
 
 def verify_memory(lives: Mapping[Hashable, Life], offsets: Mapping[Hashable, int], total: int) -> None:
-    """No two arrays that live at the same time share a byte, and all arrays lie inside the arena."""
+    """Check that arrays in use at the same time share no byte, and that all lie within ``total`` bytes.
+
+    ``offsets`` are in bytes. Raises ``GraphError``.
+    """
     placed = sorted(((offsets[array], life) for array, life in lives.items()), key=lambda item: item[0])
     for index, (start, life) in enumerate(placed):
         if start < 0 or start + life.size > total:

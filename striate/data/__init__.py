@@ -1,4 +1,4 @@
-"""Data sets, batches, standardization, and filters for pictures."""
+"""Data sets in memory, batches, standardization, and readers of MNIST, CIFAR-10, digits and pictures."""
 
 from striate.data.catalog import open_data, open_dataset
 from striate.data.cifar import load_cifar10

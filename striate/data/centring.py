@@ -24,16 +24,16 @@ Array = npt.NDArray[Any]
 _SAMPLE = 1000
 _PLAIN = 0.6  # share of the border that has the background's shade: digits 0.77, MNIST 1.0, photographs below 0.3
 _NEAR = 16
-_INK = 64  # of 255: what differs by more from the background belongs to the figure
+_INK = 64  # of 255: pixels that differ from the background by more belong to the figure
 
 
 @dataclass(frozen=True)
 class Centring:
-    """How the figures of a data set are placed in their pictures, and how to place others likewise.
+    """How the figures of a data set are placed in their pictures, for placing other figures likewise.
 
     background  shade of the background, 0 … 255
     extent      the longer side of the figure, as a share of the picture's side: above 0, at most 1
-    by_mass     True: the centre of mass is in the middle of the picture; False: the middle of the outline is
+    by_mass     True: the figure's centre of mass is in the middle of the picture; False: the middle of its outline is
     """
 
     background: int
@@ -114,10 +114,7 @@ class Centring:
 
 
 def box_of(ink: Array) -> tuple[int, int, int, int] | None:
-    """Return (top, bottom, left, right) of the true elements of a mask (H, W), ends exclusive;
-
-    None if there are none.
-    """
+    """Return (top, bottom, left, right) of a mask's true elements, ends exclusive; None if there are none."""
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if not len(rows):
         return None

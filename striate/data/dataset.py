@@ -104,6 +104,11 @@ class Dataset(metaclass=Explained):
         return f"Dataset({self.name!r}, {len(self)} × {shape} {dtype}, {targets})"
 
     @property
+    def unit(self) -> str:
+        """What messages call one sample: "image" for (C, H, W), else "sample"."""
+        return "image" if self.images.ndim == 4 else "sample"
+
+    @property
     def is_classification(self) -> bool:
         """Whether the labels are class numbers, int64 (N,)."""
         return self.labels.ndim == 1 and self.labels.dtype == np.int64
@@ -251,7 +256,7 @@ def check_digits(given: Array, images: Array, name: str) -> None:
     for first, chunk in chunks(given):
         wide = chunk.astype(np.float64)
         np.maximum(lost, np.abs(wide - images[first : first + len(chunk)]).max(axis=axes), out=lost)
-        wide -= start  # about the first value, so that a large mean costs no digits
+        wide -= start  # relative to the first value, so that a large mean costs no precision
         total += wide.sum(axis=axes)
         squares += (wide * wide).sum(axis=axes)
     n = given.size // features

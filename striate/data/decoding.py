@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from striate import settings
 from striate.data.labelled import Picture
@@ -24,7 +24,7 @@ from striate.data.tree import Tree
 from striate.errors import DataError, unknown_option
 
 Progress = Callable[[int, int], None]
-"""A function that is called with (files done, files in all)."""
+"""A function that is called with (number of files done, number of files in all)."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _TOGETHER = 64  # files that a thread decodes at a time
@@ -33,7 +33,7 @@ _SHARE_OF_MEMORY = 0.25  # a larger array is kept in an unnamed file
 
 
 class OnError(Enum):
-    """What to do with a file that cannot be read."""
+    """What to do with a picture file that cannot be read: raise an error, or skip the file."""
 
     refuse = "raise"
     skip = "skip"
@@ -51,7 +51,7 @@ class OnError(Enum):
 
 @dataclass
 class Headers:
-    """What the headers of picture files say.
+    """What the headers of picture files say, read without decoding the pictures.
 
     sizes  how many pictures have each size (height, width)
     modes  how many pictures have each mode of Pillow, such as "RGB"
@@ -69,7 +69,7 @@ class Headers:
 
 
 def headers(tree: Tree, pictures: Sequence[Picture], progress: Progress = lambda done, count: None) -> Headers:
-    """Read the headers of all pictures, without decoding any."""
+    """Read the headers of all picture files: sizes, modes, and files that cannot be read."""
     found = Headers()
     for place, header in enumerate(_mapped(lambda picture: _header(tree, picture), pictures, progress)):
         if isinstance(header, str):
@@ -93,7 +93,8 @@ def _header(tree: Tree, picture: Picture) -> tuple[tuple[int, int], str] | str:
     except DataError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - Pillow's parsers raise anything for damaged files
-        return f"{tree.name(picture.entry)}: not a picture that can be read: {error}"
+        known = "no known kind of picture" if isinstance(error, UnidentifiedImageError) else str(error)
+        return f"{tree.name(picture.entry)}: not a picture that can be read: {known}"
 
 
 def decode(
@@ -135,7 +136,7 @@ def bad_files(bad: dict[int, str], count: int) -> DataError:
     what = "file of" if len(bad) == 1 else "files of"
     return DataError(
         f"{len(bad):,} {what} {count:,} cannot be read\n  {lines}{more}\n"
-        "  help: mend or remove them, or give --on-error skip to train without them"
+        '  help: mend or remove them, or give on_error="skip" to do without them'
     )
 
 

@@ -38,7 +38,7 @@ _MOST = 1e6  # amount of sharpening
 
 
 def identity() -> Weights:
-    """The picture itself.
+    """The picture itself, unchanged.
 
     Returns the weights (1, 1), float64.
     """
@@ -193,6 +193,7 @@ def filter_weights(filter: str | npt.ArrayLike, **parameters: Any) -> Weights:
     """Return the weights of a filter, given by name or as an array, as float64 (rows, columns).
 
     >>> filter_weights("gabor", angle=45, wavelength=8).shape
+    (41, 41)
 
     Raises ``OptionError``, listing the known ones, for an unknown name or parameter; ``ShapeError``, ``DTypeError`` or
     ``DataError`` for an array that is not a filter.
@@ -254,7 +255,10 @@ class Edge(Enum):
         return cls[name]
 
     def extended(self, planes: Array, before: tuple[int, int], after: tuple[int, int], cval: float) -> Array:
-        """Return planes (N, H, W) with pixels added before and after (rows, columns); ``cval`` fills "constant"."""
+        """Return planes (N, H, W) with pixels added ``before`` and ``after``, each (rows, columns).
+
+        ``cval`` is the value that "constant" adds.
+        """
         if self in (Edge.constant, Edge.zero):
             widths = ((0, 0), (before[0], after[0]), (before[1], after[1]))
             return np.pad(planes, widths, constant_values=cval if self is Edge.constant else 0.0)

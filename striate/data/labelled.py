@@ -45,7 +45,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Labelled:
-    """All pictures, their classes in natural order, other files that were not used, and notes for the user."""
+    """All pictures, their classes in natural order, unused files, and notes for the user."""
 
     pictures: list[Picture]
     classes: tuple[str, ...]
@@ -54,7 +54,7 @@ class Labelled:
 
 
 def is_picture(entry: Entry) -> bool:
-    """Whether the file name has the ending of a picture."""
+    """Whether the name of a file has the ending of a picture, such as .png or .jpg."""
     return entry.path.suffix.lower() in SUFFIXES
 
 
@@ -115,7 +115,7 @@ def _from_folders(tree: Tree, files: list[Entry]) -> Labelled:
 
 
 def _class_depth(files: list[Entry]) -> int | None:
-    """Return how many levels of folders lie above the class folders; None where there are no class folders.
+    """Return how many levels of folders lie above the class folders; None where there are none.
 
     Such levels are parts (train, test), and a single folder that holds everything.
     """

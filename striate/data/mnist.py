@@ -50,7 +50,7 @@ def load_idx_folder(folder: Path | str, split: Split | str = Split.TRAIN) -> Dat
 
 
 def holds_idx(folder: Path) -> bool:
-    """Whether a folder has a file named like one of the four."""
+    """Whether a folder has a file that is named like an IDX file of MNIST."""
     return folder.is_dir() and any("ubyte" in entry.name and "idx" in entry.name for entry in folder.iterdir())
 
 

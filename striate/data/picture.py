@@ -58,7 +58,7 @@ def read_picture(path: Path | str, channels: int, size: tuple[int, int]) -> npt.
 
 
 def fitted_pixels(picture: Image.Image, channels: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Return a Pillow image as uint8 (channels, height, width), converted as ``read_picture`` does."""
+    """Return a Pillow image as uint8 (channels, height, width), converted and resized as in ``read_picture``."""
     height, width = size
     shrinks = width <= picture.width and height <= picture.height
     picture = picture.convert(_MODES[channels])
@@ -113,7 +113,7 @@ def encoded_picture(picture: Image.Image, path: Path) -> bytes:
 
 
 def _opened(path: Path, mode: str | None, most: int = 65535) -> Image.Image:
-    """Decode the picture file at a path, as ``decoded`` does; raises ``DataError`` if there is no such file."""
+    """Decode the picture file at a path, as ``decoded`` does; raises ``DataError`` if it does not exist."""
     if not path.is_file():
         raise DataError(f"{path}: {'a folder, not a picture' if path.is_dir() else 'no such file'}")
     return decoded(path, str(path), mode, most=most)

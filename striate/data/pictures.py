@@ -18,11 +18,11 @@ from striate.data.dataset import Dataset, Split
 from striate.data.decoding import Headers, OnError, Progress, bad_files, decode, headers
 from striate.data.labelled import Labelled, Picture, labelled_pictures
 from striate.data.picture import FORMATS
-from striate.data.reading import Reading, Resize, same_size
+from striate.data.reading import Reading, Resize, same_size, size_of
 from striate.data.splitting import absent_classes, stratified_split
 from striate.data.tree import Tree, open_tree
 from striate.errors import DataError, OptionError, unknown_option
-from striate.options import number, whole_number
+from striate.options import choice, number, whole_number
 from striate.options import seed as checked_seed
 
 _DEPTHS = (255, 1023, 4095, 16383, 65535)
@@ -33,11 +33,11 @@ _LISTED = 3
 class PictureOptions(metaclass=Explained):
     """How pictures are read, and how they are split into a training and a held-out part.
 
-    size      (height, width) in pixels; None: all pictures must have one size, which is used
+    size      (height, width) in pixels, or one number for both; None: all pictures must have one size, which is used
     resize    how pictures of other proportions are resized: stretch, crop or pad
     channels  1 grey, 3 RGB; None: grey if no picture is coloured
-    most      the value that becomes 255 in 16-bit grey pictures; None: the largest of 8, 10, 12, 14 or 16 bits, by
-              the largest pixel of all
+    most      the value that becomes 255 in 16-bit grey pictures; None: the smallest of 255, 1023, 4095, 16383 and 65535
+              that no pixel exceeds
     held_out  the share of every class that is held out, between 0 and 1, where the data give no parts
     seed      determines which samples are held out
     on_error  what to do with files that cannot be read: raise or skip
@@ -52,10 +52,16 @@ class PictureOptions(metaclass=Explained):
     on_error: OnError = OnError.refuse
 
     def __post_init__(self) -> None:
+        # A size may also be one number or text, and the two choices may be names.
+        if self.size is not None:
+            object.__setattr__(self, "size", size_of(self.size))
+        if not isinstance(self.resize, Resize):
+            object.__setattr__(self, "resize", Resize[choice("resize", self.resize, Resize.__members__)])
+        object.__setattr__(self, "on_error", OnError.parse(self.on_error))
         if self.channels not in (None, 1, 3):
             raise OptionError(f"channels={self.channels!r}; expected 1 (grey) or 3 (red, green, blue)")
-        for side in self.size or ():
-            whole_number("size", side, 1, 16384)
+        if self.most is not None:
+            whole_number("most", self.most, 1, 65535)
         number("held_out", self.held_out, above=0, below=1)
         checked_seed(self.seed)
 
@@ -74,20 +80,11 @@ class PictureOptions(metaclass=Explained):
         for name in document:
             if name not in known:
                 raise unknown_option("option of the data", name, known)
-        given = dict(document)
-        if given.get("size") is not None:
-            given["size"] = tuple(given["size"])
-        if "resize" in given:
-            if given["resize"] not in Resize.__members__:
-                raise unknown_option("resize", given["resize"], Resize.__members__)
-            given["resize"] = Resize[given["resize"]]
-        if "on_error" in given:
-            given["on_error"] = OnError.parse(given["on_error"])
-        return cls(**given)
+        return cls(**document)
 
     @property
     def reading(self) -> Reading | None:
-        """How one picture is read; None as long as size, channels or ``most`` are not determined."""
+        """How one picture is read; None while size, channels or ``most`` are not determined."""
         if self.size is None or self.channels is None or self.most is None:
             return None
         return Reading(self.channels, self.size, self.resize, self.most)
@@ -101,7 +98,7 @@ class Opened:
     train_files, held_out_files  paths of the picture files in the order of the samples; empty for other data
     options                      the options with every value that reading determined; None for other data
     notes                        messages for the user, such as files that were skipped
-    given_parts                  whether the data themselves say which samples are held out
+    given_parts                  whether the data themselves contain a held-out part
     """
 
     train: Dataset
@@ -126,10 +123,11 @@ class Opened:
 def open_pictures(
     path: Path, options: PictureOptions | None = None, progress: Progress = lambda done, count: None
 ) -> Opened:
-    """Read all pictures of a folder, zip or tar archive as uint8, in one of the forms of ``data.labelled``.
+    """Read all pictures of a folder, zip or tar archive as uint8, with labels from folders or a table.
 
-    ``progress`` is called with (files done, files in all). Raises ``DataError``, naming files or lines of tables, for
-    those that cannot be used, and for pictures of different sizes where no size is given.
+    The forms are those of ``data.labelled``. ``progress`` is called with (files done, files in all). Raises
+    ``DataError``, naming files or lines of tables, for those that cannot be used, and for pictures of different sizes
+    where no size is given.
     """
     tree = open_tree(path)
     try:
@@ -160,14 +158,14 @@ def _opened(tree: Tree, options: PictureOptions, progress: Progress) -> Opened:
         images, pictures = images[kept], [pictures[place] for place in kept]
     numbers = {name: number for number, name in enumerate(found.classes)}
     labels = np.array([numbers[picture.label] for picture in pictures], np.int64)
-    train, held_out = _split(tree, pictures, labels, options, found.classes, notes)
+    train, held_out, given_parts = _split(tree, pictures, labels, options, found.classes, notes)
     notes += _repeated(images, labels, train, held_out, [tree.name(picture.entry) for picture in pictures])
     name = tree.root.name
     whole = Dataset(images, labels, found.classes, name, channels_first=True)
     files = np.array([str(picture.entry.path) for picture in pictures])
     return Opened(
         whole.subset(train), whole.subset(held_out), tuple(files[train].tolist()), tuple(files[held_out].tolist()),
-        options, tuple(notes), any(picture.part is not None for picture in pictures),
+        options, tuple(notes), given_parts,
     )  # fmt: skip
 
 
@@ -220,19 +218,23 @@ def _split(
     options: PictureOptions,
     classes: tuple[str, ...],
     notes: list[str],
-) -> tuple[Any, Any]:
-    """Return the indices of the training and the held-out samples, by the given parts or at random."""
-    given = [picture.part for picture in pictures]
-    if any(part is not None for part in given):
-        held = np.array([part is Split.TEST for part in given])
-        if held.all() or not held.any():
-            if held.all():
-                raise DataError(f"{tree.root}: no pictures to learn from: all are in a part that is held out")
-            train, held_out = stratified_split(labels, options.held_out, options.seed)
-            notes.append(f"no test or val part: {options.held_out:.0%} of every class is held out")
-        else:
-            train, held_out = np.flatnonzero(~held), np.flatnonzero(held)
+) -> tuple[Any, Any, bool]:
+    """Return the indices of the training and the held-out samples, and whether the data give both parts.
+
+    Where the data do not, the held-out samples are chosen at random.
+    """
+    held = np.array([picture.part is Split.TEST for picture in pictures])
+    if held.all():
+        raise DataError(
+            f"{tree.root}: no pictures to learn from: all are in a part that is held out\n"
+            "  help: to evaluate a model on them, name the folder of that part itself, such as PATH/test"
+        )
+    given_parts = bool(held.any())
+    if given_parts:
+        train, held_out = np.flatnonzero(~held), np.flatnonzero(held)
     else:
+        if any(picture.part is not None for picture in pictures):
+            notes.append(f"no test or val part: {options.held_out:.0%} of every class is held out")
         grouped = any(picture.group is not None for picture in pictures)
         groups = [picture.group or str(picture.entry.path) for picture in pictures] if grouped else None
         train, held_out = stratified_split(labels, options.held_out, options.seed, groups)
@@ -242,7 +244,7 @@ def _split(
                 f" and {len(absent) - _LISTED} more" if len(absent) > _LISTED else ""
             )
             notes.append(f"no picture of {shown} is {what}")
-    return train, held_out
+    return train, held_out, given_parts
 
 
 def _repeated(images: Any, labels: Any, train: Any, held_out: Any, names: list[str]) -> list[str]:

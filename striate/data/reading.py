@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import Any
+from numbers import Integral
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +65,7 @@ class Reading:
                 return None
 
     def fitted(self, picture: Image.Image) -> Pixels:
-        """Return a decoded picture as uint8 (C, height, width)."""
+        """Return a decoded picture as an input: uint8 (C, height, width), resized and converted."""
         height, width = self.size
         picture = picture.convert(MODES[self.channels])
         if picture.size == (width, height):
@@ -87,12 +89,31 @@ class Reading:
         return self.fitted(decoded(io.BytesIO(content), name, MODES[self.channels], most=self.most))
 
 
-def size_of(text: str) -> tuple[int, int]:
-    """Return (height, width) from text such as ``64`` or ``48x64``; raises ``OptionError`` for other text."""
-    parts = text.lower().replace("×", "x").split("x")
-    if len(parts) > 2 or not all(part.isdecimal() and 1 <= int(part) <= 16384 for part in parts):
-        raise OptionError(f"--size {text!r}; expected a side such as 64, or a height and a width such as 48x64")
-    return int(parts[0]), int(parts[-1])
+MOST_PIXELS = 16384
+"""The largest height and width that pictures are resized to."""
+
+
+def size_of(given: object) -> tuple[int, int]:
+    """Return (height, width) from 64, (48, 64), or text such as ``64`` or ``48x64``.
+
+    Raises ``OptionError`` for anything else.
+    """
+    sides: Sequence[object] = cast("Sequence[object]", given) if isinstance(given, list | tuple) else (given,)
+    if isinstance(given, str):
+        sides = given.lower().replace("×", "x").split("x")
+    found = [int(side) for side in sides if _is_side(side)]
+    if not 1 <= len(sides) == len(found) <= 2:
+        raise OptionError(
+            f"size={given!r}; expected pixels: a side such as 64, or height and width such as (48, 64) or '48x64'"
+        )
+    return found[0], found[-1]
+
+
+def _is_side(given: object) -> TypeGuard[int]:
+    """Return whether this is a number of pixels, as an integer or as its digits."""
+    if isinstance(given, str):
+        return given.isdecimal() and 1 <= int(given) <= MOST_PIXELS
+    return isinstance(given, Integral) and not isinstance(given, bool) and 1 <= int(given) <= MOST_PIXELS
 
 
 def same_size(sizes: dict[tuple[int, int], int], where: str) -> tuple[int, int]:
@@ -108,5 +129,5 @@ def same_size(sizes: dict[tuple[int, int], int], where: str) -> tuple[int, int]:
     raise DataError(
         f"{where}: pictures of {len(sizes):,} different sizes, heights {heights[0]} to {heights[-1]} and widths "
         f"{widths[0]} to {widths[-1]}, most often {usual[0]}×{usual[1]}; a network takes one\n"
-        f"  help: --size {suggested}, with --resize {', '.join(Resize.__members__)}"
+        f'  help: give size={suggested}, and resize="stretch", resize="crop" or resize="pad"'
     )

@@ -95,7 +95,7 @@ class Standardizer:
         numbers = _numbers(as_array(x, "data"))
         mean, variance = _byte_moments(numbers) if numbers.dtype == np.uint8 else _moments(numbers)
         sigma = np.sqrt(epsilon + variance)
-        if numbers.dtype != np.float64:  # the data have no more digits
+        if numbers.dtype != np.float64:  # the data are no more precise
             mean, sigma = mean.astype(np.float32), sigma.astype(np.float32)
         return cls(mean, sigma, float(epsilon))
 
@@ -119,7 +119,7 @@ class Standardizer:
         found: list[Outlier] = []
         for feature in self._beyond(numbers, limit):
             values = numbers[:, feature].reshape(len(numbers), -1).astype(np.float64)
-            with np.errstate(all="ignore"):  # infinite distances are meant
+            with np.errstate(all="ignore"):  # infinite values are outliers like others
                 scaled = (values - self.mean[feature]) / self.sigma[feature]
             distance = np.nan_to_num(np.abs(scaled), nan=np.inf)
             far = distance > limit

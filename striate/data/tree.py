@@ -81,7 +81,7 @@ class Tree(ABC):
         return f"{self.root}/{entry.path}"
 
     def close(self) -> None:  # noqa: B027 - a folder has nothing to close
-        """Close open files."""
+        """Close the open files of the tree; a folder has none."""
 
 
 def open_tree(path: Path) -> Tree:
@@ -107,7 +107,7 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def is_data(path: PurePosixPath) -> bool:
-    """Whether no part of the path is hidden or made by a system."""
+    """Whether a path is data: no part of it is hidden, or named like a file that systems leave behind."""
     return not any(part.startswith((".", "~$")) or part.lower() in _SYSTEM for part in path.parts)
 
 

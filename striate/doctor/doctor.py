@@ -47,9 +47,9 @@ Array = npt.NDArray[Any]
 PROBED = 256
 FIRST = 10
 SUSPECT = 1.15
-"""An evaluation loss above this multiple of the training loss makes the doctor compare both modes."""
+"""Both modes are compared where the evaluation loss exceeds this multiple of the training loss."""
 DOUBTFUL = 0.05
-"""The modes are also compared where more than this share of running statistics is their starting value."""
+"""Both modes are also compared while starting values are more than this share of running statistics."""
 _TARGETS = 50
 _KEPT = 8  # recent batches that are kept, to show them to the model again
 
@@ -57,7 +57,7 @@ assert rules  # importing the rules registers them
 
 
 class Doctor:
-    """Watches one training step and collects findings, ranked so that the first one is the first to act on.
+    """Watches one training step and collects findings, ranked by what to change first.
 
     step          the ``TrainingStep`` to watch
     train_set     training data, examined once before the first step; None: the first batch is examined instead
@@ -111,12 +111,12 @@ class Doctor:
 
     @property
     def setup(self) -> Setup:
-        """The setup of this training, to which a remedy can be applied: ``finding.remedy.apply(doctor.setup)``."""
+        """The setup of this training, which a remedy can change: ``finding.remedy.apply(doctor.setup)``."""
         return self.trace.setup
 
     @property
     def findings(self) -> Findings:
-        """All findings so far, ranked: causes before their symptoms."""
+        """All findings so far, ranked by what to change first: causes before their symptoms."""
         return ranked(self._found.values())
 
     def begin(self) -> list[Finding]:
@@ -138,7 +138,7 @@ class Doctor:
         return self._examine(When.START)
 
     def before(self, x: Any, y: Any) -> None:
-        """Prepare for a step; to be called with its batch before it runs.
+        """Prepare for a step; call it with the batch before the step runs.
 
         Examines the first batch where nothing was examined yet, and copies the running statistics if the watch will be
         read after this step.
@@ -153,7 +153,7 @@ class Doctor:
             self._before = Statistics(self.trace.structure)
 
     def after(self, x: Any, y: Any, loss: float) -> list[Finding]:
-        """Record a step; to be called with its batch and its loss after it ran.
+        """Record a step; call it with the batch and its loss after the step ran.
 
         Reads the watch if this step is due. The rules are applied after steps 3 and 10; returns the new findings.
         """
@@ -229,7 +229,7 @@ class Doctor:
         return self.findings
 
     def close(self) -> None:
-        """Close the watch; the step then runs unwatched."""
+        """Close the watch that the doctor reads; the step then runs without computing its statistics."""
         self.watch.close()
 
     # What a checkpoint holds
@@ -346,10 +346,10 @@ class Doctor:
             self._targets.append(y.reshape(len(y), -1).astype(np.float64))
 
     def _note_targets(self) -> None:
-        """Record statistics of the targets, the loss of the best constant prediction, and the predictions for 0/1
-        targets.
+        """Record statistics of targets and predictions in a user's own loop.
 
-        Used in a user's own loop, where the doctor sees the targets only batch by batch.
+        These are the moments of the targets, the loss of the best constant prediction, and, for targets of 0 and 1,
+        statistics of the predictions. The doctor sees the targets of such a loop only batch by batch.
         """
         trace = self.trace
         trace.targets = targets_of(self._targets)
@@ -422,7 +422,7 @@ class Doctor:
                 self.trace.first_moves[path] = float(np.linalg.norm(change.astype(np.float64))) / size
 
     def _count_silent(self) -> None:
-        """Record which units of each layer never fired in the past epoch, and how many of these fired at first."""
+        """Record each layer's units that never fired in the past epoch, and how many of these fired at first."""
         silent = self.watch.silent_units()
         for path, fired in self.watch.firing().items():
             indices = tuple(silent.get(path, ()))
@@ -432,9 +432,9 @@ class Doctor:
         self._pass_ended = True  # the next step starts a new pass; until then the user may read the watch
 
     def _probe(self) -> Probe | None:
-        """Return statistics of the model's predictions for a fixed part of the training data;
+        """Return statistics of the predictions for a fixed part of the training data.
 
-        None if it does not classify.
+        None for a training that does not classify.
         """
         trace = self.trace
         if not trace.setup.classifies:
@@ -475,9 +475,9 @@ def applied(kind: str, trace: TrainingTrace) -> list[Finding]:
 
 
 def look_at_model(trace: TrainingTrace, model: Module, shape: tuple[int, ...]) -> dict[str, float]:
-    """Record the structure and starting weights of a model in the trace, and return each weight's norm ‖w‖.
+    """Record the structure and starting weights of a model in the trace; return the norms ‖w‖ by path.
 
-    The norms are by path of the layer. The model's parameters are materialized (drawn, if they were not yet).
+    The model's parameters are materialized (drawn, if they were not yet).
     """
     trace.structure = structure = Structure.of(model, shape)
     sizes: dict[str, float] = {}

@@ -18,7 +18,7 @@ _LABEL = 11
 
 
 class Severity(Enum):
-    """How serious a finding is."""
+    """How serious a finding is: ERROR or WARNING."""
 
     ERROR = "error"  # this training cannot succeed, or its figures mean nothing
     WARNING = "warning"  # the training is worse than necessary
@@ -32,7 +32,7 @@ class Severity(Enum):
 
 
 def _code(code: str, indent: int, width: int) -> list[str]:
-    """Return lines of Python, indented; a comment that is too long for ``width`` continues on the next line."""
+    """Return lines of Python, indented; a comment too long for ``width`` continues on the next line."""
     lines: list[str] = []
     for line in code.splitlines():
         statement, mark, comment = line.partition("   # ")
@@ -97,7 +97,7 @@ class Finding:
         return _code(self.remedy.code, indent, width)
 
     def text(self, width: int = WIDTH) -> str:
-        """Return the whole finding as text: message, evidence, reason and remedy, wrapped to ``width`` columns."""
+        """Return the whole finding as text, with message, evidence, reason and remedy, in lines of ``width``."""
         parts = [("evidence", self.numbers), ("why", self.why), ("remedy", self.remedy.text)]
         lines = [f"{self.severity.value}: {self.message} ({100 * self.sureness:.0f} % sure)"]
         lines = textwrap.wrap(lines[0], width, subsequent_indent="  ", break_on_hyphens=False)
@@ -115,7 +115,7 @@ class Finding:
 
     @property
     def numbers(self) -> str:
-        """The evidence as text: ``first to last 3.1e-07, units 64``."""
+        """The evidence as text, such as ``first to last 3.1e-07, units 64``."""
         return ", ".join(f"{name} {number:.3g}" for name, number in self.evidence.items())
 
     def to_json(self) -> dict[str, Any]:
@@ -204,8 +204,9 @@ class Findings(Sequence[Finding]):
         return [finding.to_json() for finding in self._found]
 
     def text(self, width: int = WIDTH) -> str:
-        """Return the causes in full, wrapped to ``width`` columns, each with one line for every finding that it
-        explains.
+        """Return the causes in full, each followed by one line for every finding that it explains.
+
+        Lines are wrapped to ``width`` columns.
         """
         causes = [finding for finding in self._found if not finding.because]
         lines: list[str] = []

@@ -44,7 +44,7 @@ def posthoc(
     events: Sequence[Mapping[str, Any]] = (),
     finished: bool = True,
 ) -> Findings:
-    """Apply all rules to a finished (or stopped) training, and return the findings, ranked.
+    """Apply all rules of the doctor to a past training, and return the ranked findings.
 
     model                 the trained model
     train_set, validation the data sets that it was trained and validated on

@@ -19,7 +19,7 @@ Batch = tuple[Array, Array]
 
 
 def probe_of(outputs: Array, y: Array, epoch: int) -> Probe | None:
-    """Return statistics of predictions (n, C) and their labels (n,), or None if these are not class scores.
+    """Return statistics of predictions (n, C) and their labels (n,); None if these are not class scores.
 
     Samples with negative labels are left out. None is also returned for outputs that are not finite, labels of C or
     above, or fewer than two samples.
@@ -52,7 +52,7 @@ def entropies(z: Array, y: Array) -> Array:
 
 
 def answers_of(outputs: Array, y: Array, bounded: bool) -> Answers | None:
-    """Return statistics of single outputs (n, 1) for targets of 0 and 1, or None for outputs of another shape.
+    """Return statistics of single outputs (n, 1) for targets of 0 and 1; None for other shapes.
 
     Outputs are probabilities where ``bounded`` is true; otherwise they are logits, to which the sigmoid is applied.
     """
@@ -64,7 +64,7 @@ def answers_of(outputs: Array, y: Array, bounded: bool) -> Answers | None:
 
 
 def targets_of(batches: Sequence[Array]) -> Targets | None:
-    """Return statistics of the targets in these batches; None for no batches."""
+    """Return mean, standard deviation and quantiles of the targets in these batches; None for no batches."""
     if not batches:
         return None
     values = np.concatenate([one.reshape(len(one), -1) for one in batches]).astype(np.float64)
@@ -116,7 +116,7 @@ def loss_of(loss: Loss, outputs: Array, y: Array) -> float:
 
 
 def losses_in(model: Module, loss: Loss, batches: Sequence[Batch], training: bool) -> float:
-    """Return the mean loss of batches, evaluated one by one, with the model in training or evaluation mode.
+    """Return the mean loss of batches, one by one, with the model in training or evaluation mode.
 
     NaN where the model or the loss raises an error.
     """

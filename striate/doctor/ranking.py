@@ -1,4 +1,4 @@
-"""The ranking of findings: causes before their symptoms."""
+"""Ranks the doctor's findings: causes before their symptoms, and errors before warnings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ A finding can explain only findings after it in this order.
 
 
 def place(finding: Finding) -> int:
-    """Return the position of a finding in ``ORDER``; kinds that are not listed come last."""
+    """Return the position of a finding in ``ORDER``; kinds that it does not list come last."""
     for name in (f"{finding.kind}:{finding.cause}", finding.kind):
         if name in ORDER:
             return ORDER.index(name)
@@ -45,7 +45,7 @@ def explains_kind(kind: str, symptom: Finding) -> bool:
 
 
 def explains(cause: Finding, symptom: Finding) -> bool:
-    """Whether one finding explains another: it stands earlier in ``ORDER``, and its rule names the symptom."""
+    """Whether a cause explains a symptom, by its rule's ``explains``; the cause must come first in ``ORDER``."""
     return place(cause) < place(symptom) and explains_kind(cause.kind, symptom)
 
 

@@ -1,4 +1,4 @@
-"""Conversion of the watch's records into readings, and statistics of batches against running statistics."""
+"""Converts the watch's records to readings, and compares batches with running statistics."""
 
 from __future__ import annotations
 
@@ -51,11 +51,10 @@ class Statistics:
                 self._before[one.path] = layer, np.array(running.mean), np.array(running.variance)
 
     def drifts(self) -> dict[str, Drift]:
-        """Compare the batch of the step that ran since then with the running statistics before it; by path of
-        normalization.
+        """Compare the batch of the last step with the running statistics before that step, by path.
 
         With momentum m, running′ = (1 − m) · running + m · batch, so that batch = (running′ − (1 − m) · running) / m.
-        Layers without running statistics, or with a momentum below 1e-3, are left out.
+        Normalizations without running statistics, or with a momentum below 1e-3, are left out.
         """
         found: dict[str, Drift] = {}
         for path, (layer, mean, variance) in self._before.items():

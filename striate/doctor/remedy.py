@@ -19,7 +19,7 @@ SHOWN = 6
 
 
 class Change(ABC):
-    """A change to the setup of a training (abstract)."""
+    """A change that a remedy makes to the setup of a training, such as another learning rate (abstract)."""
 
     @abstractmethod
     def code(self, setup: Setup) -> str:
@@ -39,7 +39,7 @@ class Change(ABC):
 
     @abstractmethod
     def apply(self, setup: Setup) -> Setup:
-        """Return the setup with the change made. The model in it is changed in place.
+        """Return the setup with the change made; the model in it is changed in place.
 
         ``Remedy.apply`` copies the model before, and initializes it afterwards.
         """
@@ -51,7 +51,7 @@ class Change(ABC):
 
 @dataclass(frozen=True)
 class LayerChange(Change):
-    """A change to the layers at ``paths`` (abstract)."""
+    """A change that a remedy makes to the layers at ``paths`` (abstract)."""
 
     paths: tuple[str, ...]
 
@@ -74,10 +74,10 @@ class Remedy:
 
     @classmethod
     def of(cls, setup: Setup, text: str, *changes: Change) -> Remedy:
-        """Return a remedy that consists of these changes, with their code and their options of the command line.
+        """Return a remedy that makes these changes, with their Python code and command-line options.
 
-        Where a change concerns an operation that a ``forward`` calls, and so no layer, the remedy has only text and
-        code.
+        Where a change concerns an operation that a ``forward`` calls, which is not a layer, the remedy has only text
+        and code.
         """
         known = dict(setup.model.named_modules())
         code = "\n".join(change.code(setup) for change in changes)
@@ -86,9 +86,10 @@ class Remedy:
         return cls(text, code, _command(setup, changes), changes)
 
     def apply(self, setup: Setup) -> Setup:
-        """Return a new setup with all changes made and the model initialized anew; the given one is kept.
+        """Return a new setup with all changes made and the model initialized anew.
 
-        Raises ``OptionError`` for a remedy that must be carried out by hand, and for anything but a ``Setup``.
+        The given setup and its model are not modified. Raises ``OptionError`` for a remedy that must be carried out by
+        hand, and for anything but a ``Setup``.
         """
         if not isinstance(setup, Setup):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise OptionError(f"apply needs a Setup, got {type(setup).__name__}\n  help: trainer.setup, doctor.setup")
@@ -123,7 +124,7 @@ def _command(setup: Setup, changes: tuple[Change, ...]) -> str:
 
 
 def listed(paths: tuple[str, ...]) -> str:
-    """Return the first few paths as text, with the number of the others."""
+    """Return the first six paths as text, followed by "and … more" for the others."""
     shown = ", ".join(paths[:SHOWN])
     return shown + (f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else "")
 

@@ -16,7 +16,7 @@ Examine = Callable[[TrainingTrace], Iterable[Finding]]
 
 
 class When(Enum):
-    """The moment from which a rule has seen enough of the training to be applied."""
+    """When in a training a rule of the doctor has seen enough to be applied."""
 
     ONCE = "once, before the first step"
     START = "from before the first step"

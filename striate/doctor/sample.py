@@ -40,7 +40,7 @@ class Sample:
 
     @classmethod
     def of(cls, dataset: Dataset, standardizer: Standardizer | None) -> Sample:
-        """Draw at most 1,000 samples, or fewer so that they hold at most 4 million numbers, without replacement.
+        """Draw at most 1,000 samples of a data set, and at most 4 million numbers, without replacement.
 
         The choice depends only on the length of the data set and the number of samples drawn, so that it is repeatable.
         Targets other than class numbers are replaced by zeros, since no rule reads them here.
@@ -57,7 +57,7 @@ class Sample:
         return cls(dataset, x, dataset.labels[index], index, standardizer if fits else None)
 
     def part(self, chosen: Array) -> Sample:
-        """Return the sub-sample at these positions of this sample."""
+        """Return the samples at these positions (indices or a mask) of this sample."""
         return Sample(self.dataset, self.x[chosen], self.y[chosen], self.index[chosen], self.standardizer)
 
     @property
@@ -92,7 +92,10 @@ class Sample:
 
     @cached_property
     def constant(self) -> Array:
-        """For each feature, whether it has the same value in every sample of the whole data set: bool (features,)."""
+        """Whether each feature has a single value in the whole data set: bool (features,).
+
+        That is one value over all samples and positions.
+        """
         found = self.by_feature.min(axis=1) == self.by_feature.max(axis=1)
         if found.any():  # a feature that rarely varies may be constant in a sample
             images = self.dataset.images
@@ -110,7 +113,7 @@ class Sample:
 
     @cached_property
     def is_discrete(self) -> bool:
-        """Whether this is a table with few different values in each column, where equal rows are to be expected.
+        """Whether this is a table with few different values in each column, where equal rows are expected.
 
         True where each of the first 64 columns has fewer distinct values than 0.3 times the number of distinct rows.
         """
@@ -160,22 +163,23 @@ class Sample:
 
     @cached_property
     def points(self) -> Array:
-        """``flat`` with its mean subtracted and divided by its scale, float32 (n, d): the points between which
-        distances are computed.
+        """The vectors between which distances are computed, float32 (n, d).
+
+        They are ``flat`` with its mean subtracted, divided by its scale.
         """
         mean, scale = self.centre
         return (self.flat - mean) / scale
 
     @cached_property
     def neighbours(self) -> Array:
-        """The indices of the 5 nearest other samples of each sample, by Euclidean distance between ``points``:
+        """The indices of the 5 nearest other samples of each sample: (n, 5).
 
-        (n, 5).
+        Distances are Euclidean, between ``points``.
         """
         return nearest(self.points, self.points, NEIGHBOURS, itself=True)
 
     def agreement(self, labels: Array) -> float:
-        """Return the mean share of nearest neighbours that have the same label as their sample, for labels (n,)."""
+        """Return the mean share of each sample's nearest neighbours that have its label, for labels (n,)."""
         return float((labels[self.neighbours] == labels[:, None]).mean())
 
     def standard_error(self) -> float:
@@ -204,7 +208,7 @@ def coarse(x: Array, detail: int) -> Array:
 
 
 def nearest(points: Array, others: Array, count: int, itself: bool = False) -> Array:
-    """Return the indices of the ``count`` nearest ``others`` of each point: (n, count), in no order.
+    """Return the indices of the ``count`` nearest ``others`` of each point, unordered: (n, count).
 
     Distances are Euclidean. With ``itself=True`` the two arrays are the same, and a point is not its own neighbour.
     Fewer than ``count`` are returned where there are not enough others.

@@ -57,6 +57,6 @@ def replaced(model: Module, path: str, layer: Module) -> None:
 
 
 def layer_at(model: Module, path: str) -> Module:
-    """Return the layer at a dotted path; "" is the model itself. Raises ``KeyError`` for an unknown path."""
+    """Return the layer at a dotted path; "" is the model itself. Raises ``KeyError`` if there is none."""
     found = dict(model.named_modules())
     return found[path]

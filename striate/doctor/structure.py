@@ -21,7 +21,7 @@ from striate.nn.parameter import Parameter
 from striate.tracing import LayerCall, Trace, output_values
 
 _KEEPS_UNITS = (LayerKind.RESHAPE, LayerKind.DROPOUT, LayerKind.POOLING)
-"""Kinds of layers that leave the scale of the data as it is."""
+"""Kinds of layers that do not remove the scale of the data, as a normalization does."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Passed:
 
     @property
     def activation(self) -> Elementwise | None:
-        """The activation function, where this is one; otherwise None."""
+        """The elementwise activation function, where this is one; otherwise None."""
         return self.op if isinstance(self.op, Elementwise) and self.op.is_activation else None
 
     @property
@@ -56,7 +56,7 @@ class Passed:
 
     @property
     def name(self) -> str:
-        """The name for messages: ``nn.ReLU`` for a layer, ``st.ops.relu`` for an activation that a forward calls."""
+        """The name for messages: ``nn.ReLU`` for a layer, ``st.ops.relu`` for a called activation."""
         if self.layer is not None:
             return f"nn.{type(self.layer).__name__}"
         return f"st.ops.{self.op.call_name()}" if self.op is not None else self.path
@@ -141,12 +141,12 @@ class Structure:
 
     @cached_property
     def norms(self) -> tuple[Passed, ...]:
-        """The normalization layers, in running order."""
+        """The normalization layers (batch normalization and others), in running order."""
         return tuple(one for one in self.passed if one.normalization is not None)
 
     @cached_property
     def by_path(self) -> dict[str, Passed]:
-        """The leaf layers and called activations by path."""
+        """The leaf layers and called activations, by dotted path."""
         return {one.path: one for one in self.passed}
 
     @property
@@ -173,7 +173,7 @@ class Structure:
         return False
 
     def normalized(self, path: str) -> bool:
-        """Whether there is a normalization between the linear layer or convolution at ``path`` and the next one."""
+        """Whether a normalization lies between the linear layer or convolution at ``path`` and the next one."""
         for one in self._after(path):
             if one.kind is LayerKind.LINEAR:
                 return False
@@ -240,9 +240,9 @@ def _reached(output: object) -> list[Value]:
 
 
 def as_drawn(model: Module, name: str, parameter: Parameter) -> bool:
-    """Whether a parameter still equals what its initializer drew, so that it was neither trained nor loaded."""
+    """Whether a parameter still equals what its initializer drew, so was neither trained nor loaded."""
     if parameter.array is None:
-        return parameter.initial is None
+        return parameter.current is None
     seed = model.__dict__.get("_seed") or 0
     fan_in = parameter.fan_in if parameter.fan_in is not None else int(np.prod(parameter.sizes[1:]))
     fresh: Array = drawn(parameter.init, parameter.sizes, fan_in, generator(seed, name), name)
@@ -250,7 +250,7 @@ def as_drawn(model: Module, name: str, parameter: Parameter) -> bool:
 
 
 def copied_units(structure: Structure) -> tuple[str, ...]:
-    """Return the paths of linear layers and convolutions whose units start and remain copies of each other.
+    """Return the paths of linear layers and convolutions whose units remain copies of each other.
 
     All units of such a layer start with equal weights, and the next layer weighs them equally, so that they get the
     same gradient in every step. A layer of equal units between layers with random weights is not affected.

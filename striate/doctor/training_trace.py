@@ -22,7 +22,7 @@ class LayerReading:
     """The statistics of one layer's outputs, gradients and updates in one step.
 
     mean, std      of all outputs of the layer, over samples, channels and positions
-    zeros          share of outputs that are 0
+    zeros          share of outputs that are 0; NaN where these are not counted
     saturated      share of outputs on the flat ends of the activation; None for other layers
     gradient_norm  norm of the gradient with respect to all parameters of the layer; None without parameters
     update_ratio   ‖Δθ‖ / ‖θ‖ over all parameters of the layer; None without parameters
@@ -61,7 +61,7 @@ class Silence:
 
     @property
     def share(self) -> float:
-        """The share of the units that never fired, from 0 to 1."""
+        """The share of the layer's units that never fired, from 0 to 1."""
         return len(self.silent) / max(self.units, 1)
 
 
@@ -161,7 +161,7 @@ class TrainingTrace:
 
     @property
     def steps(self) -> int:
-        """The number of steps so far."""
+        """The number of training steps so far."""
         return len(self.losses)
 
     @property
@@ -190,22 +190,22 @@ class TrainingTrace:
 
     @property
     def seasoned(self) -> bool:
-        """Whether the training is long enough to be judged:
+        """Whether the training is long enough to be judged.
 
-        100 steps and an epoch, or finished after at least 30 steps.
+        That is after 100 steps and an epoch, or when it has finished after at least 30 steps.
         """
         return (self.steps >= 100 and self.epochs >= 1) or (self.finished and self.steps >= 30)
 
     @property
     def stuck(self) -> bool:
-        """Whether the loss is hardly better than that of the best constant prediction; False before ``seasoned``."""
+        """Whether the loss is hardly better than that of a constant prediction; False before ``seasoned``."""
         if not self.seasoned or self.baseline is None:
             return False
         return self.recent_loss >= STUCK * self.baseline
 
     @property
     def learned(self) -> float:
-        """The share by which the loss has fallen: 0 for not at all, 1 for down to 0, negative where it has risen.
+        """The share by which the loss has fallen: 0 for not at all, 1 for down to 0, negative if it has risen.
 
         It is measured against the loss at the start or that of the best constant prediction, whichever is smaller.
         """
@@ -248,7 +248,7 @@ class TrainingTrace:
 
     @property
     def early(self) -> list[Reading]:
-        """The readings of the first ten steps."""
+        """The readings of the watch in the first ten steps."""
         return [one for one in self.readings if one.step <= 10]
 
     def median(

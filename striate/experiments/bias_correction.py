@@ -1,4 +1,4 @@
-"""Beyond M10: the effect of the bias correction in Adam."""
+"""Experiment "adam": the effect of the bias correction in Adam."""
 
 from __future__ import annotations
 

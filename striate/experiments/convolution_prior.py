@@ -1,4 +1,4 @@
-"""M1: a convolution assumes that neighbouring pixels are related (Sobel filter, CNN against MLP)."""
+"""Experiment M1: a convolution assumes that neighbouring pixels are related (CNN against MLP)."""
 
 from __future__ import annotations
 

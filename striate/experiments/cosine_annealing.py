@@ -1,4 +1,4 @@
-"""Beyond M10: a learning rate that decreases along a cosine."""
+"""Experiment "cosine": a learning rate that decreases along a cosine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""M6: ReLU, its dead units, and its failure in very narrow networks."""
+"""Experiment M6: ReLU, its dead units (which are 0 for every input), and its failure in narrow networks."""
 
 from __future__ import annotations
 

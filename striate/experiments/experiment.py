@@ -73,7 +73,7 @@ class Work:
         return self._train_set.subset(order(len(self._train_set), seed, 0)[: self.size.samples])
 
     def runs(self, settings: Sequence[str]) -> Iterator[tuple[str, int]]:
-        """Yield (setting, seed) for each setting and seed, and report progress before each."""
+        """Yield each setting (compared configuration) with each seed, and report progress before each."""
         total = len(settings) * self.size.seeds
         done = 0
         for setting in settings:

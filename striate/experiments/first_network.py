@@ -1,4 +1,4 @@
-"""M3: a convolutional network with one hidden layer, trained, evaluated, and recomputed in NumPy."""
+"""Experiment M3: a convolutional network with one hidden layer, also recomputed in NumPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""M4: a linear layer needs C·H·W input features, a number that striate infers."""
+"""Experiment M4: a linear layer needs C·H·W input features, a number that striate infers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""M7: leaky ReLU as a remedy for the dead units of M6."""
+"""Experiment M7: leaky ReLU as a remedy for the dead units of experiment M6."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cured(found: Measurement, setting: str) -> float:
 
 
 class LeakyCure(Experiment):
-    """Compares leaky ReLU with four slopes α, in the networks of M6."""
+    """Compares leaky ReLU with four slopes α, in the networks of experiment M6."""
 
     name = "M7"
     title = "Leaky ReLU, the cure"

@@ -1,4 +1,4 @@
-"""M2: C_out filters over C_in channels give C_out output channels."""
+"""Experiment M2: a convolution with more filters, each of which gives one output channel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The measurements of an experiment: one number for each setting, quantity and seed."""
+"""The measurements of an experiment: one number for each setting, quantity and seed.
+
+A setting is one of the compared configurations, such as "CNN, images"; a quantity is what is measured, such as
+"accuracy".
+"""
 
 from __future__ import annotations
 

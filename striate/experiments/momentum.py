@@ -1,4 +1,4 @@
-"""Beyond M10: SGD with momentum, and with Nesterov momentum."""
+"""Experiment "momentum": SGD with momentum, and with Nesterov momentum."""
 
 from __future__ import annotations
 

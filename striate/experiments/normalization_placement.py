@@ -1,4 +1,4 @@
-"""M9: where to place a normalization layer, and what its γ and β learn."""
+"""Experiment M9: where to place a normalization layer, and what its γ and β learn."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Compared:
 
 
 class Ruling(Enum):
-    """The result of an experiment for its claim."""
+    """The result of an experiment for its claim: it holds, holds with a condition, or does not hold here."""
 
     HOLDS = "holds"
     CONDITION = "holds with a condition"

@@ -1,4 +1,4 @@
-"""Beyond M10: skip connections, by addition and by concatenation."""
+"""Experiment "skip": skip connections, by addition and by concatenation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from striate.optim import SGD
 DEPTHS = (2, 12, 40)
 WIDTH = 32
 KINDS = ("plain", "addition")
-BESIDE_DEPTH = 12  # every block of a concatenation has a width, and so kernels, of its own
+BESIDE_DEPTH = 12  # only 12 blocks, since each has another width, for which kernels must be compiled
 GROWTH = 4
 
 

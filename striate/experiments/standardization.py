@@ -1,4 +1,4 @@
-"""M8: standardization of the data before training."""
+"""Experiment M8: standardization of the data before training."""
 
 from __future__ import annotations
 

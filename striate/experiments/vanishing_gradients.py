@@ -1,4 +1,4 @@
-"""M5: in a chain of sigmoids, the gradients of the first layers vanish."""
+"""Experiment M5: in a chain of sigmoids, the gradients of the first layers vanish."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Arithmetic on values: the elementwise operations behind ``+ - * /``, and how shapes broadcast.
+"""Arithmetic on values: the elementwise operations behind ``+ - * /``, casts and reshapes.
 
-Shapes broadcast as in NumPy. An operand of smaller rank is first viewed with leading ones, so that all operands of a
-node have the same rank, or are scalars.
+A *value* is an array that a graph computes. Shapes broadcast as in NumPy: an operand of smaller rank is first given
+leading axes of size 1, so that all operands of a node have the same rank, or are scalars.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from striate.graph.value import Array, Batch, Dim, DType, Shape, TensorType, Val
 
 
 def broadcast_shapes(shapes: Sequence[Shape], where: Callable[[], str]) -> Shape:
-    """The common shape of shapes of equal rank and scalars; sizes of 1 stretch. ``where()`` begins the error."""
+    """Return the common shape of operands, each a scalar or of the same rank; axes of size 1 stretch.
+
+    Raises ``ShapeError``, which begins with ``where()``, if the shapes do not broadcast.
+    """
     if shapes.count(shapes[0]) == len(shapes):
         return shapes[0]
     rank = max((len(shape) for shape in shapes), default=0)
@@ -45,29 +48,34 @@ def broadcast_shapes(shapes: Sequence[Shape], where: Callable[[], str]) -> Shape
 
 @dataclass(frozen=True)
 class Elementwise(Op):
-    """Base class of elementwise operations (abstract): subclasses define ``reference``, ``gradient`` and ``emit``."""
+    """The abstract base class of elementwise operations.
+
+    Subclasses define ``reference``, ``gradient`` and ``emit``.
+    """
 
     kind: ClassVar[Kind] = Kind.ELEMENTWISE
     arity: ClassVar[int] = 1
-    conditions: ClassVar[int] = 0  # how many operands, the first ones, are bools
+    conditions: ClassVar[int] = 0  # how many operands, counted from the first, are bools
     fractional: ClassVar[bool] = False  # whether integers are refused: the tanh of an integer is not an integer
-    is_activation: ClassVar[bool] = False  # whether it is an activation function; a unit fires where it is above 0
+    is_activation: ClassVar[bool] = False  # whether it is an activation function; a unit fires if its output is above 0
     output_bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
-    """The infimum and supremum of an activation's outputs."""
+    """The infimum and the supremum of the outputs of an activation."""
     saturation_bounds: ClassVar[tuple[float, float] | None] = None
-    """Outputs below and above which an activation is saturated: its derivative is below a tenth of its maximum."""
+    """(low, high): an activation is saturated at outputs below low or above high, where its derivative is less than a
+    tenth of its maximum; None if it does not saturate."""
     max_derivative: ClassVar[float] = 1.0
     """The largest derivative of an activation: the largest factor by which it can scale a gradient."""
     effect: ClassVar[str] = ""
     """The effect of an activation on signals and gradients, in a sentence or two for newcomers."""
     units_can_die: ClassVar[bool] = False
-    """Whether the derivative of an activation is 0 on a half-line. A unit whose inputs all lie there stops learning."""
+    """Whether the derivative of an activation is 0 on a half-line, where a unit with all its inputs stops learning."""
 
     @property
     def gain(self) -> float:
-        """The gain of an activation for initialization, 1 by default: PyTorch's ``calculate_gain``.
+        """The gain of an activation for weight initialization, as PyTorch's ``calculate_gain``; 1 by default.
 
-        A linear map drawn from N(0, gain² / fan_in), followed by the activation, keeps the mean square of a signal.
+        A linear map with weights drawn from N(0, gain² / fan_in), followed by the activation, preserves the mean square
+        of a signal.
         """
         return 1.0
 
@@ -78,13 +86,13 @@ class Elementwise(Op):
         return (inputs[0] if same else TensorType(dtype, shape),)
 
     def result_dtype(self, inputs: Sequence[TensorType]) -> DType:
-        """The dtype of the result; raises ``DTypeError`` for dtypes that the operation does not take."""
+        """Return the dtype of the result; raise ``DTypeError`` for dtypes that the operation does not accept."""
         same_dtype(self, inputs)
         self.require_numbers(inputs[0])
         return inputs[0].dtype
 
     def require_numbers(self, x: TensorType) -> None:
-        """Raises ``DTypeError`` for bools, and for integers where the operation needs floats."""
+        """Raise ``DTypeError`` if ``x`` is bool, or an integer where the operation needs floats."""
         if x.dtype is DType.bool or (self.fractional and not x.dtype.is_float):
             needed = "floating point numbers" if self.fractional else "numbers"
             raise DTypeError(
@@ -93,7 +101,7 @@ class Elementwise(Op):
             )
 
     def emit(self, k: Kernel, *inputs: Any, **_: Any) -> Vector:
-        """Writes the code that computes the result vector from the operand vectors."""
+        """Write the code that computes one vector of the result from vectors of the operands; return it."""
         raise NotImplementedError
 
     @classmethod
@@ -104,7 +112,7 @@ class Elementwise(Op):
 
 @dataclass(frozen=True)
 class Binary(Elementwise):
-    """Base class of operations on two operands (abstract)."""
+    """The abstract base class of elementwise operations on two operands."""
 
     arity: ClassVar[int] = 2
 
@@ -158,7 +166,10 @@ class Subtract(Binary):
 @register
 @dataclass(frozen=True)
 class Later(Binary):
-    """y = a, computed in the loop that computes b: the compiler uses it to fix an order"""
+    """y = a, computed in the loop that computes b: the compiler uses it to fix an order
+
+    The result does not depend on b. The pass *recompute* uses it to recompute a in a certain loop of the backward pass.
+    """
 
     arithmetic: ClassVar[bool] = True
 
@@ -364,7 +375,10 @@ class Reshape(Op):
 
 
 def checked_shape(what: str, shape: object) -> Shape:
-    """A shape of whole numbers of 0 or more, and N; raises ``OptionError`` for anything else, -1 among it."""
+    """Return a shape as a tuple; its sizes must be integers of at least 0, or N.
+
+    Raises ``OptionError``, which begins with ``what``, for anything else, including -1.
+    """
     if isinstance(shape, tuple | list):
         sizes = cast_type("tuple[object, ...]", tuple(shape))  # pyright: ignore[reportUnknownArgumentType]
         whole = [isinstance(size, Batch | Integral) and not isinstance(size, bool) for size in sizes]
@@ -374,17 +388,17 @@ def checked_shape(what: str, shape: object) -> Shape:
 
 
 def reshape(x: Value, shape: Shape) -> Value:
-    """``x`` with another shape and the same elements in the same order; one size may be -1, which is inferred.
+    """Return ``x`` with another shape and its elements in row-major order; a size of -1 is inferred.
 
-    A batch (N, …) stays a batch: its new axis 0 is N, given as ``x.shape[0]`` or -1. Raises ``OptionError`` for what is
-    not a shape, and ShapeError.
+    At most one size may be -1. A batch (N, …) stays a batch: its new axis 0 is N, given as ``x.shape[0]`` or -1. Raises
+    ``OptionError`` if ``shape`` is not a shape, and ``ShapeError`` if the numbers of elements differ.
     """
     found = _inferred_shape(x, shape)
     return x if x.shape == found else Reshape(found)(x)
 
 
 def _inferred_shape(x: Value, shape: object) -> Shape:
-    """The shape with a number, or N, in place of -1."""
+    """Return the shape with an inferred number, or N, in place of -1."""
     given = cast_type("tuple[object, ...]", tuple(shape)) if isinstance(shape, tuple | list) else (shape,)  # pyright: ignore[reportUnknownArgumentType]
     open_axes = [axis for axis, size in enumerate(given) if _is_whole(size) and size == -1]
     if len(open_axes) > 1:
@@ -421,24 +435,29 @@ def _is_whole(size: object) -> bool:
 
 
 def cast(x: Value, dtype: DType) -> Value:
-    """``x`` in another dtype."""
+    """Return ``x`` converted to ``dtype``, or ``x`` itself if it has this dtype already."""
     return x if x.dtype is dtype else Cast(dtype)(x)
 
 
 def constant(number: float, dtype: DType) -> Value:
-    """A scalar."""
+    """Return a value of the graph: the scalar constant ``number``."""
     return Constant(float(number), dtype)()
 
 
 Capture = Callable[[Array, DType | None], Value]
-"""(array, dtype to convert to, if any) → the value of a NumPy array that a traced function closes over."""
+"""A function that makes a value of a NumPy array that a traced function closes over, converted to a dtype if given."""
 
 capture: ContextVar[Capture | None] = ContextVar("striate_capture", default=None)
-"""How the innermost active trace takes arrays; ``tracing.Trace`` sets it."""
+"""The ``Capture`` of the innermost active trace, or None outside a trace; ``tracing.Trace`` sets it."""
 
 
 def as_value(x: object, like: Value) -> Value:
-    """``x`` as a value: numbers become constants, NumPy arrays become captured inputs."""
+    """Return ``x`` as a value of the graph.
+
+    A number becomes a constant of the dtype of ``like``; a NumPy array becomes a captured input, converted to that
+    dtype where no number can be lost. Raises ``TracingError`` for other objects, and ``OptionError`` or ``DTypeError``
+    for a number that the dtype cannot represent.
+    """
     kind = type(x).__name__
     if isinstance(x, Value):
         return x
@@ -447,15 +466,18 @@ def as_value(x: object, like: Value) -> Value:
     take = capture.get()
     if isinstance(x, np.ndarray) and take is not None:
         array = cast_type("Array", x)
-        # Values that an integer type cannot hold would be cut off, so such an array keeps its type and is refused.
-        # Bools keep their type too: they may be conditions.
+        # An integer type would cut off numbers that it cannot represent, so such an array keeps its dtype, and the
+        # operation refuses it. Bools keep their dtype too: they may be conditions.
         fits = array.dtype.kind != "b" and (like.dtype.is_float or np.can_cast(array.dtype, like.dtype.numpy))
         return take(array, like.dtype if fits else None)
     raise TracingError(f"cannot combine a traced value with {kind}: {x!r}")
 
 
 def _number(x: Real | np.bool_, like: Value) -> float:
-    """The number in the dtype of ``like``; raises ``OptionError`` or ``DTypeError`` where it does not fit."""
+    """Return ``x`` as a float for a constant of the dtype of ``like``.
+
+    Raises ``OptionError`` or ``DTypeError`` if that dtype cannot represent it.
+    """
     if like.dtype is DType.bool and not isinstance(x, bool | np.bool_):
         raise DTypeError(
             f"{x!r} and {like.type}: their result could be float32 or float64\n"
@@ -473,19 +495,22 @@ def _number(x: Real | np.bool_, like: Value) -> float:
 
 
 def _require_whole(given: Real, number: float, like: Value) -> None:
-    """Raises ``DTypeError`` for a number that an integer type does not hold: it would be cut off."""
+    """Raise ``DTypeError`` for a number that the integer dtype of ``like`` cannot represent exactly."""
     if like.dtype is DType.bool:
         return
     limits = np.iinfo(like.dtype.numpy)
     if not (number.is_integer() and number == given and limits.min <= number <= limits.max and abs(number) <= 2**53):
         raise DTypeError(
-            f"{given!r} is not among the numbers of {like.type}\n"
-            '  help: st.ops.cast(x, "float32") computes with fractions; arrays of float32 do, too'
+            f"{given!r} cannot be represented exactly in the dtype of {like.type}\n"
+            '  help: st.ops.cast(x, "float32") first, or an array of float32'
         )
 
 
 def align(values: list[Value]) -> list[Value]:
-    """Gives values of smaller rank leading axes of size 1, as NumPy does; scalars stay scalars."""
+    """Return the values (arrays of a graph) with equal rank; scalars stay scalars.
+
+    Values of smaller rank get leading axes of size 1, as in NumPy.
+    """
     rank = max(value.type.rank for value in values)
     return [
         value if value.type.rank in (0, rank) else reshape(value, (*(1,) * (rank - value.type.rank), *value.shape))
@@ -494,9 +519,10 @@ def align(values: list[Value]) -> list[Value]:
 
 
 def elementwise(op: Elementwise, *operands: object) -> Value:
-    """Applies an elementwise operation after aligning ranks and dtypes.
+    """Apply an elementwise operation to operands after bringing them to a common rank and dtype.
 
-    Bools that are not conditions count as 0 and 1 beside numbers, as in NumPy.
+    Numbers and NumPy arrays are converted to values. Bools that are not conditions count as 0 and 1 beside numbers, as
+    in NumPy. Raises ``DTypeError`` if the dtypes differ otherwise, and ``TracingError`` if no operand is a value.
     """
     given = [x for x in operands if isinstance(x, Value)]
     if not given:
@@ -519,11 +545,14 @@ def elementwise(op: Elementwise, *operands: object) -> Value:
 
 
 MOST_AXES = 5
-"""Axes that loops know: samples, channels, and three of positions."""
+"""The most axes that a kernel can loop over: samples, channels, and three spatial axes."""
 
 
 def _with_joined_axes(op: Elementwise, values: list[Value]) -> Value:
-    """The operation on values of many axes: neighbouring axes along which the same operands are repeated become one."""
+    """Apply the operation to operands of more than five axes.
+
+    Neighbouring axes along which the same operands are repeated are joined into one, and the result is reshaped.
+    """
     result = op.infer(*(value.type for value in values))[0].shape
     full = [value for value in values if value.type.rank]
     repeats = [tuple(value.shape[axis] != size for value in full) for axis, size in enumerate(result)]
@@ -545,7 +574,7 @@ def _with_joined_axes(op: Elementwise, values: list[Value]) -> Value:
 
 
 def joined_sizes(shape: Shape, groups: Sequence[Sequence[int]]) -> Shape:
-    """The shape in which each group of neighbouring axes is one axis; N is alone in its group."""
+    """Return the shape in which each group of neighbouring axes is one axis; N must be alone in its group."""
     sizes = [[shape[axis] for axis in group] for group in groups]
     return tuple(one[0] if len(one) == 1 else math.prod(cast_type("list[int]", one)) for one in sizes)
 

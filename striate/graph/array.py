@@ -1,16 +1,16 @@
-"""How any NumPy array becomes one that programs read: one rule for every way in.
+"""Conversion of any NumPy array to one that a compiled program can read.
 
 Arguments, arrays that a function closes over, parameters, buffers, labels and state dicts all pass through ``native``.
-Programs read aligned, C-contiguous arrays in the byte order of this machine, of the types that graphs know:
+Programs read aligned, C-contiguous arrays in this machine's byte order, of the dtypes that graphs support:
 
-    float32, float64, int32, int64, uint8, bool    as they are
+    float32, float64, int32, int64, uint8, bool    unchanged
     float16                                        widened to float32
     int8, int16, uint16                            widened to int32
-    uint32, and uint64 where every number fits     widened to int64
+    uint32, and uint64 if every number fits        widened to int64
     everything else                                refused with a ``DTypeError``
 
-Strides of any sign, strides of zero, Fortran order, foreign byte order, read-only and memory-mapped arrays hold the
-same numbers as a contiguous array; they are copied where programs cannot read them in place.
+Arrays with negative or zero strides, in Fortran order or foreign byte order, read-only and memory-mapped arrays are all
+accepted. They are copied if a program cannot read them in place.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ _LARGEST = np.iinfo(np.int64).max
 
 
 def native(array: Array, name: str) -> Array:
-    """The same numbers as an array that programs read; the array itself where it is one already.
+    """Return the same numbers as an array that programs can read: ``array`` itself, or a copy.
 
-    ``name`` begins the error. Raises ``DTypeError`` for elements that are not real numbers of a known type.
+    ``name`` begins the error message. Raises ``DTypeError`` if the elements are not real numbers of a supported dtype,
+    or the array is masked.
     """
     dtype = array.dtype
     flags = array.flags
@@ -44,9 +45,10 @@ def native(array: Array, name: str) -> Array:
 
 
 def unmasked(given: object, name: str) -> Array:
-    """What was given as an array; raises ``DTypeError`` for a masked one, whose mask would be lost.
+    """Return ``given`` as an array; raise ``DTypeError`` for a masked array, whose mask would be lost.
 
-    ``np.asarray`` alone would give the numbers under the mask. What cannot be an array raises as it does in NumPy.
+    ``np.asarray`` alone would return the numbers under the mask. An object that NumPy cannot convert raises NumPy's
+    error.
     """
     array: Array = np.asanyarray(given)
     if isinstance(array, np.ma.MaskedArray):
@@ -55,7 +57,10 @@ def unmasked(given: object, name: str) -> Array:
 
 
 def known_dtype(array: Array, name: str) -> np.dtype[Any]:
-    """The type that an array's elements enter programs in; raises ``DTypeError`` for one that has none."""
+    """Return the dtype that an array's elements have in programs, as the table in this module lists them.
+
+    Raises ``DTypeError`` for a dtype that is not supported, and for uint64 numbers that exceed int64.
+    """
     kind = array.dtype.name
     if kind in KNOWN:
         return np.dtype(kind)
@@ -72,9 +77,9 @@ def known_dtype(array: Array, name: str) -> np.dtype[Any]:
 
 def _cure(dtype: np.dtype[Any]) -> str:
     if dtype.kind == "c":
-        return "st.ops computes with real numbers; give x.real and x.imag apart"
+        return "st.ops computes with real numbers; pass x.real and x.imag as two arrays"
     if dtype.kind == "f":
-        return "x.astype(np.float64) is the widest type there is"
+        return "x.astype(np.float64), the widest supported type"
     if dtype.kind in "SUO":
         return "np.asarray(x, np.float32), where the elements are numbers"
     return f"x.astype(np.float32), or another of {', '.join(KNOWN)}"

@@ -1,4 +1,4 @@
-"""The verifier of graphs: it checks the rules that every graph must obey, and runs after every stage."""
+"""The verifier of graphs: finds broken rules, after every stage of the compiler that returns a graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from striate.graph.value import Batch
 
 
 def check(graph: Graph, stage: str) -> Graph:
-    """Returns the graph, or raises ``GraphError`` that names the stage, the node and the broken rule."""
+    """Return the graph if it is valid; otherwise raise ``GraphError``.
+
+    The error names the stage that ran last, the node and the broken rule. The rules: every node reads only values that
+    were created before it, its output types follow from its shape rule, only axis 0 has the size N, no size is
+    negative, and no two inputs share a name.
+    """
     names: dict[str, object] = {}
     for node in graph.nodes:
         fault = _fault(node)
@@ -21,7 +26,7 @@ def check(graph: Graph, stage: str) -> Graph:
 
 
 def _fault(node: Node) -> str | None:
-    """The rule that a node breaks, as the end of a sentence; None for a valid node."""
+    """Return the rule that a node breaks, as the end of a sentence, or None for a valid node."""
     for value in node.inputs:
         if value.node.serial >= node.serial:
             return " reads a value that is created after it"

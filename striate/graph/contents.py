@@ -1,4 +1,4 @@
-"""Rules on what arrays hold, such as the range of labels, which programs check before anything runs."""
+"""Checks of the contents of arrays, such as the range of labels, made before a program runs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from striate.graph.op import Kind, Op
 from striate.graph.value import Array, TensorType, Value
 
 ContentCheck = tuple[str, Callable[[Array], None]]
-"""The name of an input, and what raises where it holds something that an operation cannot take."""
+"""The name of an input, and a function that raises if an array has contents that an operation cannot process."""
 
 
 def content_checks(graph: Graph) -> list[ContentCheck]:
-    """The checks of arrays that are given when the program runs; those that were captured are checked now.
+    """Return the checks to apply to input arrays before each run, such as the range of labels.
 
-    An operation that declares ``checked_inputs`` is asked about each of them, also behind views and casts. What the
-    graph computes itself cannot be looked at before it runs.
+    An operation declares in ``checked_inputs`` which of its inputs have a rule. The check applies to the graph's input
+    from which such an operand comes, also through views and casts. Captured arrays are checked now, in this call.
+    Operands that the graph itself computes are not checked.
     """
     checks: dict[tuple[str, str], ContentCheck] = {}
     for name, rule, verify in _rules(graph):
@@ -43,7 +44,7 @@ def _require(op: Op, types: tuple[TensorType, ...], array: Array) -> None:
 
 
 def _source(value: Value) -> Value:
-    """The value that views and casts show."""
+    """Return the value from which ``value`` is obtained by views and casts alone."""
     while value.node.op.kind is Kind.VIEW or value.node.op.is_cast:
         value = value.node.inputs[0]
     return value

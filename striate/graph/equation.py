@@ -1,4 +1,4 @@
-"""Writes equations: a value as an expression of named values, with each operation in its own notation."""
+"""Writes equations: a value as an expression of named values, each operation in its own notation."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from striate.graph.value import Value
 
 
 class EquationWriter(ABC):
-    """Base class of writers (abstract). A subclass says which values have a name, and may name more as it writes."""
+    """The abstract base class of writers that turn values (arrays of a graph) into equations.
+
+    A subclass decides which values are referred to by a name, and may name more values while it writes.
+    """
 
     @abstractmethod
     def named(self, value: Value) -> Expression | None:
-        """The name of a value whose computation is not written out; None for a value that is written out."""
+        """Return the name of a value, or None if its computation is to be written out."""
 
     def finished(self, value: Value, expression: Expression) -> Expression:
-        """The expression to use for a value that has been written out: the expression itself, or a name given to it."""
+        """Return the expression to use for a value that was written out: ``expression``, or a name for it."""
         return expression
 
     def expression(self, value: Value) -> Expression:
-        """The expression of a value."""
+        """Return the expression of a value: a name, a constant, or an operation applied to expressions."""
         found = self.named(value)
         if found is not None:
             return found
@@ -36,5 +39,8 @@ class EquationWriter(ABC):
 
 
 def operands(node: Node) -> tuple[Value, ...]:
-    """The inputs whose elements are used; random operations use only the shape of their first input."""
+    """Return the inputs whose elements a node uses.
+
+    Random operations use only the shape of their first input, which is left out.
+    """
     return node.inputs[1:] if node.op.kind is Kind.RANDOM else node.inputs

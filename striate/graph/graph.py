@@ -1,4 +1,4 @@
-"""A graph: named inputs, outputs and updates, and the nodes between them."""
+"""Graphs: named inputs, outputs and updates of states, with nodes (applied operations) between them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from striate.graph.value import Array, DType, TensorType, Value
 @register
 @dataclass(frozen=True)
 class Input(Op):
-    """an array that is given when the program runs"""
+    """an array that the caller passes when the program runs"""
 
     kind: ClassVar[Kind] = Kind.SOURCE
     name: str
@@ -27,19 +27,19 @@ class Input(Op):
 @register
 @dataclass(frozen=True)
 class Parameter(Input):
-    """an array that is learned; it lives in the state arena under its dotted name"""
+    """an array that is learned; it is stored in the model's state arena under its dotted name"""
 
 
 @register
 @dataclass(frozen=True)
 class State(Input):
-    """an array that training changes without learning it, such as running statistics"""
+    """an array that training changes without a gradient, such as running statistics"""
 
 
 @register
 @dataclass(frozen=True)
 class Constant(Op):
-    """a number"""
+    """a number that is fixed in the graph, as a scalar of the given dtype"""
 
     kind: ClassVar[Kind] = Kind.SOURCE
     number: float
@@ -53,7 +53,7 @@ class Constant(Op):
 
 
 def topological(outputs: Iterable[Value]) -> list[Node]:
-    """Every node that the outputs need, each after its inputs."""
+    """Return every node that the outputs depend on, each after the nodes that it reads."""
     seen: set[Node] = set()
     stack = [value.node for value in outputs]
     while stack:
@@ -65,7 +65,7 @@ def topological(outputs: Iterable[Value]) -> list[Node]:
 
 
 class OutputKind(Enum):
-    """What an output of a graph is for."""
+    """What an output of a graph is: a result, the loss, a gradient, a new statistic, …"""
 
     RESULT = "result"  # what a function returns
     LOSS = "loss"
@@ -77,7 +77,7 @@ class OutputKind(Enum):
 
 @dataclass(frozen=True)
 class OutputRole:
-    """The kind of an output, and the parameter, statistic or tensor that it belongs to."""
+    """The kind of an output, and the name of the parameter, statistic or tensor that it belongs to."""
 
     kind: OutputKind
     of: str = ""
@@ -88,10 +88,13 @@ _RESULT = OutputRole(OutputKind.RESULT)
 
 @dataclass(frozen=True)
 class Graph:
-    """What a traced function computes.
+    """The computation of a traced function, as nodes (applied operations) between named values.
 
-    ``outputs`` and ``updates`` (the new contents of named states) are what the graph is for, ``captured`` the arrays
-    that the function closed over. ``roles`` says what outputs are; one that it leaves out is a plain result.
+    inputs    all inputs, parameters and states (such as running statistics), by name
+    outputs   the computed values, by name
+    updates   the new contents of states, by the name of the state
+    captured  the arrays that the function closed over, by the name of their input
+    roles     the purpose of each output; an output without an entry is a plain result
     """
 
     inputs: Mapping[str, Value]
@@ -101,19 +104,31 @@ class Graph:
     roles: Mapping[str, OutputRole] = field(default_factory=dict[str, OutputRole])
 
     def role(self, output: str) -> OutputRole:
-        """What an output is."""
+        """Return the role of the output named ``output``: its kind, and the name of what it belongs to.
+
+        The default is a plain result.
+        """
         return self.roles.get(output, _RESULT)
 
     def outputs_of(self, kind: OutputKind) -> dict[str, Value]:
-        """The outputs of one kind, by what they belong to: gradients by the names of their parameters."""
+        """Return the outputs of one kind by the name of what they belong to.
+
+        Gradients, for example, are returned by the names of their parameters.
+        """
         return {self.roles[name].of: self.outputs[name] for name in self.names_of(kind)}
 
     def names_of(self, kind: OutputKind) -> list[str]:
-        """The names of the outputs of one kind."""
+        """Return the names of the outputs whose ``roles`` entry has this kind.
+
+        Plain results usually have no entry and are then not included.
+        """
         return [name for name, role in self.roles.items() if role.kind is kind and name in self.outputs]
 
     def given(self) -> dict[str, Value]:
-        """The inputs that a caller gives: neither parameters, nor states, nor captured arrays."""
+        """Return the inputs that the caller passes to each run, by name.
+
+        Parameters, states (such as running statistics) and captured arrays are not among them.
+        """
         return {
             name: value
             for name, value in self.inputs.items()
@@ -122,16 +137,16 @@ class Graph:
 
     @property
     def results(self) -> tuple[Value, ...]:
-        """Outputs, then updates."""
+        """All outputs, then all updates (the new contents of states)."""
         return (*self.outputs.values(), *self.updates.values())
 
     @property
     def nodes(self) -> list[Node]:
-        """All nodes, each after its inputs."""
+        """All nodes that outputs and updates depend on, each after the nodes that it reads."""
         return topological(self.results)
 
     def consumers(self) -> dict[Value, list[Node]]:
-        """For every value the nodes that read it."""
+        """Return the nodes that read each value, for every value that a node reads."""
         readers: dict[Value, list[Node]] = {}
         for node in self.nodes:
             for value in node.inputs:
@@ -139,7 +154,7 @@ class Graph:
         return readers
 
     def sources(self) -> list[Node]:
-        """Inputs, parameters and states that the results need (constants left out)."""
+        """Return the nodes of inputs, parameters and states that outputs and updates depend on."""
         return [node for node in self.nodes if isinstance(node.op, Input)]
 
 
@@ -147,7 +162,10 @@ Replacement = Callable[[Node, tuple[Value, ...]], "tuple[Value, ...] | None"]
 
 
 def rewrite(graph: Graph, replacement: Replacement) -> Graph:
-    """A graph in which ``replacement(node, new_inputs)`` stands for each node, or the node itself where it is None."""
+    """Return a new graph in which nodes are replaced; the old graph is not changed.
+
+    ``replacement(node, new_inputs)`` returns the outputs that replace those of ``node``, or None to keep the operation.
+    """
     new: dict[Value, Value] = {}
     for node in graph.nodes:
         inputs = tuple(new[value] for value in node.inputs)

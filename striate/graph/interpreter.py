@@ -1,4 +1,4 @@
-"""Runs a graph with the NumPy references of its operations."""
+"""Runs a graph in NumPy, with the reference implementation of each operation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from striate.graph.value import Array, Value
 
 
 def interpret(graph: Graph, arrays: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-    """(outputs, updates) for the arrays of all inputs, parameters and states, by name."""
+    """Return (outputs, updates) of a graph, each a dict by name.
+
+    ``arrays`` are the contents of all inputs, parameters and states by name; captured arrays need not be among them.
+    """
     known: dict[Value, Array] = {}
     with np.errstate(all="ignore"):
         for node in graph.nodes:

@@ -1,8 +1,8 @@
-"""Equations as text: expressions with the precedence of their outermost operator, so that few parentheses are needed.
+"""Equations as text, with parentheses only where precedence requires them.
 
     infix(" · ", PRODUCT, Expression("a + b", SUM), Expression("c"))      (a + b) · c
 
-Every operation says in ``Op.notation`` how it is written; ``Writer`` writes whole values.
+Each operation defines its notation in ``Op.notation``; ``EquationWriter`` in ``equation.py`` writes whole values.
 """
 
 from __future__ import annotations
@@ -17,18 +17,24 @@ COMPARISON, SUM, DIFFERENCE, PRODUCT, QUOTIENT, SIGN, ATOM = 0.0, 1.0, 1.5, 2.0,
 
 
 class Expression(NamedTuple):
-    """A text and the precedence of its outermost operator; a name, a number or a call is an ``ATOM``."""
+    """An expression as text, with the precedence of its outermost operator (``strength``).
+
+    A name, a number or a call is an ``ATOM``, which binds most strongly.
+    """
 
     text: str
     strength: float = ATOM
 
     def within(self, strength: float) -> str:
-        """The text as an operand: in parentheses if its precedence is below ``strength``."""
+        """Return the text for use as an operand: in parentheses if its precedence is below ``strength``."""
         return self.text if self.strength >= strength else f"({self.text})"
 
 
 def infix(sign: str, strength: float, left: Expression, right: Expression, regroups: bool = False) -> Expression:
-    """``left sign right``; ``regroups`` where a + (b + c) may be written a + b + c."""
+    """Return the expression ``left sign right``, with parentheses where they are needed.
+
+    ``regroups`` says that the operator is associative, so that a + (b + c) may be written a + b + c.
+    """
     whole = floor(strength)
     binds = right.strength >= whole + 1 or (regroups and right.strength == strength)
     after = right.text if binds and not right.text.startswith("−") else f"({right.text})"  # a + (−b)
@@ -36,18 +42,18 @@ def infix(sign: str, strength: float, left: Expression, right: Expression, regro
 
 
 def prefix(sign: str, operand: Expression) -> Expression:
-    """A sign before an operand, in parentheses where needed: ``−x``, ``−(a + b)``."""
+    """Return a sign before an operand, such as ``−x`` or ``−(a + b)``."""
     return Expression(sign + operand.within(ATOM), SIGN)
 
 
 def call(name: str, operands: tuple[Expression, ...], options: Mapping[str, str]) -> Expression:
-    """``name(a, b, option=1)``"""
+    """Return an operation written as a call: ``name(a, b, option=1)``."""
     written = [f"{option}={value}" for option, value in options.items()]
     return Expression(f"{name}({', '.join([*(one.text for one in operands), *written])})")
 
 
 def with_numbers(equation: str, numbers: Mapping[str, str]) -> str:
-    """An equation with numbers instead of letters: ``y = 0.1·x``, ``x[p · 2 + k − 1]``.
+    """Return an equation with numbers in place of letters: ``y = 0.1·x``, ``x[p · 2 + k − 1]``.
 
     Factors of 1 and terms of 0 are left out.
     """
@@ -59,7 +65,10 @@ def with_numbers(equation: str, numbers: Mapping[str, str]) -> str:
 
 
 def number_text(value: object) -> str:
-    """An option as text: ``0.1``, ``2`` for (2, 2), ``(2, 1)``; of padding's pairs (before, after) only *before*."""
+    """Return an option as text: ``0.1``, ``2`` for (2, 2), ``(2, 1)``.
+
+    Of pairs (before, after), as padding has them, only the first number is shown.
+    """
     if isinstance(value, tuple):
         given = cast("tuple[object, ...]", value)
         entries = [cast("object", entry[0]) if isinstance(entry, tuple) else entry for entry in given]

@@ -1,4 +1,4 @@
-"""What an operation needs to say its ONNX form: the graph that is being written, as it sees it."""
+"""The interface through which operations write themselves as ONNX operators."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from typing import Protocol
 from striate.graph.value import Array, DType, Shape
 
 Attribute = int | float | str | Sequence[int] | Sequence[float] | Sequence[str]
-"""What an attribute of an ONNX operator holds."""
+"""The types that an attribute of an ONNX operator can have."""
 
 
 class OnnxWriter(Protocol):
-    """An ONNX graph that is being written; the names of values are texts."""
+    """An ONNX graph that is being written; values are identified by their names."""
 
     def add(self, operator: str, *inputs: str, **attributes: Attribute | None) -> str:
-        """Adds an operator of the default domain and returns the name of its first output.
+        """Add an operator of ONNX's default domain and return the name of its first output.
 
-        An input "" is left out, and so is an attribute that is None.
+        An input "" is omitted, and so is an attribute that is None.
         """
         ...
 
     def cast(self, x: str, dtype: DType) -> str:
-        """The name of a value in another dtype."""
+        """Add a conversion of the value ``x`` to ``dtype`` and return the name of the result."""
         ...
 
     def constant(self, array: Array) -> str:
-        """The name of an array that the graph holds."""
+        """Store an array in the graph as a constant and return its name."""
         ...
 
     def integers(self, *numbers: int) -> str:
-        """The name of a constant vector of int64, such as axes or a shape."""
+        """Store numbers as a constant int64 vector, such as axes or a shape, and return its name."""
         ...
 
     def shape(self, shape: Shape) -> str:
-        """The name of a shape as a vector of int64; N is read from an input when the graph runs."""
+        """Return the name of an int64 vector with a shape; N is read from an input when the graph runs."""
         ...

@@ -1,7 +1,8 @@
-"""Operations and nodes.
+"""Operations, and nodes (operations applied to values).
 
-An operation is a frozen dataclass. Its parameters are its fields; its shape rule, its NumPy reference, its gradient
-and its lowering to machine code stand next to each other. Drivers ask for an operation's ``kind``, never its name.
+An operation is a frozen dataclass. Its parameters are its fields; its shape rule, its NumPy reference, its gradient and
+its lowering to machine code are defined next to each other. The passes and code generators ask for an operation's
+``kind``, never for its name.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from striate.graph.value import Array, DType, TensorType, Value
 
 
 class Kind(Enum):
-    """What drivers need to know about an operation."""
+    """The kind of an operation, which decides how the passes and code generators process it."""
 
     SOURCE = "source"  # an input, parameter, state or constant
     ELEMENTWISE = "elementwise"  # each output element depends on the input elements at the same (broadcast) position
@@ -42,7 +43,7 @@ class Kind(Enum):
 
 
 class Direction(Enum):
-    """Which way a contraction goes through its layer."""
+    """Whether a contraction (convolution, matrix product) is a layer's forward operation or a gradient."""
 
     FORWARD = "forward"
     INPUT_GRADIENT = "input gradient"
@@ -50,7 +51,7 @@ class Direction(Enum):
 
 
 class Purpose(Enum):
-    """The role of an operation in a network; drawings colour layers by it."""
+    """The role of an operation in a network, by which drawings colour layers."""
 
     CONTRACTION = "contraction"
     NORMALIZATION = "normalization"
@@ -70,12 +71,12 @@ _PURPOSES = {
 
 @dataclass(frozen=True)
 class Sample:
-    """One example that the tests run an operation on: the operation and its input arrays."""
+    """A test example of an operation: the operation with its options, and its input arrays."""
 
     op: Op
     arrays: tuple[Array, ...]
     batched: bool = True  # axis 0 of the first input becomes the symbolic N
-    differentiable: tuple[bool, ...] | None = None  # which inputs finite differences may move (None: all floats)
+    differentiable: tuple[bool, ...] | None = None  # the inputs that finite differences may vary (None: all floats)
 
 
 _REGISTRY: dict[str, type[Op]] = {}
@@ -83,12 +84,15 @@ Values = tuple[Value, ...]
 Gradients = tuple[Value | None, ...]
 Needed = tuple[bool, ...]
 PositionSets = tuple[frozenset[int], ...]
-"""Positions along each axis of positions. With dilation there are gaps between them."""
+"""For each spatial axis, a set of positions. With dilation, there are gaps between them."""
 OpClass = TypeVar("OpClass", bound="type[Op]")
 
 
 def register(cls: OpClass) -> OpClass:
-    """Registers an operation by its class name, for saved files, tests and drivers."""
+    """Register an operation under its class name, for saved files, tests and drivers; return the class.
+
+    Raises ``GraphError`` if another module has registered an operation of that name.
+    """
     if cls.__name__ in _REGISTRY and _REGISTRY[cls.__name__].__module__ != cls.__module__:
         raise GraphError(f"an operation named {cls.__name__} exists already in {_REGISTRY[cls.__name__].__module__}")
     _REGISTRY[cls.__name__] = cls
@@ -96,13 +100,13 @@ def register(cls: OpClass) -> OpClass:
 
 
 def registry() -> dict[str, type[Op]]:
-    """All registered operations by class name."""
+    """Return all registered operations by class name, as a new dict."""
     return dict(_REGISTRY)
 
 
 @dataclass(frozen=True)
 class Op:
-    """Base class of all operations (abstract).
+    """The abstract base class of all operations.
 
     The first line of a subclass's docstring is its equation, which summaries and errors print.
     """
@@ -110,111 +114,126 @@ class Op:
     kind: ClassVar[Kind]
     direction: ClassVar[Direction] = Direction.FORWARD
     title: ClassVar[str] = ""
-    """Its usual name, such as "conv" or "leaky ReLU"; by default, the words of its class name."""
+    """The usual name, such as "conv" or "leaky ReLU"; if empty, the words of the class name are used."""
     arithmetic: ClassVar[bool] = False
-    """Whether labels leave it out, as the sum and the product in ``x · w + b``."""
+    """Whether labels omit the operation, like the sum and the product in ``x · w + b``."""
     results: ClassVar[tuple[str, ...]] = ()
-    """The names of its outputs, if it has several with common names: ("mean", "variance")."""
+    """The names of the outputs if there are several, such as ("mean", "variance"); else empty."""
     implied: ClassVar[frozenset[str]] = frozenset({"shape", "size"})
-    """Options that labels and equations leave out, because the shapes next to them say the same."""
+    """The options that labels and equations omit, because the shapes next to them say the same."""
     deviation: ClassVar[bool] = False
-    """Whether it turns a variance into a standard deviation, which is how a normalization is recognized."""
+    """Whether the operation turns a variance into a standard deviation, which identifies normalizations."""
     letters: ClassVar[Mapping[str, str]] = {}
-    """Maps letters and words of its equation to the options that give their values: {"α": "negative_slope"}."""
+    """A mapping from the letters of the equation to the options with their values, such as {"α": "negative_slope"}."""
     stored_dtype: ClassVar[DType | None] = None
     """The dtype of a blocked output in memory, if it differs from the dtype in which it is computed."""
     checked_inputs: ClassVar[tuple[int, ...]] = ()
-    """Places of inputs whose contents have a rule, which ``require_contents`` holds them to before anything runs."""
+    """The positions of the inputs whose contents ``require_contents`` checks before the program runs."""
     is_cast: ClassVar[bool] = False
-    """Whether the output holds the input's numbers in another dtype."""
+    """Whether the operation only converts its input to another dtype."""
     onnx_operator: ClassVar[str] = ""
-    """The ONNX operator that computes the same from the same inputs, such as "Tanh"; "" if there is none."""
+    """The ONNX operator that computes the same output from the same inputs, such as "Tanh"; "" if there is none."""
     onnx_takes_bias: ClassVar[bool] = False
-    """Whether ``onnx`` also takes, as its last input, a vector (C,) that is added to each channel of the output."""
+    """Whether ``onnx`` accepts, as an additional last input, a vector (C,) to add to the channels of the output."""
     gives_probabilities: ClassVar[bool] = False
-    """Whether the outputs are positive and add up to 1 over the channels, axis 1."""
+    """Whether the outputs are positive and sum to 1 over axis 1, the channels."""
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        """The types of the outputs, by arithmetic only; raises ``ShapeError`` or ``DTypeError``."""
+        """Return the types of the outputs for given types of the inputs (the shape rule).
+
+        It computes no array. Raises ``ShapeError`` or ``DTypeError`` for inputs that the operation does not accept.
+        """
         raise NotImplementedError
 
-    # Subclasses may name their operands, as in ``reference(self, x, w)``, because the base class accepts any.
+    # The base class accepts any arguments, so that subclasses may name their operands, as in ``reference(self, x, w)``.
 
     def reference(self, *inputs: Any, **_: Any) -> Array | tuple[Array, ...]:
-        """The outputs in plain NumPy, slow and obvious; every kernel is tested against it."""
+        """Return the outputs for input arrays, computed in plain NumPy.
+
+        This is slow and easy to verify; every compiled kernel is tested against it.
+        """
         raise NotImplementedError
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        """∂L/∂input for each needed input, from ∂L/∂output in ``output_gradients``.
+        """Return the gradient ∂L/∂input for each input, from the gradients ∂L/∂output of the outputs.
 
-        An operation with several outputs receives None for an output that L does not depend on.
+        Gradients are values of the graph, computed by further nodes. ``output_gradients`` has None for an output that L
+        does not depend on. The result may have None for an input that ``needed`` marks as False.
         """
         raise NotImplementedError
 
     def output_moments(self, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> tuple[Value, Value] | None:
-        """The mean and the biased variance per channel of the first output, if they are known without reading it."""
+        """Return (mean, biased variance) per channel of the first output, if known without reading it.
+
+        Otherwise, return None.
+        """
         return None
 
     def require_contents(self, array: Array, inputs: tuple[TensorType, ...]) -> None:
-        """Raises where the array of a checked input holds what the operation cannot take."""
+        """Raise an error if ``array``, the contents of a checked input (such as labels), is invalid.
+
+        ``inputs`` are the types of all inputs of the operation.
+        """
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """The outputs where an input has no elements (a size is 0) but the outputs have some.
+        """Return the outputs for an input without elements (a size is 0) if the outputs have elements.
 
-        A sum over nothing is 0, a mean NaN. Only operations that add up or join axes can meet this.
+        A sum over no elements is 0, a mean is NaN. Only operations that add up or join axes need this; others raise
+        ``GraphError``.
         """
         raise GraphError(f"{self}: nothing can be computed from {', '.join(str(value.type) for value in inputs)}")
 
     def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
-        """The positions of input ``number`` on which the outputs at some positions depend; None for all of them.
+        """Return the positions of input ``number`` on which the outputs at ``positions`` depend.
 
-        ``types`` are those of the inputs. Positions outside the input, in its padding, may be among them.
+        None means all positions. ``types`` are the types of the inputs. The result may include positions in the
+        padding, outside the input.
         """
         return None
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        """Examples for the test that runs over all operations; it fails for an operation without examples."""
+        """Yield examples for the test that runs over all operations; an operation without examples fails it."""
         yield from ()
 
     def __call__(self, *inputs: Value) -> Any:
-        """Adds a node; returns its output, or a tuple of its outputs."""
+        """Add a node that applies the operation; return its output, or a tuple if it has several."""
         node = Node(self, inputs, current_path())
         return node.outputs[0] if len(node.outputs) == 1 else node.outputs
 
     # Other frameworks
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
-        """Adds the ONNX operators that compute the same; returns the names of their outputs, "" for unused ones.
+        """Add the ONNX operators that compute the operation; return the names of their outputs.
 
-        ``inputs`` are the names of its inputs and ``types`` their types. None where ONNX has no such operator; a
-        composite operation is then exported as the operations that it consists of.
+        ``inputs`` are the names of the inputs and ``types`` their types. Unused outputs are named "". The result is
+        None if ONNX has no such operator; a composite operation is then exported as the operations that it consists of.
         """
         return [to.add(self.onnx_operator, *inputs, **self.onnx_attributes())] if self.onnx_operator else None
 
     def onnx_attributes(self) -> Mapping[str, Attribute | None]:
-        """The attributes of ``onnx_operator`` that its options give; None for one to be left out."""
+        """Return the attributes of ``onnx_operator`` that follow from the options; None omits an attribute."""
         return {}
 
     # How it is shown
 
     @classmethod
     def equation(cls) -> str:
-        """The first line of the docstring."""
+        """Return the equation of the operation: the first line of its class's docstring."""
         return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
 
     @classmethod
     def call_name(cls) -> str:
-        """Its name in graph text: ``leaky_relu``."""
+        """Return the name of the operation in graph text, such as ``leaky_relu``."""
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
 
     @classmethod
     def words(cls) -> str:
-        """Its name in words: ``leaky relu``."""
+        """Return the name of the operation in words, such as ``leaky relu``."""
         return cls.call_name().replace("_", " ")
 
     def options(self) -> dict[str, str]:
-        """The options that differ from their defaults, as text."""
+        """Return the options that differ from their defaults, as text by name."""
         return {
             f.name: str(value)
             for f in fields(self)
@@ -222,40 +241,43 @@ class Op:
         }
 
     def shown_options(self) -> dict[str, str]:
-        """The options that differ from their defaults and that the shapes do not imply."""
+        """Return, as text by name, the options that differ from their defaults, except those in ``implied``."""
         return {name: text for name, text in self.options().items() if name not in self.implied}
 
     @property
     def purpose(self) -> Purpose:
-        """Its role in a network; it follows from the kind, unless a subclass overrides it."""
+        """The role of the operation in a network; it follows from ``kind`` unless a subclass overrides it."""
         return _PURPOSES.get(self.kind, Purpose.OTHER)
 
     def label(self, inputs: Sequence[TensorType]) -> str:
-        """Its label in a drawing, with the important options: ``conv 3×3, 16 → 32 /2``."""
+        """Return a label for drawings, with the most important options: ``conv 3×3, 16 → 32 /2``."""
         return ", ".join(
             [self.title or self.words(), *(f"{name}={text}" for name, text in self.shown_options().items())]
         )
 
     def work_text(self, types: Sequence[TensorType]) -> str:
-        """What it works on, from the types of its inputs and outputs: ``16→32 channels, 3×3``; empty unless it says."""
+        """Return a short description of the work, such as ``16→32 channels, 3×3``; "" by default.
+
+        ``types`` are the types of the inputs and then of the outputs.
+        """
         return ""
 
     def own_equation(self) -> str:
-        """Its equation, with the values of the options instead of their letters."""
+        """Return the equation with the values of this operation's options in place of their letters."""
         return with_numbers(
             self.equation(), {letter: number_text(getattr(self, option)) for letter, option in self.letters.items()}
         )
 
     def notation(self, *operands: Expression) -> Expression | None:
-        """Its mathematical notation, such as ``a + b``; None for an operation that is written as a call."""
+        """Return the result in mathematical notation, such as ``a + b``; None to write it as a call."""
         return None
 
     def known_result(self, inputs: Sequence[TensorType]) -> Expression | None:
-        """Its result, if the shapes determine it: ``3·N``."""
+        """Return the result as an expression if the shapes alone determine it, such as ``3·N``; else None."""
         return None
 
     def written(self, *operands: Expression) -> Expression:
-        """Its result in an equation: ``a + b``, or ``leaky_relu(x, negative_slope=0.1)``."""
+        """Return the result as it appears in equations: ``a + b``, or ``leaky_relu(x, negative_slope=0.1)``."""
         return self.notation(*operands) or call(self.call_name(), operands, self.shown_options())
 
     def __str__(self) -> str:
@@ -265,17 +287,20 @@ class Op:
 
 @dataclass(frozen=True)
 class Composite(Op):
-    """Base class of operations that are replaced by smaller ones after differentiation (abstract)."""
+    """The abstract base class of operations that consist of smaller operations.
+
+    The compiler replaces them by these after differentiation.
+    """
 
     kind: ClassVar[Kind] = Kind.COMPOSITE
 
     def expand(self, *inputs: Value) -> Values:
-        """The same outputs, computed by smaller operations."""
+        """Return the same outputs, computed by smaller operations from ``inputs``."""
         raise NotImplementedError
 
 
 def foreign_code(cls: type[Op]) -> str:
-    """A digest of the code of an operation that is defined outside striate; "" for striate's own.
+    """Return a digest of the code of an operation that is defined outside striate; "" for striate's own.
 
     It is part of the key of compiled kernels, so that a user who edits an operation never gets the old kernel.
     """
@@ -289,7 +314,7 @@ def foreign_code(cls: type[Op]) -> str:
 
 
 def _code_text(code: CodeType) -> str:
-    """Bytecode, names and constants, including those of nested functions, without addresses."""
+    """Return bytecode, names and constants of a function and its nested functions, without addresses."""
     constants = [_code_text(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
     return f"{code.co_code.hex()} {code.co_names} {constants}"
 
@@ -299,7 +324,11 @@ _serial = itertools.count()
 
 @dataclass(eq=False)
 class Node:
-    """An operation applied to values. ``serial`` grows with every new node; sorting by it gives a topological order."""
+    """An operation applied to values.
+
+    ``serial`` grows with every new node, so sorting by it gives a topological order. ``path`` is the dotted path of the
+    layer that the node comes from.
+    """
 
     op: Op
     inputs: tuple[Value, ...]
@@ -318,7 +347,7 @@ _path: ContextVar[tuple[str, ...]] = ContextVar("striate_path", default=())
 
 @contextmanager
 def scope(name: str) -> Generator[None]:
-    """Appends ``name`` to the path of the nodes that are created inside."""
+    """Append ``name`` to the layer path of all nodes that are created in this ``with`` block."""
     token = _path.set((*_path.get(), name)) if name else None
     try:
         yield
@@ -329,7 +358,10 @@ def scope(name: str) -> Generator[None]:
 
 @contextmanager
 def at_path(path: str) -> Generator[None]:
-    """Sets the path of the nodes that are created inside: gradients and rewrites keep the path of their origin."""
+    """Set the layer path of all nodes that are created in this ``with`` block.
+
+    Gradients and rewritten nodes thus keep the path of the node that they come from.
+    """
     token = _path.set((path,) if path else ())
     try:
         yield
@@ -338,11 +370,11 @@ def at_path(path: str) -> Generator[None]:
 
 
 def current_path() -> str:
-    """The dotted path of the layer being traced."""
+    """Return the dotted path of the layer that is being traced, such as ``layer1.0.conv1``; "" at the top."""
     return ".".join(_path.get())
 
 
 def same_dtype(op: Op, inputs: Sequence[TensorType]) -> None:
-    """Raises ``GraphError`` if float inputs differ in dtype, because casts are explicit."""
+    """Raise ``GraphError`` if the inputs of ``op`` differ in dtype; conversions must be explicit."""
     if any(type.dtype is not inputs[0].dtype for type in inputs):
         raise GraphError(f"{op} at {current_path()!r}: mixed dtypes {', '.join(str(type) for type in inputs)}")

@@ -1,11 +1,11 @@
-"""Errors for what a traced value cannot do in Python or NumPy; each says what to write instead."""
+"""Errors for uses of a traced value that only Python or NumPy support, with the code to write instead."""
 
 from __future__ import annotations
 
 from striate.errors import TracingError
 
 known_operations: set[str] = set()
-"""The functions of ``st.ops``, used only for help texts; ``ops`` fills it in."""
+"""The names of the functions of ``st.ops``, for help texts; the package ``ops`` fills the set."""
 
 _INSTEAD = {  # names that differ between NumPy or Python and st.ops
     "negative": "-x", "dot": "x @ y", "amax": "st.ops.max(x)",
@@ -15,12 +15,15 @@ _INSTEAD = {  # names that differ between NumPy or Python and st.ops
 
 
 def unsupported(value: object, name: str, spelled: str) -> TracingError:
-    """The error for ``np.tanh(x)``, ``x @ w`` and the like; it names the operation to use, if there is one."""
+    """Return the error for a NumPy function that a traced value does not support, such as ``np.tanh(x)``.
+
+    It names the function of ``st.ops`` to use, if there is one. ``spelled`` is the call as the user wrote it.
+    """
     return TracingError(f"{spelled} does not take the traced {value!r}\n  help: {instead(name)}")
 
 
 def instead(name: str) -> str:
-    """What to write instead of a function of that name."""
+    """Return the help text that says what to write instead of the function ``name``."""
     if name in _INSTEAD:
         return f"write {_INSTEAD[name]}"
     if name in known_operations:
@@ -29,7 +32,7 @@ def instead(name: str) -> str:
 
 
 def missing_attribute(value: object, name: str) -> AttributeError:
-    """The error for method calls such as ``x.mean()``."""
+    """Return the error for an attribute that a traced value does not have, such as ``x.tanh``."""
     if name in known_operations or name in _INSTEAD:
         return AttributeError(f"{value!r} has no method {name!r}\n  help: {instead(name)}")
     return AttributeError(f"{type(value).__name__!r} object has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Graphs as text, one line per node, for the command line, golden files and errors."""
+"""Writes graphs as text, one line per node, for the command line, golden files and errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from striate.graph.value import Value
 
 
 def name_values(nodes: list[Node]) -> dict[Value, str]:
-    """Short, stable names: inputs keep theirs, constants are printed as numbers, and other values are v0, v1, …"""
+    """Return a short, stable name for each output value of ``nodes``.
+
+    Inputs keep their names, constants are printed as numbers, and other values are v0, v1, …
+    """
     names: dict[Value, str] = {}
     count = 0
     for node in nodes:
@@ -26,7 +29,10 @@ def name_values(nodes: list[Node]) -> dict[Value, str]:
 
 
 def node_text(node: Node, names: dict[Value, str], note: Callable[[Value], str] = lambda value: "") -> str:
-    """``v3: f32 (N, 16, 32, 32) = convolution(padding=1) x conv1.weight   # conv1``"""
+    """Return a node as one line of text; ``note`` returns text to add after the type of a value.
+
+    v3: f32 (N, 16, 32, 32) = convolution(padding=1) x conv1.weight   # conv1
+    """
     results = ", ".join(f"{names[value]}: {value.type}{note(value)}" for value in node.outputs)
     inputs = " ".join(names[value] for value in node.inputs)
     path = f"   # {node.path}" if node.path else ""
@@ -34,7 +40,10 @@ def node_text(node: Node, names: dict[Value, str], note: Callable[[Value], str] 
 
 
 def graph_text(graph: Graph, note: Callable[[Value], str] = lambda value: "") -> str:
-    """The graph as text: inputs, nodes, outputs and updates, one per line; ``note`` adds text after a value's type."""
+    """Return a graph as text: inputs, nodes, outputs and updates, one per line.
+
+    ``note`` returns text to add after the type of a value.
+    """
     nodes = graph.nodes
     names = name_values(nodes)
     lines = [f"{node.op.name}: {node.op.type}{note(node.outputs[0])}" for node in nodes if isinstance(node.op, Input)]

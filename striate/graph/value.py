@@ -1,4 +1,4 @@
-"""Values: the edges of a graph, and their types.
+"""Values, the arrays that a graph computes, and their types.
 
 A ``TensorType`` is a dtype and a logical shape in PyTorch's order. Only the size of axis 0 may be symbolic, ``N``: the
 number of samples, which is known when the program runs.
@@ -28,7 +28,7 @@ Array = npt.NDArray[Any]
 
 @final
 class Batch:
-    """The symbolic size N of axis 0. There is one instance, ``N``."""
+    """The symbolic size of axis 0, the number of samples; its only instance is ``N``."""
 
     _instance: ClassVar[Batch | None] = None
 
@@ -48,7 +48,7 @@ Shape = tuple[Dim, ...]
 
 @dataclass(frozen=True)
 class TensorType:
-    """A dtype and a logical shape, for example ``f32 (N, 3, 32, 32)``."""
+    """The type of a value: a dtype and a logical shape, for example ``f32 (N, 3, 32, 32)``."""
 
     dtype: DType
     shape: Shape
@@ -58,46 +58,46 @@ class TensorType:
 
     @property
     def rank(self) -> int:
-        """Number of axes."""
+        """The number of axes."""
         return len(self.shape)
 
     @property
     def batched(self) -> bool:
-        """Whether axis 0 is the symbolic N."""
+        """Whether the size of axis 0 is the symbolic N, the number of samples."""
         return bool(self.shape) and isinstance(self.shape[0], Batch)
 
     @property
     def samples(self) -> int:
-        """The number of samples if it is fixed (1 for a scalar); 0 if it is the symbolic N."""
+        """The size of axis 0 if it is fixed (1 for a scalar), or 0 if it is the symbolic N."""
         first = self.shape[0] if self.shape else 1
         return 0 if isinstance(first, Batch) else first
 
     @property
     def channels(self) -> int:
-        """Size of axis 1, which is never symbolic."""
+        """The size of axis 1, which is never symbolic; the rank must be at least 2."""
         size = self.shape[1]
         assert isinstance(size, int)
         return size
 
     def size(self, n: int = 1) -> int:
-        """Number of elements when N is ``n``."""
+        """Return the number of elements if N is ``n``."""
         return math.prod(n if isinstance(dim, Batch) else dim for dim in self.shape)
 
     def concrete(self, n: int) -> tuple[int, ...]:
-        """The shape with N replaced."""
+        """Return the shape with ``n`` in place of N."""
         return tuple(n if isinstance(dim, Batch) else dim for dim in self.shape)
 
     def with_shape(self, shape: Shape) -> TensorType:
-        """The same dtype with another shape."""
+        """Return a type with the same dtype and another shape."""
         return TensorType(self.dtype, shape)
 
     def with_dtype(self, dtype: DType) -> TensorType:
-        """The same shape with another dtype."""
+        """Return a type with the same shape and another dtype."""
         return TensorType(dtype, self.shape)
 
 
 def shape_text(shape: Shape) -> str:
-    """``(N, 3, 32, 32)``; one element without the trailing comma, as people write shapes."""
+    """Return a shape as text, such as ``(N, 3, 32, 32)``; a shape of one axis has no trailing comma."""
     return f"({', '.join(str(dim) for dim in shape)})"
 
 
@@ -119,10 +119,10 @@ __all__ = [
 
 
 operators: dict[str, Callable[..., Value]] = {}
-"""The functions behind the operators and methods of values, by name; ``arithmetic`` and ``ops`` fill it in."""
+"""The functions behind the operators and methods of values, by name; ``arithmetic`` and ``ops`` fill the dict."""
 
 in_trace: ContextVar[bool] = ContextVar("striate_in_trace", default=False)
-"""Whether a user's function is being traced: ``a == b`` of two values then compares their elements."""
+"""Whether a user's function is being traced; only then does ``a == b`` of two values compare their elements."""
 
 _OF_UFUNC = {
     **{name: name for name in (
@@ -134,10 +134,10 @@ _OF_UFUNC = {
 
 
 class Value:
-    """One array that a graph computes: an output of a node.
+    """An array that a graph computes (an output of a node); its contents exist only when a program runs.
 
-    Operators broadcast as NumPy's, with numbers and arrays on either side. ``==`` and ``!=`` between two values compare
-    elements in a function that is being traced, and identity elsewhere, where the compiler itself compares them.
+    Operators broadcast like NumPy's, with numbers and arrays on either side. While a function is being traced, ``==``
+    and ``!=`` between two values compare elements; elsewhere, in the compiler itself, they compare identity.
     """
 
     __slots__ = ("index", "node", "type")
@@ -149,60 +149,75 @@ class Value:
 
     @property
     def shape(self) -> Shape:
-        """Logical shape; axis 0 may be ``N``."""
+        """The logical shape; the size of axis 0 may be ``N``."""
         return self.type.shape
 
     @property
     def dtype(self) -> DType:
-        """Element type."""
+        """The dtype of the elements."""
         return self.type.dtype
 
     @property
     def ndim(self) -> int:
-        """Number of axes."""
+        """The number of axes."""
         return self.type.rank
 
     @property
     def T(self) -> Value:
-        """The value with its axes in reverse order."""
+        """The value with its axes in reverse order, as in NumPy."""
         return operators["transpose"](self)
 
     def reshape(self, *shape: Any) -> Value:
-        """``st.ops.reshape``: ``x.reshape(n, -1)`` or ``x.reshape((n, -1))``."""
+        """Return ``st.ops.reshape`` of this value: ``x.reshape(n, -1)`` or ``x.reshape((n, -1))``."""
         return operators["reshape"](self, shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)
 
     def transpose(self, *axes: Any) -> Value:
-        """``st.ops.transpose``: ``x.transpose(0, 2, 1)`` or ``x.transpose((0, 2, 1))``; no axes reverse them."""
+        """Return ``st.ops.transpose`` of this value: ``x.transpose(0, 2, 1)`` or ``x.transpose((0, 2, 1))``.
+
+        Without arguments, the axes are reversed.
+        """
         if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
             return operators["transpose"](self, axes[0])
         return operators["transpose"](self, axes or None)
 
     def flatten(self, start_dim: int = 1, end_dim: int = -1) -> Value:
-        """``st.ops.flatten``: begins at axis 1 by default."""
+        """Return ``st.ops.flatten`` of this value: axes ``start_dim`` to ``end_dim`` (inclusive) become one."""
         return operators["flatten"](self, start_dim, end_dim)
 
     def squeeze(self, axis: Any = None) -> Value:
-        """``st.ops.squeeze``."""
+        """Return ``st.ops.squeeze`` of this value: without the axes of size 1, or without ``axis`` alone."""
         return operators["squeeze"](self, axis)
 
     def astype(self, dtype: object) -> Value:
-        """``st.ops.cast``."""
+        """Return ``st.ops.cast`` of this value: its elements converted to ``dtype``."""
         return operators["cast"](self, dtype)
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Value:
-        """``st.ops.sum``."""
+        """Return ``st.ops.sum`` of this value: the sum over ``axis`` (None: over all axes).
+
+        ``keepdims`` keeps the summed axes with size 1.
+        """
         return operators["sum"](self, axis, keepdims)
 
     def mean(self, axis: Any = None, keepdims: bool = False) -> Value:
-        """``st.ops.mean``."""
+        """Return ``st.ops.mean`` of this value: the mean over ``axis`` (None: over all axes).
+
+        ``keepdims`` keeps the averaged axes with size 1.
+        """
         return operators["mean"](self, axis, keepdims)
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Value:
-        """``st.ops.max``."""
+        """Return ``st.ops.max`` of this value: the maximum over ``axis`` (None: over all axes).
+
+        ``keepdims`` keeps the reduced axes with size 1.
+        """
         return operators["max"](self, axis, keepdims)
 
     def min(self, axis: Any = None, keepdims: bool = False) -> Value:
-        """``st.ops.min``."""
+        """Return ``st.ops.min`` of this value: the minimum over ``axis`` (None: over all axes).
+
+        ``keepdims`` keeps the reduced axes with size 1.
+        """
         return operators["min"](self, axis, keepdims)
 
     def __repr__(self) -> str:
@@ -291,7 +306,7 @@ class Value:
     def __getitem__(self, index: object) -> Value:
         return operators["index"](self, index)
 
-    # What only Python and NumPy have: each error says what to write instead
+    # What traced values do not support: each error says what to write instead
 
     def __getattr__(self, name: str) -> Any:
         raise missing_attribute(self, name)
@@ -341,4 +356,5 @@ class Value:
 
 
 Integers = Value
-"""A value of integers. An array that an operation takes as such keeps its dtype; others become that of the floats."""
+"""A type name for operands that must be integers: an array passed for one keeps its dtype, while an array passed for
+another operand is converted to the dtype of the floats."""

@@ -1,4 +1,4 @@
-"""The outputs of every layer for given pictures, and their shapes."""
+"""Computes the outputs of every layer for given pictures, and the shapes of these outputs."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _ROOT = "output"
 
 
 class Layers:
-    """The outputs of a traced model's layers by name (``values``), in the order in which they are computed."""
+    """The outputs of a traced model's layers by name, ``values``, in running order."""
 
     def __init__(self, trace: Trace, result: object) -> None:
         results = list(output_values(result).values())
@@ -31,7 +31,7 @@ class Layers:
         self.values = self._found({step.output for step in trace.calls})
 
     def _found(self, ends: set[Value]) -> dict[str, Value]:
-        """Collect the outputs of layers and of operations between layers;
+        """Collect the outputs of layers and of operations between layers.
 
         ``ends`` are the outputs that the trace recorded.
         """

@@ -60,7 +60,7 @@ def grad_cam(model: Module, image: npt.ArrayLike, target: Target = None, layer: 
 
 
 def _last_with_positions(layers: Layers) -> Value:
-    """Return the output of the last layer with several positions, other than poolings and the standardizer."""
+    """Return the output of the last layer with positions that is not a pooling or the standardizer."""
     for name, value in reversed(layers.values.items()):
         if (
             name != _STANDARDIZER  # its maps are the picture itself
@@ -73,7 +73,7 @@ def _last_with_positions(layers: Layers) -> Value:
 
 
 def resized(heat: Array, size: Sequence[int]) -> Array:
-    """Resize a map by linear interpolation between pixel centres; outside the outer centres it is constant."""
+    """Resize a map by linear interpolation between pixel centres; beyond the outer centres it is constant."""
     for axis, (old, new) in enumerate(zip(heat.shape, size, strict=True)):
         place = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
         low = np.minimum(place.astype(np.int64), max(old - 2, 0))

@@ -21,9 +21,9 @@ _TOGETHER = 256
 
 @dataclass(frozen=True)
 class Confusion:
-    """A confusion matrix: ``counts[t, p]``, int64, samples of class t were predicted as class p.
+    """A confusion matrix: ``counts[t, p]`` samples of class t were predicted as class p.
 
-    ``counts`` has the shape (C, C), and ``classes`` are the C names.
+    ``counts`` is int64 (C, C), and ``classes`` are the names of the C classes.
     """
 
     counts: npt.NDArray[np.int64]
@@ -45,7 +45,7 @@ class Confusion:
         return _shares(self.counts.diagonal(), self.counts.sum(axis=0))
 
     def most_confused(self, count: int = 5) -> list[tuple[str, str, int]]:
-        """Return the most frequent mistakes as (true class, predicted class, count), at most ``count`` of them."""
+        """Return the ``count`` most frequent mistakes as (true class, predicted class, number of samples)."""
         options.whole_number("count", count, 1)
         wrong = self.counts - np.diag(self.counts.diagonal())
         order = np.argsort(-wrong, axis=None, kind="stable")[:count]
@@ -53,7 +53,7 @@ class Confusion:
         return [(self.classes[t], self.classes[p], int(wrong[t, p])) for t, p in places if wrong[t, p]]
 
     def to_json(self) -> dict[str, object]:
-        """Return class names, counts and accuracy as a JSON object."""
+        """Return class names, counts and accuracy as an object for JSON."""
         return {"classes": list(self.classes), "counts": self.counts.tolist(), "accuracy": self.accuracy}
 
 
@@ -118,9 +118,9 @@ def confusion(model: Module, dataset: Dataset) -> Confusion:
 
 
 def worst_mistakes(model: Module, dataset: Dataset, count: int = 16) -> list[Mistake]:
-    """Return the wrong predictions with the largest loss −log p(true class), worst first, at most ``count``.
+    """Return the ``count`` wrong predictions with the largest loss −log p(true class), worst first.
 
-    Raises ``OptionError`` for a count below 1, ``ShapeError`` as ``confusion`` does.
+    There may be fewer. Raises ``OptionError`` for a count below 1, ``ShapeError`` as ``confusion`` does.
     """
     options.whole_number("count", count, 1)
     found = _log_probabilities(model, dataset)

@@ -55,7 +55,7 @@ def top_activations(model: Module, layer: str, unit: int, dataset: Dataset, coun
 def top_activations_by_unit(
     model: Module, layer: str, dataset: Dataset, count: int = 9, units: Sequence[int] | None = None
 ) -> dict[int, list[TopActivation]]:
-    """Return ``top_activations`` for several units, by unit, in one pass over the data set.
+    """Return the results of ``top_activations`` for several units, by unit, in one pass over the data set.
 
     ``units`` are the indices of channels or features; None: all of the layer.
     """

@@ -57,7 +57,7 @@ class Guard:
         self._app = app
         self._keys = keys
         self.hosts = (f"{HOST}:{port}", f"localhost:{port}")
-        self.cookie_name = f"striate-lab-{port}"  # cookies do not keep ports apart
+        self.cookie_name = f"striate-lab-{port}"  # cookies are shared by all ports of a host
         sockets = " ".join(f"ws://{host}" for host in self.hosts)
         self._headers = {
             "Content-Security-Policy": (

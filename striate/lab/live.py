@@ -72,7 +72,7 @@ class _Page:
         self._socket = socket
         self._listed = runs
         self._live = live
-        self._followed: dict[str, tuple[int, int]] = {}  # key → chapter and number of events told
+        self._followed: dict[str, tuple[int, int]] = {}  # key → chapter and number of events already sent
         self._runs: list[dict[str, Any]] | None = None
 
     async def listen(self) -> None:

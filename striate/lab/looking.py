@@ -152,7 +152,7 @@ def opened_model(folder: Path, version: tuple[int, int]) -> Opened:
         centring = Centring.from_json(run.centring)
         held_out = _fitting(run.dataset(Split.TEST), model)
     except StriateError:
-        pass  # a run from elsewhere: its pictures are not here
+        pass  # the run comes from another computer, and its data are not available here
     return Opened(model, version, held_out, centring, {block.path: block for block in blocks_of(model.graph)})
 
 

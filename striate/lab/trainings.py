@@ -127,7 +127,7 @@ class Trainings:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C in the terminal is ours to pass on
+                start_new_session=True,  # the lab itself passes on a Ctrl-C in its terminal
             )
             await self._watched(training)
         except OSError as error:

@@ -47,7 +47,7 @@ MODELS: dict[str, Callable[..., Module]] = {
     "resnet18_3d": resnet18_3d,
     "unet": unet,
 }
-"""The networks by name: functions of ``channels``, ``classes`` and further options that return a module."""
+"""The networks by name: functions of ``channels``, ``classes`` and other options that return a module."""
 
 
 def options_of(name: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Style:
         return self.norm is not NormPlacement.BEFORE_ACTIVATION
 
     def convolution(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[Module]:
-        """Return a convolution and its normalization as a list of layers, in their order.
+        """Return a convolution and its normalization as a list of layers, in the order of their application.
 
         The convolution is padded to keep the size, which is divided by its stride.
         """
@@ -98,7 +98,7 @@ class Style:
         return self._arranged(layer, BatchNorm2d, inputs, outputs)
 
     def pair(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[Conv2d, Module]:
-        """Return a convolution and its normalization as two layers, which ``mapped`` applies in the chosen order.
+        """Return a convolution and its normalization as two layers, which ``mapped`` applies in their order.
 
         Without normalization the second layer is the identity.
         """
@@ -112,7 +112,7 @@ class Style:
         return layer(norm(x)) if self.norm is NormPlacement.BLOCK_START else norm(layer(x))
 
     def linear(self, inputs: int | None, outputs: int) -> list[Module]:
-        """Return a linear layer and its normalization as a list of layers, in their order."""
+        """Return a linear layer and its normalization as a list of layers, in the order of their application."""
         return self._arranged(Linear(inputs, outputs, bias=self.bias, init=self.init), BatchNorm1d, inputs, outputs)
 
     def _arranged(

@@ -40,7 +40,7 @@ class DenseLayer(Module):
 
 
 class DenseBlock(Module):
-    """Block of ``count`` layers, each of which reads the outputs of all layers before it: [x, y₁, …, y_count]
+    """Block of ``count`` layers, each of which reads the outputs of all earlier ones: [x, y₁, …, y_count]
 
     The output has ``inputs`` + count · ``growth`` channels.
     """

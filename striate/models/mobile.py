@@ -34,17 +34,17 @@ def divisible(channels: float, by: int = 8) -> int:
 def _convolution(
     inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, act: Act | None = None, eps: float = 1e-5
 ) -> Sequential:
-    """Return a convolution that keeps the size (divided by its stride), with its normalization and activation."""
+    """Return a convolution that keeps the size (divided by its stride), its normalization and activation."""
     convolution = Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False, init="he")
     layers: list[Module] = [convolution, BatchNorm2d(outputs, eps=eps)]
     return Sequential(*layers, act()) if act else Sequential(*layers)
 
 
 class SqueezeExcitation(Module):
-    """Scale every channel of each sample: y = x · gate(fc2(act(fc1(mean(x))))).
+    """Scale every channel of each sample by a learned function of all channels: y = x · s
 
-    Hu et al., arXiv:1709.01507. The mean is over the positions; fc1 has ``squeezed`` outputs, fc2 as many as x has
-    channels.
+    s = gate(fc2(act(fc1(mean(x))))), with the mean over the positions; fc1 has ``squeezed`` outputs, fc2 as many as x
+    has channels. Hu et al., arXiv:1709.01507.
     """
 
     portable: ClassVar[bool] = True
@@ -96,7 +96,7 @@ def _head(features: list[Module], width: int, classifier: Sequential) -> Sequent
 def mobilenet_v2(
     channels: int = 3, classes: int = 10, *, stem: str = "small", multiplier: float = 1.0, dropout: float = 0.2
 ) -> Sequential:
-    """MobileNetV2 for images, with seventeen inverted residual blocks.
+    """MobileNetV2 for images, with seventeen inverted residual blocks. Sandler et al., arXiv:1801.04381.
 
     All widths are multiplied by ``multiplier``. With ``stem="small"``, for images of 32 pixels, the first convolution
     and the first block of stride 2 have stride 1.
@@ -183,8 +183,7 @@ def efficientnet_b0(
     """EfficientNet-B0 for images: sixteen inverted residual blocks with squeeze-and-excitation and SiLU.
 
     With ``stem="small"``, for images of 32 pixels, the first convolution and the first block of stride 2 have stride 1.
-    ``drop_path`` is the largest probability that a block is skipped in training; it grows linearly from 0 at the first
-    block.
+    In training, a sample skips block i = 0, 1, …, 15 with probability ``drop_path`` · i / 16 (stochastic depth).
     """
     small = Stem.of(stem) is Stem.SMALL
     inputs, number, total = 32, 0, sum(row[-1] for row in _EFFICIENT)

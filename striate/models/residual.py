@@ -68,7 +68,7 @@ class Bottleneck(Module):
 
 
 class PreactivationBlock(Module):
-    """Residual block that normalizes and activates first: y = conv2(act(bn2(conv1(act(bn1(x)))))) + shortcut(x)
+    """Preactivation residual block: y = conv2(act(bn2(conv1(act(bn1(x)))))) + shortcut(x)
 
     The shortcut is x itself or, if the shape changes, a 1×1 convolution of act(bn1(x)).
     """
@@ -97,7 +97,7 @@ Block = type[BasicBlock] | type[Bottleneck] | type[PreactivationBlock]
 def residual_network(
     style: Style, stem: Stem, channels: int, classes: int, block: Block, widths: Sequence[int], blocks: Sequence[int]
 ) -> Sequential:
-    """Return a ResNet: a stem, four stages of residual blocks, the mean over positions, and a linear layer.
+    """Return a ResNet: a stem, stages of residual blocks, the mean over positions, and a linear layer.
 
     Stage i has ``blocks[i]`` blocks of ``widths[i]`` channels; the first block of each stage but the first has stride
     2.

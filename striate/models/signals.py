@@ -23,8 +23,8 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> lis
 def fcn(channels: int = 1, classes: int = 10, *, width: int = 128) -> Sequential:
     """Fully convolutional network for time series, with kernels of 8, 5 and 3 steps.
 
-    Wang et al., arXiv:1611.06455. The convolutions have ``width``, 2 · width and width channels and are followed by the
-    mean over all steps.
+    The convolutions have ``width``, 2 · width and width channels and are followed by the mean over all steps. Wang et
+    al., arXiv:1611.06455.
     """
     return Sequential(
         *_convolution(channels, width, 8), ReLU(), *_convolution(width, 2 * width, 5), ReLU(),
@@ -51,16 +51,16 @@ class SignalBlock(Module):
 
 
 def resnet1d(channels: int = 1, classes: int = 10, *, width: int = 64) -> Sequential:
-    """ResNet for time series: three residual blocks. Wang et al., arXiv:1611.06455.
+    """ResNet for time series: three residual blocks of ``width``, 2 · width and 2 · width channels.
 
-    They have ``width``, 2 · width and 2 · width channels.
+    Wang et al., arXiv:1611.06455.
     """
     blocks = [SignalBlock(channels, width), SignalBlock(width, 2 * width), SignalBlock(2 * width, 2 * width)]
     return Sequential(*blocks, GlobalAveragePool(), Flatten(), Linear(2 * width, classes))
 
 
 class InceptionModule(Module):
-    """Parallel convolutions of several lengths: y = relu(norm([c₁₀(b), c₂₀(b), c₄₀(b), c₁(max(x))])), b = c₁(x)
+    """Parallel convolutions: y = relu(norm([c₁₀(b), c₂₀(b), c₄₀(b), c₁(max(x))])) with b = c₁(x)
 
     cₖ is a convolution with a kernel of k steps, and max a max pooling of 3 steps. Each of the four branches has
     ``width`` channels. With a single input channel, b is x.
@@ -100,8 +100,8 @@ class InceptionBlock(Module):
 def inception_time(channels: int = 1, classes: int = 10, *, width: int = 32) -> Sequential:
     """InceptionTime for time series: two blocks of three inception modules each.
 
-    Fawaz et al., arXiv:1909.04939. The modules have 4 · ``width`` channels. This is one of the networks of the
-    published ensemble.
+    The modules have 4 · ``width`` channels. This is one of the networks of the published ensemble. Fawaz et al.,
+    arXiv:1909.04939.
     """
     return Sequential(
         InceptionBlock(channels, width), InceptionBlock(4 * width, width), GlobalAveragePool(), Flatten(),

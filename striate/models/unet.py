@@ -49,7 +49,7 @@ class UNet(Module):
 
 
 def unet(channels: int = 3, classes: int = 2, *, width: int = 32, depth: int = 4) -> UNet:
-    """Return a U-Net with ``width`` channels at full size, and twice as many after each of ``depth`` poolings.
+    """Return a U-Net with ``width`` channels at full size, which double with each of ``depth`` poolings.
 
     Raises ``OptionError`` unless width ≥ 1 and 1 ≤ depth ≤ 8.
     """

@@ -20,9 +20,9 @@ from striate.nn.shaping import Flatten
 
 
 def _vgg(stages: Sequence[int], stem: Stem, channels: int, classes: int, dropout: float) -> Sequential:
-    """Return a VGG: 3×3 convolutions in stages of 64, 128, 256, 512 and 512 channels, each pooled.
+    """Return a VGG: 3×3 convolutions in five stages, each with max pooling, then linear layers.
 
-    Then linear layers. ``stages`` are the numbers of convolutions.
+    ``stages`` are the numbers of convolutions; the stages have 64, 128, 256, 512 and 512 channels.
     """
     layers: list[Module] = []
     inputs = channels

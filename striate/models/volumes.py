@@ -37,9 +37,9 @@ class VolumeBlock(Module):
 def resnet18_3d(channels: int = 1, classes: int = 10, *, stem: str = "small", width: int = 64) -> Sequential:
     """ResNet-18 for volumes and clips: two blocks each of 64, 128, 256 and 512 channels.
 
-    Tran et al., arXiv:1711.11248. ``width`` is the number of channels of the first stage. ``stem`` is "small", a 3×3×3
-    convolution, or "imagenet", a 3×7×7 convolution with stride 1×2×2 for video clips. The structure is that of
-    torchvision's ``r3d_18``.
+    ``width`` is the number of channels of the first stage. ``stem`` is "small", a 3×3×3 convolution, or "imagenet", a
+    3×7×7 convolution with stride 1×2×2 for video clips. The structure is that of torchvision's ``r3d_18``. Tran et al.,
+    arXiv:1711.11248.
     """
     clips = Stem.of(stem) is Stem.IMAGENET
     kernel, stride, padding = ((3, 7, 7), (1, 2, 2), (1, 3, 3)) if clips else (3, 1, 1)

@@ -21,7 +21,7 @@ from striate.options import choice, flag, number, whole_number
 class Activation(Module):
     """Base of layers that apply one elementwise operation to x of any shape (abstract).
 
-    Y has the shape and dtype of x.
+    The output has the shape and dtype of x.
     """
 
     @property
@@ -31,7 +31,7 @@ class Activation(Module):
 
     @classmethod
     def with_slope(cls, negative_slope: float) -> Self:
-        """Return a layer whose slope for negative inputs is ``negative_slope``, if the class has such an option.
+        """Return a layer with the slope ``negative_slope`` for negative inputs, if the class has that option.
 
         Classes without that option ignore the number.
         """
@@ -243,7 +243,7 @@ class Mish(_Named):
 
 
 class Softplus(_Named):
-    """Smooth approximation of ReLU, element by element: y = ln(1 + e^(βx)) / β, and y = x where βx > threshold
+    """Smooth form of ReLU, element by element: y = ln(1 + e^(βx)) / β, and x where βx > ``threshold``
 
     β is ``beta``, which must not be 0.
     """
@@ -311,7 +311,7 @@ class Hardtanh(_Named):
 
 
 class Hardsigmoid(_Named):
-    """Piecewise linear approximation of the logistic function, element by element: y = min(max(x/6 + ½, 0), 1)
+    """Piecewise linear approximation of the logistic function: y = min(max(x/6 + ½, 0), 1)
 
     ``inplace=True`` raises ``OptionError``.
     """

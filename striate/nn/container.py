@@ -30,7 +30,7 @@ class Sequential(Module):
             setattr(self, name, module)
 
     def append(self, module: Module) -> Sequential:
-        """Add a module at the end, named by its index; returns the chain itself."""
+        """Add a module at the end, named by its index; returns this ``Sequential``."""
         _require_module("Sequential", module)
         self._chain.append(str(len(self._chain)))
         setattr(self, self._chain[-1], module)
@@ -52,7 +52,7 @@ class Sequential(Module):
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
     def __getitem__(self, index: int | slice) -> Module | Sequential:
-        """Return one module, or for a slice a new ``Sequential`` that shares these modules and keeps their names."""
+        """Return one module, or for a slice a ``Sequential`` that shares these modules and their names."""
         if isinstance(index, slice):
             return Sequential({name: self._modules[name] for name in self._chain[index]})
         return self._modules[self._chain[index]]
@@ -97,7 +97,9 @@ class Concat(Module):
 
     def __init__(self, *branches: Module) -> None:
         if not branches:
-            raise OptionError("Concat takes one module or more, not none")
+            raise OptionError(
+                "Concat() has no branches\n  help: give at least one module, as in nn.Concat(nn.Identity(), block)"
+            )
         for branch in branches:
             _require_module("Concat", branch)
         self._chain = [str(index) for index in range(len(branches))]
@@ -112,7 +114,7 @@ class Concat(Module):
 
 
 class ModuleList(Module):
-    """A list of modules for a ``forward`` that you write yourself: ``for layer in self.layers: x = layer(x)``
+    """A list of modules for your own ``forward``: ``for layer in self.layers: x = layer(x)``
 
     The modules are trained and saved under the names 0, 1, …
     """
@@ -149,7 +151,7 @@ class ModuleList(Module):
 
 
 class ModuleDict(Module):
-    """A dictionary of modules for a ``forward`` that you write yourself: ``x = self.branches["left"](x)``
+    """A dictionary of modules for your own ``forward``: ``x = self.branches["left"](x)``
 
     The modules are trained and saved under their keys.
     """

@@ -116,7 +116,8 @@ class FilterBank(Ranked):
             super().forget_inputs()
         self._know(None)
         for parameter in self._parameters.values():
-            parameter.array = parameter.initial = None
+            parameter.initial = None
+            parameter.forget()
         self.invalidate()
 
     def adopt_sizes(self) -> None:
@@ -265,12 +266,13 @@ class Convolution(FilterBank):
 
 
 class ConvolutionTranspose(FilterBank):
-    """y[n, o, i·stride + k·dilation − padding] += w[c, o, k] · x[n, c, i] for all c, k, i, plus b[o] (abstract)
+    """y[n, o, i·stride + k·dilation − padding] += w[c, o, k] · x[n, c, i] for all c, k, i.
 
-    x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64. The weight is
-    (C, O / groups, kernel sizes…), the bias (O,), as in PyTorch. Along each axis the output has (size − 1) · stride − 2
-    · padding + dilation · (kernel_size − 1) + output_padding + 1 positions. ``in_channels=None`` is inferred. Raises
-    ``OptionError`` for impossible options, and ``ShapeError`` for inputs with another number of axes or channels.
+    Plus b[o] (abstract) x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or
+    float64. The weight is (C, O / groups, kernel sizes…), the bias (O,), as in PyTorch. Along each axis the output has
+    (size − 1) · stride − 2 · padding + dilation · (kernel_size − 1) + output_padding + 1 positions.
+    ``in_channels=None`` is inferred; ``padding_mode`` must be "zeros". Raises ``OptionError`` for impossible options,
+    and ``ShapeError`` for inputs with another number of axes or channels.
     """
 
     def __init__(
@@ -327,19 +329,28 @@ class ConvolutionTranspose(FilterBank):
 
 
 class Conv1d(Convolution):
-    """Convolution along one spatial axis: (N, C, L) → (N, O, L′); see its base ``Convolution`` for the options."""
+    """Convolution along one spatial axis: (N, C, L) → (N, O, L′).
+
+    See the base class ``Convolution`` for equation and options.
+    """
 
     rank = 1
 
 
 class Conv2d(Convolution):
-    """Convolution of images: (N, C, H, W) → (N, O, H′, W′); see its base ``Convolution`` for the options."""
+    """Convolution of images: (N, C, H, W) → (N, O, H′, W′).
+
+    See the base class ``Convolution`` for equation and options.
+    """
 
     rank = 2
 
 
 class Conv3d(Convolution):
-    """Convolution of volumes: (N, C, D, H, W) → (N, O, D′, H′, W′); see its base ``Convolution`` for the options."""
+    """Convolution of volumes: (N, C, D, H, W) → (N, O, D′, H′, W′).
+
+    See the base class ``Convolution`` for equation and options.
+    """
 
     rank = 3
 
@@ -347,7 +358,7 @@ class Conv3d(Convolution):
 class ConvTranspose1d(ConvolutionTranspose):
     """Transposed convolution along one spatial axis: (N, C, L) → (N, O, L′).
 
-    It computes the input gradient of ``Conv1d`` with the same options; see its base ``ConvolutionTranspose``.
+    It computes the input gradient of ``Conv1d`` with the same options; see the base class ``ConvolutionTranspose``.
     """
 
     rank = 1
@@ -356,7 +367,7 @@ class ConvTranspose1d(ConvolutionTranspose):
 class ConvTranspose2d(ConvolutionTranspose):
     """Transposed convolution of images: (N, C, H, W) → (N, O, H′, W′).
 
-    It computes the input gradient of ``Conv2d`` with the same options; see its base ``ConvolutionTranspose``.
+    It computes the input gradient of ``Conv2d`` with the same options; see the base class ``ConvolutionTranspose``.
     """
 
     rank = 2
@@ -365,7 +376,7 @@ class ConvTranspose2d(ConvolutionTranspose):
 class ConvTranspose3d(ConvolutionTranspose):
     """Transposed convolution of volumes: (N, C, D, H, W) → (N, O, D′, H′, W′).
 
-    It computes the input gradient of ``Conv3d`` with the same options; see its base ``ConvolutionTranspose``.
+    It computes the input gradient of ``Conv3d`` with the same options; see the base class ``ConvolutionTranspose``.
     """
 
     rank = 3

@@ -37,7 +37,7 @@ from striate.options import flag, number
 class L1Loss(ElementLoss):
     """Mean absolute error: L = mean |x − y|
 
-    y has the shape of x. Raises ``ShapeError`` if not.
+    Raises ``ShapeError`` unless the targets y have the shape of the predictions x.
     """
 
     predicts_targets: ClassVar[bool] = True
@@ -151,7 +151,7 @@ class PoissonNLLLoss(ElementLoss):
     """Negative log likelihood of counts y under Poisson distributions: L = mean e^x − y · x
 
     x are logarithms of the rates. With ``log_input=False`` x are the rates, and L = mean x − y · ln(x + ε), where
-    ``eps`` ε avoids ln 0. ``full`` adds Stirling's approximation of ln y!, which does not depend on x. y has the shape
+    ``eps`` ε avoids ln 0. ``full`` adds Stirling's approximation of ln(y!), which does not depend on x. y has the shape
     of x.
     """
 
@@ -198,7 +198,7 @@ class MultiLabelSoftMarginLoss(ElementLoss):
 
 
 class HingeEmbeddingLoss(ElementLoss):
-    """Loss of distances x between pairs: L = mean of x where y = 1 (similar), max(0, margin − x) where y = −1
+    """Loss of distances x of pairs: L = mean of x where y = 1 (similar), max(0, margin − x) where y = −1
 
     x and y have the same shape.
     """
@@ -226,7 +226,7 @@ class MarginRankingLoss(Module):
 
 
 class GaussianNLLLoss(Module):
-    """Negative log likelihood under normal distributions: L = mean ½ (ln v + (x − y)² / v), v = max(var, ε)
+    """Gaussian negative log likelihood: L = mean ½ (ln v + (x − y)² / v), v = max(var, ε)
 
     It is called with (x, y, var): means, targets, and variances in the shape of x, or with size 1 on the last axis.
     ``eps`` is ε; ``full`` adds the constant ½ ln 2π.

@@ -1,4 +1,4 @@
-"""Freezing and unfreezing: which parameters training changes, chosen by patterns of their dotted names."""
+"""Freezing of parameters, so that training does not change them, by patterns of their dotted names."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def he(negative_slope: float = 0.0) -> Initializer:
 
 
 def scaled_normal(gain: float) -> Initializer:
-    """Return an initializer that draws from the normal distribution with mean 0 and variance gain² / fan_in."""
+    """Return an initializer that draws from the normal distribution N(0, gain² / fan_in)."""
 
     def draw(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
         return random.standard_normal(shape) * (gain / math.sqrt(max(fan_in, 1)))

@@ -70,7 +70,7 @@ class Loss(Module):
         """
 
     def check_target(self, y: Array, prediction: Shape) -> None:
-        """Raise ``ShapeError`` or ``LabelError`` if the shape or contents of a target do not match the prediction.
+        """Raise ``ShapeError`` or ``LabelError`` if a target's shape or contents do not match the prediction.
 
         ``prediction`` is the shape of the prediction.
         """
@@ -138,8 +138,8 @@ class FunctionLoss(Loss):
     """A user's own loss: L = function(x, y), for a function or module that returns one number.
 
     x is what the model returns, possibly a tuple or dictionary of outputs; y may be a tuple or dictionary of arrays.
-    Integer targets become int64, other numbers have the dtype of the model. The mean over an epoch weights each batch
-    by its number of samples.
+    Integer and bool targets become int64, other numbers have the dtype of the model. The mean over an epoch weights
+    each batch by its number of samples.
     """
 
     takes_trees: ClassVar[bool] = True
@@ -253,7 +253,7 @@ class LabelLoss(Loss):
         left_out = y.dtype.kind != "f" and y.size and y.flat[0] == self.ignored
         if left_out and self.reduction == "mean" and (y == self.ignored).all():
             raise LabelError(
-                f"every label of this batch is {self.ignored}, which ignore_index leaves out; a mean of none is NaN\n"
+                f"every label of this batch is {self.ignored}, the ignore_index, so the mean is over no labels: NaN\n"
                 '  help: drop such samples, or use reduction="sum"'
             )
 
@@ -329,15 +329,16 @@ class CrossEntropyLoss(LabelLoss):
     def constant_loss(self, targets: Array, weights: Array) -> float:
         """Return the entropy of the labels, with class weights and smoothing taken into account.
 
-        NaN for probabilities and for labels of several positions.
+        It is NaN for targets that are probabilities and for labels of several positions.
         """
         if targets.dtype.kind == "f" or targets.ndim != 1:
             return math.nan
         counted = targets != self.ignore_index
         p = np.bincount(targets[counted], weights[counted]).astype(np.float64)
         weight = self._parameters.get("weight")
-        if weight is not None and weight.initial is not None and weight.initial.shape == p.shape:
-            p = p * weight.initial
+        given = None if weight is None else weight.current
+        if given is not None and given.shape == p.shape:
+            p = p * given
         p = p / p.sum()
         p = p * (1 - self.label_smoothing) + self.label_smoothing / len(p)
         p = p[p > 0]
@@ -380,7 +381,7 @@ class NLLLoss(LabelLoss):
 
 
 class MultiMarginLoss(LabelLoss):
-    """Multi-class hinge loss: L = mean over n of w[y_n] / C · Σ_{c ≠ y_n} max(0, margin − x_n[y_n] + x_n[c])^p
+    """Multi-class hinge loss: L = mean of w[y_n] / C · Σ_{c ≠ y_n} max(0, margin − x_n[y_n] + x_n[c])^p
 
     x (N, C) are scores, y (N,) integers from 0 to C − 1. ``weight`` w (C,) weights the classes; p is 1 or 2.
     """
@@ -475,7 +476,7 @@ class ElementLoss(Loss):
 class MSELoss(ElementLoss):
     """Mean squared error: L = mean (x − y)²
 
-    y has the shape of x. Raises ``ShapeError`` if not.
+    Raises ``ShapeError`` unless the targets y have the shape of the predictions x.
     """
 
     predicts_targets: ClassVar[bool] = True

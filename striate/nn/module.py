@@ -31,7 +31,7 @@ from striate.tracing import LayerCall, Trace, TracedFunction, active_trace, cont
 
 @runtime_checkable
 class Preprocessing(Protocol):
-    """An object fitted to data, such as ``data.Standardizer``, that can be applied as a model's first layer."""
+    """An object fitted to data, such as ``data.Standardizer``, that can be a model's first layer."""
 
     def layer(self) -> Module:
         """Return a layer that applies the fitted preprocessing."""
@@ -67,10 +67,7 @@ class Module(metaclass=Explained):
     layer_kind: ClassVar[LayerKind] = LayerKind.OTHER
     """The kind of layer, such as linear or pooling, for code that examines networks."""
     classes: tuple[str, ...] = ()
-    """The names of the network's outputs, in order.
-
-    () if none were set. ``st.save`` writes them to the file.
-    """
+    """The names of the network's outputs, in order; empty if none were set. ``st.save`` writes them."""
 
     _parameters: dict[str, Parameter]
     _modules: dict[str, Module]
@@ -165,10 +162,10 @@ class Module(metaclass=Explained):
 
     @property
     def standardizer(self) -> Module | Preprocessing | None:
-        """The layer applied to the first input before ``forward``, as part of the compiled program.
+        """The layer applied to the first input before ``forward``, as part of the compiled program, or None.
 
-        None if there is none. Assign a layer, or a fitted object such as ``data.Standardizer.fit(images)``, which is
-        converted to a layer. Raises ``OptionError`` for anything else.
+        Assign a layer, or a fitted object such as ``data.Standardizer.fit(images)``, which is converted to a layer.
+        Raises ``OptionError`` for anything else.
         """
         return self._modules.get("standardizer")
 
@@ -261,7 +258,7 @@ class Module(metaclass=Explained):
                     yield (f"{path}.{name}" if path else name), parameter
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """Iterate over (dotted name, array) of the learned parameters, as read-only views of the model's memory.
+        """Iterate over (dotted name, array) of the learned parameters, as read-only views of their memory.
 
         To change them, use ``load_state_dict``, or assign an array to the attribute of a layer.
         """
@@ -288,10 +285,10 @@ class Module(metaclass=Explained):
     def freeze(self, *patterns: str, statistics: bool = False) -> list[str]:
         """Exclude the parameters whose dotted names match one of the patterns from training.
 
-        Returns their names. "layer1" and "layer1*" match all parameters of that layer, "*.bias" all biases; without a
-        pattern, all are frozen. No gradients are computed for frozen parameters. With ``statistics=True`` the batch
-        normalizations that match keep their running statistics, and normalize with them in training as in prediction.
-        Raises ``OptionError`` for a pattern that matches nothing; then nothing is changed.
+        "layer1" and "layer1*" match all parameters of that layer, "*.bias" all biases; without a pattern, all are
+        frozen. No gradients are computed for frozen parameters. With ``statistics=True`` the batch normalizations that
+        match keep their running statistics, and normalize with them in training as in prediction. Returns the names of
+        the parameters. Raises ``OptionError`` for a pattern that matches nothing; then nothing is changed.
 
             model.freeze("layer1*", "layer2*", statistics=True)
         """
@@ -356,20 +353,21 @@ class Module(metaclass=Explained):
     def initialize(self, seed: int) -> Self:
         """Draw all parameters anew from a seed and reset all buffers to their initial contents.
 
-        Returns the module.
+        Parameters that were created from an array get that array again. Returns the module. Raises ``OptionError`` for
+        a seed that is not a whole number.
         """
         vars(self)["_seed"] = whole_seed(seed)
         vars(self)["_arena"] = None
         for _, parameter in self.named_state():
-            parameter.array = None
+            parameter.forget()
         self.invalidate()
         return self
 
     def infer(self, *shapes: tuple[int, ...]) -> Self:
         """Infer all sizes given as None from the shape of one sample, without data and without compiling.
 
-        Returns the module. There is one shape, without N, for each input. Raises ``OptionError`` for anything but
-        shapes, and ``ShapeError`` if the layers do not fit together.
+        Give one shape, without N, for each input. Returns the module. Raises ``OptionError`` for anything but shapes,
+        and ``ShapeError`` if the layers do not fit together.
 
             model = nn.Sequential(nn.Flatten(), nn.Linear(None, 10)).infer((1, 28, 28))
         """
@@ -431,10 +429,7 @@ class Module(metaclass=Explained):
         return {name: value for name, value in vars(self).items() if name not in own}
 
     def _adopt(self) -> None:
-        """Become the owner of the parameters and the parent of the children.
-
-        Needed after a copy or unpickling.
-        """
+        """Become the owner of the parameters and the parent of the children, after a copy or unpickling."""
         for parameter in self._parameters.values():
             parameter.materialize, parameter.restructured = self.materialize, self.invalidate
         for child in self.children():
@@ -454,15 +449,18 @@ class Module(metaclass=Explained):
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle contains: the structure, and the arrays as safetensors bytes.
 
-        No programs and no memory.
+        Programs and memory are left out.
         """
-        return {**self._structure(), "_tensors": packed(self._parameters)}
+        current = {name: parameter.current for name, parameter in self._parameters.items()}
+        initial = {name: parameter.initial for name, parameter in self._parameters.items()}
+        return {**self._structure(), "_tensors": packed(current), "_initial": packed(initial)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         structure = dict(state)
-        tensors = structure.pop("_tensors")
+        tensors, initial = unpacked(structure.pop("_tensors")), unpacked(structure.pop("_initial"))
         vars(self).update(structure)
-        unpacked(self._parameters, tensors)
+        for name, parameter in self._parameters.items():
+            parameter.loaded, parameter.initial = tensors.get(name), initial.get(name)
         self._adopt()
 
     def state_dict(self) -> dict[str, Array]:
@@ -604,7 +602,7 @@ class Module(metaclass=Explained):
         return self._predictor.program(self, inputs, training)
 
     def as_input(self, array: Any, first: bool = True) -> Array:
-        """Return an array as the model's programs take it: uint8 unchanged, other numbers in the model's dtype.
+        """Return an array as the model's programs take it: uint8 unchanged, others in the model's dtype.
 
         ``first`` says whether it is the first input. Integers and bools of later inputs keep their type, because they
         may be labels or conditions. Raises ``DTypeError`` for anything that is not an array of real numbers.
@@ -633,7 +631,7 @@ class Module(metaclass=Explained):
     def multiply_adds(self, inputs: tuple[Value, ...], output: Value) -> int:
         """Return the number of multiply-adds that the layer needs for one sample.
 
-        Layers with weights override this 0.
+        The base class returns 0; layers with weights override this method.
         """
         return 0
 
@@ -647,7 +645,7 @@ class Module(metaclass=Explained):
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
 
     def summary(self, shape: tuple[int, ...] | None = None) -> str:
-        """Return a table of all layers: path, layer, output shape, parameters, and multiply-adds for one sample.
+        """Return a table of all layers: path, layer, output shape, parameters, multiply-adds for one sample.
 
         ``shape`` is the shape of one sample, without N; the default is that of ``input_types``. It never raises: an
         error of ``forward`` is shown below the table.

@@ -50,7 +50,7 @@ class Normalization(Module):
 
 
 class ChannelNormalization(Normalization):
-    """Base of layers that normalize each channel and may keep running statistics for prediction (abstract).
+    """Base of layers that normalize each channel and may keep running statistics (abstract).
 
     If ``frozen_statistics`` is set, training also normalizes with the running statistics and leaves them unchanged.
     """
@@ -234,21 +234,30 @@ class BatchNorm(ChannelNormalization):
 
 
 class BatchNorm1d(BatchNorm):
-    """Batch normalization of (N, C) or (N, C, L); see its base ``BatchNorm`` for equation and options."""
+    """Batch normalization of (N, C) or (N, C, L): y = (x − μ) / √(σ² + ε) · γ + β
+
+    See the base class ``BatchNorm`` for the statistics and options.
+    """
 
     ranks = (2, 3)
     expected = "(N, C) or (N, C, L)"
 
 
 class BatchNorm2d(BatchNorm):
-    """Batch normalization of images (N, C, H, W); see its base ``BatchNorm`` for equation and options."""
+    """Batch normalization of images (N, C, H, W): y = (x − μ) / √(σ² + ε) · γ + β
+
+    See the base class ``BatchNorm`` for the statistics and options.
+    """
 
     ranks = (4,)
     expected = "(N, C, H, W)"
 
 
 class BatchNorm3d(BatchNorm):
-    """Batch normalization of volumes (N, C, D, H, W); see its base ``BatchNorm`` for equation and options."""
+    """Batch normalization of volumes (N, C, D, H, W): y = (x − μ) / √(σ² + ε) · γ + β
+
+    See the base class ``BatchNorm`` for the statistics and options.
+    """
 
     ranks = (5,)
     expected = "(N, C, D, H, W)"

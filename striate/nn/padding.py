@@ -16,7 +16,7 @@ from striate.options import number
 
 
 class Padding(Positional):
-    """Base of layers that add elements around each channel of (N, C, spatial axes…) or one sample (abstract).
+    """Base of layers that pad each channel of (N, C, spatial axes…) or one sample (C, …) (abstract).
 
     ``padding`` is one number for all sides, or (before, after) of the last axis, then of the axis before it, and so on.
     Negative numbers remove elements. Raises ``OptionError`` for another form, and ``ShapeError`` for inputs with
@@ -71,13 +71,13 @@ class ConstantPad1d(ConstantPad):
 
 
 class ConstantPad2d(ConstantPad):
-    """Pad (N, C, H, W) or (C, H, W) with the number ``value``; see its base ``Padding`` for ``padding``."""
+    """Pad (N, C, H, W) or (C, H, W) with ``value``; see the base class ``Padding`` for ``padding``."""
 
     rank = 2
 
 
 class ConstantPad3d(ConstantPad):
-    """Pad (N, C, D, H, W) or (C, D, H, W) with the number ``value``; see its base ``Padding`` for ``padding``."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) with ``value``; see the base class ``Padding`` for ``padding``."""
 
     rank = 3
 
@@ -97,7 +97,7 @@ class ZeroPad2d(Padding):
 
 
 class ZeroPad3d(Padding):
-    """Pad (N, C, D, H, W) or (C, D, H, W) with zeros; see its base ``Padding`` for ``padding``."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) with zeros; see the base class ``Padding`` for ``padding``."""
 
     rank = 3
     mode = PadMode.constant

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from striate.graph.value import Value, shape_text
 from striate.nn.foreign import ForeignLayer, symmetric
@@ -82,7 +82,7 @@ class Pooling(Positional):
     def foreign_options(self) -> dict[str, object] | None:
         """Return the options that max and average pooling of ``torch.nn`` share.
 
-        None for padding that they cannot express.
+        It returns None for padding that PyTorch cannot express.
         """
         padding = symmetric(self._pairs())
         if padding is None:
@@ -104,8 +104,8 @@ class Pooling(Positional):
 class MaxPool(Pooling):
     """Max pooling: y = the largest element of each window (abstract)
 
-    Padding never wins: it counts as −∞. ``dilation`` is the distance between the elements of a window. ``stride=None``
-    is the kernel size. Raises ``OptionError`` for ``return_indices=True``, which is not supported.
+    Padding counts as −∞, so it is never the largest. ``dilation`` is the distance between the elements of a window.
+    ``stride=None`` is the kernel size. Raises ``OptionError`` for ``return_indices=True``, which is not supported.
     """
 
     def __init__(
@@ -242,55 +242,64 @@ class AdaptiveMaxPool(AdaptivePool):
 
 
 class MaxPool1d(MaxPool):
-    """Max pooling of (N, C, L) or (C, L); see its base ``MaxPool`` for the options."""
+    """Max pooling of (N, C, L) or (C, L); see the base class ``MaxPool`` for the options."""
 
     rank = 1
 
 
 class MaxPool2d(MaxPool):
-    """Max pooling of (N, C, H, W) or (C, H, W); see its base ``MaxPool`` for the options."""
+    """Max pooling of (N, C, H, W) or (C, H, W); see the base class ``MaxPool`` for the options."""
 
     rank = 2
 
 
 class MaxPool3d(MaxPool):
-    """Max pooling of (N, C, D, H, W) or (C, D, H, W); see its base ``MaxPool`` for the options."""
+    """Max pooling of (N, C, D, H, W) or (C, D, H, W); see the base class ``MaxPool`` for the options."""
 
     rank = 3
 
 
 class AvgPool1d(AvgPool):
-    """Average pooling of (N, C, L) or (C, L); see its base ``AvgPool`` for the options."""
+    """Average pooling of (N, C, L) or (C, L); see the base class ``AvgPool`` for the options."""
 
     rank = 1
 
 
 class AvgPool2d(AvgPool):
-    """Average pooling of (N, C, H, W) or (C, H, W); see its base ``AvgPool`` for the options."""
+    """Average pooling of (N, C, H, W) or (C, H, W); see the base class ``AvgPool`` for the options."""
 
     rank = 2
 
 
 class AvgPool3d(AvgPool):
-    """Average pooling of (N, C, D, H, W) or (C, D, H, W); see its base ``AvgPool`` for the options."""
+    """Average pooling of (N, C, D, H, W) or (C, D, H, W); see the base class ``AvgPool`` for the options."""
 
     rank = 3
 
 
 class LPPool1d(LPPool):
-    """Power-average pooling of (N, C, L) or (C, L); see its base ``LPPool`` for equation and options."""
+    """Power-average pooling of (N, C, L) or (C, L): y = (Σ xᵖ)^(1/p) over each window
+
+    See the base class ``LPPool`` for the options.
+    """
 
     rank = 1
 
 
 class LPPool2d(LPPool):
-    """Power-average pooling of (N, C, H, W) or (C, H, W); see its base ``LPPool`` for equation and options."""
+    """Power-average pooling of (N, C, H, W) or (C, H, W): y = (Σ xᵖ)^(1/p) over each window
+
+    See the base class ``LPPool`` for the options.
+    """
 
     rank = 2
 
 
 class LPPool3d(LPPool):
-    """Power-average pooling of (N, C, D, H, W) or (C, D, H, W); see its base ``LPPool`` for equation and options."""
+    """Power-average pooling of (N, C, D, H, W) or (C, D, H, W): y = (Σ xᵖ)^(1/p) over each window
+
+    See the base class ``LPPool`` for the options.
+    """
 
     rank = 3
 
@@ -304,7 +313,7 @@ class AdaptiveAvgPool1d(AdaptiveAvgPool):
 class AdaptiveAvgPool2d(AdaptiveAvgPool):
     """Average pooling of (N, C, H, W) or (C, H, W) to ``output_size`` positions.
 
-    See ``AdaptivePool`` for the windows.
+    See the base class ``AdaptivePool`` for the windows.
     """
 
     rank = 2
@@ -313,7 +322,7 @@ class AdaptiveAvgPool2d(AdaptiveAvgPool):
 class AdaptiveAvgPool3d(AdaptiveAvgPool):
     """Average pooling of (N, C, D, H, W) or (C, D, H, W) to ``output_size`` positions.
 
-    See ``AdaptivePool``.
+    See the base class ``AdaptivePool`` for the windows.
     """
 
     rank = 3
@@ -328,14 +337,17 @@ class AdaptiveMaxPool1d(AdaptiveMaxPool):
 class AdaptiveMaxPool2d(AdaptiveMaxPool):
     """Max pooling of (N, C, H, W) or (C, H, W) to ``output_size`` positions.
 
-    See ``AdaptivePool`` for the windows.
+    See the base class ``AdaptivePool`` for the windows.
     """
 
     rank = 2
 
 
 class AdaptiveMaxPool3d(AdaptiveMaxPool):
-    """Max pooling of (N, C, D, H, W) or (C, D, H, W) to ``output_size`` positions; see its base ``AdaptivePool``."""
+    """Max pooling of (N, C, D, H, W) or (C, D, H, W) to ``output_size`` positions.
+
+    See the base class ``AdaptivePool`` for the windows.
+    """
 
     rank = 3
 
@@ -347,6 +359,19 @@ class GlobalPool(Module):
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
+    _rank: int = 2  # the spatial axes of the latest input, by which PyTorch names its layers
+
+    def traced_forward(self, inputs: tuple[Any, ...]) -> Any:
+        if len(inputs) == 1 and isinstance(inputs[0], Value):
+            vars(self)["_rank"] = inputs[0].type.rank - 2
+        return super().traced_forward(inputs)
+
+    def foreign(self, name: str) -> ForeignLayer | None:
+        """Return PyTorch's adaptive pooling to one position for the inputs that the layer was last traced with.
+
+        PyTorch has it for 1 to 3 spatial axes; otherwise, the result is None.
+        """
+        return ForeignLayer(f"{name}{self._rank}d", {"output_size": 1}) if 1 <= self._rank <= 3 else None
 
 
 class GlobalAveragePool(GlobalPool):
@@ -355,8 +380,8 @@ class GlobalAveragePool(GlobalPool):
     def forward(self, x: Value) -> Value:
         return global_avg_pool(x)
 
-    def torch_layer(self) -> ForeignLayer:
-        return ForeignLayer("AdaptiveAvgPool2d", {"output_size": 1})
+    def torch_layer(self) -> ForeignLayer | None:
+        return self.foreign("AdaptiveAvgPool")
 
 
 class GlobalMaxPool(GlobalPool):
@@ -365,5 +390,5 @@ class GlobalMaxPool(GlobalPool):
     def forward(self, x: Value) -> Value:
         return global_max_pool(x)
 
-    def torch_layer(self) -> ForeignLayer:
-        return ForeignLayer("AdaptiveMaxPool2d", {"output_size": 1})
+    def torch_layer(self) -> ForeignLayer | None:
+        return self.foreign("AdaptiveMaxPool")

@@ -170,7 +170,7 @@ def _samples(module: Predicting, arrays: Mapping[str, Array]) -> int:
 
 
 def as_input(module: Predicting, array: Any, first: bool = True) -> Array:
-    """Return an array as the module's programs take it: uint8 unchanged, other numbers in the module's dtype.
+    """Return an array as the module's programs take it: uint8 unchanged, others in the module's dtype.
 
     ``first`` says whether it is the first input. Integers and bools of later inputs keep their type, because they may
     be labels or conditions. Raises ``DTypeError`` for anything that is not an array of real numbers.

@@ -82,19 +82,28 @@ class FeatureDropout(RandomLayer, Ranked):
 
 
 class Dropout1d(FeatureDropout):
-    """Dropout of whole channels of (N, C, L) or one sample (C, L); see its base ``FeatureDropout``."""
+    """Dropout of whole channels of (N, C, L) or one sample (C, L) in training.
+
+    See the base class ``FeatureDropout`` for the equation.
+    """
 
     rank: ClassVar[int] = 1
 
 
 class Dropout2d(FeatureDropout):
-    """Dropout of whole channels of (N, C, H, W) or one sample (C, H, W); see its base ``FeatureDropout``."""
+    """Dropout of whole channels of (N, C, H, W) or one sample (C, H, W) in training.
+
+    See the base class ``FeatureDropout`` for the equation.
+    """
 
     rank: ClassVar[int] = 2
 
 
 class Dropout3d(FeatureDropout):
-    """Dropout of whole channels of (N, C, D, H, W) or one sample (C, D, H, W); see its base ``FeatureDropout``."""
+    """Dropout of whole channels of (N, C, D, H, W) or one sample (C, D, H, W) in training.
+
+    See the base class ``FeatureDropout`` for the equation.
+    """
 
     rank: ClassVar[int] = 3
 

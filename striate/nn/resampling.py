@@ -72,7 +72,7 @@ class UpsamplingBilinear2d(Upsample):
 
 
 class PixelShuffle(Ranked):
-    """Move channels into positions: (N, C · r², H, W) → (N, C, H · r, W · r), where r is ``upscale_factor``
+    """Move channels to positions: (N, C · r², H, W) → (N, C, H · r, W · r) for r = ``upscale_factor``
 
     Each group of r² channels fills the r × r block of positions that one position becomes. Shi et al.,
     arXiv:1609.05158.
@@ -95,7 +95,7 @@ class PixelShuffle(Ranked):
 
 
 class PixelUnshuffle(Ranked):
-    """Move positions into channels: (N, C, H · r, W · r) → (N, C · r², H, W), where r is ``downscale_factor``
+    """Move positions to channels: (N, C, H · r, W · r) → (N, C · r², H, W) for r = ``downscale_factor``
 
     It is the inverse of ``PixelShuffle``.
     """

@@ -30,9 +30,9 @@ from striate.tracing import active_trace, current_trace
 class LayerNorm(Normalization):
     """Layer normalization: y = (x − μ) / √(σ² + ε) · γ + β, with statistics over the last axes.
 
-    Ba et al., 2016. x is (N, …, *normalized_shape); μ and the biased variance σ² are over the axes of
-    ``normalized_shape``, which is also the shape of γ and β. Options as in PyTorch. For the channels of (N, C, H, W)
-    use ``LayerNorm2d``.
+    x is (N, …, *normalized_shape); μ and the biased variance σ² are over the axes of ``normalized_shape``, which is
+    also the shape of γ and β. For the channels of (N, C, H, W) use ``LayerNorm2d``. Ba et al., 2016; options as in
+    PyTorch.
     """
 
     weight: Value | None
@@ -96,8 +96,8 @@ class LayerNorm2d(Normalization):
 class RMSNorm(Normalization):
     """Root mean square normalization: y = x / √(mean x² + ε) · γ. Zhang and Sennrich, 2019.
 
-    The mean is over the last axes of each sample, which have ``normalized_shape``, as has γ. With ``eps=None``, ε is
-    the machine epsilon of x's dtype, as in PyTorch.
+    The mean is over the last axes of each sample, of sizes ``normalized_shape``; γ has that shape. With ``eps=None``, ε
+    is the machine epsilon of x's dtype, as in PyTorch.
     """
 
     weight: Value | None
@@ -131,9 +131,9 @@ class RMSNorm(Normalization):
 class GroupNorm(Normalization):
     """Group normalization: y = (x − μ) / √(σ² + ε) · γ + β, with statistics of each group of channels.
 
-    Wu and He, 2018. x is (N, C, spatial axes…) or (N, C). The channels are split into ``num_groups`` groups; μ and σ²
-    of a sample and group are over its channels and positions. γ and β are (C,). Options as in PyTorch. Raises
-    ``OptionError`` unless ``num_groups`` divides ``num_channels``.
+    x is (N, C, spatial axes…) or (N, C). The channels are split into ``num_groups`` groups; μ and σ² of a sample and
+    group are over its channels and positions. γ and β are (C,). Raises ``OptionError`` unless ``num_groups`` divides
+    ``num_channels``. Wu and He, 2018; options as in PyTorch.
     """
 
     weight: Value | None
@@ -216,7 +216,7 @@ class InstanceNorm(Ranked, ChannelNormalization):
         return y
 
     def _track(self, x: Value) -> None:
-        """Update the running statistics with the averages over the samples of the means and unbiased variances."""
+        """Update the running statistics with means and unbiased variances, averaged over the samples."""
         axes, count = tuple(range(2, x.type.rank)), math.prod(x.type.concrete(1)[2:])
         average, variance = moments(x, axes)
         share = 0.0 if self.momentum is None else self.momentum  # like PyTorch, which then never updates them
@@ -235,7 +235,7 @@ class InstanceNorm(Ranked, ChannelNormalization):
 class InstanceNorm1d(InstanceNorm):
     """Instance normalization of (N, C, L) or one sample (C, L).
 
-    See ``InstanceNorm`` for equation and options.
+    See the base class ``InstanceNorm`` for equation and options.
     """
 
     rank: ClassVar[int] = 1
@@ -244,23 +244,26 @@ class InstanceNorm1d(InstanceNorm):
 class InstanceNorm2d(InstanceNorm):
     """Instance normalization of (N, C, H, W) or one sample (C, H, W).
 
-    See ``InstanceNorm`` for equation and options.
+    See the base class ``InstanceNorm`` for equation and options.
     """
 
     rank: ClassVar[int] = 2
 
 
 class InstanceNorm3d(InstanceNorm):
-    """Instance normalization of (N, C, D, H, W) or one sample (C, D, H, W); see its base ``InstanceNorm``."""
+    """Instance normalization of (N, C, D, H, W) or one sample (C, D, H, W).
+
+    See the base class ``InstanceNorm`` for equation and options.
+    """
 
     rank: ClassVar[int] = 3
 
 
 class LocalResponseNorm(Module):
-    """Normalize across neighbouring channels: y[c] = x[c] / (k + α / size · Σ_j x[j]²)^β.
+    """Normalize across neighbouring channels: y[c] = x[c] / (k + α / size · Σ_j x[j]²)^β
 
-    Krizhevsky et al., 2012. The sum is over the ``size`` channels j around c; channels outside count as 0. x is (N, C,
-    spatial axes…).
+    The sum is over the ``size`` channels j around c; channels outside count as 0. x is (N, C, spatial axes…).
+    Krizhevsky et al., 2012.
     """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:

@@ -17,7 +17,7 @@ _LARGEST_AXIS = 2**31
 
 
 class Flatten(Module):
-    """Join the axes from ``start_dim`` to ``end_dim`` (inclusive): (N, C, H, W) → (N, C · H · W) by default"""
+    """Join the axes ``start_dim`` to ``end_dim`` (inclusive): (N, C, H, W) → (N, C · H · W) by default"""
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
 
@@ -40,7 +40,7 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """Split axis ``dim`` into several axes: (N, C · H) → (N, C, H) for dim 1 and ``unflattened_size`` (C, H)
+    """Split axis ``dim`` into axes of ``unflattened_size``: (N, C · H) → (N, C, H) for dim 1 and (C, H)
 
     A size of −1 is computed from the others. Raises ``OptionError`` for anything but sizes.
     """

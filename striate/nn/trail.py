@@ -71,9 +71,9 @@ def product_text(shape: Shape) -> str:
 
 
 def before_flattening(trace: Trace | None, x: Value) -> str:
-    """Return the sizes before a flattening, such as ``32·8·8 = 2048``, if ``x`` (N, 2048) was just flattened.
+    """Return the sizes before a flattening, such as ``32·8·8 = 2048``, if x (N, 2048) was just flattened.
 
-    Else "".
+    Otherwise the result is "".
     """
     shapes = [shape for _, shape in trail(trace)] if trace else []
     if x.type.rank == 2 and len(shapes) > 1 and shapes[-1] == x.shape and len(shapes[-2]) > 2:

@@ -1,4 +1,4 @@
-"""The public functions of ``st.ops``: they apply operations to arrays, or to values that are being traced.
+"""The public functions of ``st.ops``, which apply operations to arrays or to traced values.
 
 Each module of this package holds one family of operations. Names, options and defaults are those of NumPy or PyTorch.
 Names from ``torch.nn.functional`` lose the number of dimensions: ``conv`` replaces conv1d, conv2d and conv3d.

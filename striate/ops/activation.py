@@ -1,7 +1,7 @@
 """The activation functions tanh, sigmoid, ReLU and leaky ReLU, and the base class of all others.
 
-Each operation is a class with three definitions of the same function: ``reference`` computes it in NumPy, ``gradient``
-builds its gradient from graph values, and ``emit`` writes its machine code for one vector.
+Each class defines its function in three methods: ``reference`` computes it in NumPy, ``gradient`` builds the graph of
+its gradient, and ``emit`` writes its machine code for one vector of 16 elements.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from striate.options import number
 
 @dataclass(frozen=True)
 class Activation(Elementwise):
-    """Base class of activation functions of one operand whose gain is computed from ``reference`` (abstract)."""
+    """Base class of activation functions that compute their gain from ``reference`` (abstract)."""
 
     fractional: ClassVar[bool] = True
     is_activation: ClassVar[bool] = True
@@ -33,7 +33,8 @@ class Activation(Elementwise):
     def gain(self) -> float:
         """Return the gain for weight initialization, 1 / √E[f(z)²], where z is drawn from N(0, 1).
 
-        Weights of variance gain² / fan_in then keep the mean square of a signal that passes the layer and f.
+        f is the activation. Weights with variance gain² / fan_in keep the mean square of a signal that passes through
+        the layer and its activation.
         """
         z = np.linspace(-12.0, 12.0, 4801)
         density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
@@ -255,7 +256,7 @@ def relu(input: Value) -> Value:
 def leaky_relu(input: Value, negative_slope: float = 0.01) -> Value:
     """Return y = x where x > 0, else αx, for each element x of the input; α is ``negative_slope``.
 
-    The input has any shape and is float32 or float64; other dtypes raise DTypeError. Raises OptionError if the slope
-    is not a finite number.
+    The input has any shape and is float32 or float64; other dtypes raise DTypeError. Raises OptionError if the slope is
+    not a finite number.
     """
     return elementwise(LeakyRelu(number("leaky_relu: negative_slope", negative_slope)), input)

@@ -1,4 +1,4 @@
-"""Adaptive pooling: averages and maxima of windows that are chosen so that the output has a given size.
+"""Adaptive pooling: averages and maxima over windows such that the output has a given size.
 
 The size of the output need not divide the size of the input. "Positions" are the elements along the spatial axes, and
 ``windows`` is the number of windows along each of these axes, which is the size of the output.
@@ -64,12 +64,12 @@ class AdaptiveAxis(AxisMap):
         return tuple((i, 1 / (stop - first)) for i in range(first, stop))
 
     def range(self, k: Kernel, p: Index) -> tuple[Index, Index]:
-        """Return the same as ``span`` for an index p of a kernel."""
+        """Return the range of the elements of window p, as ``span`` does, computed by code in the kernel."""
         start = k.idiv(k.imul(p, self.size), self.windows)
         return start, k.idiv(k.iadd(k.imul(p, self.size), self.size + self.windows - 1), self.windows)
 
     def holders(self, k: Kernel, i: Index) -> tuple[Index, Index]:
-        """Return (first, one past the last) of the windows that contain element i, as indices of a kernel."""
+        """Return (first, one past the last) of the windows that contain i, computed by code in the kernel."""
         first = k.idiv(k.imul(i, self.windows), self.size)
         return first, k.idiv(k.iadd(k.imul(i, self.windows), self.windows + self.size - 1), self.size)
 
@@ -105,7 +105,10 @@ class AdaptiveAveraging(Mapped):
 @register
 @dataclass(frozen=True)
 class AdaptiveAveragePooling(AdaptiveAveraging):
-    """y[n, c, p] = mean of x[n, c, i] over all i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉"""
+    """y[n, c, p] = mean of x[n, c, i] over all i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉
+
+    Along each axis of positions, ``size`` is the size of x and ``windows`` that of y.
+    """
 
     title: ClassVar[str] = "adaptive average pool"
 
@@ -117,9 +120,9 @@ class AdaptiveAveragePooling(AdaptiveAveraging):
         return _axes(size, self.windows)
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
-        """Export as AveragePool if the numbers of windows divide the sizes of the input, else as matrix products.
+        """Export as AveragePool if ``windows`` divides the size of x on every axis, else as matrix products.
 
-        There is then one product for each axis, with a matrix of the weights of that axis.
+        There is one product for each axis, with a matrix of the weights of that axis.
         """
         size = positions(types[0])
         if all(length % count == 0 for length, count in zip(size, self.windows, strict=True)):
@@ -167,7 +170,7 @@ class AdaptiveAveragePoolingGradient(AdaptiveAveraging):
         return tuple(map(transposed, _axes(self.size, self.windows)))
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return a gradient of zeros: without windows, the loss does not depend on the input."""
+        """Return a gradient of zeros, because the loss does not depend on the input if there are no windows."""
         return (filled(0.0, self.infer(inputs[0].type)[0]),)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
@@ -206,8 +209,9 @@ class AdaptiveMaximum(Anchor):
 class AdaptiveMaxPooling(AdaptiveMaximum):
     """y[n, c, p] = maximum of x[n, c, i] over all i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉
 
-    The outputs are y and an int32 array of the same shape: the position of the first maximum of each window, as a
-    row-major index into the positions of x. NaN counts as larger than every number.
+    Along each axis of positions, ``size`` is the size of x and ``windows`` that of y. The second output is an int32
+    array of the shape of y: the position of the first maximum of each window, as a row-major index into the positions
+    of x. NaN counts as larger than every number.
     """
 
     title: ClassVar[str] = "adaptive max pool"
@@ -288,7 +292,7 @@ class AdaptiveMaxPoolingGradient(AdaptiveMaximum):
         return [Launch(self.title, context.node.path, kernel, operands, context.domain.chunks)]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return a gradient of zeros: without windows, the loss does not depend on the input."""
+        """Return a gradient of zeros, because the loss does not depend on the input if there are no windows."""
         return (filled(0.0, self.infer(*(value.type for value in inputs))[0]),)
 
     def reference(self, dy: Array, index: Array) -> Array:
@@ -330,7 +334,7 @@ def _require_adaptive(op: Anchor, x: TensorType, windows: Sizes) -> None:
 
 
 def _input_of(op: Anchor, dy: TensorType, windows: Sizes, size: Sizes) -> TensorType:
-    """Return the type of the gradient dx of an input with positions ``size``, for the gradient dy of the output.
+    """Return the type of the gradient dx of an input with ``size`` positions, from that of dy.
 
     Raises ``ShapeError`` if the forward pass could not have returned an output of the type of dy.
     """
@@ -342,10 +346,11 @@ def _input_of(op: Anchor, dy: TensorType, windows: Sizes, size: Sizes) -> Tensor
 
 
 def output_sizes(what: str, output_size: AdaptiveSizes, rank: int) -> tuple[int | None, ...]:
-    """Return ``output_size`` as one entry for each of ``rank`` axes; None means "as many windows as positions".
+    """Return ``output_size`` as one entry for each of ``rank`` axes.
 
-    A single number or None applies to all axes. Raises ``OptionError`` for another number of entries, and for entries
-    that are not whole numbers of 0 or more. ``what`` is the name of the function in the error.
+    None as an entry means as many windows as positions. A single number or None applies to all axes. Raises
+    ``OptionError`` for another number of entries, and for entries that are not whole numbers of 0 or more. ``what`` is
+    the name of the function in the error.
     """
     given = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,) * rank
     if len(given) != rank:
@@ -361,13 +366,12 @@ def _windows(what: str, x: TensorType, output_size: AdaptiveSizes) -> Sizes:
 
 
 def adaptive_avg_pool(input: Value, output_size: AdaptiveSizes) -> Value:
-    """Average x over windows such that the output has ``output_size`` positions along each axis.
+    """Return the means of windows such that the output has ``output_size`` positions along each axis.
 
     x (N, C, positions…), or one sample (C, positions…), has one to three axes of positions and is float32 or float64.
-    The output has the same shape, except for the sizes of these axes. ``output_size`` is one number for all axes or
-    one for each; None keeps the size of the input. Along an axis of ``size`` elements, output p is the mean of the
-    elements i with ⌊p · size / output_size⌋ ≤ i < ⌈(p + 1) · size / output_size⌉. Raises ShapeError, DTypeError and
-    OptionError.
+    The output has the same shape, except for the sizes of these axes. ``output_size`` is one number for all axes or one
+    for each; None keeps the size of the input. Along an axis of ``size`` elements, output p is the mean of the elements
+    i with ⌊p · size / output_size⌋ ≤ i < ⌈(p + 1) · size / output_size⌉. Raises ShapeError, DTypeError and OptionError.
     """
 
     def of_batch(x: Value) -> Value:
@@ -383,7 +387,7 @@ def adaptive_avg_pool(input: Value, output_size: AdaptiveSizes) -> Value:
 
 
 def adaptive_max_pool(input: Value, output_size: AdaptiveSizes, return_indices: bool = False) -> Value:
-    """Take the maximum of x over windows such that the output has ``output_size`` positions along each axis.
+    """Return the maxima of windows such that the output has ``output_size`` positions along each axis.
 
     Shapes, dtypes, windows and ``output_size`` are as in ``adaptive_avg_pool``. The result is NaN for a window that
     contains NaN. If several elements of a window are the largest, the first one receives the gradient. Raises
@@ -402,7 +406,7 @@ def adaptive_max_pool(input: Value, output_size: AdaptiveSizes, return_indices: 
 
 
 def global_max_pool(input: Value) -> Value:
-    """Take the maximum of each channel over all positions: (N, C, positions…) → (N, C, 1…).
+    """Return the maximum of each channel over all positions: (N, C, positions…) → (N, C, 1…).
 
     There are one to three axes of positions; x is float32 or float64. The result is NaN for a channel that contains
     NaN. If several elements are the largest, the first one receives the gradient. Raises ShapeError and DTypeError.
@@ -416,6 +420,6 @@ def _divides(size: Sizes, windows: Sizes) -> bool:
 
 
 def _equal(size: Sizes, windows: Sizes) -> tuple[Sizes, tuple[tuple[int, int], ...], Sizes, Sizes]:
-    """Return (stride, padding, kernel, dilation) of ordinary pooling if ``windows`` divides ``size`` on every axis."""
+    """Return (stride, padding, kernel, dilation) of ordinary pooling if ``windows`` divides ``size``."""
     kernel = tuple(length // count for length, count in zip(size, windows, strict=True))
     return kernel, ((0, 0),) * len(kernel), kernel, (1,) * len(kernel)

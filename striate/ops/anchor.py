@@ -26,22 +26,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """The algorithm that computes an operation; it is chosen once, in the stage that chooses memory layouts.
+    """The algorithm that computes an operation.
 
-    This base class stands for operations that have only one algorithm. ``batch_specialized`` says whether a program for
-    a single sample uses another algorithm than a program for many samples.
+    It is chosen once, in the stage that chooses memory layouts. This base class stands for operations that have only
+    one algorithm. ``batch_specialized`` says whether a program for a single sample uses another algorithm than a
+    program for many samples.
     """
 
     batch_specialized: bool = False
 
     @property
     def sums(self) -> bool:
-        """Whether the epilogue may contain a reduction of the result, such as a mean for batch normalization."""
+        """Whether reductions of the result, such as a mean for batch normalization, may be fused into the kernel."""
         return True
 
     @property
     def sums_per_sample(self) -> bool:
-        """Whether the epilogue may contain a reduction that has a result for each sample."""
+        """Whether reductions of the result that keep samples separate may be fused into the kernel."""
         return True
 
 
@@ -55,7 +56,7 @@ class LoweringContext:
 
     ``node`` is the operation in the graph, and ``algorithm`` is the one that was chosen for it. ``storage_of`` maps a
     value to its memory layout. ``region`` is the epilogue, and ``region_operands`` are the arrays that it reads and
-    writes. ``prologue`` is None if the input is loaded from memory; otherwise its last value is the node's input.
+    writes. ``prologue`` is None if the input is loaded from memory; otherwise it computes the input.
     ``batch_specialized`` is a list to which ``lower`` adds the node if a program for one sample is lowered differently
     than one for many samples.
     """
@@ -77,7 +78,7 @@ class LoweringContext:
 
     @property
     def domain(self) -> Domain:
-        """The positions and channels over which the epilogue runs, which are those of the first output."""
+        """The positions and channels of the first output, over which the fused elementwise work runs."""
         return self.region.domain
 
     def storage(self, value: Value) -> Storage:
@@ -85,7 +86,7 @@ class LoweringContext:
         return self.storage_of(value)
 
     def is_constant(self, value: Value) -> bool:
-        """Whether the value is an input that is the same in every run of the program, such as a weight in inference."""
+        """Whether the value is an input that is the same in every run, such as a weight in inference."""
         return isinstance(value.node.op, Input) and value.node.op.name in self.options.constant_inputs
 
     def buffer(self, name: str, fixed: int = 0, per_group: int = 0, group: int = 1) -> Buffer:
@@ -98,14 +99,18 @@ class LoweringContext:
 
 @dataclass(frozen=True)
 class Anchor(Op):
-    """Base class of operations that have their own kernels (abstract)."""
+    """Base class of operations that have their own kernels (abstract).
+
+    Subclasses define ``lower``, which chooses the kernels, and say which memory layouts the kernels read and write and
+    what the compiler may fuse into them.
+    """
 
     has_epilogue: ClassVar[bool] = False
     """Whether elementwise operations on the first output may be fused into the kernel's loop."""
     planar_outputs: ClassVar[bool] = False
-    """Whether the kernel writes outputs in plain (NumPy) order row by row, not as one contiguous run of elements."""
+    """Whether the kernel writes outputs in plain (NumPy) order row by row, not as one contiguous run."""
     contiguous_inputs: ClassVar[bool] = False
-    """Whether the kernel reads inputs in plain (NumPy) order as one contiguous run, so that they cannot have a halo."""
+    """Whether the kernel reads inputs in plain (NumPy) order as one contiguous run, without a halo."""
 
     def accepts_prologue(self) -> bool:
         """Whether the only input may be computed in the kernel where it would be loaded.
@@ -128,17 +133,21 @@ class Anchor(Op):
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
     ) -> tuple[InputLayout, ...]:
-        """Return the layout that the kernel requires of each input: the possible channel blocks, and a halo of zeros.
+        """Return the memory layout that the kernel requires of each input.
 
-        ``blocks`` are the channel blocks that the inputs have now: 16 (blocked) or 1 (plain). By default, every input
-        must be blocked.
+        A layout is the possible channel blocks and a halo, a border of zeros around each plane. ``blocks`` are the
+        channel blocks of the inputs in memory so far: 16 (blocked, which means that 16 channels of a position are
+        adjacent) or 1 (plain, NumPy's order). By default, every input must be blocked.
         """
         return tuple(InputLayout((BLOCK,)) for _ in inputs)
 
     def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        """Return the channel block of each output, 16 (blocked, the default) or 1 (plain), for those of the inputs."""
+        """Return the channel block of each output: 16 (blocked, the default) or 1 (plain, NumPy's order).
+
+        ``blocks`` are the channel blocks of the inputs.
+        """
         return tuple(BLOCK for _ in self.infer(*inputs))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
-        """Return the launches that compute the outputs of the context's node and run its epilogue."""
+        """Return the launches of the kernels that compute the node of ``context`` and the work fused into it."""
         raise NotImplementedError

@@ -1,7 +1,7 @@
 """Arithmetic, exp, log, √, absolute values and limits: elementwise functions that are not activations.
 
 Each operation is a class with three definitions of the same function: ``reference`` computes it in NumPy, ``gradient``
-builds its gradient from graph values, and ``emit`` writes its machine code for one vector.
+builds the graph of its gradient, and ``emit`` writes its machine code for one vector of 16 elements.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar
-from typing import cast as cast_type
 
 import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
+from striate.errors import OptionError
 from striate.graph.arithmetic import (
     Add,
     Binary,
@@ -173,9 +174,10 @@ class Sign(Elementwise):
 
 
 def _share(first: Value, second: Value, dy: Value) -> Value:
-    """Return the part of the gradient dy that an operand of a maximum or minimum receives, in the dtype of dy.
+    """Return the fraction of the gradient dy that an operand of a maximum or minimum receives.
 
-    It is 1 where the condition ``first`` holds, 0 where ``second`` holds, and ½ where neither does (a tie).
+    It has the dtype of dy. It is 1 where the condition ``first`` holds, 0 where ``second`` holds, and ½ where neither
+    does (a tie).
     """
     half = constant(0.5, dy.dtype)
     return where(first, 1.0, where(second, 0.0, half))
@@ -307,7 +309,7 @@ def sign(x: Value) -> Value:
 def maximum(a: Operand, b: Operand) -> Value:
     """Return the larger of a and b, elementwise; NaN where a or b is NaN.
 
-    a and b have one dtype, float32 or float64; Python numbers are converted to it. Shapes broadcast as in NumPy.
+    a and b have the same dtype, float32 or float64; Python numbers are converted to it. Shapes broadcast as in NumPy.
     Where a = b, each receives half of the gradient. Raises ShapeError and DTypeError.
     """
     return elementwise(Maximum(), a, b)
@@ -316,7 +318,7 @@ def maximum(a: Operand, b: Operand) -> Value:
 def minimum(a: Operand, b: Operand) -> Value:
     """Return the smaller of a and b, elementwise; NaN where a or b is NaN.
 
-    a and b have one dtype, float32 or float64; Python numbers are converted to it. Shapes broadcast as in NumPy.
+    a and b have the same dtype, float32 or float64; Python numbers are converted to it. Shapes broadcast as in NumPy.
     Where a = b, each receives half of the gradient. Raises ShapeError and DTypeError.
     """
     return elementwise(Minimum(), a, b)
@@ -338,15 +340,17 @@ def clip(x: Value, min: Operand | None = None, max: Operand | None = None) -> Va
 
 
 def _limit(name: str, value: object, otherwise: float) -> float:
-    if value is None or value in (-math.inf, math.inf):
-        return otherwise if value is None else float(cast_type("float", value))
-    return number(f"clip: {name}", value)
+    if value is None:
+        return otherwise
+    if isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value):
+        return float(value) if math.isinf(value) else number(f"clip: {name}", value)
+    raise OptionError(f"clip: {name}={value!r}; expected a number, ±inf, an array or None")
 
 
 def add(a: Operand, b: Operand) -> Value:
     """Return a + b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have one dtype; Python numbers and bools are converted to it. Raises ShapeError and DTypeError.
+    a and b have the same dtype; Python numbers and bools are converted to it. Raises ShapeError and DTypeError.
     """
     return elementwise(Add(), a, b)
 
@@ -354,7 +358,7 @@ def add(a: Operand, b: Operand) -> Value:
 def subtract(a: Operand, b: Operand) -> Value:
     """Return a − b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have one dtype; Python numbers and bools are converted to it. Raises ShapeError and DTypeError.
+    a and b have the same dtype; Python numbers and bools are converted to it. Raises ShapeError and DTypeError.
     """
     return elementwise(Subtract(), a, b)
 
@@ -362,7 +366,7 @@ def subtract(a: Operand, b: Operand) -> Value:
 def multiply(a: Operand, b: Operand) -> Value:
     """Return the product a · b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have one dtype; Python numbers and bools are converted to it. Raises ShapeError and DTypeError.
+    a and b have the same dtype; Python numbers and bools are converted to it. Raises ShapeError and DTypeError.
     """
     return elementwise(Multiply(), a, b)
 
@@ -370,7 +374,8 @@ def multiply(a: Operand, b: Operand) -> Value:
 def divide(a: Operand, b: Operand) -> Value:
     """Return a / b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have one dtype, float32 or float64; Python numbers are converted to it. Raises ShapeError and DTypeError.
+    a and b have the same dtype, float32 or float64; Python numbers are converted to it. Raises ShapeError and
+    DTypeError.
     """
     return elementwise(Divide(), a, b)
 

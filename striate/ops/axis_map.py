@@ -1,4 +1,4 @@
-"""Sparse linear maps along one axis of an array: padding, resampling and adaptive average pooling consist of them.
+"""Sparse linear maps along an axis: padding, resampling and adaptive average pooling use them.
 
 Row p of a map is a list of pairs (i, weight), which means y[p] = Σ weight · x[i]. An operation on several axes applies
 one map along each of them, and its gradient applies the transposed maps. Kernels compute the pairs of a row from p, so
@@ -26,7 +26,7 @@ Scalar = Any
 
 @dataclass(frozen=True)
 class Entry:
-    """One term weight · x[place] of a row, as values of a kernel; a weight of None means 1.
+    """One term weight · x[place] of a row, as values in a kernel's code; a weight of None means 1.
 
     If ``exists`` is false at run time, the term counts as 0. ``place`` is a valid index in either case, so that the
     kernel may load x[place].
@@ -39,7 +39,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Run:
-    """A row whose terms are x[first], …, x[stop − 1], as values of a kernel.
+    """A row with the terms weight · x[i] for i from ``first`` to ``stop`` − 1, as values in a kernel's code.
 
     ``weight(i)`` returns the weight of x[i], and ``share`` is one more factor of every term; None means 1.
     """
@@ -51,28 +51,31 @@ class Run:
 
 
 Terms = list[Entry] | Run
-"""The terms of one row in a kernel."""
+"""The terms of one row, as values in a kernel's code."""
 
 
 @dataclass(frozen=True)
 class AxisMap:
-    """Base class of the linear maps along one axis (abstract); ``size`` is the size of x along that axis."""
+    """Base class of the linear maps along one axis (abstract).
+
+    A map computes y[p] = Σ weight · x[i] over the pairs (i, weight) of row p. ``size`` is the size of x along the axis.
+    """
 
     size: int
 
     @property
     def count(self) -> int:
-        """The size of y along the axis."""
+        """The size of the result y along the axis, which is the number of rows."""
         raise NotImplementedError
 
     @property
     def most(self) -> int:
-        """An upper bound on the number of terms of a row."""
+        """An upper bound on the number of elements of x that one element of y depends on."""
         raise NotImplementedError
 
     @property
     def most_transposed(self) -> int:
-        """An upper bound on the number of rows that contain the same element of x."""
+        """An upper bound on the number of elements of y that depend on one element of x."""
         raise NotImplementedError
 
     def row(self, p: int) -> Row:
@@ -80,17 +83,17 @@ class AxisMap:
         raise NotImplementedError
 
     def terms(self, k: Kernel, p: Index, dtype: DType) -> Terms:
-        """Return the terms of row p for an index p of a kernel; the weights have the dtype ``dtype``."""
+        """Return the terms of y[p], computed by code in the kernel; the weights have the dtype ``dtype``."""
         raise NotImplementedError
 
     def transposed_terms(self, k: Kernel, i: Index, dtype: DType) -> Terms:
-        """Return the terms of row i of the transposed map for an index i of a kernel: the y[p] that depend on x[i]."""
+        """As ``terms``, for the transposed map: dx[i] = Σ weight · dy[p] over the rows p that contain i."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Transposed(AxisMap):
-    """The transpose of a map, which is its gradient: dx[i] = Σ weight · dy[p], over the rows p that contain i.
+    """The transpose of a map, its gradient: dx[i] = Σ weight · dy[p], over the rows p that contain i.
 
     ``size`` is the size of dy along the axis.
     """
@@ -146,9 +149,10 @@ def clamped(k: Kernel, i: Index, size: int) -> Index:
 
 
 def applied(x: Array, maps: Sequence[AxisMap]) -> Array:
-    """Return x after the maps, one for each of the last axes of x; the reference for the kernels, in plain NumPy.
+    """Return the result of applying maps to x, one for each of the last axes of x.
 
-    Sums are computed in float64 and rounded to the dtype of x at the end.
+    This is the reference for the kernels, in plain NumPy. Sums are computed in float64 and rounded to the dtype of x at
+    the end.
     """
     y = x.astype(np.float64)
     for place, axis in enumerate(maps, start=x.ndim - len(maps)):

@@ -1,4 +1,4 @@
-"""The functions softmax, log_softmax, softmin and glu, and the operations for axes other than the channels.
+"""softmax, log_softmax, softmin and glu, and the operations for axes other than the channels.
 
 Axis 1, the channels, has its own operations in the module ``loss``, whose kernels read and write blocks of 16 channels
 as convolutions do. The operations of this module read and write arrays in plain (NumPy) order.
@@ -32,7 +32,10 @@ from striate.ops.shaping import expanded
 
 @dataclass(frozen=True)
 class AlongAxis(Anchor):
-    """Base class of operations that combine all elements along one axis, which is not axis 0 of a batch (abstract)."""
+    """Base class of operations that combine all elements along one axis (abstract).
+
+    The axis may not be axis 0 of a batch.
+    """
 
     kind: ClassVar[Kind] = Kind.ROWWISE
     contiguous_inputs: ClassVar[bool] = True
@@ -55,7 +58,7 @@ class AlongAxis(Anchor):
         return (PLAIN,)
 
     def geometry(self, x: TensorType) -> tuple[int, int, int, int]:
-        """Return the shape of x as four sizes (samples, outer, size, inner), where ``size`` is that of the axis.
+        """Return the shape of x as four sizes (samples, outer, size, inner); ``size`` is that of the axis.
 
         ``inner`` is the product of the sizes after the axis. For a batch, ``samples`` is 0, which means the run-time N,
         and ``outer`` is the product of the sizes between N and the axis. Otherwise ``samples`` is the product of all
@@ -68,7 +71,7 @@ class AlongAxis(Anchor):
         return math.prod(shape[: self.axis]), 1, shape[self.axis], inner
 
     def launch(self, context: LoweringContext, kernel: AxisKernel) -> list[Launch]:
-        """Return the launch of a kernel whose operands are the inputs and then the output of the context's node."""
+        """Return the launch of a kernel; its operands are the inputs and the output of the lowered node."""
         operands = (*context.node.inputs, *context.node.outputs)
         return [Launch(str(self).partition("(")[0], context.node.path, kernel, operands, kernel.chunks)]
 
@@ -207,36 +210,37 @@ class AxisLogSoftmaxGradient(AlongAxis):
 def softmax(input: Value, dim: int = 1) -> Value:
     """Return y[i] = e^x[i] / Σ_j e^x[j] along axis ``dim``, by default the channels of (N, C, …).
 
-    y has the shape of x, is positive and sums to 1 along the axis. Negative ``dim`` counts from the last axis. x is
-    float32 or float64. Raises ShapeError, also for axis 0 of a batch, DTypeError and OptionError.
+    y has the shape of x, is positive and sums to 1 along the axis. Negative ``dim`` counts from the last axis. Raises
+    ShapeError for axis 0 of a batch and for an axis that x does not have, DTypeError unless x is float32 or float64,
+    and OptionError unless ``dim`` is a whole number.
     """
     axis = require_axis("softmax", input.type, dim)
     return Softmax()(input) if _by_channel(input, axis) else AxisSoftmax(axis)(input)
 
 
 def log_softmax(input: Value, dim: int = 1) -> Value:
-    """Return the logarithm of the softmax, y[i] = x[i] − ln Σ_j e^x[j], along axis ``dim``, without overflow.
+    """Return ln softmax(x), y[i] = x[i] − ln Σ_j e^x[j] along axis ``dim``, without overflow.
 
     y has the shape of x. The default axis is that of the channels of (N, C, …); negative ``dim`` counts from the last
-    axis. x is float32 or float64. Raises ShapeError, also for axis 0 of a batch, DTypeError and OptionError.
+    axis. Raises the same errors as ``softmax``.
     """
     axis = require_axis("log_softmax", input.type, dim)
     return LogSoftmax()(input) if _by_channel(input, axis) else AxisLogSoftmax(axis)(input)
 
 
 def softmin(input: Value, dim: int = 1) -> Value:
-    """Return softmax(−x) along axis ``dim``, by default the channels of (N, C, …): small x give large results.
+    """Return softmax(−x) along axis ``dim``, by default the channels of (N, C, …).
 
-    Shapes, dtypes and errors are those of ``softmax``.
+    The smallest x gives the largest result. Shapes, dtypes and errors are those of ``softmax``.
     """
     return softmax(-input, dim)
 
 
 def glu(input: Value, dim: int = -1) -> Value:
-    """Return the gated linear unit a · σ(b), where a and b are the first and second half of x along axis ``dim``.
+    """Return the gated linear unit a · σ(b) for the halves a and b of x along axis ``dim``.
 
-    σ is the sigmoid. The result has half the size of x along this axis, by default the last one. x is float32 or
-    float64. Raises DTypeError, and ShapeError for an odd size and for axis 0 of a batch.
+    a is the first half, b the second; σ is the sigmoid. The result has half the size of x along this axis, by default
+    the last one. x is float32 or float64. Raises DTypeError, and ShapeError for an odd size and for axis 0 of a batch.
     """
     axis = require_axis("glu", input.type, dim)
     size = input.type.concrete(1)[axis]

@@ -1,4 +1,4 @@
-"""Comparisons, logical functions and ``where``: elementwise operations whose results or conditions are bools.
+"""Comparisons, logical functions and ``where``: elementwise operations with bools.
 
 In memory, a bool is one byte, 0 or 1. If the operation that computes it and the one that reads it are fused into one
 loop, it stays in a register and is never stored.
@@ -23,9 +23,9 @@ from striate.graph.value import Array, DType, TensorType, Value, operators
 
 @dataclass(frozen=True)
 class Comparison(Binary):
-    """Base class of elementwise comparisons of a and b (abstract): the result is a bool and has no gradient.
+    """Base class of elementwise comparisons of a and b (abstract).
 
-    A comparison with NaN is false, except that NaN ≠ b and a ≠ NaN are true.
+    The result is a bool and has no gradient. A comparison with NaN is false, except that NaN ≠ b and a ≠ NaN are true.
     """
 
     sign: ClassVar[str]
@@ -139,7 +139,7 @@ class Predicate(Elementwise):
         return (None,)
 
     def holds(self, k: Kernel, x: Vector) -> Condition:
-        """Write the code of the test of a vector x of a kernel; returns its condition, one bit for each lane."""
+        """Write the code that tests each lane of a vector x; return a condition, one bit for each lane."""
         raise NotImplementedError
 
     def emit(self, k: Kernel, x: Vector) -> Vector:
@@ -333,7 +333,7 @@ Operand = Value | float
 def greater(a: Operand, b: Operand) -> Value:
     """Return the bool a > b, elementwise; false where a or b is NaN.
 
-    a and b have one dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
+    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
     Raises ShapeError and DTypeError.
     """
     return elementwise(Greater(), a, b)
@@ -342,7 +342,7 @@ def greater(a: Operand, b: Operand) -> Value:
 def greater_equal(a: Operand, b: Operand) -> Value:
     """Return the bool a ≥ b, elementwise; false where a or b is NaN.
 
-    a and b have one dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
+    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
     Raises ShapeError and DTypeError.
     """
     return elementwise(GreaterEqual(), a, b)
@@ -351,7 +351,7 @@ def greater_equal(a: Operand, b: Operand) -> Value:
 def less(a: Operand, b: Operand) -> Value:
     """Return the bool a < b, elementwise; false where a or b is NaN.
 
-    a and b have one dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
+    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
     Raises ShapeError and DTypeError.
     """
     return elementwise(Less(), a, b)
@@ -360,7 +360,7 @@ def less(a: Operand, b: Operand) -> Value:
 def less_equal(a: Operand, b: Operand) -> Value:
     """Return the bool a ≤ b, elementwise; false where a or b is NaN.
 
-    a and b have one dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
+    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
     Raises ShapeError and DTypeError.
     """
     return elementwise(LessEqual(), a, b)
@@ -369,7 +369,7 @@ def less_equal(a: Operand, b: Operand) -> Value:
 def equal(a: Operand, b: Operand) -> Value:
     """Return the bool a = b, elementwise; false where a or b is NaN.
 
-    a and b have one dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
+    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
     Raises ShapeError and DTypeError.
     """
     return elementwise(Equal(), a, b)
@@ -378,7 +378,7 @@ def equal(a: Operand, b: Operand) -> Value:
 def not_equal(a: Operand, b: Operand) -> Value:
     """Return the bool a ≠ b, elementwise; true where a or b is NaN.
 
-    a and b have one dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
+    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
     Raises ShapeError and DTypeError.
     """
     return elementwise(NotEqual(), a, b)
@@ -440,9 +440,10 @@ def isinf(x: Value) -> Value:
 def where(condition: Value, a: Operand, b: Operand) -> Value:
     """Return a where ``condition`` is true, else b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have one dtype; Python numbers are converted to it. Each receives the gradient of the elements for which it
-    was chosen, and 0 for the others. Raises ShapeError and DTypeError. A condition of a dtype other than bool is also a
-    DTypeError, as in PyTorch, because libraries disagree on whether NaN is true; ``not_equal(x, 0)`` converts numbers.
+    a and b have the same dtype; Python numbers are converted to it. Each receives the gradient of the elements for
+    which it was chosen, and 0 for the others. Raises ShapeError and DTypeError. A condition of a dtype other than bool
+    also raises DTypeError, as in PyTorch, because libraries disagree on whether NaN is true; ``not_equal(x, 0)``
+    converts numbers to bools.
     """
     return elementwise(Where(), condition, a, b)
 

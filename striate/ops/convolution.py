@@ -1,4 +1,4 @@
-"""Convolution in one, two and three dimensions, and its gradients with respect to the input and the weights.
+"""Convolution in one, two and three dimensions, and its gradients with respect to x and w.
 
     y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before]
 
@@ -66,12 +66,12 @@ class Convolutional(Windowed, Anchor):
     letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "dilation": "dilation", "before": "padding"}
     has_epilogue: ClassVar[bool] = True
     upwards: ClassVar[bool] = False
-    """Whether the operation computes x from y in the forward pass of a network, as a transposed convolution does."""
+    """Whether this is a transposed convolution: its forward pass is the input gradient of a convolution."""
     dilation: Sizes
     groups: int
 
     def geometry_of(self, x: TensorType, w: TensorType, y: TensorType) -> Geometry:
-        """Return the sizes and options, on three spatial axes, of the convolution that computes y from x and w."""
+        """Return the geometry of a convolution from x and w to y: its sizes and options on three spatial axes."""
         size, count, (filters, depth, *kernel) = x.concrete(1)[2:], y.concrete(1)[2:], w.concrete(1)
         return Geometry(
             filters, depth, self.groups, spatial(kernel), spatial(self.stride),
@@ -79,7 +79,10 @@ class Convolutional(Windowed, Anchor):
         )  # fmt: skip
 
     def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
-        """Return the geometry of the convolution that the operation belongs to, from the types of its two inputs."""
+        """Return the geometry, sizes and options on three spatial axes, for the types of the two inputs.
+
+        The geometry of a gradient is that of the convolution to which it belongs.
+        """
         raise NotImplementedError
 
     def algorithm(self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions) -> Algorithm:
@@ -488,9 +491,10 @@ def conv(
 
 
 def channel_vector(what: str, vector: Value, like: Value) -> Value:
-    """Return a vector (C,) reshaped to (1, C, 1…), so that it broadcasts to ``like`` (N, C, …), as a bias does.
+    """Return a vector (C,) reshaped to (1, C, 1…), such as a bias, so that it broadcasts to ``like``.
 
-    Raises ``ShapeError`` if the vector does not have one entry for each channel; ``what`` names the function in it.
+    ``like`` has the shape (N, C, …). Raises ``ShapeError`` if the vector does not have one entry for each channel;
+    ``what`` names the function in it.
     """
     if like.type.rank < 2:
         raise shape_error(what, f"expected (N, C) or (N, C, positions…), got {like.type}", "add axis 1: x[:, None]")

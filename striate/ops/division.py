@@ -99,7 +99,7 @@ Operand = Value | float
 def floor_divide(a: Operand, b: Operand) -> Value:
     """Return ⌊a / b⌋, the same as ``a // b``, elementwise; shapes broadcast as in NumPy.
 
-    a and b have one dtype, float32 or float64; Python numbers are converted to it. There is no gradient. Raises
+    a and b have the same dtype, float32 or float64; Python numbers are converted to it. There is no gradient. Raises
     ShapeError and DTypeError.
     """
     return elementwise(FloorDivide(), a, b)
@@ -108,8 +108,8 @@ def floor_divide(a: Operand, b: Operand) -> Value:
 def remainder(a: Operand, b: Operand) -> Value:
     """Return a − b · ⌊a / b⌋, the same as ``a % b``, elementwise; the result has the sign of b.
 
-    a and b have one dtype, float32 or float64; Python numbers are converted to it. Shapes broadcast as in NumPy. Raises
-    ShapeError and DTypeError.
+    a and b have the same dtype, float32 or float64; Python numbers are converted to it. Shapes broadcast as in NumPy.
+    Raises ShapeError and DTypeError.
     """
     return elementwise(Remainder(), a, b)
 

@@ -1,4 +1,4 @@
-"""Losses that compare a prediction with a target element by element, for regression and for binary labels.
+"""Losses that compare prediction and target elementwise, for regression and binary labels.
 
 The target has the shape of the prediction and is converted to its dtype.
 """
@@ -49,7 +49,7 @@ def _pair(what: str, input: Value, target: Value) -> Value:
 
 
 def shape_cure(prediction: tuple[object, ...], target: tuple[object, ...]) -> str:
-    """Return the help text of the error for a prediction and a target of different shapes: how to change the target."""
+    """Return the help for a prediction and a target of different shapes: how to change the target."""
     if prediction == (*target, 1):
         return "y[:, None] gives the target the axis of size 1" if len(target) == 1 else "y[..., None]"
     if target == (*prediction, 1):
@@ -127,7 +127,7 @@ class BinaryCrossEntropy(Binary):
         return -(t * yes + (1 - t) * no)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        """Return the gradient by x, dx = dy · (x − t) / max(x (1 − x), 10⁻¹²) as in PyTorch, and the gradient by t."""
+        """Return dx = dy · (x − t) / max(x (1 − x), 10⁻¹²), as in PyTorch, and the gradient dt."""
         (x, t), (dy,) = inputs, output_gradients
         by_x = dy * (x - t) / maximum(x * (1 - x), _LEAST_VARIANCE) if needed[0] else None
         by_t = None
@@ -168,12 +168,12 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: Value | None = None,
 ) -> Value:
-    """Return −w · (p · t · ln σ(x) + (1 − t) · ln(1 − σ(x))) for logits x and targets t, by default the mean.
+    """Return −w · (p · t · ln σ(x) + (1 − t) · ln(1 − σ(x))) for logits x, by default the mean.
 
-    σ is the sigmoid. x and t have the same shape, and t has values from 0 to 1. x is float32 or float64, and t is
-    converted to its dtype. ``weight`` w and ``pos_weight`` p broadcast to the shape of x; None means 1. p > 1 gives
-    elements of label 1 more weight, for labels that are rare. ``reduction`` is "mean" (over all elements, a scalar),
-    "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and OptionError.
+    σ is the sigmoid and t the target. x and t have the same shape, and t has values from 0 to 1. x is float32 or
+    float64, and t is converted to its dtype. ``weight`` w and ``pos_weight`` p broadcast to the shape of x; None means
+    1. For rare labels, p > 1 gives elements of label 1 more weight. ``reduction`` is "mean" (over all elements, a
+    scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and OptionError.
     """
     chosen = loss_reduction(reduction)
     t = _pair("binary_cross_entropy_with_logits", input, target)
@@ -198,7 +198,7 @@ def soft_margin_loss(input: Value, target: Value, *, reduction: str = "mean") ->
 def multilabel_soft_margin_loss(
     input: Value, target: Value, weight: Value | None = None, *, reduction: str = "mean"
 ) -> Value:
-    """Return −w · (t · ln σ(x) + (1 − t) · ln σ(−x)) for C binary labels per sample, averaged over the labels.
+    """Return −w · (t · ln σ(x) + (1 − t) · ln σ(−x)), averaged over the C binary labels of a sample.
 
     x (N, C) are logits, float32 or float64; t (N, C) are the labels, 0 or 1, and are converted to the dtype of x. σ is
     the sigmoid. ``weight`` w (C,) has one number for each label; None means 1. ``reduction`` is "mean" (over the
@@ -241,13 +241,13 @@ def margin_ranking_loss(
 
 
 def kl_div(input: Value, target: Value, *, reduction: str = "mean", log_target: bool = False) -> Value:
-    """Return the pointwise Kullback-Leibler divergence t · (ln t − x), by default the mean over all elements.
+    """Return the pointwise Kullback-Leibler divergence t · (ln t − x), by default the mean.
 
     x are logarithms of the predicted probabilities. t are the target probabilities, or their logarithms if
     ``log_target``. x and t have the same shape; x is float32 or float64, and t is converted to its dtype. ``reduction``
-    is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). The mean divergence of
-    distributions is "batchmean": the sum divided by the number of samples. Raises ShapeError, DTypeError and
-    OptionError.
+    is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). It may also be
+    "batchmean", the sum divided by the number of samples, which is the mean divergence of distributions. Raises
+    ShapeError, DTypeError and OptionError.
     """
     t = _pair("kl_div", input, target)
     if flag("kl_div: log_target", log_target):
@@ -293,13 +293,13 @@ def poisson_nll_loss(
 def gaussian_nll_loss(
     input: Value, target: Value, var: Value, full: bool = False, eps: float = 1e-6, *, reduction: str = "mean"
 ) -> Value:
-    """Return the negative log-likelihood ½ (ln v + (x − t)² / v) of normal distributions, by default the mean.
+    """Return ½ (ln v + (x − t)² / v), by default the mean.
 
-    x is the predicted mean, t the target, and v = max(``var``, ``eps``) the predicted variance; no gradient flows to
-    ``var`` where it is below ``eps``. ``var`` has the shape of x, or size 1 on the last axis. ``full`` adds the
-    constant ½ ln 2π. x and t have the same shape; x is float32 or float64, and t is converted to its dtype.
-    ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises
-    ShapeError, DTypeError and OptionError.
+    This is the negative log-likelihood of the target t in a normal distribution. x is the predicted mean, t the target,
+    and v = max(``var``, ``eps``) the predicted variance; no gradient flows to ``var`` where it is below ``eps``.
+    ``var`` has the shape of x, or size 1 on the last axis. ``full`` adds the constant ½ ln 2π. x and t have the same
+    shape; x is float32 or float64, and t is converted to its dtype. ``reduction`` is "mean" (over all elements, a
+    scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and OptionError.
     """
     chosen, eps = loss_reduction(reduction), number("gaussian_nll_loss: eps", eps, above=0)
     error = input - _pair("gaussian_nll_loss", input, target)

@@ -1,7 +1,7 @@
 """Powers, trigonometric functions, erf, expm1, log1p and rounding; ``arithmetic`` has exp, log and √.
 
 Each operation is a class with three definitions of the same function: ``reference`` computes it in NumPy, ``gradient``
-builds its gradient from graph values, and ``emit`` writes its machine code for one vector.
+builds the graph of its gradient, and ``emit`` writes its machine code for one vector of 16 elements.
 """
 
 from __future__ import annotations

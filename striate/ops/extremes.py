@@ -1,4 +1,4 @@
-"""Reductions over axes that are based on extremes or products: min, argmax, argmin, logsumexp, any, all and prod."""
+"""The reductions min, argmax, argmin, logsumexp, any, all and prod over one or several axes."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ class Min(Reduction):
 class Prod(Reduction):
     """y = Π x over the axes; 1 for 0 elements
 
-    Reduced axes are kept with size 1. The derivative by an element is the product of all others, which is y / x if no
-    element is 0. If exactly one element is 0, only its derivative differs from 0; if several are 0, all derivatives
-    are 0.
+    Reduced axes are kept with size 1. The derivative with respect to an element is the product of all others, which is
+    y / x if no element is 0. If exactly one element is 0, only its derivative differs from 0; if several are 0, all
+    derivatives are 0.
     """
 
     title: ClassVar[str] = "product"
@@ -144,8 +144,8 @@ class Positions(Op):
 class ExtremePlace(Composite):
     """Base class of argmax and argmin (abstract): the index of the first extreme along ``axis``, as int64.
 
-    The axis is kept with size 1. If there is a NaN, the result is the index of the first NaN; over N = 0 samples it
-    is 0. There is no gradient.
+    The axis is kept with size 1. If there is a NaN, the result is the index of the first NaN; over N = 0 samples it is
+    0. There is no gradient.
     """
 
     axis: int
@@ -181,7 +181,7 @@ class ExtremePlace(Composite):
 @register
 @dataclass(frozen=True)
 class ArgMax(ExtremePlace):
-    """y = the index of the first largest element along an axis, which is kept with size 1; NaN counts as largest"""
+    """y = the index of the first largest element along an axis, kept with size 1; NaN counts as largest"""
 
     def extreme(self, x: Value) -> Value:
         return Max((self.axis,))(x)
@@ -196,7 +196,7 @@ class ArgMax(ExtremePlace):
 @register
 @dataclass(frozen=True)
 class ArgMin(ExtremePlace):
-    """y = the index of the first smallest element along an axis, which is kept with size 1; NaN counts as smallest"""
+    """y = the index of the first smallest element along an axis, kept with size 1; NaN counts as smallest"""
 
     def extreme(self, x: Value) -> Value:
         return Min((self.axis,))(x)
@@ -249,11 +249,12 @@ class LogSumExp(Composite):
 
 
 def min(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
-    """Return the smallest element of x over one axis, several axes, or all (None); NaN if any element is NaN.
+    """Return the smallest element of x over one axis, several axes, or all (None).
 
-    With ``keepdims``, reduced axes remain with size 1. x is float32 or float64. If several elements are the smallest,
-    the gradient is divided equally among them. Raises DTypeError, and ShapeError for an axis that x does not have or
-    that has size 0; only over N = 0 samples is the result ∞.
+    The result is NaN if any element is NaN. With ``keepdims``, reduced axes remain with size 1. x is float32 or
+    float64. If several elements are the smallest, the gradient is divided equally among them. Raises DTypeError, and
+    ShapeError for an axis that x does not have or that has size 0. Over N = 0 samples, where N is known only at run
+    time, the result is ∞.
     """
     axes = require_axes("min", x.type, axis)
     if 0 in [x.shape[one] for one in axes]:
@@ -262,10 +263,10 @@ def min(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
 
 
 def prod(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
-    """Return the product of the elements of x over one axis, several axes, or all (None); 1 for 0 elements.
+    """Return the product of the elements of x over one axis, several axes, or all (None).
 
-    With ``keepdims``, reduced axes remain with size 1. x is float32 or float64. The gradient is also correct where
-    elements are 0. Raises DTypeError, and ShapeError for an axis that x does not have.
+    The result for 0 elements is 1. With ``keepdims``, reduced axes remain with size 1. x is float32 or float64. The
+    gradient is also correct where elements are 0. Raises DTypeError, and ShapeError for an axis that x does not have.
     """
     axes = require_axes("prod", x.type, axis)
     return dropped(Prod(axes)(x) if axes else x, axes, keepdims)
@@ -284,9 +285,9 @@ def logsumexp(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
 def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Return the index of the first largest element along an axis, as int64; NaN counts as largest.
 
-    With ``axis=None``, it is the row-major index among all elements, which is possible only if N is known. With
-    ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result is 0. There is no
-    gradient. Raises ShapeError for an axis that x does not have or that has size 0.
+    With ``axis=None``, it is the row-major index among all elements, which is possible only if axis 0 is not the
+    symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result is 0.
+    There is no gradient. Raises ShapeError for an axis that x does not have or that has size 0.
     """
     return _place("argmax", ArgMax, x, axis, keepdims)
 
@@ -294,9 +295,9 @@ def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
 def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Return the index of the first smallest element along an axis, as int64; NaN counts as smallest.
 
-    With ``axis=None``, it is the row-major index among all elements, which is possible only if N is known. With
-    ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result is 0. There is no
-    gradient. Raises ShapeError for an axis that x does not have or that has size 0.
+    With ``axis=None``, it is the row-major index among all elements, which is possible only if axis 0 is not the
+    symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result is 0.
+    There is no gradient. Raises ShapeError for an axis that x does not have or that has size 0.
     """
     return _place("argmin", ArgMin, x, axis, keepdims)
 

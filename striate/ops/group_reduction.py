@@ -1,4 +1,4 @@
-"""Sums, means and variances over groups of channels for each sample, as group normalization needs them.
+"""Sums, means and variances over groups of channels of each sample, for group normalization.
 
 Each result is repeated for all channels of its group, so that it has the shape (N, C, 1…) and elementwise operations
 can combine it with the channels of x.
@@ -25,7 +25,7 @@ from striate.ops.shaping import BroadcastTo, expanded
 
 @dataclass(frozen=True)
 class GroupReduction(Reduction):
-    """Base class of reductions over all positions and the channels of a group (abstract): (N, C, …) → (N, C, 1…)
+    """Base class of reductions over positions and groups of channels (abstract): (N, C, …) → (N, C, 1…)
 
     The C channels are divided into ``groups`` groups of consecutive channels. ``axes`` are the axes of positions, all
     axes from 2. A loop over blocks of 16 channels sums each channel; then another kernel adds the sums of the channels
@@ -33,7 +33,7 @@ class GroupReduction(Reduction):
     """
 
     of_rows: ClassVar[Reduction]
-    """The reduction that computes the same from x as (N, groups, C / groups · positions), over the last axis."""
+    """The reduction over the last axis that computes the same from x as (N, groups, all other axes)."""
     groups: int = 1
 
     def channels_together(self, x: TensorType) -> int:
@@ -70,7 +70,7 @@ class GroupReduction(Reduction):
             yield Sample(cls(tuple(range(2, len(shape))), groups), (random.standard_normal(shape),))
 
     def _onnx_rows(self, to: OnnxWriter, x: str, type: TensorType) -> str:
-        """Add the ONNX operator that reshapes x to (N, groups, all other axes); returns the name of its output."""
+        """Add the ONNX operator that reshapes x to (N, groups, all other axes); return its output's name."""
         together = math.prod(type.concrete(1)[1:]) // self.groups
         return to.add("Reshape", x, to.shape((type.shape[0], self.groups, together)))
 
@@ -86,13 +86,13 @@ def _grouped(x: Array, groups: int) -> Array:
 
 
 def _repeated(found: Array, x: Array) -> Array:
-    """Return ``found`` (N, groups, 1) repeated for the channels of each group, (N, C, 1…), in the dtype of x."""
+    """Return ``found`` (N, groups, 1) repeated for the channels of x, as (N, C, 1…) in the dtype of x."""
     channels = np.repeat(found, x.shape[1] // found.shape[1], axis=1)
     return channels.reshape(*x.shape[:2], *(1,) * (x.ndim - 2)).astype(x.dtype)
 
 
 def channel_sums(x: Value, groups: int) -> Value:
-    """Return the sum of x (N, C, 1…) over the channels of each group, repeated for these channels: (N, C, 1…)."""
+    """Return the sums of x (N, C, 1…) over groups of channels, repeated for these channels: (N, C, 1…)."""
     together = (x.shape[0], groups, x.type.channels // groups)
     total = Sum((2,))(reshape(x, together))
     return reshape(BroadcastTo(together)(total), x.shape)

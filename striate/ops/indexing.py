@@ -1,7 +1,7 @@
-"""Functions that move elements without arithmetic: transposing, indexing, joining, splitting, flipping and rolling.
+"""Functions that move elements without arithmetic, such as transpose, take, concat, split and flip.
 
 They work for any dtype and any number of axes. If axis 0 of an array is the symbolic N, the number of samples, it must
-stay where it is and as long as it is.
+remain the first axis and keep its size.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from striate.errors import OptionError, TracingError
 from striate.graph.arithmetic import MOST_AXES, joined_sizes, reshape
 from striate.graph.value import Batch, Dim, Shape, Value, operators
 from striate.ops.movement import Concat, Slice, Transpose, Window
-from striate.ops.requirement import N_STAYS, Axes, place, require_axes, require_axis, shape_error
+from striate.ops.requirement import N_STAYS, Axes, dtype_error, place, require_axes, require_axis, shape_error
 from striate.ops.shaping import product, unsqueeze
 
 # Transposing
@@ -44,9 +44,9 @@ def permute(x: Value, dims: Sequence[int]) -> Value:
 def moveaxis(x: Value, source: int | Sequence[int], destination: int | Sequence[int]) -> Value:
     """Return x with axes ``source`` moved to the places ``destination``, as ``np.moveaxis``.
 
-    Each is one axis, or a sequence of as many axes. The other axes keep their order. x has any shape and dtype. Raises
-    ShapeError for an axis that does not exist and if axis 0 of a batch would move, and OptionError if an axis is named
-    twice.
+    Both are single axes, or sequences of the same length. The other axes keep their order. x has any shape and dtype.
+    Raises ShapeError for an axis that does not exist and if axis 0 of a batch would move, and OptionError if an axis is
+    named twice.
     """
     given = [one if isinstance(one, Sequence) else (one,) for one in (source, destination)]
     taken, placed = ([require_axis("moveaxis", x.type, one) for one in axes] for axes in given)
@@ -155,7 +155,7 @@ def index(x: Value, key: object) -> Value:
 
 
 def _without_ellipsis(x: Value, keys: list[object]) -> list[object]:
-    """Return the keys with ``...`` replaced by full slices, so that each axis has one; keys None stay."""
+    """Return the keys with ``...`` replaced by full slices, so that each axis has one; None entries stay."""
     dots = [place for place, one in enumerate(keys) if one is Ellipsis]
     given = sum(one is not None and one is not Ellipsis for one in keys)
     if len(dots) > 1 or given > x.type.rank:
@@ -179,7 +179,10 @@ def _whole(key: object) -> int:
 
 
 def _places(x: Value, axis: int, given: Sequence[object]) -> list[int]:
-    """Return indices along an axis as numbers from 0; negative ones count from the end. Checks their range."""
+    """Return indices along an axis as numbers from 0, where negative ones count from the end.
+
+    Raises ``ShapeError`` for an index out of range.
+    """
     size = cast("int", x.shape[axis])
     found: list[int] = []
     for one in given:
@@ -245,7 +248,7 @@ def take(x: Value, indices: Sequence[int], axis: int) -> Value:
 
 
 def flip(x: Value, axis: Axes = None) -> Value:
-    """Return x with the elements in reverse order along one axis, several axes, or all (None), as ``np.flip``.
+    """Return x with its elements reversed along one axis, several axes, or all (None), as ``np.flip``.
 
     x has any shape and dtype. Raises ShapeError for an axis that does not exist, and for axis 0 of a batch.
     """
@@ -260,8 +263,8 @@ def roll(x: Value, shift: int | Sequence[int], axis: int | Sequence[int]) -> Val
     """Return x with its elements shifted by ``shift`` along an axis, as ``np.roll``.
 
     Elements that are shifted beyond the end come back at the start. ``shift`` and ``axis`` may be sequences of the same
-    length, else OptionError. x has any shape and dtype. Raises ShapeError for an axis that does not exist, and for
-    axis 0 of a batch.
+    length; different lengths raise OptionError. x has any shape and dtype. Raises ShapeError for an axis that does not
+    exist, and for axis 0 of a batch.
     """
     shifts, axes = (one if isinstance(one, Sequence) else (one,) for one in (shift, axis))
     if len(shifts) != len(axes):
@@ -281,10 +284,10 @@ def roll(x: Value, shift: int | Sequence[int], axis: int | Sequence[int]) -> Val
 
 
 def concat(values: Sequence[Value], axis: int = 1) -> Value:
-    """Concatenate values along an axis, by default the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …).
+    """Concatenate values along an axis: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …).
 
-    All values have the same dtype, and the same sizes on all other axes. Raises ShapeError otherwise, for an empty
-    sequence and for axis 0 of a batch, and DTypeError.
+    The default is axis 1, the channels. All values have the same dtype, and the same sizes on all other axes. Raises
+    ShapeError otherwise, for an empty sequence and for axis 0 of a batch, and DTypeError.
     """
     if not values:
         raise shape_error("concat", "got no values to concatenate", "give at least one value")
@@ -306,13 +309,18 @@ def concat(values: Sequence[Value], axis: int = 1) -> Value:
 def stack(values: Sequence[Value], axis: int = 0) -> Value:
     """Join values along a new axis, as ``np.stack``: two values (C, H) with ``axis=0`` → (2, C, H).
 
-    All values have the same shape and dtype. Raises ShapeError otherwise, and for an empty sequence.
+    All values have the same shape and dtype. Raises ShapeError or DTypeError otherwise, and ShapeError for an empty
+    sequence.
     """
     if not values:
         raise shape_error("stack", "got no values to stack", "give at least one value")
-    if any(value.type != values[0].type for value in values):
-        got = ", ".join(str(value.type) for value in values)
-        raise shape_error("stack", f"the values differ: {got}", "give values of one shape and dtype")
+    got = ", ".join(str(value.type) for value in values)
+    if len({value.dtype for value in values}) > 1:
+        raise dtype_error("stack", f"the values differ in dtype: {got}", "convert one of them with st.ops.cast")
+    if any(value.shape != values[0].shape for value in values):
+        raise shape_error(
+            "stack", f"the values differ in shape: {got}", "make them equal with st.ops.reshape or slices"
+        )
     at = require_axis("stack", values[0].type.with_shape((*values[0].shape, 1)), axis)
     return concat([unsqueeze(value, at) for value in values], at)
 

@@ -1,4 +1,4 @@
-"""The linear function y = x wᵀ + b; for vectors it is computed as a convolution over a single position."""
+"""The linear function y = x wᵀ + b, which is a convolution over one position if x is (N, D)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Linear(Composite):
         return [to.add("Gemm", *inputs, transB=1)]
 
     def expand(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return the output as that of a convolution: features are channels, and there is one tap and one position."""
+        """Return the output of an equal convolution, whose channels are the features, over one position."""
         x, w = inputs
         y = _POINT(_with_point(x), _with_point(w))
         return (reshape(y, y.shape[:2]),)
@@ -114,7 +114,7 @@ def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
 
 
 def _require_flat(x: TensorType, w: TensorType) -> None:
-    """Raise a ``ShapeError`` that suggests Flatten if x (N, …) has as many elements per sample as w has inputs."""
+    """Raise a ``ShapeError`` that suggests Flatten if each sample of x has as many elements as w takes."""
     if w.rank == 2 and x.size(1) == w.shape[1]:
         what = f"its last axis has {x.shape[-1]} features, but its weights {shape_text(w.shape)} take {w.shape[1]}"
         raise shape_error("linear", f"{what}: {x} is not flat", "put Flatten() (st.ops.flatten) before it")

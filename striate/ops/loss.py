@@ -1,6 +1,7 @@
-"""Softmax, and the losses of class numbers: cross entropy, negative log likelihood, multi-class margin.
+"""Softmax, and losses whose targets are class indices: cross entropy, negative log likelihood, multi-class margin.
 
-Softmax and cross entropy combine the channels (axis 1) of each position: logits are (N, C) or (N, C, positions…).
+Logits have the shape (N, C) or (N, C, positions…), where C is the number of classes and positions are the spatial axes.
+Softmax and the losses work on the C entries of each sample and position separately.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def _walked(context: LoweringContext) -> tuple[Domain, Storage]:
-    """The domain and storage of the first input, which row kernels iterate over."""
+    """Return the iteration domain and the memory layout of the first input, for the kernels in ``kernels.rowwise``."""
     x = context.node.inputs[0]
     storage: Storage = context.storage(x)
     return Domain(Space.BLOCKED, x.type.samples, storage.channels, storage.sizes), storage
@@ -47,7 +48,10 @@ def _phase(context: LoweringContext, kernel: RowKernel) -> list[Launch]:
 
 @dataclass(frozen=True)
 class Rowwise(Anchor):
-    """Base of operations that combine the channels of each position (abstract)."""
+    """Base class of operations that combine the channels (axis 1) at each position, such as softmax (abstract).
+
+    All inputs and the output have the same shape (N, C, positions…) and the same float dtype.
+    """
 
     kind: ClassVar[Kind] = Kind.ROWWISE
 
@@ -84,7 +88,10 @@ def _log_softmax(x: Array) -> Array:
 @register
 @dataclass(frozen=True)
 class Softmax(Rowwise):
-    """y[c] = e^x[c] / Σ_j e^x[j]"""
+    """y[c] = e^x[c] / Σ_j e^x[j]
+
+    x (N, C, positions…) in float32 or float64; c and j run over axis 1. y has the shape and dtype of x.
+    """
 
     onnx_operator: ClassVar[str] = "Softmax"
     gives_probabilities: ClassVar[bool] = True
@@ -108,7 +115,10 @@ class Softmax(Rowwise):
 @register
 @dataclass(frozen=True)
 class SoftmaxGradient(Rowwise):
-    """dx[c] = y[c] · (dy[c] − Σ_j y[j] · dy[j])"""
+    """dx[c] = y[c] · (dy[c] − Σ_j y[j] · dy[j])
+
+    Gradient of ``Softmax``. Inputs: its output y and the gradient dy with respect to y, both (N, C, positions…).
+    """
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         arriving, result = context.storage(context.node.inputs[1]), context.storage(context.node.outputs[0])
@@ -133,7 +143,10 @@ class SoftmaxGradient(Rowwise):
 @register
 @dataclass(frozen=True)
 class LogSoftmax(Rowwise):
-    """y[c] = x[c] − ln Σ_j e^x[j]"""
+    """y[c] = x[c] − ln Σ_j e^x[j]
+
+    x (N, C, positions…) in float32 or float64; c and j run over axis 1. y has the shape and dtype of x.
+    """
 
     onnx_operator: ClassVar[str] = "LogSoftmax"
 
@@ -156,7 +169,10 @@ class LogSoftmax(Rowwise):
 @register
 @dataclass(frozen=True)
 class LogSoftmaxGradient(Rowwise):
-    """dx[c] = dy[c] − e^y[c] · Σ_j dy[j]"""
+    """dx[c] = dy[c] − e^y[c] · Σ_j dy[j]
+
+    Gradient of ``LogSoftmax``. Inputs: its output y and the gradient dy with respect to y, both (N, C, positions…).
+    """
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         arriving, result = context.storage(context.node.inputs[1]), context.storage(context.node.outputs[0])
@@ -177,13 +193,16 @@ class LogSoftmaxGradient(Rowwise):
 
 
 NO_LABEL = -(2**63)
-"""An ``ignore_index`` that no label has."""
+"""The ``ignore_index`` for a loss that ignores no label: the smallest int64, which is never a class index."""
 IGNORED = -100
-"""The label of samples and positions that a loss leaves out, unless another one is given: PyTorch's."""
+"""Default of ``ignore_index``, as in PyTorch: samples and positions with this label do not count in the loss."""
 
 
 def require_labels(labels: Array, classes: int, ignored: int | None = None) -> None:
-    """Raises ``LabelError`` naming the first label outside 0 … classes − 1 that is not the ``ignored`` one."""
+    """Raise ``LabelError`` if a label is outside 0 … classes − 1; labels equal to ``ignored`` are allowed.
+
+    The error names the first wrong label and its index. With ``ignored=None`` every label must be in the range.
+    """
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
         wrong = ((labels < 0) | (labels >= classes)) & (True if ignored is None else labels != ignored)
         if not wrong.any():
@@ -199,10 +218,10 @@ def require_labels(labels: Array, classes: int, ignored: int | None = None) -> N
 
 @dataclass(frozen=True)
 class LabelLoss(Anchor):
-    """Base of losses of class numbers and their gradients (abstract).
+    """Base class of losses whose targets are class indices, and of their gradients (abstract).
 
-    The inputs are logits (N, C, positions…), labels int64 (N, positions…) and optionally class weights (C,). Where the
-    label is ``ignore_index`` the loss is 0, and so is the share of the sample in a weighted mean.
+    The inputs are logits (N, C, positions…), labels (N, positions…) in int64 and optionally class weights (C,). Where
+    the label is ``ignore_index``, the loss is 0, and so is its share: the weight of the element in a weighted mean.
     """
 
     kind: ClassVar[Kind] = Kind.ROWWISE
@@ -214,11 +233,14 @@ class LabelLoss(Anchor):
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
     ) -> tuple[InputLayout, ...]:
-        """The logits are blocked; the other inputs are in plain order."""
+        """Require the logits in blocks of 16 channels, and the other inputs in NumPy's order."""
         return (InputLayout((BLOCK,)), *(InputLayout((PLAIN,)) for _ in inputs[1:]))
 
     def losses_type(self, logits: TensorType, labels: TensorType, weight: TensorType | None) -> TensorType:
-        """The type of the losses; raises ``ShapeError``, ``DTypeError`` or ``OptionError``."""
+        """Return the type of the losses: the dtype of the logits, shape (N, positions…).
+
+        Raises ``ShapeError``, ``DTypeError`` or ``OptionError`` if the inputs or the options do not fit together.
+        """
         require_floats(self, [logits, weight] if weight else [logits])
         if not 0 <= self.label_smoothing <= 1:
             raise OptionError(f"{self}: label_smoothing must be in [0, 1]")
@@ -252,9 +274,11 @@ class LabelLoss(Anchor):
         require_labels(array, inputs[0].concrete(1)[1], self.ignore_index)
 
     def targets(self, logits: Array, labels: Array, weight: Array | None) -> Array:
-        """The weights of the logarithms, t[c] = w[c] · ((1 − ε) · [c = label] + ε / C), in the shape of the logits.
+        """Return t[c] = w[c] · ((1 − ε) · [c = label] + ε / C), the factor of −log_softmax(x)[c] in the loss.
 
-        They are 0 where the label is ignored.
+        [c = label] is 1 for the label and 0 for other classes; ε is ``label_smoothing``; w is 1 if ``weight`` is None.
+        The result has the shape of the logits, and is 0 where the label is ignored. Raises ``LabelError`` for labels
+        out of range.
         """
         classes = logits.shape[1]
         require_labels(labels, classes, self.ignore_index)
@@ -265,18 +289,26 @@ class LabelLoss(Anchor):
         return smooth * weights.reshape(1, -1, *(1,) * (logits.ndim - 2)) * np.expand_dims(kept, 1)
 
     def shares(self, logits: Array, labels: Array, weight: Array | None) -> Array:
-        """w[label], or 1 without weights; 0 where the label is ignored."""
+        """Return w[label] for each sample and position: 1 if ``weight`` is None, and 0 where the label is ignored."""
         kept = labels != self.ignore_index
         chosen = np.ones(labels.shape) if weight is None else weight[np.where(kept, labels, 0)]
         return np.where(kept, chosen, 0).astype(logits.dtype)
 
     def losses(self, logits: Array, labels: Array, weight: Array | None) -> Array:
-        """−Σ_c t[c] · logarithm[c]; a logarithm that is not weighed counts as 0, whatever it is."""
-        target = self.targets(logits, labels, weight)
-        with np.errstate(invalid="ignore"):
-            products = target * _log_softmax(logits)
-        kept = np.expand_dims(labels != self.ignore_index, 1)
-        return -np.where(kept, products, 0).sum(axis=1)
+        """Return −Σ_c t[c] · log_softmax(logits)[c], with t from ``targets``, in the shape of the labels.
+
+        Where the label is ignored, the loss is 0 even if the logits are NaN.
+        """
+        require_labels(labels, logits.shape[1], self.ignore_index)
+        kept, logarithms = labels != self.ignore_index, _log_softmax(logits)
+        chosen = np.take_along_axis(logarithms, np.expand_dims(np.where(kept, labels, 0), 1), axis=1).squeeze(1)
+        with np.errstate(invalid="ignore"):  # 0 · ∞ where a class of weight 0 is impossible
+            found = (1 - self.label_smoothing) * self.shares(logits, labels, weight) * chosen
+            if self.label_smoothing:  # only then do the other classes count: their logits may be −∞ otherwise
+                weights = np.ones(logits.shape[1], logits.dtype) if weight is None else weight
+                spread = weights.reshape(1, -1, *(1,) * (logits.ndim - 2)) * logarithms
+                found = found + self.label_smoothing / logits.shape[1] * spread.sum(axis=1)
+        return -np.where(kept, found, 0)
 
 
 @register
@@ -284,9 +316,10 @@ class LabelLoss(Anchor):
 class CrossEntropy(LabelLoss):
     """loss = −Σ_c w[c] · ((1 − ε) · [c = label] + ε / C) · log_softmax(x)[c]
 
-    x are logits (N, C, positions…), w the class weights (C,), by default 1, and ε is ``label_smoothing``. Returns the
-    losses and the shares w[label], both (N, positions…) and 0 where the label is ``ignore_index``. A mean divides the
-    sum of the losses by the sum of the shares.
+    Inputs: logits x (N, C, positions…), labels (N, positions…) in int64 and optionally the class weights w (C,), by
+    default 1. [c = label] is 1 for the label and 0 for other classes; ε is ``label_smoothing``. Returns
+    (losses, shares), where the share is w[label]. Both have the shape (N, positions…) and are 0 where the label is
+    ``ignore_index``. A weighted mean is Σ losses / Σ shares.
     """
 
     results: ClassVar[tuple[str, ...]] = ("losses", "shares")
@@ -329,7 +362,8 @@ class CrossEntropy(LabelLoss):
 class CrossEntropyGradient(LabelLoss):
     """dx[c] = dloss · (softmax(x)[c] · Σ_j t[j] − t[c]), t[c] = w[c] · ((1 − ε) · [c = label] + ε / C)
 
-    Inputs: logits, labels, optionally weight, and the gradients of the losses.
+    Inputs: logits x (N, C, positions…), labels (N, positions…), optionally the class weights w (C,), and dloss
+    (N, positions…), the gradient with respect to the losses. Returns dx in the shape of x.
     """
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -391,7 +425,9 @@ class CrossEntropyGradient(LabelLoss):
 class NegativeLogLikelihood(LabelLoss):
     """loss = −w[label] · x[label]
 
-    Returns the losses and the shares w[label], both (N, positions…). A mean divides by the sum of the shares.
+    Inputs: logarithms of probabilities x (N, C, positions…), labels (N, positions…) in int64 and optionally the class
+    weights w (C,), by default 1. Returns (losses, shares), where the share is w[label]; both are (N, positions…) and 0
+    where the label is ``ignore_index``. A weighted mean is Σ losses / Σ shares.
     """
 
     results: ClassVar[tuple[str, ...]] = ("losses", "shares")
@@ -435,7 +471,9 @@ class NegativeLogLikelihood(LabelLoss):
 class OneHot(LabelLoss):
     """y[c] = a where c = label, else 0
 
-    Inputs: x (N, C, positions…), of which only the shape matters, labels and a (N, positions…). Returns y like x.
+    Inputs: x (N, C, positions…), of which only the shape and dtype matter; labels and a, both (N, positions…). Returns
+    y in the shape and dtype of x. y is 0 in all classes where the label is ``ignore_index``. The gradient of
+    ``NegativeLogLikelihood`` is of this form.
     """
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -470,7 +508,7 @@ class OneHot(LabelLoss):
 
 
 def _examples(random: np.random.Generator) -> Iterator[tuple[float, Array, Array, tuple[Array, ...]]]:
-    """(label smoothing, logits, labels, weight or nothing)"""
+    """Yield test inputs: (label smoothing, logits, labels, a tuple of the class weights, which may be empty)."""
     for shape in _example_shapes():
         for smoothing, weighted in ((0.0, False), (0.1, True)):
             labels = random.integers(0, shape[1], (shape[0], *shape[2:])).astype(np.int64)
@@ -491,13 +529,16 @@ def cross_entropy(
 ) -> Value:
     """−Σ_c w[c] · ((1 − ε) · t[c] + ε / C) · log_softmax(x)[c], averaged over samples and positions → scalar.
 
-    ``input`` holds logits (N, C, positions…) in float32 or float64, or (C,) for one sample. ``target`` holds labels
-    (N, positions…) as integers, where t[c] = [c = label], or the probabilities t in the shape of the logits.
-    ``weight`` is (C,). With reduction="none" the losses (N, positions…) are returned, with "sum" their sum.
+    Cross entropy between the targets t and the softmax of the logits x over the C classes (axis 1).
 
-    Labels of ``ignore_index`` are left out. A mean over labels divides by the sum of their w, as PyTorch does; it is
-    NaN if all are left out. A mean over probabilities divides by the number of samples and positions.
-    Raises ShapeError, DTypeError, OptionError, and, before anything runs, LabelError for other labels outside
+    ``input`` holds the logits x (N, C, positions…) in float32 or float64, or (C,) for one sample. ``target`` holds
+    either integer labels (N, positions…), for which t[c] is 1 if c is the label and else 0, or the probabilities t in
+    the shape of the logits. ``weight`` holds w (C,), by default 1; ε is ``label_smoothing``. reduction="none" returns
+    the losses (N, positions…), and "sum" their sum.
+
+    Labels equal to ``ignore_index`` do not count. As in PyTorch, the mean over labels divides by the sum of their
+    w[label], and is NaN if no label counts; the mean over probabilities divides by the number of samples and positions.
+    Raises ShapeError, DTypeError and OptionError, and LabelError before the computation if another label is outside
     0 … C − 1.
     """
     chosen = loss_reduction(reduction)
@@ -517,7 +558,10 @@ def cross_entropy(
 
 
 def _soft_cross_entropy(logits: Value, target: Value, weights: tuple[Value, ...], smoothing: float) -> Value:
-    """−Σ_c w[c] · ((1 − ε) · t[c] + ε / C) · log_softmax(x)[c] of each sample and position."""
+    """Return −Σ_c w[c] · ((1 − ε) · t[c] + ε / C) · log_softmax(x)[c] for each sample and position: (N, positions…).
+
+    The target t holds probabilities in the shape of the logits x; ``weights`` is empty or holds w (C,).
+    """
     if smoothing:
         target = target * (1 - smoothing) + smoothing / logits.type.channels
     for weight in weights:
@@ -543,8 +587,9 @@ def nll_loss(
 ) -> Value:
     """−w[label] · x[label], averaged over samples and positions → scalar; x are the logarithms of probabilities.
 
-    x (N, C, positions…) or (C,), ``target`` labels (N, positions…), ``weight`` (C,). Reductions, ignored labels and
-    errors are those of ``cross_entropy``, which is this loss of ``log_softmax``.
+    ``input`` holds x (N, C, positions…) in float32 or float64, or (C,) for one sample; ``target`` holds integer labels
+    (N, positions…), and ``weight`` holds w (C,), by default 1. Reductions, ignored labels and errors are the same as in
+    ``cross_entropy(x, …)``, which equals ``nll_loss(log_softmax(x), …)``.
     """
     chosen = loss_reduction(reduction)
     ignored = whole_number("nll_loss: ignore_index", ignore_index, -(2**63), 2**63 - 1)
@@ -565,10 +610,12 @@ def multi_margin_loss(
     *,
     reduction: str = "mean",
 ) -> Value:
-    """w[label] / C · Σ_{c ≠ label} max(0, margin − x[label] + x[c])^p of each sample, averaged → scalar.
+    """w[label] / C · Σ_{c ≠ label} max(0, margin − x[label] + x[c])^p, averaged over samples → scalar.
 
-    x (N, C) or (C,), ``target`` labels (N,), ``weight`` (C,), p 1 or 2. Raises ShapeError, DTypeError, OptionError and,
-    before anything runs, LabelError for labels outside 0 … C − 1.
+    ``input`` holds the scores x (N, C) in float32 or float64, or (C,) for one sample; ``target`` holds integer labels
+    (N,), and ``weight`` holds w (C,), by default 1; p is 1 or 2. The mean divides by N. reduction="none" returns the
+    losses (N,), and "sum" their sum. Raises ShapeError, DTypeError and OptionError, and LabelError before the
+    computation if a label is outside 0 … C − 1.
     """
     chosen = loss_reduction(reduction)
     power, margin = whole_number("multi_margin_loss: p", p, 1, 2), number("multi_margin_loss: margin", margin)
@@ -586,7 +633,7 @@ def multi_margin_loss(
     op, labels = NegativeLogLikelihood(ignore_index=NO_LABEL), _as_labels(target)
     own = reshape(-op(input, labels)[0], (input.shape[0], 1))
     missing = maximum(input - own + margin, 0.0)
-    least = max(margin, 0.0)  # what the label itself adds, which does not count
+    least = max(margin, 0.0)  # the term c = label, which the sum below includes and the loss does not
     total = sum(missing if power == 1 else missing * missing, axis=1) - least**power
     if weight is not None:
         total = total * op(input, labels, weight)[1]

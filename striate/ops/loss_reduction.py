@@ -1,4 +1,4 @@
-"""How the losses of samples and elements are reduced to one number."""
+"""Reductions of losses, as PyTorch names them: the mean, the sum, or "none" for the losses themselves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from striate.ops.reduction import mean, sum
 
 
 class LossReduction(Enum):
-    """How the losses of the samples are reduced to one number."""
+    """How the losses of the samples or elements are reduced; ``none`` keeps them as they are."""
 
     mean = "mean"
     sum = "sum"
@@ -18,14 +18,18 @@ class LossReduction(Enum):
 
 
 def loss_reduction(name: str) -> LossReduction:
-    """The reduction of a name; the error for an unknown name lists the known ones."""
+    """Return the reduction called ``name``; raise ``OptionError`` with the known names for any other name."""
     if not isinstance(name, str) or name not in LossReduction.__members__:
         raise unknown_option("reduction", name, LossReduction.__members__)
     return LossReduction[name]
 
 
 def reduced(losses: Value, reduction: LossReduction, shares: Value | None = None) -> Value:
-    """The losses, their sum, or their mean, which divides by the sum of the ``shares`` where they are given."""
+    """Apply a reduction: return the losses unchanged, their sum, or their mean.
+
+    With ``shares``, which are the weights of the losses, the mean is Σ losses / Σ shares; the losses must already
+    include these weights.
+    """
     if reduction is LossReduction.none:
         return losses
     if reduction is LossReduction.sum:

@@ -1,4 +1,4 @@
-"""Base of operations that apply a linear map along every axis of positions: padding, resampling, adaptive averages."""
+"""Base class of operations that apply a linear map along each spatial axis: padding, resampling, adaptive averages."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ Map = TypeVar("Map", bound=AxisMap)
 
 @dataclass(frozen=True)
 class Mapped(Anchor):
-    """Base of the operations (abstract): x (N, C, positions…) → (N, C, other positions…)"""
+    """Base class of the operations that map each spatial axis linearly (abstract): x (N, C, sizes…) → y (N, C, counts…)
+
+    A subclass defines one map for each spatial axis; each element of y is a weighted sum of elements of x.
+    """
 
     kind: ClassVar[Kind] = Kind.WINDOW
     has_epilogue: ClassVar[bool] = True
     reads_once: ClassVar[bool] = False
-    """Whether no position of x is read more often than about once, so that it may be computed where it is read."""
+    """Whether each element of x is read about once, so that the kernel may compute x on the fly as a prologue."""
 
     def maps(self, size: Sizes) -> Maps:
-        """The map along each axis of positions, for an input with these positions."""
+        """Return the linear map along each spatial axis, for an input with these spatial sizes."""
         raise NotImplementedError
 
     @property
@@ -46,7 +49,7 @@ class Mapped(Anchor):
         return rows_read(self.maps(types[0].concrete(1)[2:]), positions)
 
     def mapped(self, x: TensorType) -> TensorType:
-        """The type of y."""
+        """Return the type of the output y for an input of type x: the same N and C, new spatial sizes."""
         return x.with_shape((*x.shape[:2], *(axis.count for axis in self.maps(positions(x)))))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -62,7 +65,7 @@ class Mapped(Anchor):
 
 
 def rows_read(maps: Maps, positions: PositionSets) -> PositionSets:
-    """The elements of x that the rows at some positions of y consist of."""
+    """Return, for each spatial axis, the positions of x with a nonzero weight at one of the ``positions`` of y."""
     return tuple(
         frozenset(i for p in axis for i, weight in along.row(p) if weight)
         for axis, along in zip(positions, maps, strict=True)
@@ -70,6 +73,6 @@ def rows_read(maps: Maps, positions: PositionSets) -> PositionSets:
 
 
 def three_axes(maps: Sequence[Map]) -> tuple[Map | None, Map | None, Map | None]:
-    """The maps of all three axes of positions; None for those that an input of lower rank does not have."""
+    """Return the maps of the axes D, H and W; None for the leading axes that an input with fewer spatial axes lacks."""
     d, h, w = (*(None,) * (3 - len(maps)), *maps)
     return d, h, w

@@ -1,9 +1,10 @@
-"""Products of matrices, also of many at once, and their gradients, which are products too.
+"""Products of matrices and of batches of matrices, and their gradients, which are matrix products as well.
 
     C[b, m, n] = Σ_k A[b, m, k] · B[b, k, n]
 
-The batch axes before the last two broadcast. Either matrix may be stored transposed. A gradient of a matrix that was
-repeated along batch axes is summed over them inside its kernel, so that no array of products is ever stored.
+The batch axes, all axes before the last two, broadcast. Either matrix may be stored transposed. The gradient with
+respect to a matrix that was broadcast along batch axes is summed over these axes inside the kernel, so the separate
+products are never stored.
 """
 
 from __future__ import annotations
@@ -32,21 +33,21 @@ from striate.ops.requirement import N_STAYS, place, require_floats, shape_error
 from striate.ops.shaping import expanded, filled
 
 LONG = 8192
-"""The number of products from which the sums of a single matrix are divided among chunks."""
+"""The length of the sum over k from which the product of two single matrices divides this sum among chunks."""
 
 UNITS = 32
-"""The smallest number of chunks that a sum is divided into, so that many threads have work."""
+"""The number of chunks that a sum of products aims at, so that many threads have work."""
 
 LARGEST_TILE = 24
-"""Rows of a register tile."""
+"""The largest number of rows in a tile of sums that is kept in registers."""
 
 CHUNK_FLOPS = 1 << 22
-"""Floating point operations that a chunk should have: a millisecond or less, and many hand-outs."""
+"""Floating point operations that a chunk should have: at most about a millisecond, so that threads balance well."""
 
 
 @dataclass(frozen=True)
 class WithoutSums(Algorithm):
-    """The only way to compute it; its kernel runs no reductions."""
+    """The algorithm of matrix products: there is only one, and no reduction may run in the kernel's epilogue."""
 
     @property
     def sums(self) -> bool:
@@ -55,7 +56,10 @@ class WithoutSums(Algorithm):
 
 @dataclass(frozen=True)
 class MatrixContraction(Anchor):
-    """Base of matrix products (abstract): A (batch…, M, K), B (batch…, K, N), each of them transposed or not."""
+    """Base class of matrix products (abstract): A (batch…, M, K) times B (batch…, K, N).
+
+    With ``transpose_a``, A is given as (batch…, K, M); with ``transpose_b``, B is given as (batch…, N, K).
+    """
 
     kind: ClassVar[Kind] = Kind.CONTRACTION
     contiguous_inputs: ClassVar[bool] = True
@@ -64,10 +68,15 @@ class MatrixContraction(Anchor):
     transpose_b: bool = False
 
     def sizes(self, a: TensorType, b: TensorType) -> tuple[Shape, Shape, Shape]:
-        """(batch axes, (M, K), (K, N)); raises ``ShapeError`` where they do not fit."""
+        """Return (broadcast batch axes, (M, K), (K, N)); raise ``ShapeError`` if the operands do not fit together.
+
+        Raises ``DTypeError`` unless both operands have the same float dtype.
+        """
         require_floats(self, (a, b))
         if a.rank != b.rank or not 2 <= a.rank <= MOST_AXES:
-            raise shape_error(self, f"expected matrices of one rank from 2 to {MOST_AXES}, got {a} and {b}", "reshape")
+            raise shape_error(
+                self, f"expected matrices of one rank from 2 to {MOST_AXES}, got {a} and {b}", "x[None] adds an axis"
+            )
         left = a.shape[:-3:-1] if self.transpose_a else a.shape[-2:]
         right = b.shape[:-3:-1] if self.transpose_b else b.shape[-2:]
         if left[1] != right[0]:
@@ -94,7 +103,7 @@ class MatrixContraction(Anchor):
         return (PLAIN,)
 
     def matrices(self, type: TensorType, transposed: bool) -> kernels.matrix.Matrices:
-        """Where the matrices of an operand lie, as the product reads them."""
+        """Return the strides of an operand in elements, after transposing; 0 for batch axes of size 1."""
         shape = type.concrete(1)
         strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
         batch = tuple(0 if size == 1 else stride for size, stride in zip(type.shape[:-2], strides[:-2], strict=True))
@@ -104,7 +113,10 @@ class MatrixContraction(Anchor):
     def operand_gradients(
         self, inputs: Values, dy: Value, needed: Needed, over: tuple[int, ...] = ()
     ) -> tuple[Value | None, Value | None]:
-        """dA = dC · Bᵀ and dB = Aᵀ · dC, transposed where A and B are, and summed where they were repeated."""
+        """Return dA = dC · Bᵀ and dB = Aᵀ · dC, in the shapes in which A and B are stored; None where not needed.
+
+        ``dy`` is dC, the gradient with respect to the product. Gradients are summed over broadcast batch axes.
+        """
         a, b = inputs
         da = db = None
         if needed[0]:
@@ -127,14 +139,17 @@ class MatrixContraction(Anchor):
 
 
 def _gradient(a: Value, b: Value, transpose_a: bool, transpose_b: bool, like: Value) -> Value:
-    """A · B, summed over the batch axes along which ``like`` has size 1, in its shape."""
+    """Return A · B in the shape of ``like``, summed over the batch axes along which ``like`` has size 1."""
     batch = broadcast_shapes([a.shape[:-2], b.shape[:-2]], lambda: "matmul") if a.type.rank > 2 else ()
     axes = tuple(axis for axis, size in enumerate(batch) if like.shape[axis] == 1 and size != 1)
     return expanded(product(a, b, transpose_a, transpose_b, axes), like)
 
 
 def product(a: Value, b: Value, transpose_a: bool, transpose_b: bool, axes: tuple[int, ...] = ()) -> Value:
-    """A · B for values of one rank from 2 to 5, summed over some batch axes, which are kept with size 1."""
+    """Return A · B for operands of the same rank, 2 to 5, summed over the batch axes ``axes``, which keep size 1.
+
+    Chooses ``MatMulSum`` if batch axes or the samples are summed over, or if k is long, and ``MatMul`` otherwise.
+    """
     op = MatMul(transpose_a, transpose_b)
     rows, summed = op.sizes(a.type, b.type)[1]
     long = a.type.rank == 2 and not isinstance(rows, Batch)
@@ -148,7 +163,8 @@ def product(a: Value, b: Value, transpose_a: bool, transpose_b: bool, axes: tupl
 class MatMul(MatrixContraction):
     """C[b, m, n] = Σ_k A[b, m, k] · B[b, k, n]
 
-    A and B have one rank, from 2 to 5; their batch axes broadcast. The rows of a single matrix A may be the samples.
+    A (batch…, M, K) and B (batch…, K, N) have the same rank, 2 to 5, and the same float dtype; batch axes broadcast. M
+    may be the number of samples N if A is a single matrix.
     """
 
     title: ClassVar[str] = "matmul"
@@ -175,7 +191,7 @@ class MatMul(MatrixContraction):
         return self.operand_gradients(inputs, expanded(output_gradients[0], outputs[0]), needed)
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Zeros: sums over nothing."""
+        """Return zeros: the product sums over an axis without elements."""
         return (filled(0.0, self.infer(*(x.type for x in inputs))[0]),)
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -188,7 +204,7 @@ class MatMul(MatrixContraction):
             dtype, self.matrices(b.type, self.transpose_b), _free(b.shape[:-2]), depth, columns
         )
         tall = min(rows or LARGEST_TILE, LARGEST_TILE, most_accumulators(context.target, dtype, 2))
-        tall = -(-rows // -(-rows // tall)) if rows else tall  # tiles of equal height leave the fewest rows over
+        tall = -(-rows // -(-rows // tall)) if rows else tall  # equal tiles leave the smallest remainder of rows
         wide = max(1, min(pack.blocks, most_accumulators(context.target, dtype, 2) // (2 * tall), 4)) if tall < 8 else 1
         flops = 2 * depth * columns
         if batch:
@@ -242,7 +258,8 @@ class MatMul(MatrixContraction):
 class MatMulSum(MatrixContraction):
     """C[b, m, n] = Σ over the batch axes ``axes`` and k of A[b, m, k] · B[b, k, n]
 
-    The summed axes are kept with size 1. For single matrices, k may be the samples. Sums are kept in float64.
+    The summed batch axes keep size 1. For single matrices, k may run over the samples. Sums are accumulated in float64.
+    It computes the gradients of matrices that were broadcast, and products with a long sum over k.
     """
 
     direction: ClassVar[Direction] = Direction.WEIGHT_GRADIENT
@@ -265,7 +282,7 @@ class MatMulSum(MatrixContraction):
         return self.operand_gradients(inputs, expanded(output_gradients[0], outputs[0]), needed)
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Zeros: sums over nothing."""
+        """Return zeros: the product sums over an axis without elements."""
         return (filled(0.0, self.infer(*(x.type for x in inputs))[0]),)
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -313,30 +330,33 @@ class MatMulSum(MatrixContraction):
 
 
 def _free(shape: Shape) -> tuple[int, ...]:
-    """Sizes, with 0 for N."""
+    """Return the sizes of a shape, with 0 in place of the symbolic number of samples N."""
     return tuple(0 if isinstance(size, Batch) else size for size in shape)
 
 
 def _fixed(shape: Shape) -> tuple[int, ...]:
-    """The sizes without N."""
+    """Return the known sizes of a shape, without the symbolic number of samples N."""
     return tuple(size for size in shape if not isinstance(size, Batch))
 
 
 def _counted(size: int | Batch) -> tuple[int, bool]:
-    """(size, False), or (1, True) for N."""
+    """Return (size, False) for a known size, and (1, True) for the symbolic number of samples N."""
     return (1, True) if isinstance(size, Batch) else (size, False)
 
 
 def _part(whole: int, step: int, most: int) -> int:
-    """The largest multiple of ``step`` up to ``most``, at least one step; all where that is as much."""
+    """Return the largest multiple of ``step`` that is at most ``most``, but at least ``step``.
+
+    The result is limited to ``whole``, rounded up to a multiple of ``step``.
+    """
     return min(-(-whole // step) * step, max(1, most // step) * step)
 
 
 def matmul(a: Value, b: Value) -> Value:
     """A · B as in NumPy: (…, M, K) and (…, K, N) → (…, M, N); axes before the last two broadcast.
 
-    A vector as A is one row, as B one column, and its axis is dropped from the result. All float32 or all float64.
-    Raises ShapeError and DTypeError.
+    A vector (K,) counts as one row if it is A, and as one column if it is B; this axis is dropped from the result. Both
+    operands have the same dtype, float32 or float64. Raises ShapeError and DTypeError.
     """
     if a.type.rank == 0 or b.type.rank == 0:
         raise shape_error("matmul", f"expected matrices or vectors, got {a.type} and {b.type}", "x * y scales")
@@ -358,9 +378,10 @@ def _without(x: Value, axis: int) -> Value:
 
 
 def contract(a: Value, b: Value, transpose_b: bool = False) -> Value:
-    """A · B, or A · Bᵀ, for values of rank 2 or more, whose batch axes broadcast.
+    """Return A · B, or A · Bᵀ with ``transpose_b``, for operands of rank 2 or more, whose batch axes broadcast.
 
-    A matrix that was only transposed is read as it was.
+    An operand that is itself the transpose of another value is not transposed in memory: the kernel reads the original
+    with exchanged strides. Raises ShapeError and DTypeError.
     """
     a, transpose_a = _before_transposing(a)
     b, turned = _before_transposing(b)
@@ -389,7 +410,7 @@ def contract(a: Value, b: Value, transpose_b: bool = False) -> Value:
 
 
 def _before_transposing(x: Value) -> tuple[Value, bool]:
-    """The value whose last two axes were exchanged to make x, and whether there is one."""
+    """Return (original, True) if x only exchanges the last two axes of another value, and (x, False) otherwise."""
     op, rank = x.node.op, x.type.rank
     if isinstance(op, Transpose) and op.axes == (*range(rank - 2), rank - 1, rank - 2):
         return x.node.inputs[0], True
@@ -397,7 +418,7 @@ def _before_transposing(x: Value) -> tuple[Value, bool]:
 
 
 def _by_one_matrix(a: Value, b: Value, transpose_b: bool) -> Value:
-    """A · B where all matrices of A meet the same B: their rows are those of one matrix for each sample."""
+    """Return A · B for a single matrix B: the batch axes of A, except N, are joined with its rows."""
     kept = 1 if a.type.batched else 0
     rows = math.prod(_fixed(a.shape[kept:-1]))
     joined = reshape(a, (*a.shape[:kept], rows, a.shape[-1]))
@@ -406,7 +427,7 @@ def _by_one_matrix(a: Value, b: Value, transpose_b: bool) -> Value:
 
 
 def _operator(a: object, b: object) -> Value:
-    """``a @ b``, where one of them may be an array."""
+    """Implement ``a @ b``, where one of the two may be a NumPy array."""
     like = a if isinstance(a, Value) else b
     assert isinstance(like, Value)
     return matmul(as_value(a, like), as_value(b, like))

@@ -1,7 +1,7 @@
-"""Operations that move elements to other places: transposing, slicing, placing among zeros, concatenating.
+"""Operations that move elements without changing them: transposition, slices, their gradients, and concatenation.
 
-Their kernels are elementwise loops that load or store with other strides. Arrays in blocks of channels are moved as
-they are where whole blocks move; otherwise the arrays are plain.
+Their kernels are elementwise loops that load or store with the strides of the other array. If blocks of 16 channels
+move as a whole, arrays stored in such blocks are moved in this layout; otherwise the arrays are in NumPy's order.
 """
 
 from __future__ import annotations
@@ -22,49 +22,52 @@ from striate.graph.onnx import Attribute, OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Sample, Values, register
 from striate.graph.value import Array, Shape, TensorType, Value
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
-from striate.ops.requirement import N_STAYS, shape_error
+from striate.ops.requirement import N_STAYS, dtype_error, shape_error
 from striate.ops.shaping import expanded, filled
 
 Five = tuple[int, int, int, int, int]
-"""Strides of (n, channel block, d, h, w)."""
+"""Strides in elements of (n, channel block, d, h, w)."""
 
 
 @dataclass(frozen=True)
 class Movement(Anchor):
-    """Base of operations that move elements (abstract)."""
+    """Base class of operations that move elements without changing them, such as slices and transposes (abstract)."""
 
     kind: ClassVar[Kind] = Kind.GATHER
     planar_outputs: ClassVar[bool] = True
 
     def moves_whole_blocks(self, inputs: Sequence[TensorType]) -> bool:
-        """Whether blocks of 16 channels stay together, so that blocked arrays can be moved as they are."""
+        """Return whether blocks of 16 channels stay together, so that arrays stored in blocks can be moved directly."""
         raise NotImplementedError
 
     def keeps_positions(self) -> bool:
-        """Whether every element keeps its place along the axes after the channels."""
+        """Return whether every element keeps its index on all axes after the channels, that is, on axes 2 and later."""
         return False
 
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
     ) -> tuple[InputLayout, ...]:
-        """Blocked if an input is already blocked and its blocks can be moved."""
+        """Require blocks of 16 channels if an input is stored in blocks that move as a whole, else NumPy's order."""
         whole = BLOCK in blocks and self.moves_whole_blocks(inputs)
         return tuple(InputLayout((BLOCK if whole else PLAIN,)) for _ in inputs)
 
     def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        """What was read."""
+        """Return the layout of the first input, in which the output is stored as well."""
         return (blocks[0],)
 
 
 def axis_strides(storage: Storage, rank: int) -> list[int]:
-    """The strides of the axes of an array; that of the channels is the distance of two blocks."""
+    """Return the stride of each axis in elements; that of axis 1 is the distance between two blocks of channels.
+
+    In NumPy's order a block is one channel. ``rank`` is the number of axes of the array.
+    """
     if rank == 1:
         return [storage.strides[4]]
     return [storage.strides[0], storage.strides[1], *storage.strides[5 - (rank - 2) :]]
 
 
 def box_domain(type: TensorType, block: int) -> Domain:
-    """The iteration space over all elements of an array of this type."""
+    """Return the iteration space over all elements of an array of this type, stored in blocks of ``block`` channels."""
     shape = type.concrete(1)
     if block == BLOCK:
         return Domain(Space.BLOCKED, type.samples, shape[1], spatial(shape[2:]))
@@ -76,7 +79,7 @@ def box_domain(type: TensorType, block: int) -> Domain:
 
 
 def five_strides(strides: Sequence[int], space: Space) -> Five:
-    """Strides of the axes of an array as those of a domain from ``box_domain``."""
+    """Convert the strides of an array's axes to strides of the five loops of a domain from ``box_domain``."""
     if space is Space.FLAT:
         return (FLAT_CHUNK * strides[0], 0, 0, 0, strides[0])
     if space is Space.PLANAR and len(strides) == 2:
@@ -86,14 +89,14 @@ def five_strides(strides: Sequence[int], space: Space) -> Five:
 
 
 def strided_load(operand: int, storage: Storage, strides: Sequence[int], moved: int, space: Space) -> Load:
-    """A load with other strides, from ``moved`` elements after the first."""
+    """Return a load of an operand that uses the given strides and starts ``moved`` elements after its first element."""
     five = five_strides(strides, space)
     lane_stride = 1 if space is Space.BLOCKED else five[4]
     return Load(operand, storage.dtype, five, storage.origin + moved, True, 0, lane_stride)
 
 
 def strided_store(operand: int, storage: Storage, strides: Sequence[int], moved: int, space: Space) -> Store:
-    """A store with other strides, from ``moved`` elements after the first."""
+    """Return a store to an operand that uses the given strides and starts ``moved`` elements after its first one."""
     five = five_strides(strides, space)
     lane_stride = 1 if space is Space.BLOCKED else five[4]
     return Store(0, operand, storage.dtype, five, storage.origin + moved, lane_stride=lane_stride)
@@ -101,12 +104,18 @@ def strided_store(operand: int, storage: Storage, strides: Sequence[int], moved:
 
 @dataclass(frozen=True)
 class StridedRead(Movement):
-    """Base of operations whose element is one of the input's, at a place that is linear in its own (abstract)."""
+    """Base class of operations that read the input with other strides, such as transposition and slices (abstract).
+
+    Each output element is one input element, whose address is a linear function of the output index.
+    """
 
     has_epilogue: ClassVar[bool] = True
 
     def read(self, strides: Sequence[int], block: int) -> tuple[list[int], int]:
-        """From the strides of the input's axes: the stride of each output axis, and where the first element lies."""
+        """Convert the input's strides: return the stride for each output axis, and the offset of the first element.
+
+        All numbers are in elements of the input; ``block`` is the number of channels per block in its layout.
+        """
         raise NotImplementedError
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -123,9 +132,10 @@ class StridedRead(Movement):
 @register
 @dataclass(frozen=True)
 class Transpose(StridedRead):
-    """y[i₀, i₁, …] = x[…], where axis ``axes[j]`` of x becomes axis j of y
+    """y = x with its axes permuted: axis j of y is axis ``axes[j]`` of x
 
-    N stays on axis 0. At most 5 axes; ``transpose`` joins axes that stay together, so that it takes any number.
+    The number of samples N must stay on axis 0. x has at most 5 axes; the function ``transpose`` takes more, because it
+    joins axes that stay next to each other.
     """
 
     onnx_operator: ClassVar[str] = "Transpose"
@@ -173,7 +183,7 @@ class Transpose(StridedRead):
 
 @dataclass(frozen=True)
 class Window:
-    """Elements ``start``, ``start + step``, … of an axis, ``count`` of them."""
+    """A strided slice of an axis: ``count`` elements at ``start``, ``start + step``, …; ``step`` may be negative."""
 
     start: int
     count: int
@@ -181,19 +191,19 @@ class Window:
 
     @property
     def ends(self) -> tuple[int, int]:
-        """The first place that it covers, and the one after the last."""
+        """The smallest index that the window covers, and the largest one plus 1."""
         last = self.start + (self.count - 1) * self.step
         return min(self.start, last), max(self.start, last) + 1
 
     def whole_blocks(self, size: int) -> bool:
-        """Whether it covers whole blocks of channels in order."""
+        """Return whether the window covers whole blocks of 16 channels in order, on a channel axis of ``size``."""
         first, end = self.ends
         return self.step == 1 and first % BLOCK == 0 and (end % BLOCK == 0 or end == size)
 
 
 @dataclass(frozen=True)
 class Windowed:
-    """The options of operations that read or write every ``step``-th element of some axes."""
+    """Options of operations that read or write every ``step``-th element of some axes: one entry for each such axis."""
 
     axes: tuple[int, ...]
     starts: tuple[int, ...]
@@ -202,12 +212,12 @@ class Windowed:
 
     @property
     def windows(self) -> dict[int, Window]:
-        """The window of each axis in ``axes``."""
+        """The options as one ``Window`` for each axis in ``axes``."""
         parts = zip(self.axes, self.starts, self.counts, self.steps, strict=True)
         return {axis: Window(start, count, step) for axis, start, count, step in parts}
 
     def index(self, rank: int) -> tuple[slice, ...]:
-        """NumPy's index of the elements."""
+        """Return the NumPy index that selects the elements from an array with ``rank`` axes."""
         found = [slice(None)] * rank
         for axis, window in self.windows.items():
             stop = window.start + window.count * window.step
@@ -217,7 +227,7 @@ class Windowed:
         return tuple(found)
 
     def text(self) -> str:
-        """The index as it is written in Python."""
+        """Return the index as Python text, such as ``[:, 0:3, ::2]``."""
         windows = self.windows
         parts: list[str] = []
         for axis in range(max(windows, default=-1) + 1):
@@ -231,7 +241,10 @@ class Windowed:
         return f"[{', '.join(parts)}]"
 
     def strided(self, strides: Sequence[int], block: int) -> tuple[list[int], int]:
-        """From the strides of all axes: the strides within the windows, and where their first element lies."""
+        """Return the strides between the selected elements, and the offset of the first one, all in elements.
+
+        ``strides`` are those of the whole array, and ``block`` is the number of channels per block in its layout.
+        """
         found, moved = list(strides), 0
         for axis, window in self.windows.items():
             start = window.start // BLOCK if axis == 1 and block == BLOCK else window.start
@@ -241,7 +254,7 @@ class Windowed:
 
 
 def _require_windows(op: Slice | SliceGradient, whole: TensorType) -> None:
-    """Raises ``ShapeError`` unless the windows lie in an array of this type and leave N alone."""
+    """Raise ``ShapeError`` if a window reaches outside an array of this type, or selects along N, the samples."""
     if list(op.axes) != sorted(set(op.axes)) or any(not 0 <= axis < whole.rank for axis in op.axes):
         raise shape_error(op, f"axes {op.axes} do not exist in {whole}", f"axes run from 0 to {whole.rank - 1}")
     if whole.batched and 0 in op.axes:
@@ -256,9 +269,10 @@ def _require_windows(op: Slice | SliceGradient, whole: TensorType) -> None:
 @register
 @dataclass(frozen=True)
 class Slice(StridedRead, Windowed):
-    """y[i] = x[start + step · i] along each of some axes
+    """y[i] = x[start + step · i] along each of the axes ``axes``, for 0 ≤ i < count
 
-    Raises ShapeError for places that do not exist, and for axis 0 where it is N.
+    ``starts``, ``counts`` and ``steps`` have one entry for each of ``axes``; steps may be negative. Other axes are kept
+    whole. Raises ShapeError for indices outside x, and for axis 0 if its size is the symbolic N.
     """
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -313,7 +327,10 @@ class Slice(StridedRead, Windowed):
 @register
 @dataclass(frozen=True)
 class SliceGradient(Movement, Windowed):
-    """y[start + step · i] = x[i] along each of some axes of ``sizes``, and 0 elsewhere"""
+    """y[start + step · i] = x[i] along each of the axes ``axes``, and 0 elsewhere
+
+    Gradient of ``Slice``: x is the gradient with respect to the slice, and ``sizes`` are the sizes of y on ``axes``.
+    """
 
     sizes: tuple[int, ...]
 
@@ -324,7 +341,7 @@ class SliceGradient(Movement, Windowed):
         )
         _require_windows(self, x.with_shape(sizes))
         if any(x.shape[axis] != count for axis, count in zip(self.axes, self.counts, strict=True)):
-            raise shape_error(self, f"its input {x} does not have the sizes {self.counts}", "give what fits")
+            raise shape_error(self, f"its input {x} does not have the sizes {self.counts}", "use the slice's shape")
         return (x.with_shape(sizes),)
 
     def moves_whole_blocks(self, inputs: Sequence[TensorType]) -> bool:
@@ -345,7 +362,10 @@ class SliceGradient(Movement, Windowed):
         return [*(_zeros(context, box) for box in self._gaps(y.type)), copy]
 
     def _gaps(self, y: TensorType) -> list[dict[int, Window]]:
-        """Boxes that together cover what x does not; all of y where steps leave gaps between the elements of x."""
+        """Return boxes of y, as a window for each restricted axis, that cover all elements to be set to zero.
+
+        If a step leaves gaps between the elements of x, this is one box: all of y, which is zeroed before x is copied.
+        """
         windows, boxes, box = self.windows, list[dict[int, Window]](), dict[int, Window]()
         if any(abs(window.step) != 1 for window in windows.values()):
             return [{}]
@@ -357,7 +377,7 @@ class SliceGradient(Movement, Windowed):
         return boxes
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Only zeros."""
+        """Return zeros in the shape of the output, because the slice is empty."""
         return (filled(0.0, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:
@@ -386,7 +406,10 @@ class SliceGradient(Movement, Windowed):
 
 
 def _zeros(context: LoweringContext, box: dict[int, Window]) -> Launch:
-    """Zeros in a box of the output."""
+    """Return the launch that sets a box of the output to zero.
+
+    ``box`` maps axes to windows; along all other axes, the box covers the whole output.
+    """
     (y,) = context.node.outputs
     target = context.storage(y)
     part = Windowed(
@@ -405,7 +428,8 @@ def _zeros(context: LoweringContext, box: dict[int, Window]) -> Launch:
 class Concat(Movement):
     """y = [x₁, x₂, …] along one axis, by default the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …)
 
-    Raises ShapeError if any other axis differs, DTypeError if the dtypes differ.
+    Raises ShapeError if the inputs differ in another axis and if axis 0 is the symbolic N, and DTypeError if their
+    dtypes differ.
     """
 
     onnx_operator: ClassVar[str] = "Concat"
@@ -425,22 +449,26 @@ class Concat(Movement):
             raise shape_error(self, f"cannot join samples of {', '.join(map(str, inputs))}", N_STAYS)
         sizes: list[int] = []
         for x in inputs:
-            if (
-                x.rank != first.rank
-                or x.shape[:axis] + x.shape[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :]
-                or x.dtype != first.dtype
+            if x.dtype != first.dtype:
+                raise dtype_error(
+                    self,
+                    f"inputs have one dtype, got {', '.join(map(str, inputs))}",
+                    f"st.ops.cast(x, {first.dtype.value!r}) converts one of them",
+                )
+            if x.rank != first.rank or (
+                x.shape[:axis] + x.shape[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :]
             ):
                 where = "in their channels (axis 1)" if axis == 1 else f"along axis {axis}"
                 raise shape_error(
                     self,
                     f"inputs may differ only {where}, got {', '.join(map(str, inputs))}",
-                    "bring them to one size with stride, padding, pooling or st.ops.cast",
+                    "make the other sizes equal with stride, padding, pooling or slices",
                 )
             sizes.append(cast(int, x.shape[axis]))
         return (first.with_shape((*first.shape[:axis], sum(sizes), *first.shape[axis + 1 :])),)
 
     def starts(self, inputs: Sequence[TensorType]) -> list[int]:
-        """The places at which the inputs begin."""
+        """Return the index along ``axis`` at which each input begins in the output."""
         return list(itertools.accumulate((cast(int, x.shape[self.axis]) for x in inputs[:-1]), initial=0))
 
     def moves_whole_blocks(self, inputs: Sequence[TensorType]) -> bool:
@@ -464,7 +492,7 @@ class Concat(Movement):
         return launches
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """The concatenated inputs that have elements."""
+        """Return the concatenation of those inputs that have elements."""
         rest = [x for x in inputs if x.shape[self.axis] != 0]
         return (rest[0] if len(rest) == 1 else Concat(self.axis)(*rest),)
 

@@ -1,4 +1,4 @@
-"""Batch normalization (Ioffe and Szegedy, 2015, arXiv:1502.03167), for (B, D) and for (B, C, positions…)."""
+"""Batch normalization (Ioffe and Szegedy, 2015, arXiv:1502.03167) of inputs (N, C) and (N, C, positions…)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from striate.options import flag, number
 
 
 def batch_axes(rank: int) -> tuple[int, ...]:
-    """All axes except the channels: batch statistics are computed over these."""
+    """Return all axes except the channels (axis 1): batch statistics are computed over these."""
     return (0, *range(2, rank))
 
 
@@ -36,8 +36,9 @@ def _channel_shape(x: Shape) -> Shape:
 class BatchNormalization(Composite):
     """y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the biased variance σ² of each channel of this batch
 
-    Inputs: x (N, C, positions…) and, if they are learned, γ (C,) and β (C,). Returns (y, μ, σ²); μ and σ² are
-    (1, C, 1…). Raises ShapeError if a channel is known to have only one value; if N is unknown, the caller must check.
+    Inputs: x (N, C, positions…), and optionally both γ (C,) and β (C,). Returns (y, μ, σ²), where μ and σ² have the
+    shape (1, C, 1…). Raises ShapeError if a channel is known to have only one value; if N is symbolic, the caller must
+    check this at run time.
     """
 
     title: ClassVar[str] = "batch norm"
@@ -53,7 +54,9 @@ class BatchNormalization(Composite):
         x, *affine = inputs
         if x.rank < 2 or len(affine) not in (0, 2):
             raise shape_error(
-                self, f"expected (N, C, positions…) and either both γ and β or neither, got {x}", "give all"
+                self,
+                f"expected (N, C, positions…) and either both γ and β or neither, got {x}",
+                "pass both weight and bias, or neither",
             )
         for vector in affine:
             if vector.shape != x.shape[1:2]:
@@ -81,13 +84,13 @@ class BatchNormalization(Composite):
         return y.astype(x.dtype), mean.astype(x.dtype), variance.astype(x.dtype)
 
     def expand(self, *inputs: Value) -> tuple[Value, ...]:
-        """The same as smaller operations: moments, then a subtraction, a multiplication and an addition."""
+        """Return the same outputs as smaller operations: moments, a subtraction, a multiplication and an addition."""
         x, *affine = inputs
         mean, variance = Moments(batch_axes(x.type.rank))(x)
         return _normalized(x, mean, variance, affine, self.epsilon), mean, variance
 
     def output_moments(self, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> tuple[Value, Value]:
-        """β and γ² · σ² / (σ² + ε)"""
+        """Return the mean β and the variance γ² · σ² / (σ² + ε) of each channel of y, without reading y."""
         (_, *affine), (_, mean, variance) = inputs, outputs
         normalized = variance / (variance + self.epsilon)
         zero = mean - mean  # NaN stays NaN
@@ -97,10 +100,10 @@ class BatchNormalization(Composite):
         return zero + beta, normalized * gamma * gamma
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
-        """dx = γ/σ · (dy − (dβ + x̂ · dγ) / M), dγ = Σ x̂ · dy, dβ = Σ dy, over the M values of a channel.
+        """dx = γ / √(σ² + ε) · (dy − (dβ + x̂ · dγ) / M), dγ = Σ x̂ · dy, dβ = Σ dy, over the M values of a channel.
 
-        x̂ is recomputed from x, so the forward pass need not store it. The mean and the variance are outputs too:
-        their gradients add dμ / M + 2 (x − μ) dσ² / M.
+        x̂ = (x − μ) / √(σ² + ε) is recomputed from x, so the forward pass need not store it. The mean and the variance
+        are outputs too: their gradients dμ and dσ² add dμ / M + 2 (x − μ) dσ² / M to dx.
         """
         (x, *affine), (y, mean, variance) = inputs, outputs
         dy, dmean, dvariance = output_gradients
@@ -140,7 +143,7 @@ class BatchNormalization(Composite):
 
 
 def _normalized(x: Value, mean: Value, variance: Value, affine: list[Value], epsilon: float) -> Value:
-    # x − μ first: folding μ into the shift would cost the accuracy of a large mean.
+    # Subtract μ first: folding it into the shift would lose accuracy if the mean is large.
     scale = 1 / elementwise(Sqrt(), variance + epsilon)
     if not affine:
         return (x - mean) * scale
@@ -150,7 +153,10 @@ def _normalized(x: Value, mean: Value, variance: Value, affine: list[Value], eps
 
 @dataclass(frozen=True)
 class NormalizedByStatistics:
-    """y = γ · (x − μ) / √(σ² + ε) + β with given μ and σ² (C,), which a graph holds as arithmetic."""
+    """The operands of y = γ · (x − μ) / √(σ² + ε) + β with given μ and σ², recognized in a graph of arithmetic.
+
+    All vectors are (C,); ``weight`` is γ and ``bias`` is β, both None if the normalization has neither.
+    """
 
     x: Value
     mean: Value
@@ -161,7 +167,10 @@ class NormalizedByStatistics:
 
 
 def normalized_by_statistics(y: Value) -> NormalizedByStatistics | None:
-    """What ``batch_norm`` computed without training; None for a value of another form."""
+    """Return the operands of the normalization if y is the result of ``batch_norm`` without training, else None.
+
+    Exporters use this to recognize batch normalization in a graph of arithmetic.
+    """
     product, shift = y, None
     if isinstance(y.node.op, Add):
         product, shift = y.node.inputs
@@ -195,7 +204,7 @@ def _number(value: Value) -> float | None:
 
 
 def _vector(value: Value, like: Value) -> Value | None:
-    """The vector (C,) that is viewed as (1, C, 1…)."""
+    """Return the vector (C,) that ``value`` reshapes to (1, C, 1…); None if it is not such a reshape."""
     if not isinstance(value.node.op, Reshape) or value.shape != _channel_shape(like.shape):
         return None
     (vector,) = value.node.inputs
@@ -203,7 +212,10 @@ def _vector(value: Value, like: Value) -> Value | None:
 
 
 def _affine(weight: Value | None, bias: Value | None, eps: float) -> list[Value]:
-    """γ and β, or nothing; one that is not given has no effect."""
+    """Return [γ, β], or [] if both are None. If only one is None, ones stand for γ and zeros for β.
+
+    Raises ``OptionError`` unless ``eps`` is above 0.
+    """
     number("batch_norm: eps", eps, above=0)
     if weight is None and bias is None:
         return []
@@ -215,11 +227,12 @@ def _affine(weight: Value | None, bias: Value | None, eps: float) -> list[Value]
 def batch_norm_with_statistics(
     input: Value, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5
 ) -> tuple[Value, Value, Value]:
-    """(y, μ, σ²): y = γ · (x − μ) / √(σ² + ε) + β, each channel normalized by this batch.
+    """(y, μ, σ²): y = γ · (x − μ) / √(σ² + ε) + β with the statistics of each channel over this batch.
 
-    x (N, C) or (N, C, positions…), γ and β (C,) → y like x, μ and the biased σ² (C,); all of one float dtype.
-    If N = 0, and this is known only when the program runs, the statistics are NaN.
-    Raises ShapeError (a channel with one value or none, γ of the wrong size), DTypeError, OptionError.
+    ``input`` is x (N, C) or (N, C, positions…); ``weight`` is γ and ``bias`` is β, both (C,), by default 1 and 0; ε is
+    ``eps``. y has the shape of x; the mean μ and the biased variance σ² are (C,). All have the same dtype, float32 or
+    float64. If the program runs with N = 0, the statistics are NaN.
+    Raises ShapeError (a channel with fewer than two values, γ or β of the wrong size), DTypeError, OptionError.
     """
     affine = _affine(weight, bias, eps)
     if input.type.rank > 1 and input.shape[1] != 0 and 0 in input.shape:
@@ -242,11 +255,12 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Value:
-    """y = γ · (x − μ) / √(σ² + ε) + β with the running statistics μ and σ², or when training with those of the batch.
+    """y = γ · (x − μ) / √(σ² + ε) + β with the running mean μ and variance σ², or those of the batch when training.
 
-    x (N, C) or (N, C, positions…), everything else (C,) → y like x. A function has no state: it does not update the
-    running statistics, and ``momentum`` has no effect; ``nn.BatchNorm2d`` updates them. Raises ShapeError, DTypeError,
-    OptionError.
+    ``input`` is x (N, C) or (N, C, positions…) in float32 or float64; ``weight`` is γ and ``bias`` is β, by default 1
+    and 0; all vectors are (C,). y has the shape of x. Unlike PyTorch's function, this one has no state: it does not
+    update the running statistics, and ``momentum`` has no effect; ``nn.BatchNorm2d`` updates them. Raises ShapeError,
+    DTypeError and OptionError (also if ``training`` is False and a running statistic is None).
     """
     number("batch_norm: momentum", momentum, 0, 1)
     if flag("batch_norm: training", training):

@@ -1,4 +1,4 @@
-"""Padding: more elements around an array, which are a number, or copies of its own."""
+"""Padding: a constant, or copies of an array's own elements, around the array; negative padding crops it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from striate.ops.window import LARGEST, Pairs, Sizes, onnx_pads, positions, requ
 
 
 class PadMode(Enum):
-    """What surrounds the array."""
+    """What a padding consists of: a constant, or copies of elements of the array."""
 
     constant = "constant"  # a number
     reflect = "reflect"  # the array mirrored at its first and at its last element, which are not repeated
@@ -45,9 +45,9 @@ _ONNX_MODES = {
 
 @dataclass(frozen=True)
 class PadAxis(AxisMap):
-    """x with ``before`` elements before it and ``after`` after it; a negative number crops.
+    """Padding of one axis as a linear map: ``before`` elements before x and ``after`` after it; negative numbers crop.
 
-    Circular padding does not repeat what is cropped.
+    Circular padding repeats only the elements that are left after cropping.
     """
 
     before: int
@@ -68,7 +68,7 @@ class PadAxis(AxisMap):
 
     @property
     def _kept(self) -> tuple[int, int]:
-        """What is not cropped: the first element, and one past the last."""
+        """The part of x that is not cropped: the index of its first element, and that of its last plus 1."""
         return max(0, -self.before), self.size - max(0, -self.after)
 
     def row(self, p: int) -> Row:
@@ -133,7 +133,10 @@ class PadAxis(AxisMap):
 
 @dataclass(frozen=True)
 class PositionPadding(Mapped):
-    """Base of padding along the axes of positions, and its gradient (abstract). Negative numbers crop."""
+    """Base class of padding along the spatial axes and its gradient (abstract).
+
+    ``padding`` has a pair (before, after) for each spatial axis; negative numbers crop.
+    """
 
     reads_once: ClassVar[bool] = True
     padding: Pairs
@@ -146,7 +149,7 @@ class PositionPadding(Mapped):
         )
 
     def padded(self, x: TensorType) -> TensorType:
-        """The type of y; raises ``ShapeError`` for padding that the mode cannot take from this input."""
+        """Return the type of the padded x; raise ``ShapeError`` if the mode cannot pad this input by so much."""
         require_floats(self, [x])
         require_positions(self, x)
         require_geometry(self, x.rank - 2, padding=self.padding)
@@ -162,7 +165,10 @@ class PositionPadding(Mapped):
 @register
 @dataclass(frozen=True)
 class Pad(PositionPadding):
-    """y[n, c, p] = x[n, c, p − before], and ``value`` or a copy of another element around it"""
+    """y[n, c, p] = x[n, c, p − before], and ``value`` or a copy of another element around it
+
+    x (N, C, positions…) with one to three spatial axes, float32 or float64; ``mode`` chooses the copies.
+    """
 
     title: ClassVar[str] = "pad"
     value: float = 0.0
@@ -186,7 +192,10 @@ class Pad(PositionPadding):
         return [Launch("pad", context.node.path, kernel, operands, context.domain.chunks)]
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
-        """ONNX crops before it copies; reflected and replicated elements are cut off after it, circular ones before."""
+        """Return ONNX operators; because ONNX crops before it copies, padding and cropping are separate where needed.
+
+        Constant and circular padding crop first; reflecting and replicating crop afterwards.
+        """
         cuts = tuple((min(0, before), min(0, after)) for before, after in self.padding)
         added = tuple((max(0, before), max(0, after)) for before, after in self.padding)
         value = to.constant(np.asarray(self.value, types[0].dtype.numpy)) if self.value else ""
@@ -204,7 +213,7 @@ class Pad(PositionPadding):
         return [y if y != inputs[0] else to.add("Identity", y)]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """The output if x has no elements: every element is the constant ``value``."""
+        """Return an output filled with ``value``: all of it is padding, because x has no elements."""
         return (filled(self.value, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:
@@ -236,7 +245,10 @@ class Pad(PositionPadding):
 @register
 @dataclass(frozen=True)
 class PadGradient(PositionPadding):
-    """dx[n, c, i] = Σ dy[n, c, p] over the positions p that padding copied from i"""
+    """dx[n, c, i] = Σ dy[n, c, p] over the positions p that padding copied from i
+
+    Gradient of ``Pad``. ``size`` holds the spatial sizes of x.
+    """
 
     title: ClassVar[str] = "pad gradient"
     size: Sizes
@@ -290,7 +302,10 @@ _EXAMPLES: list[tuple[tuple[int, ...], Pairs, PadMode, float]] = [
 @register
 @dataclass(frozen=True)
 class PadAxes(Anchor):
-    """y[j] = x[j − before], and ``value`` around it, along all axes; for arrays of any dtype"""
+    """y[j] = x[j − before], and ``value`` around it, along all axes; for arrays of any dtype
+
+    x has 1 to 5 axes, and ``padding`` a pair (before, after) for each; negative numbers crop. N cannot be padded.
+    """
 
     kind: ClassVar[Kind] = Kind.GATHER
     title: ClassVar[str] = "pad"
@@ -331,7 +346,7 @@ class PadAxes(Anchor):
             return (n, 1) if rank == 1 else (n, c, *rest[5 - rank :])
 
         shape, padding = x.type.concrete(1), self.padding
-        if rank == 1:  # with a second axis: after N, which is not padded, or before the elements
+        if rank == 1:  # give a vector a second axis of size 1: after N, which is not padded, or before the elements
             shape, padding = (1, *shape), (((0, 0), (0, 0)) if x.type.batched else ((0, 0), *padding))
         kernel = kernels.resampling.PlainPad(
             x.dtype, shape, padding, strides(x), context.storage(x).origin, strides(y), self.value
@@ -344,7 +359,7 @@ class PadAxes(Anchor):
         return [to.add("Pad", *inputs, to.integers(*onnx_pads(self.padding)), value, mode="constant")]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """The output if x has no elements: every element is the constant ``value``."""
+        """Return an output filled with ``value``: all of it is padding, because x has no elements."""
         return (filled(self.value, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:
@@ -374,13 +389,13 @@ class PadAxes(Anchor):
 
 
 def _brief(padding: Pairs) -> str:
-    """1 where it is the same everywhere, else all pairs."""
+    """Return the padding as text: one number if it is the same on all sides, and all pairs otherwise."""
     found = {one for pair in padding for one in pair}
     return str(found.pop()) if len(found) == 1 else str(padding)
 
 
 def _require_padding(op: Op | str, mode: PadMode, x: TensorType, length: int, before: int, after: int) -> None:
-    """Raises ``ShapeError`` for padding of an axis that the mode does not have."""
+    """Raise ``ShapeError`` if an axis of ``length`` elements cannot be padded by (before, after) in this mode."""
     count, kept = length + before + after, length + min(0, before) + min(0, after)
     most = max(before, after)
     if kept < 0 or (count < 1 and mode is not PadMode.constant):
@@ -388,20 +403,22 @@ def _require_padding(op: Op | str, mode: PadMode, x: TensorType, length: int, be
     if mode is PadMode.reflect and most >= max(1, length):
         raise shape_error(
             op, f"an axis of {length} elements has {max(0, length - 1)} to reflect, not {most}: {x}",
-            'pad by less, or use mode="replicate"',
+            'use less padding, or mode="replicate"',
         )  # fmt: skip
     if mode is PadMode.circular and most > max(0, kept):
         raise shape_error(
-            op, f"an axis with {max(0, kept)} elements left cannot be wrapped by {most}: {x}", "pad by less, or twice"
+            op,
+            f"an axis with {max(0, kept)} elements left cannot be wrapped by {most}: {x}",
+            "use less padding, or apply the padding in two steps",
         )
     if mode is PadMode.replicate and most > 0 and length == 0:
         raise shape_error(op, f"an axis of 0 elements has none to repeat: {x}", 'use mode="constant"')
 
 
 def without_zeros(x: Value) -> tuple[Value, Pairs | None]:
-    """x before a padding with zeros, and that padding; x and None where there is none.
+    """Return (the unpadded value, its padding) if x is another value padded with zeros, and (x, None) otherwise.
 
-    A convolution reads the zeros of its own padding from the halo of its input, without a copy.
+    A convolution uses this to take over the padding: it reads zeros from the halo around its input, without a copy.
     """
     op = x.node.op
     if isinstance(op, Pad) and op.mode is PadMode.constant and op.value == 0 and min(map(min, op.padding)) >= 0:
@@ -410,11 +427,12 @@ def without_zeros(x: Value) -> tuple[Value, Pairs | None]:
 
 
 def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Value:
-    """x with more elements around it: ``value``, or with ``mode`` reflect, replicate or circular copies of its own.
+    """x padded with ``value``, or with its own elements if ``mode`` is "reflect", "replicate" or "circular".
 
-    ``pad`` lists (before, after) of the last axis, then of the one before it, and so on; negative numbers crop. A
-    constant can surround every axis but N, copies those of positions: (N, C, positions…) or (C, positions…). Raises
-    ShapeError, OptionError, and DTypeError for copies of what is not float32 or float64.
+    ``pad`` lists the numbers of elements as in PyTorch: before and after on the last axis, then on the axis before it,
+    and so on; negative numbers crop. mode="constant" pads any axis but the symbolic N, in any dtype; ``value`` is 0 by
+    default. The other modes pad only the spatial axes of (N, C, positions…) or of one sample (C, positions…), in
+    float32 or float64. Raises ShapeError, DTypeError and OptionError.
     """
     how = PadMode[options.choice("pad: mode", mode, PadMode.__members__)]
     pairs = _pairs(pad)
@@ -438,7 +456,10 @@ def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float |
 
 
 def _pairs(pad: object) -> Pairs:
-    """(before, after) of each padded axis, the last axis last."""
+    """Convert the argument ``pad``, which starts with the last axis, to pairs (before, after), the last axis last.
+
+    Raises ``OptionError`` unless it is a tuple or list of whole numbers of even length.
+    """
     if isinstance(pad, list | tuple):
         numbers = cast("Sequence[object]", pad)
         whole = all(isinstance(one, Integral) and not isinstance(one, bool) for one in numbers)
@@ -457,7 +478,7 @@ def _pairs(pad: object) -> Pairs:
 
 
 def _padded_with_copies(x: Value, pairs: Pairs, mode: PadMode) -> Value:
-    """``reflect``, ``replicate`` and ``circular`` for (N, C, positions…) and (C, positions…)."""
+    """Pad the spatial axes of (N, C, positions…) or (C, positions…) with copies, in any mode but ``constant``."""
     rank = len(pairs)
     if rank > 3 or x.type.rank not in (rank + 1, rank + 2):
         raise shape_error(

@@ -1,6 +1,7 @@
-"""Activations made of straight pieces: PReLU, the "hard" ones, shrinking and thresholds.
+"""Piecewise linear or quadratic activations: PReLU, ReLU6, hard tanh, hard sigmoid, hard swish, shrinkage, threshold.
 
-Each operation defines its math once: ``reference`` in NumPy, ``gradient`` as graph values, ``emit`` over one vector.
+Each class defines its function in three methods: ``reference`` computes it in NumPy, ``gradient`` builds the graph of
+its gradient, and ``emit`` writes its machine code for one vector of 16 elements.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ from striate.ops.requirement import shape_error
 from striate.options import number
 
 _EDGE = 1e-6
-"""How near to an end, as a share of the range, an output counts as saturated: rounding may keep it from the end."""
+"""An output counts as saturated if its distance from an end is at most this fraction of the range, due to rounding."""
 
 
 @register
 @dataclass(frozen=True)
 class PRelu(Binary):
-    """y = x where x > 0, else wx; w is learned"""
+    """y = x where x > 0, else wx; w is learned
+
+    PReLU (He and others, 2015, arXiv:1502.01852). Inputs: x of any shape, and the slope w, which broadcasts to x.
+    """
 
     title: ClassVar[str] = "PReLU"
     onnx_operator: ClassVar[str] = "PRelu"
@@ -40,7 +44,7 @@ class PRelu(Binary):
 
     @property
     def gain(self) -> float:
-        return math.sqrt(2 / (1 + 0.25**2))  # with the slope at the start
+        return math.sqrt(2 / (1 + 0.25**2))  # for the initial slope, 0.25
 
     def reference(self, x: Array, w: Array) -> Array:
         return np.where(x > 0, x, w * x)
@@ -65,7 +69,10 @@ class PRelu(Binary):
 @register
 @dataclass(frozen=True)
 class Hardtanh(Activation):
-    """y = min(max(x, a), b); dx = 0 at a and b"""
+    """y = min(max(x, a), b); dx = 0 at a and b
+
+    Hard tanh, elementwise on any shape; a is ``min_val`` and b is ``max_val``.
+    """
 
     title: ClassVar[str] = "hard tanh"
     letters: ClassVar[Mapping[str, str]] = {"a": "min_val", "b": "max_val"}
@@ -105,7 +112,10 @@ class Hardtanh(Activation):
 @register
 @dataclass(frozen=True)
 class Relu6(Activation):
-    """y = min(max(x, 0), 6); dx = 0 at 0 and 6"""
+    """y = min(max(x, 0), 6); dx = 0 at 0 and 6
+
+    ReLU6, elementwise on any shape.
+    """
 
     title: ClassVar[str] = "ReLU6"
     effect: ClassVar[str] = "A ReLU cut off at 6: small numbers of bits hold its outputs. Units can die, as with ReLU."
@@ -130,7 +140,10 @@ class Relu6(Activation):
 @register
 @dataclass(frozen=True)
 class Hardsigmoid(Activation):
-    """y = min(max(x/6 + ½, 0), 1)"""
+    """y = min(max(x/6 + ½, 0), 1)
+
+    Hard sigmoid, elementwise on any shape; dx = 0 at x = −3 and x = 3.
+    """
 
     title: ClassVar[str] = "hard sigmoid"
     onnx_operator: ClassVar[str] = "HardSigmoid"
@@ -162,7 +175,10 @@ class Hardsigmoid(Activation):
 @register
 @dataclass(frozen=True)
 class Hardswish(Activation):
-    """y = x min(max(x + 3, 0), 6) / 6"""
+    """y = x min(max(x + 3, 0), 6) / 6
+
+    Hard swish (Howard and others, 2019, arXiv:1905.02244), elementwise on any shape.
+    """
 
     title: ClassVar[str] = "hard swish"
     onnx_operator: ClassVar[str] = "HardSwish"
@@ -188,7 +204,10 @@ class Hardswish(Activation):
 @register
 @dataclass(frozen=True)
 class Hardshrink(Activation):
-    """y = x where |x| > λ, else 0"""
+    """y = x where |x| > λ, else 0
+
+    Hard shrinkage, elementwise on any shape; λ is ``lambd``.
+    """
 
     title: ClassVar[str] = "hard shrink"
     onnx_operator: ClassVar[str] = "Shrink"
@@ -217,7 +236,10 @@ class Hardshrink(Activation):
 @register
 @dataclass(frozen=True)
 class Softshrink(Activation):
-    """y = x − λ where x > λ, x + λ where x < −λ, else 0"""
+    """y = x − λ where x > λ, x + λ where x < −λ, else 0
+
+    Soft shrinkage, elementwise on any shape; λ is ``lambd``.
+    """
 
     title: ClassVar[str] = "soft shrink"
     onnx_operator: ClassVar[str] = "Shrink"
@@ -248,7 +270,7 @@ class Softshrink(Activation):
 
 
 def _clipped(to: OnnxWriter, x: str, type: TensorType, low: float, high: float) -> str:
-    """ONNX's Clip to [low, high]."""
+    """Add ONNX's operator Clip, which limits x to [low, high]; return the name of its output."""
     return to.add("Clip", x, *(to.constant(np.asarray(one, type.dtype.numpy)) for one in (low, high)))
 
 
@@ -265,7 +287,10 @@ def _outside(x: Value, lambd: float, dy: Value) -> Gradients:
 @register
 @dataclass(frozen=True)
 class Threshold(Activation):
-    """y = x where x > t, else v"""
+    """y = x where x > t, else v
+
+    Elementwise on any shape; t is ``threshold`` and v is ``value``.
+    """
 
     letters: ClassVar[Mapping[str, str]] = {"t": "threshold", "v": "value"}
     effect: ClassVar[str] = "What does not exceed a threshold is replaced by a constant, which passes no gradient."
@@ -299,9 +324,10 @@ class Threshold(Activation):
 
 
 def prelu(input: Value, weight: Value) -> Value:
-    """y = x where x > 0, else wx. ``weight`` is a number, (1,), or (C,) for the channels on axis 1 of the input.
+    """y = x where x > 0, else w · x, with a learned slope w for all channels or one for each channel.
 
-    float32 or float64. Raises ShapeError for another number of weights.
+    ``input`` is x of any shape, float32 or float64; ``weight`` is w of shape (), (1,) or (C,), where C is the size of
+    axis 1 of x. Raises ShapeError for another number of weights.
     """
     if weight.type.rank > 1 or (weight.type.size() != 1 and (input.type.rank < 2 or weight.shape[0] != input.shape[1])):
         channels = input.shape[1] if input.type.rank > 1 else 1
@@ -318,47 +344,57 @@ def prelu(input: Value, weight: Value) -> Value:
 
 
 def hardtanh(input: Value, min_val: float = -1.0, max_val: float = 1.0) -> Value:
-    """y = min(max(x, ``min_val``), ``max_val``); the gradient is 0 at the ends too. Any shape; float32 or float64.
+    """y = min(max(x, ``min_val``), ``max_val``). Any shape; float32 or float64.
 
-    Raises OptionError unless both are finite and the first is smaller.
+    The gradient is 1 between the two bounds, and 0 elsewhere, at the bounds too. Raises OptionError unless both bounds
+    are finite and ``min_val`` is below ``max_val``.
     """
     low, high = limits("hardtanh", min_val, max_val)
     return elementwise(Hardtanh(low, high), input)
 
 
 def relu6(input: Value) -> Value:
-    """y = min(max(x, 0), 6). Any shape; float32 or float64."""
+    """y = min(max(x, 0), 6); y′ = 1 for 0 < x < 6, else 0. Any shape; float32 or float64."""
     return elementwise(Relu6(), input)
 
 
 def hardsigmoid(input: Value) -> Value:
-    """y = min(max(x/6 + ½, 0), 1). Any shape; float32 or float64."""
+    """y = min(max(x/6 + ½, 0), 1); y′ = 1/6 for −3 < x < 3, else 0. Any shape; float32 or float64."""
     return elementwise(Hardsigmoid(), input)
 
 
 def hardswish(input: Value) -> Value:
-    """y = x min(max(x + 3, 0), 6) / 6. Any shape; float32 or float64."""
+    """y = x · min(max(x + 3, 0), 6) / 6: 0 for x ≤ −3, and x for x ≥ 3. Any shape; float32 or float64."""
     return elementwise(Hardswish(), input)
 
 
 def hardshrink(input: Value, lambd: float = 0.5) -> Value:
-    """y = x where |x| > λ, else 0. Any shape; float32 or float64. Raises OptionError unless λ is finite."""
+    """y = x where |x| > λ = ``lambd``, else 0. Any shape; float32 or float64. Raises OptionError unless λ is finite."""
     return elementwise(Hardshrink(number("hardshrink: lambd", lambd)), input)
 
 
 def softshrink(input: Value, lambd: float = 0.5) -> Value:
-    """y = x ∓ λ where |x| > λ, else 0. Any shape; float32 or float64. Raises OptionError unless λ ≥ 0."""
+    """y = x − λ where x > λ, x + λ where x < −λ, else 0, for λ = ``lambd``. Any shape; float32 or float64.
+
+    Raises OptionError unless λ is finite and at least 0.
+    """
     return elementwise(Softshrink(number("softshrink: lambd", lambd, 0)), input)
 
 
 def threshold(input: Value, threshold: float, value: float) -> Value:
-    """y = x where x > ``threshold``, else ``value``. Any shape; float32 or float64. Raises OptionError."""
+    """y = x where x > ``threshold``, else ``value``. Any shape; float32 or float64.
+
+    The gradient is 0 where ``value`` is returned. Raises OptionError unless both numbers are finite.
+    """
     at, instead = number("threshold: threshold", threshold), number("threshold: value", value)
     return elementwise(Threshold(at, instead), input)
 
 
 def limits(name: str, min_val: object, max_val: object) -> tuple[float, float]:
-    """Checks for two finite numbers, the first of which is smaller."""
+    """Return the two bounds as floats; raise ``OptionError`` unless both are finite and ``min_val`` < ``max_val``.
+
+    ``name`` is the function that the error names.
+    """
     low, high = number(f"{name}: min_val", min_val), number(f"{name}: max_val", max_val)
     if low >= high:
         raise OptionError(f"{name}: min_val={min_val!r}, max_val={max_val!r}; expected min_val below max_val")

@@ -1,4 +1,4 @@
-"""Channels turned into positions and back, as in sub-pixel convolution (Shi et al., 2016)."""
+"""Pixel shuffle and its inverse: move channels to pixels and back, as in sub-pixel convolution (Shi et al., 2016)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ LARGEST_FACTOR = 1024
 
 @dataclass(frozen=True)
 class PixelMove(Anchor):
-    """Base of both directions (abstract): (N, C · factor², H, W) and (N, C, H · factor, W · factor).
+    """Base class of both directions (abstract), between (N, C · factor², H, W) and (N, C, H · factor, W · factor).
 
-    Element (c · factor² + i · factor + j, h, w) of the one is (c, h · factor + i, w · factor + j) of the other.
+    Element [n, c · factor² + i · factor + j, h, w] of the first array is element [n, c, h · factor + i, w · factor + j]
+    of the second, for 0 ≤ i, j < factor.
     """
 
     kind: ClassVar[Kind] = Kind.GATHER
@@ -47,14 +48,17 @@ class PixelMove(Anchor):
         return (PLAIN,)
 
     def sizes(self, x: TensorType) -> tuple[int, int, int]:
-        """(C, H, W) of an input."""
+        """Return (C, H, W) of an input (N, C, H, W); raise ``ShapeError`` for another number of axes."""
         if x.rank != 4:
             raise shape_error(self, f"expected an input (N, C, H, W), got {x}", "st.ops.reshape(x, shape) adds an axis")
         _, channels, height, width = x.concrete(1)
         return channels, height, width
 
     def launch(self, context: LoweringContext, small: Value, large: Value) -> list[Launch]:
-        """The copy between the array of many channels, ``small`` in its positions, and that of many positions."""
+        """Return the launch that copies between ``small`` (N, C · factor², H, W) and ``large``, which has more pixels.
+
+        One of them is the node's input and the other its output.
+        """
         (x,), (y,) = context.node.inputs, context.node.outputs
         _, height, width = self.sizes(small.type)
         a, b = context.storage(small), context.storage(large)
@@ -70,7 +74,10 @@ class PixelMove(Anchor):
 @register
 @dataclass(frozen=True)
 class PixelShuffle(PixelMove):
-    """y[n, c, h · factor + i, w · factor + j] = x[n, c · factor² + i · factor + j, h, w]"""
+    """y[n, c, h · factor + i, w · factor + j] = x[n, c · factor² + i · factor + j, h, w]
+
+    x (N, C · factor², H, W) → y (N, C, H · factor, W · factor), for 0 ≤ i, j < factor.
+    """
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         (x,) = inputs
@@ -78,7 +85,7 @@ class PixelShuffle(PixelMove):
         if channels % self.factor**2:
             raise shape_error(
                 self,
-                f"{channels} channels are no multiple of {self.factor}² = {self.factor**2}: {x}",
+                f"{channels} channels are not a multiple of {self.factor}² = {self.factor**2}: {x}",
                 f"give the convolution before it a multiple of {self.factor**2} channels",
             )
         return (x.with_shape((x.shape[0], channels // self.factor**2, height * self.factor, width * self.factor)),)
@@ -110,7 +117,10 @@ class PixelShuffle(PixelMove):
 @register
 @dataclass(frozen=True)
 class PixelUnshuffle(PixelMove):
-    """y[n, c · factor² + i · factor + j, h, w] = x[n, c, h · factor + i, w · factor + j]"""
+    """y[n, c · factor² + i · factor + j, h, w] = x[n, c, h · factor + i, w · factor + j]
+
+    x (N, C, H · factor, W · factor) → y (N, C · factor², H, W), for 0 ≤ i, j < factor; the inverse of ``PixelShuffle``.
+    """
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         (x,) = inputs
@@ -148,16 +158,19 @@ class PixelUnshuffle(PixelMove):
 
 
 def pixel_shuffle(input: Value, upscale_factor: int) -> Value:
-    """(N, C · r², H, W) → (N, C, H · r, W · r), or one sample, for r = ``upscale_factor``; any dtype.
+    """y[n, c, h · r + i, w · r + j] = x[n, c · r² + i · r + j, h, w] for r = ``upscale_factor`` and 0 ≤ i, j < r.
 
-    y[n, c, h · r + i, w · r + j] = x[n, c · r² + i · r + j, h, w]. Raises ShapeError, OptionError.
+    x (N, C · r², H, W) → y (N, C, H · r, W · r), or one sample without N; any dtype. Raises ShapeError and OptionError.
     """
     op = PixelShuffle(whole_number("pixel_shuffle: upscale_factor", upscale_factor, 1, LARGEST_FACTOR))
     return over_samples(op, input, 2)
 
 
 def pixel_unshuffle(input: Value, downscale_factor: int) -> Value:
-    """(N, C, H · r, W · r) → (N, C · r², H, W), or one sample, for r = ``downscale_factor``: the inverse of
-    ``pixel_shuffle``. Raises ShapeError, OptionError."""
+    """y[n, c · r² + i · r + j, h, w] = x[n, c, h · r + i, w · r + j] for r = ``downscale_factor`` and 0 ≤ i, j < r.
+
+    x (N, C, H · r, W · r) → y (N, C · r², H, W), or one sample without N; any dtype. It is the inverse of
+    ``pixel_shuffle``. Raises ShapeError and OptionError.
+    """
     op = PixelUnshuffle(whole_number("pixel_unshuffle: downscale_factor", downscale_factor, 1, LARGEST_FACTOR))
     return over_samples(op, input, 2)

@@ -1,4 +1,4 @@
-"""Maximum and average over sliding windows, in one to three dimensions, and their gradients."""
+"""Maximum and average pooling over sliding windows, in one to three dimensions, and their gradients."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from striate.ops.window import (
 from striate.options import flag, number, whole_number
 
 MOST_UNROLLED = 32
-"""The largest number of taps, or of residues modulo the strides, for which a kernel has separate code for each."""
+"""The most taps of a window, or positions modulo the strides, for which a kernel is unrolled; above this it loops."""
 
 if TYPE_CHECKING:
     from striate.ops.kernels.large_pooling import LargeMaxGradient
@@ -59,7 +59,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pooling(Windowed, Anchor):
-    """Base of pooling operations (abstract). ``ceil_mode`` also counts the last, incomplete window."""
+    """Base class of pooling operations and their gradients (abstract).
+
+    Each option has one entry for each spatial axis. With ``ceil_mode``, an incomplete last window counts too.
+    """
 
     kind: ClassVar[Kind] = Kind.WINDOW
     letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "dilation": "dilation", "before": "padding"}
@@ -83,22 +86,25 @@ class Pooling(Windowed, Anchor):
 
     @property
     def large(self) -> bool:
-        """Whether the forward pass loops over the taps of a window."""
+        """Whether the forward kernel loops over the taps of a window, because there are too many to unroll."""
         return math.prod(self.kernel) > MOST_UNROLLED
 
     def scatters_widely(self, size: Sizes) -> bool:
-        """Whether the gradient loops over windows. Otherwise the windows that hold a position are unrolled: they depend
-        on the position modulo the stride."""
+        """Return whether the gradient's kernel loops over windows, because there are too many cases to unroll.
+
+        Otherwise its code is unrolled over the windows that contain a position. Which windows these are depends on the
+        position modulo the stride. ``size`` holds the spatial sizes of x.
+        """
         residues = math.prod(min(step, length) for step, length in zip(self.stride, size, strict=True))
         return self.large or residues > MOST_UNROLLED
 
     def windows_of(self, size: Sizes) -> Part:
-        """Which inputs each window holds."""
+        """Return which input positions each window contains, as a ``Part``; ``size`` holds the sizes of the input."""
         counts = spatial(self.output_sizes(size))
         return forward_part(spatial(self.kernel), spatial(self.stride), self._before(), spatial(self.dilation), counts)
 
     def holders_of(self, size: Sizes) -> tuple[Part, ...]:
-        """Which windows hold each input."""
+        """Return which windows contain each input position, as a ``Part`` for each residue modulo the strides."""
         return gradient_parts(
             spatial(self.kernel), spatial(self.stride), self._before(), spatial(self.dilation), spatial(size)
         )
@@ -110,11 +116,15 @@ class Pooling(Windowed, Anchor):
         }  # fmt: skip
 
     def output_sizes(self, size: Sizes) -> Sizes:
-        """Number of windows along every axis of positions."""
+        """Return the number of windows along each spatial axis, for an input with the spatial sizes ``size``."""
         return window_count(self, size, self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode)
 
     def pooled(self, x: TensorType) -> TensorType:
-        """The type of y for an input; raises ``ShapeError``, also where a window would hold only padding."""
+        """Return the type of the output y for an input of type x.
+
+        Raises ``DTypeError`` unless x is of floats, ``OptionError`` for invalid options, and ``ShapeError`` for a wrong
+        number of axes, a window larger than the padded input, or a window that would contain only padding.
+        """
         require_floats(self, [x])
         require_positions(self, x)
         require_geometry(
@@ -127,18 +137,21 @@ class Pooling(Windowed, Anchor):
         return x.with_shape((*x.shape[:2], *count))
 
     def _reaches(self, axis: int, count: int, length: int) -> bool:
-        """Whether every one of ``count`` windows along an axis has a tap inside the input."""
+        """Return whether each of the ``count`` windows along an axis of ``length`` has a tap inside the input."""
         stride, (before, _) = self.stride[axis], self.padding[axis]
         taps, apart = self.kernel[axis], self.dilation[axis]
         last = (count - 1) * stride - before
         if count < 1 or last >= length or before > (taps - 1) * apart:
             return count < 1
-        # A window that begins before the input meets it first at its start modulo the dilation.
+        # The first tap inside the input of a window that begins before it is at the window's start modulo the dilation.
         early = min(count, -(-before // stride))
         return apart <= length or all((p * stride - before) % apart < length for p in range(early))
 
     def overhang(self, size: Sizes) -> Sizes:
-        """How far the last windows reach beyond the padded input (only with ``ceil_mode``)."""
+        """Return by how many positions the last window along each axis exceeds the padded input.
+
+        This is 0 without ``ceil_mode``. ``size`` holds the spatial sizes of the unpadded input.
+        """
         count, span = self.output_sizes(size), reach(self.kernel, self.dilation)
         return tuple(
             max(0, (n - 1) * s + r - (length + before + after))
@@ -146,7 +159,10 @@ class Pooling(Windowed, Anchor):
         )
 
     def scatter(self, sent: Iterator[Array], size: Sizes, like: Array) -> Array:
-        """Adds what every tap contributes to its position in an input of ``size``."""
+        """Add what each tap sends to the input positions that it reads, in NumPy; return an array (N, C, *size).
+
+        ``sent`` yields one array (N, C, windows…) for each tap, in order; ``like`` has their shape and dtype.
+        """
         shape = (*like.shape[:2], *size)
         target = padded(np.zeros(shape, like.dtype), self.padding, extra=self.overhang(size))
         for (_, tap), values in zip(taps(self.kernel), sent, strict=True):
@@ -155,7 +171,11 @@ class Pooling(Windowed, Anchor):
 
 
 def entering(context: LoweringContext, x: Value) -> tuple[Prologue | None, tuple[Value, ...], tuple[Operand, ...]]:
-    """How the windows read x, computed on entry or from memory; then the operands before and after the region's."""
+    """Return how a kernel obtains its input x, and its operands for x before and after those of the fused epilogue.
+
+    Without a prologue, x is read from memory: (None, (x,), ()). With one, the kernel computes x from the operands of
+    the prologue: (prologue, (), its operands).
+    """
     if context.prologue is None:
         return None, (x,), ()
     return (
@@ -170,15 +190,16 @@ def entering(context: LoweringContext, x: Value) -> tuple[Prologue | None, tuple
 class MaxPooling(Pooling):
     """y[n, c, p] = max_k x[n, c, p · stride + k · dilation − before]
 
-    Returns (y, index): the number of the tap that held the first maximum, uint8 (int32 for more than 255 taps).
-    Padding is never the maximum. NaN is larger than every number.
+    x (N, C, positions…) → (y, index), both (N, C, windows…). ``index`` is the number of the tap k, in row-major order
+    over the window, at which the first maximum was found: uint8, or int32 if the window has more than 255 taps. Padding
+    is never the maximum. NaN counts as larger than every number.
     """
 
     title: ClassVar[str] = "max pool"
 
     @property
     def index_dtype(self) -> DType:
-        """The dtype of the number of a tap."""
+        """The dtype of the output ``index``: uint8 for up to 255 taps in a window, else int32."""
         return DType.uint8 if np.prod(self.kernel) <= 255 else DType.int32
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -189,7 +210,7 @@ class MaxPooling(Pooling):
         return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
 
     def accepts_prologue(self) -> bool:
-        """Whether elementwise work on the input may run in the window's loop: only if no position is read twice."""
+        """Return whether elementwise work on the input may be fused as a prologue: only if windows do not overlap."""
         return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -236,7 +257,11 @@ class MaxPooling(Pooling):
 @register
 @dataclass(frozen=True)
 class MaxPoolingGradient(Pooling):
-    """dx[n, c, i] = Σ dy[n, c, p] over the windows p whose first maximum is at position i"""
+    """dx[n, c, i] = Σ dy[n, c, p] over the windows p whose first maximum is at position i
+
+    Gradient of ``MaxPooling``. Inputs: dy and the ``index`` of the forward pass, both (N, C, windows…). ``size`` holds
+    the spatial sizes of dx.
+    """
 
     size: Sizes
 
@@ -284,7 +309,10 @@ class MaxPoolingGradient(Pooling):
 
 @dataclass(frozen=True)
 class Averaging(Pooling):
-    """Base of average pooling and its gradient (abstract). ``divisor_override`` is the divisor of every window."""
+    """Base class of average pooling and its gradient (abstract).
+
+    ``divisor_override``, unless None, divides the sum of every window in place of its number of elements.
+    """
 
     count_include_pad: bool
     divisor_override: int | None = field(default=None, kw_only=True)
@@ -295,7 +323,7 @@ class Averaging(Pooling):
             raise OptionError(f"{place(self)}: divisor_override must not be 0")
 
     def window(self, size: Sizes) -> Window:
-        """The windows and their divisors, as the kernels of average pooling take them."""
+        """Return the windows and their divisors in the form that the kernels of average pooling take."""
         after = spatial([after for _, after in self.padding], 0)
         kernel, stride = spatial(self.kernel), spatial(self.stride)
         return kernels.pooling.Window(
@@ -304,13 +332,14 @@ class Averaging(Pooling):
 
     @property
     def geometry(self) -> tuple[Sizes, Pairs, Sizes, Sizes, bool, bool]:
-        """The fields that average pooling and its gradient share."""
+        """The positional fields that average pooling and its gradient share, in order."""
         return self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode, self.count_include_pad
 
     def areas(self, size: Sizes) -> Array:
-        """The divisor of each window's sum: (windows…).
+        """Return the divisor of each window's sum, an array (windows…) for an input with the spatial sizes ``size``.
 
-        ``count_include_pad`` counts the padding too, but never positions beyond it, which ``ceil_mode`` reaches.
+        It is the number of positions in the window. Those in the padding count only with ``count_include_pad``; those
+        beyond the padding, which a window can reach with ``ceil_mode``, never count.
         """
         if self.divisor_override is not None:
             return np.full(self.output_sizes(size), self.divisor_override)
@@ -327,7 +356,10 @@ class Averaging(Pooling):
 @register
 @dataclass(frozen=True)
 class AveragePooling(Averaging):
-    """y[n, c, p] = (1 / area) Σ_k x[n, c, p · stride + k − before]"""
+    """y[n, c, p] = (1 / area) Σ_k x[n, c, p · stride + k − before]
+
+    x (N, C, positions…) → y (N, C, windows…). Padding counts as 0; the area of a window is its divisor, from ``areas``.
+    """
 
     title: ClassVar[str] = "average pool"
 
@@ -338,7 +370,7 @@ class AveragePooling(Averaging):
         return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
 
     def accepts_prologue(self) -> bool:
-        """Whether elementwise work on the input may run in the window's loop: only if no position is read twice."""
+        """Return whether elementwise work on the input may be fused as a prologue: only if windows do not overlap."""
         return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -387,7 +419,10 @@ class AveragePooling(Averaging):
 @register
 @dataclass(frozen=True)
 class AveragePoolingGradient(Averaging):
-    """dx[n, c, i] = Σ dy[n, c, p] / area[p] over the windows p that hold position i"""
+    """dx[n, c, i] = Σ dy[n, c, p] / area[p] over the windows p that contain position i
+
+    Gradient of ``AveragePooling``: dy (N, C, windows…) → dx (N, C, *size).
+    """
 
     size: Sizes
 
@@ -430,7 +465,7 @@ class AveragePoolingGradient(Averaging):
 
 
 def _examples(random: np.random.Generator) -> Iterator[tuple[Array, Sizes, Sizes, Pairs, Sizes, bool]]:
-    """(x, kernel, stride, padding, dilation, ceil_mode)"""
+    """Yield test cases: (x, kernel, stride, padding, dilation, ceil_mode)."""
     zero, one = (0, 0), (1, 1)
     cases: list[tuple[Sizes, Sizes, Sizes, Pairs, Sizes, bool]] = [
         ((2, 3, 4, 6), (2, 2), (2, 2), (zero, zero), (1, 1), False),
@@ -455,7 +490,10 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Array, Sizes, Sizes
 def _geometry(
     what: str, x: Value, kernel_size: PerAxis, stride: PerAxis | None, padding: Padding, dilation: PerAxis
 ) -> tuple[Sizes, Pairs, Sizes, Sizes]:
-    """(stride, padding, kernel, dilation) of a batch, checked as PyTorch checks them."""
+    """Return (stride, padding, kernel, dilation) with one entry for each spatial axis of the batch x.
+
+    ``stride`` None means the kernel size. Raises ``ShapeError`` or ``OptionError`` where PyTorch raises an error.
+    """
     require_positions(what, x.type)
     rank = x.type.rank - 2
     if isinstance(kernel_size, Sequence) and len(kernel_size) == rank + 1:
@@ -472,7 +510,7 @@ def _geometry(
 
 
 def require_half(what: str, kernel: Sizes, padding: Pairs) -> None:
-    """Raises ``OptionError`` for a padding of more than half the kernel: a window could hold nothing else."""
+    """Raise ``OptionError`` if a padding exceeds half the kernel size, so that a window could contain only padding."""
     if any(max(pair) > size // 2 for pair, size in zip(padding, kernel, strict=True)):
         shown = tuple(before if before == after else (before, after) for before, after in padding)
         raise OptionError(
@@ -482,7 +520,7 @@ def require_half(what: str, kernel: Sizes, padding: Pairs) -> None:
 
 
 def refuse_indices(what: str, return_indices: object) -> None:
-    """Raises ``OptionError`` unless ``return_indices`` is False."""
+    """Raise ``OptionError`` unless ``return_indices`` is False, the only value that is supported."""
     if return_indices is not False:
         raise OptionError(f"{what}: return_indices={return_indices!r}; only False is supported")
 
@@ -496,12 +534,13 @@ def max_pool(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Value:
-    """The largest element of every window; NaN where the window holds one; padding is never the maximum.
+    """The largest element of every window; NaN if the window contains a NaN. Padding is never the maximum.
 
-    x (N, C, positions…) → (N, C, windows…), or one sample (C, positions…), which the number of entries of
-    ``kernel_size`` tells from a batch; float32 or float64. ``stride`` is ``kernel_size`` unless given; ``ceil_mode``
-    also counts incomplete windows at the end. If several elements are the largest, the first one gets the gradient.
-    Raises ShapeError, DTypeError, OptionError, the last for ``return_indices=True``, too, which is not supported.
+    ``input`` is (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
+    float64; the result is (N, C, windows…). A sample is recognized by the number of entries in an option such as
+    ``kernel_size=(3, 3)``, or by having two axes. ``stride`` is ``kernel_size`` by default; with ``ceil_mode``,
+    incomplete windows at the end count too. If several elements are the largest, the first one gets the gradient.
+    Raises ShapeError, DTypeError and OptionError (also for ``return_indices=True``, which is not supported).
     """
     refuse_indices("max_pool", return_indices)
     rounds_up = flag("max_pool: ceil_mode", ceil_mode)
@@ -521,11 +560,14 @@ def avg_pool(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Value:
-    """The mean of every window; ``count_include_pad`` says whether zeros of the padding count.
+    """The mean of every window; ``count_include_pad`` says whether the zeros of the padding count.
 
-    x (N, C, positions…) → (N, C, windows…), or one sample (C, positions…), which the number of entries of
-    ``kernel_size`` tells from a batch; float32 or float64. ``stride`` is ``kernel_size`` unless given; every sum is
-    divided by ``divisor_override`` if it is given. Raises ShapeError, DTypeError, OptionError.
+    ``input`` is (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
+    float64; the result is (N, C, windows…). A sample is recognized by the number of entries in an option such as
+    ``kernel_size=(3, 3)``, or by having two axes. ``stride`` is ``kernel_size`` by default; with ``ceil_mode``,
+    incomplete windows at the end count too. Unless it is None, ``divisor_override`` divides every sum in place of the
+    number of elements.
+    Raises ShapeError, DTypeError and OptionError.
     """
     rounds_up = flag("avg_pool: ceil_mode", ceil_mode)
     counts = flag("avg_pool: count_include_pad", count_include_pad)
@@ -541,10 +583,11 @@ def avg_pool(
 def lp_pool(
     input: Value, norm_type: float, kernel_size: PerAxis, stride: PerAxis | None = None, ceil_mode: bool = False
 ) -> Value:
-    """(Σ xᵖ)^(1/p) over every window: its sum for p = 1, its length for p = 2; p = ``norm_type`` is above 0.
+    """(Σ xᵖ)^(1/p) over every window, for p = ``norm_type`` > 0: the sum for p = 1, the 2-norm for p = 2.
 
-    NaN where a root of a negative number would be taken. Where the sum is 0, so is the gradient. The windows are those
-    of ``avg_pool``; as in PyTorch, an incomplete one (``ceil_mode``) counts as if its mean went on to its end.
+    Shapes, dtypes and windows are those of ``avg_pool`` without padding. The result is NaN where Σ xᵖ is negative and
+    p is not 1; the gradient is 0 where Σ xᵖ is 0 and p is not 1. As in PyTorch, the sum of an incomplete window
+    (``ceil_mode``) is scaled up to the full number of taps. Raises ShapeError, DTypeError and OptionError.
     """
     p = number("lp_pool: norm_type", norm_type, above=0.0)
     rank = position_axes(input.type, kernel_size, stride)
@@ -558,7 +601,10 @@ def lp_pool(
 
 
 def require_divisor(what: str, divisor: object) -> int:
-    """Checks for a whole number other than 0."""
+    """Return ``divisor`` as an int; raise ``OptionError`` unless it is a whole number other than 0.
+
+    ``what`` is the function or layer that the error names.
+    """
     found = whole_number(f"{what}: divisor_override", divisor, -LARGEST, LARGEST)
     if found == 0:
         raise OptionError(f"{what}: divisor_override=0; a sum cannot be divided by 0")
@@ -566,7 +612,10 @@ def require_divisor(what: str, divisor: object) -> int:
 
 
 def global_avg_pool(input: Value) -> Value:
-    """The mean over all positions: (N, C, positions…) → (N, C, 1…); float32 or float64. Raises ShapeError."""
+    """The mean over all spatial positions: (N, C, positions…) → (N, C, 1…); float32 or float64.
+
+    Raises ShapeError if there are no spatial axes or one of them has size 0, and DTypeError for integers.
+    """
     require_positions("global_avg_pool", input.type)
     if 0 in input.shape[2:]:
         raise shape_error("global_avg_pool", f"the mean of 0 positions is undefined: {input.type}", "use larger images")

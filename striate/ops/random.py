@@ -1,4 +1,7 @@
-"""Random numbers without state: each is a function of a key and of its place, whatever the order of evaluation."""
+"""Dropout and its random numbers, which have no state: each one is a function of a key and of its element's index.
+
+So the numbers do not depend on the order of evaluation or on the number of threads.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,14 @@ from striate.ops.shaping import filled
 from striate.options import flag, number, whole_number
 
 GOLDEN = 0x9E3779B9
-"""2³² divided by the golden ratio: it spreads small counters over all bits."""
+"""2³² divided by the golden ratio; multiples of it modulo 2³² spread small counters over all 32 bits."""
 
 
 def scrambled(word: Any) -> Any:
-    """A bijection of 32-bit words in which every input bit changes about half of the output bits.
+    """Hash a 32-bit word by a bijection in which every input bit changes about half of the output bits.
 
-    The constants are those of Chris Wellons' "lowbias32" (nullprogram.com, 2018), found by search. It uses only
-    ``^ * >>``, so ``word`` may be a NumPy array of uint32 or a vector in a kernel.
+    The constants are those of Chris Wellons' "lowbias32" (nullprogram.com, 2018), found by search. The function uses
+    only ``^ * >>``, so ``word`` may be a NumPy array of uint32, or a vector of words in a kernel.
     """
     word = word ^ (word >> 16)
     word = word * 0x7FEB352D
@@ -37,13 +40,19 @@ def scrambled(word: Any) -> Any:
 
 
 def row_words(key_low: Any, key_high: Any, stream: Any, n: Any) -> tuple[Any, Any]:
-    """The two words that all elements of sample n share, computed once per sample."""
+    """Return the two 32-bit words that all elements of sample ``n`` share, for ``mix``; computed once per sample.
+
+    ``key_low`` and ``key_high`` are the halves of the 64-bit key; ``stream`` is ``DropoutMask.stream_word``.
+    """
     first = scrambled(scrambled(scrambled(key_low + stream) ^ key_high) + n)
     return first, scrambled(first + GOLDEN)
 
 
 def mix(rows: tuple[Any, Any], element: Any) -> Any:
-    """The 32 random bits of one element of a sample; ``element`` is its row-major index within the sample."""
+    """Return the 32 random bits of one element; ``element`` is its row-major index within the sample.
+
+    ``rows`` are the two words of the sample, from ``row_words``.
+    """
     first, second = rows
     return scrambled(scrambled(element ^ first) + second)
 
@@ -53,8 +62,9 @@ def mix(rows: tuple[Any, Any], element: Any) -> Any:
 class DropoutMask(Op):
     """y = 0 with the given probability p, else 1 / (1 − p)
 
-    Inputs: x, of which only the shape and dtype matter, and a key, an int64 scalar (seed and step, mixed by the host).
-    ``stream`` distinguishes the dropouts of a network. An element is dropped if its 32 bits are below p · 2³².
+    The mask of ``dropout``. Inputs: x (N, C, …), of which only the shape and dtype matter, and a key, an int64 scalar
+    that the caller derives from the seed and the step. ``stream`` distinguishes the dropouts of a network.
+    An element is dropped if its 32 random bits, read as a number, are below p · 2³².
     """
 
     kind: ClassVar[Kind] = Kind.RANDOM
@@ -63,17 +73,17 @@ class DropoutMask(Op):
 
     @property
     def threshold(self) -> int:
-        """An element is dropped if its bits are below this number."""
+        """p · 2³², rounded: an element is dropped if its 32 random bits, read as a number, are below this."""
         return min(round(self.probability * 2**32), 2**32 - 1)
 
     @property
     def stream_word(self) -> int:
-        """The stream as ``row_words`` takes it: neighbouring streams are far apart."""
+        """The 32-bit word of the stream for ``row_words``; words of neighbouring streams are far apart."""
         return self.stream * GOLDEN % 2**32
 
     @property
     def scale(self) -> float:
-        """The factor of the elements that are kept."""
+        """1 / (1 − p), the value of the mask where an element is kept."""
         return 1 / (1 - self.probability)
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -88,7 +98,7 @@ class DropoutMask(Op):
         return (x,)
 
     def emit_at(self, k: Kernel, place: Place, key: Vector) -> Vector:
-        """The mask at one position; x is not read."""
+        """Emit the mask for one vector of elements at ``place``; x itself is not read."""
         low, high = halves(k, key)
         rows = row_words(low, high, self.stream_word, index_word(k, place.n))
         drawn = mix(rows, element_words(k, place))
@@ -124,8 +134,9 @@ class DropoutMask(Op):
 def dropout(input: Value, key: Integers, p: float = 0.5, stream: int = 0) -> Value:
     """y = x · m, where m is 0 with probability ``p`` and 1 / (1 − p) otherwise (Srivastava and others, 2014).
 
-    x (N, …) float32 or float64; ``key`` is an int64 scalar that changes with every step; ``stream`` differs for every
-    dropout of a network. Raises OptionError for a probability outside [0, 1].
+    ``input`` is x (N, …) in float32 or float64. The mask m is a function of ``key``, ``stream`` and the element's
+    index: ``key`` is an int64 scalar that should change with every step, and ``stream`` should differ for every dropout
+    of a network. p = 0 returns x. Raises DTypeError, and OptionError for a probability outside [0, 1].
     """
     p, stream = number("dropout: p", p, 0, 1), whole_number("dropout: stream", stream, 0, 2**31 - 1)
     if p == 0:
@@ -139,13 +150,16 @@ def dropout(input: Value, key: Integers, p: float = 0.5, stream: int = 0) -> Val
 
 
 def _mask(x: Value, axes: int, key: Integers, p: float, stream: int) -> Value:
-    """A mask of 0 and 1 / (1 − p) over the first ``axes`` axes of x, of size 1 on the others."""
+    """Return a mask of 0 and 1 / (1 − p) with the sizes of x on its first ``axes`` axes, and size 1 on the others."""
     shape = (*x.shape[:axes], *(1,) * (max(2, x.type.rank) - axes))
     return DropoutMask(p, stream)(filled(0.0, x.type.with_shape(shape)), key)
 
 
 def _over(what: str, input: Value, axes: int, key: Integers, p: float, stream: int) -> Value:
-    """x · m with one element of m for all that share the first ``axes`` indices."""
+    """Return x · m, where all elements with the same first ``axes`` indices share one element of the mask m.
+
+    ``what`` is the function that errors name. Raises ``ShapeError``, ``DTypeError`` or ``OptionError``.
+    """
     p, stream = number(f"{what}: p", p, 0, 1), whole_number(f"{what}: stream", stream, 0, 2**31 - 1)
     require_floats(DropoutMask(0.0, stream), [input.type])
     if input.type.rank < axes:
@@ -161,8 +175,8 @@ def _over(what: str, input: Value, axes: int, key: Integers, p: float, stream: i
 def feature_dropout(input: Value, key: Integers, p: float = 0.5, stream: int = 0) -> Value:
     """y = x · m, where m is 0 for a whole channel of a sample with probability ``p``, and 1 / (1 − p) otherwise.
 
-    x (N, C, positions…). Tompson and others, 2015 (arXiv:1411.4280). ``key`` and ``stream`` as in ``dropout``.
-    Raises ShapeError, DTypeError, OptionError.
+    ``input`` is x (N, C, positions…) in float32 or float64; ``key`` and ``stream`` are as in ``dropout``. Tompson and
+    others, 2015 (arXiv:1411.4280). Raises ShapeError, DTypeError and OptionError.
     """
     return _over("feature_dropout", input, 2, key, p, stream)
 
@@ -170,8 +184,9 @@ def feature_dropout(input: Value, key: Integers, p: float = 0.5, stream: int = 0
 def drop_path(input: Value, key: Integers, p: float = 0.0, stream: int = 0, scale_by_keep: bool = True) -> Value:
     """y = x · m, where m is 0 for a whole sample with probability ``p``, and 1 / (1 − p) otherwise.
 
-    This is the stochastic depth of Huang and others, 2016 (arXiv:1603.09382), for the branches of residual blocks.
-    Without ``scale_by_keep``, m is 1 where a sample is kept. Raises ShapeError, DTypeError, OptionError.
+    This is stochastic depth (Huang and others, 2016, arXiv:1603.09382), for the branches of residual blocks. ``input``
+    is x (N, …) in float32 or float64; ``key`` and ``stream`` are as in ``dropout``. Without ``scale_by_keep``, m is 1
+    where a sample is kept. Raises ShapeError, DTypeError and OptionError.
     """
     y = _over("drop_path", input, 1, key, p, stream)
     return y if flag("drop_path: scale_by_keep", scale_by_keep) or p == 1 else y * (1 - p)
@@ -181,10 +196,12 @@ _SELU_FLOOR = -1.7580993408473766  # the limit of SELU at −∞, −λα (Klamb
 
 
 def alpha_dropout(input: Value, key: Integers, p: float = 0.5, stream: int = 0, features: bool = False) -> Value:
-    """y = a · (x where it is kept, α′ where it is dropped) + b, which keeps mean 0 and variance 1 of SELU's outputs.
+    """y = a · (x where kept, α′ where dropped) + b: dropout that preserves mean 0 and variance 1, for use with SELU.
 
-    α′ = −1.758, a = 1 / √((1 − p) (1 + p α′²)), b = −a p α′. With ``features``, whole channels are dropped. Klambauer
-    and others, 2017. Raises ShapeError, DTypeError, OptionError.
+    An element is dropped with probability ``p``. α′ = −1.7581 is the limit of SELU at −∞; a = 1 / √((1 − p)(1 + p α′²))
+    and b = −a p α′ restore the moments. ``input`` is x in float32 or float64; ``key`` and ``stream`` are as in
+    ``dropout``. With ``features``, whole channels of a sample (N, C, …) are dropped. p = 1 returns zeros. Klambauer and
+    others, 2017 (arXiv:1706.02515). Raises ShapeError, DTypeError and OptionError.
     """
     p, stream = number("alpha_dropout: p", p, 0, 1), whole_number("alpha_dropout: stream", stream, 0, 2**31 - 1)
     if p == 0:

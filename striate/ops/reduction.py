@@ -1,6 +1,6 @@
-"""Sums, means, moments and maxima over axes.
+"""Reductions over axes: sums, means, moments (mean and variance) and maxima.
 
-The operations keep reduced axes as axes of size 1; the functions may drop them.
+The operations keep the reduced axes with size 1; the functions drop them unless ``keepdims`` is True.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ from striate.options import flag
 
 @dataclass(frozen=True)
 class Reduction(Op):
-    """Base of reductions over ``axes``, which are kept as axes of size 1 (abstract)."""
+    """Base class of reductions over ``axes``, which keep size 1 in the output (abstract).
+
+    A kernel reduces each tile of vectors to float64 vectors (``partial``), combines these (``merge``), and finally
+    computes the outputs from them (``finish``).
+    """
 
     kind: ClassVar[Kind] = Kind.REDUCTION
     neutral: ClassVar[float] = 0.0
@@ -42,34 +46,34 @@ class Reduction(Op):
         return [to.add(self.onnx_operator, inputs[0], to.integers(*self.axes), keepdims=1)]
 
     def partials(self, dtype: DType) -> int:
-        """The number of float64 vectors that hold the partial sums of elements of this type."""
+        """Return how many float64 vectors hold the partial result for elements of this dtype."""
         return 1
 
     def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
-        """The partial sums of a tile of vectors."""
+        """Emit the reduction of a tile of vectors to its partial result: ``partials`` vectors of float64."""
         raise NotImplementedError
 
     def merge(self, k: Kernel, a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:
-        """The combined partial sums of two parts."""
+        """Emit the combination of two partial results; by default, they are added."""
         return [k.add(one, other) for one, other in zip(a, b, strict=True)]
 
     def finish(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
-        """The outputs as float64, from the combined partial sums and the number of elements."""
+        """Emit the outputs, in float64, from the complete partial result and the number of reduced elements."""
         return list(sums)
 
     def channels_together(self, x: TensorType) -> int:
-        """The number of neighbouring channels whose sums are added up, if it is not 1."""
+        """Return how many neighbouring channels share one result, as in group normalization; 1 by default."""
         return 1
 
     def reduced(self, x: TensorType) -> TensorType:
-        """The type of x with the axes reduced to size 1."""
+        """Return the type of x with size 1 on the reduced axes; raise ``ShapeError`` or ``DTypeError``."""
         require_floats(self, [x])
         if list(self.axes) != sorted(set(self.axes)) or any(not 0 <= axis < x.rank for axis in self.axes):
             raise shape_error(self, f"axes {self.axes} do not exist in {x}", "name each axis once, in order, from 0")
         return x.with_shape(tuple(1 if axis in self.axes else dim for axis, dim in enumerate(x.shape)))
 
     def elements(self, x: TensorType) -> tuple[int, bool]:
-        """(number of elements over the axes except N, whether N is among them)."""
+        """Return (the number of elements over the axes without the symbolic N, whether N is among the axes)."""
         known = math.prod(dim for axis in self.axes if isinstance(dim := x.shape[axis], int))
         return known, x.batched and 0 in self.axes
 
@@ -77,7 +81,7 @@ class Reduction(Op):
         return (self.reduced(inputs[0]),)
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Outputs filled with ``empty_result``."""
+        """Return outputs filled with ``empty_result``, the result over no elements."""
         return tuple(filled(self.empty_result, type) for type in self.infer(*(x.type for x in inputs)))
 
     @classmethod
@@ -90,7 +94,7 @@ class Reduction(Op):
 
 
 def reduction_of(node: Node) -> Reduction:
-    """The reduction that a node of this kind applies."""
+    """Return the operation of a node of kind ``REDUCTION``, typed as ``Reduction``."""
     assert isinstance(node.op, Reduction)
     return node.op
 
@@ -98,7 +102,10 @@ def reduction_of(node: Node) -> Reduction:
 @register
 @dataclass(frozen=True)
 class Sum(Reduction):
-    """y = Σ x over the axes"""
+    """y = Σ x over the axes
+
+    The axes keep size 1. Each tile of vectors is summed in the dtype of x, and the sums of tiles in float64.
+    """
 
     onnx_operator: ClassVar[str] = "ReduceSum"
 
@@ -124,8 +131,8 @@ class Sum(Reduction):
 class Max(Reduction):
     """y = max x over the axes; NaN where any element is NaN
 
-    If several elements are the largest, they share the gradient, which is NaN where y is. The maximum of
-    0 elements is −inf.
+    The axes keep size 1. If several elements are the largest, they share the gradient equally; it is NaN where y is
+    NaN. The maximum of 0 elements is −inf.
     """
 
     onnx_operator: ClassVar[str] = "ReduceMax"
@@ -147,7 +154,10 @@ class Max(Reduction):
 
 
 def shared_gradient(axes: tuple[int, ...], others: Value, y: Value, dy: Value) -> Value:
-    """The gradient of an extreme y, in equal parts for all elements but the ``others``; NaN where y is NaN."""
+    """Return the gradient of y, a maximum or minimum over the axes: dy shared equally by the elements that equal y.
+
+    ``others`` is true for the elements that do not equal y. The gradient is NaN where y is NaN.
+    """
     extreme = where(others, constant(0.0, y.dtype), 1.0)  # also where x is NaN
     bounded = elementwise(Minimum(), elementwise(Maximum(), y, -1.0), 1.0)
     return extreme * (dy / Sum(axes)(extreme) + (bounded - bounded))
@@ -158,12 +168,12 @@ def shared_gradient(axes: tuple[int, ...], others: Value, y: Value, dy: Value) -
 class Moments(Reduction):
     """μ = (1/n) Σ x, σ² = (1/n) Σ (x − μ)² over the axes
 
-    Returns (mean, biased variance); NaN over 0 elements. A variance beyond the range of x's dtype is NaN too (infinity
-    would silently make the output of a batch normalization 0).
+    Returns (mean, biased variance), both with size 1 on the axes; NaN over 0 elements. A variance that exceeds the
+    range of x's dtype is NaN too, because infinity would silently make the output of a batch normalization 0.
 
-    A large mean does not reduce the accuracy. Sums of float32 are kept in float64, where their squares are exact; sums
-    of float64 are kept in two numbers, the second of which collects the rounding errors of the first (Ogita, Rump and
-    Oishi, 2005).
+    A large mean does not reduce the accuracy. For float32, Σx and Σx² are accumulated in float64, where the squares are
+    exact. For float64, each sum is two numbers, the second of which collects the rounding errors of the first (Ogita,
+    Rump and Oishi, 2005).
     """
 
     results: ClassVar[tuple[str, ...]] = ("mean", "variance")
@@ -173,9 +183,11 @@ class Moments(Reduction):
         return 4 if dtype is DType.float64 else 2
 
     def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
-        """Σx and Σx² of a tile; for float32, computed from the deviations from its first element s:
+        """Emit Σx and Σx² over a tile of T vectors, lane by lane.
 
-        Σx = T·s + Σ(x − s),   Σx² = Σ(x − s)² + s·(Σx + Σ(x − s)),   the outer sums in float64.
+        For float32, they are computed from the deviations from the first vector s, which are summed in float32:
+        Σx = T·s + Σ(x − s) and Σx² = Σ(x − s)² + s·(Σx + Σ(x − s)), with the remaining arithmetic in float64.
+        For float64, each sum is followed by its rounding error, so there are four vectors.
         """
         wide = DType.float64
         if k.is_wide(vectors[0]):
@@ -194,7 +206,7 @@ class Moments(Reduction):
         return [total, k.fma(shift, k.add(total, deviation), k.convert(square, wide))]
 
     def _compensated(self, k: Kernel, x: Vector) -> list[Vector]:
-        """(x, 0, x², its rounding error)"""
+        """Emit (x, 0, x², the rounding error of x²): the sums of one vector, each followed by its rounding error."""
         square = k.mul(x, x)
         return [x, k.constant_like(x, 0.0), square, k.fma(x, x, k.neg(square))]
 
@@ -215,7 +227,10 @@ class Moments(Reduction):
         return [mean, _within(k, k.max(variance, k.constant_like(variance, 0.0)), DType.float32)]
 
     def _finish_compensated(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
-        """Σx / n and (Σx² − (Σx)² / n) / n; the difference includes the rounding errors of both terms."""
+        """Emit the mean Σx / n and the variance (Σx² − (Σx)² / n) / n from sums with their rounding errors.
+
+        The difference takes the rounding errors of both terms into account.
+        """
         sum, sum_error, squares, squares_error = sums
         total, rest = k.add_exactly(sum, sum_error)
         product = k.mul(total, total)
@@ -226,7 +241,7 @@ class Moments(Reduction):
         deviations, error = k.add_exactly(squares, k.neg(share))
         deviations = k.add(deviations, k.add(error, k.sub(squares_error, share_error)))
         variance = k.max(k.div(deviations, count), k.constant_like(total, 0.0))
-        # The error of an infinite sum is NaN.
+        # Leave the error out where the sum is infinite: there it is NaN.
         mean = k.div(k.select(k.is_finite(sum), total, sum), count)
         return [mean, _within(k, variance, DType.float64)]
 
@@ -260,7 +275,8 @@ class Moments(Reduction):
 class Numel(Reduction):
     """y = the number of elements over the axes, as a scalar
 
-    Reads only the size of x. It is not a constant because N is known only when the program runs.
+    It depends only on the shape of x, but is not a constant, because N is known only when the program runs. The result
+    has the dtype of x.
     """
 
     kind: ClassVar[Kind] = Kind.SIZE
@@ -293,27 +309,31 @@ class Numel(Reduction):
 
 
 def average_and_variance(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Mean and biased variance in NumPy, with the axes kept; NaN over no elements."""
+    """Compute the mean and the biased variance over the axes in NumPy; the axes keep size 1. NaN over no elements."""
     count = np.float64(math.prod(x.shape[axis] for axis in axes))
     average = np.sum(x, axis=axes, keepdims=True) / count
     return average, np.sum((x - average) ** 2, axis=axes, keepdims=True) / count
 
 
 def _within(k: Kernel, variance: Vector, dtype: DType) -> Vector:
-    """The variance, or NaN where it is beyond the range of the type."""
+    """Emit the variance, replaced by NaN where it exceeds the largest number of ``dtype``."""
     largest = k.constant_like(variance, float(np.finfo(dtype.numpy).max))
     return k.select(k.greater(variance, largest), k.constant_like(variance, math.nan), variance)
 
 
 def dropped(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
-    """x, whose reduced axes have size 1, without them unless they are to be kept."""
+    """Return x without the reduced axes ``axes``, which have size 1; with ``keepdims``, return x as it is."""
     flag("keepdims", keepdims)
     shape: Shape = tuple(dim for axis, dim in enumerate(x.shape) if axis not in axes)
     return x if keepdims else reshape(x, shape)
 
 
 def numel(x: Value, axis: Axes = None) -> Value:
-    """The number of elements over the axes, as a scalar of x's dtype; a constant unless it depends on N."""
+    """The number of elements of x over one axis, several, or all (None), as a scalar of x's dtype.
+
+    It is a constant unless it depends on the symbolic N. Raises ShapeError and OptionError for axes that x does not
+    have.
+    """
     axes = require_axes("numel", x.type, axis)
     sizes = [x.shape[one] for one in axes]
     known = [size for size in sizes if isinstance(size, int)]
@@ -321,34 +341,42 @@ def numel(x: Value, axis: Axes = None) -> Value:
 
 
 def sum(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
-    """Σ x over one axis, several, or all; 0 over no elements. The result has the float dtype of x.
+    """Σ x over one axis, several, or all (None); 0 over no elements.
 
-    Raises ShapeError for an axis that x does not have.
+    x is float32 or float64, and the result has its dtype. Reduced axes are dropped, or keep size 1 with ``keepdims``.
+    Raises ShapeError for an axis that x does not have, and DTypeError for integers.
     """
     axes = require_axes("sum", x.type, axis)
     return dropped(Sum(axes)(x) if axes else x, axes, keepdims)
 
 
 def mean(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
-    """(1/n) Σ x over one axis, several, or all; NaN over no elements. The result has the float dtype of x.
+    """(1/n) Σ x over one axis, several, or all (None); NaN over no elements.
 
-    Raises ShapeError for an axis that x does not have.
+    x is float32 or float64, and the result has its dtype. Reduced axes are dropped, or keep size 1 with ``keepdims``.
+    Raises ShapeError for an axis that x does not have, and DTypeError for integers.
     """
     axes = require_axes("mean", x.type, axis)
     return dropped(Sum(axes)(x) / numel(x, axes) if axes else x, axes, keepdims)
 
 
 def moments(x: Value, axis: Axes = None, keepdims: bool = False) -> tuple[Value, Value]:
-    """Mean and biased variance (1/n) Σ (x − μ)² over one axis, several, or all; raises ShapeError."""
+    """Mean μ = (1/n) Σ x and biased variance (1/n) Σ (x − μ)² over one axis, several, or all (None).
+
+    x is float32 or float64, and both results have its dtype; they are NaN over no elements. Reduced axes are dropped,
+    or keep size 1 with ``keepdims``. Raises ShapeError for an axis that x does not have, and DTypeError for integers.
+    """
     axes = require_axes("moments", x.type, axis)
     average, variance = Moments(axes)(x)
     return dropped(average, axes, keepdims), dropped(variance, axes, keepdims)
 
 
 def max(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
-    """The largest element over one axis, several, or all; NaN if there is a NaN among them.
+    """The largest element over one axis, several, or all (None); NaN if one of the elements is NaN.
 
-    Raises ShapeError for an axis that x does not have or one of size 0; the maximum over N = 0 samples is −inf.
+    x is float32 or float64. Reduced axes are dropped, or keep size 1 with ``keepdims``. If several elements are the
+    largest, they share the gradient equally. Raises ShapeError for an axis that x does not have or one of size 0, and
+    DTypeError for integers; if the program runs with N = 0, the maximum over the samples is −inf.
     """
     axes = require_axes("max", x.type, axis)
     if any(x.shape[one] == 0 for one in axes):

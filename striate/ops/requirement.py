@@ -1,4 +1,7 @@
-"""What operations require of their inputs, and the errors that they raise: what was wrong, where, and the cure."""
+"""Checks of the inputs and axes of operations, and the errors that they raise.
+
+Each error says what was wrong, in which layer, and in a line that starts with ``help:`` what to do.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,23 @@ from striate.graph.value import TensorType
 
 
 def place(op: Op | str) -> str:
-    """``at "block1.conv" convolution(stride=2)``: the layer's path and the operation."""
+    """Return the path of the layer being traced and the operation: ``at "block1.conv" convolution(stride=2)``."""
     path = current_path()
     return f'at "{path}" {op}' if path else f"{op}"
 
 
 def shape_error(op: Op | str, what: str, cure: str) -> ShapeError:
-    """A ``ShapeError`` that names the operation and the cure."""
+    """Return a ``ShapeError`` that names the layer and the operation, and says ``what`` is wrong and the ``cure``."""
     return ShapeError(f"{place(op)}: {what}\n  help: {cure}")
 
 
 def dtype_error(op: Op | str, what: str, cure: str) -> DTypeError:
-    """A ``DTypeError`` that names the operation and the cure."""
+    """Return a ``DTypeError`` that names the layer and the operation, and says ``what`` is wrong and the ``cure``."""
     return DTypeError(f"{place(op)}: {what}\n  help: {cure}")
 
 
 def require_floats(op: Op, inputs: Sequence[TensorType]) -> None:
-    """Raises ``DTypeError`` unless all inputs have the same float dtype."""
+    """Raise ``DTypeError`` unless all inputs have the same floating point dtype."""
     for type in inputs:
         if not type.dtype.is_float:
             raise dtype_error(op, f"expected floating point numbers, got {type}", 'st.ops.cast(x, "float32")')
@@ -41,14 +44,18 @@ N_STAYS = (
     "the number of samples N is known only when the program runs; leave axis 0 as it is, or compile for a fixed size: "
     "st.compile(f, batched=False)"
 )
-"""The help for a change of axis 0 of a batch."""
+"""The help line of errors about operations that would change the symbolic axis 0, N."""
 
 Axes = int | tuple[int, ...] | None
 """One axis, several, or all of them (None); negative numbers count from the last."""
 
 
 def require_axis(what: Op | str, x: TensorType, axis: int) -> int:
-    """The axis as a number of 0 or more; raises ``OptionError`` and ``ShapeError`` for one that x does not have."""
+    """Return the axis as a number from 0 to rank − 1; negative axes count from the last.
+
+    Raises ``OptionError`` if it is not a whole number, and ``ShapeError`` if x does not have the axis. ``what`` is the
+    operation that the error names.
+    """
     if not isinstance(cast("object", axis), Integral) or isinstance(axis, bool):
         raise OptionError(f"{what}: axis={axis!r:.60}; expected a whole number")
     if not -x.rank <= axis < x.rank:
@@ -57,7 +64,10 @@ def require_axis(what: Op | str, x: TensorType, axis: int) -> int:
 
 
 def require_axes(what: Op | str, x: TensorType, axis: Axes) -> tuple[int, ...]:
-    """The axes in order, from 0; raises ``OptionError`` and ``ShapeError`` for some that x does not have."""
+    """Return the axes in increasing order, each once, as numbers from 0; None means all axes of x.
+
+    Raises ``OptionError`` unless they are whole numbers, and ``ShapeError`` if x does not have one of them.
+    """
     if axis is None:
         return tuple(range(x.rank))
     given: tuple[object, ...] = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
@@ -67,7 +77,7 @@ def require_axes(what: Op | str, x: TensorType, axis: Axes) -> tuple[int, ...]:
 
 
 def require_positions(op: Op | str, x: TensorType, most: int = 3) -> None:
-    """Raises ``ShapeError`` unless x is (N, C, positions…) with 1 to ``most`` position axes."""
+    """Raise ``ShapeError`` unless x is (N, C, positions…) with 1 to ``most`` spatial axes."""
     if not 3 <= x.rank <= most + 2:
         raise shape_error(
             op,

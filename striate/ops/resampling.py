@@ -1,4 +1,4 @@
-"""Resampling to another number of positions: nearest neighbours and linear interpolation, and their gradients."""
+"""Resampling to other spatial sizes by nearest neighbours or linear interpolation, and the gradients."""
 
 from __future__ import annotations
 
@@ -26,14 +26,18 @@ from striate.ops.unbatched import over_samples, position_axes
 from striate.ops.window import LARGEST, Sizes, per_axis, positions, times
 
 LONGEST_TABLE = 4096
-"""Up to this many positions before and after together, kernels read places from tables; beyond, they compute them."""
+"""The largest input size plus output size of an axis for which a kernel looks up source indices in a table.
+
+For longer axes, the kernel computes the indices.
+"""
 
 
 @dataclass(frozen=True)
 class ResampledAxis(AxisMap):
-    """Base of resampling along an axis (abstract): position p of y lies at a place of x that grows with p.
+    """Base class of resampling along one axis (abstract): position p of y corresponds to a coordinate in x.
 
-    ``step`` is the distance of two neighbours in x; size / count unless a scale factor was given.
+    The coordinate increases with p by ``step``, which is the input size / output size unless a scale factor was given.
+    ``length`` is the output size.
     """
 
     length: int
@@ -44,20 +48,20 @@ class ResampledAxis(AxisMap):
         return self.length
 
     def places(self, p: Array) -> tuple[Array, Array]:
-        """The element of x at or before each position, and the share of the next one in its value."""
+        """Return (i, a) for each position p of y in NumPy: y[p] = (1 − a) · x[i] + a · x[i + 1]."""
         raise NotImplementedError
 
     def place(self, k: Kernel, p: Index) -> tuple[Index, Scalar]:
-        """``places`` computed in a kernel; the share is float64."""
+        """Emit the computation of ``places`` for one position p: the index i, and the weight a as a float64 scalar."""
         raise NotImplementedError
 
     def guess(self, k: Kernel, i: Index) -> Index:
-        """A position of y within 1 of the first one at or after element i."""
+        """Emit an estimate of the first position of y whose source index is at least i; ``first`` corrects it."""
         raise NotImplementedError
 
     @property
     def tabulated(self) -> bool:
-        """Whether kernels read tables."""
+        """Whether the kernels look up source indices and weights in tables, because the axis is short enough."""
         return self.size + self.count <= LONGEST_TABLE
 
     @cached_property
@@ -66,13 +70,13 @@ class ResampledAxis(AxisMap):
 
     @cached_property
     def _firsts(self) -> Array:
-        """For every element of x, the first position at or after it; then the number of positions."""
+        """For every index i of x, the first position of y whose source index is at least i; at the end, y's size."""
         firsts = np.searchsorted(self._found[0], np.arange(self.size + 1))
         firsts[0], firsts[-1] = 0, self.count
         return firsts
 
     def found(self, k: Kernel, p: Index, dtype: DType) -> tuple[Index, Scalar]:
-        """(element, share of the next one) of a position in a kernel."""
+        """Emit (i, a) of ``places`` for position p, from tables or computed; a is a scalar of ``dtype``."""
         if not self.tabulated:
             i, share = self.place(k, p)
             return i, k.convert(share, dtype)
@@ -81,7 +85,7 @@ class ResampledAxis(AxisMap):
         return i, k.look_up(k.table(shares.tolist(), dtype), p, dtype)
 
     def first(self, k: Kernel, i: Index) -> Index:
-        """The first position at or after element i in a kernel, for i from -1 to size + 1."""
+        """Emit the first position of y whose source index is at least i, for −1 ≤ i ≤ size + 1; at most y's size."""
         inside = k.imin(k.imax(i, 0), self.size)
         if self.tabulated:
             return k.look_up(k.table(self._firsts.tolist(), DType.int32), inside)
@@ -96,7 +100,7 @@ class ResampledAxis(AxisMap):
 
 @dataclass(frozen=True)
 class NearestAxis(ResampledAxis):
-    """y[p] = x[⌊p · step⌋], or x[⌊(p + ½) · step⌋] if ``centred``"""
+    """Nearest neighbours along one axis: y[p] = x[⌊p · step⌋], or x[⌊(p + ½) · step⌋] if ``centred``."""
 
     centred: bool
 
@@ -136,7 +140,11 @@ class NearestAxis(ResampledAxis):
 
 @dataclass(frozen=True)
 class LinearAxis(ResampledAxis):
-    """y[p] = (1 − a) · x[i] + a · x[i + 1] at i + a = (p + ½) · step − ½, or p · step with ``align_corners``"""
+    """Linear interpolation along one axis: y[p] = (1 − a) · x[i] + a · x[i + 1] for the coordinate i + a in x.
+
+    The coordinate is (p + ½) · step − ½, but at least 0, or p · step with ``align_corners``; 0 ≤ a ≤ 1. After the last
+    element of x, x[i + 1] is this element.
+    """
 
     align_corners: bool
 
@@ -193,9 +201,10 @@ class LinearAxis(ResampledAxis):
 
 @dataclass(frozen=True)
 class Resampling(Mapped):
-    """Base of resampling and its gradients (abstract).
+    """Base class of resampling and its gradients (abstract).
 
-    ``count`` is the number of positions of y along each axis, ``step`` the distance of two of them in x.
+    ``count`` holds the spatial sizes of y, and ``step`` the distance of neighbouring positions of y, in positions of x,
+    along each spatial axis.
     """
 
     count: Sizes
@@ -209,11 +218,14 @@ class Resampling(Mapped):
         return f"{self.title} to {times(self.count)}"
 
     def axes(self, size: Sizes) -> Maps:
-        """The resampling along each axis."""
+        """Return the linear map along each spatial axis, for an x with the spatial sizes ``size``."""
         raise NotImplementedError
 
     def onnx_resize(self, to: OnnxWriter, x: str, size: Sizes, **attributes: Attribute) -> Sequence[str]:
-        """ONNX's Resize: to the sizes, or by the scale factors where those were given."""
+        """Add ONNX's operator Resize with the sizes of y, or with scale factors if ``step`` is not the ratio of sizes.
+
+        Returns the name of its output. ``size`` holds the spatial sizes of x.
+        """
         ratios = _steps(size, self.count)
         if attributes["coordinate_transformation_mode"] == "align_corners" or self.step == ratios:
             axes = tuple(range(2, 2 + len(size)))
@@ -222,7 +234,7 @@ class Resampling(Mapped):
         return [to.add("Resize", x, "", to.constant(scales), **attributes)]
 
     def resampled(self, x: TensorType) -> TensorType:
-        """The type of y."""
+        """Return the type of y for an input of type x; raise ``ShapeError`` or ``DTypeError`` if it does not fit."""
         require_floats(self, [x])
         require_positions(self, x)
         if not x.rank - 2 == len(self.count) == len(self.step):
@@ -232,7 +244,10 @@ class Resampling(Mapped):
         return x.with_shape((*x.shape[:2], *self.count))
 
     def input_of(self, dy: TensorType, size: Sizes) -> TensorType:
-        """The type of dx."""
+        """Return the type of dx for the gradient dy; raise ``ShapeError`` if dy does not have the shape of y.
+
+        ``size`` holds the spatial sizes of x.
+        """
         x = dy.with_shape((*dy.shape[:2], *size))
         if self.resampled(x) != dy:
             raise shape_error(self, f"resampling does not return {dy}", "give the shape of the forward pass")
@@ -241,7 +256,10 @@ class Resampling(Mapped):
 
 @dataclass(frozen=True)
 class Neighbours(Resampling):
-    """Base of nearest neighbours and their gradient (abstract). ``centred``: of the middle of each position."""
+    """Base class of nearest-neighbour resampling and its gradient (abstract).
+
+    With ``centred``, the neighbour is found from the centre of a position, p + ½, instead of from its start, p.
+    """
 
     centred: bool = False
 
@@ -255,7 +273,10 @@ class Neighbours(Resampling):
 @register
 @dataclass(frozen=True)
 class NearestResampling(Neighbours):
-    """y[n, c, p] = x[n, c, ⌊p · step⌋]; with ``centred``, x[n, c, ⌊(p + ½) · step⌋]"""
+    """y[n, c, p] = x[n, c, ⌊p · step⌋]; with ``centred``, x[n, c, ⌊(p + ½) · step⌋]
+
+    x (N, C, positions…) → y (N, C, *count), float32 or float64. PyTorch's modes "nearest" and "nearest-exact".
+    """
 
     title: ClassVar[str] = "upsample nearest"
 
@@ -285,7 +306,10 @@ class NearestResampling(Neighbours):
 @register
 @dataclass(frozen=True)
 class NearestResamplingGradient(Neighbours):
-    """dx[n, c, i] = Σ dy[n, c, p] over the positions p whose nearest neighbour is i"""
+    """dx[n, c, i] = Σ dy[n, c, p] over the positions p whose nearest neighbour is i
+
+    Gradient of ``NearestResampling``: dy (N, C, *count) → dx (N, C, *size).
+    """
 
     title: ClassVar[str] = "upsample nearest gradient"
     reads_once: ClassVar[bool] = True
@@ -310,9 +334,10 @@ class NearestResamplingGradient(Neighbours):
 
 @dataclass(frozen=True)
 class Interpolation(Resampling):
-    """Base of linear interpolation and its gradient (abstract).
+    """Base class of linear interpolation and its gradient (abstract).
 
-    With ``align_corners`` the first and last positions of x and y coincide, otherwise their outer edges.
+    With ``align_corners``, the centres of the first and of the last positions of x and y coincide; otherwise, the outer
+    edges of these positions do.
     """
 
     align_corners: bool = False
@@ -329,7 +354,11 @@ class Interpolation(Resampling):
 @register
 @dataclass(frozen=True)
 class LinearResampling(Interpolation):
-    """y[n, c, p] = Σ of the neighbours of p · step along each axis, weighted by their distance: 1 − a and a"""
+    """y[n, c, p] = Σ of the neighbours of p · step along each axis, weighted by their distance: 1 − a and a
+
+    Linear, bilinear or trilinear interpolation: x (N, C, positions…) → y (N, C, *count), float32 or float64. Along each
+    axis the two neighbours of the coordinate i + a are x[i] and x[i + 1].
+    """
 
     title: ClassVar[str] = "upsample linear"
 
@@ -359,7 +388,10 @@ class LinearResampling(Interpolation):
 @register
 @dataclass(frozen=True)
 class LinearResamplingGradient(Interpolation):
-    """dx[n, c, i] = Σ dy[n, c, p] · the weight of i at p, over all positions p"""
+    """dx[n, c, i] = Σ dy[n, c, p] · the weight of i at p, over all positions p
+
+    Gradient of ``LinearResampling``: dy (N, C, *count) → dx (N, C, *size).
+    """
 
     title: ClassVar[str] = "upsample linear gradient"
     size: Sizes = ()
@@ -396,14 +428,17 @@ _EXAMPLES: list[tuple[tuple[int, ...], Sizes]] = [
 
 
 def _steps(size: Sizes, count: Sizes, align_corners: bool = False) -> tuple[float, ...]:
-    """The distance of two neighbours of y in x along each axis."""
+    """Return the distance of neighbouring positions of y along each axis, in positions of x.
+
+    It is size / count for the sizes of x and y, or (size − 1) / (count − 1) with ``align_corners``.
+    """
     if align_corners:
         return tuple((n - 1) / (c - 1) if c > 1 else 0.0 for n, c in zip(size, count, strict=True))
     return tuple(n / c for n, c in zip(size, count, strict=True))
 
 
 LINEAR_MODES = {"linear": 1, "bilinear": 2, "trilinear": 3}
-"""Modes of linear interpolation, and the number of axes of positions each is for."""
+"""Modes of linear interpolation, and the number of spatial axes that each one requires."""
 
 MODES = ("nearest", "nearest-exact", *LINEAR_MODES, "area")
 
@@ -416,14 +451,15 @@ def interpolate(
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
 ) -> Value:
-    """x with another number of positions: ``size``, or ⌊``scale_factor`` · its own⌋; one number or one for each axis.
+    """x resampled to the spatial sizes ``size``, or to ⌊``scale_factor`` · size of x⌋; as in PyTorch.
 
-    x (N, C, positions…) or one sample (C, positions…), float32 or float64. ``mode``: "nearest" takes the element at
-    ⌊p · step⌋ and "nearest-exact" that at ⌊(p + ½) · step⌋, for one to three axes; "linear" (one axis), "bilinear"
-    (two) and "trilinear" (three) interpolate; "area" is ``adaptive_avg_pool``. With ``align_corners`` the first and
-    last positions of x and y coincide, otherwise their outer edges. A step is 1 / ``scale_factor``; with ``size`` or
-    ``recompute_scale_factor`` it is the ratio of the sizes.
-    Raises ShapeError, DTypeError, OptionError.
+    ``input`` is x (N, C, positions…) or one sample (C, positions…), float32 or float64; ``size`` and ``scale_factor``
+    are one number, or one for each spatial axis. ``mode``: "nearest" takes the element at ⌊p · step⌋ and
+    "nearest-exact" the one at ⌊(p + ½) · step⌋, for one to three axes; "linear" (one axis), "bilinear" (two) and
+    "trilinear" (three) interpolate; "area" is ``adaptive_avg_pool``. With ``align_corners``, the centres of the first
+    and of the last positions of x and y coincide, otherwise their outer edges. The step is 1 / ``scale_factor``; with
+    ``size`` or ``recompute_scale_factor``, it is the ratio of the sizes of x and y.
+    Raises ShapeError, DTypeError and OptionError (also unless exactly one of ``size`` and ``scale_factor`` is given).
     """
     aligned, again = checked_options("interpolate", size, scale_factor, mode, align_corners, recompute_scale_factor)
 
@@ -455,7 +491,11 @@ def checked_options(
     align_corners: object,
     recompute_scale_factor: object,
 ) -> tuple[bool, bool]:
-    """(align_corners, recompute_scale_factor) with their defaults; raises ``OptionError`` for what has no meaning."""
+    """Check the options of ``interpolate``; return (align_corners, recompute_scale_factor), where None becomes False.
+
+    Raises ``OptionError`` for an unknown mode, unless exactly one of ``size`` and ``scale_factor`` is given, and for
+    options that would have no effect. ``what`` is the function or layer that the error names.
+    """
     options.choice(f"{what}: mode", mode, MODES)
     if mode not in LINEAR_MODES and align_corners is not None:
         raise OptionError(f'{what}: align_corners={align_corners!r} has no effect with mode="{mode}"')
@@ -483,7 +523,10 @@ def _scales(scale_factor: object, rank: int) -> tuple[float, ...]:
 
 
 def _counts(own: Sizes, size: int | Sequence[int] | None, scale_factor: object) -> Sizes:
-    """The number of positions of the result."""
+    """Return the spatial sizes of the result, from ``size`` or ``scale_factor``; ``own`` are the sizes of the input.
+
+    Raises ``OptionError`` if a size would be 0 or too large.
+    """
     if size is not None:
         return per_axis("size", size, len(own))
     scales = _scales(scale_factor, len(own))

@@ -1,7 +1,7 @@
-"""Normalizations by the statistics of one sample: layer, group, instance and RMS norm, and local response norm.
+"""Normalizations by the statistics of each sample: layer, group, instance, RMS and local response normalization.
 
-Ba and others, 2016 (arXiv:1607.06450); Wu and He, 2018 (arXiv:1803.08494); Ulyanov and others, 2016
-(arXiv:1607.08022); Zhang and Sennrich, 2019 (arXiv:1910.07467); Krizhevsky and others, 2012.
+Layer: Ba and others, 2016 (arXiv:1607.06450). Group: Wu and He, 2018 (arXiv:1803.08494). Instance: Ulyanov and others,
+2016 (arXiv:1607.08022). RMS: Zhang and Sennrich, 2019 (arXiv:1910.07467). Local response: Krizhevsky and others, 2012.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from striate.options import flag, number, whole_number
 
 @dataclass(frozen=True)
 class SampleNormalization(Composite):
-    """Base of normalizations by statistics of each sample (abstract): y = (x − μ) / √(σ² + ε) · γ + β
+    """Base class of normalizations by the statistics of each sample (abstract): y = (x − μ) / √(σ² + ε) · γ + β
 
-    Inputs: x, γ and β, of which the last one or two may be missing. γ and β have the rank of x and broadcast to it.
+    Inputs: x, optionally γ, and optionally β after it. γ and β have the rank of x and broadcast to its shape.
     """
 
     letters: ClassVar[Mapping[str, str]] = {"ε": "epsilon"}
@@ -44,19 +44,19 @@ class SampleNormalization(Composite):
         return Purpose.NORMALIZATION
 
     def statistics(self, x: Value) -> tuple[Value | None, Value]:
-        """(μ or None, σ²), which broadcast to x."""
+        """Return (μ, σ²), which broadcast to x; μ is None for a normalization that does not subtract the mean."""
         raise NotImplementedError
 
     def total(self, x: Value) -> Value:
-        """Σ x over the elements that are normalized together."""
+        """Return Σ x over the elements that share one μ and σ², in a shape that broadcasts to x."""
         raise NotImplementedError
 
     def together(self, x: TensorType) -> int:
-        """The number of elements that are normalized together."""
+        """Return the number of elements that share one μ and σ²."""
         raise NotImplementedError
 
     def normalized(self, x: Array) -> Array:
-        """(x − μ) / √(σ² + ε) in NumPy."""
+        """Compute (x − μ) / √(σ² + ε) in NumPy, without γ and β."""
         raise NotImplementedError
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -79,19 +79,20 @@ class SampleNormalization(Composite):
             return (centred * scale,)
         gamma = affine[0]
         small = broadcast_shapes([scale.shape, gamma.shape], lambda: place(self)) != x.shape
-        # γ of a channel times 1/σ of a sample is one number for all positions.
+        # γ · 1/σ is computed once for all positions if it is smaller than x.
         y = centred * (scale * gamma) if small else centred * scale * gamma
         return (y + affine[1] if len(affine) == 2 else y,)
 
     def _parts(self, x: Value) -> tuple[Value, Value]:
-        """x − μ and 1 / √(σ² + ε). Folding μ into the shift would cost the accuracy of a large mean."""
+        """Return (x − μ, 1 / √(σ² + ε)). μ is subtracted first: as a part of β, a large mean would lose accuracy."""
         mean, variance = self.statistics(x)
         return (x if mean is None else x - mean), 1 / elementwise(Sqrt(), variance + self.epsilon)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        """dx = (g − Σg / M − x̂ · Σ(g · x̂) / M) / σ with g = γ · dy, over the M elements normalized together.
+        """dx = (g − Σg / M − x̂ · Σ(g · x̂) / M) / σ with g = γ · dy, over the M elements that share one μ and σ².
 
-        dγ = Σ dy · x̂ and dβ = Σ dy over what they are broadcast to. Without a mean, Σg / M is missing.
+        Here σ stands for √(σ² + ε) and x̂ for (x − μ) / σ. dγ = Σ dy · x̂ and dβ = Σ dy, summed over the axes along
+        which γ and β are broadcast. If no mean is subtracted, the term Σg / M is dropped.
         """
         (x, *affine), dy = inputs, expanded(output_gradients[0], outputs[0])
         count = self.together(x.type)
@@ -113,7 +114,10 @@ class SampleNormalization(Composite):
 @register
 @dataclass(frozen=True)
 class LayerNormalization(SampleNormalization):
-    """y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the biased variance σ² over ``axes`` of each sample"""
+    """y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the biased variance σ² over ``axes`` of each sample
+
+    Inputs: x, optionally γ, and optionally β, which broadcast to x. y has the shape and dtype of x.
+    """
 
     title: ClassVar[str] = "layer norm"
     axes: tuple[int, ...] = (1,)
@@ -151,7 +155,11 @@ class LayerNormalization(SampleNormalization):
 @register
 @dataclass(frozen=True)
 class GroupNormalization(SampleNormalization):
-    """y = γ · (x − μ) / √(σ² + ε) + β with μ and σ² over the positions and the channels of a group of each sample"""
+    """y = γ · (x − μ) / √(σ² + ε) + β with μ and σ² over the positions and the channels of a group of each sample
+
+    Inputs: x (N, C, positions…), optionally γ, and optionally β, which broadcast to x. The C channels are divided into
+    ``groups`` groups of neighbours.
+    """
 
     title: ClassVar[str] = "group norm"
     groups: int = 1
@@ -182,7 +190,10 @@ class GroupNormalization(SampleNormalization):
 @register
 @dataclass(frozen=True)
 class RmsNormalization(SampleNormalization):
-    """y = γ · x / √(mean x² + ε), the mean over ``axes`` of each sample"""
+    """y = γ · x / √(mean x² + ε), the mean over ``axes`` of each sample
+
+    Inputs: x, and optionally γ, which broadcasts to x. y has the shape and dtype of x.
+    """
 
     title: ClassVar[str] = "RMS norm"
     axes: tuple[int, ...] = (1,)
@@ -218,7 +229,10 @@ def _require_axes(op: SampleNormalization, axes: tuple[int, ...], x: TensorType)
 
 
 def checked_sizes(what: str, normalized_shape: object) -> tuple[int, ...]:
-    """The sizes of the trailing axes as a tuple; raises ``OptionError`` for anything but whole numbers above 0."""
+    """Return ``normalized_shape``, a number or a tuple, as a tuple of sizes of the last axes.
+
+    Raises ``OptionError`` unless they are whole numbers above 0. ``what`` is the function that the error names.
+    """
     sizes: Sequence[object] = (
         cast_type("Sequence[object]", normalized_shape)
         if isinstance(normalized_shape, tuple | list)
@@ -234,7 +248,11 @@ def checked_sizes(what: str, normalized_shape: object) -> tuple[int, ...]:
 
 
 def _trailing(what: str, x: Value, normalized_shape: object, affine: Mapping[str, Value | None]) -> tuple[int, ...]:
-    """The sizes of the last axes, which x and what is given of γ and β must have."""
+    """Return the sizes of the last axes, from ``normalized_shape``.
+
+    Raises ``ShapeError`` unless they are the last sizes of x, and the shape of each vector in ``affine`` that is not
+    None.
+    """
     sizes = checked_sizes(what, normalized_shape)
     if x.shape[max(0, x.type.rank - len(sizes)) :] != sizes:
         raise shape_error(
@@ -249,7 +267,7 @@ def _trailing(what: str, x: Value, normalized_shape: object, affine: Mapping[str
 
 
 def _applied(op: SampleNormalization, x: Value, weight: Value | None, bias: Value | None, shape: Shape) -> Value:
-    """The operation with γ and β, either of which may be missing, in the given shape."""
+    """Apply ``op`` to x with γ = ``weight`` and β = ``bias``, either of which may be None, reshaped to ``shape``."""
     if weight is None:
         y = op(x)
         return y if bias is None else y + reshape(bias, shape)
@@ -265,8 +283,9 @@ def layer_norm(
 ) -> Value:
     """y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the biased variance σ² over the last axes of x.
 
-    x (…, *normalized_shape) float32 or float64, γ and β of ``normalized_shape`` → y like x. Raises ShapeError,
-    DTypeError, OptionError.
+    ``input`` is x (…, *normalized_shape) in float32 or float64; ``weight`` is γ and ``bias`` is β, both of the shape
+    ``normalized_shape``, by default 1 and 0; ε is ``eps``. y has the shape and dtype of x. Raises ShapeError,
+    DTypeError and OptionError.
     """
     eps = number("layer_norm: eps", eps, 0)
     sizes = _trailing("layer_norm", input, normalized_shape, {"weight": weight, "bias": bias})
@@ -282,10 +301,11 @@ def layer_norm(
 def channel_layer_norm(
     input: Value, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-6
 ) -> Value:
-    """Layer norm of each position over its channels, axis 1 of (N, C, positions…); γ and β (C,) → y like x.
+    """y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the biased variance σ² over the channels of each position.
 
-    This is ``layer_norm`` between two permutations in networks such as ConvNeXt (Liu and others, 2022). Raises
-    ShapeError, DTypeError, OptionError.
+    ``input`` is x (N, C, positions…) in float32 or float64; ``weight`` is γ and ``bias`` is β, both (C,), by default 1
+    and 0; ε is ``eps``. y has the shape of x. Networks such as ConvNeXt (Liu and others, 2022) compute it as
+    ``layer_norm`` between two permutations of the axes. Raises ShapeError, DTypeError and OptionError.
     """
     eps = number("channel_layer_norm: eps", eps, 0)
     require_axis_of_channels("channel_layer_norm", input)
@@ -297,9 +317,11 @@ def channel_layer_norm(
 def rms_norm(
     input: Value, normalized_shape: int | tuple[int, ...], weight: Value | None = None, eps: float | None = None
 ) -> Value:
-    """y = γ · x / √(mean x² + ε), the mean over the last axes of x, which have ``normalized_shape``.
+    """y = γ · x / √(mean x² + ε), the mean over the last axes of x, which have the sizes ``normalized_shape``.
 
-    Without ``eps``, ε is the machine epsilon of x's dtype, as in PyTorch. Raises ShapeError, DTypeError, OptionError.
+    ``input`` is x (…, *normalized_shape) in float32 or float64; ``weight`` is γ of the shape ``normalized_shape``, by
+    default 1. If ``eps`` is None, ε is the machine epsilon of x's dtype, as in PyTorch. Raises ShapeError, DTypeError
+    and OptionError.
     """
     require_floats(RmsNormalization(), [input.type])
     chosen = float(np.finfo(input.dtype.numpy).eps) if eps is None else number("rms_norm: eps", eps, 0)
@@ -312,10 +334,11 @@ def rms_norm(
 def group_norm(
     input: Value, num_groups: int, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5
 ) -> Value:
-    """y = γ · (x − μ) / √(σ² + ε) + β, each sample normalized over the positions and channels of a group.
+    """y = γ · (x − μ) / √(σ² + ε) + β with μ and σ² over the positions and channels of each group of each sample.
 
-    x (N, C, positions…), or (N, C); γ and β (C,) → y like x. ``num_groups`` divides C. Raises ShapeError (also for one
-    sample with one value in a group), DTypeError, OptionError.
+    ``input`` is x (N, C, positions…) or (N, C) in float32 or float64. The C channels are divided into ``num_groups``
+    groups of neighbours. ``weight`` is γ and ``bias`` is β, both (C,), by default 1 and 0; ε is ``eps``. y has the
+    shape of x. Raises ShapeError (also for a single sample with one value in a group), DTypeError and OptionError.
     """
     eps = number("group_norm: eps", eps, 0)
     groups = whole_number("group_norm: num_groups", num_groups, 1)
@@ -349,11 +372,12 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Value:
-    """y = γ · (x − μ) / √(σ² + ε) + β, each channel of each sample normalized over its positions.
+    """y = γ · (x − μ) / √(σ² + ε) + β with μ and σ² over the positions of each channel of each sample.
 
-    x (N, C, positions…), γ and β (C,) → y like x. Without ``use_input_stats``, μ and σ² are the running statistics
-    (C,). A function has no state: it does not update them. Raises ShapeError (also for one position), DTypeError,
-    OptionError.
+    ``input`` is x (N, C, positions…) in float32 or float64; ``weight`` is γ and ``bias`` is β, both (C,), by default 1
+    and 0; ε is ``eps``. y has the shape of x. If ``use_input_stats`` is False, μ and σ² are the running statistics
+    (C,). This function has no state: it does not update them, and ``momentum`` has no effect. Raises ShapeError (also
+    for channels of one position), DTypeError and OptionError.
     """
     number("instance_norm: momentum", momentum, 0, 1)
     eps = number("instance_norm: eps", eps, 0)
@@ -376,8 +400,9 @@ def instance_norm(
 def local_response_norm(input: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Value:
     """y[c] = x[c] / (k + α / size · Σ_j x[j]²)^β over the ``size`` channels j around c; channels outside count as 0.
 
-    x (N, C, positions…). The sum is a product with a band matrix, a 1×1 convolution. Raises ShapeError, DTypeError,
-    OptionError.
+    ``input`` is x (N, C, positions…) in float32 or float64; y has its shape. α is ``alpha`` and β is ``beta``. The sum
+    is computed by a 1×1 convolution whose weights are a band matrix of ones. Krizhevsky and others, 2012. Raises
+    ShapeError, DTypeError and OptionError.
     """
     size = whole_number("local_response_norm: size", size, 1)
     alpha, beta, k = (number(f"local_response_norm: {name}", value) for name, value in
@@ -392,7 +417,7 @@ def local_response_norm(input: Value, size: int, alpha: float = 1e-4, beta: floa
 
 
 def require_axis_of_channels(what: str, x: Value, positions: bool = False) -> None:
-    """Raises ``ShapeError`` unless x is (N, C, positions…), or (N, C) where it need not have positions."""
+    """Raise ``ShapeError`` unless x is (N, C, positions…), or also (N, C) if ``positions`` is False."""
     if x.type.rank < (3 if positions else 2):
         expected = "(N, C, positions…)" if positions else "(N, C) or (N, C, positions…)"
         raise shape_error(what, f"expected an input {expected}, got {x.type}", "x[None] is a batch of one sample")

@@ -1,4 +1,4 @@
-"""Sums over segments of a vector, such as the parameters in the flat vector of all of them."""
+"""Sums over segments of a vector, such as the parameters of a network in one flat vector."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from striate.ops.shaping import expanded
 class SegmentSum(Anchor):
     """y[i] = Σ x[j] over the segment that i lies in: bounds[s] ≤ i, j < bounds[s + 1]
 
-    x and y (L,). ``bounds`` increase from 0 to L. Raises ShapeError for other bounds.
+    x and y are vectors (L,) of float32 or float64; every element of a segment of y is the segment's sum. ``bounds`` are
+    strictly increasing from 0 to L: segment s begins at bounds[s] and ends before bounds[s + 1]. Raises ShapeError for
+    other bounds.
     """
 
     kind: ClassVar[Kind] = Kind.GATHER

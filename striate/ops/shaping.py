@@ -1,4 +1,4 @@
-"""Operations that keep the order of the elements, and that repeat them: flattening, squeezing, broadcasting, tiling."""
+"""Operations that change the shape or repeat elements: flattening, squeezing, broadcasting, tiling."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from striate.ops.requirement import N_STAYS, Axes, place, require_axes, require_
 class BroadcastTo(Elementwise):
     """y = x repeated along its axes of size 1 (a scalar along all) until it has ``shape``
 
-    Elementwise, because an element of y is the element of x at the same (broadcast) place; the only elementwise
-    operation whose result may be larger than all its inputs.
+    It counts as elementwise, because each element of y is the element of x at the same (broadcast) position. It is the
+    only elementwise operation whose result may be larger than all its inputs.
     """
 
     arithmetic: ClassVar[bool] = True
@@ -47,13 +47,13 @@ class BroadcastTo(Elementwise):
     def reference(self, x: Array) -> Array:
         free = bool(self.shape) and isinstance(self.shape[0], Batch)
         if free and (x.ndim == 0 or x.shape[0] == 1):
-            # One row may stand for any N. The engine knows N and replaces it in ``shape`` before it runs the graph.
+            # x does not say how large N is. The engine replaces N in ``shape`` by a number before it runs the graph.
             raise GraphError(f"{self}: N must be bound to a number before the reference runs")
         sizes = tuple(x.shape[0] if isinstance(dim, Batch) else dim for dim in self.shape)
         return np.array(np.broadcast_to(x, sizes))
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        # Differentiation sums the gradients of broadcast operands to the operand's shape.
+        # Differentiation itself sums the gradient of a broadcast operand down to the operand's shape.
         (y,), (dy,) = outputs, output_gradients
         return (expanded(dy, y),)
 
@@ -71,12 +71,15 @@ class BroadcastTo(Elementwise):
 
 
 def expanded(gradient: Value, like: Value) -> Value:
-    """``gradient`` with the full shape of ``like``: the gradient of a single number may be a scalar."""
+    """Return ``gradient`` broadcast to the shape of ``like``; gradients of sums arrive with smaller shapes."""
     return _repeated(gradient, like.shape)
 
 
 def _repeated(x: Value, shape: Shape) -> Value:
-    """x repeated to a shape of equal rank; of more axes than loops know, one axis at a time."""
+    """Return x broadcast to ``shape``, which has the rank of x unless x is a scalar.
+
+    With more axes than a loop nest has (``MOST_AXES``), it is repeated along one axis at a time.
+    """
     if x.shape == shape:
         return x
     if x.type.rank <= MOST_AXES or len(shape) != x.type.rank:
@@ -93,21 +96,22 @@ def _repeated(x: Value, shape: Shape) -> Value:
 
 
 def filled(number: float, type: TensorType) -> Value:
-    """An array filled with one number."""
+    """Return a value of the given type in which every element is ``number``."""
     scalar = constant(number, type.dtype)
     return BroadcastTo(type.shape)(scalar) if type.rank else scalar
 
 
 def product(sizes: Sequence[object]) -> int:
-    """The product of sizes that are numbers."""
+    """Return the product of sizes, none of which is the symbolic N."""
     return math.prod(cast("Sequence[int]", sizes))
 
 
 def flatten(x: Value, start_dim: int = 1, end_dim: int = -1) -> Value:
     """x with the axes from ``start_dim`` to ``end_dim`` joined into one: (N, C, positions…) → (N, C · Π positions).
 
-    Unlike ``torch.flatten``, it begins at axis 1 by default, as ``nn.Flatten`` does. Raises ShapeError for a scalar,
-    for axes that x does not have, and where N would be joined with another axis.
+    Both ends are inclusive. Unlike ``torch.flatten``, it starts at axis 1 by default, as ``nn.Flatten`` does; a vector
+    (N,) then becomes (N, 1). Raises ShapeError for a scalar, for axes that x does not have, and if the symbolic N would
+    be joined with another axis.
     """
     if x.type.rank < 1:
         raise shape_error("flatten", f"expected a batch of samples, got {x.type}", "flatten values of shape (N, …)")
@@ -123,9 +127,10 @@ def flatten(x: Value, start_dim: int = 1, end_dim: int = -1) -> Value:
 
 
 def unflatten(x: Value, axis: int, sizes: Sequence[int]) -> Value:
-    """x with one axis divided into several, whose sizes have its size as their product; one of them may be -1.
+    """x with one axis split into several of the given ``sizes``, whose product is the size of the axis.
 
-    Raises ShapeError for sizes that do not fit, and for axis 0 of a batch.
+    One of the sizes may be −1, and is then inferred. Raises ShapeError for sizes that do not fit, and for axis 0 if its
+    size is the symbolic N.
     """
     at = require_axis("unflatten", x.type, axis)
     size = x.shape[at]
@@ -140,7 +145,10 @@ def unflatten(x: Value, axis: int, sizes: Sequence[int]) -> Value:
 
 
 def squeeze(x: Value, axis: Axes = None) -> Value:
-    """x without the given axes of size 1, or without all of them. Raises ShapeError for an axis of another size."""
+    """x without the given axes, which must have size 1, or without all axes of size 1 (None).
+
+    Raises ShapeError for an axis of another size, or one that x does not have.
+    """
     if axis is None:
         chosen = tuple(one for one, size in enumerate(x.shape) if size == 1)
     else:
@@ -151,7 +159,10 @@ def squeeze(x: Value, axis: Axes = None) -> Value:
 
 
 def unsqueeze(x: Value, axis: int) -> Value:
-    """x with a new axis of size 1 at ``axis``. Raises ShapeError, for axis 0 of a batch too."""
+    """x with a new axis of size 1, which is axis ``axis`` of the result.
+
+    Raises ShapeError if the result would not have this axis, and for axis 0 if the first size of x is the symbolic N.
+    """
     at = require_axis("unsqueeze", x.type.with_shape((*x.shape, 1)), axis)
     if x.type.batched and at == 0:
         raise shape_error("unsqueeze", f"the samples of {x.type} must stay on axis 0", N_STAYS)
@@ -159,9 +170,9 @@ def unsqueeze(x: Value, axis: int) -> Value:
 
 
 def broadcast_to(x: Value, shape: Shape) -> Value:
-    """x repeated along its axes of size 1, and along new axes before its first, until it has ``shape``, as in NumPy.
+    """x repeated along its axes of size 1, and along new axes before its first, until it has ``shape``; as in NumPy.
 
-    Raises ShapeError.
+    Raises ShapeError if x cannot be broadcast to this shape.
     """
     shape = checked_shape("broadcast_to", shape)
     if 0 < x.type.rank < len(shape):
@@ -170,7 +181,10 @@ def broadcast_to(x: Value, shape: Shape) -> Value:
 
 
 def expand(x: Value, *sizes: int | Batch) -> Value:
-    """As ``broadcast_to``; a size of -1 is that of x. Raises ShapeError."""
+    """x broadcast to the given sizes, as ``torch.Tensor.expand``; a size of −1 keeps the size that x has.
+
+    The sizes are arguments or one tuple. Raises ShapeError if x cannot be broadcast to them.
+    """
     given: tuple[object, ...] = sizes
     if len(sizes) == 1 and isinstance(given[0], tuple | list):
         sizes = cast("tuple[int, ...]", given[0])
@@ -180,9 +194,10 @@ def expand(x: Value, *sizes: int | Batch) -> Value:
 
 
 def tile(x: Value, reps: int | Sequence[int]) -> Value:
-    """[x, x, …] along each axis, as ``np.tile``; ``reps`` counts for the last axes of x.
+    """x repeated as a whole along each axis, [x, x, …], as ``np.tile``.
 
-    Raises ShapeError where the samples would be repeated.
+    ``reps`` holds the number of repetitions for each of the last axes of x; if it has more entries than x has axes, new
+    axes are added before the first. Raises ShapeError if the symbolic axis N would be repeated.
     """
     given = [reps] if isinstance(reps, int | np.integer) else reps
     counts = [options.whole_number("tile: reps", one, 0) for one in given]
@@ -196,16 +211,20 @@ def tile(x: Value, reps: int | Sequence[int]) -> Value:
 
 
 def repeat(x: Value, repeats: int, axis: int) -> Value:
-    """Each element ``repeats`` times in succession along an axis: ``np.repeat``, ``torch.repeat_interleave``.
+    """x with each element repeated ``repeats`` times in succession along an axis: [x₀, x₀, x₁, x₁, …].
 
-    Raises ShapeError for an axis that x does not have, and for axis 0 of a batch.
+    As ``np.repeat`` and ``torch.repeat_interleave``. Raises ShapeError for an axis that x does not have, and for axis 0
+    if its size is the symbolic N.
     """
     count = options.whole_number("repeat: repeats", repeats, 0)
     return _multiplied("repeat", x, require_axis("repeat", x.type, axis), count, before=False)
 
 
 def _multiplied(what: str, x: Value, axis: int, count: int, before: bool) -> Value:
-    """x with ``count`` times the elements of an axis: all of them again (``before``), or each of them again."""
+    """Return x with ``count`` copies of the elements of an axis.
+
+    With ``before``, the whole axis is repeated ([x₀, x₁, x₀, x₁]), otherwise each element ([x₀, x₀, x₁, x₁]).
+    """
     size = x.shape[axis]
     if count == 1:
         return x

@@ -1,6 +1,7 @@
 """Smooth activations: the ELU family, GELU, SiLU, Mish, softplus and their relatives.
 
-Each operation defines its math once: ``reference`` in NumPy, ``gradient`` as graph values, ``emit`` over one vector.
+Each class defines its function in three methods: ``reference`` computes it in NumPy, ``gradient`` builds the graph of
+its gradient, and ``emit`` writes its machine code for one vector of 16 elements.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def _softplus(x: Array) -> Array:
 
 
 def _emit_softplus(k: Kernel, x: Vector) -> Vector:
-    """max(x, 0) + ln(1 + e^(−|x|)), which never overflows."""
+    """Emit ln(1 + eˣ), computed as max(x, 0) + ln(1 + e^(−|x|)), which never overflows."""
     small = k.log1p(k.exp(k.neg(k.abs(x))))
     return k.add(k.max(x, k.constant_like(x, 0.0)), small)
 
@@ -42,7 +43,10 @@ def _emit_softplus(k: Kernel, x: Vector) -> Vector:
 @register
 @dataclass(frozen=True)
 class Elu(Activation):
-    """y = x where x > 0, else α (eˣ − 1)"""
+    """y = x where x > 0, else α (eˣ − 1)
+
+    ELU (Clevert and others, 2015, arXiv:1511.07289), elementwise on any shape; α is ``alpha``.
+    """
 
     title: ClassVar[str] = "ELU"
     onnx_operator: ClassVar[str] = "Elu"
@@ -87,13 +91,16 @@ class Elu(Activation):
 
 _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
-"""Klambauer et al., Self-Normalizing Neural Networks (2017): with these, mean 0 and variance 1 are kept."""
+"""SELU's constants, with which layers preserve mean 0 and variance 1 (Klambauer and others, 2017, arXiv:1706.02515)."""
 
 
 @register
 @dataclass(frozen=True)
 class Selu(Activation):
-    """y = 1.0507 x where x > 0, else 1.7581 (eˣ − 1)"""
+    """y = 1.0507 x where x > 0, else 1.7581 (eˣ − 1)
+
+    SELU (Klambauer and others, 2017, arXiv:1706.02515), elementwise on any shape.
+    """
 
     title: ClassVar[str] = "SELU"
     onnx_operator: ClassVar[str] = "Selu"
@@ -125,7 +132,10 @@ class Selu(Activation):
 @register
 @dataclass(frozen=True)
 class Celu(Activation):
-    """y = x where x > 0, else α (e^(x/α) − 1)"""
+    """y = x where x > 0, else α (e^(x/α) − 1)
+
+    CELU (Barron, 2017, arXiv:1704.07483), elementwise on any shape; α is ``alpha``.
+    """
 
     title: ClassVar[str] = "CELU"
     onnx_operator: ClassVar[str] = "Celu"
@@ -222,7 +232,10 @@ class Gelu(Activation):
 @register
 @dataclass(frozen=True)
 class Silu(Activation):
-    """y = x σ(x)"""
+    """y = x σ(x)
+
+    SiLU, also called swish, elementwise on any shape; σ(x) = 1 / (1 + e⁻ˣ).
+    """
 
     title: ClassVar[str] = "SiLU"
     effect: ClassVar[str] = "x times its sigmoid, also called swish: a smooth ReLU with a shallow dip below 0."
@@ -245,13 +258,16 @@ class Silu(Activation):
 
 
 _FLAT = 20.0
-"""From here on tanh(softplus(x)) is 1 to the last bit, and (eˣ)² would overflow."""
+"""Above this x, tanh(softplus(x)) rounds to 1; eˣ is not computed for larger x, because its square would overflow."""
 
 
 @register
 @dataclass(frozen=True)
 class Mish(Activation):
-    """y = x tanh(ln(1 + eˣ))"""
+    """y = x tanh(ln(1 + eˣ))
+
+    Mish (Misra, 2019, arXiv:1908.08681), elementwise on any shape.
+    """
 
     onnx_operator: ClassVar[str] = "Mish"
     effect: ClassVar[str] = "x times the tanh of its softplus: a smooth ReLU with a shallow dip below 0, like SiLU."
@@ -278,7 +294,10 @@ class Mish(Activation):
 @register
 @dataclass(frozen=True)
 class Softplus(Activation):
-    """y = ln(1 + e^(βx)) / β, and x where βx > t"""
+    """y = ln(1 + e^(βx)) / β, and x where βx > t
+
+    Softplus, elementwise on any shape; β is ``beta`` and t is ``threshold``.
+    """
 
     letters: ClassVar[Mapping[str, str]] = {"β": "beta", "t": "threshold"}
     effect: ClassVar[str] = "A smooth ReLU without a kink: always above 0, and its slope is the sigmoid."
@@ -299,7 +318,7 @@ class Softplus(Activation):
             beta = to.constant(np.asarray(number(self.beta)))
             scaled = to.add("Mul", inputs[0], beta)
             y = to.add("Div", to.add("Softplus", scaled), beta)
-        if self.threshold >= 20:  # from there on both are the same
+        if self.threshold >= 20:  # from 20 on, softplus and the identity round to the same number
             return [y]
         straight = to.add("Greater", scaled, to.constant(np.asarray(number(self.threshold))))
         return [to.add("Where", straight, inputs[0], y)]
@@ -328,7 +347,10 @@ class Softplus(Activation):
 @register
 @dataclass(frozen=True)
 class Softsign(Activation):
-    """y = x / (1 + |x|)"""
+    """y = x / (1 + |x|)
+
+    Softsign, elementwise on any shape.
+    """
 
     onnx_operator: ClassVar[str] = "Softsign"
     effect: ClassVar[str] = "Between −1 and 1 like tanh, but it approaches them slowly: it saturates later."
@@ -350,7 +372,10 @@ class Softsign(Activation):
 @register
 @dataclass(frozen=True)
 class LogSigmoid(Activation):
-    """y = −ln(1 + e⁻ˣ)"""
+    """y = −ln(1 + e⁻ˣ)
+
+    The logarithm of the sigmoid, elementwise on any shape.
+    """
 
     effect: ClassVar[str] = "The logarithm of the sigmoid: always below 0, and linear for large negative x."
     output_bounds: ClassVar[tuple[float, float]] = (-math.inf, 0.0)
@@ -373,7 +398,10 @@ class LogSigmoid(Activation):
 @register
 @dataclass(frozen=True)
 class Tanhshrink(Activation):
-    """y = x − tanh(x)"""
+    """y = x − tanh(x)
+
+    Elementwise on any shape.
+    """
 
     effect: ClassVar[str] = "Almost 0 around 0 and x ∓ 1 beyond: it removes small signals smoothly."
 
@@ -393,42 +421,53 @@ class Tanhshrink(Activation):
 
 
 def elu(input: Value, alpha: float = 1.0) -> Value:
-    """y = x where x > 0, else α (eˣ − 1). Any shape; float32 or float64. Raises OptionError unless α is finite."""
+    """y = x where x > 0, else α (eˣ − 1), for α = ``alpha``. Any shape; float32 or float64.
+
+    Clevert and others, 2015 (arXiv:1511.07289). Raises OptionError unless α is finite.
+    """
     return elementwise(Elu(number("elu: alpha", alpha)), input)
 
 
 def selu(input: Value) -> Value:
-    """y = 1.0507 x where x > 0, else 1.7581 (eˣ − 1). Any shape; float32 or float64."""
+    """y = 1.0507 x where x > 0, else 1.7581 (eˣ − 1). Any shape; float32 or float64.
+
+    The constants preserve mean 0 and variance 1 from layer to layer. Klambauer and others, 2017 (arXiv:1706.02515).
+    """
     return elementwise(Selu(), input)
 
 
 def celu(input: Value, alpha: float = 1.0) -> Value:
-    """y = x where x > 0, else α (e^(x/α) − 1). Any shape; float32 or float64. Raises OptionError unless α > 0."""
+    """y = x where x > 0, else α (e^(x/α) − 1), for α = ``alpha``. Any shape; float32 or float64.
+
+    Barron, 2017 (arXiv:1704.07483). Raises OptionError unless α is finite and above 0.
+    """
     return elementwise(Celu(number("celu: alpha", alpha, above=0)), input)
 
 
 def gelu(input: Value, approximate: str = "none") -> Value:
-    """y = x Φ(x), Φ the distribution function of the normal distribution. Any shape; float32 or float64.
+    """y = x · Φ(x), where Φ is the standard normal distribution function ½ (1 + erf(x / √2)).
 
-    ``approximate="tanh"``: ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))). Raises OptionError for other words.
+    Any shape; float32 or float64. With ``approximate="tanh"``, y = ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))), as in
+    PyTorch. Raises OptionError unless ``approximate`` is "none" or "tanh". Hendrycks and Gimpel, 2016
+    (arXiv:1606.08415).
     """
     return elementwise(Gelu(choice("approximate", approximate, ("none", "tanh"))), input)
 
 
 def silu(input: Value) -> Value:
-    """y = x σ(x). Any shape; float32 or float64."""
+    """y = x · σ(x) with σ(x) = 1 / (1 + e⁻ˣ), also called swish. Any shape; float32 or float64."""
     return elementwise(Silu(), input)
 
 
 def mish(input: Value) -> Value:
-    """y = x tanh(ln(1 + eˣ)). Any shape; float32 or float64."""
+    """y = x · tanh(ln(1 + eˣ)). Any shape; float32 or float64. Misra, 2019 (arXiv:1908.08681)."""
     return elementwise(Mish(), input)
 
 
 def softplus(input: Value, beta: float = 1.0, threshold: float = 20.0) -> Value:
-    """y = ln(1 + e^(βx)) / β, and x itself where βx > ``threshold``. Any shape; float32 or float64.
+    """y = ln(1 + e^(βx)) / β for β = ``beta``, and y = x where βx > ``threshold``. Any shape; float32 or float64.
 
-    Raises OptionError unless β is finite and not 0, and the threshold finite.
+    Raises OptionError unless β is finite and not 0, and the threshold is finite.
     """
     return elementwise(Softplus(nonzero("softplus: beta", beta), number("softplus: threshold", threshold)), input)
 
@@ -439,7 +478,7 @@ def softsign(input: Value) -> Value:
 
 
 def logsigmoid(input: Value) -> Value:
-    """y = ln σ(x) = −ln(1 + e⁻ˣ). Any shape; float32 or float64."""
+    """y = ln σ(x) = −ln(1 + e⁻ˣ), the logarithm of the sigmoid. Any shape; float32 or float64."""
     return elementwise(LogSigmoid(), input)
 
 
@@ -449,7 +488,10 @@ def tanhshrink(input: Value) -> Value:
 
 
 def nonzero(name: str, value: object) -> float:
-    """Checks for a finite number that is not 0."""
+    """Return ``value`` as a float; raise ``OptionError`` unless it is a finite number other than 0.
+
+    ``name`` is the option that the error names, such as "softplus: beta".
+    """
     found = number(name, value)
     if found == 0:
         raise OptionError(f"{name}={value!r}; expected a finite number other than 0")

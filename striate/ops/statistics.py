@@ -1,4 +1,4 @@
-"""Statistics made of reductions: variance, standard deviation, norms."""
+"""Statistics that are composed of reductions: variance, standard deviation and vector norms."""
 
 from __future__ import annotations
 
@@ -18,16 +18,22 @@ from striate.options import number
 
 
 def var(x: Value, axis: Axes = None, correction: float = 1, keepdims: bool = False) -> Value:
-    """Σ (x − μ)² / (n − correction) over one axis, several, or all; NaN where n is ``correction``, as in PyTorch.
+    """Σ (x − μ)² / max(n − correction, 0) over one axis, several, or all (None), for n elements with the mean μ.
 
-    ``correction=0`` is the biased variance, NumPy's default. float32 or float64. Raises ShapeError.
+    As in PyTorch, n ≤ ``correction`` gives NaN, or infinity if the sum is not 0. ``correction=0`` gives the biased
+    variance, which is NumPy's default. x is float32 or float64. Reduced axes are dropped, or keep size 1 with
+    ``keepdims``. Raises ShapeError, DTypeError and OptionError.
     """
     axes = require_axes("var", x.type, axis)
     return dropped(_variance(x, axes, number("var: correction", correction)), axes, keepdims)
 
 
 def std(x: Value, axis: Axes = None, correction: float = 1, keepdims: bool = False) -> Value:
-    """√var over one axis, several, or all; its gradient is 0 where all elements are equal. Raises ShapeError."""
+    """√(Σ (x − μ)² / max(n − correction, 0)) over one axis, several, or all (None): the square root of ``var``.
+
+    Its gradient is 0 where all elements are equal. x is float32 or float64. Reduced axes are dropped, or keep size 1
+    with ``keepdims``. Raises ShapeError, DTypeError and OptionError.
+    """
     axes = require_axes("std", x.type, axis)
     return dropped(_root(_variance(x, axes, number("std: correction", correction))), axes, keepdims)
 
@@ -41,16 +47,20 @@ def _variance(x: Value, axes: tuple[int, ...], correction: float) -> Value:
 
 
 def _root(x: Value) -> Value:
-    """√x, with a gradient of 0 at 0."""
+    """Return √x where x > 0, else x itself, so that the derivative at 0 is 1 and not infinite.
+
+    Callers pass an x whose own gradient is 0 where x is 0; the product is then 0, and not NaN.
+    """
     positive = greater(x, 0)
     return where(positive, sqrt(where(positive, x, 1.0)), x)
 
 
 def norm(x: Value, p: float = 2, axis: Axes = None, keepdims: bool = False) -> Value:
-    """(Σ |x|ᵖ)^(1/p) over one axis, several, or all, as ``torch.linalg.vector_norm``.
+    """(Σ |x|ᵖ)^(1/p) over one axis, several, or all (None), as ``torch.linalg.vector_norm``.
 
-    ``p`` may be ∞ (the largest |x|), −∞ (the smallest), 0 (how many are not 0), or another number. The gradient of the
-    2-norm is 0 where all elements are 0. float32 or float64. Raises ShapeError and OptionError.
+    ``p`` is a number, ∞ (the largest |x|), −∞ (the smallest |x|), or 0 (the number of elements that are not 0). The
+    gradient of the 2-norm is 0 where all elements are 0. x is float32 or float64. Reduced axes are dropped, or keep
+    size 1 with ``keepdims``. Raises ShapeError, DTypeError and OptionError.
     """
     if not isinstance(p, Real) or isinstance(p, bool) or math.isnan(p):
         raise OptionError(f"norm: p={p!r:.60}; expected a number, or float('inf')")

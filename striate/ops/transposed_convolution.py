@@ -1,9 +1,10 @@
-"""Transposed convolution in one, two and three dimensions: the input gradient of a convolution as a layer of its own.
+"""Transposed convolution in one, two and three dimensions: the input gradient of a convolution, used as a layer.
 
     y[n, o, i · stride + k · dilation − before] += w[c, o, k] · x[n, c, i]    for all c, k, i
 
-x is (N, C, positions…), w (C, O / groups, taps…), as in PyTorch. Dumoulin and Visin, "A guide to convolution arithmetic
-for deep learning", arXiv:1603.07285.
+x is (N, C, positions…) and w is (C, O / groups, taps…), as in PyTorch. ``before`` is the padding at the start of an
+axis, by which y is cropped. Dumoulin and Visin, "A guide to convolution arithmetic for deep learning",
+arXiv:1603.07285.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ from striate.ops.window import Pairs, PerAxis, Sizes, onnx_pads, per_axis, reach
 @register
 @dataclass(frozen=True)
 class TransposedConvolution(ConvolutionInputGradient):
-    """y[n, o, i · stride + k · dilation − before] += w[c, o, k] · x[n, c, i] for all c, k, i"""
+    """y[n, o, i · stride + k · dilation − before] += w[c, o, k] · x[n, c, i] for all c, k, i
+
+    Inputs: x (N, C, positions…) and the filters w (C, O / groups, taps…). ``size`` holds the spatial sizes of y.
+    """
 
     title: ClassVar[str] = "transposed conv"
     upwards: ClassVar[bool] = True
@@ -73,7 +77,10 @@ class TransposedConvolution(ConvolutionInputGradient):
 
 
 def least_sizes(size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes) -> Sizes:
-    """The output sizes without output padding: (size − 1) · stride + reach − before − after."""
+    """Return the output sizes without output padding: (size − 1) · stride + reach − before − after along each axis.
+
+    The reach is the number of positions that a filter spans, dilation · (taps − 1) + 1.
+    """
     spans = reach(kernel, dilation)
     return tuple(
         (n - 1) * s + span - before - after
@@ -93,12 +100,13 @@ def conv_transpose(
 ) -> Value:
     """y[n, o, i · stride + k · dilation − padding] += w[c, o, k] · x[n, c, i] for all c, k, i, plus b[o].
 
-    x (N, C, positions…) with one to three axes of positions, w (C, O / groups, taps…), bias (O,) → (N, O, positions…),
-    or one sample (C, positions…) → (O, positions…); all float32 or all float64. Along each axis the output has
+    ``input`` is x (N, C, positions…) with one to three spatial axes, or one sample (C, positions…); ``weight`` is w
+    (C, O / groups, taps…), and ``bias`` is b (O,), by default 0. The result is (N, O, positions…), or (O, positions…)
+    for one sample; all have the same dtype, float32 or float64. Along each axis the output has
     (size − 1) · stride − 2 · padding + dilation · (taps − 1) + output_padding + 1 positions.
 
-    Raises ShapeError (channels that do not match, no positions left), DTypeError and OptionError (an output padding
-    that is not smaller than the stride or the dilation).
+    Raises ShapeError (channels that do not match, an output without positions), DTypeError and OptionError (an output
+    padding that is not smaller than the larger of stride and dilation).
 
         larger = st.ops.conv_transpose(features, filters, stride=2, padding=1, output_padding=1)
     """
@@ -129,12 +137,16 @@ def conv_transpose(
 
 
 def output_paddings(output_padding: PerAxis, stride: Sizes, dilation: Sizes) -> Sizes:
-    """One number for every axis; raises ``OptionError`` for one that is not smaller than the stride or the dilation."""
+    """Return the output padding of every axis as a tuple.
+
+    Raises ``OptionError`` unless each is smaller than the larger of stride and dilation along its axis.
+    """
     more = per_axis("output_padding", output_padding, len(stride), least=0)
     if any(one >= max(s, d) for one, s, d in zip(more, stride, dilation, strict=True)):
         raise OptionError(
-            f"{place('conv_transpose')}: output_padding={more} must be smaller than stride={stride} "
-            f"or dilation={dilation}\n  help: it chooses among the sizes that a convolution of that stride maps to one"
+            f"{place('conv_transpose')}: output_padding={more} must be smaller than the larger of stride={stride} "
+            f"and dilation={dilation}\n  help: it selects among the sizes that a convolution with that stride "
+            "reduces to the same size; st.ops.pad adds further zeros"
         )
     return more
 
@@ -160,7 +172,7 @@ def _transposed(
         )
     if 0 in kernel:
         raise shape_error("conv_transpose", f"its filters have no taps: {w.type}", "a kernel size of at least 1")
-    # Output padding asks for positions after the last, which the padding would cut off; those beyond are zeros.
+    # Output padding first restores positions at the end that the padding would cut off; positions beyond are zeros.
     pairs = tuple((p, max(0, p - one)) for p, one in zip(padding, more, strict=True))
     size = least_sizes(given, kernel, stride, pairs, dilation)
     beyond = tuple(max(0, one - p) for p, one in zip(padding, more, strict=True))

@@ -1,7 +1,7 @@
-"""One sample without the axis of samples: (C, positions…) in place of (N, C, positions…), as PyTorch's layers take it.
+"""Unbatched inputs: one sample (C, positions…) in place of a batch (N, C, positions…), which PyTorch accepts, too.
 
-A value whose axis 0 is the symbolic N is always a batch. Another value is one sample if it has one axis fewer than the
-operation's batches.
+A value whose axis 0 is the symbolic N is always a batch. Any other value is one sample if it has one axis fewer than a
+batch has in this operation.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from striate.graph.value import TensorType, Value
 
 
 def is_sample(x: TensorType, rank: int) -> bool:
-    """Whether x is one sample (C, positions…) with ``rank`` axes of positions."""
+    """Return whether x is one sample (C, positions…) with ``rank`` spatial axes."""
     return x.rank == rank + 1 and not x.batched
 
 
 def position_axes(x: TensorType, *options: object) -> int:
-    """The number of axes of positions, for an operation that takes any.
+    """Return the number of spatial axes of x, for an operation that accepts several.
 
-    It is the length of the first option that has an entry for each axis. Otherwise x is taken for a batch
-    (N, C, positions…), unless it has only two axes, (C, L).
+    If an option is a sequence, such as ``kernel_size=(3, 3)``, the number is its length. Otherwise x counts as a batch
+    (N, C, positions…), unless it has only the two axes (C, L).
     """
     for option in options:
         if isinstance(option, Sequence) and not isinstance(option, str):
@@ -30,7 +30,10 @@ def position_axes(x: TensorType, *options: object) -> int:
 
 
 def over_samples(function: Callable[[Value], Value], x: Value, rank: int) -> Value:
-    """``function(x)`` for a batch (N, C, positions…); for one sample, its result without the axis of samples."""
+    """Return ``function(x)`` for a batch x; for one sample, call it with a batch of one and drop axis 0 of the result.
+
+    ``rank`` is the number of spatial axes.
+    """
     if not is_sample(x.type, rank):
         return function(x)
     y = function(reshape(x, (1, *x.shape)))

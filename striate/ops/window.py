@@ -1,6 +1,7 @@
-"""The geometry that convolution and pooling share: windows of taps that slide over the positions of an input.
+"""The geometry that convolution and pooling share: windows of taps that slide over the spatial axes of an input.
 
-Along one axis, output position p and tap k meet input position p · stride + k · dilation − before.
+A tap is one element of the window. Along each axis, tap k of the window for output position p is at input position
+p · stride + k · dilation − before, where ``before`` is the padding before the input.
 """
 
 from __future__ import annotations
@@ -25,18 +26,22 @@ Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 
 
 LARGEST = 2**31 - 1
-"""Of sizes, steps and paddings: their products and those with the size of an element stay within 64 bits."""
+"""The largest size, stride, dilation and padding: products of two of them in bytes still fit into 64 bits."""
 
 
 class PaddingMode(Enum):
-    """Named paddings."""
+    """The paddings that can be given by name, "same" and "valid"."""
 
-    same = "same"  # the output has the input's size; stride 1
-    valid = "valid"  # none
+    same = "same"  # the output has the size of the input; only for stride 1
+    valid = "valid"  # no padding
 
 
 def per_axis(what: str, value: PerAxis, rank: int, least: int = 1) -> Sizes:
-    """A whole number for every axis of positions, from one for all axes or one for each; raises ``OptionError``."""
+    """Return one whole number for each of the ``rank`` spatial axes, from a single number or a sequence.
+
+    Raises ``OptionError`` for another count, or unless the numbers are whole and from ``least`` to 2³¹ − 1. ``what``
+    is the option that the error names.
+    """
     values: tuple[Any, ...] = tuple(value) if isinstance(value, Sequence) else (value,) * rank
     if len(values) != rank:
         raise OptionError(f"{what} must be one number or {rank}, one for each axis of positions, not {value!r}")
@@ -48,9 +53,11 @@ def per_axis(what: str, value: PerAxis, rank: int, least: int = 1) -> Sizes:
 
 
 def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Sizes, what: str = "padding") -> Pairs:
-    """(before, after) for every axis, from a number, one for each axis, pairs, "same" or "valid".
+    """Return the padding (before, after) of each spatial axis, in elements.
 
-    For an even window, "same" puts the extra zero after the input, as PyTorch does. Raises ``OptionError``.
+    ``padding`` is one number, one for each axis, a pair for each axis, "valid" (no padding) or "same" (the output has
+    the size of the input; only for stride 1). For an even window, "same" puts the extra zero after the input, as
+    PyTorch does. Raises ``OptionError`` for anything else.
     """
     rank = len(kernel)
     if isinstance(padding, str):
@@ -73,13 +80,13 @@ def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Size
 
 
 def onnx_pads(padding: Pairs) -> list[int]:
-    """All paddings before the input, then all paddings after it."""
+    """Return the paddings in ONNX's order: those before the input for all axes, then those after it."""
     return [before for before, _ in padding] + [after for _, after in padding]
 
 
 @dataclass(frozen=True)
 class Windowed(Op):
-    """Base of operations with windows (abstract): every field is one entry for each axis of positions."""
+    """Base class of operations with windows (abstract); each option has one entry for each spatial axis."""
 
     letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "before": "padding"}
     stride: Sizes
@@ -98,16 +105,19 @@ class Windowed(Op):
 
 
 _COUNTS = {"stride", "kernel", "dilation", "size", "groups"}
-"""Fields, of subclasses too, that are at least 1."""
+"""Fields, including those of subclasses, whose entries must be at least 1."""
 
 _DEFAULTS = {
     "stride": "1", "padding": "0", "dilation": "1", "groups": "1", "ceil_mode": "False", "divisor_override": "None",
 }  # fmt: skip
-"""The default values, which labels leave out."""
+"""Default values of options as text; labels omit options with these values."""
 
 
 def _brief(value: object) -> str:
-    """3 for (3, 3); for padding, 1 for ((1, 1), (1, 1)) and (1, 2) for ((1, 1), (2, 2))."""
+    """Shorten an option to text: "3" for (3, 3).
+
+    A padding ((1, 1), (1, 1)) becomes "1", and ((1, 1), (2, 2)) becomes "(1, 2)".
+    """
     if not isinstance(value, tuple):
         return str(value)
     given = cast("tuple[Any, ...]", value)
@@ -120,7 +130,10 @@ def _brief(value: object) -> str:
 def window_positions(
     positions: PositionSets, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes
 ) -> PositionSets:
-    """The input positions of the windows at some output positions, those in the padding included."""
+    """Return the input positions that the windows at some output positions cover, along each axis.
+
+    Positions in the padding are included; they lie outside the input.
+    """
     return tuple(
         frozenset(p * s + k * d - before for p in axis for k in range(taps))
         for axis, taps, s, (before, _), d in zip(positions, kernel, stride, padding, dilation, strict=True)
@@ -128,24 +141,25 @@ def window_positions(
 
 
 def stride_text(stride: Sizes) -> str:
-    """`` /2`` as the end of a label; empty for a stride of 1."""
+    """Return the stride as the end of a label, such as `` /2`` or `` /2×1``; empty if it is 1 on all axes."""
     if all(step == 1 for step in stride):
         return ""
     return f" /{stride[0]}" if len(set(stride)) == 1 else f" /{times(stride)}"
 
 
 def reach(kernel: Sizes, dilation: Sizes) -> Sizes:
-    """How many input positions a window spans: dilation · (kernel − 1) + 1."""
+    """Return how many input positions a window spans along each axis: dilation · (kernel − 1) + 1."""
     return tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
 
 
 def window_count(
     op: Op, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, ceil_mode: bool = False
 ) -> Sizes:
-    """Output sizes: ⌊(size + before + after − reach) / stride⌋ + 1.
+    """Return the output sizes: ⌊(size + before + after − reach) / stride⌋ + 1 windows along each axis.
 
-    With ``ceil_mode`` the quotient is rounded up, but windows that would start beyond the input and its first padding
-    are left out. Raises ``ShapeError`` for a window larger than the padded input.
+    The reach is the number of input positions that a window spans. With ``ceil_mode`` the quotient is rounded up, but
+    a window that would start after the end of the input, in the padding ``after``, does not count. Raises
+    ``ShapeError`` if the window is larger than the padded input.
     """
     counts = windows_that_fit(size, kernel, stride, padding, dilation, ceil_mode)
     if any(count < 1 for count in counts):
@@ -161,7 +175,7 @@ def window_count(
 def windows_that_fit(
     size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, ceil_mode: bool = False
 ) -> Sizes:
-    """The number of windows along every axis as ``window_count`` defines it; 0 or less if not even one fits."""
+    """Return the number of windows along each axis, as ``window_count`` defines it; 0 or less if none fits."""
     counts: list[int] = []
     for length, span, s, (before, after) in zip(size, reach(kernel, dilation), stride, padding, strict=True):
         room = length + before + after - span
@@ -171,34 +185,37 @@ def windows_that_fit(
 
 
 def times(size: Sequence[int]) -> str:
-    """The sizes joined by ×: ``3×5`` for (3, 5)."""
+    """Return the sizes joined by ×: ``3×5`` for (3, 5)."""
     return "×".join(map(str, size))
 
 
 def brief(sizes: tuple[object, ...]) -> str:
-    """3 for (3, 3), else the tuple."""
+    """Return the sizes as text: "3" for (3, 3) and other equal sizes, else the tuple, such as "(3, 5)"."""
     return str(sizes[0]) if len(set(sizes)) == 1 else str(sizes)
 
 
 def require_geometry(op: Op, rank: int, **options: Sequence[object]) -> None:
-    """Raises ``OptionError`` unless every option has one entry for each of ``rank`` axes."""
+    """Raise ``OptionError`` unless every option has ``rank`` entries, one for each spatial axis."""
     for name, entries in options.items():
         if len(entries) != rank:
             raise OptionError(f"{place(op)}: {name} has {len(entries)} entries for {rank} axes of positions")
 
 
 def positions(x: TensorType) -> Sizes:
-    """The sizes of the axes of positions of (N, C, positions…)."""
+    """Return the sizes of the spatial axes of x (N, C, positions…)."""
     return tuple(dim for dim in x.shape[2:] if isinstance(dim, int))
 
 
 def taps(kernel: Sizes) -> Iterator[tuple[int, Sizes]]:
-    """Every tap of a window with its number, in row-major order."""
+    """Yield (number, index along each axis) for every tap of a window, in row-major order."""
     yield from enumerate(itertools.product(*(range(k) for k in kernel)))
 
 
 def tap_slices(tap: Sizes, count: Sizes, stride: Sizes, dilation: Sizes) -> tuple[slice | Any, ...]:
-    """The positions of one tap of all windows in the padded input."""
+    """Return the NumPy index that selects the elements at one tap of all windows from the padded input.
+
+    ``count`` is the number of windows along each axis.
+    """
     return (
         ...,
         *(slice(k * d, k * d + (n - 1) * s + 1, s) for k, n, s, d in zip(tap, count, stride, dilation, strict=True)),
@@ -206,12 +223,15 @@ def tap_slices(tap: Sizes, count: Sizes, stride: Sizes, dilation: Sizes) -> tupl
 
 
 def padded(x: Array, padding: Pairs, number: float = 0.0, extra: Sizes | None = None) -> Array:
-    """x padded with ``number`` around its positions, with ``extra`` more after the end."""
+    """Return x padded with ``number`` along its spatial axes, in NumPy; ``extra`` adds more after the end of each axis.
+
+    All axes before those of ``padding`` keep their sizes.
+    """
     more = extra or (0,) * len(padding)
     widths = [(before, after + e) for (before, after), e in zip(padding, more, strict=True)]
     return np.pad(x, [(0, 0)] * (x.ndim - len(padding)) + widths, constant_values=number)
 
 
 def cropped(x: Array, padding: Pairs, size: Sizes) -> Array:
-    """The ``size`` positions inside the padding."""
+    """Return the view of x without its padding: ``size`` positions along each spatial axis."""
     return x[(..., *(slice(before, before + s) for (before, _), s in zip(padding, size, strict=True)))]

@@ -1,4 +1,4 @@
-"""Optimizers and learning rate schedules, written as equations that are compiled into the training step."""
+"""Optimizers and learning rate schedules, as equations that are compiled into the training step."""
 
 from collections.abc import Callable
 

@@ -80,7 +80,7 @@ class AdaptiveMoments(Optimizer):
 
 
 def correction(beta: Value | float, step: Value) -> Value:
-    """Return 1 − β^step, by which a running average that started at 0 is divided to remove its bias towards 0."""
+    """Return 1 − β^step, the divisor that removes the bias of a running average that started at 0."""
     if isinstance(beta, Value):
         return 1.0 - exp(step * log(beta))
     return constant(1.0, step.dtype) - exp(step * math.log(beta)) if beta else constant(1.0, step.dtype)
@@ -203,13 +203,16 @@ class NAdam(AdaptiveMoments):
 
 @dataclass(frozen=True)
 class RAdam(AdaptiveMoments):
-    """Adam without adaptive steps until their variance is known, as PyTorch defines it.
+    """Adam without adaptive steps until their variance is known, as PyTorch defines it. Liu et al., 2019.
 
-    Liu et al., arXiv:1908.03265. |g ← g + λ θ, or with ``decoupled_weight_decay`` θ ← θ − η λ θ |m ← β₁ m + (1 − β₁) g
-    m̂ = m / (1 − β₁ᵗ) |v ← β₂ v + (1 − β₂) g² |ρ∞ = 2 / (1 − β₂) − 1,  ρ = ρ∞ − 2 t β₂ᵗ / (1 − β₂ᵗ) |if ρ > 5:  θ ← θ −
-    η m̂ r √(1 − β₂ᵗ) / (√v + ε),  r² = (ρ − 4)(ρ − 2) ρ∞ / ((ρ∞ − 4)(ρ∞ − 2) ρ) |otherwise: θ ← θ − η m̂
+    g ← g + λ θ, or with ``decoupled_weight_decay`` θ ← θ − η λ θ
+    m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)
+    v ← β₂ v + (1 − β₂) g²
+    ρ∞ = 2 / (1 − β₂) − 1,  ρ = ρ∞ − 2 t β₂ᵗ / (1 − β₂ᵗ)
+    if ρ > 5:  θ ← θ − η m̂ r √(1 − β₂ᵗ) / (√v + ε),  r² = (ρ − 4)(ρ − 2) ρ∞ / ((ρ∞ − 4)(ρ∞ − 2) ρ)
+    otherwise: θ ← θ − η m̂
 
-    t = 1, 2, …; 0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0.
+    t = 1, 2, …; 0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. arXiv:1908.03265.
     """
 
     usual_lr: ClassVar[float] = 0.005

@@ -83,9 +83,11 @@ class RMSprop(Optimizer):
 
 @dataclass(frozen=True)
 class Adagrad(Optimizer):
-    """Gradient divided by the root of the sum of its squares, as PyTorch defines it.
+    """Gradient divided by the root of the sum of its squares, as PyTorch defines it. Duchi et al., 2011.
 
-    Duchi, Hazan and Singer, 2011. |g ← g + λ θ |s ← s + g² |θ ← θ − η / (1 + (t − 1) κ) · g / (√s + ε)
+    g ← g + λ θ
+    s ← s + g²
+    θ ← θ − η / (1 + (t − 1) κ) · g / (√s + ε)
 
     t = 1, 2, …; κ is ``lr_decay`` ≥ 0; s starts at ``initial_accumulator_value`` ≥ 0; ε ≥ 0; λ is ``weight_decay`` ≥ 0.
     """

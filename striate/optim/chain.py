@@ -1,4 +1,4 @@
-"""Schedules made of other schedules: a linear warm-up before another schedule, and several in sequence."""
+"""Schedules made of other schedules: a linear warm-up, and several schedules in sequence."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def _half_cosine(share: Value) -> Value:
 class CosineSchedule(Schedule):
     """Cosine annealing of the learning rate: η_t = η_min + (η₀ − η_min) · ½ (1 + cos(π (t − W) / T))
 
-    W is ``warmup``, the number of steps over which the rate first rises linearly to η₀. T is ``total_steps`` − W. After
+    W is ``warmup``: over the first W steps the rate rises linearly to η₀ instead. T is ``total_steps`` − W. After
     ``total_steps`` the rate stays at η_min = ``minimum``, which is at most the optimizer's η₀. Loshchilov and Hutter,
     arXiv:1608.03983. Raises ``OptionError`` unless total_steps ≥ 1, 0 ≤ warmup < total_steps and 0 ≤ minimum.
     """
@@ -143,7 +143,7 @@ class OneCycleSchedule(Schedule):
         return self.max_momentum if self.cycle_momentum else start
 
     def _through(self, turns: tuple[float, ...], t: Value) -> Value:
-        """Return the value at step t on a path from one turning point to the next, which ends at the last step."""
+        """Return the value at step t on a path between turning points, which ends at the last step."""
         rise, last = self.pct_start * self.total_steps, self.total_steps - 1.0
         ends = (rise - 1, 2 * rise - 2, last) if self.three_phase else (rise - 1, last)
         begins = (0.0, *ends[:-1])

@@ -1,4 +1,4 @@
-"""Parameter groups: which options of the optimizer apply to which parameters, chosen by patterns of names."""
+"""Parameter groups: other options of the optimizer for parameters chosen by patterns of names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Assignment:
     place: Mapping[str, int]
 
     def kept(self) -> tuple[str, ...]:
-        """Return the names of the state vectors that any of the rules needs, in the order of ``slots``."""
+        """Return the names of the state vectors that any of ``rules`` needs, ordered as in ``Optimizer.slots``."""
         needed = {slot for rule in self.rules for slot in rule.kept()}
         return tuple(slot for slot in self.rules[0].slots if slot in needed)
 

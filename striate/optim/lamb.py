@@ -16,10 +16,12 @@ from striate.optim.layers import Layers
 
 @dataclass(frozen=True)
 class LAMB(AdaptiveMoments):
-    """Adam with the step of each parameter proportional to the parameter's norm.
+    """Adam with the step of each parameter proportional to its norm. You et al., arXiv:1904.00962.
 
-    You et al., arXiv:1904.00962. |m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ) |v ← β₂ v + (1 − β₂) g²         v̂
-    = v / (1 − β₂ᵗ) |u = m̂ / (√v̂ + ε) + λ θ |θ ← θ − η ‖θ‖ / ‖u‖ · u        (θ ← θ − η u where ‖θ‖ or ‖u‖ is 0)
+    m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)
+    v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
+    u = m̂ / (√v̂ + ε) + λ θ
+    θ ← θ − η ‖θ‖ / ‖u‖ · u        (θ ← θ − η u where ‖θ‖ or ‖u‖ is 0)
 
     Each norm is that of one parameter, such as the weight of a layer. 0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0.
     """

@@ -1,4 +1,4 @@
-"""Sums over single parameters in the flat vector of all parameters, for optimizers that need their norms."""
+"""Sums over each parameter in the flat vector of all of them, for optimizers that need norms."""
 
 from __future__ import annotations
 

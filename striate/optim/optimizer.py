@@ -44,10 +44,7 @@ class Optimizer(metaclass=Explained):
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
-    """The names of the state vectors, such as the momentum.
-
-    Each has as many elements as there are parameters.
-    """
+    """The names of the state vectors, such as the momentum; each is as long as all parameters together."""
     squares: ClassVar[tuple[str, ...]] = ()
     """The slots with averages or sums of squares, which are never negative."""
     products: ClassVar[tuple[str, ...]] = ()
@@ -115,7 +112,10 @@ class Optimizer(metaclass=Explained):
 
     @property
     def bounded(self) -> bool:
-        """Whether a step from finite numbers always gives finite numbers; otherwise every result is checked."""
+        """Whether a step from finite numbers always gives finite numbers.
+
+        Otherwise every result is checked for overflow.
+        """
         return False
 
     @classmethod
@@ -178,7 +178,7 @@ class Optimizer(metaclass=Explained):
     def require(
         self, name: str, value: object, least: float = -math.inf, most: float = math.inf, *, below: float = math.inf
     ) -> None:
-        """Raise ``OptionError`` unless an option is a finite number with least ≤ value ≤ most and value < below.
+        """Raise ``OptionError`` unless an option is finite with least ≤ value ≤ most and value < below.
 
         ``name`` is the name of the option in the message.
         """

@@ -38,10 +38,7 @@ class Schedule(metaclass=Explained):
         """
 
     def momentum(self, start: float, t: Value) -> Value | float:
-        """Return the momentum (or β₁) at step t.
-
-        ``start``, that of the optimizer, unless the schedule varies it.
-        """
+        """Return the momentum (or β₁) at step t: the optimizer's ``start`` unless the schedule varies it."""
         return start
 
     def largest(self, start: float) -> float:

@@ -1,4 +1,4 @@
-"""Reverse-mode differentiation: extends a graph by the nodes that compute gradients."""
+"""Reverse-mode differentiation: extends a graph by nodes that compute gradients."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from striate.ops.shaping import BroadcastTo, expanded
 
 
 def differentiate(loss: Value, wrt: Sequence[Value], seed: Value | None = None) -> list[Value]:
-    """∂loss/∂v for each v in ``wrt``; ``seed`` is ∂L/∂loss, needed if the loss is not a single number.
+    """Return ∂loss/∂v as a value of the graph, for each v in ``wrt``.
 
-    Only nodes between ``wrt`` and the loss are differentiated. The gradient of a v that does not affect the loss is 0.
+    ``seed`` is the gradient of the final objective with respect to ``loss``; None means 1, and then the loss must be a
+    single number, else ``ShapeError`` is raised. Only nodes between ``wrt`` and the loss are differentiated. The
+    gradient of a v that does not affect the loss is 0.
     """
     if seed is None:
         if loss.type.size() != 1 or loss.type.batched:
@@ -37,7 +39,7 @@ def differentiate(loss: Value, wrt: Sequence[Value], seed: Value | None = None) 
 
 
 def _depends_on(nodes: list[Node], wrt: Sequence[Value]) -> set[Value]:
-    """The values that depend on at least one of ``wrt``."""
+    """Return the values that depend on at least one of ``wrt``, including ``wrt`` themselves."""
     moving = set(wrt)
     for node in nodes:
         if any(value in moving for value in node.inputs):
@@ -48,7 +50,7 @@ def _depends_on(nodes: list[Node], wrt: Sequence[Value]) -> set[Value]:
 def _accumulate(
     gradients: dict[Value, Value], node: Node, incoming: tuple[Value | None, ...], needed: tuple[bool, ...]
 ) -> None:
-    # Only operations with several outputs ever receive a None among them, and these accept it.
+    # Only operations with several outputs can receive None for one of them, and they accept it.
     gradients_of_inputs = node.op.gradient(node.inputs, node.outputs, cast("tuple[Value, ...]", incoming), needed)
     if len(gradients_of_inputs) != len(node.inputs):
         raise GraphError(
@@ -61,7 +63,10 @@ def _accumulate(
 
 
 def sum_to_shape(gradient: Value, value: Value) -> Value:
-    """The gradient of an operand that was broadcast, summed over the axes along which it was repeated."""
+    """Sum the gradient of an operand that was broadcast over the axes along which it was repeated.
+
+    The result has the shape of ``value``, the operand, or is a scalar that stands for equal elements.
+    """
     if gradient.shape == value.shape:
         return gradient
     if gradient.type.rank == 0:

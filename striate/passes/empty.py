@@ -1,7 +1,7 @@
-"""Removes arrays without elements: they are never computed, and their readers become constants.
+"""Removes arrays without elements: they are never computed, and nodes that read them become constants.
 
 Kernels can then rely on every size being at least 1. Only the number of samples N, which is known at run time, may
-still be 0; the loops over samples then do nothing.
+still be 0; the loops over samples then run zero times.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from striate.graph.value import Value
 
 
 def is_empty(value: Value) -> bool:
-    """Whether a size other than N is 0."""
+    """Return whether a value has no elements because a size other than N is 0."""
     return 0 in value.shape
 
 
 def remove_empty(graph: Graph) -> Graph:
-    """The graph without the results that have no elements; no remaining node reads an array without elements."""
+    """Return the graph without outputs and updates that have no elements.
+
+    No remaining node reads an array without elements.
+    """
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         if not any(map(is_empty, inputs)) or all(map(is_empty, node.outputs)):

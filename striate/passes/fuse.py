@@ -1,10 +1,11 @@
-"""Which work runs in which loop.
+"""Fusion: decides which work runs in which loop.
 
-Contractions, windows and the like are *anchors*: each starts a group. Elementwise work is not a loop of its own: it is
-computed in the registers of the groups that need its result. Only a few values must lie in memory: those that an anchor
-reads, those that leave the graph, and those that another group could not cheaply recompute.
+Contractions, windows and similar operations are *anchors*: each starts a *group*, which becomes a loop. Elementwise
+work has no loop of its own: it is computed in the registers of the groups that need its result. Only a few values must
+be in memory: those that an anchor reads, those that are results of the graph, and those that another group could not
+cheaply recompute.
 
-A *root* is such a value, or a reduction. Each root joins the earliest group that can hold it:
+A *root* is such a value, or a reduction. Each root joins the earliest group that can compute it:
 
 - the last group that it depends on, if that group iterates over the same domain, because its operands are then in
   registers;
@@ -36,9 +37,16 @@ REGISTER_KINDS = (Kind.ELEMENTWISE, Kind.RANDOM)
 
 @dataclass(eq=False)
 class Group:
-    """One loop: at most one anchor, or reductions to finish, and the elementwise work that is fused into it.
+    """One loop of a plan: at most one anchor, or reductions to finish, with fused elementwise work.
 
-    ``prologue`` is the anchor's input where the anchor computes it as it reads, so that it never lies in memory.
+    An anchor is an operation that needs a loop of its own, such as a convolution or a pooling.
+
+        domain      the iteration space; None if no elementwise work can be fused into the anchor
+        prologue    the anchor's input if the anchor computes it while it reads, so that it is never in memory
+        finishes    reductions whose partial sums this group combines
+        stores      values that the group writes to memory
+        reductions  reductions whose partial sums the group computes
+        reads       values that the group reads from memory
     """
 
     index: int
@@ -52,7 +60,7 @@ class Group:
 
     @property
     def registers(self) -> set[Value]:
-        """Values that the loop itself produces."""
+        """The values that the loop's main operation, or the reductions that it finishes, leave in registers."""
         produced: set[Value] = set()
         if self.anchor and self.domain:
             produced.add(self.anchor.outputs[0])
@@ -63,10 +71,10 @@ class Group:
 
 @dataclass
 class Plan:
-    """The groups in the order in which they run.
+    """The result of fusion: the groups (loops) in the order in which they run.
 
     ``in_memory`` maps each stored value to the index of the group that stores it, or to -1 for an input. ``in_place``
-    says which updates overwrite their state directly; the others are copied at the end.
+    says for each update of a state whether it is written directly to the state; the others are copied at the end.
     """
 
     layouts: Layouts
@@ -76,7 +84,7 @@ class Plan:
 
 
 class Sums(Enum):
-    """Whether a value is summed in the loop that computes it."""
+    """Whether a reduction sums a value in the loop that computes it, over all samples or per sample."""
 
     NONE = "none"
     TOGETHER = "together"
@@ -85,7 +93,11 @@ class Sums(Enum):
 
 @dataclass
 class _Cone:
-    """What a root depends on: values in memory, and values that so far exist only in the registers of one group."""
+    """The operands from which a root is computed by elementwise work.
+
+    ``memory`` are values in memory; ``register`` are values that so far exist only in the registers of one group, with
+    the index of that group; ``inside`` are the elementwise values between these and the root.
+    """
 
     memory: set[Value] = field(default_factory=set[Value])
     register: dict[Value, int] = field(default_factory=dict[Value, int])
@@ -98,10 +110,11 @@ class _Cone:
 
 
 def fuse(layouts: Layouts, options: CompileOptions, observed: Iterable[str] = ()) -> Plan:
-    """Divides the graph's work into groups.
+    """Divide the graph's work into groups, each of which becomes one loop, and return the plan.
 
-    Outputs named in ``observed`` come last, so that watching changes nothing else. Work that depends only on
-    the constant inputs of the options comes first, in groups of its own; these run again only when the inputs change.
+    Outputs named in ``observed`` (by a watch) come last, so that watching changes no other work. Work that depends only
+    on the constant inputs of the options comes first, in groups of its own, which run again only when these inputs
+    change.
     """
     return _Fuser(layouts, set(observed), options.constant_inputs).run()
 
@@ -142,7 +155,7 @@ class _Fuser:
         return Plan(self.layouts, self.groups, self.memory, self._in_place())
 
     def _prepared(self, needed: set[Value]) -> set[Node]:
-        """Stores the values that depend only on constant inputs and that other work needs; returns their nodes."""
+        """Store the needed values that depend only on constant inputs; return the nodes that compute them."""
         if not self.constant_inputs:
             return set()
         known: set[Value] = set()
@@ -166,7 +179,7 @@ class _Fuser:
         return inside
 
     def _nodes(self, results: list[Value]) -> list[Node]:
-        """The nodes that the results need, each after its inputs."""
+        """Return the nodes that the results depend on, each after its inputs."""
         seen: set[Node] = set()
         stack = [value.node for value in results]
         while stack:
@@ -178,7 +191,7 @@ class _Fuser:
         return sorted(seen, key=lambda node: node.serial)
 
     def _must_store(self, outputs: list[Value]) -> set[Value]:
-        """Values that anchors read from memory."""
+        """Return the outputs, and the values that anchors and conversions read from memory."""
         needed = set(outputs)
         for node in self.graph.nodes:
             free = (*REGISTER_KINDS, Kind.REDUCTION, Kind.SIZE, Kind.SOURCE)
@@ -198,7 +211,10 @@ class _Fuser:
         )
 
     def _same_run(self, node: Node) -> bool:
-        """Whether a view only renames one contiguous run of elements, so that it costs nothing in registers either."""
+        """Return whether a view's value has the same elements in the same order as its input in a flat domain.
+
+        Such a view costs nothing in registers.
+        """
         if node.op.kind is not Kind.VIEW:
             return False
         x, y = (domain_of(self.layouts, value) for value in (node.inputs[0], node.outputs[0]))
@@ -229,7 +245,7 @@ class _Fuser:
             self._anchor(node)
 
     def _may_enter(self, node: Node) -> bool:
-        """Whether the anchor may compute its input as it reads it, because nothing else needs the input in memory."""
+        """Return whether the anchor may compute its input while it reads, as no other work needs it in memory."""
         if not (isinstance(node.op, Anchor) and node.op.accepts_prologue()):
             return False
         (x,) = node.inputs
@@ -244,7 +260,7 @@ class _Fuser:
         )
 
     def _entry(self, node: Node) -> tuple[Value, _Cone] | None:
-        """The anchor's input and its cone, if computing the input would otherwise take a loop of its own."""
+        """Return the anchor's input and its cone, if the input would otherwise need a loop of its own."""
         if not self._may_enter(node) or node.inputs[0] in self.memory:
             return None
         (x,) = node.inputs
@@ -295,7 +311,7 @@ class _Fuser:
     # -- roots --------------------------------------------------------------------------------------------------
 
     def _keep(self, value: Value) -> None:
-        """Makes sure that a group stores the value."""
+        """Make sure that a group stores the value."""
         if value in self.memory:
             return
         if value in self.computed:
@@ -308,9 +324,9 @@ class _Fuser:
         self.memory[value] = group.index
 
     def _home(self, root: Value, domain: Domain, sums: Sums = Sums.NONE) -> Group:
-        """The group whose loop computes the root; whatever it needs from the registers of other groups is stored.
+        """Return the group that computes the root, and store what it needs from other groups' registers.
 
-        ``sums`` says whether the root feeds a reduction.
+        ``sums`` says whether the root is the operand of a reduction.
         """
         cone = self._visit(root, domain, {})
         group = self._candidate(self._ready(cone), domain, cone, sums) or self._group(domain)
@@ -320,11 +336,11 @@ class _Fuser:
         return group
 
     def _ready(self, cone: _Cone) -> int:
-        """The last group that a cone depends on."""
+        """Return the index of the last group that a cone depends on, or -1."""
         return max([-1, *(self.memory[v] for v in cone.memory), *cone.register.values()])
 
     def _store_for(self, group: Group, cone: _Cone) -> None:
-        """Stores the values that a group needs from the registers of other groups."""
+        """Store the values that the group needs from the registers of other groups."""
         for value, owner in cone.register.items():
             if owner != group.index and value not in self.memory:
                 self.groups[owner].stores.append(value)
@@ -332,7 +348,7 @@ class _Fuser:
         group.reads.update(cone.memory)
 
     def _candidate(self, ready: int, domain: Domain, cone: _Cone, sums: Sums = Sums.NONE) -> Group | None:
-        """The existing group that can hold a root, if there is one."""
+        """Return the existing group that can compute a root with this cone, or None."""
 
         def matches(group: Group) -> bool:
             return group.domain == domain and self._can_sum(group, sums)
@@ -346,24 +362,24 @@ class _Fuser:
         return None
 
     def _can_sum(self, group: Group, sums: Sums) -> bool:
-        """Whether the group's kernel can hold a reduction."""
+        """Return whether the group's kernel can compute a reduction of this kind."""
         if group.anchor is None or sums is Sums.NONE:
             return True
         algorithm = self.layouts.algorithms[group.anchor]
         return algorithm.sums and (sums is Sums.TOGETHER or algorithm.sums_per_sample)
 
     def _has(self, group: Group, cone: _Cone, ready: int) -> bool:
-        """Whether the group has in registers every value of the cone that it stores or computes itself."""
+        """Return whether the values of the cone that come from group ``ready`` are all in its registers."""
         own = [v for v in cone.memory if self.memory[v] == ready] + [v for v, g in cone.register.items() if g == ready]
         registers = group.registers | {v for v, g in self.computed.items() if g == ready}
         return all(v in registers for v in own)
 
     def _visit(self, value: Value, domain: Domain, seen: dict[Value, _Cone]) -> _Cone:
-        """Follows elementwise work back to values in memory, or in the registers of only one group.
+        """Follow elementwise work back to values in memory, or in the registers of a single group.
 
-        A view is free in registers only if the group iterates over exactly that run of elements. Where its value is
-        broadcast in a larger domain, its axes differ from those of the value that it views, and it must be read from
-        memory. Random numbers depend on their position, so they are computed in their own domain, too.
+        A view is free in registers only if the group iterates over exactly its elements. If it is broadcast in a larger
+        domain, its axes differ from those of its input, and it must be read from memory. Random numbers depend on their
+        position, so they too are computed in their own domain.
         """
         if value in seen:
             return seen[value]
@@ -389,7 +405,7 @@ class _Fuser:
     # -- updates ------------------------------------------------------------------------------------------------
 
     def _in_place(self) -> dict[str, bool]:
-        """For each update, whether it may overwrite its state directly.
+        """Return, for each update, whether it may be written directly to its state.
 
         It may if no later loop reads the state, and its own loop reads only the element that it overwrites.
         """
@@ -413,9 +429,10 @@ class _Fuser:
 
 
 def is_strided(layouts: Layouts, node: Node) -> bool:
-    """Whether a reduction reads its operand from memory, in a kernel of its own.
+    """Return whether a reduction needs a kernel of its own, which reads the operand from memory.
 
-    In a loop over blocks it can sum over all elements, or over samples and positions, but not over channels alone.
+    Otherwise it is fused into a loop over channel blocks, which can sum over all elements, or over samples and
+    positions, but not over channels alone.
     """
     (x,) = node.inputs
     shape, axes = x.shape, reduction_of(node).axes
@@ -424,14 +441,17 @@ def is_strided(layouts: Layouts, node: Node) -> bool:
 
 
 def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
-    """(everything, per_sample): whether a fused reduction sums over all axes, and whether it keeps samples separate."""
+    """Return (everything, per_sample) for a reduction that is fused into another loop.
+
+    ``everything`` says whether it sums over all axes, ``per_sample`` whether it keeps the samples separate.
+    """
     result = node.outputs[0].type
     everything = result.size() == 1 and not result.batched
     return everything, not everything and layouts.block[node.outputs[0]] == BLOCK
 
 
 def domain_of(layouts: Layouts, value: Value) -> Domain:
-    """The iteration space in which the value is computed."""
+    """Return the iteration space of the loop that computes the value."""
     shape = value.type.concrete(1)
     samples = value.type.samples
     if layouts.block[value] == BLOCK:

@@ -1,8 +1,8 @@
-"""Chooses the algorithm of every contraction, and the layout of every value.
+"""Chooses the algorithm of every contraction and the memory layout of every value.
 
-A layout is blocked by 16 channels or in plain NumPy order, with a halo of some width. Contractions and windows say what
-they need. Elementwise work follows its operands. Where a value's layout is not the one that its reader needs, a visible
-``Convert`` node is inserted.
+A layout is blocked by 16 channels or in plain NumPy order, with a halo (padding around each plane) of some width.
+Contractions and windows require certain layouts. Elementwise work keeps the layout of its operands. If a value's layout
+is not the one that its reader requires, a visible ``Convert`` node is inserted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ from striate.ops.reduction import reduction_of
 @register
 @dataclass(frozen=True)
 class Convert(Elementwise):
-    """y = x in another layout"""
+    """y = x in another layout
+
+    The numbers do not change; ``block`` is the number of channels per block of y in memory: 16, or 1 for NumPy order.
+    Only the layout pass inserts this operation.
+    """
 
     kind: ClassVar[Kind] = Kind.ELEMENTWISE
     block: int = BLOCK
@@ -51,10 +55,16 @@ class Convert(Elementwise):
 
 @dataclass
 class Layouts:
-    """The layout of every value of a graph.
+    """The memory layout of every value of a graph.
 
-    ``planar`` holds the plain values that are iterated over in the PLANAR domain instead of the FLAT one.
-    ``algorithms`` says how every anchor is computed, which also decides the halos of its inputs.
+    A value is an array that the graph computes.
+
+        graph       the graph with conversion nodes inserted
+        block       channels per block: 16, or 1 for NumPy order (plain)
+        halo        the padding around each plane, for the values that have one
+        planar      the plain values that are iterated over line by line (PLANAR) instead of as one run (FLAT)
+        alias       for each view, the value whose memory it shares
+        algorithms  how every convolution, pooling or similar node is computed, which decides the halos of its inputs
     """
 
     graph: Graph
@@ -64,15 +74,15 @@ class Layouts:
     alias: dict[Value, Value] = field(default_factory=dict[Value, Value])
     algorithms: dict[Node, Algorithm] = field(default_factory=dict[Node, Algorithm])
     source: dict[Value, Value] = field(default_factory=dict[Value, Value])
-    """Maps each value of the new graph to the value that it replaces."""
+    """A mapping from each value of the new graph to the value that it replaces."""
 
     def dtype(self, value: Value) -> DType:
-        """The type of the value's elements in memory."""
+        """Return the dtype of the value's elements in memory, which can be bfloat16 for a float32 value."""
         stored = value.node.op.stored_dtype
         return stored if stored and self.block[value] == BLOCK else value.dtype
 
     def storage(self, value: Value) -> Storage:
-        """Where the value's elements lie."""
+        """Return the strides, sizes and padding of the value in memory."""
         shape = value.type.concrete(1)
         channels, sizes = (shape[1], shape[2:]) if len(shape) > 1 else (1, shape)
         return make_storage(
@@ -80,13 +90,13 @@ class Layouts:
         )
 
     def base(self, value: Value) -> Value:
-        """The value whose memory this one is a view of."""
+        """Return the value that owns the memory of ``value``: itself, unless it is a view of another value."""
         while value in self.alias:
             value = self.alias[value]
         return value
 
     def note(self, value: Value) -> str:
-        """For graph text: ``[16 +1]`` is blocked by 16 with a halo of 1."""
+        """Return the layout of a value as text: ``[16 +1]`` is blocked by 16 channels with a halo of 1 pixel."""
         halo = self.halo.get(value, NO_HALO)
         wide = max(max(pair) for pair in halo)
         dtype = self.dtype(value)
@@ -95,7 +105,10 @@ class Layouts:
 
 
 def layout(graph: Graph, options: CompileOptions) -> Layouts:
-    """Chooses algorithms and layouts, and inserts conversions."""
+    """Choose the algorithm of every node and the memory layout of every value of a graph.
+
+    The result contains the graph with conversions between layouts inserted.
+    """
     return _Chooser(graph, options).run()
 
 
@@ -107,7 +120,7 @@ class _Chooser:
         self.layouts = Layouts(graph)
         self.converted: dict[tuple[Value, int, bool], Value] = {}
         self.viewed: set[Value] = set()
-        """Values whose memory a view shares. Their elements must be contiguous, so they cannot have a halo."""
+        """Values whose memory a view shares, or that are read contiguously: they cannot have a halo."""
 
     def run(self) -> Layouts:
         for node in self.source.nodes:
@@ -125,7 +138,7 @@ class _Chooser:
         return self._in(value, PLAIN)
 
     def _result(self, value: Value) -> Value:
-        """The value in plain memory of its own; a result that is only a view of an input becomes a copy."""
+        """Return a result of the graph in plain memory of its own; a mere view of an input is copied."""
         value = self._plain(value)
         base = self.layouts.base(value)
         if base.node.op.kind is not Kind.SOURCE and not self.layouts.halo.get(base):
@@ -194,10 +207,13 @@ class _Chooser:
             if stretched or inherited or node.op.kind is Kind.RANDOM:
                 self.layouts.planar.add(made.outputs[0])
             else:
-                self.viewed.update(inputs)  # read contiguously: a halo added later would be read as elements
+                self.viewed.update(inputs)  # read contiguously, so a halo added later would be read as elements
 
     def _operand(self, value: Value, result: TensorType) -> Value:
-        """A plain operand of blocked work: unchanged if it has one number per channel or per pixel, else converted."""
+        """Return an operand of blocked work in a layout that the work can read.
+
+        A plain operand with one number per channel or per pixel stays as it is; other plain operands are converted.
+        """
         if self.layouts.block[value] == BLOCK or value.type.rank < 2:
             return value
         channels, rest = value.shape[1], value.shape[2:]
@@ -220,7 +236,10 @@ class _Chooser:
         self.viewed.add(x)
 
     def _contiguous(self, x: Value) -> Value:
-        """A plain value whose elements are contiguous now and stay so; a blocked value as it is."""
+        """Return ``x`` with contiguous elements if it is plain; a blocked value is returned unchanged.
+
+        A contiguous value is excluded from getting a halo later.
+        """
         if self.layouts.block[x] == PLAIN:
             if self.layouts.halo.get(x, NO_HALO) != NO_HALO:
                 x = self._without_halo(x)
@@ -228,7 +247,7 @@ class _Chooser:
         return x
 
     def _without_halo(self, x: Value) -> Value:
-        """A copy whose elements are contiguous."""
+        """Return a copy of ``x`` without a halo, whose elements are contiguous."""
         y = Node(Convert(self.layouts.block[x]), (x,), x.node.path).outputs[0]
         self.layouts.block[y] = self.layouts.block[x]
         if x in self.layouts.planar:
@@ -243,7 +262,7 @@ class _Chooser:
         moving = tuple(axis for axis in axes if x.shape[axis] != 1)
         everything = all(x.shape[axis] == 1 for axis in range(rank) if axis not in axes)
         covers = set(spatial_axes) <= set(moving)
-        if reduction.channels_together(x.type) > 1:  # the partial sums of each channel and sample are added later
+        if reduction.channels_together(x.type) > 1:  # a later kernel adds the channels of a group
             self._emit(node, [self._in(x, BLOCK)], [BLOCK] * len(node.outputs))
         elif everything:
             self._emit(node, [x], [PLAIN] * len(node.outputs))
@@ -271,7 +290,11 @@ class _Chooser:
         return value
 
     def _in(self, value: Value, block: int, halo: bool = False) -> Value:
-        """The value in a layout. A value can have a halo only if a kernel of ours writes it pixel by pixel."""
+        """Return the value in a layout with this block, converted if necessary.
+
+        With ``halo``, the value must be able to have a halo, which requires that one of our kernels writes it pixel by
+        pixel.
+        """
         kind = value.node.op.kind
         can_pad = kind in (Kind.ELEMENTWISE, Kind.RANDOM)
         can_pad |= kind in (Kind.CONTRACTION, Kind.WINDOW) and self.layouts.block[value] == BLOCK

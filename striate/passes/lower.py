@@ -1,4 +1,7 @@
-"""Turns groups into phases: the elementwise work of a group becomes a region, which its anchor's kernels contain."""
+"""Lowering: turns groups (loops) into phases (kernel launches).
+
+The elementwise work of a group becomes a region, a straight-line program that the kernels of its anchor contain.
+"""
 
 from __future__ import annotations
 
@@ -47,9 +50,11 @@ Strides = tuple[int, int, int, int, int]
 
 @dataclass
 class Lowered:
-    """All phases, with the group of each, and the buffers that carry partial sums from one group to another.
+    """The result of lowering: all phases (kernel launches) in order.
 
-    ``batch_specialized`` holds the nodes that have different phases in a program for one sample.
+    ``group_of`` is the index of the group (fused loop) that each phase comes from. ``partials`` are the buffers through
+    which partial sums pass from one group to another. ``batch_specialized`` holds the nodes that have different phases
+    in a program for one sample.
     """
 
     phases: list[Launch] = field(default_factory=list[Launch])
@@ -59,25 +64,26 @@ class Lowered:
 
     @property
     def flops(self) -> int:
-        """Floating point operations of a run with one sample."""
+        """The number of floating-point operations of a run with one sample."""
         return sum(launch.flops + launch.flops_per_sample for launch in self.phases)
 
 
 STREAMED = 8
-"""Arrays at least as large as the L2 caches of this many cores are written past the caches. The caches would not keep
-them until they are read, and would read every line before it is written. (Measured: with arrays of 17 MB a step gains 2
-to 11 %, with 9 MB nothing, with 6 MB it loses 7 %.)"""
+"""Arrays at least as large as the L2 caches of this many cores are written past the caches, which would not keep them
+until they are read, and would read every line before it is written. (Measured: with arrays of 17 MB, a step is 2 % to
+11 % faster; with 9 MB, equally fast; with 6 MB, 7 % slower.)"""
 
 
 SINGLE_THREADED_WORK = 1 << 23
-"""The largest number of operations, with each byte moved counted as one, of a program that runs only on the caller's
-thread. It is 80 µs of work, about the time that a sleeping thread needs to wake up and help."""
+"""Programs with at most this many operations (each byte moved counts as one) run on the calling thread alone. It is
+80 µs of work, about the time that a sleeping thread needs to wake up and help."""
 
 
 def lower(plan: Plan, options: CompileOptions) -> Lowered:
-    """The launches of every group, in order.
+    """Return the kernel launches of every group (fused loop) of the plan, in order.
 
-    A program for one sample with little work is lowered for a single thread. The order of its sums does not change.
+    A program for one sample with little work is lowered for a single thread. This does not change the order of its
+    sums.
     """
     lowered = _Lowerer(plan, options).run()
     if options.single_sample and lowered.flops <= SINGLE_THREADED_WORK:
@@ -132,7 +138,7 @@ class _Lowerer:
         return node.op.lower(context)
 
     def _channel_merges(self, group: Group) -> list[Launch]:
-        """For reductions over groups of channels: the kernels that add the partial sums of the channels of a group."""
+        """Return the launches that add the partial sums of all channels of a group, for group normalization."""
         merges: list[Launch] = []
         for node in group.finishes:
             (x,) = node.inputs
@@ -157,14 +163,14 @@ class _Lowerer:
         )
 
     def streams(self, value: Value) -> bool:
-        """Whether the array of a value is too large for the caches."""
+        """Return whether the array of a value is so large that it should be written past the caches."""
         large = (
             self.layouts.storage(value).bytes_per_sample * self.options.capacity >= STREAMED * self.options.target.l2
         )
         return large and value.type.batched
 
     def partial_sums(self, node: Node, domain: Domain, inside_finish: bool) -> Buffer:
-        """The buffer for the partial sums of a reduction.
+        """Create the buffer for the partial sums of a reduction.
 
         In a flat domain, a kernel that finishes reductions takes chunks of one vector, each with its own partial sums.
         """
@@ -184,7 +190,10 @@ class _Lowerer:
 
 
 def _entry(lowerer: _Lowerer, group: Group) -> tuple[Region, tuple[Operand, ...]]:
-    """The region that computes the input of an anchor, and its operands. The last value of the region is the result."""
+    """Return the region that computes the input of an anchor, and its operands.
+
+    The last value of the region is the result.
+    """
     value = cast(Value, group.prologue)
     builder = _RegionBuilder(lowerer, Group(group.index, domain_of(lowerer.layouts, value), reads=group.reads))
     region, operands = builder.build((value,))
@@ -196,7 +205,7 @@ def _blocks(domain: Domain) -> int:
 
 
 class _RegionBuilder:
-    """Writes one group's elementwise work as a region."""
+    """Turns the elementwise work of one group into a region."""
 
     def __init__(self, lowerer: _Lowerer, group: Group) -> None:
         self.lowerer = lowerer
@@ -216,7 +225,7 @@ class _RegionBuilder:
                 self.registers[value] = len(self.registers)
 
     def build(self, values: Iterable[Value] = ()) -> tuple[Region, tuple[Operand, ...]]:
-        """The region and its operands; ``values`` are computed even if nothing stores them."""
+        """Return the region and its operands; ``values`` are computed even if they are not stored."""
         for value in values:
             self._value(value)
         stores: list[Store] = []
@@ -240,7 +249,7 @@ class _RegionBuilder:
         return Region(self.domain, tuple(self.instructions), tuple(stores), tuple(sums)), tuple(self.operands)
 
     def path(self) -> str:
-        """The layer path of most of the work; conversions are not counted."""
+        """Return the path of the layer that most of the work comes from; conversions are not counted."""
         return max(self.paths, key=self.paths.count) if self.paths else ""
 
     def _place(self, what: Operand) -> int:
@@ -269,7 +278,7 @@ class _RegionBuilder:
         owner = self.lowerer.plan.in_memory.get(value)
         if owner is not None and owner != self.group.index:
             return self._add(value, self._load(value))
-        if kind is Kind.VIEW:  # of one contiguous run of elements: only a new name
+        if kind is Kind.VIEW:  # the same elements in the same order: only a new name
             self.numbers[value] = self._value(value.node.inputs[0])
             return self.numbers[value]
         if kind not in (Kind.ELEMENTWISE, Kind.RANDOM):
@@ -281,13 +290,13 @@ class _RegionBuilder:
         return self._add(value, Apply(op, arguments, placed, foreign_code(type(op))))
 
     def _arguments(self, node: Node) -> tuple[Value, ...]:
-        """A random operation reads only the shape of its first input."""
+        """Return the inputs whose elements the node uses; a random operation uses only the shape of its first."""
         return node.inputs[1:] if node.op.kind is Kind.RANDOM else node.inputs
 
     # -- addressing ---------------------------------------------------------------------------------------------
 
     def _own_strides(self, value: Value) -> tuple[Strides, int]:
-        """The strides and the origin of a value in the group's own domain."""
+        """Return the strides and the origin of a value in the group's own domain."""
         storage = self.layouts.storage(value)
         if self.domain.space is Space.FLAT:
             return (self._flat_step(), 0, 0, 0, 1), 0
@@ -311,7 +320,7 @@ class _RegionBuilder:
         return self._load_planar(operand, value, storage)
 
     def _spatial_strides(self, value: Value, storage: Storage) -> tuple[int, int, int]:
-        """The strides of (d, h, w); 0 where the value is broadcast."""
+        """Return the strides of (d, h, w) in elements; 0 along axes where the value is broadcast."""
         sizes = storage.sizes
         return cast(
             tuple[int, int, int],
@@ -343,7 +352,10 @@ class _RegionBuilder:
 
 
 def _reduction_phase(layouts: Layouts, node: Node) -> Launch:
-    """A reduction of an operand in memory: over the channels of blocks, or over any axes of a plain array."""
+    """Return the launch of a reduction that reads its operand from memory.
+
+    It sums over the channels of a blocked array, or over any axes of a plain array.
+    """
     (x,) = node.inputs
     reduction, operands = reduction_of(node), (x, *node.outputs)
     if layouts.block[x] == BLOCK:

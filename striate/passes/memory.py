@@ -1,4 +1,4 @@
-"""Plans memory: places arrays in the scratch arena so that those in use at the same time do not overlap."""
+"""Memory planning: places arrays in scratch memory so that no two in use at the same time overlap."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAGE = 4096
 
 @dataclass(frozen=True)
 class Life:
-    """The size of an array in bytes, and the first and the last phase that use it."""
+    """The size of an array in bytes, and the indices of the first and last phase (launch) that use it."""
 
     size: int
     first: int
@@ -20,7 +20,10 @@ class Life:
 
 
 def lives(phases: Sequence[Sequence[Hashable]], sizes: Mapping[Hashable, int]) -> dict[Hashable, Life]:
-    """The life of every array in ``sizes``, given the operands of each phase in order."""
+    """Return, for every array in ``sizes`` (bytes), the first and the last phase that use it.
+
+    ``phases`` are the operands of each phase (kernel launch) in order.
+    """
     first_and_last: dict[Hashable, tuple[int, int]] = {}
     for index, operands in enumerate(phases):
         for operand in operands:
@@ -30,9 +33,10 @@ def lives(phases: Sequence[Sequence[Hashable]], sizes: Mapping[Hashable, int]) -
 
 
 def place(arrays: Mapping[Hashable, Life]) -> tuple[dict[Hashable, int], int]:
-    """Offsets at which no two arrays that live at the same time overlap, and the total number of bytes.
+    """Return the offset in bytes of every array, and the total number of bytes.
 
-    The largest array comes first; each goes to the lowest offset that is free during its whole life.
+    No two arrays whose lives overlap share memory. The largest array is placed first; each goes to the lowest offset
+    that is free during its whole life.
     """
     order = sorted(arrays.items(), key=lambda item: (-item[1].size, item[1].first))
     placed: list[tuple[int, int, Life]] = []

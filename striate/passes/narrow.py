@@ -1,8 +1,9 @@
-"""Chooses the values that a training step in bfloat16 stores in half the memory, and rounds each in a ``narrow`` node.
+"""Inserts rounding to bfloat16 after the values that a bfloat16 training step stores in bfloat16.
 
-The rounding is part of the graph, so every reader sees the rounded number, whether it reads it from memory or from the
-registers of the loop that computed it. Fusion, watching and the number of threads change no bit, and the references
-compute what the kernels compute. The nodes are inserted after differentiation, so gradients pass them unchanged.
+The rounding is part of the graph (a ``Narrow`` node), so every reader gets the rounded number, whether it reads it from
+memory or from the registers of the loop that computed it. Fusion, watching and the number of threads change no bit, and
+the NumPy references compute what the kernels compute. The nodes are inserted after differentiation, so they do not
+affect how gradients are derived.
 
 The pass rounds the values that the float32 program stores between its loops as blocks of channels. It does not round
 the results of the graph, parameters, their gradients and updates, statistics, or values of one pixel.
@@ -31,7 +32,10 @@ _IN_REGISTERS = (Kind.ELEMENTWISE, Kind.RANDOM, Kind.REDUCTION, Kind.SIZE)
 
 @dataclass(frozen=True)
 class Narrow(Elementwise):
-    """y = x rounded to bfloat16, to the nearest, ties to even"""
+    """y = x rounded to bfloat16, to the nearest, ties to even
+
+    y is stored as bfloat16 in memory, and is float32 in registers.
+    """
 
     stored_dtype: ClassVar[DType | None] = DType.bfloat16
 
@@ -46,7 +50,7 @@ class Narrow(Elementwise):
 
 
 def narrow(graph: Graph, options: CompileOptions, observed: Iterable[str] = ()) -> Graph:
-    """The graph with a ``narrow`` node after every value that is to be stored in bfloat16.
+    """Return the graph with a rounding node after every value that is to be stored in bfloat16.
 
     Outputs named in ``observed`` do not affect the choice, so that watching a step does not change it.
     """
@@ -69,7 +73,7 @@ def narrow(graph: Graph, options: CompileOptions, observed: Iterable[str] = ()) 
 
 
 def _chosen(laid_out: Layouts, options: CompileOptions) -> set[Value]:
-    """The values to round, as values of the graph before it was laid out."""
+    """Return the values to round, as values of the graph from which ``laid_out`` was made."""
     plan = fuse(laid_out, options)
     leaving = {*laid_out.graph.outputs.values(), *laid_out.graph.updates.values()}
     viewed = {*laid_out.alias, *laid_out.alias.values()}
@@ -86,7 +90,7 @@ def _chosen(laid_out: Layouts, options: CompileOptions) -> set[Value]:
 
 
 def _reads(node: Node, value: Value) -> bool:
-    """Whether an operation can read the value in bfloat16."""
+    """Return whether a node can read the value in bfloat16."""
     if node.op.kind in _IN_REGISTERS:
         return True
     return isinstance(node.op, Anchor) and node.op.reads_bfloat16(node.inputs, value)

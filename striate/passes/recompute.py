@@ -1,11 +1,11 @@
-"""Recomputes activations that would be kept through the whole backward pass only for a weight gradient.
+"""Recomputes activations that would stay in memory in the backward pass only for a weight gradient.
 
     forward     v = convolution(…);  y = activation(normalize(v) [+ skip]) → the next convolution
     backward    dy = input gradient of the next convolution; its loop reads v [and skip], for the activation's gradient
                 weight gradient of the next convolution, from y
 
-The loop that computes dy has y's operand in registers. It stores y a second time, so the first copy need not outlive
-the forward pass. This costs one write of y and no read. Where y is also the skip connection of a later block, the
+The loop that computes dy has the operand of y in registers. It stores y a second time, so the first copy need not
+outlive the forward pass. This costs one write of y and no read. If y is also the skip connection of a later block, the
 backward loop of that block reads the operands of y instead. (Chen et al. 2016, arXiv:1604.06174, recompute whole
 segments of a network, which costs more time and saves more memory.)
 """
@@ -18,18 +18,21 @@ from striate.graph.op import Kind, Node
 from striate.graph.value import Value
 
 FEWEST = 8
-"""The least number of contractions between the last use of an activation in the forward pass and the weight gradient.
-An activation that is kept for fewer is not recomputed."""
+"""An activation is recomputed only if at least this many contractions lie between its last use in the forward pass and
+the weight gradient that reads it."""
 MOST_READS = 1
-"""The number of arrays that a loop of the backward pass may read instead of an activation of a skip connection."""
+"""The most arrays that a loop of the backward pass may read in place of an activation on a skip connection."""
 LONGEST_WAIT = 4
-"""The number of contractions by which a weight gradient may be delayed until its input has been recomputed."""
+"""The most contractions by which a weight gradient may be delayed until its input has been recomputed."""
 
 _IN_REGISTERS = (Kind.ELEMENTWISE, Kind.RANDOM, Kind.REDUCTION, Kind.SIZE)
 
 
 def recompute(graph: Graph) -> Graph:
-    """Lets weight gradients read recomputed activations where the operands of these are read anyway."""
+    """Return a graph whose weight gradients read recomputed activations where this costs no extra reads.
+
+    A graph without weight gradients is returned unchanged.
+    """
     turn = next((node.serial for node in graph.nodes if _sums_over_samples(node)), None)
     if turn is None:
         return graph
@@ -38,25 +41,26 @@ def recompute(graph: Graph) -> Graph:
 
 
 def _sums_over_samples(node: Node) -> bool:
-    """Whether the node is a weight gradient. The backward pass begins at the first of them."""
+    """Return whether the node is a weight gradient; the backward pass begins at the first of them."""
     return node.op.kind is Kind.CONTRACTION and node.inputs[0].type.batched and not node.outputs[0].type.batched
 
 
 def _origin(y: Value) -> Node:
-    """The node that computes y, before any rounding to the stored dtype."""
+    """Return the node that computes y, before any rounding to the stored dtype."""
     return y.node.inputs[0].node if y.node.op.stored_dtype else y.node
 
 
 def _full(node: Node) -> list[Value]:
-    """The operands that have one element for each element of the result."""
+    """Return the operands that have the shape and dtype of the result, so they are not broadcast."""
     return [value for value in node.inputs if value.type == node.outputs[0].type]
 
 
 class _Choice:
-    """Which activations are recomputed, and where.
+    """Chooses which activations are recomputed, and in which loops.
 
-    ``companions`` maps each activation that is dropped to the result of the loop that recomputes it. ``kept`` holds the
-    other values that lie in memory in the forward pass, because something other than elementwise work reads them.
+    ``companions`` maps each activation that is recomputed to the result of the loop that recomputes it. ``kept`` are
+    the other values that are in memory in the forward pass, because an operation that is not elementwise reads them.
+    ``turn`` is the serial number of the first node of the backward pass.
     """
 
     def __init__(self, graph: Graph, turn: int) -> None:
@@ -75,7 +79,10 @@ class _Choice:
                     self.kept.discard(node.outputs[0])
 
     def _loops(self, graph: Graph) -> dict[Node, Value]:
-        """Maps each elementwise node of the backward pass to the last contraction it depends on, whose loop runs it."""
+        """Map each elementwise node of the backward pass to the last contraction it depends on.
+
+        That contraction's loop computes the node.
+        """
         anchor: dict[Value, Value] = {}
         loops: dict[Node, Value] = {}
         for node in graph.nodes:
@@ -90,7 +97,7 @@ class _Choice:
         return loops
 
     def _companion(self, y: Value) -> Value | None:
-        """The result of the loop that can recompute y; None if y is better kept."""
+        """Return the result of the loop that can recompute y, or None if it is better to keep y."""
         if y not in self.kept or y in self.results or y.type.rank < 3 or not y.type.batched:
             return None
         late = [node for node in self.consumers[y] if _from_memory(node) and node.serial >= self.turn]
@@ -118,7 +125,7 @@ class _Choice:
         return sum(first < serial < last for serial in self.contractions)
 
     def _followers(self, y: Value) -> list[Node]:
-        """The elementwise nodes that depend on y, as far as the next values in memory."""
+        """Return the elementwise nodes that depend on y without another value in memory in between."""
         followers: list[Node] = []
         stack = [y]
         while stack:
@@ -129,16 +136,16 @@ class _Choice:
         return followers
 
     def _last_use(self, y: Value) -> int:
-        """The serial number of the last node of the forward pass that needs y."""
+        """Return the serial number of the last node of the forward pass that needs y."""
         readers = [*self.consumers[y], *self._followers(y)]
         return max((node.serial for node in readers if node.serial < self.turn), default=y.node.serial)
 
     def _read_late(self, y: Value) -> bool:
-        """Whether elementwise work of the backward pass needs y too."""
+        """Return whether elementwise work of the backward pass needs y too."""
         return any(node.serial >= self.turn for node in self._followers(y))
 
     def _sources(self, y: Value) -> set[Value]:
-        """The arrays in memory from which y is computed."""
+        """Return the full-size arrays in memory from which y is computed."""
         sources: set[Value] = set()
         stack = list(y.node.inputs)
         while stack:
@@ -155,7 +162,10 @@ def _from_memory(node: Node) -> bool:
 
 
 class _Rewriting:
-    """Recreates the nodes of the backward pass. A node that reads a recomputed activation comes after its companion."""
+    """Recreates the nodes of the backward pass so that they read recomputed activations.
+
+    A node that reads such an activation is placed after the loop that recomputes it.
+    """
 
     def __init__(self, graph: Graph, turn: int, choice: _Choice) -> None:
         self.graph = graph
@@ -186,7 +196,7 @@ class _Rewriting:
         )
 
     def _made(self, node: Node) -> bool:
-        """Recreates a node and returns True, if everything that it needs exists already."""
+        """Recreate a node if its inputs exist already; return whether it was recreated."""
         for value in node.inputs:
             needed = self.companions[value] if _from_memory(node) and value in self.companions else value
             if self._late(needed) and needed not in self.new:
@@ -208,7 +218,7 @@ class _Rewriting:
         return self._again(value)
 
     def _again(self, value: Value) -> Value:
-        """The value as the backward pass has it in registers: recomputed from the values that were not dropped."""
+        """Return the value as elementwise work of the backward pass sees it: recomputed from values in memory."""
         node = value.node
         if node.op.kind is not Kind.ELEMENTWISE or value in self.kept:
             return value
@@ -219,7 +229,7 @@ class _Rewriting:
         return self.again[value]
 
     def _in_loop_of(self, y: Value, companion: Value) -> Value:
-        """y, recomputed in the loop that computes its companion."""
+        """Return y, recomputed in the loop that computes ``companion``."""
         if y.node is not _origin(y):
             return Node(y.node.op, (self._in_loop_of(y.node.inputs[0], companion),), y.node.path).outputs[0]
         again = Node(y.node.op, tuple(map(self._again, y.node.inputs)), y.node.path).outputs[0]

@@ -1,4 +1,4 @@
-"""Expands composites into primitives, merges equal computations, and removes arithmetic that has no effect."""
+"""Simplification: expands composite operations, merges equal computations, removes useless arithmetic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from striate.graph.value import Value
 
 
 def expand(graph: Graph) -> Graph:
-    """Replaces composite operations by the operations that they consist of."""
+    """Return the graph with every composite operation replaced by its primitive operations."""
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         return node.op.expand(*inputs) if isinstance(node.op, Composite) else None
@@ -20,7 +20,10 @@ def expand(graph: Graph) -> Graph:
 
 
 def simplify(graph: Graph) -> Graph:
-    """Merges equal nodes and removes arithmetic without effect. Running it twice is the same as running it once."""
+    """Return the graph with equal nodes merged, and without arithmetic that has no effect, such as x · 1.
+
+    Running it twice gives the same as running it once.
+    """
     known: dict[tuple[object, ...], tuple[Value, ...]] = {}
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
@@ -43,7 +46,7 @@ def _number(value: Value) -> float | None:
 
 
 def _neutral(node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    """The input that equals the node's output, if there is one."""
+    """Return the input that equals the node's output, or None if there is no such input."""
     op = node.op
     type = node.outputs[0].type
     if isinstance(op, Multiply | Add | Subtract):
@@ -51,7 +54,7 @@ def _neutral(node: Node, inputs: tuple[Value, ...]) -> Value | None:
         for operand, other in ((0, 1), (1, 0)):
             commutes = operand == 0 or not isinstance(op, Subtract)
             if commutes and inputs[operand].type == type and _number(inputs[other]) == neutral:
-                # x + 0 would turn −0 into 0; only a division by the result could tell the difference.
+                # x + 0 would turn −0 into 0; only a division by the result would reveal the difference.
                 return inputs[operand]
     if isinstance(op, Reshape):
         source = inputs[0].node.inputs[0] if isinstance(inputs[0].node.op, Reshape) else inputs[0]

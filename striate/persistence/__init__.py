@@ -31,6 +31,8 @@ from striate.persistence.atomic import write_atomically
 from striate.persistence.container import (
     CHECKPOINT,
     LONGEST_NAME,
+    OF_OURS,
+    OF_TORCH,
     Header,
     encode,
     names_of,
@@ -41,7 +43,7 @@ from striate.persistence.container import (
     read_tensor,
 )
 from striate.persistence.document import graph_document, graph_from_document
-from striate.persistence.folder import CONFIG, load_folder
+from striate.persistence.folder import CONFIG, WEIGHTS, load_folder
 from striate.persistence.loaded import LoadedModel
 from striate.persistence.onnx import load_onnx
 from striate.persistence.weights import load_torch_state, save_torch_state
@@ -122,6 +124,12 @@ def save(
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     target = checked_path("path", path)
+    if target.suffix.lower() in (*OF_TORCH, ".onnx"):
+        other = "export_onnx" if target.suffix.lower() == ".onnx" else "save_torch_state"
+        raise OptionError(
+            f"{target}: st.save writes safetensors files\n"
+            f"  help: st.save(model, 'model.safetensors'), or st.{other}(model, {str(target)!r})"
+        )
     graph = predict_graph(model, input_shape)
     state = model.state_dict()
     if clash := [name for name in graph.captured if name in state]:
@@ -155,7 +163,7 @@ def _names_of_outputs(graph: Graph, names: object) -> tuple[str, ...]:
 
 
 def _is_text(name: str) -> bool:
-    """Return whether a name can be encoded as UTF-8; lone surrogates cannot."""
+    """Return whether a name can be encoded as UTF-8, which is not true of unpaired surrogates."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -164,18 +172,22 @@ def _is_text(name: str) -> bool:
 
 
 def load(path: str | Path) -> Module:
-    """Load a model from a file written by ``save``, an ONNX file, or a folder with ``config.json``.
+    """Load a model from a file of ``save``, the folder of a run, an ONNX file, or a folder with ``config.json``.
 
     The kind is chosen by the path: a folder with ``config.json`` (as timm and Hugging Face write them, see ``folder``),
-    the suffix .onnx, or else a file of ``save``. The source code that defined the model is not needed. No code from a
-    file is executed.
+    another folder, of which ``model.safetensors`` is opened, a file with the suffix .onnx, or else a file of ``save``.
+    The source code that defined the model is not needed. No code from a file is executed.
 
     Raises ``ModelFileError`` with the path, what is wrong with the file, and what to do; ``OptionError`` if ``path`` is
     not a path.
     """
     path = checked_path("path", path)
-    if path.is_dir() and (path / CONFIG).exists():
-        return load_folder(path)
+    if path.is_dir():
+        if (path / CONFIG).exists():
+            return load_folder(path)
+        if not (path / WEIGHTS[0]).is_file():
+            raise ModelFileError(f"{path}: a folder without {WEIGHTS[0]} or {CONFIG}\n  help: {OF_OURS}")
+        return load_saved(path / WEIGHTS[0])
     if path.suffix.lower() == ".onnx":
         return load_onnx(path)
     return load_saved(path)

@@ -25,7 +25,7 @@ def write_atomically(path: Path, content: bytes | Iterable[Buffer], keep: Path |
     """
     temporary = ""
     try:
-        path = Path(os.path.realpath(path))  # a link keeps pointing to the file that is written
+        path = Path(os.path.realpath(path))  # replace the file that a link points to, not the link
         if path.is_dir():
             raise ModelFileError(
                 f"{path}: a folder\n  help: give the path of a file, such as {path / 'model.safetensors'}"

@@ -96,10 +96,10 @@ _CODES = {element.value: code for code, element in _ELEMENTS.items()}
 
 
 def encoded(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> list[bytes | memoryview]:
-    """The parts of a safetensors file, to be written one after the other; the tensors are not copied.
+    """Return the parts of a safetensors file, to be written one after the other; the tensors are not copied.
 
-    Tensors of wide elements come first, so that every one of them is aligned. Raises ``ModelFileError`` for a header
-    that is larger than a reader accepts.
+    Tensors of wide elements come first, so that every tensor is aligned. Raises ``ModelFileError`` for a header that is
+    larger than a reader accepts.
     """
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     entries: dict[str, object] = {"__metadata__": dict(metadata)}
@@ -121,21 +121,28 @@ def encoded(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> list[b
     return [len(header).to_bytes(8, "little") + header, *parts]
 
 
-def open_regular(path: Path) -> BinaryIO:
+OF_TORCH = (".pth", ".pt", ".bin", ".ckpt")
+"""The suffixes of files of torch.save."""
+OF_OURS = "give the folder that `striate train` made, or a file that st.save wrote"
+"""What to open instead of a path at which there is no model."""
+
+
+def open_regular(path: Path, cure: str = OF_OURS) -> BinaryIO:
     """Open a file for reading in binary mode.
+
+    ``cure`` is the help line of errors.
 
     Raises ``ModelFileError`` if it is missing, unreadable, or not a regular file (a folder, pipe or device).
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # before opening: a pipe would wait for a writer for ever
             what = "a folder" if path.is_dir() else "not a regular file"
-            raise ModelFileError(f"{path}: {what}\n  help: give the path of a model.safetensors")
+            raise ModelFileError(f"{path}: {what}\n  help: {cure}")
         return path.open("rb")
     except (OSError, ValueError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
         if isinstance(error, ModelFileError):
             raise
-        cure = "give the folder that `striate train` made, or a file that st.save wrote"
         raise ModelFileError(f"{path}: {reason}\n  help: {cure}") from error
 
 
@@ -155,18 +162,23 @@ def read_header(path: Path, stream: BinaryIO) -> Header:
     size = os.fstat(stream.fileno()).st_size
     foreign = f"{path}: not a safetensors file"
     if size < 10:
-        raise ModelFileError(f"{foreign}: only {size} bytes\n  help: the file is truncated or foreign; save it again")
+        raise ModelFileError(f"{foreign}: only {size} bytes\n  help: the file is cut off or foreign; {OF_OURS}")
     start = stream.read(8)
     known = next((kind for magic, kind in _OTHER_FILES.items() if start.startswith(magic)), None)
+    if known is not None and path.suffix.lower() in OF_TORCH:
+        raise ModelFileError(
+            f"{path}: a file of PyTorch, which holds weights without a network\n"
+            f"  help: build the network and give it the weights: st.load_torch_state(model, {str(path)!r})"
+        )
     if known is not None:
-        raise ModelFileError(f"{path}: {known}, not a model\n  help: give a run folder, or a file that st.save wrote")
+        raise ModelFileError(f"{path}: {known}, not a model\n  help: {OF_OURS}")
     length = int.from_bytes(start, "little")
     if length > size - 8 or length > LARGEST_HEADER:
         limit = "the file has" if length > size - 8 else "the limit is"
         raise ModelFileError(
             f"{foreign} that can be read: it declares a header of {length:,} bytes, "
             f"{limit} {min(size - 8, LARGEST_HEADER):,}\n"
-            "  help: the file is cut off, or not a model; give a run folder, or a file that st.save wrote"
+            f"  help: the file is cut off or foreign; {OF_OURS}"
         )
     document = parse_json(stream.read(length), f"{path}: the header")
     entries = object_of(document, f"{path}: the header")

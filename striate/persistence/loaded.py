@@ -14,7 +14,7 @@ from striate.graph.arithmetic import cast
 from striate.graph.graph import Graph, Input
 from striate.graph.graph import Parameter as LearnedInput
 from striate.graph.op import Node, current_path
-from striate.graph.value import Array, TensorType, Value
+from striate.graph.value import Array, TensorType, Value, shape_text
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
 from striate.persistence.document import graph_document, graph_from_document
@@ -95,7 +95,9 @@ class LoadedModel(Module):
         if [value.shape for value in inputs] != [type.shape for type in expected]:
             raise ShapeError(
                 f"this model was saved for inputs {', '.join(map(str, expected))}, "
-                f"not {', '.join(str(value.type) for value in inputs)}"
+                f"not {', '.join(str(value.type) for value in inputs)}\n"
+                f"  help: give {' and '.join(shape_text(type.shape) for type in expected)}, "
+                "or train a model on such data"
             )
         trace, outside = active_trace("LoadedModel"), current_path()
         made = {own: cast(value, own.dtype) for own, value in zip(self._plain_inputs(), inputs)}

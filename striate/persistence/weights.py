@@ -15,13 +15,11 @@ from striate.nn.state import StateMismatch
 from striate.options import path as checked_path
 from striate.options import require_instance
 from striate.persistence.atomic import write_atomically
-from striate.persistence.container import encode, open_regular, read_header, read_tensor
+from striate.persistence.container import OF_TORCH, encode, open_regular, read_header, read_tensor
 from striate.persistence.torch import encode_state, read_state
 
 PREFIXES = ("module.", "_orig_mod.")
 """The prefixes that ``DataParallel`` and ``torch.compile`` put before every name."""
-
-_PICKLED = (".pth", ".pt", ".bin", ".ckpt")
 
 
 def load_torch_state(
@@ -59,7 +57,7 @@ def _siblings(counter: str) -> set[str]:
 
 
 def _read_any(path: Path, entry: str | None) -> dict[str, Array]:
-    with open_regular(path) as stream:
+    with open_regular(path, "give a file that torch.save or safetensors wrote") as stream:
         start = stream.read(9)
     if start[8:] == b"{" or path.suffix == ".safetensors":
         return read_weights(path)
@@ -102,7 +100,7 @@ def save_torch_state(model: Module, path: str | Path) -> None:
     state = model.state_dict()
     if file.suffix == ".safetensors":
         write_atomically(file, encode(state, {"format": "pt"}))
-    elif file.suffix in _PICKLED:
+    elif file.suffix in OF_TORCH:
         write_atomically(file, encode_state(state))
     else:
-        raise OptionError(f"{file}: unknown suffix {file.suffix!r}\n  known: .safetensors, {', '.join(_PICKLED)}")
+        raise OptionError(f"{file}: unknown suffix {file.suffix!r}\n  known: .safetensors, {', '.join(OF_TORCH)}")

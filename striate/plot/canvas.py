@@ -39,7 +39,7 @@ class Drawing(Figure):
 
 
 def written(figure: Figure, ending: str) -> bytes:
-    """Return the figure as the bytes of a file of this format."""
+    """Return a figure as the bytes of a file; ``ending`` is its format, such as "png"."""
     stream = BytesIO()
     figure.savefig(stream, format=ending)
     return stream.getvalue()
@@ -132,7 +132,7 @@ def _least_width(title: str, note: str) -> float:
 
 
 def bare(axes: Axes) -> None:
-    """Remove ticks and numbers from the axes, and leave a thin frame."""
+    """Remove ticks and numbers from the axes, and leave a thin frame around them."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -151,7 +151,7 @@ def plain(axes: Axes) -> None:
 
 
 def show_picture(axes: Axes, picture: Array, faint: bool = False) -> None:
-    """Show a picture (C, H, W) in the axes: grey for 1 channel, colour for 3, else the mean of the channels.
+    """Show a picture (C, H, W) in the axes: 1 channel in grey, 3 in colour, others by their mean.
 
     Floats outside 0 … 1 are scaled to their range. ``faint`` shows it in pale grey.
     """
@@ -190,5 +190,5 @@ def columns_for(count: int, most: int = 8) -> int:
 
 
 def compact(number: float) -> str:
-    """Return a number with three digits: 0.0123, 12.3, 1.2e-05."""
+    """Return a number as text with three significant digits: 0.0123, 12.3, 1.2e-05."""
     return f"{number:.3g}"

@@ -87,10 +87,10 @@ def integrated_gradients(
     classes: Names = (),
     path: str | Path | None = None,
 ) -> Figure:
-    """Draw ``insight.integrated_gradients`` over the picture: each pixel's contribution, summed over channels.
+    """Draw ``insight.integrated_gradients`` over the picture: each pixel's contribution to the score.
 
-    ``classes`` are names to show in place of the model's. ``path`` writes the figure to a file; the other arguments are
-    those of ``insight.integrated_gradients``.
+    Contributions are summed over channels. ``classes`` are names to show in place of the model's. ``path`` writes the
+    figure to a file; the other arguments are those of ``insight.integrated_gradients``.
     """
     picture = _picture(image)
     found = insight.integrated_gradients(model, picture, target, baseline, steps).sum(axis=0)

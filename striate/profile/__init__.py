@@ -1,4 +1,4 @@
-"""Measures where the time goes, by layer and pass, and compares it with the peak of this computer.
+"""Measures where the time of a step or prediction goes, by layer and pass, against the measured peak.
 
     print(step.profile(x, y))
     print(profile_prediction(model, x))

@@ -1,4 +1,8 @@
-"""Times every phase of repeated steps or predictions, and probes the peak before and after each of them."""
+"""Times every phase of repeated steps or predictions, and probes the peak before and after each.
+
+A phase is one kernel of a program, which all threads run before the next one starts. The peak is the rate of
+multiply-adds that a short probe reaches at that moment.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ class Latency:
 
     samples  batch size
     calls    number of calls that were timed
-    median, p95, least    median, 95th percentile and minimum
+    median, p95, least    median, 95th percentile, and shortest time
     """
 
     samples: int
@@ -84,9 +88,9 @@ def profile_training(
 
 
 def profile_prediction(model: Module, x: Array, repetitions: int = 10) -> Profile:
-    """Return the profile of ``model(x)``.
+    """Return the profile of ``model(x)``, the mean over up to ``repetitions`` calls.
 
-    The call is repeated ``repetitions`` times. Raises ``EngineError`` with ``STRIATE_ENGINE=reference``.
+    Raises ``EngineError`` with ``STRIATE_ENGINE=reference``, which compiles nothing.
     """
     require_compiled()
     model(x)

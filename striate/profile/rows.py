@@ -1,9 +1,12 @@
 """Assigns every phase of a program to a layer and to a pass through it (forward, backward, update).
 
-moved   bytes that a phase reads and writes, each array once, as stored: with halos, channels padded to blocks of 16,
+A phase is one kernel of a program, which all threads run before the next one starts. A row holds the sums over all
+phases of one layer and pass:
+
+moved   bytes that its phases read and write, each array once, as stored: with halos, channels padded to blocks of 16,
         packed weights and partial sums
-least   the fewest bytes that a row could move: each array that enters or leaves it once, without padding
-passes  the number of whole activations (or their gradients) that the phases of a row read and write
+least   the fewest bytes that it could move: each array that enters or leaves the row once, without padding
+passes  the number of whole activations (or their gradients) that its phases read and write
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from striate.passes.fuse import Group
 
 
 class Pass(Enum):
-    """A direction through a layer."""
+    """The pass through a layer that a phase (kernel) belongs to: forward, a gradient, or the update."""
 
     FORWARD = "forward"
     INPUT_GRADIENT = "input gradient"
@@ -38,13 +41,13 @@ _PLAIN_NAMES = {"map": "elementwise", "finish": "reduction"}
 
 @dataclass(frozen=True)
 class PhaseTime:
-    """The measurement of one phase.
+    """The measurement of one phase, which is one kernel of the program.
 
     layer, stage  the layer and pass that it belongs to
     name          name of the phase
     algorithm     such as "direct" or "winograd"
     seconds       mean time
-    flops         floating-point operations, counted in direct form
+    flops         floating-point operations, counted as for direct convolution
     moved         bytes read and written
     """
 
@@ -59,15 +62,15 @@ class PhaseTime:
 
 @dataclass(frozen=True)
 class Row:
-    """The sums over all phases of one pass through one layer.
+    """The sums over all phases (kernels) of one pass through one layer.
 
     layer, kind, stage  path of the layer, its class, and the pass
     algorithm           that of the slowest phase with multiply-adds
     phases              number of phases
     seconds             mean time
-    flops               floating-point operations, counted in direct form
-    moved, least        bytes moved, and the fewest possible
-    passes              whole activations that are read and written
+    flops               floating-point operations, counted as for direct convolution
+    moved, least        bytes read and written, and the fewest that are possible
+    passes              number of whole activations that are read and written
     """
 
     layer: str
@@ -83,12 +86,12 @@ class Row:
 
     @property
     def gflops(self) -> float:
-        """GFLOP/s of work counted in direct form; 0 for rows without multiply-adds."""
+        """GFLOP/s, with operations counted as for direct convolution; 0 without multiply-adds."""
         return self.flops / self.seconds / 1e9 if self.seconds else 0.0
 
     @property
     def bandwidth(self) -> float:
-        """GB/s read and written."""
+        """Memory traffic in GB/s, reads and writes together."""
         return self.moved / self.seconds / 1e9 if self.seconds else 0.0
 
 
@@ -141,7 +144,7 @@ class Board:
         return [self._row(key, row, outside, kinds.get(key[0], "")) for key, row in ordered], phases
 
     def contraction_bytes(self) -> int:
-        """Return the bytes of the outputs of all convolutions and linear layers in the forward pass, as stored."""
+        """Return the bytes of the outputs of convolutions and linear layers in the forward pass, as stored."""
         found = {self.layouts.base(node.outputs[0]) for node in self._forward if node.op.kind is Kind.CONTRACTION}
         return sum(self.size(value) for value in found)
 
@@ -224,7 +227,7 @@ class Board:
         return self.size(thing) if isinstance(thing, Value) else 0
 
     def size(self, value: Value) -> int:
-        """Return the bytes of an array as stored."""
+        """Return the bytes of an array as stored, with halos and padded channels."""
         if value.type.rank < 2:
             return math.prod(value.type.concrete(self.samples)) * value.dtype.numpy.itemsize
         rows = self.samples if value.type.batched else value.type.concrete(1)[0]

@@ -22,11 +22,11 @@ class Profile:
     repetitions        how often the call was timed; ``clean`` of them were undisturbed, ``kept`` entered the means
     seconds            mean time of the whole call
     peak               largest rate of multiply-adds, in FLOP/s, that the probe reached on as many threads
-    rows, phases       measurements by layer and pass, and by phase
+    rows, phases       measurements by layer and pass, and by phase (kernel)
     activation_bytes   bytes of activations and gradients that all phases read and write
     contraction_bytes  bytes of the outputs of convolutions and linear layers
 
-    Work is counted in direct form, so that Winograd convolutions can exceed the peak.
+    Work is counted as for direct convolution, so that Winograd convolutions can exceed the peak.
     """
 
     what: str
@@ -45,35 +45,35 @@ class Profile:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of the whole call, counted in direct form."""
+        """Floating-point operations of the whole call, counted as for direct convolution."""
         return sum(row.flops for row in self.rows)
 
     @property
     def floor(self) -> float:
-        """Seconds that the work would take, in direct form, at the measured peak."""
+        """Seconds that the work would take at the measured peak, counted as for direct convolution."""
         return self.flops / self.peak
 
     @property
     def outside(self) -> float:
-        """Seconds outside all phases: waiting at barriers, and Python."""
+        """Seconds outside all phases: waiting of threads for each other, and Python."""
         return self.seconds - sum(row.seconds for row in self.rows)
 
     @property
     def passes(self) -> float:
-        """``activation_bytes`` / ``contraction_bytes``: how often activations are read and written, on average."""
+        """How often activations are read or written on average: ``activation_bytes`` / ``contraction_bytes``."""
         return self.activation_bytes / self.contraction_bytes if self.contraction_bytes else 0.0
 
     def fraction(self, row: Row) -> float:
-        """Return the share of the peak that a row reaches."""
+        """Return the share of the peak that a row reaches, which may exceed 1 with Winograd convolutions."""
         return row.gflops * 1e9 / self.peak
 
     def by_pass(self) -> dict[Pass, list[Row]]:
-        """Return the rows of each pass."""
+        """Return the rows grouped by pass: forward, input gradient, weight gradient, backward, update."""
         found = {stage: [row for row in self.rows if row.stage is stage] for stage in Pass}
         return {stage: rows for stage, rows in found.items() if rows}
 
     def by_layer(self) -> dict[str, list[Row]]:
-        """Return the rows of each layer, by path."""
+        """Return the rows grouped by the path of their layer."""
         found: dict[str, list[Row]] = {}
         for row in self.rows:
             found.setdefault(row.layer, []).append(row)

@@ -1,4 +1,4 @@
-"""Writes one HTML page that shows what a network is, how it learned, what it sees, and how fast it runs.
+"""Writes one HTML page on what a network is, how it learned, what it sees, and how fast it runs.
 
     report = inspect("runs/digits")
     report.save("report.html")
@@ -78,7 +78,7 @@ def inspect(
 
 
 def report_of(material: Material, timed: bool) -> Report:
-    """Make the page with all its sections; ``timed`` says whether to measure the speed."""
+    """Make the page with all its sections from the material; ``timed`` says whether to measure the speed."""
     profile = speed.measured(material) if timed else None
     sections = [
         findings.section(material),

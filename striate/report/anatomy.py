@@ -47,7 +47,7 @@ class Block:
 
     @property
     def parameters(self) -> int:
-        """The number of elements of its learned parameters."""
+        """The number of elements of all learned parameters of the block."""
         return sum(op.type.size() for op in self.sources if isinstance(op, Parameter))
 
     @property
@@ -58,7 +58,7 @@ class Block:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds for one sample, in direct form (without Winograd's savings)."""
+        """Multiply-adds for one sample, counted as for direct convolution."""
         node = self.main_node
         if node is None or node.op.kind not in (Kind.CONTRACTION, Kind.COMPOSITE):
             return 0
@@ -69,12 +69,12 @@ class Block:
 
     @property
     def shape(self) -> str:
-        """The shape of the output for one sample, as text: ``16 × 28 × 28``."""
+        """The shape of the block's output for one sample, as text such as ``16 × 28 × 28``."""
         return sizes_text(self.output.shape)
 
 
 def sizes_text(shape: Iterable[Dim]) -> str:
-    """Return a shape without N as text: ``16 × 28 × 28`` for (N, 16, 28, 28)."""
+    """Return a shape without N as text, such as ``16 × 28 × 28`` for (N, 16, 28, 28)."""
     sizes = [str(dim) for dim in shape if isinstance(dim, int)]
     return " × ".join(sizes) if sizes else shape_text(tuple(shape))
 

@@ -20,7 +20,7 @@ _SIDE = 112
 
 
 def section(material: Material) -> Section:
-    """Return the section: pictures under the Grad-CAM map of the predicted class.
+    """Build the report's section on where the network looks, by Grad-CAM maps of the predicted class.
 
     The worst mistakes are also shown under the map of the true class.
     """

@@ -69,7 +69,7 @@ def key(items: Sequence[tuple[str, str]]) -> Markup:
 
 
 def swatch(class_: str) -> Markup:
-    """Return a small square in the colour of a class of the style sheet."""
+    """Return a small coloured square for a legend; ``class_`` is a class of the style sheet."""
     box = element("rect", width=12, height=12, rx=2, class_=f"dot {class_}")
     return element("svg", box, viewBox="0 0 12 12", class_="swatch", aria_hidden="true")
 
@@ -96,7 +96,7 @@ def _mean(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def number(value: float) -> str:
-    """Return a number as text: ``0.25``, ``1,500``, ``3·10⁻⁷``."""
+    """Return a number as text for people, such as ``0.25``, ``1,500`` or ``3·10⁻⁷``."""
     if value == 0:
         return "0"
     size = abs(value)
@@ -119,7 +119,7 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return about ``count`` round numbers between ``low`` and ``high``."""
+    """Return about ``count`` round numbers between ``low`` and ``high``, for the axis of a chart."""
     span = high - low
     raw = span / max(1, count)
     power = 10.0 ** math.floor(math.log10(raw)) if raw > 0 else 1.0
@@ -129,7 +129,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 class Plane:
-    """The mapping from data to positions in the picture."""
+    """The mapping from the data of a chart to positions in its picture."""
 
     def __init__(self, series: Sequence[Series], log: bool, top: float, bottom: float | None = None) -> None:
         self.log = log
@@ -152,7 +152,7 @@ class Plane:
         return math.log10(y) if self.log else y
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Return the position of a data point in the picture."""
+        """Return the position (x, y) in the chart's picture for a data point."""
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         up = max(0.0, (self._scale(y) - self.y[0]) / (self.y[1] - self.y[0]))
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
@@ -186,7 +186,7 @@ class Plane:
         return [value for value in inside if self.y[0] <= math.log10(value) <= self.y[1]]
 
     def line(self, one: Series) -> Markup:
-        """Return one line, with dots if it asks for them."""
+        """Return one line of the chart, with a dot for every point if the series asks for dots."""
         places = [self.place(*point) for point in one.points]
         d = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         parts = [element("path", d=d, class_=f"line s{one.tone} {one.style}".rstrip())]

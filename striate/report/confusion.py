@@ -20,7 +20,10 @@ _DEGREES = 10
 
 
 def section(material: Material) -> Section:
-    """Return the section: the confusion matrix, frequent confusions, and the mistakes with the largest loss."""
+    """Build the report's section on mistakes: confusion matrix, frequent confusions, and worst mistakes.
+
+    The worst mistakes are those with the largest loss.
+    """
     lead = (
         "Rows are true classes, columns predicted ones: blue on the diagonal is right, orange elsewhere wrong, each "
         "by its share of the row. Bad signs: an orange column (a class that everything is taken for), an empty column "

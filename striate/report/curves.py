@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from striate.report.chart import Series, line_chart, percent
 from striate.report.html import Markup, element
 from striate.report.material import Material, numbers_of
 from striate.report.page import Section, absent, details, figure, table
+from striate.train.numerals import number_text
 
 MOST_ROWS = 200
 """The largest number of epochs in the table; of longer trainings only every few are listed."""
@@ -17,7 +18,7 @@ Points = list[tuple[float, float]]
 
 
 def section(material: Material) -> Section:
-    """Return the section: training curves, and the same numbers as a table for screen readers."""
+    """Build the report's section with the training curves, and a table of the same numbers."""
     epochs = epochs_of(material)
     lead = (
         "Training minimizes the loss; the held-out loss and accuracy are measured on data that it never learns from. "
@@ -44,7 +45,7 @@ def epochs_of(material: Material) -> list[dict[str, Any]]:
 
 
 def points_of(records: list[dict[str, Any]], y: str, x: str = "number") -> Points:
-    """Return (x, y) for the records that have both entries."""
+    """Return (x, y) for the records that have both entries as finite numbers."""
     found = (numbers_of(record, x, y) for record in records)
     return [(pair[0], pair[1]) for pair in found if pair is not None]
 
@@ -122,15 +123,14 @@ def _from_to(what: str, points: Sequence[tuple[float, float]]) -> str:
 
 def _table(epochs: list[dict[str, Any]]) -> Markup:
     """Return the table of the epochs."""
-    columns = {
-        "epoch": ("number", "{:.0f}"), "loss": ("loss", "{:.4f}"), "held-out loss": ("validation_loss", "{:.4f}"),
-        "held-out accuracy": ("validation_accuracy", ""), "seconds": ("seconds", "{:.2f}"),
+    columns: dict[str, tuple[str, Callable[[float], str]]] = {
+        "epoch": ("number", "{:.0f}".format), "loss": ("loss", number_text),
+        "held-out loss": ("validation_loss", number_text),
+        "held-out accuracy": ("validation_accuracy", lambda share: percent(share, 2)),
+        "seconds": ("seconds", "{:.2f}".format),
     }  # fmt: skip
     rows = [
-        [
-            (form.format(found[0]) if form else percent(found[0], 2)) if (found := numbers_of(epoch, name)) else "–"
-            for name, form in columns.values()
-        ]
+        [form(found[0]) if (found := numbers_of(epoch, name)) else "–" for name, form in columns.values()]
         for epoch in [*epochs[: -1 : math.ceil(len(epochs) / MOST_ROWS)], epochs[-1]]
     ]
     return details("The epochs in numbers", table(list(columns), rows, 0))

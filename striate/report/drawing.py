@@ -26,7 +26,7 @@ from striate.report.labels import colour_of, label_of
 
 STRIP, GAP, EDGE = 24.0, 24.0, 3.0
 TRUNK, SIDE, CHANNEL = 232.0, 164.0, 22.0
-"""Widths of the trunk's boxes, of boxes beside it, and of a way without boxes."""
+"""Widths of the trunk's boxes, of boxes beside it, and of a line without boxes, in pixels."""
 
 CHARACTER = 6.6
 _TAIL = 14
@@ -47,12 +47,12 @@ class Card:
 
     @property
     def height(self) -> float:
-        """The height of all strips."""
+        """The height of the card in the drawing, in pixels: that of all its strips."""
         return STRIP * len(self.blocks)
 
     @property
     def bottom(self) -> float:
-        """The lower edge."""
+        """The lower edge of the card in the unit's picture, in pixels."""
         return self.top + self.height
 
 
@@ -64,7 +64,7 @@ class Unit(NamedTuple):
 
 
 def drawing(blocks: Sequence[Block]) -> Markup:
-    """Return the drawing of a network: one picture for every unit. Strips link to ``#layer-INDEX``."""
+    """Return the drawing of a network, one picture for every unit; strips link to ``#layer-INDEX``."""
     cards = cards_of(blocks)
     units = units_of(cards)
     for unit in units:
@@ -136,7 +136,10 @@ def units_of(cards: Sequence[Card]) -> list[Unit]:
 
 
 def _place(unit: Unit) -> None:
-    """Set lane and height of all cards: the longest path in lane 0, every other card in the first free lane."""
+    """Set the lane and height of all cards.
+
+    The longest path is in lane 0, and every other card in the first lane that is free.
+    """
     length: dict[Card | None, float] = {None: 0.0}
     for card in unit.cards:
         card.before.sort(key=lambda source: -length[source])
@@ -170,7 +173,7 @@ def _width(unit: Unit) -> float:
 
 
 class _Drawing:
-    """Draws one unit."""
+    """Draws one unit of the network as SVG."""
 
     def __init__(self, unit: Unit, width: float, entry: str, last: bool) -> None:
         self.unit, self.width, self.entry, self.last = unit, width, entry, last
@@ -183,7 +186,7 @@ class _Drawing:
         self.needed = self.edge + CHANNEL * len(self.channels) + EDGE + 2 * bool(self.channels)
 
     def svg(self) -> Markup:
-        """Return the picture."""
+        """Return the picture of the unit."""
         end = self.bottom + (GAP if self.last else 0.0)
         parts = [*self.ways, *(self._card(card) for card in self.unit.cards)]
         if self.entry:
@@ -243,7 +246,7 @@ class _Drawing:
         return len(self.channels) - 1
 
     def _card(self, card: Card) -> Markup:
-        """Return one box."""
+        """Return one card of the drawing, with its strips and frame."""
         left, width = self.left[card.lane], SIDE if card.lane else TRUNK
         strips = [self._strip(block, left, card.top + STRIP * i, width) for i, block in enumerate(card.blocks)]
         frame = element("rect", x=left, y=card.top, width=width, height=card.height, rx=5, class_="frame")
@@ -267,6 +270,6 @@ class _Drawing:
 
 
 def _path(d: str, arrow: bool = False, skip: bool = False) -> Markup:
-    """Return a line of the drawing."""
+    """Return a line of the drawing; ``d`` is its path in SVG, ``skip`` marks a skip connection."""
     head = "url(#arrow)" if arrow else None
     return element("path", d=d, class_="way skip" if skip else "way", marker_end=head)

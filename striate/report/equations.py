@@ -23,7 +23,7 @@ from striate.report.html import Markup, element, escaped, joined
 
 SYMBOLS = {"weight": "w", "bias": "b", "running_mean": "μ", "running_var": "σ²", "mean": "μ", "sigma": "σ"}
 AFFINE = {"weight": "γ", "bias": "β"}
-"""The letters for the weight and bias of a normalization."""
+"""The letters for the weight and bias of a normalization: γ and β."""
 
 _LONGEST = 90
 _LONGEST_WHOLE = 130
@@ -39,7 +39,7 @@ class Equation:
 
 
 def equation_of(block: Block) -> Equation:
-    """Return the equations of a block."""
+    """Return the equations of a block and the meaning of their letters."""
     writer = _Writer(block)
     text = writer.text
     # A single operation that is written as a call: its own equation says more.
@@ -76,7 +76,7 @@ class _Writer(EquationWriter):
 
     def __init__(self, block: Block, known: Mapping[Value, Expression] | None = None) -> None:
         self.met: list[Node] = []
-        """The operations that have a name, in the order in which they are written."""
+        """The nodes of operations with a name, such as convolution, in the order in which they are written."""
         self.letters: dict[str, str] = {}
         self._block = block
         self._inside = set(block.nodes)
@@ -103,7 +103,7 @@ class _Writer(EquationWriter):
         if node not in self._inside:
             return X
         if isinstance(op, Reshape) and not value.type.batched:
-            return self.expression(node.inputs[0])  # a vector of channels stays what it is
+            return self.expression(node.inputs[0])  # reshaping a vector of channels does not show in an equation
         if has_a_name(node) and op.kind is not Kind.VIEW:
             self.met.append(node)
         return None
@@ -131,7 +131,7 @@ _TOKEN = re.compile(
 
 
 def typeset(text: str) -> Markup:
-    """Return an equation as HTML."""
+    """Return the text of an equation as HTML, with italics, subscripts and superscripts."""
     return _Typesetter(text).run()
 
 
@@ -172,7 +172,7 @@ class _Typesetter:
 
 
 def _letters(word: str) -> Markup:
-    """Return quantities in italics and words upright."""
+    """Return a word of an equation as HTML: quantities in italics, names such as max upright."""
     greek = bool(re.match(r"[Ͱ-Ͽ]", word)) and word[0] != "Σ"
     if len(word) == 1 and word != "Σ":
         return element("var", word)

@@ -22,7 +22,7 @@ _STANDARDIZER = "standardizer"
 
 
 def section(material: Material) -> Section:
-    """Return the section: some pictures, each followed through the layers."""
+    """Build the report's section on feature maps: some pictures, each followed through the layers."""
     lead = (
         "A picture passing through the network: each square is one channel of a layer, from dark at its smallest to "
         "bright at its largest value. Early layers keep the outlines of the picture, later ones only tell what is "
@@ -50,7 +50,7 @@ def section(material: Material) -> Section:
 
 
 def no_examples(material: Material) -> str:
-    """Return the reason why there is no picture to show."""
+    """Return the reason why the report has no picture to show."""
     return f"No pictures: {material.missing}. Or give some with --image."
 
 

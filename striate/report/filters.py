@@ -1,4 +1,4 @@
-"""The report's section on the learned filters."""
+"""The report's section on the learned filters of the convolutions, drawn as squares of colour."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _SMALL = 16
 
 
 def section(material: Material) -> Section:
-    """Return the section: the filters of the first convolution, and those of the others in parts that open."""
+    """Build the report's section on the learned filters of all convolutions.
+
+    Those of the first convolution are shown at once, the others in parts that open.
+    """
     found = [(block, weights) for block in material.blocks if (weights := _weights(material, block)) is not None]
     lead = (
         "Each square is one filter: the weights by which it multiplies the pixels under it. Orange is positive, blue "

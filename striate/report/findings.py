@@ -16,7 +16,7 @@ Found = Mapping[str, Any]
 
 
 def section(material: Material) -> Section:
-    """Return the section: the findings, the most serious first, each with its evidence and its remedy."""
+    """Build the report's section on the doctor's findings, with evidence and remedies, most serious first."""
     lead = (
         "During training, rules examine the gradients, the units and the data. A finding names the layer, the numbers "
         "behind it, and what to change. No findings is a good sign; an error at the top of the list deserves to be "

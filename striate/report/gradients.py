@@ -16,7 +16,7 @@ from striate.report.material import Material, numbers_of
 from striate.report.page import Section, absent, details, figure, table
 
 COLUMNS, ROWS = 120, 80
-"""Moments and layers that are shown; of more every few."""
+"""The largest numbers of steps and layers in a heatmap; of more, only every few are shown."""
 
 FIGURES = (
     "gradient_norm", "gradient_ratio", "update_ratio", "saturated", "zeros", "std", "silent_count", "units",
@@ -39,16 +39,16 @@ class Flow:
     figures: Mapping[str, Floats]
 
     def rows(self, figure: str) -> list[int]:
-        """Return the indices of the layers that have a statistic."""
+        """Return the indices of the layers for which a statistic was recorded."""
         return [int(row) for row in np.flatnonzero(np.isfinite(self.figures[figure]).any(axis=1))]
 
     def named(self, rows: list[int]) -> list[str]:
-        """Return the names of the layers with these indices."""
+        """Return the paths of the layers with these indices."""
         return [self.layers[row] for row in rows]
 
 
 def section(material: Material) -> Section:
-    """Return the section: gradient norms and their ratios, silent and saturated units, and the last state."""
+    """Build the report's section on gradients: their norms and ratios, and silent and saturated units."""
     lead = (
         "Training changes a layer only as far as a gradient reaches it. Each row is a layer, the first at the top, and "
         "bright means a large gradient. Bad signs: rows that fade to dark towards the top (the gradient vanishes; "
@@ -116,7 +116,7 @@ def _norms(flow: Flow) -> Markup | None:
 
 
 def _ratio(flow: Flow) -> Markup | None:
-    """Return the chart of the first layer's gradient norm over the last layer's; None where it is not known."""
+    """Return the chart of the first layer's gradient norm over the last layer's; None if it is not known."""
     rows = flow.rows("gradient_norm")
     if len(rows) < 2:
         return None
@@ -135,7 +135,7 @@ def _ratio(flow: Flow) -> Markup | None:
 
 
 def _updates(flow: Flow, falling: bool) -> Markup | None:
-    """Return the chart of update over weight; ``falling`` says that the learning rate falls by its schedule."""
+    """Return the chart of update over weight; ``falling`` says that the schedule lowers the learning rate."""
     rows = flow.rows("update_ratio")
     ends = list(dict.fromkeys([*rows[:1], *rows[-1:]]))
     series = [

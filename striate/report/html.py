@@ -38,7 +38,7 @@ def escaped(text: object) -> Markup:
 
 
 def joined(*children: Child) -> Markup:
-    """Return the children one after the other."""
+    """Return the children one after the other, as ``Markup``; text among them is escaped."""
     parts: list[str] = []
     for child in children:
         if child is None:

@@ -17,7 +17,7 @@ def colour_of(block: Block) -> str:
 
 
 def purpose_of(block: Block) -> Purpose:
-    """Return what a block does in the network."""
+    """Return what a block does in the network: contraction, normalization, activation, pooling and so on."""
     if block.main is not None:
         return block.main.purpose
     if len(block.inputs) > 1:
@@ -26,7 +26,7 @@ def purpose_of(block: Block) -> Purpose:
 
 
 def label_of(block: Block) -> str:
-    """Return the label of a block, such as ``conv 3×3, 16 → 32, stride 2``."""
+    """Return the label of a block in the drawing, such as ``conv 3×3, 16 → 32, stride 2``."""
     node = block.main_node
     if node is not None:
         averages = node.op.kind is Kind.REDUCTION and any(isinstance(one.op, Divide) for one in block.nodes)

@@ -1,4 +1,4 @@
-"""The report's section on each layer: its equation, the loops that compute it, and the speed they reach."""
+"""The report's section on each layer: its equation, the loops that compute it, and their speed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = (
 
 
 def section(material: Material, profile: Profile | None) -> Section:
-    """Return the section: a part that opens for every block of the network."""
+    """Build the report's section on single layers, with a part that opens for every block of the network."""
     graph = material.training or material.model.graph
     step = "a training step" if material.training is not None else "a prediction"
     material.say(f"compiling {step} on paper")

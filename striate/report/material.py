@@ -31,14 +31,14 @@ from striate.train.run import MODEL_FILE, RUN_FILE, Run, read_run
 
 Array = npt.NDArray[Any]
 MISTAKES = 12
-"""The number of worst mistakes that are examined."""
+"""The number of worst mistakes that the report examines."""
 _LARGEST_NUMBER = 1e300
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Example:
-    """One input to explain, with its class number where that is known."""
+    """One input that the report explains, with its class number where that is known."""
 
     name: str
     image: Array
@@ -83,7 +83,7 @@ class Material:
 
     @cached_property
     def blocks(self) -> list[Block]:
-        """The layers of the network."""
+        """The blocks of the network: its layers, as the report draws them."""
         return blocks_of(self.model.graph)
 
     @cached_property
@@ -167,7 +167,10 @@ def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Mate
 
 
 def _fitting(data: Dataset, material: Material) -> Dataset:
-    """Return the data with labels numbered as the model's classes; raises ``OptionError`` if they do not fit."""
+    """Return the data, with labels numbered as the model's classes.
+
+    Raises ``OptionError`` where they do not fit the model.
+    """
     if data.images.shape[1:] != material.model.input_shape:
         raise OptionError(
             f"{data.name} has samples of shape {data.images.shape[1:]}, the model takes {material.model.input_shape}"

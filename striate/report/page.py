@@ -33,19 +33,19 @@ class Section:
 
 
 def style_sheet() -> str:
-    """Return the text of the style sheet."""
+    """Return the CSS of the report's page, from the package's file style.css."""
     return files("striate.report").joinpath("style.css").read_text(encoding="utf-8")
 
 
 def policy(style: str) -> str:
-    """Return the page's Content-Security-Policy, which allows this style sheet."""
+    """Return the page's Content-Security-Policy, which allows only this style sheet and embedded pictures."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     allowed = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'"
     return f"{allowed}; base-uri 'none'; form-action 'none'"
 
 
 def page(title: str, subtitle: Markup | str, facts: Markup, sections: Sequence[Section]) -> str:
-    """Return the whole HTML document."""
+    """Return the report's whole HTML document: title, key figures, contents and sections."""
     style = style_sheet()
     head = element(
         "head",
@@ -111,7 +111,7 @@ def details(summary: Markup | str, *content: object, open: bool = False, id: str
 
 
 def absent(text: object) -> Markup:
-    """Return the reason why something is not shown, as a paragraph."""
+    """Return a paragraph for the page that says why something is not shown."""
     return element("p", text, class_="absent")
 
 
@@ -141,18 +141,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], words: int = 1,
 
 
 def wide(content: Markup, label: str) -> Markup:
-    """Return content that may be wider than a phone, in a box that scrolls, also by keyboard."""
+    """Return content that may be wider than a phone's screen, in a box that scrolls sideways."""
     return element("div", content, class_="wide", tabindex=0, role="region", aria_label=label)
 
 
 def figure(content: Markup, caption: object, title: str = "") -> Markup:
-    """Return a picture with its title above and its caption below."""
+    """Return a picture with its title above and its caption below, as HTML."""
     above = element("figcaption", title) if title else None
     below = element("p" if title else "figcaption", caption, class_="note" if title else None) if caption else None
     return element("figure", above, content, below)
 
 
 def terms(pairs: Sequence[tuple[object, object]], class_: str) -> Markup:
-    """Return a list of names and their values."""
+    """Return a list of (name, value) pairs as HTML."""
     rows = [element("div", element("dt", name), element("dd", value)) for name, value in pairs]
     return element("dl", joined(*rows), class_=class_)

@@ -25,7 +25,7 @@ Pixels = npt.NDArray[np.uint8]
 
 _SIGNED = ((5, 80, 155), (111, 169, 214), (247, 247, 247), (240, 163, 105), (178, 73, 0))
 _WARM = ((13, 8, 60), (94, 18, 110), (181, 54, 88), (238, 121, 45), (252, 205, 90), (252, 254, 190))
-"""Colours at equal distances; without colour, both scales keep their order of brightness."""
+"""The colours of ``warm`` at equal distances. In grey, both scales keep their order of brightness."""
 
 
 def _stops(values: Array, colours: Sequence[tuple[int, int, int]]) -> Pixels:
@@ -37,9 +37,9 @@ def _stops(values: Array, colours: Sequence[tuple[int, int, int]]) -> Pixels:
 
 
 def signed(values: Array, largest: float | None = None) -> Pixels:
-    """Return numbers around 0 as colours; ``largest`` has the full colour.
+    """Return numbers (H, W) around 0 as colours (H, W, 3), uint8: blue below 0, orange above.
 
-    It defaults to the largest absolute value. NaN and infinity are drawn as 0.
+    ``largest`` has the full colour; it defaults to the largest absolute value. NaN and infinity are drawn as 0.
     """
     finite = np.nan_to_num(values.astype(float), nan=0.0, posinf=0.0, neginf=0.0)
     top = largest or float(np.max(np.abs(finite), initial=0.0)) or 1.0
@@ -47,7 +47,7 @@ def signed(values: Array, largest: float | None = None) -> Pixels:
 
 
 def warm(values: Array) -> Pixels:
-    """Return numbers from 0 to 1 as colours from dark to bright."""
+    """Return numbers from 0 to 1 as colours (H, W, 3), uint8, from dark to bright."""
     return _stops(values, _WARM)
 
 
@@ -77,7 +77,7 @@ def over(image: Pixels, heatmap: Array) -> Pixels:
 
 
 def enlarged(tile: Pixels, times: int) -> Pixels:
-    """Return a picture in which every pixel is a square of ``times`` × ``times``."""
+    """Return a picture in which every pixel has become a square of ``times`` × ``times`` pixels."""
     return tile.repeat(times, axis=0).repeat(times, axis=1)
 
 

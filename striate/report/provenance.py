@@ -13,7 +13,7 @@ from striate.report.page import Section, table
 
 
 def section(material: Material) -> Section:
-    """Return the section: arguments, data and versions of the run."""
+    """Build the report's section on how the model was made: arguments, data and versions of the run."""
     rows: list[tuple[str, object]] = []
     run = material.run
     if run is not None:

@@ -48,7 +48,7 @@ def measured(material: Material) -> Profile | None:
 
 
 def section(material: Material, profile: Profile | None, requested: bool) -> Section:
-    """Return the section: totals, one bar per layer, and a table.
+    """Build the report's section on speed: totals, one bar per layer, and a table.
 
     Without a profile it says why nothing was measured; ``requested`` is False if the user chose ``--no-speed``.
     """

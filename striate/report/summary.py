@@ -7,12 +7,13 @@ from striate.report.curves import epochs_of
 from striate.report.html import Markup, element, joined
 from striate.report.material import Material, numbers_of
 from striate.report.page import terms
+from striate.train.numerals import number_text
 
 Fact = tuple[object, object]
 
 
 def head(material: Material) -> tuple[str, str, Markup]:
-    """Return the title, a sentence, and the key figures."""
+    """Return the report's title, a sentence on the model, and the key figures."""
     run = material.run
     model = str(run.arguments.get("model", "A network")) if run else "A saved network"
     classes = f"{len(material.classes)} classes" if material.classes else "its outputs"
@@ -31,7 +32,7 @@ def _facts(material: Material) -> list[Fact]:
     judged = numbers_of(evaluation, "accuracy", "loss", "correct", "count") if evaluation else None
     if judged:
         facts.append(("held-out accuracy", _with(percent(judged[0], 2), f"{judged[2]:,.0f} of {judged[3]:,.0f}")))
-        facts.append(("held-out loss", f"{judged[1]:.4f}"))
+        facts.append(("held-out loss", number_text(judged[1])))
     if epochs:
         seconds = sum(found[0] for epoch in epochs if (found := numbers_of(epoch, "seconds")))
         facts.append(("epochs", _with(f"{len(epochs)}", f"{seconds:.1f} s of training steps")))

@@ -1,4 +1,4 @@
-"""Blocks of memory: one per process for scratch, one per model for its state.
+"""Arenas: aligned blocks of memory, one per process for scratch and one per model for its state.
 
 base ──▶ │ offset 0 │ … │ offset 64·k │ … │        base at a multiple of 64 bytes, of 2 MiB when large
 """
@@ -19,25 +19,28 @@ from striate.errors import EngineError
 from striate.locks import Lock, Order, reset_after_fork
 
 ALIGNMENT = 64
-"""A cache line, and the widest vector."""
+"""The alignment of arrays in bytes: the size of a cache line, and of the widest vector."""
 
 HUGE_PAGE = 2 * 1024 * 1024
 _PAGE = mmap.PAGESIZE
 
 
 def _pages(size: int) -> mmap.mmap:
-    """Private memory full of zeros. The system provides each page when it is first used."""
+    """Return private memory full of zeros, of which the system provides each page at its first use.
+
+    Raises ``EngineError`` if the system refuses.
+    """
     try:
         if os.name == "nt":
             return mmap.mmap(-1, size)
-        # Python's default here is shared memory, into which forked children would write and which gets no huge pages.
+        # Python's default is shared memory, which forked children would write to, and which gets no huge pages.
         return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except (OSError, OverflowError) as error:
         raise out_of_memory(size) from error
 
 
 def out_of_memory(size: int) -> EngineError:
-    """The error where the system refuses to give that many bytes."""
+    """Return the error to raise if the system refuses to provide ``size`` bytes."""
     return EngineError(
         f"{size / 2**30:,.1f} GiB of memory are needed, more than this computer gives\n"
         "  help: a smaller batch, capacity or network"
@@ -45,7 +48,7 @@ def out_of_memory(size: int) -> EngineError:
 
 
 def undefined_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An array with undefined contents; raises ``EngineError`` for more bytes than the system gives."""
+    """Return an array with undefined contents; raise ``EngineError`` if the system refuses the memory."""
     try:
         return np.empty(shape, dtype)
     except (MemoryError, ValueError) as error:  # a size beyond 63 bits is a ValueError
@@ -54,13 +57,13 @@ def undefined_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any
 
 def _advise_huge(pages: mmap.mmap) -> None:
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        # Where the system has no huge pages, smaller ones work as well.
+        # If the system has no huge pages, smaller ones work as well.
         with contextlib.suppress(OSError):
             pages.madvise(mmap.MADV_HUGEPAGE)
 
 
 class Arena:
-    """One aligned block of ``size`` bytes that starts as zeros; ``reserve`` can enlarge it."""
+    """An aligned block of at least ``size`` bytes that is initially zero; ``reserve`` can enlarge it."""
 
     def __init__(self, size: int = 0) -> None:
         self.size = 0
@@ -69,9 +72,10 @@ class Arena:
         self.reserve(size)
 
     def reserve(self, size: int, keep: bool = True) -> None:
-        """Makes the arena at least ``size`` bytes large; growing moves it, and with ``keep`` also its contents.
+        """Make the arena at least ``size`` bytes large; growing moves it to another address.
 
-        Earlier views keep the old block alive and no longer belong to the arena.
+        With ``keep``, the contents are preserved; otherwise they are lost. Existing views keep the old block alive and
+        no longer belong to the arena.
         """
         if size < 0:
             raise ValueError(f"an arena cannot have {size} bytes")
@@ -94,13 +98,16 @@ class Arena:
         self._block, self.size, self.base = block, capacity, block.ctypes.data
 
     def address(self, offset: int) -> int:
-        """The address of the byte at ``offset``."""
+        """Return the address of the byte at ``offset``; raise ``ValueError`` outside the arena."""
         if not 0 <= offset <= self.size:
             raise ValueError(f"offset {offset} is outside the arena of {self.size} bytes")
         return self.base + offset
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """The bytes at ``offset`` as a writable, contiguous array; raises ``ValueError`` outside the arena."""
+        """Return the bytes from ``offset`` on as a writable, contiguous array that shares the arena's memory.
+
+        Raises ``ValueError`` if the array does not fit into the arena, or the offset is not aligned for the dtype.
+        """
         kind = np.dtype(dtype)
         size = math.prod(shape) * kind.itemsize
         if offset < 0 or any(extent < 0 for extent in shape) or offset + size > self.size:
@@ -111,7 +118,7 @@ class Arena:
 
 
 class ScratchArena(Arena):
-    """The scratch memory that all programs of a process share, one at a time.
+    """The scratch memory that all programs of a process share, one program at a time.
 
     Hold ``lock`` from before a run writes to it until its results have been read. Its contents are undefined at the
     start of every run, and it grows to the largest size requested.
@@ -121,19 +128,20 @@ class ScratchArena(Arena):
         super().__init__()
         self.lock = Lock(Order.RUN)
         self.running = False
-        """Whether a program is running in it. The lock is reentrant, and what a garbage collection or a signal calls in
-        the middle of a run must not move the arena."""
+        """Whether a program is running in this arena. The lock is reentrant, so code that a garbage collection or a
+        signal calls in the middle of a run must check this flag and not move the arena."""
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """A run of another thread does not go on in the child."""
+        """Mark the arena as free in the child of a fork, where the runs of other threads do not continue."""
         self.running = False
 
     def reserve(self, size: int, keep: bool = False) -> None:
+        """Make the arena at least ``size`` bytes large; unlike in ``Arena``, the contents are lost by default."""
         super().reserve(size, keep)
 
 
 @functools.cache
 def scratch_arena() -> ScratchArena:
-    """This process's scratch arena."""
+    """Return the scratch arena of this process."""
     return ScratchArena()

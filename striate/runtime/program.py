@@ -1,8 +1,10 @@
-"""A program: the phases of a step with a barrier between them, run by one call into native code.
+"""A program: a list of phases with a barrier after each, run by one call into native code.
 
-descriptors  │ kernel, operands, per, group │ kernel, operands, per, group │ …
-                          │                              └──────┐
-operands     │ phase 0: address, address, … │ phase 1: address, … │ …
+A *phase* is one kernel run over all its chunks (parts of the work). The driver reads this memory:
+
+    descriptors  │ kernel, operands, per, group │ kernel, operands, per, group │ …
+                              │                              └──────┐
+    operands     │ phase 0: address, address, … │ phase 1: address, … │ …
 """
 
 from __future__ import annotations
@@ -20,21 +22,24 @@ from striate.runtime.threads import Driver, Team
 
 @dataclass(frozen=True)
 class Fixed:
-    """An address that never changes; the caller keeps its memory alive with ``Program(keep=…)``."""
+    """An operand of a kernel whose address never changes.
+
+    The caller must keep its memory alive by passing the owner to ``Program(keep=…)``.
+    """
 
     address: int
 
 
 @dataclass(frozen=True)
 class Scratch:
-    """An offset in the process's scratch arena, in bytes from its start."""
+    """An operand of a kernel in the process's scratch memory; ``offset`` is in bytes from its start."""
 
     offset: int
 
 
 @dataclass(frozen=True)
 class External:
-    """An array that the caller passes to each run, by name."""
+    """An operand of a kernel whose address the caller passes to each run, by name."""
 
     name: str
 
@@ -44,9 +49,10 @@ Operand = Fixed | Scratch | External
 
 @dataclass(frozen=True)
 class Phase:
-    """One kernel that runs over ``per`` chunks if ``group`` is 0, otherwise over ``per · ⌈n / group⌉`` chunks.
+    """One step of a program: a kernel that runs over chunks (parts of the work) in any order.
 
-    ``path`` is the layer that the phase comes from; ``name`` says what the phase does there.
+    There are ``per`` chunks if ``group`` is 0, else ``per · ⌈n / group⌉``. ``path`` is the layer that the phase comes
+    from; ``name`` says what the phase does there.
     """
 
     name: str
@@ -57,13 +63,16 @@ class Phase:
     group: int = 0
 
     def chunks(self, n: int) -> int:
-        """The number of chunks for a batch of ``n``."""
+        """Return the number of chunks (parts of the work) for a batch of ``n`` samples."""
         return self.per * -(-n // self.group) if self.group else self.per
 
 
 @dataclass(frozen=True)
 class PhaseFailure:
-    """The status above 0 that a kernel returned, with its phase and the lowest chunk that returned one."""
+    """The error status (above 0) that a kernel returned, with its phase and chunk.
+
+    If several chunks failed, it is the lowest.
+    """
 
     status: int
     phase: Phase
@@ -72,7 +81,7 @@ class PhaseFailure:
 
 @dataclass
 class Profile:
-    """Seconds per phase, summed over the runs since profiling was started."""
+    """The time of each phase (kernel launch) in seconds, summed over the runs since profiling was started."""
 
     phases: Sequence[Phase]
     seconds: NDArray[np.float64]
@@ -80,7 +89,7 @@ class Profile:
 
     @property
     def rows(self) -> list[tuple[Phase, float]]:
-        """Every phase with its mean seconds per run, in the order in which they run."""
+        """Every phase with its mean time per run in seconds, in the order in which the phases run."""
         means = self.seconds / max(1, self.runs)
         return list(zip(self.phases, means.tolist(), strict=True))
 
@@ -91,11 +100,11 @@ _NONE: Mapping[str, int] = {}
 
 
 class Program:
-    """Phases bound to memory, ready to run; one run at a time.
+    """A list of phases (kernels with their operands), bound to memory and ready to run, one run at a time.
 
-    ``scratch`` is the number of bytes that the phases need of the process's scratch arena, ``thread_scratch`` of the
-    arena of each thread. ``keep`` holds the objects that must live as long as the program: the owners of fixed
-    addresses and the loaded libraries.
+    ``scratch`` is the number of bytes that the phases need in the process's scratch arena, ``thread_scratch`` the
+    number in the arena of each thread. ``keep`` holds the objects that must live as long as the program: the owners of
+    fixed addresses and the loaded libraries. Raises ``ValueError`` for invalid phases.
     """
 
     def __init__(
@@ -152,7 +161,7 @@ class Program:
 
     @property
     def externals(self) -> frozenset[str]:
-        """The names of the arrays whose addresses every run must pass."""
+        """The names of the arrays whose addresses a run needs."""
         return frozenset(self._externals)
 
     def run(
@@ -164,12 +173,15 @@ class Program:
         *,
         single_threaded: bool = False,
     ) -> int:
-        """Runs phases ``first`` to ``last - 1`` (to the end) for a batch of ``n``; returns 0 or the status of a kernel.
+        """Run phases ``first`` to ``last - 1`` for a batch of ``n``; return 0, or a kernel's error status.
 
-        ``externals`` gives the address of every external array; a name that is left out keeps its address from an
-        earlier run. ``single_threaded`` wakes no other thread. After a status above 0, ``failure`` holds the phase and
-        the chunk. Values in the scratch arena are valid only while the caller holds its lock. Raises ``RuntimeError``
-        where a finalizer or a signal handler calls it in the middle of a run of its own thread.
+        ``last`` None means to the end. ``externals`` gives the address of every external array; an array that is
+        omitted keeps its address from an earlier run. With ``single_threaded``, no other thread is woken. After an
+        error status, ``failure`` holds the phase and the chunk. Values in the scratch arena are valid only while the
+        caller holds its lock.
+
+        Raises ``ValueError`` for an invalid range of phases, batch or missing address, and ``RuntimeError`` if a
+        finalizer or signal handler calls it while its own thread is running a program.
         """
         end = len(self.phases) if last is None else last
         if not 0 <= first <= end <= len(self.phases) or n < 0 or self._most_per * n > _MOST_CHUNKS:
@@ -210,7 +222,7 @@ class Program:
             raise ValueError(f"no address for {', '.join(sorted(self.externals - self._bound.keys()))}")
 
     def _place_scratch(self, arena: Arena) -> None:
-        """Rewrites the addresses of the operands in scratch memory after it has moved."""
+        """Write the addresses of the operands in scratch memory, after the arena has moved."""
         for position, offset in self._scratch_places:
             self._words[position] = arena.address(offset)
         self._scratch_base = arena.base
@@ -223,13 +235,13 @@ class Program:
         return failure.status
 
     def start_profile(self) -> Profile:
-        """Starts timing every phase; returns the profile, to which each run of the program adds."""
+        """Start timing every phase; return the profile, to which each further run adds its times."""
         self._clock = np.zeros((len(self.phases), 2), np.int64)
         self.profile = Profile(self.phases, np.zeros(len(self.phases)))
         return self.profile
 
     def stop_profile(self) -> None:
-        """Stops timing."""
+        """Stop timing the phases."""
         self.profile = None
 
     def _run_profiled(self, team: Team, profile: Profile, first: int, last: int, n: int, single_threaded: bool) -> int:

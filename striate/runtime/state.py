@@ -1,11 +1,12 @@
-"""The state arena: one aligned block per model that holds its parameters and buffers, in logical order.
+"""The state arena: one aligned block per model that contains its parameters and buffers.
 
-It is the truth which ``state_dict``, saving, prediction, training and watching share::
+``state_dict``, saving, prediction, training and watching all share this memory, in which arrays have their logical
+order::
 
     | trainable parameters | frozen parameters | buffers |      + int64 counters next to it
 
-Every array starts on a multiple of 16 elements and the gaps are zero, so the trainable part is one flat vector that an
-optimizer updates in a single sweep, and a companion (gradients, momentum) of the same structure is one more vector.
+Every array starts at a multiple of 16 elements and the gaps are zero, so the trainable part is one flat vector that an
+optimizer updates in a single sweep. A *companion* (gradients, momentum) is another vector of the same structure.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from striate.dtypes import DType
 from striate.runtime.arena import ALIGNMENT, out_of_memory
 
 GRANULE = 16
-"""Elements that the start of an array is a multiple of: 64 bytes in float32."""
+"""Every array starts at a multiple of this many elements, which are 64 bytes in float32."""
 
 Array = NDArray[Any]
 Sizes = tuple[int, ...]
 
 
 def aligned_zeros(count: int, dtype: DType) -> Array:
-    """A flat array of zeros whose first byte lies on a multiple of 64."""
+    """Return a flat array of ``count`` zeros that starts at a multiple of 64 bytes.
+
+    Raises ``EngineError`` if the system refuses the memory.
+    """
     size = count * dtype.numpy.itemsize
     try:
         block = np.zeros(size + ALIGNMENT, np.uint8)
@@ -41,14 +45,17 @@ def aligned_zeros(count: int, dtype: DType) -> Array:
 
 @dataclass(frozen=True)
 class Section:
-    """Where the arrays of one part of an arena lie: name → (first element, shape), and the padded length."""
+    """The layout of one part of a state arena (a model's memory block): the place of each named array.
+
+    A place is (first element, shape); ``length`` is the padded length of the part in elements.
+    """
 
     places: Mapping[str, tuple[int, Sizes]]
     length: int
 
     @classmethod
     def of(cls, shapes: Mapping[str, Sizes]) -> Section:
-        """Places arrays one after the other, each on a multiple of 16 elements."""
+        """Lay out arrays of these shapes one after the other, each at a multiple of 16 elements."""
         places: dict[str, tuple[int, Sizes]] = {}
         position = 0
         for name, shape in shapes.items():
@@ -57,7 +64,7 @@ class Section:
         return cls(places, position)
 
     def views(self, flat: Array) -> dict[str, Array]:
-        """The named arrays inside a flat vector of this section's length."""
+        """Return the named arrays as views of a flat vector of this section's length."""
         return {
             name: flat[start : start + math.prod(shape)].reshape(shape) for name, (start, shape) in self.places.items()
         }
@@ -65,18 +72,21 @@ class Section:
 
 @dataclass(frozen=True)
 class Companion:
-    """A vector with the structure of an arena's section: gradients, an optimizer's state, pending statistics."""
+    """A vector with the structure of a section of an arena: gradients, momentum, pending statistics.
+
+    ``flat`` is the whole vector, ``views`` are its named parts.
+    """
 
     flat: Array
     views: Mapping[str, Array]
 
 
 class StateArena:
-    """Parameters and buffers of one model in one block.
+    """The parameters and buffers of one model in one block of memory.
 
-    ``parameters`` and ``buffers`` map dotted names to shapes; names in ``frozen`` are parameters that are not trained.
-    ``version`` counts writes: programs keep what they derived from the contents until it moves. Code that writes must
-    call ``changed`` afterwards, and users are only given arrays that cannot be written.
+    ``parameters`` and ``buffers`` map dotted names to shapes; ``frozen`` names parameters that are not trained;
+    ``counters`` names int64 scalars. ``version`` counts writes: programs keep values derived from the contents until it
+    changes. Code that writes to the arena must call ``changed`` afterwards; users are only given read-only arrays.
     """
 
     def __init__(
@@ -106,25 +116,28 @@ class StateArena:
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """Every named view."""
+        """All parameters, buffers and counters by name, as views (no copies)."""
         return {**self.parameters, **self.frozen, **self.buffers, **self.counters}
 
     @property
     def parameter_bounds(self) -> tuple[int, ...]:
-        """The first element of every trainable parameter in ``flat_parameters``, and the length of that vector."""
+        """The index of the first element of every trainable parameter in ``flat_parameters``, then its length.
+
+        Parameters without elements are left out.
+        """
         section = self._parameters
         return (*(start for start, shape in section.places.values() if math.prod(shape)), section.length)
 
     def changed(self) -> None:
-        """Records that some contents were written."""
+        """Record that some contents were written, by increasing ``version``."""
         self.version += 1
 
     def like_parameters(self) -> Companion:
-        """Zeros with the structure of the trainable parameters."""
+        """Return a vector of zeros with the structure of the trainable parameters, such as for gradients."""
         flat = aligned_zeros(self._parameters.length, self.dtype)
         return Companion(flat, self._parameters.views(flat))
 
     def like_buffers(self) -> Companion:
-        """Zeros with the structure of the buffers."""
+        """Return a vector of zeros with the structure of the buffers (running statistics)."""
         flat = aligned_zeros(self._buffers.length, self.dtype)
         return Companion(flat, self._buffers.views(flat))

@@ -1,8 +1,8 @@
-"""The thread team: Python threads that run the native driver, where they take chunks without the GIL.
+"""The thread team: Python threads that run the native driver, which works without the GIL.
 
 Python                                   native (striate.codegen.driver)
-Team.run ── wakes those asleep ────────▶ run   thread 0: the caller's, takes part
-worker threads ────────────────────────▶ work  thread 1 …: returns when there was nothing to do for a while
+Team.run ── wakes sleeping threads ────▶ run   thread 0, the calling thread, which takes part in the work
+worker threads ────────────────────────▶ work  thread 1 …: returns when there was no work for a while
    └─ block on a semaphore ◀─ ASLEEP ──────┘
 """
 
@@ -38,18 +38,18 @@ DONE, MORE, FAILED = 1, 2, 3
 ASLEEP, STOPPED = 1, 2
 
 SPIN_SECONDS = 30e-6
-"""How long a waiting thread spins before it yields its core. It is longer than the tail of a phase in which no thread
-was descheduled, because a core that is yielded to a busy process comes back only after some milliseconds. With two busy
-processes on the same two cores, phases of 18 µs took 38 µs with 2 µs of spinning, and 29 µs with 100 µs."""
+"""How long a waiting thread spins before it yields its core. It is longer than the usual wait at the end of a phase,
+because a core that is yielded to a busy process comes back only after some milliseconds. With two busy processes on the
+same two cores, phases of 18 µs took 38 µs with 2 µs of spinning, and 29 µs with 100 µs."""
 IDLE_SECONDS = 1e-3
 """How long a thread waits for work before it sleeps. It is longer than the Python code between two steps, so that a
 training loop never has to wake threads."""
 SLICE_SECONDS = 10e-3
-"""The longest time after which Ctrl-C is noticed."""
+"""A run returns to Python about this often, so that Ctrl-C is noticed."""
 
 
 class Driver(Protocol):
-    """The part of ``striate.codegen.driver.NativeDriver`` that the team uses: addresses, and its memory layout."""
+    """The part of ``striate.codegen.driver.NativeDriver`` that the team uses: addresses and memory layout."""
 
     @property
     def run(self) -> int: ...
@@ -64,7 +64,7 @@ class Driver(Protocol):
 
 @dataclass(frozen=True)
 class Failure:
-    """A kernel's status above 0, from the earliest phase that returned one and its lowest such chunk."""
+    """The error status (above 0) of a kernel, from the earliest phase and the lowest chunk that failed."""
 
     status: int
     phase: int
@@ -72,9 +72,9 @@ class Failure:
 
 
 class _Crew:
-    """One generation of worker threads and the memory that it shares with the driver.
+    """One generation of worker threads, and the memory that they share with the driver.
 
-    It is dropped as a whole after a fork, or when the number of threads changes.
+    It is replaced as a whole after a fork, or when the number of threads changes.
     """
 
     def __init__(self, driver: Driver, threads: int) -> None:
@@ -93,8 +93,8 @@ class _Crew:
         self.set("threads", threads)
         self.set("spin", int(SPIN_SECONDS * rate))
         self.set("idle", int(IDLE_SECONDS * rate))
-        # A worker holds it while it checks for work and goes to sleep, the caller while it wakes those asleep. So no
-        # wake-up is lost.
+        # A worker holds this lock while it checks for work and goes to sleep, and the caller holds it while it wakes
+        # sleeping workers. So no wake-up is lost.
         self._gate = threading.Lock()
         self._asleep: list[int] = []
         self._alarms = [threading.Semaphore(0) for _ in range(threads)]
@@ -121,12 +121,12 @@ class _Crew:
 
     def _wake(self) -> None:
         while self._asleep:
-            # In this order, an interruption between the two lines wakes a thread once too often, never once too rarely.
+            # In this order, an interruption between the two lines may wake a thread twice, but never misses one.
             self._alarms[self._asleep[-1]].release()
             self._asleep.pop()
 
     def run(self, phases: int, first: int, last: int, n: int) -> None:
-        """Runs the phases in slices of time, between which Python handles signals. The words hold the outcome."""
+        """Run the phases in slices of time, between which Python handles signals; the words hold the outcome."""
         interruption: BaseException | None = None
         try:
             self.words[self._index] = first
@@ -157,7 +157,7 @@ class _Crew:
         return self.get("failure") != -1 or self.words[self._index] >= last
 
     def stop(self) -> None:
-        """Ends the worker threads, and waits for them."""
+        """End the worker threads and wait for them."""
         with self._gate:
             self.set("stop", 1)
             self._wake()
@@ -166,7 +166,10 @@ class _Crew:
 
 
 class Team:
-    """A team of threads that runs one program at a time. Its workers start with the first run that needs them."""
+    """A team of threads that runs one program at a time.
+
+    The worker threads start with the first run that can use them.
+    """
 
     def __init__(self, driver: Driver, threads: int) -> None:
         if threads < 1:
@@ -182,7 +185,7 @@ class Team:
         reset_after_fork(self)
 
     def reserve_scratch(self, size: int) -> None:
-        """Gives every thread at least ``size`` bytes of scratch memory, aligned to 64 bytes, from the next run on."""
+        """From the next run on, give every thread at least ``size`` bytes of 64-byte aligned scratch memory."""
         if size > self._scratch_bytes:
             with self._lock:
                 self._scratch_bytes = max(size, self._scratch_bytes)
@@ -201,7 +204,7 @@ class Team:
         return self._crew
 
     def _crew_alone(self) -> _Crew:
-        """A crew of only the caller's thread. The workers of the other crew keep sleeping."""
+        """Return a crew of only the calling thread; the workers of the other crew keep sleeping."""
         if self._alone is None:
             self._alone = _Crew(self.driver, 1)
         return self._alone
@@ -209,12 +212,14 @@ class Team:
     def run(
         self, phases: int, first: int, last: int, n: int, profile: int = 0, *, single_threaded: bool = False
     ) -> Failure | None:
-        """Runs phases ``first`` to ``last - 1`` of the array of descriptors at address ``phases``.
+        """Run phases (kernels) ``first`` to ``last - 1`` of the descriptors at address ``phases``.
 
-        ``profile`` is 0 or the address of two 64-bit integers per phase, for the clock at its start and its end.
-        Returns the failure, if a kernel failed; the phases after it were not run. A KeyboardInterrupt is raised after
-        the last phase. ``single_threaded`` leaves the other threads asleep, for work that would be done before they
+        ``n`` is the batch size. ``profile`` is 0, or the address of two 64-bit integers per phase, for the clock at its
+        start and its end. ``single_threaded`` leaves the other threads asleep, for work that would be done before they
         wake up.
+
+        Returns the failure if a kernel failed, in which case the phases after it were not run; otherwise None. A
+        ``KeyboardInterrupt`` is raised after the last phase.
         """
         if first >= last:
             return None
@@ -235,20 +240,20 @@ class Team:
                 self._runner = None
 
     def resize(self, threads: int) -> None:
-        """The number of threads from the next run on."""
+        """Set the number of threads from the next run on; raise ``ValueError`` if it is less than 1."""
         if threads < 1:
             raise ValueError(f"a team needs at least 1 thread, not {threads}")
         self.threads = threads
 
     def close(self) -> None:
-        """Ends the worker threads; the next run starts new ones."""
+        """End the worker threads; the next run starts new ones."""
         with self._lock:
             crew, self._crew, self._alone = self._crew, None, None
             if crew is not None:
                 crew.stop()
 
     def after_fork(self) -> None:
-        """Forgets the threads, which do not exist in the child; the next run starts new ones."""
+        """Drop the threads, which do not exist in the child of a fork; the next run starts new ones."""
         self._runner = None
         self._crew = self._alone = None
 
@@ -260,7 +265,7 @@ _shared_lock = Lock()
 
 
 def cycles_per_second(driver: Driver) -> float:
-    """The rate of the driver's clock in ticks per second, measured once, to about 1 %."""
+    """Return the rate of the driver's clock in ticks per second, measured once to about 1 %."""
     rate = _rates.get(driver)
     if rate is None:
         clock = _CYCLES(driver.cycles)
@@ -272,7 +277,7 @@ def cycles_per_second(driver: Driver) -> float:
 
 
 def current_team(driver: Driver) -> Team:
-    """The team of this process, with the number of threads that the settings say now."""
+    """Return the team of this process, with the number of threads that the settings currently say."""
     threads = settings.current().threads
     with _shared_lock:
         if not _shared:

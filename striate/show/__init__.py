@@ -1,6 +1,7 @@
 """Prints a network at any stage of the compiler as text; ``striate show`` uses it.
 
-The stages are traced → differentiated → simplified → layout → fused → memory → program.
+The stages are traced → differentiated → simplified → layout → fused → memory → program. "fused" lists the loop nests,
+"memory" the arrays in scratch memory, and "program" the phases (kernels) in the order in which they run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from striate.show.running import memory_text, program_text
 
 
 class Stage(Enum):
-    """The stages of the compiler, in order."""
+    """The stages of the compiler that can be printed, in the order in which a graph passes them."""
 
     traced = "traced"
     differentiated = "differentiated"
@@ -62,7 +63,7 @@ def stage_text(
         return graph_text(compiled.layouts.graph, compiled.layouts.note)
     if stage is Stage.fused:
         return loops_text(compiled.plan, layers or {}, width)
-    return memory_text(compiled, samples) if stage is Stage.memory else program_text(compiled, samples, width)
+    return memory_text(compiled, samples, width) if stage is Stage.memory else program_text(compiled, samples, width)
 
 
 __all__ = ["Stage", "stage_of", "stage_text"]

@@ -23,7 +23,7 @@ def forward_nodes(graph: Graph) -> set[Node]:
 
 
 class Names:
-    """The names of all values that are stored in memory or enter a loop in registers."""
+    """The names of all values of a program that are stored in memory or enter a loop in registers."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -72,7 +72,7 @@ def stem_of(value: Value, forward: bool) -> str:
 
 
 def result_name(graph: Graph, name: str) -> str:
-    """Return the name of a graph output: ``∂w`` for the gradient of w, ``m′`` for a new running statistic m.
+    """Return the name of a graph output: ``∂w`` for the gradient of w, ``m′`` for a new statistic m.
 
     Other outputs keep their name.
     """
@@ -83,12 +83,12 @@ def result_name(graph: Graph, name: str) -> str:
 
 
 class LoopEquations(EquationWriter):
-    """Writes the equations of one loop; a value that is used once is written inside its user's expression.
+    """Writes the equations of one loop; a value that is used once is written inside the next expression.
 
     lines     the equations
     reads     arrays that the loop reads, by name
     nodes     nodes that the loop computes in registers
-    entering  how many lines come before the contraction or window operation that the loop is built around
+    entering  how many lines come before the operation that the loop is built around, such as a convolution
     """
 
     def __init__(self, names: Names, group: Group) -> None:

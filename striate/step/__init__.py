@@ -1,4 +1,4 @@
-"""The training step of a model, and the only builder of its graph."""
+"""The training step of a model, and the graph that it runs."""
 
 from striate.step.clipping import Clipping
 from striate.step.requirement import require_precision

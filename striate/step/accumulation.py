@@ -1,4 +1,4 @@
-"""A batch in parts: their gradients are accumulated, so that one update equals that of the whole batch."""
+"""Gradient accumulation: a batch is computed in parts, with one update for the whole batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from striate.step.memory import StepMemory
 
 
 def parts_of(arrays: Mapping[str, Array], count: int) -> list[dict[str, Array]]:
-    """The rows of the arrays in ``count`` parts of nearly equal size, the larger ones first; at most one part a row."""
+    """Split the samples of a batch into ``count`` parts of nearly equal size, the larger ones first.
+
+    There are at most as many parts as samples. The parts are views, with all arrays split alike along axis 0.
+    """
     n = len(next(iter(arrays.values())))
     if min(count, n) == 1:
         return [dict(arrays)]
@@ -22,11 +25,11 @@ def parts_of(arrays: Mapping[str, Array], count: int) -> list[dict[str, Array]]:
 
 
 class Sum:
-    """Σ w g / Σ w over the parts of a batch, of the gradients and of the loss
+    """Adds up the gradients and the loss of the parts of a batch: Σ w g / Σ w.
 
-    w is the divisor of each part's mean: the number of its targets, or the sum of their weights. The gradients of
-    summed losses are added, and so are those of weighted samples, whose coefficients contain the divisor of the whole
-    batch. A part in which no target has a weight adds nothing.
+    w is the divisor of each part's mean: the number of its targets, or the sum of their weights. For a loss with
+    ``reduction="sum"``, and for weighted samples, whose coefficients already contain the divisor of the whole batch, w
+    is 1 and the sum is not divided. A part in which no target has a weight adds nothing.
     """
 
     def __init__(self, loss: Loss, memory: StepMemory, weighted: bool) -> None:
@@ -37,7 +40,10 @@ class Sum:
         self._weight = 0.0
 
     def add(self, target: Array) -> None:
-        """Takes the gradients and the loss that are in memory, and the part's targets."""
+        """Add the gradients and the loss that the step has just computed for one part of the batch.
+
+        ``target`` is the target of that part.
+        """
         weight = 1.0 if self._adds else self._loss.mean_weight(target)
         if weight:
             self._gradients += self._memory.gradients.flat * self._gradients.dtype.type(weight)
@@ -45,7 +51,7 @@ class Sum:
             self._weight += weight
 
     def finish(self) -> None:
-        """Writes the gradients and the loss of the whole batch into memory."""
+        """Write the gradients and the loss of the whole batch to the memory of the training step."""
         divisor = 1.0 if self._adds else self._weight
         self._memory.gradients.flat[...] = self._gradients / self._gradients.dtype.type(divisor or math.nan)
         self._memory.loss[...] = self._total / (divisor or math.nan)

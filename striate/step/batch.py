@@ -1,4 +1,4 @@
-"""The arrays of a batch, as a training step takes them: by the names of the graph's inputs."""
+"""The arrays of a batch, named like the inputs of the training graph."""
 
 from __future__ import annotations
 
@@ -16,51 +16,60 @@ from striate.tracing import Tree, array_type, flatten_tree, rebuild_tree, tree_s
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs ``x``, ``x1``, … and targets ``y``, or ``y.0``, ``y.label``, …, which have the nesting of ``tree``."""
+    """A batch: inputs ``x``, ``x1``, … and targets ``y``, or ``y.0``, ``y.label``, … if they are nested.
+
+    ``tree`` has the nesting (tuples, lists, dicts) of the targets, and is None for a single target.
+    """
 
     inputs: Mapping[str, Array]
     targets: Mapping[str, Array]
     tree: Tree
     weights: Array | None = None
-    """The weights of the samples (N,) float64, if they were given."""
+    """The weights of the samples, (N,) float64, or None if none were given."""
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """All of them."""
+        """The inputs and targets in one dict."""
         return {**self.inputs, **self.targets}
 
     @property
     def samples(self) -> int:
-        """The number of samples."""
+        """The number of samples, N."""
         return len(self.inputs["x"])
 
     @property
     def kind(self) -> object:
-        """What programs depend on: shapes without N, dtypes and nesting."""
+        """A hashable key of everything in a batch that a compiled program depends on.
+
+        It contains the shapes without N, the dtypes, the nesting, and whether there are sample weights.
+        """
         types = tuple((name, array.shape[1:], array.dtype) for name, array in self.arrays.items())
         return types, tree_structure(self.tree), self.weights is not None
 
     @property
     def input_types(self) -> tuple[TensorType, ...]:
-        """The types of the inputs, with N."""
+        """The types of the inputs, with the symbolic N as the size of axis 0."""
         return tuple(array_type(array, name, batched=True) for name, array in self.inputs.items())
 
     @property
     def target_types(self) -> Tree:
-        """The types of the targets, with N as axis 0, nested in tuples, lists and dicts as the targets are."""
+        """The types of the targets, with the symbolic N as the size of axis 0, nested as the targets are."""
         types = [array_type(array, name, batched=True) for name, array in self.targets.items()]
         return rebuild_tree(self.tree, cast("list[Any]", types))
 
     def main_target(self, part: Mapping[str, Array]) -> Array:
-        """The (first) target among the arrays of a part of the batch."""
+        """Return the first target (usually the only one) among the arrays of a part of the batch."""
         return part[next(iter(self.targets))]
 
 
 def batch_of(model: Module, loss: Loss, x: Any, y: Any, weight: Any = None) -> Batch:
-    """The batch as programs read it.
+    """Return a batch with its arrays converted to a form that programs can read.
 
-    Several inputs are a tuple in the order of the model's ``forward``, or a dict by its names; a loss function of
-    several outputs also takes a tuple or dict of targets. Raises what an unsuitable array raises.
+    Several inputs are a tuple in the order of the arguments of the model's ``forward``, or a dict by their names; a
+    loss function of several outputs also accepts a tuple or dict of targets. ``weight`` (N,) are sample weights.
+
+    Raises ``DataError`` for an empty batch, ``ShapeError`` for inputs with different numbers of samples,
+    ``OptionError`` for several targets where the loss takes one, and the errors of the loss for unsuitable targets.
     """
     given: Sequence[Any] = (x,)
     if isinstance(x, tuple):
@@ -72,11 +81,15 @@ def batch_of(model: Module, loss: Loss, x: Any, y: Any, weight: Any = None) -> B
     if first is None or first.ndim == 0 or len(first) == 0:
         shape = "without arrays" if first is None else f"of shape {first.shape}"
         raise DataError(
-            f"a training step needs at least one sample, got x {shape}\n  help: x is (N, …), one row a sample"
+            f"a training step needs at least one sample, got x {shape}\n"
+            "  help: x is (N, …), with one sample per index of axis 0"
         )
     n, dtype = len(first), (model.dtype or DType.float32).numpy
     if sizes := {name: array.shape[:1] for name, array in inputs.items() if array.shape[:1] != (n,)}:
-        raise ShapeError(f"the inputs have different numbers of samples: {n} and {sizes}\n  help: one row a sample")
+        raise ShapeError(
+            f"the inputs have different numbers of samples: {n} and {sizes}\n"
+            "  help: axis 0 of every input counts the samples"
+        )
     weights = None if weight is None else checked_weights(weight, n)
     if not isinstance(y, tuple | Mapping):
         return Batch(inputs, {"y": loss.target(y, n, dtype)}, None, weights)

@@ -1,4 +1,4 @@
-"""Clipping of gradients, by value and by norm, without overflow."""
+"""Clipping of gradients by value and by norm; no intermediate result overflows."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from striate.options import number
 
 @dataclass(frozen=True)
 class Clipping:
-    """``max_norm`` scales all gradients together down to that norm; ``clip_value`` first limits each of their elements.
+    """The limits for gradients: ``clip_value`` for each element, then ``max_norm`` for all together.
 
-    Both are finite and above 0, or None. As PyTorch's ``clip_grad_norm_`` and ``clip_grad_value_``.
+    ``clip_value`` = v limits each element to −v … v, as PyTorch's ``clip_grad_value_``. ``max_norm`` scales all
+    gradients down together so that their Euclidean norm is at most that, as ``clip_grad_norm_``. None means no limit.
+    Raises ``OptionError`` for a limit that is not finite and above 0.
     """
 
     max_norm: float | None = None
@@ -27,8 +29,10 @@ class Clipping:
                 number(name, value, above=0)
 
     def clip(self, g: Value) -> Clipped:
-        """Measures the vector of all gradients."""
-        if (self.max_norm is None and self.clip_value is None) or not g.type.size():  # nothing may be trained
+        """Return the vector ``g`` of all gradients, clipped, with its norm before clipping."""
+        if (
+            self.max_norm is None and self.clip_value is None
+        ) or not g.type.size():  # there may be no trainable parameters
             squares = reduction.sum(g * g)
             return Clipped(g, squares, sqrt(squares))
         largest, squares = _measured(g)
@@ -38,9 +42,9 @@ class Clipping:
         return Clipped(g if self.max_norm is None else self._scaled(g), squares, norm)
 
     def _scaled(self, g: Value) -> Value:
-        """g · min(1, c / (‖g‖ + 10⁻⁶)) for c = ``max_norm``
+        """Return g · min(1, c / (‖g‖ + 10⁻⁶)) for c = ``max_norm``.
 
-        With q = g / m and ‖g‖ = m √Σq² the product is q · c / (√Σq² + 10⁻⁶ / m).
+        With m = max |g|, q = g / m and ‖g‖ = m √Σq², the product is q · c / (√Σq² + 10⁻⁶ / m).
         """
         assert self.max_norm is not None
         largest, squares = _measured(g)
@@ -50,7 +54,11 @@ class Clipping:
 
 @dataclass(frozen=True)
 class Clipped:
-    """The clipped gradients; ``squares`` is finite only if all gradients were, and ``norm`` is √Σg² of them before."""
+    """Gradients after clipping, with ``norm``, their Euclidean norm √Σg² before clipping.
+
+    ``squares`` is a sum of squares that is finite only if all gradients were finite. (Without clipping, it can also
+    overflow.)
+    """
 
     gradients: Value
     squares: Value
@@ -58,7 +66,7 @@ class Clipped:
 
 
 def _measured(g: Value) -> tuple[Value, Value]:
-    """The largest m = max |g| (1 if all are 0), and Σ (g / m)², in which no square overflows."""
+    """Return m = max |g| (1 if all are 0), and Σ (g / m)², in which no square overflows."""
     largest = reduction.max(abs(g))
     m = where(greater(largest, 0.0), largest, 1.0)
     q = g / m

@@ -1,4 +1,4 @@
-"""The batch whose gradients were computed last."""
+"""Remembers the batch whose gradients were computed last, for the update and for error messages."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from striate.step.gradients import GradientProgram
 class Computed(NamedTuple):
     """The batch whose gradients were computed last, and the program that computed them.
 
-    ``parts`` are its parts, as the program took them one after the other; ``arena`` and ``version`` are those of the
-    model's memory at that time.
+    ``parts`` are the parts into which accumulation split the batch; ``arena`` and ``version`` identify the contents of
+    the model's memory at that time.
     """
 
     program: GradientProgram
@@ -23,5 +23,5 @@ class Computed(NamedTuple):
     version: int
 
     def belongs_to(self, arena: StateArena) -> bool:
-        """Whether the model is unchanged since the gradients and the pending statistics were computed."""
+        """Return whether ``arena`` is the model's memory of that time, and has not been written since."""
         return self.arena is arena and self.version == arena.version

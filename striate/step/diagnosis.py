@@ -1,4 +1,4 @@
-"""Why a step was refused: the data, the given gradients, or the first layer and tensor that is not finite."""
+"""Finds why a step was refused: bad data, bad gradients, or the first layer that is not finite."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from striate.step.training_graph import LOSS
 
 @dataclass(frozen=True)
 class RefusedStep:
-    """A step whose update was refused; it changed nothing."""
+    """A training step that was refused because its results were not finite; the model is unchanged.
+
+    ``bounded`` says whether the optimizer's options rule out an overflow of the update itself.
+    """
 
     number: int
     memory: StepMemory
@@ -29,13 +32,16 @@ class RefusedStep:
     gradient_norm: float
 
     def error_of_gradients(self) -> StriateError:
-        """The error if the caller gave the gradients."""
+        """Return the error for gradients that the caller passed to ``update``."""
         return NonFiniteError(f"step {self.number}: the given gradients are not finite; nothing was changed")
 
     def error(
         self, program: GradientProgram, arrays: Mapping[str, Array], parts: Sequence[Mapping[str, Array]]
     ) -> StriateError:
-        """The error that names the data, or the first layer and tensor; ``parts`` are the parts of the batch."""
+        """Return the error that names the faulty data, or the first layer and tensor that is not finite.
+
+        ``arrays`` is the batch, and ``parts`` are the parts in which it was computed.
+        """
         for name in arrays:
             if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
                 place = tuple(int(i) for i in np.argwhere(~np.isfinite(arrays[name]))[0])
@@ -47,11 +53,12 @@ class RefusedStep:
         where = next((text for text in found if text), "") or self._too_large()
         return NonFiniteError(
             f"step {self.number}: {where}; nothing was changed\n"
-            "  help: use a smaller learning rate, standardized data, batch normalization, or max_norm= to clip them"
+            "  help: use a smaller learning rate, standardized data, batch normalization, or clip the gradients with "
+            "max_norm="
         )
 
     def _too_large(self) -> str:
-        """What overflowed, if every tensor of the forward and backward pass is finite."""
+        """Describe what overflowed if every tensor of the forward and backward pass is finite."""
         memory = self.memory
         vectors = {"gradient": memory.gradients.views, "new value": memory.pending.views}
         largest = {
@@ -66,7 +73,7 @@ class RefusedStep:
 
 
 def _first_not_finite(program: GradientProgram, arrays: Mapping[str, Array], n: int) -> str:
-    """Replays the step on the references with every tensor as an output; "" if all are finite."""
+    """Replay the step in NumPy and describe the first tensor that is not finite; "" if all are finite."""
     graph, bindings = program.graph, program.bindings
     for name, value in graph.inputs.items():
         if isinstance(value.node.op, Input) and name in bindings and not np.isfinite(bindings[name]).all():

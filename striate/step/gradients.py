@@ -1,4 +1,4 @@
-"""The program that computes loss and gradients, one for each kind of batch."""
+"""The program that computes the loss and its gradients, one for each kind of batch."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from striate.watch import Observation
 
 @dataclass(frozen=True)
 class GradientProgram:
-    """The compiled training graph for one kind of batch, and what the host needs to know about it.
+    """The compiled program that computes the loss and gradients of one kind of batch.
 
-    It writes the loss, the gradients and the new statistics into the step's memory. ``counters`` are the names of the
-    states that count committed steps.
+    It writes the loss, the gradients and the new running statistics to the step's memory. ``checks`` are called with N,
+    ``contents`` with arrays, before each run; ``counters`` are the names of the states that count committed steps.
     """
 
     executable: Executable
@@ -39,7 +39,7 @@ class GradientProgram:
 
     @property
     def random(self) -> bool:
-        """Whether it draws random numbers from the input ``KEY``."""
+        """Whether the program draws random numbers (dropout), which need the input ``KEY``."""
         return KEY in self.graph.inputs
 
 
@@ -53,7 +53,10 @@ def prepare_gradients(
     capacity: int,
     precision: Precision,
 ) -> GradientProgram:
-    """Traces, differentiates and compiles the step for batches like this one."""
+    """Trace, differentiate and compile the step for batches of the same kind as ``batch``.
+
+    ``watch`` are patterns of watched layer paths; ``capacity`` is the largest N that will be run.
+    """
     types = batch.input_types, batch.target_types
     made = training_graph(model, loss, *types, watch=watch, weighted=batch.weights is not None)
     graph, trace, observation = made.graph, made.trace, made.observation

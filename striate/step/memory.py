@@ -1,4 +1,4 @@
-"""The memory of a training step besides the parameters: gradients, pending statistics, the optimizer's vectors."""
+"""The memory of a training step besides the model: gradients, pending statistics, optimizer state."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from striate.runtime.state import Companion, StateArena, aligned_zeros
 
 @dataclass(frozen=True)
 class Average:
-    """The exponential moving average of the parameters and of the buffers (running statistics)."""
+    """The exponential moving averages of the parameters and of the buffers (running statistics)."""
 
     parameters: Companion
     buffers: Companion
 
     @classmethod
     def beside(cls, arena: StateArena) -> Average:
-        """New memory, filled with what the arena holds."""
+        """Create memory for averages, initialized with the contents of ``arena``."""
         average = cls(arena.like_parameters(), arena.like_buffers())
         average.parameters.flat[...] = arena.flat_parameters
         average.buffers.flat[...] = arena.flat_buffers
         return average
 
     def views(self) -> dict[str, Array]:
-        """Every array, by the name that it has in the model."""
+        """Return every average by the name that its parameter or buffer has in the model, as views."""
         return {**self.parameters.views, **self.buffers.views}
 
     def swap(self, arena: StateArena) -> None:
-        """Exchanges the contents with those of the arena."""
+        """Exchange the averages with the parameters and buffers in ``arena``."""
         for ours, theirs in (
             (self.parameters.flat, arena.flat_parameters), (self.buffers.flat, arena.flat_buffers),
         ):  # fmt: skip
@@ -45,11 +45,17 @@ class Average:
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Memory that belongs to one arena and is replaced together with it.
+    """The memory of a training step besides the model's state arena (its parameters and buffers).
 
-    ``optimizer`` are the optimizer's vectors by name, and ``products`` its running products, with one number for each
-    rule. ``average`` exists only if a moving average is kept. ``moved`` is what the last update added to each
-    parameter; it exists only during a watch.
+    It belongs to one arena and is replaced together with it.
+
+        gradients  of the trainable parameters
+        pending    new contents of running statistics, until the step is committed
+        optimizer  the optimizer's vectors by name, such as ``momentum_buffer``
+        loss       the last loss, a scalar
+        moved      what the last update added to each parameter; only during a watch, else None
+        products   the optimizer's running products (such as powers of decay rates), one number per optimizer rule
+        average    the moving averages, if the step keeps any
     """
 
     arena: StateArena
@@ -63,7 +69,7 @@ class StepMemory:
 
     @contextmanager
     def arena_kept(self) -> Generator[None]:
-        """A ``with`` block after which the arena's statistics and counters are what they were before."""
+        """Restore the model's buffers (running statistics) and counters at the end of this ``with`` block."""
         arena = self.arena
         places = [arena.flat_buffers, *arena.counters.values()]
         before = [np.array(place) for place in places]
@@ -75,7 +81,11 @@ class StepMemory:
 
     @classmethod
     def beside(cls, arena: StateArena, rules: Assignment, former: StepMemory | None, averages: bool) -> StepMemory:
-        """New memory; vectors keep their contents from ``former`` where the shapes agree."""
+        """Create the memory of a step that trains ``arena``.
+
+        Optimizer vectors, products and averages keep their contents from ``former`` if names and shapes agree.
+        ``averages`` says whether moving averages are kept.
+        """
         optimizer = {slot: arena.like_parameters() for slot in rules.kept()}
         for slot, companion in optimizer.items():
             for name, view in companion.views.items():

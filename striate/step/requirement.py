@@ -1,4 +1,4 @@
-"""What a training step requires of its arguments."""
+"""Checks of the arguments of a training step."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from striate.settings import Engine
 
 
 def require_precision(precision: Precision, dtype: DType | None = None) -> None:
-    """Raises if bfloat16 is requested but unavailable: ``EngineError`` on processors without the instructions,
-    ``OptionError`` for a model in float64."""
+    """Raise an error if bfloat16 is requested but cannot be used.
+
+    It is ``EngineError`` on processors without the instructions, and ``OptionError`` for a model in float64.
+    """
     if precision is Precision.full:
         return
     if dtype is DType.float64:
@@ -29,7 +31,7 @@ def require_precision(precision: Precision, dtype: DType | None = None) -> None:
 
 
 def require_parts(model: object, optimizer: object) -> None:
-    """Raises ``OptionError`` for anything but an object of the expected kind, such as a class or a name."""
+    """Raise ``OptionError`` unless ``model`` is a ``Module`` and ``optimizer`` an ``Optimizer``."""
     for name, given, kind, example in (
         ("model", model, Module, "nn.Sequential(…)"),
         ("optimizer", optimizer, Optimizer, "optim.SGD(lr=0.05)"),

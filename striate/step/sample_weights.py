@@ -1,4 +1,4 @@
-"""Weights of the samples of a batch: a weight of 2 is the sample twice, and 0 is as if it were absent."""
+"""Sample weights: a sample with weight 2 counts twice, and one with weight 0 as if it were absent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from striate.nn.loss import Loss
 
 
 def checked_weights(weight: object, n: int) -> Array:
-    """(N,) float64: finite numbers of 0 or more that are not all 0; raises ``ShapeError`` or ``DataError``."""
+    """Return sample weights as an array (N,) float64, where N = ``n``.
+
+    They must be finite numbers of at least 0, not all 0. Raises ``ShapeError`` for another shape, and ``DataError`` for
+    other numbers.
+    """
     given = unmasked(weight, "weight")
     if given.shape != (n,):
         raise ShapeError(
@@ -32,9 +36,11 @@ def checked_weights(weight: object, n: int) -> Array:
 
 
 def coefficients(weights: Array, loss: Loss, target: Array) -> Array:
-    """c (N,) float64, so that the loss of the batch is Σ_n c_n Σ_p l_np over the items p of each sample
+    """Return coefficients c (N,) float64 such that the loss of the batch is Σ_n c_n Σ_p l_np.
 
-    c_n = s_n / Σ s_m w_m for a mean whose divisor is Σ w_m without sample weights, and s_n for a sum.
+    l_np is the loss of item p (such as a pixel) of sample n. With sample weights s, c_n = s_n for a loss with
+    ``reduction="sum"``; for a mean, c_n = s_n / Σ_m s_m w_m, where Σ_m w_m would be the divisor without sample weights.
+    Raises ``DataError`` if this divisor is 0.
     """
     divisor = 1.0 if loss.reduction == "sum" else float((weights * loss.sample_shares(target)).sum())
     if not divisor:

@@ -1,4 +1,4 @@
-"""The state of a training step besides the model: named arrays that a checkpoint can hold, and their checks."""
+"""The state of a training step besides the model, as named arrays for a checkpoint, and its checks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _MOST_STEPS = 2**53  # float64 holds every whole number up to here
 
 
 def state_places(memory: StepMemory, clock: Array) -> dict[str, Array]:
-    """The arrays in place: ``step``, ``momentum_buffer.conv1.weight`` …, ``mu_product``, ``average.conv1.weight`` …"""
+    """Return the step number and optimizer state as arrays by name; writing to them changes the state.
+
+    The names are ``step``, ``momentum_buffer.conv1.weight`` …, ``mu_product`` …, ``average.conv1.weight`` …
+    """
     vectors = {
         f"{slot}.{name}": view for slot, companion in memory.optimizer.items() for name, view in companion.views.items()
     }
@@ -22,7 +25,11 @@ def state_places(memory: StepMemory, clock: Array) -> dict[str, Array]:
 
 
 def require_possible(rules: Assignment, name: str, array: Array) -> None:
-    """Raises ``DataError`` for contents from which the next update would not be finite."""
+    """Raise ``DataError`` for state contents that no training produces.
+
+    These are a step that is not a whole number of at least 0, vectors with NaN or infinity, negative averages of
+    squares, and products outside [0, 1].
+    """
     if name == "step":
         if not (array >= 0 and array == np.floor(array) and array < _MOST_STEPS):
             raise DataError(f"optimizer state: step={array}; expected a whole number of 0 or more")

@@ -1,11 +1,11 @@
-"""The training step: forward, backward and update of one model, as two programs.
+"""The training step: forward pass, backward pass and update of one model, as two compiled programs.
 
-    gradients   x, y → loss, gradients into their arena, new running statistics into pending arrays
-    update      parameters, gradients, optimizer state, pending statistics → their new contents, if
+    gradients   x, y → the loss; gradients into their own memory, new running statistics into pending arrays
+    update      parameters, gradients, optimizer state, pending statistics → their new contents if
                 everything is finite; otherwise all keep their old contents
 
-So numbers that are not finite are never committed. Gradients can be inspected, averaged or accumulated between the two
-programs, and a step that failed can be replayed to find the layer where it went wrong.
+So numbers that are not finite are never committed. Between the two programs, gradients can be inspected, averaged or
+accumulated. A step that was not finite can be replayed to find the layer where it went wrong.
 """
 
 from __future__ import annotations
@@ -50,34 +50,40 @@ if TYPE_CHECKING:
     from striate.profile import Profile
 
 _PROGRAMS = 8
-"""The number of gradient programs kept for batches of different shapes; the oldest is dropped first."""
+"""The largest number of compiled gradient programs, for batches of different shapes; the oldest is dropped first."""
 _GOLDEN = 0x9E3779B97F4A7C15  # odd, so that multiplication by it is a bijection of 64-bit numbers
 _SILVER = 0xD1B54A32D192ED03  # another one, for the parts of a batch
 
 
 class TrainingStep(metaclass=Explained):
-    """One training step of a model, compiled: ``loss = step(x, y)``.
+    """Compiles the training step of a model: each call ``loss = step(x, y)`` updates the model once.
 
-    x (N, …) float32, float64 or uint8; y (N,) integers for ``CrossEntropyLoss``, or (N, …) for predictions of each
-    position, (N, …) numbers for ``MSELoss``. The loss may be any function of (prediction, target) that returns one
-    number, such as lambda x, y: st.ops.mean(abs(x - y)). Several inputs are a tuple, or a dict by the names of the
-    model's ``forward``; such a function also takes the several outputs of a model, and a tuple or dict of targets.
-    ``seed`` seeds dropout and parameters that have no values yet. ``capacity`` is the largest N that memory is planned
-    for at the start; a larger batch makes a new plan. ``max_norm`` scales gradients down to that norm; ``clip_value``
-    first limits each element of them to −clip_value … clip_value. ``precision="bfloat16"`` stores activations in half
-    the memory and multiplies rounded operands; sums, statistics, parameters, their gradients and their updates stay
-    float32.
+    x is (N, …); uint8 is used as it is, other numbers are converted to the model's dtype. y is (N,) integers for
+    ``CrossEntropyLoss`` ((N, …) if there is a prediction for each position), or (N, …) numbers for ``MSELoss``. Several
+    inputs are a tuple, or a dict by the argument names of the model's ``forward``. The loss may also be a function of
+    (prediction, target) that returns one number, such as ``lambda x, y: st.ops.mean(abs(x - y))``; such a function may
+    take several outputs and a tuple or dict of targets.
 
-    ``accumulate=k`` computes each batch in k parts, one after the other, and updates once with the gradients of the
-    whole batch: activations take a k-th of the memory. Batch normalization uses the statistics of each part.
-    ``ema=d`` keeps an exponential moving average of parameters and running statistics, θ̄ ← d θ̄ + (1 − d) θ after each
-    step; see ``averaged``.
+        seed        seeds dropout, and parameters that have no values yet
+        capacity    the largest N for which memory is planned at the start; a larger batch is planned again
+        clip_value  limits each element of the gradients to −clip_value … clip_value; None: no limit
+        max_norm    then scales all gradients so that their norm is at most max_norm; None: no limit
+        accumulate  k computes each batch in k parts, one after the other, and updates once with the gradients of the
+                    whole batch, so that activations need 1/k of the memory; batch normalization uses the statistics of
+                    each part
+        ema         d keeps an exponential moving average of parameters and running statistics,
+                    θ̄ ← d θ̄ + (1 − d) θ after each step, see ``averaged``; None: no average
+        precision   "bfloat16" stores activations in half the memory and multiplies operands rounded to bfloat16; sums,
+                    statistics, parameters, their gradients and updates stay float32
+
+    Example::
 
         step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9))
         loss = step(x, y)
 
-    Raises ``ShapeError``, ``LabelError``, ``DataError`` for unsuitable data, and ``NonFiniteError`` for a loss or
-    gradient that is not finite; parameters, statistics and optimizer are then as before the step.
+    Raises ``OptionError`` for invalid options. A call raises ``ShapeError``, ``LabelError`` or ``DataError`` for
+    unsuitable data, and ``NonFiniteError`` if the loss or a gradient is not finite; parameters, statistics and
+    optimizer are then as before the call.
     """
 
     def __init__(
@@ -121,7 +127,7 @@ class TrainingStep(metaclass=Explained):
 
     @property
     def model(self) -> Module:
-        """The trained model."""
+        """The model that is trained."""
         return self._model
 
     @property
@@ -136,12 +142,12 @@ class TrainingStep(metaclass=Explained):
 
     @property
     def seed(self) -> int:
-        """The seed of dropout and of parameters that had no values."""
+        """The seed of dropout and of parameters that had no values when the step was created."""
         return self._seed
 
     @property
     def ema(self) -> float | None:
-        """The decay of the moving average; None if none is kept."""
+        """The decay d of the exponential moving average, or None if no average is kept."""
         return self._ema
 
     @property
@@ -154,38 +160,46 @@ class TrainingStep(metaclass=Explained):
 
     @property
     def rules(self) -> Assignment:
-        """The rules of the optimizer, one for each parameter group, and which of them updates each parameter."""
+        """The optimizer's rules, one for each parameter group, and which of them updates each parameter."""
         return self._rules
 
     @property
     def precision(self) -> Precision:
-        """The form in which activations are stored and contractions multiply."""
+        """The precision in which activations are stored and contractions multiply."""
         return self._precision
 
     # The step
 
     def __call__(self, x: Any, y: Any, weight: Any = None) -> float:
-        """Runs forward pass, backward pass and update; returns the loss before the update.
+        """Run forward pass, backward pass and update; return the loss before the update as a float.
 
-        ``weight`` (N,) holds the weights of the samples, of 0 or more: with 2 a sample counts as if it were in the
-        batch twice, with 0 as if it were absent (except in the statistics of batch normalization). Raises
-        ``ShapeError`` and ``DataError`` for others, and ``OptionError`` for a loss without a loss of each sample.
+        ``weight`` (N,) are sample weights of at least 0: a sample with weight 2 counts as if it were in the batch
+        twice, and one with weight 0 as if it were absent (except in the statistics of batch normalization). Raises
+        ``ShapeError`` or ``DataError`` for other weights, and ``OptionError`` for a loss function that does not provide
+        a loss per sample.
         """
         loss = self._compute_gradients(x, y, weight)
         self._update()
         return loss
 
     def gradients(self, x: Any, y: Any, weight: Any = None) -> dict[str, Array]:
-        """Computes ∂loss/∂parameter by dotted name without an update. The loss is then in ``loss_value``."""
+        """Compute ∂loss/∂parameter without an update; return the gradients by dotted parameter name (copies).
+
+        ``loss_value`` is then the loss. ``weight`` (N,) are sample weights, as in a call of the step. Gradients are not
+        clipped.
+        """
         self._compute_gradients(x, y, weight)
         return {name: np.array(view) for name, view in self._ensure_memory().gradients.views.items()}
 
     def update(self, gradients: Mapping[str, Array] | None = None) -> None:
-        """Applies the optimizer's update with the latest gradients, or with given ones (accumulated, averaged …).
+        """Apply the optimizer's update with the latest gradients, or with the given ones.
 
-        Running statistics become those that the last call of ``gradients`` computed, once; they stay if the model has
-        changed since. Raises ``OptionError`` if no gradients were computed or given, and for names that are not theirs,
-        ``ShapeError`` and ``DTypeError`` for unsuitable arrays; then nothing is written.
+        ``gradients`` are arrays by dotted parameter name, for example accumulated or averaged. Running statistics
+        become those that the last call of ``gradients`` computed, if they have not been applied yet and the model has
+        not changed since.
+
+        Raises ``OptionError`` if there are no gradients or a name is wrong, ``ShapeError`` and ``DTypeError`` for
+        unsuitable arrays, and ``NonFiniteError`` for gradients that are not finite; the model is then unchanged.
         """
         self.use_average(False)
         memory = self._ensure_memory()
@@ -199,18 +213,20 @@ class TrainingStep(metaclass=Explained):
 
     @property
     def step_number(self) -> int:
-        """The number of committed steps."""
+        """The number of updates made so far; a refused step does not count."""
         return int(self._clock)
 
     @property
     def loss_value(self) -> float:
-        """The loss that was computed last."""
+        """The loss that was computed last, as a float."""
         return float(self._ensure_memory().loss)
 
     def watch(self, pattern: str = "*") -> Watch:
-        """Watches the layers and parameters whose dotted names match a pattern, starting with the next step.
+        """Record statistics of the layers and parameters whose dotted names match ``pattern``, from now on.
 
-        That step is recompiled with the observers; the results of the training do not change by a single bit.
+        The next step is recompiled so that it also computes these statistics; the results of the training do not change
+        by a single bit. ``*`` and ``?`` are wildcards, as in ``fnmatch``. Returns the watch, from which the statistics
+        are read. Raises ``OptionError`` if ``pattern`` is not a string.
         """
         if not isinstance(pattern, str):
             raise OptionError(f"watch({pattern!r}): expected a pattern of names\n  help: '*', or 'conv1*'")
@@ -220,7 +236,7 @@ class TrainingStep(metaclass=Explained):
         return watch
 
     def unwatch(self, watch: Watch) -> None:
-        """Ends a watch; ending it again has no effect."""
+        """End a watch that ``watch`` returned; ending it again has no effect."""
         if watch in self._watches:
             self._watches.remove(watch)
             self._watches_changed()
@@ -231,25 +247,25 @@ class TrainingStep(metaclass=Explained):
             self._keep(self._memory)
 
     def gradient_views(self) -> Mapping[str, Array]:
-        """The gradients of the last step, in place."""
+        """Return the gradients of the last step by parameter name, as views of the step's memory (no copies)."""
         return self._ensure_memory().gradients.views
 
     def update_views(self) -> Mapping[str, Array]:
-        """What the last update added to each parameter, in place; empty without a watch."""
+        """Return what the last update added to each parameter, as views; empty if no watch is active."""
         moved = self._ensure_memory().moved
         return {} if moved is None else moved.views
 
     def parameter_views(self) -> Mapping[str, Array]:
-        """The parameters that are learned, in place."""
+        """Return the trainable parameters by name, as views of the model's memory (no copies)."""
         return self._ensure_memory().arena.parameters
 
     def profile(self, x: Any, y: Any, repetitions: int = 10) -> Profile:
-        """Where the time of a step on this batch goes, by layer and pass; ``print`` shows it as a table.
+        """Measure where a step on this batch spends its time, by layer and pass; ``print`` shows a table.
 
-        It runs real steps; afterwards the model and the optimizer are as they were before.
-        Raises ``EngineError`` if nothing is compiled (``STRIATE_ENGINE=reference``).
+        It runs real steps (``repetitions`` of them are measured); afterwards, model and optimizer are as they were
+        before. Raises ``EngineError`` if nothing is compiled (``STRIATE_ENGINE=reference``).
         """
-        profiler = import_module("striate.profile")  # imports the compiler, which only a step that runs needs
+        profiler = import_module("striate.profile")  # imported late, because it imports the compiler
         profiler.require_compiled()
         self._compute_gradients(x, y)  # assigns the model's memory without committing anything
         model, state = self.model.state_dict(), self.state_dict()
@@ -266,9 +282,10 @@ class TrainingStep(metaclass=Explained):
     # The moving average
 
     def use_average(self, use: bool) -> None:
-        """Gives the model the averages (True), or the parameters and statistics that are trained (False).
+        """Put the moving averages into the model (True), or the trained parameters and statistics (False).
 
-        A step gives it the latter first. Raises ``OptionError`` without ``ema``.
+        Each step puts the trained parameters back first. Raises ``OptionError`` if the step keeps no average
+        (``ema=None``).
         """
         if bool(self._uses_average) is use:
             return
@@ -281,7 +298,10 @@ class TrainingStep(metaclass=Explained):
 
     @contextmanager
     def averaged(self) -> Generator[Module]:
-        """A ``with`` block in which the model holds the averages, to be evaluated or saved. Raises ``OptionError``."""
+        """Put the moving averages into the model for the duration of a ``with`` block, to evaluate or save it.
+
+        The block receives the model. Raises ``OptionError`` if the step keeps no average (``ema=None``).
+        """
         before = bool(self._uses_average)
         self.use_average(True)
         try:
@@ -292,10 +312,11 @@ class TrainingStep(metaclass=Explained):
     # What a checkpoint holds besides the model
 
     def state_dict(self) -> dict[str, Array]:
-        """The number of the step and the optimizer's vectors: ``step``, ``momentum_buffer.conv1.weight`` …
+        """Return copies of the step number and the optimizer's vectors, by name.
 
-        With ``ema`` also ``average.conv1.weight`` … and ``uses_average``: 1 while the model holds the averages, and
-        these arrays the parameters that are trained.
+        The names are ``step``, ``momentum_buffer.conv1.weight`` … With ``ema``, there are also ``average.conv1.weight``
+        … and ``uses_average``, which is 1 while the averages are in the model; the arrays ``average.…`` are then the
+        trained parameters.
         """
         state: dict[str, Array] = {"step": np.array(self._clock)}
         if self._memory is not None or self.model.initialized():
@@ -303,11 +324,11 @@ class TrainingStep(metaclass=Explained):
         return state
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Restores what ``state_dict`` returned; nothing is written unless all of it is valid.
+        """Restore what ``state_dict`` returned; nothing is written unless all of it is valid.
 
-        Raises ``OptionError`` for other names, ``ShapeError`` and ``DTypeError`` for arrays of another model, and
-        ``DataError`` for contents that no training produces: a step that is not a whole number of 0 or more, vectors
-        with NaN or infinity, and negative averages of squares.
+        Raises ``OptionError`` for missing or unknown names, ``ShapeError`` and ``DTypeError`` for arrays of another
+        model, and ``DataError`` for contents that no training produces: a step that is not a whole number of at least
+        0, vectors with NaN or infinity, and negative averages of squares.
         """
         write_all(
             self._places(), state, "optimizer state", lambda name, array: require_possible(self._rules, name, array)
@@ -318,7 +339,10 @@ class TrainingStep(metaclass=Explained):
         return places | ({} if self._ema is None else {"uses_average": self._uses_average})
 
     def __getstate__(self) -> dict[str, Any]:
-        """The contents of a pickle: model, loss, optimizer, options and the state; no programs, memory or watches."""
+        """Return the contents of a pickle: model, loss, optimizer, options and the state.
+
+        Programs, memory and watches are not included.
+        """
         options = {"seed": self.seed, "capacity": self._capacity, **self.options}
         parts = {"model": self.model, "loss": self.loss, "optimizer": self.optimizer}
         return {"parts": parts, "options": options, "state": self.state_dict()}
@@ -339,7 +363,7 @@ class TrainingStep(metaclass=Explained):
         if batch.tree is None:
             self.loss.check_target(arrays["y"], program.prediction)
         if batch.weights is not None:
-            for name, require in program.contents:  # labels in range, by which class weights are looked up
+            for name, require in program.contents:  # labels must be in range before they index the class weights
                 require(arrays[name])
             factors = coefficients(batch.weights, self.loss, batch.main_target(arrays))
             arrays[WEIGHT] = factors.astype((self.model.dtype or DType.float32).numpy)
@@ -348,9 +372,8 @@ class TrainingStep(metaclass=Explained):
             for size in {len(part["x"]) for part in parts}:
                 verify(size)
         memory = self._ensure_memory()
-        memory.pending.flat[...] = (
-            memory.arena.flat_buffers
-        )  # statistics that this step does not update stay as they are
+        # Statistics that this step does not update stay as they are.
+        memory.pending.flat[...] = memory.arena.flat_buffers
         for place, part in enumerate(parts):
             if program.random:
                 part[KEY] = self._key(place)
@@ -368,7 +391,7 @@ class TrainingStep(metaclass=Explained):
     def _accumulated(
         self, program: GradientProgram, memory: StepMemory, batch: Batch, parts: list[dict[str, Array]]
     ) -> None:
-        """Runs the parts of a batch; gradients and loss become those of the whole batch."""
+        """Run the parts of a batch; gradients and loss in memory become those of the whole batch."""
         total = Sum(self.loss, memory, WEIGHT in parts[0])
         with memory.arena_kept():
             for part in parts:
@@ -412,7 +435,7 @@ class TrainingStep(metaclass=Explained):
         arena.changed()
 
     def _ensure_memory(self) -> StepMemory:
-        """The memory besides the model's arena; recreated with the update's program if the arena is new."""
+        """Return the step's memory; it and the update program are recreated if the model has a new arena."""
         arena = self.model.arena()
         former = self._memory
         if former is not None and former.arena is arena:
@@ -427,7 +450,7 @@ class TrainingStep(metaclass=Explained):
         return assign(self.optimizer, ranks, learned)
 
     def _keep(self, memory: StepMemory) -> StepMemory:
-        """Adopts memory and compiles its update; during a watch, the update also returns what it adds."""
+        """Adopt memory and compile its update; during a watch, the update also returns what it adds."""
         memory = replace(memory, moved=memory.arena.like_parameters() if self._watches else None)
         self._update_program = prepare_update(memory, self._rules, self._clock, self._clipping, self._ema)
         self._memory = memory
@@ -455,6 +478,6 @@ class TrainingStep(metaclass=Explained):
         return found
 
     def _infer_sizes(self, batch: Batch) -> None:
-        """Infers sizes that are not known yet from shapes."""
+        """Infer layer sizes that are still unknown from the shapes of the inputs."""
         if any(not parameter.known for _, parameter in self.model.named_state()):
             self.model.infer(*(array.shape[1:] for array in batch.inputs.values()))

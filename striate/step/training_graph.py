@@ -1,9 +1,9 @@
-"""The graph of a training step, and its only builder.
+"""Builds the graph of a training step; no other code does.
 
-    x → model → prediction;  prediction, y → loss → gradients of what is trained
-    and the new contents of running statistics, and what a watch asks for
+    x → model → prediction;  prediction, y → loss → gradients with respect to the trained parameters
+    also: the new contents of running statistics, and the values that a watch requests
 
-The step runs this graph; code that shows, measures or explains a training builds the same graph here.
+The training step runs this graph; code that shows, measures or explains training builds the same graph here.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from striate.tracing import LayerCall, Trace, Tree, flatten_tree, rebuild_tree
 from striate.watch import Observation, observe
 
 LOSS = "loss"
-"""The name of the output that is the loss."""
+"""The name of the output with the loss."""
 WEIGHT = "sample weights"
-"""The name of the input that holds the coefficients of the samples, if they are weighted."""
+"""The name of the input with the coefficients of the samples (N,), if samples are weighted."""
 
 
 def gradient_name(parameter: str) -> str:
-    """The name of the output that is the gradient of a parameter."""
+    """Return the name of the graph output with the gradient of a parameter."""
     return f"gradient of {parameter}"
 
 
 def statistic_name(state: str) -> str:
-    """The name of the output that is the new contents of a running statistic."""
+    """Return the name of the graph output with the new contents of a running statistic."""
     return f"new {state}"
 
 
 @dataclass(frozen=True)
 class TrainingGraph:
-    """A training step as a graph. Its ``roles`` say what each output is: the loss, the gradient of a parameter …
+    """A training step as a graph, whose ``roles`` say what each output is: the loss, a gradient …
 
-    ``trace`` knows the parameters that were read, ``calls`` holds the calls of the model's layers in order, and
-    ``prediction`` is the value that the loss compares with the target, the first of several outputs.
+    ``trace`` knows the parameters that were read, ``calls`` are the calls of the model's layers in order, and
+    ``prediction`` is the value that the loss compares with the target (of several outputs, the first).
     """
 
     graph: Graph
@@ -66,14 +66,15 @@ def training_graph(
     trained: Collection[str] | None = None,
     weighted: bool = False,
 ) -> TrainingGraph:
-    """Builds the graph of a training step for inputs of the types ``x`` and targets of the types ``y``.
+    """Build the graph of a training step for inputs of the types ``x`` and targets of the types ``y``.
 
-    ``y`` is a type or, for a loss of several targets, a tuple or dict of types. Its default is the type that the loss
-    expects for the prediction. ``watch`` holds patterns of layer paths, as ``TrainingStep.watch`` takes them.
-    ``trained`` names the parameters to differentiate with respect to; the default is those with ``requires_grad``.
-    With ``weighted`` the loss is Σ c_n l_n, where l_n is the loss of a sample and c the input ``WEIGHT`` (N,).
-    Raises ``ShapeError`` for a loss of one output where the model has several, or with an output that does not match
-    ``y``, and ``OptionError`` for unknown names in ``trained``.
+    ``y`` is a type or, for a loss of several targets, a tuple or dict of types; None means the type that the loss
+    expects for the prediction. ``watch`` are patterns of layer paths, as in ``TrainingStep.watch``. ``trained`` names
+    the parameters to differentiate with respect to; None means those with ``requires_grad``. With ``weighted``, the
+    loss is Σ c_n l_n, where l_n is the loss of sample n and c is the input ``WEIGHT`` (N,).
+
+    Raises ``ShapeError`` if the model's outputs do not fit the loss or ``y``, and ``OptionError`` for unknown names in
+    ``trained``.
     """
     with Trace(training=True) as trace:
         given = [x] if isinstance(x, TensorType) else x
@@ -110,14 +111,14 @@ def training_graph(
 
 
 def _weighted(loss: Loss, trace: Trace, result: Any, targets: Any) -> Value:
-    """Σ c_n Σ l_np over the items p of each sample."""
+    """Return the loss Σ_n c_n Σ_p l_np over the items p of each sample n, with c as an input of the graph."""
     losses = loss.losses(result, targets)
     weight = trace.input(WEIGHT, TensorType(losses.dtype, (N,)))
     return reduction.sum(losses * reshape(weight, (N, *(1,) * (losses.type.rank - 1))))
 
 
 def _one_number(loss: Loss, value: object) -> Value:
-    """The loss as a scalar; raises ``ShapeError`` for one that is not a number."""
+    """Return the loss as a scalar; raise ``ShapeError`` if it is not a single number."""
     if not isinstance(value, Value) or value.type.size() != 1 or value.type.batched:
         got = str(value.type) if isinstance(value, Value) else f"a {type(value).__name__}"
         raise ShapeError(f"{loss!r} returned {got}; training needs one number\n  help: st.ops.mean(…)")
@@ -125,7 +126,7 @@ def _one_number(loss: Loss, value: object) -> Value:
 
 
 def batch_type(shape: tuple[int, ...], dtype: DType) -> TensorType:
-    """The type of a batch whose samples have the given shape."""
+    """Return the type of a batch of samples of the given shape: (N, *shape)."""
     batch: Shape = (N, *shape)
     return TensorType(dtype, batch)
 

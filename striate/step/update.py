@@ -1,11 +1,12 @@
-"""The program of the update: it writes all parameters, the optimizer's vectors and the statistics in one pass.
+"""The program of the update: writes all parameters, optimizer vectors and statistics in one pass.
 
-ok       loss + Σ g² + Σ statistics is finite, and with options that could overflow Σ new contents too
-θ, v, …  their new contents if ok, else the old ones
-θ̄        d θ̄ + (1 − d) θ after every step, if an exponential moving average is kept; θ after the first one
+    ok       whether loss + Σ g² + Σ statistics is finite (for options with which the update itself could overflow,
+             also Σ new contents)
+    θ, v, …  their new contents if ok, else the old ones
+    θ̄        d θ̄ + (1 − d) θ after every step, if an exponential moving average is kept; θ after the first step
 
-The update is one sweep over flat vectors of all parameters. If the optimizer has groups, each of their rules is
-computed for every element, and that of the element's group is selected; what the rules have in common is computed once.
+The update is one sweep over flat vectors of all parameters. If the optimizer has parameter groups, every rule is
+computed for every element, and the result of the element's own group is selected; common parts are computed once.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ MOVED = "moved"
 def prepare_update(
     memory: StepMemory, rules: Assignment, clock: Array, clipping: Clipping, ema: float | None
 ) -> Executable:
-    """Compiles the update. It returns ``ok`` and ``norm``, √Σ g² of the gradients before they are clipped.
+    """Compile the update of the parameters; its outputs are ``ok`` and ``norm``.
 
-    ``clock`` () float64 counts the committed steps. ``ema`` is the decay d of the moving average.
+    ``ok`` says whether everything was finite, so that the update was made; ``norm`` is √Σ g² of the gradients before
+    clipping. ``clock`` () float64 counts the committed steps. ``ema`` is the decay d of the moving average, or None.
     """
     return _Update(memory, rules, clock, clipping, ema).prepared()
 
@@ -52,7 +54,7 @@ class _Update:
         self.time = self._state("clock", clock)
 
     def _state(self, name: str, array: Array) -> Value:
-        """An array that the program reads, and may write."""
+        """Add an array that the program reads, and may write; return its value."""
         self.bindings[name] = array
         self.inputs[name] = State(name, array_type(array, name, batched=False))()
         return self.inputs[name]
@@ -70,7 +72,7 @@ class _Update:
         new = self._updated(parameters, clipped.gradients)
         for value in new.values() if not self.rules.bounded else ():
             if value.type.rank:
-                finite = finite + _total(value)  # a huge rate or decay overflows here, before anything is written
+                finite = finite + _total(value)  # a huge learning rate overflows here, before any array is written
         ok = IsFinite()(finite)
         for name, value in new.items():
             self.updates[name] = Where()(ok, value, self.inputs[name])
@@ -90,7 +92,7 @@ class _Update:
         return prepare(check(graph, "update"), self.bindings, self.results, None, arenas=(arena,))
 
     def _updated(self, parameters: Value, gradients: Value) -> dict[str, Value]:
-        """The new contents of the parameters, of the slots, and of the products of every rule."""
+        """Return the new contents of the parameters, the optimizer's vectors, and the products of every rule."""
         memory, rules = self.memory, self.rules.rules
         slots = {slot: self._state(slot, companion.flat) for slot, companion in memory.optimizer.items()}
         layers = Layers(memory.arena.parameter_bounds)
@@ -103,7 +105,7 @@ class _Update:
             g = -gradients if rule.maximize else gradients
             moved, states = rule.update_layers(parameters, g, kept, self.time, layers)
             products = {f"{name}.{place}": states.pop(name) for name in rule.products}
-            # A slot that this rule does not need keeps its contents.
+            # An optimizer vector that this rule does not use keeps its contents.
             now = {"parameters": moved, **{slot: states.get(slot, before) for slot, before in slots.items()}}
             if place:
                 here = self._belongs(place, parameters.dtype)
@@ -112,7 +114,7 @@ class _Update:
         return found
 
     def _belongs(self, place: int, dtype: DType) -> Value:
-        """Whether elements are of this rule or a later one, which then selects again."""
+        """Return the condition that an element belongs to this rule or a later one, which then selects again."""
         if "group" not in self.inputs:
             self._state("group", _places(self.memory.arena, self.rules))
         return greater(cast(self.inputs["group"], dtype), place - 0.5)
@@ -126,7 +128,7 @@ class _Update:
 
 
 def _places(arena: StateArena, rules: Assignment) -> Array:
-    """The index of the rule of every element, in the order of the arena."""
+    """Return, for every element in the order of the arena, the index of the rule that updates it."""
     places = arena.like_parameters()
     for name, view in places.views.items():
         view[...] = rules.place[name]

@@ -1,4 +1,4 @@
-"""Writing of many arrays into their places: either all of them or none."""
+"""Writes several arrays to their places at once: either all of them or none."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def write_all(
     what: str,
     require: Callable[[str, Array], None] = lambda name, array: None,
 ) -> None:
-    """Writes arrays to the places with the same names; nothing is written unless all of them are valid.
+    """Write the arrays ``given`` to the places with the same names: all, or none if one is invalid.
 
-    Messages begin with ``what``. ``require`` takes a name and its array, and raises for contents that it does not
-    accept. Raises ``OptionError`` for other names, ``ShapeError`` for other shapes, and ``DTypeError`` for arrays
-    that are not of real numbers or for numbers that are finite only before their conversion.
+    ``what`` begins the error messages. ``require(name, array)`` may raise for unacceptable contents. Raises
+    ``OptionError`` if the names differ, ``ShapeError`` if a shape differs, and ``DTypeError`` for arrays that are not
+    of real numbers, and for numbers that overflow the dtype of their place.
     """
     if not isinstance(given, Mapping):
         raise OptionError(f"{what}: expected a mapping of names to arrays, not {given!r:.60}")

@@ -1,4 +1,7 @@
-"""Tracing: Python functions of symbolic values become graphs, and graphs become functions of arrays."""
+"""Tracing: turns Python functions into graphs, and graphs into functions of arrays.
+
+A function is called once with symbolic values in place of arrays, and the operations on them are recorded.
+"""
 
 from striate.tracing.function import CompiledFunction, compile, value_and_grad
 from striate.tracing.operations import Operations

@@ -1,4 +1,7 @@
-"""``compile`` and ``value_and_grad``: functions of operations, traced and compiled for each kind of call."""
+"""``compile`` and ``value_and_grad``: turn functions of ``st.ops`` into compiled functions of arrays.
+
+Calls with other shapes, dtypes or options are traced and compiled separately.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,10 @@ from striate.tracing.tree import Leaf, contains_value, flatten_tree, output_valu
 
 
 class CompiledFunction:
-    """A function of operations, traced and compiled for each combination of shapes with which it is called.
+    """A function that is traced and compiled for each combination of shapes with which it is called.
 
     ``scalars`` says whether NumPy's floats are arrays of shape (); otherwise they are static, like Python's numbers.
+    The other arguments are those of ``compile``.
     """
 
     def __init__(
@@ -41,7 +45,7 @@ class CompiledFunction:
         wraps(function)(self)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """A copy has the same function and options, and programs of its own."""
+        """Support copies and pickles: they have the same function and options, and programs of their own."""
         return CompiledFunction, (self._function, self._batched, self._capacity, self._limit, self._scalars)
 
     def __repr__(self) -> str:
@@ -49,7 +53,7 @@ class CompiledFunction:
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         if contains_value((arguments, options)):
-            # Inside another trace: part of that graph.
+            # Called inside another trace, the function becomes part of that graph.
             if not self._scalars:
                 arguments, options = self._captured(arguments, options)
             return self._function(*arguments, **options)
@@ -65,8 +69,11 @@ class CompiledFunction:
         return program(arrays, n)
 
     def _captured(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The same call with arrays as constants of the trace, in the dtype of its floats; integers that the function
-        expects stay integers, and bools bools."""
+        """Return the arguments of a call inside a trace, with arrays replaced by constants of the trace.
+
+        The constants get the dtype of the trace's floats; integers for parameters annotated ``Integers`` stay integers,
+        and bools stay bools.
+        """
         leaves = flatten_tree((arguments, options), "")
         if not any(_is_array(leaf) for _, leaf in leaves):
             return arguments, options
@@ -133,18 +140,21 @@ def _hashable(static: tuple[Any, ...]) -> object:
 def compile(
     function: Callable[..., Any], *, batched: bool = False, capacity: int | None = None, programs: int = 16
 ) -> CompiledFunction:
-    """Compiles any function of ``st.ops``, operators and layers: arrays in, arrays out.
-
-    The function is traced once for each combination of shapes, dtypes, nesting and other (static) arguments, where
-    NumPy's floats, ``np.float32(0.5)``, are arrays of shape () and Python's numbers are static; at most ``programs``
-    compiled programs are kept. With ``batched``, axis 0 of every array is a size N that may change from call to call
-    without recompilation; ``capacity`` is the largest N that memory is planned for.
+    """Compile a function of arrays, written with ``st.ops``, operators and layers.
 
         smooth = st.compile(lambda x, w: st.ops.conv(x, w, padding=1))
+        y = smooth(x, w)                                                    # NumPy arrays in and out
 
-    Arrays may have any strides, byte order and real type (``graph.array.native``). Raises ``OptionError`` for limits
-    that are not whole numbers of at least 1, ``DTypeError`` for arrays that are not of real numbers, and
-    ``TracingError`` for a function that depends on values which exist only when the program runs.
+    The function is traced and compiled once for each combination of shapes, dtypes, nesting and static arguments.
+    NumPy's floats, such as ``np.float32(0.5)``, are arrays of shape (); Python's numbers and other objects are static.
+    At most ``programs`` compiled programs are kept; the least recently used is dropped first. With ``batched``, axis 0
+    of every array is a size N that may change from call to call without recompilation; ``capacity`` is the largest N
+    for which memory is planned at the start.
+
+    Arrays may have any strides, byte order and real dtype; dtypes that programs do not support, such as float16, are
+    widened. Raises ``OptionError`` for limits that are not whole numbers of at least 1. A call raises ``DTypeError``
+    for arrays that are not of real numbers, and ``TracingError`` for a function that depends on array contents in
+    Python.
     """
     if not callable(function):
         raise OptionError(f"compile({function!r}): expected a function\n  help: st.compile(lambda x: st.ops.tanh(x))")
@@ -156,11 +166,14 @@ def compile(
 
 
 def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> CompiledFunction:
-    """A function that returns (value, gradients) of a function with one number as its result.
-
-    The gradients have the nesting of the argument (of a tuple of arguments if ``argnums`` is a sequence).
+    """Return a function that computes the value of ``function`` and its gradients, as (value, gradients).
 
         value, (dx, dw) = st.value_and_grad(loss_function, argnums=(0, 1))(x, w)
+
+    ``function`` must return a single number. ``argnums`` is the index of the argument to differentiate with respect to,
+    or a sequence of indices; the gradients have the nesting, shapes and dtypes of that argument, or are a tuple of such
+    for a sequence. Raises ``OptionError`` for invalid indices. A call raises ``DTypeError`` for arguments that are not
+    float arrays, and ``ShapeError`` or ``TracingError`` if the result is not a single traced number.
     """
     if not callable(function):
         raise OptionError(

@@ -1,7 +1,7 @@
-"""``st.ops``: the functions of ``striate.ops``, which here take arrays as well as traced values.
+"""``st.ops``: the functions of ``striate.ops``, which here accept arrays as well as traced values.
 
 Called on arrays, a function is compiled for their shapes, runs and returns arrays. Called inside a traced function, it
-adds to the graph.
+adds nodes to the graph.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PROGRAMS = 16
 
 
 class Operations(ModuleType):
-    """A stand-in for a module of functions of values."""
+    """A stand-in for a module of functions of values; its functions accept NumPy arrays too."""
 
     def __init__(self, module: ModuleType) -> None:
         super().__init__(module.__name__, module.__doc__)
@@ -42,7 +42,7 @@ class Operations(ModuleType):
 
 
 def _requiring_values(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, which raises ``DTypeError`` where an argument declared as a value is something else."""
+    """Wrap ``function`` to raise ``DTypeError`` if an argument annotated as a value is not a value."""
     parameters = signature(function)
     kinds = function.__annotations__
 

@@ -1,4 +1,4 @@
-"""A traced function with its executable, and a bounded cache of such functions."""
+"""Traced functions with their executables, and a cache of a limited number of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from striate.tracing.tree import Tree, flatten_tree, rebuild_tree
 
 @dataclass(frozen=True)
 class TracedFunction:
-    """A traced function that is ready to run: it takes arrays and returns nested arrays."""
+    """A traced function that is ready to run: it takes arrays by name and returns nested arrays.
+
+    ``checks`` are called with N and ``contents`` with arrays before each run. ``models`` are the models that the
+    function calls, with their versions at the time of tracing.
+    """
 
     graph: Graph
     executable: Executable
@@ -29,7 +33,7 @@ class TracedFunction:
 
     @property
     def outdated(self) -> bool:
-        """Whether the structure of a model in it, or the place of its memory, has changed since it was traced."""
+        """Whether a model that this function calls has changed its structure or memory since it was traced."""
         return any(model.version != version for model, version in self.models)
 
     def __call__(self, arrays: Mapping[str, Array], n: int) -> Tree:
@@ -47,15 +51,15 @@ class TracedFunction:
 
 
 class FunctionCache:
-    """A bounded number of traced functions by key; the least recently used is dropped first."""
+    """A cache of at most ``limit`` traced functions by key; the least recently used is dropped first."""
 
     def __init__(self, limit: int = 16) -> None:
         self._limit = limit
         self._functions: OrderedDict[object, TracedFunction] = OrderedDict()
-        self._lock = Lock()  # another thread may remove what was just found
+        self._lock = Lock()  # another thread may remove the function that was just found
 
     def find(self, key: object) -> TracedFunction | None:
-        """The function for a key."""
+        """Return the function for a key, or None."""
         with self._lock:
             found = self._functions.get(key)
             if found is not None:
@@ -63,7 +67,7 @@ class FunctionCache:
             return found
 
     def keep(self, key: object, function: TracedFunction) -> TracedFunction:
-        """Adds a function."""
+        """Add a function under a key and return it; drop the least recently used one if the cache is full."""
         with self._lock:
             self._functions[key] = function
             if len(self._functions) > self._limit:

@@ -1,8 +1,8 @@
-"""``Trace``: the context of one traced run.
+"""``Trace``: the record of one traced run of a function.
 
 An ordinary Python function, run once on symbolic values, becomes a graph. During this run the trace records which
-parameters and states were read, which states get new contents, which arrays the function closed over, and the layers
-that were called so far (for error messages, summaries and watches).
+parameters and states are read, which states get new contents, which arrays the function closes over, and which layers
+are called (for error messages, summaries and watches).
 """
 
 from __future__ import annotations
@@ -22,44 +22,48 @@ from striate.graph.value import Array, DType, N, Shape, TensorType, Value, dtype
 from striate.runtime.state import StateArena
 
 KEY = "key"
-"""The name of the int64 input from which random operations draw."""
+"""The name of the int64 input that seeds random operations."""
 
 
 class TracedArray(Protocol):
-    """What a trace needs to know about a parameter or buffer that a layer owns."""
+    """A parameter or buffer of a layer, as a trace sees it (a protocol)."""
 
     @property
     def learned(self) -> bool:
-        """Whether this is a parameter (else a state)."""
+        """Whether the array is a parameter; otherwise it is a state, such as running statistics."""
         ...
 
     @property
     def type(self) -> TensorType:
-        """Dtype and shape, both known."""
+        """The dtype and shape of the array, both of which are known."""
         ...
 
     @property
     def arena(self) -> StateArena | None:
-        """The arena that holds it."""
+        """The state arena (memory block of a model) that contains the array, or None if there is none yet."""
         ...
 
     def materialized(self) -> Array:
-        """The array itself in the state arena of its model; it is placed there if necessary."""
+        """Return the array in the memory block of its model, where it is placed first if necessary."""
         ...
 
 
 class TracedModule(Protocol):
-    """What a trace needs to know about a module."""
+    """A module, as a trace sees it (a protocol)."""
 
     @property
     def version(self) -> int:
-        """A number that increases when its structure, an option or its memory changes."""
+        """A number that increases whenever the module's structure, an option or its memory changes."""
         ...
 
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One call of a layer during a trace. ``layer`` is the ``nn.Module``, which this level does not know."""
+    """One call of a layer during a trace.
+
+    ``layer`` is an ``nn.Module``, a class that this package does not import. ``is_leaf`` says that the layer contains
+    no other layers.
+    """
 
     path: str
     layer: Any
@@ -72,9 +76,9 @@ _active: ContextVar[Trace | None] = ContextVar("striate_trace", default=None)
 
 
 class Trace:
-    """The context of one traced run; use it as a context manager.
+    """The record of one traced run; a context manager, inside which the function is called.
 
-    ``names`` and ``paths`` are the dotted names of parameters and modules as seen from the model that is traced.
+    ``names`` and ``paths`` are the dotted names of parameters and modules as seen from the traced model.
     """
 
     def __init__(self, training: bool = False) -> None:
@@ -112,18 +116,18 @@ class Trace:
                 restore()
 
     def input(self, name: str, type: TensorType) -> Value:
-        """A plain input of the graph; the same name returns the same value."""
+        """Return a plain input of the graph; the same name always returns the same value."""
         if name not in self.inputs:
             self.inputs[name] = Input(name, type)()
         return self.inputs[name]
 
     def key(self) -> tuple[Value, int]:
-        """The input from which random operations draw, and a number that is unique within this trace."""
+        """Return (key, stream): the input that seeds random operations, and a number unique in this trace."""
         self.streams += 1
         return self.input(KEY, TensorType(DType.int64, ())), self.streams - 1
 
     def read(self, parameter: TracedArray) -> Value:
-        """The value of a parameter or state; for a state that this trace has already updated, the updated value."""
+        """Return the value of a parameter or state; a state that was updated in this trace has its new value."""
         if parameter not in self._read:
             name = self.names.get(parameter, f"parameter.{len(self.parameters)}")
             while name in self.inputs:
@@ -135,15 +139,15 @@ class Trace:
         return self._read[parameter]
 
     def update(self, state: TracedArray, value: Value) -> None:
-        """Sets the new contents of a state, which are committed if the step succeeds."""
+        """Set the new contents of a state, which are committed if the step succeeds."""
         self.read(state)
         self._read[state] = value
         self.updates[self.names[state]] = value
 
     def capture(self, array: Array, dtype: DType | None = None) -> Value:
-        """The value of an array that the traced function closed over, converted to ``dtype`` where one is given.
+        """Return the value of an array that the traced function closed over, converted to ``dtype`` if given.
 
-        Its contents are copied now: writing to the array later does not change the program.
+        The contents are copied now, so writing to the array later does not change the program.
         """
         known = self._captured_values.get((id(array), dtype))
         if known is not None:
@@ -162,28 +166,34 @@ class Trace:
         updates: Mapping[str, Value] | None = None,
         roles: Mapping[str, OutputRole] | None = None,
     ) -> Graph:
-        """The traced graph."""
+        """Return the traced graph with these outputs, after verifying it."""
         return check(Graph(self.inputs, outputs, dict(updates or {}), self.captured, dict(roles or {})), "trace")
 
     def bindings(self) -> dict[str, Array]:
-        """The arrays of everything that was read; models that were not used before are assigned memory now."""
+        """Return the arrays of all parameters and states that were read, by name.
+
+        Models that were not used before are assigned memory now.
+        """
         for parameter in self.parameters.values():
-            parameter.materialized()  # placing one model may move what another shares, so this precedes all binding
+            parameter.materialized()  # placing one model may move arrays that another shares, so all are placed first
         return {name: parameter.materialized() for name, parameter in self.parameters.items()}
 
     def arenas(self) -> tuple[StateArena, ...]:
-        """The arenas of everything that was read, once ``bindings`` has placed it."""
+        """Return the state arenas (memory blocks of models) of all parameters and states that were read.
+
+        Call ``bindings`` first, which places them.
+        """
         found = {id(one.arena): one.arena for one in self.parameters.values() if one.arena is not None}
         return tuple(found.values())
 
 
 def current_trace() -> Trace | None:
-    """The innermost trace, or None outside a trace."""
+    """Return the innermost active trace, or None outside a trace."""
     return _active.get()
 
 
 def active_trace(what: str) -> Trace:
-    """The innermost trace; raises ``TracingError`` outside a trace."""
+    """Return the innermost active trace; raise ``TracingError``, which names ``what``, outside a trace."""
     trace = _active.get()
     if trace is None:
         raise TracingError(f"{what} works only inside a traced function\n  help: call it in a function for st.compile")
@@ -191,6 +201,6 @@ def active_trace(what: str) -> Trace:
 
 
 def array_type(array: Array, name: str, batched: bool) -> TensorType:
-    """The type of an array as a graph input; ``batched`` makes axis 0 the symbolic N."""
+    """Return the type of an array as a graph input; ``batched`` makes axis 0 the symbolic N."""
     shape: Shape = (N, *array.shape[1:]) if batched and array.ndim else array.shape
     return TensorType(dtype_of(known_dtype(array, name)), shape)

@@ -1,4 +1,4 @@
-"""Nested tuples, lists and dicts of arrays or traced values."""
+"""Trees: nested tuples, lists and dicts of arrays or traced values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Leaf = tuple[str, Any]
 
 
 def flatten_tree(tree: Tree, name: str) -> list[Leaf]:
-    """(name, leaf) pairs in order: ``x``, ``x.0``, ``x.weight`` …"""
+    """Return the leaves of a tree in order, as (name, leaf): ``x``, ``x.0``, ``x.weight`` …"""
     if isinstance(tree, dict):
         items = [(str(key), value) for key, value in cast("dict[object, Any]", tree).items()]
     elif isinstance(tree, (tuple, list)):
@@ -24,7 +24,10 @@ def flatten_tree(tree: Tree, name: str) -> list[Leaf]:
 
 
 def rebuild_tree(tree: Tree, leaves: list[Any]) -> Tree:
-    """The same nesting with other leaves, which are taken from the front of the list."""
+    """Return a tree with the same nesting and other leaves.
+
+    The leaves are removed from the front of ``leaves``, which is empty afterwards if the numbers agree.
+    """
     if isinstance(tree, dict):
         return {key: rebuild_tree(value, leaves) for key, value in cast("dict[object, Any]", tree).items()}
     if isinstance(tree, list):
@@ -37,7 +40,7 @@ def rebuild_tree(tree: Tree, leaves: list[Any]) -> Tree:
 
 
 def tree_structure(tree: Tree) -> object:
-    """A hashable description of the nesting."""
+    """Return a hashable description of how tuples, lists and dicts are nested in ``tree``."""
     if isinstance(tree, dict):
         return ("dict", *((key, tree_structure(value)) for key, value in cast("dict[object, Any]", tree).items()))
     if isinstance(tree, (tuple, list)):
@@ -47,17 +50,17 @@ def tree_structure(tree: Tree) -> object:
 
 
 def contains_value(tree: Tree) -> bool:
-    """Whether a traced value is among the leaves."""
+    """Return whether a traced value is among the leaves."""
     return any(isinstance(leaf, Value) for _, leaf in flatten_tree(tree, ""))
 
 
 def output_values(tree: Tree) -> dict[str, Value]:
-    """The traced values among the leaves of a function's result: ``out``, ``out.0``, ``out.loss`` …"""
+    """Return the traced values among the leaves of a function's result: ``out``, ``out.0``, ``out.loss`` …"""
     return {name: leaf for name, leaf in flatten_tree(tree, "out") if isinstance(leaf, Value)}
 
 
 def nested_tree(leaves: Mapping[str, Any]) -> dict[str, Tree]:
-    """Leaves by their dotted names as nested dicts: ``{"out.loss": x}`` → ``{"out": {"loss": x}}``.
+    """Turn leaves by dotted names into nested dicts: ``{"out.loss": x}`` → ``{"out": {"loss": x}}``.
 
     A dict whose keys are 0, 1, 2 … becomes a tuple.
     """

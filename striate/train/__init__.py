@@ -1,4 +1,4 @@
-"""Training: epochs over a data set, evaluation, and the folder that a run leaves."""
+"""Training: the trainer, callbacks, evaluation, the learning rate search, and the record of a run."""
 
 from striate.train.balance import balanced_weights
 from striate.train.callback import Callback

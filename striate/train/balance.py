@@ -1,4 +1,4 @@
-"""Class weights that make up for classes of different sizes."""
+"""Class weights that compensate for classes of different sizes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from striate.data.dataset import Dataset, require_classes
 
 
 def balanced_weights(dataset: Dataset) -> npt.NDArray[np.float64]:
-    """w[c] = N / (C · n_c) for C classes of n_c samples: every class counts as much as any other
+    """Return class weights that let every class contribute equally to the loss: w[c] = N / (C · n_c)
 
-    Classes without samples are not counted among the C; their weight is 1. For
-    ``nn.CrossEntropyLoss(weight=train.balanced_weights(train_set))``.
+    N is the number of samples, n_c that of class c, and C the number of classes that have samples. The weight of a
+    class without samples is 1. The result is a float64 array with one element per class, for
+    ``nn.CrossEntropyLoss(weight=train.balanced_weights(train_set))``. Raises ``OptionError`` for data without class
+    labels.
     """
     require_classes(dataset)
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))

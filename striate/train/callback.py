@@ -1,4 +1,4 @@
-"""Callbacks: what a user's own objects are told during a training."""
+"""Callbacks: objects whose methods the trainer calls during training, such as ``EarlyStopping``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Base of callbacks: each method does nothing.
+    """Base of callbacks.
 
-    They run on the thread that trains. ``trainer.step`` and ``trainer.model`` may be read, and saved;
-    ``trainer.stop(reason)`` ends the training.
+    The trainer calls these methods, which do nothing until a subclass overrides them. They run on the thread that
+    trains. They may read and save ``trainer.step`` and ``trainer.model``, and call ``trainer.stop(reason)`` to end the
+    training.
 
         class Snapshot(st.train.Callback):
             def after_epoch(self, trainer, epoch):
@@ -28,26 +29,35 @@ class Callback:
     """
 
     def begin(self, trainer: Trainer, plan: Plan) -> None:
-        """Training begins."""
+        """Called before the first step; ``plan`` has the numbers of epochs, batches and samples."""
 
     def after_batch(self, trainer: Trainer, moment: Moment) -> None:
-        """A step was committed."""
+        """Called after every successful training step.
+
+        ``moment`` has the position in the epoch and the loss so far.
+        """
 
     def after_epoch(self, trainer: Trainer, epoch: Epoch) -> None:
-        """An epoch was finished and validated; it is the last of ``trainer.history``."""
+        """Called after an epoch has been trained and validated.
+
+        ``epoch`` is the last epoch of ``trainer.history``.
+        """
 
     def end(self, trainer: Trainer) -> None:
-        """Training ended: all epochs were finished, or a callback stopped it. Not called after an error or Ctrl-C."""
+        """Called when training has ended, after the last epoch or ``trainer.stop``.
 
-    # What a checkpoint holds of a callback
+        Not after an error or Ctrl-C.
+        """
+
+    # What a checkpoint has of a callback
 
     def state_dict(self) -> dict[str, Array]:
-        """The arrays that a resumed training needs; a callback without state has none."""
+        """Return the arrays that a resumed training needs; none by default."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Restores what ``state_dict`` returned; called after ``begin`` where a training is resumed."""
+        """Restore what ``state_dict`` returned. Called after ``begin`` when a training is resumed."""
 
     def describe(self) -> str:
-        """Name and options, by which a resumed training notices that they have changed; "" to leave it out."""
+        """Return name and options as text, so that a resumed training notices a change; "" leaves the callback out."""
         return type(self).__name__

@@ -1,4 +1,4 @@
-"""Training on a terminal: a live bar, a line for every finished epoch."""
+"""The display of training in a terminal: a live progress bar, and a line for every finished epoch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from rich.text import Text
 from striate.codegen import jit
 from striate.doctor.finding import Finding
 from striate.train.history import Epoch
+from striate.train.numerals import number_text
 from striate.train.progress import Moment, Plan, epoch_line
 
-_OTHERS = 44  # columns of the epoch, the bar and the remaining time, at least
+_OTHERS = 44  # the fewest columns for the epoch, the bar and the remaining time
 
 
 class _Numbers(ProgressColumn):
-    """Loss, speed and accuracy on recent training batches: what fits beside the bar."""
+    """The loss, the speed and the accuracy on recent training batches, as far as they fit beside the bar."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -24,14 +25,14 @@ class _Numbers(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         text = f"loss {task.fields['loss']}"
-        for part in (f"{task.fields['speed']} images/s", f"training accuracy {task.fields['accuracy']}"):
+        for part in (f"{task.fields['speed']}", f"training accuracy {task.fields['accuracy']}"):
             if len(text) + 2 + len(part) <= self._width - _OTHERS:
                 text += f"  {part}"
         return Text(text, no_wrap=True)
 
 
 class Live:
-    """A bar over all batches of the training, below the lines of the finished epochs."""
+    """Progress in a terminal: a bar over all batches of the training, below a line per finished epoch."""
 
     live = True
 
@@ -62,7 +63,7 @@ class Live:
         jit.kernels.progress = self._compiling
 
     def _compiling(self, done: int, count: int) -> None:
-        """Kernels that no cache holds are compiled before the first batch; with large networks that takes seconds."""
+        """Show how many kernels have been compiled, which takes seconds for large networks."""
         if self._bars is not None:
             self._bars.update(self._task, doing=f"compiling kernels {done}/{count}")
 
@@ -81,7 +82,7 @@ class Live:
     def batch(self, moment: Moment) -> None:
         if self._bars is None:
             return
-        if self._before < 0:  # the first epoch of this call may not be the first of the training
+        if self._before < 0:  # the first epoch of this call of fit may not be the first of the training
             self._before = (moment.epoch - 1) * self._plan.batches
             self._bars.update(self._task, total=self._plan.epochs * self._plan.batches - self._before)
         done = (moment.epoch - 1) * self._plan.batches + moment.batch - self._before
@@ -89,15 +90,15 @@ class Live:
             self._task,
             completed=done,
             doing=f"epoch {moment.epoch}/{self._plan.epochs}",
-            loss=f"{moment.loss:.4f}",
-            speed=f"{moment.images_per_second:,.0f}",
+            loss=number_text(moment.loss),
+            speed=f"{moment.images_per_second:,.0f} {self._plan.unit}s/s",
             accuracy="–" if moment.accuracy is None else f"{100 * moment.accuracy:.0f} %",
         )
 
     def epoch(self, epoch: Epoch) -> None:
         if self._bars is None:
             return
-        self._bars.console.print(Text(epoch_line(epoch, self._plan.epochs)), soft_wrap=True)
+        self._bars.console.print(Text(epoch_line(epoch, self._plan)), soft_wrap=True)
 
     def stop(self) -> None:
         jit.kernels.progress = None

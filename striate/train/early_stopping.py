@@ -1,4 +1,4 @@
-"""Early stopping: a training ends when it no longer improves, and the best weights are kept."""
+"""Early stopping: end a training that no longer improves, and keep the best weights."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
     from striate.train.trainer import Trainer
 
 MONITORED = ("validation_loss", "validation_accuracy", "validation_cross_entropy", "loss")
-"""The fields of an epoch that can be monitored. A larger accuracy is better, and a smaller loss."""
+"""The fields of ``Epoch`` that can be monitored. A larger accuracy is better, and a smaller loss."""
 _WEIGHTS = "weights."
+"""The prefix of the names of weights in ``EarlyStopping.state_dict``."""
 
 
 class EarlyStopping(Callback):
-    """Stops after ``patience`` epochs without an improvement of more than ``min_delta``
+    """Callback that ends the training when it has not improved for ``patience`` epochs.
 
-    In the end the model has the weights and running statistics of its best epoch, also when patience never ran out;
-    ``patience=None`` only keeps the best. ``monitor`` is a field of ``Epoch``: by default the validation loss, or the
-    training loss without validation. An epoch whose value is NaN is never the best.
+    An improvement must exceed ``min_delta``. At the end the model gets the weights and running statistics of its best
+    epoch, even if all epochs were trained; ``patience=None`` only keeps the best weights. ``monitor`` is the name of a
+    field of ``Epoch``: by default the validation loss, or without validation the training loss. An epoch whose value is
+    NaN is never the best.
 
-    ``best`` is the best epoch, and ``waited`` the number of epochs since the last improvement. Raises ``OptionError``
-    unless patience ≥ 1 and min_delta ≥ 0.
+    ``best`` is the number of the best epoch (None before there is one), and ``waited`` the number of epochs since the
+    last improvement. Raises ``OptionError`` unless patience ≥ 1 and min_delta ≥ 0.
     """
 
     def __init__(self, patience: int | None = 5, *, min_delta: float = 0.0, monitor: str | None = None) -> None:
@@ -41,7 +43,7 @@ class EarlyStopping(Callback):
         self.best: int | None = None
         self.best_value = math.nan
         self.waited = 0
-        self._reference = math.nan  # the value that the next improvement is measured from
+        self._reference = math.nan  # the value that the next improvement must exceed by min_delta
         self._weights: dict[str, Array] = {}
 
     def begin(self, trainer: Trainer, plan: Plan) -> None:
@@ -64,14 +66,17 @@ class EarlyStopping(Callback):
         self.restore(trainer)
 
     def restore(self, trainer: Trainer) -> None:
-        """Gives the model the best weights, as ``end`` does; for use after Ctrl-C or an error."""
+        """Load the best weights into the model, as ``end`` does; to be called after Ctrl-C or an error."""
         if self.best is not None:
             trainer.use_evaluated()
             trainer.model.load_state_dict(self._weights)
             trainer.history.kept = self.best
 
     def state_dict(self) -> dict[str, Array]:
-        """Everything that a checkpoint needs: ``best``, ``best_value``, ``reference``, ``waited``, ``weights.…``"""
+        """Return the state as arrays by name, for a checkpoint.
+
+        The names are ``best``, ``best_value``, ``reference``, ``waited``, and ``weights.…`` for the best weights.
+        """
         numbers = {
             "best": math.nan if self.best is None else float(self.best), "best_value": self.best_value,
             "reference": self._reference, "waited": float(self.waited),
@@ -80,7 +85,7 @@ class EarlyStopping(Callback):
         return state | {f"{_WEIGHTS}{name}": array for name, array in self._weights.items()}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Restores what ``state_dict`` returned. Raises ``OptionError`` where a name is missing."""
+        """Restore a state that ``state_dict`` returned. Raises ``OptionError`` if a name is missing."""
         missing = [name for name in ("best", "best_value", "reference", "waited") if name not in state]
         if missing:
             raise OptionError(f"EarlyStopping: the state lacks {', '.join(missing)}")
@@ -96,9 +101,10 @@ class EarlyStopping(Callback):
         return f"EarlyStopping(patience={self.patience}, min_delta={self.min_delta:g}, monitor={self.monitor!r})"
 
     def _monitored(self, epoch: Epoch) -> tuple[str, float]:
+        """Return the name and the value of the monitored field; raises ``OptionError`` if the epoch lacks it."""
         name = self.monitor or ("loss" if epoch.validation_loss is None else "validation_loss")
         entropy = epoch.validation_cross_entropy
-        entropy = epoch.validation_loss if entropy is None else entropy  # given only where it differs from the loss
+        entropy = epoch.validation_loss if entropy is None else entropy  # None if it equals the loss
         fields: dict[str, float | None] = {
             "loss": epoch.loss, "validation_loss": epoch.validation_loss,
             "validation_accuracy": epoch.validation_accuracy,
@@ -113,7 +119,10 @@ class EarlyStopping(Callback):
 
     @staticmethod
     def _better(name: str, before: float, value: float, margin: float = 0.0) -> bool:
-        """Whether the value before is as good as this one, or better, up to the margin; NaN is not."""
+        """Return whether ``before`` is at least as good as ``value``, up to the margin.
+
+        The result is False if ``before`` is NaN.
+        """
         if math.isnan(before):
             return False
         return value <= before + margin if name == "validation_accuracy" else value >= before - margin

@@ -1,4 +1,4 @@
-"""The loss of an epoch, from the losses of its batches."""
+"""The loss of an epoch, computed from the losses of its batches."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from striate.nn.loss import Loss
 
 
 class EpochLoss:
-    """Σ w·l / Σ w over the samples of all batches, so that it does not depend on how they were batched.
+    """The weighted mean Σ w·l / Σ w of the loss over all samples, which does not depend on the batch size.
 
-    w is the weight that the loss gives to a sample: 1, or the weight of its class. With ``reduction="sum"`` it is the
-    sum divided by the number of samples, so that sets of different sizes can be compared.
+    w is the weight of a sample in the loss: 1, or the weight of its class. With ``reduction="sum"`` it is the sum
+    divided by the number of samples, so that data sets of different sizes can be compared.
     """
 
     def __init__(self, loss: Loss, total: float = 0.0, weight: float = 0.0) -> None:
@@ -23,12 +23,12 @@ class EpochLoss:
         """Σ w so far."""
 
     def add(self, value: float, target: Array, weights: Array | None = None) -> None:
-        """Takes the loss of a batch, its targets, and the weights of its samples."""
+        """Add the loss ``value`` of a batch, with its targets and its samples' weights (N,) (None: all 1)."""
         total, weight = self._loss.totals(value, target, weights)
         self.total += total
         self.weight += weight
 
     @property
     def value(self) -> float:
-        """The loss so far; NaN where no sample has a weight."""
+        """The loss of the batches so far; NaN if the weights of all samples are 0."""
         return self.total / self.weight if self.weight else math.nan

@@ -1,4 +1,4 @@
-"""How well a model predicts a data set."""
+"""Evaluation: how well a model predicts a data set."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from striate.nn.loss import Loss, LossFunction, as_loss, loss_of_measured_target
 from striate.nn.module import Module
 from striate.options import require_instance
 from striate.train.epoch_loss import EpochLoss
+from striate.train.numerals import number_text, score_text
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class ClassResult:
-    """One class: the number of its samples, and of those that were predicted correctly."""
+    """The result of one class: the number of its samples, and how many of them were predicted correctly."""
 
     name: str
     correct: int
@@ -32,20 +33,22 @@ class ClassResult:
 
     @property
     def accuracy(self) -> float | None:
-        """From 0 to 1; None for a class without samples."""
+        """The fraction of correct predictions, from 0 to 1; None for a class without samples."""
         return self.correct / self.count if self.count else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
-    """The loss over all samples, and what else can be said.
+    """The loss of a model over all samples of a data set, and accuracy or errors.
 
-    For class numbers: the share of correct predictions (0 to 1), over all samples and class by class, or over the
-    positions that count. ``cross_entropy`` is the mean cross entropy without class weights and label smoothing, in
-    nats; ``loss`` is that of the loss function that was given, and the same as ``cross_entropy`` where none was.
+    For class labels: ``correct`` of ``count`` predictions are right, over all samples and for each of ``classes``; for
+    labels of positions, over the positions that are not ignored. ``cross_entropy`` is the mean cross entropy in nats,
+    without class weights and label smoothing. ``loss`` is the value of the given loss function; if none was given, it
+    equals ``cross_entropy``.
 
-    For measured targets: ``mean_error``, the mean of |prediction − target|, and ``r2``, the share of the targets'
-    variance that is explained. ``accuracy`` and ``cross_entropy`` are NaN then, and where the loss says no more.
+    For measured targets: ``mean_error`` is the mean of |prediction − target|, and ``r2`` the fraction of the targets'
+    variance that is explained, 1 − mean squared error / variance. ``accuracy`` and ``cross_entropy`` are then NaN; they
+    are also NaN if the loss function does not define them.
     """
 
     loss: float
@@ -58,11 +61,18 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """From 0 to 1; NaN if there are no class numbers."""
+        """The fraction of correct predictions, from 0 to 1; NaN without class labels."""
         return self.correct / self.count if self.count else math.nan
 
+    def __repr__(self) -> str:
+        """Return ``Evaluation: loss 0.0356, accuracy 98.87 % (351 of 355)``; the other numbers are attributes."""
+        score = score_text(self.accuracy if self.count else None, self.mean_error)
+        score += f" ({self.correct:,} of {self.count:,})" if self.count else ""
+        score += "" if self.r2 is None else f", R² {self.r2:.4f}"
+        return f"Evaluation: loss {number_text(self.loss)}" + (f", {score}" if score else "")
+
     def to_json(self) -> dict[str, object]:
-        """Plain numbers, lists and objects."""
+        """Return the results as a dictionary of plain numbers and lists."""
         found: dict[str, object] = {"loss": self.loss}
         if self.count:
             found |= {"accuracy": self.accuracy, "correct": self.correct, "count": self.count}
@@ -80,7 +90,7 @@ class Evaluation:
 
 
 def log_softmax(logits: Array) -> Array:
-    """log(e^z_i / Σ_j e^z_j) of (N, C) in float64."""
+    """Return log(e^z_i / Σ_j e^z_j) along axis 1 of ``logits`` (N, C), in float64."""
     z = logits.astype(np.float64)
     z = z - z.max(axis=1, keepdims=True)
     return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
@@ -94,15 +104,15 @@ def evaluate(
     loss: Loss | LossFunction | None = None,
     after_batch: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
-    """Predicts a data set with ``model(x)``: running statistics, no dropout, nothing changed.
+    """Predict a data set with ``model(x)`` and compare with its targets; the model is not changed.
 
-    ``loss`` is the loss function that training minimizes; its value over the whole set is the one that training would
-    report, whatever the batch size (see ``EpochLoss``). Without it the loss is the mean cross entropy, or for measured
-    targets the mean squared error. ``after_batch`` is called with the number of samples of each batch. Classes of the
-    model and of the data are matched by their names.
+    Prediction uses running statistics and no dropout. ``loss`` is the loss function that training minimizes; its value
+    is that over the whole set, whatever the batch size (see ``EpochLoss``). The default is the mean cross entropy, or
+    for measured targets the mean squared error. ``after_batch`` is called with the number of samples of each batch.
+    Classes of the model and of the data are matched by name.
 
-    Raises ``DataError`` for a class that the model does not know, ``ShapeError`` for a model whose outputs are not one
-    number for each class, ``OptionError`` for what is not a model, a data set, a loss or a batch size.
+    Raises ``DataError`` for a class that the model does not know, ``ShapeError`` for outputs that are not one number
+    per class, and ``OptionError`` for anything that is not a model, a data set, a loss or a batch size.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     require_dataset(dataset)
@@ -116,7 +126,7 @@ def evaluate(
 def _by_class(
     model: Module, dataset: Dataset, batch_size: int, loss: Loss | None, after_batch: Callable[[int], None]
 ) -> Evaluation:
-    """Loss and accuracy for samples with class numbers."""
+    """Return loss and accuracy for samples with one class label each."""
     classes = len(dataset.classes)
     right, seen = np.zeros(classes, np.int64), np.bincount(dataset.labels, minlength=classes)
     entropies: list[float] = []
@@ -145,7 +155,10 @@ def _by_class(
 def _by_target(
     model: Module, dataset: Dataset, batch_size: int, loss: Loss, after_batch: Callable[[int], None]
 ) -> Evaluation:
-    """Loss, and accuracy over positions or the errors of measured targets, for other kinds of labels."""
+    """Return the evaluation for targets other than one class label per sample.
+
+    It has the loss, and the accuracy over positions or the errors of measured targets.
+    """
     own = EpochLoss(loss)
     right = seen = 0
     errors, squares, targets = Running(), Running(), Running()
@@ -157,7 +170,7 @@ def _by_target(
         classes = len(dataset.classes) if dataset.is_classification else 0
         if loss.takes_labels or (
             outputs.ndim == 2 and outputs.shape[1] >= classes > 1
-        ):  # also a loss of the user's own
+        ):  # also for a user's own loss function
             labels = target.argmax(axis=1) if target.dtype.kind == "f" else target
             counted = np.ones(labels.shape, bool) if loss.ignored is None else labels != loss.ignored
             right += int(((outputs.argmax(axis=1) == labels) & counted).sum())
@@ -177,7 +190,7 @@ def _by_target(
 
 
 class Running:
-    """The mean and the variance of numbers that come in parts; partial sums are merged without loss of digits."""
+    """The mean and variance of numbers that arrive in parts, merged without loss of precision."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -185,7 +198,7 @@ class Running:
         self._squares = 0.0
 
     def add(self, numbers: Array) -> None:
-        """Takes a part."""
+        """Add an array of numbers."""
         count, mean = self._count + numbers.size, float(numbers.mean())
         apart = mean - self.mean
         self._squares += float(np.square(numbers - mean).sum()) + apart**2 * self._count * numbers.size / count
@@ -194,5 +207,5 @@ class Running:
 
     @property
     def variance(self) -> float:
-        """The biased variance."""
+        """The biased variance of all numbers so far; NaN if there are none."""
         return self._squares / self._count if self._count else math.nan

@@ -1,4 +1,4 @@
-"""The history of a training, epoch by epoch, and its JSON."""
+"""The history of a training, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any, overload
 from striate import habits
 from striate.errors import OptionError, opened_room
 from striate.train.notebook import history_html
+from striate.train.numerals import number_text
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training set.
+    """The results of one pass over the training set.
 
-    ``loss`` and ``validation_loss`` are the same function of their data: the trainer's loss function, with its class
-    weights and label smoothing, as the weighted mean over all samples (see ``EpochLoss``). In training every batch
-    counts as it was before its update, with the statistics of the batch and with dropout.
-    ``validation_cross_entropy`` is the mean cross entropy without weights and smoothing, where that differs from
-    ``validation_loss``. ``validation_accuracy`` is from 0 to 1, and ``validation_error`` the mean of
-    |prediction − target| of measured targets. All are None where there was no validation, or where they mean nothing.
-    ``seconds`` and ``images_per_second`` are those of training alone.
+    ``loss`` and ``validation_loss`` are the trainer's loss function, with its class weights and label smoothing, as the
+    weighted mean over all samples (see ``EpochLoss``). The training loss of each batch is computed before its update,
+    with batch statistics and dropout. ``validation_cross_entropy`` is the mean cross entropy without weights and
+    smoothing, if it differs from ``validation_loss``. ``validation_accuracy`` is from 0 to 1, and ``validation_error``
+    the mean of |prediction − target| for measured targets. These are None without validation, or if they are not
+    defined. ``number`` counts from 1; ``seconds`` and ``images_per_second`` are for training without validation.
     """
 
     number: int
@@ -38,10 +38,10 @@ class Epoch:
 
 @dataclass(repr=False)
 class History:
-    """The finished epochs, and whether the training was completed.
+    """The results of all finished epochs, and whether the training was completed.
 
-    ``stopped`` says why it ended before its last epoch, if a callback stopped it; ``kept`` is the number of the epoch
-    whose weights the model was given in the end, if ``EarlyStopping`` chose one.
+    ``stopped`` is the reason if a callback ended the training early, else "". ``kept`` is the number of the epoch whose
+    weights ``EarlyStopping`` restored at the end, or None.
     """
 
     epochs: list[Epoch] = field(default_factory=list[Epoch])
@@ -56,50 +56,52 @@ class History:
 
     @property
     def accuracies(self) -> list[float | None]:
-        """The validation accuracy of every epoch."""
+        """The validation accuracy of every epoch, from 0 to 1; None where there is none."""
         return [epoch.validation_accuracy for epoch in self.epochs]
 
     @property
     def validation_losses(self) -> list[float | None]:
-        """The validation loss of every epoch."""
+        """The validation loss of every epoch; None where there was no validation."""
         return [epoch.validation_loss for epoch in self.epochs]
 
     @property
     def seconds(self) -> float:
-        """Time spent on training steps."""
+        """The time spent on training steps, in seconds, without validation."""
         return math.fsum(epoch.seconds for epoch in self.epochs)
 
     def to_json(self) -> dict[str, object]:
-        """Plain numbers, lists and objects."""
+        """Return the history as a dictionary of plain numbers and lists."""
         found: dict[str, object] = {"epochs": [asdict(epoch) for epoch in self.epochs], "finished": self.finished}
         found |= {"stopped": self.stopped} if self.stopped else {}
         return found | ({} if self.kept is None else {"kept": self.kept})
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """Loss and held-out accuracy as a matplotlib figure, also written to ``path`` where one is given.
+        """Plot loss and validation accuracy, and return the matplotlib figure.
 
-        Raises ``MissingExtraError`` without the extra ``plot``, ``DataError`` before the first epoch is finished.
+        The figure is also written to ``path`` if it is given. Raises ``MissingExtraError`` without the extra ``plot``,
+        and ``DataError`` before the first epoch is finished.
         """
         return opened_room("plot", "matplotlib").curves(self, path)
 
     def __repr__(self) -> str:
-        """The last epoch, and the best where there was validation."""
+        """Return the results of the last epoch and, with validation, of the best one, in one line."""
         if not self.epochs:
             return "History of no epochs"
         last = self.epochs[-1]
-        text = f"History of {len(self)} epoch{'s' * (len(self) != 1)} in {self.seconds:.1f} s: loss {last.loss:.4f}"
+        count = f"{len(self)} epoch{'s' * (len(self) != 1)}"
+        text = f"History of {count} in {self.seconds:.1f} s: loss {number_text(last.loss)}"
         if not self.finished:
             text = text.replace("History", "Unfinished history")
         scores = [
             (epoch.validation_accuracy, epoch.number) for epoch in self.epochs if epoch.validation_accuracy is not None
         ]
         if not scores:
-            return text
+            return text if last.validation_error is None else f"{text}, held-out mean error {last.validation_error:.4g}"
         best, number = max(scores, key=lambda score: score[0])
         return f"{text}, held-out accuracy {100 * scores[-1][0]:.2f} %, best {100 * best:.2f} % in epoch {number}"
 
     def _repr_html_(self) -> str:
-        """Curves and epochs, as notebooks show them; needs no matplotlib."""
+        """Return curves and a table of the epochs as HTML, which notebooks show; does not need matplotlib."""
         return history_html(self)
 
     @overload
@@ -107,7 +109,10 @@ class History:
     @overload
     def __getitem__(self, place: slice) -> list[Epoch]: ...
     def __getitem__(self, place: int | slice) -> Epoch | list[Epoch]:
-        """The epoch at this place, counted from 0; -1 is the last one. Raises ``OptionError`` for a name."""
+        """Return the epoch at this index, counted from 0 (−1 is the last), or a list for a slice.
+
+        Raises ``OptionError`` for a string.
+        """
         key: object = place
         if isinstance(key, str):
             cure = habits.HISTORY.get(key, "history.losses, history.validation_losses and history.accuracies")

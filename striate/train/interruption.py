@@ -1,4 +1,4 @@
-"""Signals that end a training: the running step is finished first; a second signal stops at once."""
+"""Signals that end a training: the first one lets the running step finish, a second one stops at once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(s
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was told to end, by SIGTERM or because its terminal was closed; handled as Ctrl-C is.
+    """The error when a training is ended by SIGTERM, or by SIGHUP because its terminal was closed.
 
-    ``code`` is the exit code that shells expect: 128 and the number of the signal, 143 for SIGTERM.
+    It is handled as Ctrl-C is. ``code`` is the exit code that shells expect: 128 plus the number of the signal, which is
+    143 for SIGTERM.
     """
 
     def __init__(self, code: int) -> None:
@@ -24,11 +25,11 @@ class Terminated(KeyboardInterrupt):
 
 
 class Interruption:
-    """Delays Ctrl-C, SIGTERM and SIGHUP inside its ``with`` block until ``raise_if_asked``.
+    """A context manager that delays Ctrl-C, SIGTERM and SIGHUP until ``raise_if_asked`` is called.
 
     A second signal calls ``leave`` with the exit code, which by default raises ``KeyboardInterrupt`` wherever the
     program is. SIGTERM and SIGHUP are left alone where the program handles or ignores them. Signals are delivered to
-    the main thread, so in other threads this does nothing.
+    the main thread, so this does nothing in other threads.
     """
 
     def __init__(self, leave: Callable[[int], None] | None = None) -> None:
@@ -65,7 +66,7 @@ class Interruption:
             raise _error(number)
 
     def raise_if_asked(self) -> None:
-        """Raises the delayed ``KeyboardInterrupt``, which is ``Terminated`` for other signals than Ctrl-C."""
+        """Raise ``KeyboardInterrupt`` if Ctrl-C was pressed, or ``Terminated`` if another signal came."""
         if self.asked is not None:
             raise _error(self.asked)
 

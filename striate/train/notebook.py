@@ -1,4 +1,4 @@
-"""A history as HTML: the curves as SVG, the epochs as a table."""
+"""A training history as HTML for notebooks: the curves as SVG, and a table of epochs."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from striate.train.numerals import number_text
+
 if TYPE_CHECKING:
     from striate.train.history import Epoch, History
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 320, 150, 56, 22, 20
 _BLUE, _ORANGE, _GREEN = "#2166ac", "#d9822b", "#2a7f4f"
-_LAST = 12  # epochs in the table
+_LAST = 12  # the most epochs in the table
 
 Series = list[tuple[int, float]]
 
 
 def history_html(history: History) -> str:
-    """Loss and held-out accuracy, and the last epochs in numbers."""
+    """Return curves of loss and validation accuracy, and a table of the last epochs, as HTML."""
     if not len(history):
         return "<p>no finished epoch yet</p>"
     return f'<div style="display:flex;flex-wrap:wrap;gap:16px">{"".join(_charts(history))}</div>{_table(history)}'
@@ -52,7 +54,7 @@ def _charts(history: History) -> list[str]:
 
 
 def _chart(title: str, given: Sequence[tuple[Series, str, str]]) -> str:
-    """An SVG of one or two curves on common axes; numbers that are not finite are left out."""
+    """Return an SVG of one or two curves on common axes; numbers that are not finite are left out."""
     series = [([(x, y) for x, y in points if math.isfinite(y)], colour, name) for points, colour, name in given]
     points = [point for one, _, _ in series for point in one]
     if not points:
@@ -93,13 +95,14 @@ def _chart(title: str, given: Sequence[tuple[Series, str, str]]) -> str:
 
 
 def _table(history: History) -> str:
+    """Return an HTML table of the last epochs."""
     columns: dict[str, Callable[[Epoch], str]] = {
         "epoch": lambda epoch: str(epoch.number),
-        "loss": lambda epoch: f"{epoch.loss:.4f}",
-        "held-out loss": lambda epoch: _optional(epoch.validation_loss, ".4f"),
-        "held-out cross entropy": lambda epoch: _optional(epoch.validation_cross_entropy, ".4f"),
+        "loss": lambda epoch: number_text(epoch.loss),
+        "held-out loss": lambda epoch: number_text(epoch.validation_loss),
+        "held-out cross entropy": lambda epoch: number_text(epoch.validation_cross_entropy),
         "accuracy": lambda epoch: _optional(epoch.validation_accuracy, ".2%").replace("%", " %"),
-        "images/s": lambda epoch: f"{epoch.images_per_second:,.0f}",
+        "samples/s": lambda epoch: f"{epoch.images_per_second:,.0f}",
         "seconds": lambda epoch: f"{epoch.seconds:.2f}",
     }
     if all(epoch.validation_cross_entropy is None for epoch in history):
@@ -120,4 +123,5 @@ def _table(history: History) -> str:
 
 
 def _optional(number: float | None, form: str) -> str:
+    """Return a number as text in the format ``form``; "" for None."""
     return "" if number is None else format(number, form)

@@ -1,4 +1,4 @@
-"""A warning about new data that are far from what the model's standardizer was fitted on."""
+"""A warning about data that are far from the data to which the model's standardizer was fitted."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ Array = npt.NDArray[Any]
 
 
 def outlier_warning(model: Module, images: Array, name: str) -> str | None:
-    """``mnist: feature 0: x = 9e4 in sample 3 is x̂ = 812 (2 samples beyond ±50), far from the training data``
+    """Return a warning if data lie beyond ±50 standard deviations of the training data, else None.
 
-    None for data within ±50 σ, and for models without a standardizer. Predictions for outliers mean little.
+    Predictions for such data mean little. It is also None for models without a standardizer. ``name`` begins the text,
+    as in ``mnist: feature 0: x = 9e4 in sample 3 is x̂ = 812 (2 samples beyond ±50), far from the training data``.
     """
     standardizer = standardizer_of(model)
     if standardizer is None or images.ndim < 2 or images.shape[1] != len(standardizer.mean):

@@ -1,4 +1,7 @@
-"""How training shows its progress: not at all, or in plain lines. ``display`` has the live display of a terminal."""
+"""The progress of training: the interface of displays, and displays that show nothing or plain lines.
+
+The live display of a terminal is in ``striate.train.display``.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,27 @@ from typing import Protocol, TextIO, runtime_checkable
 
 from striate.doctor.finding import Finding
 from striate.train.history import Epoch
+from striate.train.numerals import number_text
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The training that is about to start."""
+    """The size of the training that is about to start."""
 
     epochs: int
-    batches: int  # of one epoch
-    samples: int  # of one epoch
+    batches: int  # in an epoch
+    samples: int  # in an epoch
     batch_size: int
+    unit: str = "image"  # what messages call a sample
 
 
 @dataclass(frozen=True)
 class Moment:
-    """The state of training after a batch; ``loss`` is the mean of this epoch so far.
+    """The state of training after a batch.
 
-    ``accuracy`` (0 to 1) is an estimate for live displays: that of some recent batches before they were learned from.
+    ``epoch`` and ``batch`` count from 1, and ``samples`` is the number of samples of this epoch so far. ``loss`` is the
+    mean over this epoch so far. ``accuracy`` (0 to 1, or None) is an estimate for live displays: that of some recent
+    batches, predicted before the model learned from them.
     """
 
     epoch: int
@@ -38,44 +45,44 @@ class Moment:
 
 @runtime_checkable
 class Progress(Protocol):
-    """What the trainer calls to show its progress."""
+    """The methods that the trainer calls to show its progress."""
 
     @property
     def live(self) -> bool:
-        """Whether ``Moment.accuracy`` is needed."""
+        """Whether the display uses ``Moment.accuracy``, which costs time to estimate."""
         ...
 
     def start(self, plan: Plan) -> None:
-        """Training begins."""
+        """Called when training begins."""
         ...
 
     def warn(self, text: str) -> None:
-        """A warning about the data; after ``start``."""
+        """Called after ``start`` with a warning about the data."""
         ...
 
     def note(self, text: str) -> None:
-        """Something worth knowing that is no problem, such as where a resumed training goes on; after ``start``."""
+        """Called after ``start`` with information that is not a problem, such as where a resumed training continues."""
         ...
 
     def finding(self, finding: Finding) -> None:
-        """The doctor found something new."""
+        """Called with every new finding of the doctor, which diagnoses problems of the training."""
         ...
 
     def batch(self, moment: Moment) -> None:
-        """A step was committed."""
+        """Called after every successful training step."""
         ...
 
     def epoch(self, epoch: Epoch) -> None:
-        """An epoch was finished and validated."""
+        """Called after an epoch has been trained and validated."""
         ...
 
     def stop(self) -> None:
-        """Training ended, for whatever reason."""
+        """Called when training has ended, also after an error or Ctrl-C."""
         ...
 
 
 class Silent:
-    """Shows nothing; warnings become ordinary warnings of Python."""
+    """Progress that shows nothing; warnings become ordinary Python warnings."""
 
     live = False
 
@@ -89,7 +96,7 @@ class Silent:
         pass
 
     def finding(self, finding: Finding) -> None:
-        pass  # trainer.findings has it
+        pass  # it is in trainer.findings
 
     def batch(self, moment: Moment) -> None:
         pass
@@ -102,7 +109,7 @@ class Silent:
 
 
 class Together:
-    """Several progress displays; the first decides what is shown live."""
+    """Several progress displays as one; the first decides whether the live accuracy is needed."""
 
     def __init__(self, first: Progress, *others: Progress) -> None:
         self._first = first
@@ -142,18 +149,21 @@ class Together:
 
 
 class Lines:
-    """One line an epoch, for files and pipes."""
+    """Progress as one line of text per epoch, for files and pipes.
+
+    ``stream`` is standard error by default.
+    """
 
     live = False
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
-        self._epochs = 0
+        self._plan = Plan(0, 0, 0, 0)
 
     def start(self, plan: Plan) -> None:
-        self._epochs = plan.epochs
+        self._plan = plan
         epochs, batches = counted(plan.epochs, "epoch"), counted(plan.batches, "batch", "batches")
-        self.say(f"{counted(plan.samples, 'image')}, {epochs} of {batches} of up to {plan.batch_size}")
+        self.say(f"{counted(plan.samples, plan.unit)}, {epochs} of {batches} of up to {plan.batch_size}")
 
     def warn(self, text: str) -> None:
         self.say(f"warning: {text}")
@@ -168,7 +178,7 @@ class Lines:
         pass
 
     def epoch(self, epoch: Epoch) -> None:
-        self.say(epoch_line(epoch, self._epochs))
+        self.say(epoch_line(epoch, self._plan))
 
     def stop(self) -> None:
         pass
@@ -179,25 +189,32 @@ class Lines:
 
 
 def counted(count: int, one: str, several: str = "") -> str:
-    """``1 epoch``, ``1,442 images``"""
+    """Return a number with its noun, such as ``1 epoch`` or ``1,442 images``.
+
+    ``several`` is an irregular plural.
+    """
     return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
-def epoch_line(epoch: Epoch, epochs: int) -> str:
-    """``epoch  2/10  loss 0.0312  held-out accuracy 98.59 %  41,022 images/s  1.2 s``
+def epoch_line(epoch: Epoch, plan: Plan) -> str:
+    """Return the results of an epoch as one line of text.
 
-    With class weights, label smoothing or a summed loss the plain cross entropy stands beside:
-    ``loss 0.8203  held-out loss 0.8741 (cross entropy 0.7425), accuracy 98.59 %  …``
+        epoch  2/10  loss 0.0312  held-out accuracy 98.59 %  41,022 images/s  1.2 s
+
+    If the loss is not the plain cross entropy (class weights, label smoothing, a sum), both are shown for the
+    validation:
+
+        loss 0.8203  held-out loss 0.8741 (cross entropy 0.7425), accuracy 98.59 %  …
     """
-    number = f"{epoch.number:{len(str(epochs))}}/{epochs}"
+    number = f"{epoch.number:{len(str(plan.epochs))}}/{plan.epochs}"
     plain = epoch.validation_cross_entropy
-    parts = [] if plain is None else [f"loss {epoch.validation_loss:.4f} (cross entropy {plain:.4f})"]
+    parts = [] if plain is None else [f"loss {number_text(epoch.validation_loss)} (cross entropy {number_text(plain)})"]
     if epoch.validation_error is not None:
         parts.append(f"mean error {epoch.validation_error:.4g}")
     if epoch.validation_accuracy is not None:
         parts.append(f"accuracy {100 * epoch.validation_accuracy:.2f} %")
     held_out = f"  held-out {', '.join(parts)}" if parts else ""
     return (
-        f"epoch {number}  loss {epoch.loss:.4f}{held_out}"
-        f"  {epoch.images_per_second:,.0f} images/s  {epoch.seconds:.1f} s"
+        f"epoch {number}  loss {number_text(epoch.loss)}{held_out}"
+        f"  {epoch.images_per_second:,.0f} {plan.unit}s/s  {epoch.seconds:.1f} s"
     )

@@ -1,4 +1,4 @@
-"""The search for a learning rate: one short training whose rate grows from step to step."""
+"""The search for a learning rate: a short training whose rate grows from step to step."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from striate.options import seed as checked_seed
 from striate.step import TrainingStep
 
 _DIVERGED = 4.0
-"""The search ends where the smoothed loss is so many times the least one."""
+"""The search ends when the smoothed loss exceeds this multiple of its smallest value."""
 
 
 @dataclass(frozen=True)
 class RateSearch:
-    """The rates that were tried, in increasing order, and the loss before each step, as it was and smoothed.
+    """The result of a search for a learning rate.
 
-    ``suggestion`` is the rate at which the smoothed loss falls fastest, by log η; None if it never falls.
+    ``rates`` are the rates that were tried, in increasing order, ``losses`` the loss before the step with each rate,
+    and ``smoothed`` the smoothed losses.
     """
 
     rates: tuple[float, ...]
@@ -39,7 +40,7 @@ class RateSearch:
 
     @property
     def suggestion(self) -> float | None:
-        """A rate to train with."""
+        """The rate at which the smoothed loss falls fastest with log η, to train with; None if it never falls."""
         if len(self.rates) < 3:
             return None
         lowest = int(np.argmin(self.smoothed))
@@ -48,16 +49,16 @@ class RateSearch:
         return self.rates[steepest] if slopes[steepest] < 0 else None
 
     def to_json(self) -> dict[str, object]:
-        """Plain numbers and lists."""
+        """Return the result as a dictionary of plain numbers and lists."""
         return {
             "rates": list(self.rates), "losses": list(self.losses), "smoothed": list(self.smoothed),
             "suggestion": self.suggestion,
         }  # fmt: skip
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """Loss by learning rate as a matplotlib figure, also written to ``path`` where one is given.
+        """Plot the loss against the learning rate, and return the matplotlib figure.
 
-        Raises ``MissingExtraError`` without the extra ``plot``.
+        The figure is also written to ``path`` if it is given. Raises ``MissingExtraError`` without the extra ``plot``.
         """
         return opened_room("plot", "matplotlib").rates(self, path)
 
@@ -75,11 +76,12 @@ def find_rate(
     seed: int = 0,
     smoothing: float = 0.9,
 ) -> RateSearch:
-    """Trains a copy of the model with rates that grow by a constant factor from ``least`` to ``most`` (Smith, 2015)
+    """Find a learning rate: train a copy of the model with rates that grow from ``least`` to ``most``.
 
-    The model itself is left as it is. The smoothed loss is an exponential moving average without the bias of its start.
-    The search ends early where the loss diverges. Raises ``OptionError`` unless 0 < least < most, steps ≥ 3 and
-    0 ≤ smoothing < 1.
+    The rate grows by a constant factor in each of ``steps`` steps, and the search ends early if the loss diverges. The
+    model itself is not changed. The smoothed loss is an exponential moving average with the factor ``smoothing``,
+    corrected for its start at 0. Raises ``OptionError`` unless 0 < least < most, steps ≥ 3 and 0 ≤ smoothing < 1.
+    Smith, 2015.
 
         search = st.train.find_rate(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1, momentum=0.9), train_set)
         optimizer = optim.SGD(lr=search.suggestion, momentum=0.9)
@@ -97,7 +99,7 @@ def find_rate(
     rates: list[float] = []
     losses: list[float] = []
     smoothed: list[float] = []
-    average = 0.0  # as the one of Adam, it begins at 0, and is divided by 1 − smoothingᵗ
+    average = 0.0  # a running average that starts at 0, and is divided by 1 − smoothingᵗ as in Adam
     for count, (x, y, _) in enumerate(itertools.islice(_endless(dataset, batch_size, seed), steps)):
         try:
             value = step(x, y)
@@ -113,5 +115,6 @@ def find_rate(
 
 
 def _endless(dataset: Dataset, batch_size: int, seed: int) -> Iterator[Batch]:
+    """Iterate over the batches of a data set, epoch after epoch without end."""
     for epoch in itertools.count():
         yield from batches(dataset, batch_size, seed=seed, epoch=epoch)

@@ -1,4 +1,4 @@
-"""The record of a run: one JSON object a line, appended during training, to be followed live or read later.
+"""The record of a run: JSON lines, appended during training, to be followed live or read later.
 
 RUN/progress.jsonl
 
@@ -10,8 +10,9 @@ RUN/progress.jsonl
     {"kind": "finding", "time", "rule", …}                  a finding of the doctor: ``Finding``, its kind as "rule"
     {"kind": "end", "time", "finished"}
 
-``time`` is in seconds since 1970; numbers that are not finite are null. A line is written at once and in one piece, so
-that a process that is killed leaves whole lines, except perhaps the last. Every ``fit`` writes a plan and an end.
+``time`` is in seconds since 1970; numbers that are not finite are null. Each line is written at once and as a whole, so
+that a process that is killed leaves complete lines, except perhaps the last. Every call of ``fit`` writes a plan and an
+end.
 """
 
 from __future__ import annotations
@@ -37,20 +38,23 @@ from striate.train.progress import Moment, Plan
 from striate.watch import Watch
 
 PROGRESS_FILE = "progress.jsonl"
-_LARGEST = 256_000_000  # bytes of a file, and of a line, that a reader takes
+_LARGEST = 256_000_000  # the most bytes of a file that a reader accepts, and below, of a line
 _LONGEST = 4_000_000
-_BATCHES, _WATCHES = 0.2, 1.0  # seconds between two lines of a kind, at least
+_BATCHES, _WATCHES = 0.2, 1.0  # the fewest seconds between two lines of these kinds
 _THINNING = 500
-"""A training of T seconds waits T/500 between lines if that is longer, so the record of days is a few megabytes."""
-_SHARE = 50  # reading the watch takes at most a fiftieth of the time
+"""After T seconds of training, the pause between lines is at least about T / 500.
+
+The record of a training that takes days is therefore only a few megabytes.
+"""
+_SHARE = 50  # reading the watch takes at most 1/50 of the time
 
 
 class Record:
-    """A ``Progress`` that writes ``progress.jsonl`` into a folder.
+    """A ``Progress`` that writes the file ``progress.jsonl`` into a folder.
 
-    ``model`` and ``data`` are the names in the plan. The first training replaces the file, or appends to it with
-    ``resume``; later trainings append. If writing fails, ``complain`` is called and the training continues without a
-    record. Raises ``OptionError`` for a folder that cannot be made.
+    ``model`` and ``data`` are the names written into the plan. The first training replaces the file, or appends to it
+    with ``resume``; later trainings append. If writing fails, ``complain`` is called with a message, and the training
+    continues without a record. Raises ``OptionError`` for a folder that cannot be created.
     """
 
     live = False
@@ -67,7 +71,7 @@ class Record:
         self._watch: Watch | None = None
         self._plan = Plan(0, 0, 0, 0)
         self._epoch = 0
-        self._watched = -1  # the step that was written last
+        self._watched = -1  # the step of the last watch line
         self._began = self._batch_due = self._watch_due = 0.0
 
     @property
@@ -87,13 +91,13 @@ class Record:
                     os.truncate(self.path, size)
 
     def of(self, step: TrainingStep, watch: Watch | None) -> None:
-        """The step and the watch that the lines are about; before ``start``."""
+        """Set the training step and the watch that the lines describe; to be called before ``start``."""
         self._step, self._watch = step, watch
 
     # What the trainer calls
 
     def start(self, plan: Plan) -> None:
-        """Opens the file."""
+        """Open the file and write the plan. Raises ``OptionError`` if the file cannot be opened."""
         self._plan, self.finished, self._watched = plan, False, -1
         self._began, self._batch_due, self._watch_due = time.perf_counter(), 0.0, 0.0
         try:
@@ -102,7 +106,7 @@ class Record:
             self._file = os.open(self.path, how, 0o644)
             size = os.fstat(self._file).st_size
             if size and os.pread(self._file, 1, size - 1) != b"\n":
-                os.write(self._file, b"\n")  # an earlier process was killed while it wrote a line
+                os.write(self._file, b"\n")  # an earlier process was killed while writing a line
         except OSError as error:
             raise OptionError(
                 f"{self.path}: the record cannot be written: {error.strerror or error}\n"
@@ -113,19 +117,19 @@ class Record:
         self._write("plan", {**asdict(plan), **model})
 
     def warn(self, text: str) -> None:
-        """Not part of the record."""
+        """Ignore warnings, which are not part of the record."""
 
     def note(self, text: str) -> None:
         """Not part of the record."""
 
     def finding(self, finding: Finding) -> None:
-        """A line for every finding."""
+        """Write a line for a finding of the doctor, which diagnoses problems of the training."""
         found = finding.to_json()
         rule = found.pop("kind")
         self._write("finding", {"rule": rule, **found})
 
     def batch(self, moment: Moment) -> None:
-        """A line every so often, and for the first and last batch of an epoch."""
+        """Write a line if enough time has passed, and for the first and last batch of an epoch."""
         now = time.perf_counter()
         self._epoch = moment.epoch
         pause = (now - self._began) / _THINNING
@@ -144,11 +148,14 @@ class Record:
             self._watch_due = now + max(_WATCHES, pause, _SHARE * cost)
 
     def epoch(self, epoch: Epoch) -> None:
-        """A line for every epoch."""
+        """Write a line for the epoch."""
         self._write("epoch", asdict(epoch))
 
     def stop(self) -> None:
-        """The last line; after a breakdown or Ctrl-C also the state of the layers."""
+        """Write the last line and close the file.
+
+        After an error or Ctrl-C, write the state of the layers first.
+        """
         if self._file is None:
             return
         if not self.finished and self._step_number:
@@ -156,29 +163,33 @@ class Record:
         self._write("end", {"finished": self.finished})
         self._close()
 
-    # Inside
+    # Private
 
     def _modules(self) -> dict[str, Module]:
+        """Return the layers of the model by dotted path."""
         return {} if self._step is None else {path: one for path, one in self._step.model.named_modules() if path}
 
     def _layers(self) -> dict[str, str]:
-        """The layer at every path, such as ``Conv2d(1, 16, kernel_size=5)``."""
+        """Return a description of each layer by path, such as ``Conv2d(1, 16, kernel_size=5)``."""
         return {path: layer.describe() for path, layer in self._modules().items()}
 
     def _kinds(self) -> dict[str, str]:
-        """What kind of layer it is, such as ``normalization``."""
+        """Return the kind of each layer by path, such as ``normalization``."""
         return {path: layer.layer_kind.value for path, layer in self._modules().items()}
 
     @property
     def _step_number(self) -> int:
+        """The number of successful training steps; 0 without a step."""
         return 0 if self._step is None else self._step.step_number
 
     def _look(self) -> None:
+        """Write a line with the state of all layers, unless it has been written for this step."""
         if self._watch is not None and self._watched != self._step_number:
             self._watched = self._step_number
             self._write("watch", {"epoch": self._epoch, **cast("dict[str, Any]", rounded(self._watch.record()))})
 
     def _write(self, kind: str, entries: Mapping[str, Any]) -> None:
+        """Write one line; if that fails, close the file and complain."""
         if self._file is None:
             return
         event = {"kind": kind, "time": round(time.time(), 3), **cast("dict[str, Any]", finite(dict(entries)))}
@@ -198,7 +209,7 @@ class Record:
 
 
 def finite(thing: Any) -> Any:
-    """The same with null for NaN and infinity, which JSON does not have."""
+    """Return a copy of nested lists and dictionaries with None for NaN and infinity, which JSON lacks."""
     if isinstance(thing, float):
         return thing if math.isfinite(thing) else None
     if isinstance(thing, Mapping):
@@ -209,7 +220,7 @@ def finite(thing: Any) -> Any:
 
 
 def rounded(thing: Any) -> Any:
-    """The same with six digits of every number, which makes it half as long."""
+    """Return nested dictionaries with numbers rounded to six digits, which halves their text."""
     if isinstance(thing, float):
         return float(f"{thing:.6g}")
     if isinstance(thing, Mapping):
@@ -218,11 +229,11 @@ def rounded(thing: Any) -> Any:
 
 
 def read_progress(folder: str | Path) -> list[dict[str, Any]]:
-    """The events of a run's record in their order, each with a ``kind`` and a ``time``.
+    """Return the events in the record of a run as dictionaries, in order.
 
-    Lines that are not an event, such as a last one that is being written, are skipped; a run without a record has no
-    events. Raises ``ModelFileError`` for a file that cannot be read, is larger than 256 MB, has a line of more than
-    4 MB, or holds no event at all.
+    Each has at least ``kind`` and ``time``. Lines that are not events, such as a last line that is still being written,
+    are skipped. A run without a record gives []. Raises ``ModelFileError`` for a file that cannot be read, is larger
+    than 256 MB, has a line of more than 4 MB, or contains no event at all.
     """
     path = checked_path("folder", folder) / PROGRESS_FILE
     events: list[dict[str, Any]] = []
@@ -250,7 +261,7 @@ def read_progress(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def _event(line: bytes) -> dict[str, Any] | None:
-    """The event of a line; None if it is not one."""
+    """Return the event in a line; None if the line is not an event."""
     if not line.endswith(b"\n"):
         return None
     try:

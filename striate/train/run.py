@@ -2,11 +2,11 @@
 
 RUN/run.json             arguments, seed, data set, versions; at the end history, final evaluation, findings
 RUN/model.safetensors    the model, as ``st.save`` writes it, when the training has ended
-RUN/progress.jsonl       what happened during training, line by line: ``record``
-RUN/checkpoints/         what a training that was killed goes on from: ``checkpoints``
-RUN/log.txt              what was printed, with the time
+RUN/progress.jsonl       the events of the training, one per line: see ``striate.train.record``
+RUN/checkpoints/         the state from which a training is resumed: see ``striate.train.checkpoints``
+RUN/log.txt              the printed lines, with the time
 RUN/curves.svg           loss and accuracy by epoch
-RUN/.lock                locked by the training that runs: ``persistence.lock``
+RUN/.lock                the lock of the running training: see ``striate.persistence.lock``
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from striate.data import Dataset, PictureOptions, Split, open_dataset
+from striate.data.catalog import KNOWN
 from striate.data.reading import Reading
-from striate.errors import ModelFileError, OptionError
+from striate.errors import DataError, ModelFileError, OptionError
 from striate.persistence import write_atomically
 from striate.persistence.atomic import remove_leftovers
 from striate.persistence.lock import LOCK_FILE, FolderLock
@@ -46,7 +47,11 @@ _BESIDE = 100_000  # bytes of the graph in the model's file, and of run.json
 
 @dataclass
 class Run:
-    """The contents of ``run.json``. ``data`` is the name or the absolute path that ``open_dataset`` takes."""
+    """The contents of ``run.json``.
+
+    ``data`` is the name or absolute path of the data set, as ``open_dataset`` takes it. ``findings`` are those of the
+    doctor, which diagnoses the training.
+    """
 
     data: str
     arguments: dict[str, Any]
@@ -56,27 +61,40 @@ class Run:
     evaluation: dict[str, Any] | None = None
     findings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  # of the doctor
     versions: dict[str, str] = field(default_factory=versions)
-    data_options: dict[str, Any] = field(default_factory=dict[str, Any])  # how pictures were read: ``PictureOptions``
-    centring: dict[str, Any] | None = None  # the place and size of figures in the pictures: ``data.centring``
+    data_options: dict[str, Any] = field(default_factory=dict[str, Any])  # how images were read: see ``PictureOptions``
+    centring: dict[str, Any] | None = None  # place and size of figures in images: ``data.centring``
 
     def dataset(self, split: Split) -> Dataset:
-        """A part of its data, read as they were for the training; raises as ``open_dataset``."""
+        """Open a part of the run's data set, with images read as for the training.
+
+        Raises like ``open_dataset``.
+        """
+        require_there(self.data)
         return open_dataset(self.data, split, self.data_options)
 
     @property
     def reading(self) -> Reading | None:
-        """How its pictures were read from files; None for other data."""
+        """How images are read from files; None for other data."""
         return PictureOptions.from_json(self.data_options).reading if self.data_options else None
 
     def to_json(self) -> dict[str, Any]:
-        """The document that is written."""
+        """Return the contents of ``run.json`` as a dictionary."""
         return {"format": _FORMAT, **asdict(self)}
 
 
-def claim_free_folder(folder: Path, room: int = 0) -> tuple[Path, FolderLock]:
-    """Claims the folder, or where it holds a run already, the first of ``folder-2``, ``folder-3`` … that holds none.
+def require_there(data: str) -> None:
+    """Raise ``DataError`` if the data of a run, a known name or an absolute path, have been moved or removed."""
+    if data not in KNOWN and not Path(data).exists():
+        raise DataError(
+            f"{data}: the data of this run are no longer there\n  help: move them back, or name where they are now"
+        )
 
-    A folder in which another training runs counts as one that holds a run. Raises as ``claim_folder``.
+
+def claim_free_folder(folder: Path, room: int = 0) -> tuple[Path, FolderLock]:
+    """Claim the folder or, if it has a run, the first of ``folder-2``, ``folder-3``, … without one.
+
+    A folder in which another training runs counts as a folder with a run. Returns the folder and its lock; raises as
+    ``claim_folder`` does.
     """
     tried, number = folder, 1
     while True:
@@ -91,11 +109,12 @@ def claim_free_folder(folder: Path, room: int = 0) -> tuple[Path, FolderLock]:
 
 
 def claim_folder(folder: Path, room: int = 0, *, overwrite: bool = False) -> FolderLock:
-    """Makes and locks the folder of a run, and removes an earlier run where ``overwrite`` says so; returns the lock.
+    """Create and lock the folder of a run, and check before training that the run can be saved there.
 
-    Raises ``OptionError`` for a folder that another training uses; for one that holds a run, unless ``overwrite``; for
-    one that holds other files, which are never overwritten; and for one where ``room`` bytes cannot be written, before
-    time is spent on training.
+    The remains of a training that was killed before its first checkpoint, and with ``overwrite`` a whole run, are
+    removed. Returns the lock. Raises ``OptionError`` for a folder that another training uses; for a folder with a run,
+    unless ``overwrite``; for a folder with other files, which are never overwritten; and if ``room`` bytes cannot be
+    written.
     """
     lock = FolderLock(_made(folder))
     _require_free(folder, overwrite)  # before there is a lock, which would leave a file in a foreign folder
@@ -158,7 +177,7 @@ def _require_room(folder: Path, room: int) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Removes the files of an earlier run, ``run.json`` last; other files stay."""
+    """Remove the files of an earlier run, ``run.json`` last; other files stay."""
     try:
         for name in (LAST, PREVIOUS, BEST):
             (folder / FOLDER / name).unlink(missing_ok=True)
@@ -171,7 +190,7 @@ def _clear(folder: Path) -> None:
 
 
 def write_run(folder: Path, run: Run) -> None:
-    """Writes ``run.json``."""
+    """Write ``run.json`` into the folder."""
     text = json.dumps(run.to_json(), indent=2, ensure_ascii=False, default=str) + "\n"
     write_atomically(folder / RUN_FILE, text.encode())
 
@@ -191,7 +210,7 @@ class RunFile(Callback):
 
 
 def read_run(folder: Path) -> Run:
-    """Reads ``run.json``; raises ``ModelFileError`` if it is missing or of another format."""
+    """Read ``run.json`` from the folder; raises ``ModelFileError`` if it is missing or has another format."""
     path = folder / RUN_FILE
     cure = "\n  help: give the folder that `striate train --out RUN` made"
     if not path.is_file():
@@ -212,7 +231,7 @@ def read_run(folder: Path) -> Run:
         "data_options": dict,
     }  # fmt: skip
     entries.pop("format")
-    entries.setdefault("findings", [])  # older runs have none
+    entries.setdefault("findings", [])  # missing from runs of earlier versions
     entries.setdefault("centring", None)
     entries.setdefault("data_options", {})
     if set(entries) != set(expected) or not all(isinstance(entries[name], kind) for name, kind in expected.items()):

@@ -1,4 +1,4 @@
-"""``Trainer``: epochs of training steps over a data set, with validation and progress."""
+"""``Trainer``, which trains a model for several epochs, with validation, progress and diagnosis."""
 
 from __future__ import annotations
 
@@ -43,28 +43,29 @@ from striate.train.record import Record
 from striate.train.resumption import Resumption, captured, configuration, fingerprints, nothing_left
 
 VALIDATION_BATCH = 256
+"""The number of samples in a batch of validation or evaluation."""
 
 
 class Trainer(metaclass=Explained):
-    """Trains a model on a data set.
+    """Trains a model on a data set, epoch by epoch, with validation and a diagnosis of problems.
 
         trainer = st.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9), batch_size=64)
         history = trainer.fit(train_set, validation=held_out, epochs=10)
 
-    seed        0 … 2⁶⁴ − 1, of the order of the samples, of dropout, and of parameters that have no values yet; the
+    seed        0 … 2⁶⁴ − 1, determines the order of the samples, dropout, and parameters that have no values yet; the
                 same seed gives the same model
-    batch_size  samples of a batch, 1 or more; batches are equally large, up to one sample (see ``data.batches``)
+    batch_size  samples in a batch, 1 or more; the sizes of batches differ by at most one sample (see ``data.batches``)
     precision   as in ``TrainingStep``, which also explains ``max_norm``, ``clip_value``, ``accumulate`` and ``ema``;
-                with ``ema`` the moving average is evaluated, and is what the model holds after ``fit``
+                with ``ema`` the moving average of the weights is evaluated, and the model has it after ``fit``
     shuffle     False keeps the order of the data set
-    doctor      whether to report what is wrong with the training, in ``findings`` and with the progress
-    progress    True (live on a terminal, lines elsewhere), False, or an object with the methods of ``Progress``
-    leave       called with the exit code on a second Ctrl-C or SIGTERM
-    watch       False trains without a ``Watch`` of all layers, and therefore without the doctor
+    doctor      whether the doctor diagnoses the training; what it finds is in ``findings`` and shown with the progress
+    progress    True (live in a terminal, lines elsewhere), False, or an object with the methods of ``Progress``
+    leave       function called with the exit code on a second Ctrl-C or SIGTERM
+    watch       False trains without a ``Watch``, which collects statistics of all layers, and so without the doctor
     callbacks   objects of ``train.Callback``, such as ``train.EarlyStopping(patience=5)``
     checkpoints the folder of the run, in which checkpoints are written after every epoch (see ``fit``), or a
                 ``train.Checkpoints``, which says when
-    options     the options of ``striate train`` that the doctor's remedies may name, for the command line
+    options     the options of ``striate train`` that remedies of the doctor may name; used by the command line
     record      a folder in which ``progress.jsonl`` is written during training (see ``train.record``), or a ``Record``
 
     Raises ``OptionError`` for an option outside of its range.
@@ -133,24 +134,24 @@ class Trainer(metaclass=Explained):
         resume: bool | str | Path = False,
         allow_changes: bool = False,
     ) -> History:
-        """Trains for ``epochs`` more epochs; returns the history of all that this trainer did.
+        """Train for ``epochs`` more epochs, and return the history of all epochs of this trainer.
 
-        ``sample_weight`` holds one number of 0 or more for each sample of the training set: with 2 it counts as if it
-        were there twice, with 0 as if it were absent. Batches of which no sample counts are left out.
+        ``sample_weight`` has one number ≥ 0 for each sample of the training set: with 2 a sample counts as if it were
+        there twice, with 0 as if it were absent. Batches in which all weights are 0 are skipped.
 
-        ``resume`` goes on from a checkpoint and ends with the same bits as if nothing had interrupted the training:
-        the path of a run folder or of a file in it, or True for the trainer's own folder, where a training without a
-        checkpoint begins. ``epochs`` is then the number of all epochs. Options that have changed since take effect,
-        with a line that says so; the training data may have changed only with ``allow_changes``.
+        ``resume`` continues from a checkpoint, and the training ends with the same bits as if nothing had interrupted
+        it: the path of a run folder or of a checkpoint, or True for the trainer's own folder, where a training without
+        a checkpoint starts from the beginning. ``epochs`` is then the number of all epochs. Options that have changed
+        since take effect, and a line says so; the training data may have changed only with ``allow_changes``.
 
             trainer = st.Trainer(model, loss, optimizer, checkpoints="runs/night")
             trainer.fit(train_set, validation=held_out, epochs=100, resume=True)
 
-        Raises ``OptionError`` for a number of epochs below 1, for what is not a data set, for a folder of checkpoints
-        that another training uses, and for changes that cannot be resumed; ``ModelFileError`` for a path without a
-        checkpoint that can be read; ``NonFiniteError`` with the remedy where the training breaks down; and
-        ``KeyboardInterrupt`` on Ctrl-C, SIGTERM or SIGHUP, after the step that was running and a checkpoint: the model
-        is then as that step left it.
+        Raises ``OptionError`` for fewer than 1 epoch, for anything that is not a data set, for a folder of checkpoints
+        that another training uses, and for changes with which a training cannot be resumed; ``ModelFileError`` for a
+        path without a readable checkpoint; ``NonFiniteError`` with a remedy if the loss or a gradient becomes NaN or
+        infinite; and ``KeyboardInterrupt`` on Ctrl-C, SIGTERM or SIGHUP, after the running step has finished, whose
+        update the model keeps, and a checkpoint.
         """
         epochs = whole_number("epochs", epochs, 1)
         require_dataset(train_set, "the training set")
@@ -205,7 +206,7 @@ class Trainer(metaclass=Explained):
             if self.record is not None and self._checkpoints is not None and self._checkpoints.run == source:
                 self.record.go_on(saved.record)
         batch_size, samples = self.batch_size, len(train_set)
-        plan = Plan(last, batch_count(samples, batch_size), samples, batch_size)
+        plan = Plan(last, batch_count(samples, batch_size), samples, batch_size, train_set.unit)
         progress = self._recorded(chosen_progress(self._progress), train_set)
         self.doctor = None
         if self._uses_doctor:
@@ -296,12 +297,15 @@ class Trainer(metaclass=Explained):
             self._checkpoints.write(checkpoint, best)
 
     def stop(self, reason: str = "a callback stopped the training") -> None:
-        """Ends ``fit`` after the batch that is running; an epoch that it interrupts is left out of the history."""
+        """End ``fit`` after the running batch; an epoch that is not complete is left out of the history."""
         self.place.stopping = reason
 
     @contextmanager
     def evaluated(self) -> Generator[Module]:
-        """A ``with`` block in which the model has the weights to evaluate: the moving average, if there is one."""
+        """Return a context manager in which the model has the weights that are evaluated.
+
+        With ``ema`` these are the moving averages, otherwise the current weights.
+        """
         if not self._averages:
             yield self.model
         else:
@@ -309,23 +313,24 @@ class Trainer(metaclass=Explained):
                 yield model
 
     def use_evaluated(self) -> None:
-        """Gives the model these weights until the next step."""
+        """Give the model the weights to evaluate until the next training step."""
         if self._averages:
             self.step.use_average(True)
 
     @property
     def _averages(self) -> bool:
+        """Whether there is a moving average of the weights."""
         return self.step.ema is not None and self.step.step_number > 0
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
-        """Loss, by the trainer's loss function, and accuracy or errors on a data set."""
+        """Evaluate the model on a data set: the trainer's loss, and accuracy or errors."""
         return evaluate(self.model, dataset, VALIDATION_BATCH, loss=self.step.loss)
 
     def __getattr__(self, name: str) -> object:
         raise habits.missing("Trainer", name, dir(type(self)), habits.TRAINER)
 
     def __repr__(self) -> str:
-        """What is trained, how, and how far it is."""
+        """Return the model, loss, optimizer, batch size and history in one line."""
         return (
             f"Trainer({type(self.model).__name__}, {type(self.step.loss).__name__}, {self.step.optimizer.brief()}, "
             f"batch_size={self.batch_size}): {self.history!r}"
@@ -333,12 +338,19 @@ class Trainer(metaclass=Explained):
 
     @property
     def findings(self) -> Findings:
-        """What the doctor found in the last call of ``fit``, causes before their symptoms."""
+        """What the doctor, which diagnoses problems of the training, found in the last call of ``fit``.
+
+        Causes come before their symptoms.
+        """
         return Findings() if self.doctor is None else self.doctor.findings
 
     @property
     def setup(self) -> Setup:
-        """What the last call of ``fit`` trained, for a remedy to change: ``finding.remedy.apply(trainer.setup)``."""
+        """The model, data and options of the last call of ``fit``, which remedies of the doctor can change.
+
+        A remedy is applied by ``finding.remedy.apply(trainer.setup)``. Raises ``OptionError`` before a training with
+        the doctor.
+        """
         if self.doctor is None:
             raise OptionError("no training with a doctor has run\n  help: trainer.fit(…), with doctor=True")
         return self.doctor.setup
@@ -346,7 +358,7 @@ class Trainer(metaclass=Explained):
     def _epoch(
         self, train_set: Dataset, validation: Dataset | None, progress: Progress, interruption: Interruption
     ) -> Epoch | None:
-        """Trains and validates an epoch, or the rest of it; None if a callback stopped it."""
+        """Train and validate one epoch, or the rest of it; returns None if a callback stopped it."""
         place, number = self.place, self.place.epoch
         mean_loss = EpochLoss(self.step.loss, place.loss_total, place.loss_weight)
         labelled = train_set.is_classification and self.step.loss.takes_labels
@@ -408,7 +420,7 @@ class Trainer(metaclass=Explained):
             interruption.raise_if_asked()
 
     def _recorded(self, progress: Progress, train_set: Dataset) -> Progress:
-        """The same progress together with the record."""
+        """Return the progress combined with the record, if there is one."""
         record = self.record
         if record is None:
             return progress
@@ -419,7 +431,7 @@ class Trainer(metaclass=Explained):
         return Together(progress, record, Log(record.path.parent))
 
     def _tell(self, progress: Progress, new: Sequence[Finding]) -> None:
-        """Shows what the doctor found, each finding once."""
+        """Show new findings of the doctor, each only once, without those that are consequences of others."""
         for finding in new:
             if finding.key not in self.place.told:
                 self.place.told.append(finding.key)
@@ -427,7 +439,10 @@ class Trainer(metaclass=Explained):
                     progress.finding(finding)
 
     def _warn_of_outliers(self, progress: Progress, train_set: Dataset, validation: Dataset | None) -> None:
-        """Warns about either set: the standardizer may have been fitted on other data."""
+        """Warn about outliers in the training and validation data.
+
+        The standardizer may have been fitted to other data than either.
+        """
         for dataset, part in ((train_set, "training"), (validation, "validation")):
             text = None if dataset is None else outlier_warning(self.model, dataset.images, f"{dataset.name} ({part})")
             if text is not None:
@@ -435,7 +450,7 @@ class Trainer(metaclass=Explained):
 
     @staticmethod
     def _check_validation(train_set: Dataset, validation: Dataset | None) -> None:
-        """Refuses validation data that do not fit, before an epoch is spent."""
+        """Raise ``ShapeError`` for validation data that do not fit the training data, before training."""
         if validation is None:
             return
         if train_set.labels.shape[1:] != validation.labels.shape[1:]:
@@ -451,7 +466,7 @@ class Trainer(metaclass=Explained):
 
 
 def _callbacks(given: object) -> tuple[Callback, ...]:
-    """Checks for a sequence of callbacks."""
+    """Return the callbacks as a tuple; raises ``OptionError`` for anything but a sequence of callbacks."""
     if isinstance(given, Sequence):
         found = tuple(cast("Sequence[object]", given))
         for one in found:
@@ -461,12 +476,15 @@ def _callbacks(given: object) -> tuple[Callback, ...]:
 
 
 def known(number: float) -> float | None:
-    """None for NaN."""
+    """Return the number, or None if it is NaN."""
     return None if math.isnan(number) else number
 
 
 class SampledAccuracy:
-    """The accuracy of some batches, predicted before they are learned from; takes at most a fiftieth of the time."""
+    """An estimate of the training accuracy from some batches, which takes at most 1/50 of the time.
+
+    They are predicted before the model learns from them.
+    """
 
     def __init__(self, model: Module) -> None:
         self.accuracy: float | None = None
@@ -474,7 +492,7 @@ class SampledAccuracy:
         self._due = 0.0
 
     def before_step(self, x: Array, y: Array) -> None:
-        """Predicts the batch if enough time has passed, and averages its accuracy with the one before."""
+        """Predict the batch if enough time has passed, and average its accuracy with the previous estimate."""
         start = time.perf_counter()
         if start < self._due:
             return
@@ -482,17 +500,21 @@ class SampledAccuracy:
         found = float((logits.argmax(axis=1) == y).mean()) if logits.ndim == 2 else 0.0
         self.accuracy = found if self.accuracy is None else (self.accuracy + found) / 2
         end = time.perf_counter()
-        # The first prediction compiles its program, so its time does not predict the next one's.
+        # The first prediction includes compilation, so its time says nothing about the next one.
         self._due = end + max(0.2, 50 * (end - start) if self._due else 0.0)
 
 
 def chosen_progress(progress: bool | Progress) -> Progress:
-    """The live display on a terminal and lines elsewhere for True, nothing for False."""
+    """Return the display for the option ``progress``.
+
+    True gives the live display in a terminal and lines elsewhere, False gives none, and an object is returned
+    unchanged.
+    """
     if progress is False:
         return Silent()
     if progress is not True:
         return progress
     if not sys.stderr.isatty():
         return Lines()
-    # rich takes a third of the time that ``import striate`` may take, and only a terminal needs it.
+    # Imported here, because rich is slow to import and only needed in a terminal.
     return importlib.import_module("striate.train.display").Live()

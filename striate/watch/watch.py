@@ -21,7 +21,7 @@ _CHUNK = 1 << 14  # elements summed at a time: few enough to stay in the cache
 
 
 class Watched(Protocol):
-    """The part of the training step's interface that a watch uses."""
+    """The interface of the training step that a watch uses."""
 
     @property
     def step_number(self) -> int:
@@ -41,7 +41,7 @@ class Watched(Protocol):
         ...
 
     def unwatch(self, watch: Watch) -> None:
-        """End a watch."""
+        """Stop computing the statistics of a watch."""
         ...
 
 
@@ -96,7 +96,7 @@ class Watch:
 
     @property
     def samples(self) -> int:
-        """The number of samples since the pass began."""
+        """The number of samples since the pass (over the data) began."""
         return self._restored.samples + sum(count.samples for count in self._counts)
 
     def wants(self, path: str) -> bool:
@@ -122,9 +122,9 @@ class Watch:
         self._restored = _Restored()
 
     def state_dict(self) -> dict[str, Array]:
-        """The count of firings: ``samples`` of this pass, and ``fired.act1``, ``seen.act1`` … of each layer.
+        """Return the counts of firings: ``samples`` of this pass, and ``fired.act1``, ``seen.act1``, … of each layer.
 
-        ``fired`` (C,) float64 is how often each unit fired, ``seen`` the number of outputs of a unit.
+        ``fired`` (C,) float64 is how often each unit fired, ``seen`` () int64 the number of outputs of each unit.
         """
         fired, seen = self._totals()
         state: dict[str, Array] = {"samples": np.array(self.samples)}
@@ -132,7 +132,7 @@ class Watch:
         return state | {f"seen.{path}": np.array(count) for path, count in seen.items()}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Goes on counting from what ``state_dict`` returned; statistics of the last batch come with the next step.
+        """Continue counting from what ``state_dict`` returned; statistics of the last batch come with the next step.
 
         Raises ``DataError`` for a state that lacks a part.
         """
@@ -151,7 +151,7 @@ class Watch:
     # Outputs of the last batch
 
     def means(self) -> dict[str, float]:
-        """Return the mean of each layer's output in the last batch, over samples, units and positions, by path."""
+        """Return the mean of all elements of each layer's output in the last batch, by path."""
         return {layer.path: float(found.mean()) for layer, found in self._numbers("mean")}
 
     def stds(self) -> dict[str, float]:
@@ -247,7 +247,7 @@ class Watch:
         sizes = self._norms(self._step.parameter_views())
         return {name: _ratio(moved, sizes[name]) for name, moved in self._norms(self._step.update_views()).items()}
 
-    # All of it
+    # Everything in one record
 
     def record(self) -> dict[str, object]:
         """Return all statistics as numbers, lists and dicts that JSON can hold.

@@ -1,4 +1,4 @@
-"""``striate bench`` as people use it."""
+"""Test ``striate bench`` through the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line as people use it: output, exit codes, files."""
+"""Test the command line: output, exit codes, files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def write_stripes(folder: Path, offset: int = 0, bright: int = 250, spread: int = 60) -> None:
-    """Bright columns and bright rows, 8×8, in MNIST's four files; the rest is ``offset`` and noise."""
+    """Write a small data set in MNIST's four files: 8×8 pictures with bright columns (0) or bright rows (1).
+
+    All other pixels are ``offset`` plus noise.
+    """
     folder.mkdir()
     for prefix, count, seed in (("train", 96, 0), ("t10k", 30, 1)):
         random = np.random.default_rng(seed)
@@ -41,7 +44,7 @@ def write_stripes(folder: Path, offset: int = 0, bright: int = 250, spread: int 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of two classes."""
+    """The folder of a small data set with two classes."""
     folder = tmp_path_factory.mktemp("data") / "stripes"
     write_stripes(folder)
     return folder
@@ -49,7 +52,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on it."""
+    """The folder of a finished run on that data set."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     result = striate("train", data, "--epochs", 4, "--batch-size", 16, "--out", folder)
     assert result.exit_code == 0, result.output
@@ -64,6 +67,21 @@ def test_version_and_help() -> None:
     assert striate("--version").stdout == f"striate {VERSION}\n"
     assert {"train", "evaluate", "predict", "show"} <= set(striate("--help").stdout.split())
     assert striate("train", "--nonsense").exit_code == 2
+
+
+def test_the_help_of_train_begins_with_the_common_options() -> None:
+    lines = striate("train", "--help").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    first = "\n".join(lines[:40])
+    assert all(option in first for option in ("--model", "--epochs", "--batch-size", "--lr", "--seed", "--out"))
+    assert "--clip-value" not in first
+    groups = [line.strip("╭─╮ ") for line in lines if line.startswith("╭")]
+    assert groups[:3] == ["Arguments", "Options", "Optimizer"]
+
+
+@pytest.mark.parametrize("stage", ["fused", "memory", "program"])
+def test_what_show_prints_fits_the_terminal(stage: str) -> None:
+    assert max(map(len, striate("show", "lenet5", "--stage", stage).stdout.splitlines())) <= 80
 
 
 def test_importing_striate_loads_nothing_that_only_a_terminal_needs() -> None:
@@ -167,7 +185,7 @@ def test_the_same_seed_gives_the_same_file(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "data set 'nowhere'[\\s\\S]*known: digits, mnist"),
+        (["nowhere"], "no data set of that name[\\s\\S]*known by name: digits, mnist"),
         (["--model", "lenet"], "did you mean 'lenet5'"),
         (["--optimizer", "sdg"], "did you mean 'sgd'"),
         (["--schedule", "cos"], "known: constant, cosine, step, multi_step"),
@@ -238,13 +256,27 @@ def test_evaluate(run: Path, data: Path, tmp_path: Path) -> None:
     assert [one["count"] for one in document["classes"]] == [15, 15]
 
 
+def test_evaluate_reads_other_pictures_as_the_input_of_the_model(run: Path, tmp_path: Path) -> None:
+    for name in "01":
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(5):
+            picture = np.full((9 + number, 12), 40 * number, np.uint8)
+            Image.fromarray(picture).save(tmp_path / "pictures" / name / f"{number}.png")
+    assert "pictures: 10 images" in striate("evaluate", run, tmp_path / "pictures").stdout
+    (tmp_path / "pictures" / "0" / "note.png").write_text("a note")
+    refused = striate("evaluate", run, tmp_path / "pictures")
+    assert (refused.exit_code, "give --on-error skip to do without" in refused.stderr) == (2, True)
+    skipped = striate("evaluate", run / "model.safetensors", tmp_path / "pictures", "--on-error", "skip")
+    assert (skipped.exit_code, "pictures: 10 images" in skipped.stdout) == (0, True)
+
+
 def test_evaluate_says_what_is_wrong(run: Path, data: Path, tmp_path: Path) -> None:
     for arguments, message in [
         ((tmp_path / "none",), "no such file"),
         ((tmp_path,), "model.safetensors: no such file"),
         ((run / "model.safetensors",), "give DATA too"),
         ((run, "digits"), "10 classes"),
-        ((run, "imagenet"), "known: digits"),
+        ((run, "imagenet"), "known by name: digits"),
     ]:
         result = striate("evaluate", *arguments)
         assert result.exit_code == 2, arguments
@@ -355,7 +387,7 @@ def process(*arguments: object) -> subprocess.Popen[str]:
 
 
 def interrupt(child: subprocess.Popen[str]) -> None:
-    """As a terminal does: the whole group, workers that compile too."""
+    """Send Ctrl-C to the whole process group, as a terminal does, including workers that compile."""
     os.killpg(child.pid, signal.SIGINT)
 
 
@@ -404,7 +436,7 @@ def test_a_second_ctrl_c_leaves_at_once(data: Path, tmp_path: Path) -> None:
 
 
 def test_an_inverted_picture_is_read_like_the_data(tmp_path: Path) -> None:
-    """As in the lab: light and dark are swapped with a warning, and the figure has its usual place and size."""
+    """As in the lab, light and dark are swapped with a warning, and the figure is centred and scaled."""
     trained = striate("train", "digits", "--model", "first_cnn", "--epochs", 4, "--out", tmp_path / "run")
     assert trained.exit_code == 0
     seven = Image.open(CHECKOUT / "examples" / "seven.png").convert("L")

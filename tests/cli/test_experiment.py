@@ -1,4 +1,4 @@
-"""``striate experiment`` as people use it."""
+"""Test ``striate experiment`` through the command line."""
 
 from __future__ import annotations
 

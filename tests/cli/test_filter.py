@@ -1,4 +1,4 @@
-"""``striate filter`` as people use it."""
+"""Test ``striate filter`` through the command line."""
 
 from __future__ import annotations
 

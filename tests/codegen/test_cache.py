@@ -72,7 +72,7 @@ def test_a_damaged_entry_is_discarded(tmp_path: Path, damage: str) -> None:
 
 
 def _refused(folder: Path, caplog: pytest.LogCaptureFixture) -> str:
-    """The one notice that a folder gets which is not used."""
+    """Return the only warning that was logged, about a cache folder that is not used."""
     with caplog.at_level(logging.WARNING, logger="striate"):
         assert _use(folder) is None
         assert _use(folder) is None

@@ -1,4 +1,4 @@
-"""The native driver's code: its races widened, and its form on other processors."""
+"""Test the native driver: race conditions made more likely, and its code for other processors."""
 
 from __future__ import annotations
 

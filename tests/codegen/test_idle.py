@@ -1,4 +1,4 @@
-"""LLVM's pages are given back, and come again when LLVM is used."""
+"""Memory pages of LLVM are released while it is idle, and loaded again when it is used."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not SMAPS.exists(), reason="resident pages are r
 
 
 def _resident(folder: Path) -> int:
-    """Resident bytes of the files in a folder that are mapped and cannot be written."""
+    """Return the resident bytes of read-only mapped files in a folder."""
     mappings = re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", SMAPS.read_text())
     mine = [each for each in mappings if f" {folder}" in each.partition("\n")[0] and " r-" in each[:40]]
     assert mine
@@ -48,7 +48,7 @@ def test_where_nothing_is_mapped_nothing_is_dropped(tmp_path: Path) -> None:
 
 
 def test_pages_that_were_written_are_kept() -> None:
-    """Constants with addresses in them, protected after loading: dropped, they would be the file's again."""
+    """Relocated constants are written once and then protected; dropping their pages would undo the relocation."""
     dropped = set(idle.unchanged(idle.FOLDER))
     mappings = re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", SMAPS.read_text())
     written = {

@@ -33,7 +33,7 @@ def _private_cache(tmp_path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Adder:
-    """A kernel that adds a constant; counts how often its code is written."""
+    """A kernel that adds a constant, and counts how often its code is generated."""
 
     amount: int
     written: list[int] = field(default_factory=list[int])
@@ -238,7 +238,7 @@ def test_a_request_never_gets_code_that_another_thread_is_dropping() -> None:
 
 
 def test_what_a_finalizer_uses_is_still_loaded() -> None:
-    """The garbage collector has cleared the weak references to a cycle before it calls the first ``__del__`` in it."""
+    """The garbage collector clears the weak references to a cycle before it calls the first ``__del__`` in it."""
     kernels, results = jit.Kernels(), list[int]()
     revived: list[object] = []
 
@@ -261,7 +261,7 @@ def test_what_a_finalizer_uses_is_still_loaded() -> None:
 
 
 def test_a_request_in_the_middle_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A garbage collection or a signal may come anywhere, and what it calls may ask for code."""
+    """A garbage collection or signal may run at any point, and its handlers may request code."""
     monkeypatch.setattr(jit, "LIBRARIES_OF_A_LOADER", 1)
     kernels, inside = jit.Kernels(), list[bool]()
     binding: Any = jit.llvm
@@ -316,7 +316,7 @@ print("ends")
 
 
 def test_code_stays_loaded_while_the_interpreter_ends() -> None:
-    """A thread that nobody waits for may still run in it."""
+    """A daemon thread may still run in it."""
     process = subprocess.run([sys.executable, "-c", FINAL], cwd=ROOT, text=True, capture_output=True, timeout=100)
     assert (process.stdout, process.returncode) == ("ends\n", 0), process.stderr
 
@@ -360,7 +360,7 @@ print("\n".join(found) or "none")
 
 
 def test_llvmlite_is_never_called_without_the_lock_that_forks_take() -> None:
-    """A child that is forked while another thread holds llvmlite's own lock waits for it for ever."""
+    """If a process forks while another thread holds llvmlite's own lock, the child waits for it for ever."""
     environment = {**os.environ, "STRIATE_CACHE": "off"}
     process = subprocess.run(
         [sys.executable, "-c", UNLOCKED], cwd=ROOT, text=True, capture_output=True, env=environment, timeout=100

@@ -1,4 +1,4 @@
-"""Each function against NumPy's extended precision, at every width and target the same bits."""
+"""Each function against NumPy in extended precision; all widths and targets must agree bit for bit."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ extended = pytest.mark.skipif(
 
 @functools.cache
 def _compiled(name: str, dtype: Any, width: int, cpu: str) -> Any:
-    """A loop over an array whose size is a multiple of ``width``; width 0 is the scalar."""
+    """Compile a loop over an array whose size is a multiple of ``width``; width 0 means scalar code."""
     element = ir.FloatType() if dtype is np.float32 else ir.DoubleType()
     pointer, integer = ir.PointerType(), ir.IntType(64)
     type_ = ir.VectorType(element, width) if width else element
@@ -99,7 +99,7 @@ _PI_DIGITS = 1200
 
 @functools.cache
 def _pi_integer() -> int:
-    """⌊π · 2¹²⁰⁰⌋ by Machin's formula."""
+    """Return ⌊π · 2¹²⁰⁰⌋ by Machin's formula."""
 
     def arctan_inverse(n: int) -> int:
         total = term = (1 << (_PI_DIGITS + 32)) // n
@@ -114,7 +114,7 @@ def _pi_integer() -> int:
 
 
 def _trigonometric(name: str, w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """sin, cos or tan in extended precision, of float64 numbers: x - n π/2 is formed with whole numbers."""
+    """Return sin, cos or tan of float64 numbers in extended precision; x − n π/2 is computed with integers."""
     quarter, residual = np.zeros(w.shape, int), np.zeros(w.shape, np.longdouble)
     half_pi = _pi_integer() >> 1
     for place, value in enumerate(w):
@@ -135,7 +135,7 @@ def _trigonometric(name: str, w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _error_function(name: str, w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """erf, erfc or Φ in extended precision: a series near 0, a continued fraction beyond."""
+    """Return erf, erfc or Φ in extended precision, by a series near 0 and a continued fraction elsewhere."""
     if name == "normal_cdf":
         return _error_function("erfc", -w / np.sqrt(np.longdouble(2))) / 2
     a = np.minimum(abs(w), 200)
@@ -154,7 +154,7 @@ def _error_function(name: str, w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _error(y: np.ndarray[Any, Any], exact: np.ndarray[Any, Any]) -> float:
-    """The largest distance in ulp of the exact result (of the smallest normal number at least)."""
+    """Return the largest error in ulp of the exact result (at least of the smallest normal number)."""
     kind = np.finfo(y.dtype)
     with np.errstate(all="ignore"):
         rounded = exact.astype(y.dtype)
@@ -165,7 +165,7 @@ def _error(y: np.ndarray[Any, Any], exact: np.ndarray[Any, Any]) -> float:
 
 
 def _sweep(name: str, dtype: Any) -> np.ndarray[Any, Any]:
-    """The function's whole domain, and densely where it bends."""
+    """Return points over the function's whole domain, dense where it curves strongly."""
     kind, random = np.finfo(dtype), np.random.default_rng(0)
     count = 1 << 16
     low, high = float(np.log(kind.smallest_subnormal)), float(np.log(kind.max))
@@ -214,7 +214,7 @@ def test_the_bits_are_the_same_at_every_width_and_target(name: str, dtype: Any) 
 @pytest.mark.skipif(ARM, reason="there the baseline is the host")
 @pytest.mark.parametrize("name", BOUNDS)
 def test_the_bits_are_the_same_without_fused_instructions(name: str) -> None:
-    """The baseline processor calls the C library's fma, which is exact as well, if slow."""
+    """A processor without FMA instructions calls the C library's fma, which is exact too, but slow."""
     x = _sweep(name, np.float32)[::64]
     assert np.array_equal(_run(name, x, 8, NARROW).view(np.uint32), _run(name, x, 8).view(np.uint32))
 
@@ -223,7 +223,7 @@ def test_the_bits_are_the_same_without_fused_instructions(name: str) -> None:
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_any_number_at_all(width: int, data: st.DataObject) -> None:
-    """NaN, infinities, denormals, signed zeros and all between: NumPy's answer, and the same bits everywhere."""
+    """NaN, infinities, denormals, signed zeros and everything else: NumPy's result, and the same bits everywhere."""
     x = np.array(data.draw(st.lists(st.floats(width=width), min_size=16, max_size=16)), f"f{width // 8}")
     for name in BOUNDS:
         values = np.where(abs(x) <= 1, abs(x), x.dtype.type(0.5)) if name == "cos_pi" else x

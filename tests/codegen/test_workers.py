@@ -1,4 +1,4 @@
-"""Compiling in several processes: the same objects, the errors of one process, and nothing left behind."""
+"""Compiling in several processes gives the same objects and errors as in one, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ NAMES = [f"kernel_{number}" for number in range(40)]
 
 
 def _object(number: int) -> bytes:
-    """Of every size up to more than a pipe holds."""
+    """Return the bytes of an object; their sizes range up to more than a pipe buffers."""
     return bytes([number]) * (number**4)
 
 
 def _in_workers(action: Callable[[], None], at: int = 11) -> Callable[[int], bytes]:
-    """Compiles; does something else at one kernel, where it runs in a worker."""
+    """Return a function that compiles; at kernel ``at``, it calls ``action`` first if it runs in a worker."""
 
     def compile_one(number: int) -> bytes:
         if number == at and os.getpid() != HERE:

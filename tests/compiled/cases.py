@@ -1,4 +1,4 @@
-"""Small problems: every operation's samples as graphs, with the arrays to run them on."""
+"""Small test problems: the samples of every operation as graphs with input arrays."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Problem:
     single_sample: bool = False  # compiled for one sample alone
 
     def compiled(self, capacity: int | None = None) -> CompiledExecutable:
-        """The problem as machine code; states are copies of the problem's."""
+        """Compile the problem, with copies of its states."""
         states = {name: array.copy() for name, array in self.bindings.items()}
         options = options_for(self.precision, capacity or 0, self.single_sample)
         return prepare_compiled(self.graph, states, {}, options)
 
     def alone(self) -> Problem | None:
-        """The first sample alone, where a program for one sample differs from one for many."""
+        """Return the problem for its first sample, or None if a program for one sample does not differ."""
         if self.n < 2 or not compile_graph(self.graph, options_for()).lowered.batch_specialized:
             return None
         arrays = {
@@ -57,11 +57,11 @@ class Problem:
         return replace(self, label=f"{self.label}, one sample", arrays=arrays, n=1, single_sample=True)
 
     def run(self, capacity: int | None = None) -> dict[str, Array]:
-        """Its outputs from machine code."""
+        """Return the outputs of the compiled program."""
         return self.compiled(capacity).run(self.arrays, self.n)
 
     def expected(self) -> dict[str, Array]:
-        """Its outputs from the references."""
+        """Return the outputs of the NumPy references."""
         states = {name: array.copy() for name, array in self.bindings.items()}
         graph = self.graph
         if self.precision is not Precision.full:
@@ -70,19 +70,19 @@ class Problem:
 
 
 def samples(name: str) -> list[Sample]:
-    """The samples of an operation; having none is a failure."""
+    """Return the samples of an operation; fails if there are none."""
     found = list(OPERATIONS[name].samples(np.random.default_rng(zlib.crc32(name.encode()))))
     assert found, f"{name} has no samples: nothing tests it"
     return found
 
 
 def as_dtype(array: Array, dtype: DType) -> Array:
-    """Floats in one dtype, everything in C order."""
+    """Return a C-ordered copy, with floats converted to ``dtype``."""
     return np.array(array, dtype.numpy if array.dtype.kind == "f" else array.dtype, order="C")
 
 
 def inputs_of(arrays: Mapping[str, Array], symbolic: bool) -> dict[str, Value]:
-    """Inputs for arrays; those as long as the first one have the symbolic N."""
+    """Return graph inputs for arrays; if ``symbolic``, those as long as the first array get N as axis 0."""
     lead = next(iter(arrays.values())).shape[:1]
     return {
         name: Input(
@@ -94,13 +94,13 @@ def inputs_of(arrays: Mapping[str, Array], symbolic: bool) -> dict[str, Value]:
 
 
 def outputs_of(op: Op, inputs: Mapping[str, Value]) -> tuple[Value, ...]:
-    """The outputs as a tuple, however many there are."""
+    """Apply an operation and return its outputs as a tuple, also if there is only one."""
     found: Any = op(*inputs.values())
     return found if isinstance(found, tuple) else (found,)
 
 
 def forward(sample: Sample, dtype: DType, symbolic: bool = True) -> Problem:
-    """The operation on its sample."""
+    """Return the problem that applies the operation to its sample."""
     arrays = {f"x{i}": as_dtype(a, dtype) for i, a in enumerate(sample.arrays)}
     inputs = inputs_of(arrays, symbolic and sample.batched)
     outputs = outputs_of(sample.op, inputs)
@@ -112,18 +112,18 @@ def forward(sample: Sample, dtype: DType, symbolic: bool = True) -> Problem:
 
 
 def total(value: Value) -> Value:
-    """Σ of all elements as a scalar."""
+    """Return Σ of all elements as a scalar."""
     return reshape(Sum(tuple(range(value.type.rank)))(value), ()) if value.type.rank else value
 
 
 def movable(sample: Sample) -> list[int]:
-    """Inputs that have a gradient."""
+    """Return the indices of the inputs that have a gradient."""
     allowed = sample.differentiable or tuple(a.dtype.kind == "f" for a in sample.arrays)
     return [i for i, yes in enumerate(allowed) if yes]
 
 
 def backward(sample: Sample, dtype: DType, symbolic: bool = True) -> Problem | None:
-    """The gradients of Σ c · outputs for random c; None where nothing has a gradient."""
+    """Return the problem of the gradients of Σ c · outputs for random c, or None if no input has a gradient."""
     problem = forward(sample, dtype, symbolic)
     moved = movable(sample)
     random = np.random.default_rng(7)
@@ -144,9 +144,9 @@ def backward(sample: Sample, dtype: DType, symbolic: bool = True) -> Problem | N
 
 
 def assert_close(found: Mapping[str, Array], expected: Mapping[str, Array], label: str, more_nan: bool = False) -> None:
-    """The same up to rounding, relative to the largest value; NaN exactly where NaN is expected.
+    """Assert equality up to rounding, relative to the largest value of an array, with NaN in the same places.
 
-    With ``more_nan`` there may be NaN in other places too.
+    With ``more_nan``, further NaN are allowed.
     """
     assert found.keys() == expected.keys()
     for name, y in expected.items():
@@ -167,7 +167,7 @@ def assert_close(found: Mapping[str, Array], expected: Mapping[str, Array], labe
 
 
 def assert_same_bits(found: Mapping[str, Array], expected: Mapping[str, Array], label: str) -> None:
-    """Equal bit for bit."""
+    """Assert equality bit for bit."""
     assert found.keys() == expected.keys()
     for name, y in expected.items():
         same = np.frombuffer(found[name].tobytes(), np.uint8) == np.frombuffer(y.tobytes(), np.uint8)

@@ -1,4 +1,4 @@
-"""Tests of machine code run it, whatever engine the settings choose."""
+"""These tests run machine code, whatever engine the settings choose."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from striate import settings
 
 @pytest.fixture(autouse=True)
 def compiled_engine() -> Iterator[None]:
-    """The compiled engine; settings are put back."""
+    """Choose the compiled engine, and restore the settings afterwards."""
     before = settings.override(engine=settings.Engine.COMPILED)
     yield
     settings.restore(before)

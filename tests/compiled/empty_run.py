@@ -1,8 +1,8 @@
-"""Every operation and its gradient on 0 samples and on 1, on guarded pages.
+"""Run every operation and its gradient on 0 samples and on 1, between guarded memory pages.
 
     python -m tests.compiled.empty_run TARGET quick|all NAME…
 
-A kernel that leaves its operands ends the process; the last line then says which problem it was.
+A kernel that accesses memory outside of its operands ends the process; the last printed line names the problem.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.protected import Side
 
 
 def with_samples(sample: Sample, n: int) -> Sample:
-    """The sample with n entries along axis 0 of the first input, and of all that are as long."""
+    """Return the sample with n entries along axis 0 of its first input, and of all inputs of the same length."""
     lead = sample.arrays[0].shape[:1]
 
     def cut(array: Array) -> Array:
@@ -37,9 +37,10 @@ def with_samples(sample: Sample, n: int) -> Sample:
 
 
 def problems(name: str, n: int, everything: bool) -> Iterator[Problem]:
-    """Forward and backward, float32 and float64, N known and N symbolic; what is refused by name is left out.
+    """Yield forward and backward problems in float32 and float64, with fixed and with symbolic N.
 
-    Unless ``everything`` is asked for, each sample in one of these variants.
+    Combinations that are refused with an error are left out. Unless ``everything``, each sample appears in only one of
+    these variants.
     """
     variants = list(itertools.product((DType.float32, DType.float64), (True, False)))
     for number, sample in enumerate(samples(name)):
@@ -56,7 +57,7 @@ def problems(name: str, n: int, everything: bool) -> Iterator[Problem]:
 
 
 def check(problem: Problem, name: str) -> None:
-    """The problem on both kinds of guarded pages, on one thread and two, and with capacity to spare."""
+    """Run the problem with both kinds of guarded pages, on one thread and two, and with spare capacity."""
     found: dict[str, Array] = {}
     for side, threads in zip(Side, (1, 2), strict=True):
         print(f"{name}: {problem.label}, {problem.n} samples, {side.value}", flush=True)
@@ -73,7 +74,7 @@ def check(problem: Problem, name: str) -> None:
 
 
 def main(target: str, extent: str, names: list[str]) -> None:
-    """Runs the problems of ``names``; those of one sample only where ``extent`` is "all"."""
+    """Run the problems of ``names``; those of one sample only if ``extent`` is "all"."""
     faulthandler.enable()
     settings.override(target=target)
     everything = extent == "all"

@@ -1,6 +1,7 @@
-"""Runs operations on guarded pages: ``python -m tests.compiled.guarded_run TARGET NAME…``, a line before each problem.
+"""Run operations between guarded memory pages: ``python -m tests.compiled.guarded_run TARGET NAME…``.
 
-A kernel that leaves its operands ends the process; the last line then says which problem it was.
+A line is printed before each problem. A kernel that accesses memory outside of its operands ends the process; the last
+printed line names the problem.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tests.protected import Side
 
 
 def problems(name: str) -> Iterator[Problem]:
-    """The problems of an operation, or of a network."""
+    """Return the problems of an operation or of a network."""
     if name in (*NETWORKS, *NARROW):
         yield from step_problems(name)
         return
@@ -36,7 +37,7 @@ def problems(name: str) -> Iterator[Problem]:
 
 
 def main(target: str, names: list[str]) -> None:
-    """Runs the problems of ``names``."""
+    """Run the problems of ``names``."""
     faulthandler.enable()
     settings.override(target=target, threads=1)
     for name in names:

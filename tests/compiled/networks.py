@@ -1,4 +1,4 @@
-"""Whole training steps as problems: what fuses there fuses nowhere else."""
+"""Whole training steps as test problems, since some fusions occur only there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.compiled.cases import Problem
 
 
 def residual_block() -> nn.Sequential:
-    """Stem, a block with a projection, mean, linear."""
+    """Build a stem, a residual block with a projection, a mean, and a linear layer."""
     body = nn.Sequential(
         nn.Conv2d(16, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
         nn.Conv2d(32, 32, 3, 1, 1, bias=False), nn.BatchNorm2d(32),
@@ -27,7 +27,7 @@ def residual_block() -> nn.Sequential:
 
 
 def mixed() -> nn.Sequential:
-    """What the other two leave out: branches, dropout, average pooling, odd channels, biases."""
+    """Build a network with what the others lack: branches, dropout, average pooling, odd channels, biases."""
     left = nn.Sequential(nn.Conv2d(5, 7, 1), nn.LeakyReLU(0.1), nn.AvgPool2d(3, 1, 1))
     right = nn.Sequential(nn.Conv2d(5, 19, (3, 2), 1, (1, 0)), nn.Tanh(), nn.Conv2d(19, 16, (1, 2), padding=(0, 1)))
     return nn.Sequential(
@@ -42,7 +42,10 @@ NARROW = tuple(f"{name} bfloat16" for name in NETWORKS) if current().has_bfloat1
 
 
 def step_problems(name: str, batch: int = 5, dtype: str = "float32") -> list[Problem]:
-    """The gradient program and the update program of one training step; the name may end with a precision."""
+    """Return the gradient program and the update program of a training step.
+
+    The name of the network may end with a precision.
+    """
     name, _, precision = name.partition(" ")
     random = np.random.default_rng(3)
     if name == "lenet5":

@@ -1,4 +1,4 @@
-"""A compiled graph with every operand in memory of our choice: guarded pages, or filled with what must not be read."""
+"""Run a compiled graph with each operand in chosen memory: between guarded pages, or filled with poison."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ POISON = 0xFF
 ALIGNMENT = 64
 
 Place = Callable[[int], Array]
-"""Memory of so many bytes."""
+"""A function that allocates a number of bytes."""
 
 
 class Placed:
-    """A compiled problem whose every operand has memory of its own; nothing is shared or reused."""
+    """A compiled problem in which each operand has its own memory; nothing is shared or reused."""
 
     def __init__(self, problem: Problem, place: Place, copy: Callable[[Array], Array]) -> None:
         self.problem = problem
@@ -69,7 +69,7 @@ class Placed:
         return self._place(self.executable._size(operand, self.problem.n))
 
     def run(self) -> dict[str, Array]:
-        """Its outputs (and the new contents of its states)."""
+        """Run the program; returns its outputs and the new contents of its states."""
         assert self.program.run(self.problem.n) == 0
         results: dict[str, Array] = {}
         layouts = self.executable.compiled.layouts
@@ -83,7 +83,7 @@ class Placed:
 
 
 def on_guarded_pages(problem: Problem, side: Side) -> Placed:
-    """Every operand between forbidden pages, exact at one side; what nobody wrote is poison."""
+    """Place each operand between forbidden pages, exact at one side; unwritten memory is poison."""
 
     def place(size: int) -> Array:
         array = guarded(size, np.uint8, side)
@@ -94,7 +94,7 @@ def on_guarded_pages(problem: Problem, side: Side) -> Placed:
 
 
 def poisoned(problem: Problem, byte: int) -> Placed:
-    """Every operand in memory full of one byte."""
+    """Place each operand in memory that is filled with one byte."""
 
     def place(size: int) -> Array:
         whole = np.full(size + ALIGNMENT, byte, np.uint8)
@@ -110,7 +110,7 @@ def poisoned(problem: Problem, byte: int) -> Placed:
 
 
 def run_normally(problem: Problem) -> dict[str, Array]:
-    """As ``Placed.run``, by the engine itself."""
+    """Return the same as ``Placed.run``, with memory planned by the engine."""
     states = {name: array.copy() for name, array in problem.bindings.items()}
     options = options_for(problem.precision, problem.n, problem.single_sample)
     executable = prepare_compiled(problem.graph, states, {}, options)

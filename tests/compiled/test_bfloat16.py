@@ -1,4 +1,4 @@
-"""Training with activations in bfloat16: what is rounded, how exactly the kernels keep to it, and what they cost."""
+"""Training with activations in bfloat16: what is rounded, how accurate the kernels are, and their cost."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_kernels_round_as_the_reference_does() -> None:
 
 
 def test_no_value_is_of_that_type() -> None:
-    """It is how memory is used, not a type that users compute with."""
+    """bfloat16 is only a storage format, not a dtype that users compute with."""
     with pytest.raises(OptionError, match="float64"):
         dtype_of("bfloat16")
 
@@ -76,7 +76,7 @@ def test_no_value_is_of_that_type() -> None:
 
 
 def representable(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Weights of a sensible size that bfloat16 holds exactly."""
+    """Return random weights of a realistic size that bfloat16 represents exactly."""
     fan_in = int(np.prod(shape[1:]))
     return round_to_bfloat16((random.standard_normal(shape) * np.sqrt(2 / fan_in)).astype(np.float32))
 
@@ -100,7 +100,7 @@ WINOGRAD = {"3×3": (32, 48, (3, 3), {"padding": 1}), "5×5, many channels": (64
 
 
 def chain(name: str, seed: int = 5) -> tuple[Graph, dict[str, Array], int]:
-    """The layer between two others, with every gradient: its operands on both sides are stored activations."""
+    """Build the layer between two others, with all gradients, so that its operands are stored activations."""
     inputs, outputs, kernel, options = {**LAYERS, **WINOGRAD}[name]
     random = np.random.default_rng(seed)
     arrays = {
@@ -121,15 +121,16 @@ def chain(name: str, seed: int = 5) -> tuple[Graph, dict[str, Array], int]:
 
 
 def distance(found: Array, expected: Array) -> float:
-    """Root mean square of the difference, relative to that of what is expected."""
+    """Return the root mean square of the difference, relative to that of the expected values."""
     return float(np.sqrt(np.mean((found.astype("f8") - expected) ** 2) / np.mean(expected.astype("f8") ** 2)))
 
 
 @needs_instructions
 @pytest.mark.parametrize("name", [*LAYERS, *WINOGRAD])
 def test_every_direction_computes_what_the_references_do(name: str) -> None:
-    """Direct forms and those transformed in float32 differ by the order of sums, which now and then changes a
-    rounding; tiles of F(2×2, 3×3) are rounded once more. The float32 graph lies far outside of either bound."""
+    """Direct forms and those transformed in float32 differ only by the order of sums, which sometimes changes a
+    rounding; tiles of F(2×2, 3×3) are rounded once more. The float32 graph is far outside of both bounds.
+    """
     graph, arrays, n = chain(name)
     executable = prepare_compiled(graph, {}, {}, options_for(Precision.bfloat16))
     found = executable.run(arrays, n)
@@ -146,7 +147,9 @@ def test_every_direction_computes_what_the_references_do(name: str) -> None:
 @needs_instructions
 @pytest.mark.parametrize("channels", [64, 256])
 def test_small_tiles_cost_little_accuracy(channels: int) -> None:
-    """Against float64: F(2×2, 3×3) stays within twice what rounding both operands costs the direct form."""
+    """Compared with float64, the error of F(2×2, 3×3) is at most twice that of rounding both operands of the direct
+    form.
+    """
     random = np.random.default_rng(1)
     x = random.standard_normal((2, 4, 12, 12)).astype(np.float32)
     first = representable(random, (channels, 4, 1, 1))
@@ -233,7 +236,7 @@ def test_nan_reaches_the_loss_and_nothing_is_kept() -> None:
     "name", ["resnet20", *(pytest.param(n, marks=pytest.mark.slow) for n in ("vgg_small", "resnet18"))]
 )
 def test_activations_take_half_the_memory(name: str) -> None:
-    """What is stored between loops, as blocks of channels, for one sample."""
+    """Counts the bytes stored between loops, in blocks of channels, for one sample."""
     model = st.models.build(name).seed(0)
     graph = step_graph(model)
     sizes: dict[Precision, int] = {}
@@ -247,7 +250,7 @@ def test_activations_take_half_the_memory(name: str) -> None:
 
 
 def step_graph(model: nn.Module) -> Graph:
-    """The graph of the gradients of a training step."""
+    """Return the graph of the gradients of a training step."""
     step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
     before = settings.override(engine=settings.Engine.REFERENCE)
     try:
@@ -307,7 +310,7 @@ def test_what_makes_no_sense_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["16→16", "stride", "3×3"])
 def test_hot_loops_multiply_pairs_and_keep_them_in_registers(name: str) -> None:
-    """Every product of stored activations is a ``vdpbf16ps`` on whole registers that reads one factor from memory."""
+    """Each product of stored activations is a full-width ``vdpbf16ps`` that reads one factor from memory."""
     options = CompileOptions(named("znver4"), precision=Precision.bfloat16)
     plan = fuse(layout(rounded_graph(chain(name)[0], options), options), options)
     found: set[str] = set()

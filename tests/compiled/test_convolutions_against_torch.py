@@ -24,7 +24,7 @@ POSITIONS = {1: (1, 2, 3, 7, 12, 19), 2: (1, 2, 3, 5, 8), 3: (1, 2, 3, 4)}
 
 
 def agree(ours: Any, theirs: Any, arrays: list[Array], dtype: str) -> None:
-    """The values, and the gradients of Σ draw · y by every array."""
+    """Compare the values, and the gradients of Σ c · y (random c) with respect to each array."""
     tensors = [torch.tensor(a, requires_grad=True) for a in arrays]
     y = theirs(*tensors)
     draw = np.random.default_rng(3).standard_normal(tuple(y.shape))
@@ -45,7 +45,7 @@ def agree(ours: Any, theirs: Any, arrays: list[Array], dtype: str) -> None:
 
 @st.composite
 def problems(draw: Any, transposed: bool = False) -> tuple[Any, ...]:
-    """(rank, x, w, bias, options of PyTorch's function, dtype)"""
+    """Draw (rank, x, w, bias, options of PyTorch's function, dtype)."""
     rank = draw(st.sampled_from((1, 2, 2, 3)))
     form = draw(st.sampled_from(("dense", "dense", "depthwise", "multiplier", "groups", "blocks")))
     if form == "dense":
@@ -143,7 +143,7 @@ SIZES = {1: (11,), 2: (7, 5), 3: (4, 5, 6)}
     [(1, "reflect"), (2, "zeros"), (2, "reflect"), (2, "replicate"), (2, "circular"), (3, "replicate")],
 )
 def test_layers_with_padding_modes(rank: int, mode: str) -> None:
-    """Values and all gradients, in a batch and for one sample."""
+    """Compares values and all gradients, in a batch and for one sample."""
     options: dict[str, Any] = {"padding": 2 if rank < 3 else 1, "stride": 2, "groups": 2, "padding_mode": mode}
     check_layer(LAYERS[rank][0](4, 6, 3, **options), getattr(torch.nn, f"Conv{rank}d")(4, 6, 3, **options), rank)
 

@@ -1,4 +1,4 @@
-"""The machine code of hot loops: nothing spilled, nothing wasted. Read by eye once, kept by these tests."""
+"""Inspect the machine code of hot loops: no register is spilled, and no instruction is wasted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ JUMP = re.compile(r"^\s+(?:j[a-z]+|b\.?[a-z]*|cbn?z|tbn?z)\s+.*?(\.?L[A-Za-z0-9_
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution with a 3×3 or 5×5 kernel that keeps the size, or with stride 2 halves it."""
+    """A convolution with a 3×3 or 5×5 kernel that keeps the size, or halves it with stride 2."""
 
     inputs: int
     outputs: int
@@ -44,7 +44,7 @@ class Layer:
     stride: int = 1
 
     def phases(self, target: str, dtype: DType = DType.float32, winograd: bool = False) -> list[Launch]:
-        """The phases of its forward pass and gradients."""
+        """Return the phases of its forward pass and gradients."""
         pad = (self.kernel - 1) // 2
         x = Input("x", TensorType(dtype, (N, self.inputs, self.size, self.size)))()
         w = Input("w", TensorType(dtype, (self.outputs, self.inputs, self.kernel, self.kernel)))()
@@ -54,13 +54,13 @@ class Layer:
 
 
 def phases(graph: Graph, target: str, winograd: bool = False) -> list[Launch]:
-    """What the graph becomes for a target, this computer's or not."""
+    """Compile a graph for a target, which need not be this computer's, and return its phases."""
     options = CompileOptions(named(target), winograd)
     return lower(fuse(layout(simplify(expand(graph)), options), options), options).phases
 
 
 def innermost_loops(assembly: str, instruction: str = "") -> list[list[str]]:
-    """The instructions of every loop that holds no other, among those with an ``instruction``."""
+    """Return the instructions of each loop without inner loops that contains ``instruction``."""
     lines = [line.split("#")[0].rstrip() for line in assembly.splitlines()]
     labels = {found.group(1): number for number, line in enumerate(lines) if (found := LABEL.match(line))}
     spans: list[tuple[int, int]] = []
@@ -74,7 +74,7 @@ def innermost_loops(assembly: str, instruction: str = "") -> list[list[str]]:
 
 
 def hot_loops(assembly: str) -> Iterator[list[str]]:
-    """The innermost loops that multiply and add whole vectors."""
+    """Return the innermost loops that multiply and add whole vectors."""
     for loop in innermost_loops(assembly):
         if any(re.search(r"vfn?madd\w+p[sd]\s", line) for line in loop):
             yield loop
@@ -163,7 +163,7 @@ def test_winograd_multiplies_in_registers(layer: str, target: str) -> None:
 
 @pytest.mark.parametrize("network", ["lenet5", pytest.param("residual", marks=pytest.mark.slow)])
 def test_every_kernel_compiles_for_arm(network: str) -> None:
-    """Four lanes, another architecture: nothing but instructions that it has."""
+    """An architecture with four lanes, whose code may use only its own instructions."""
     graph = step_problems(network)[0].graph
     specs = {phase.spec.key: phase.spec for phase in phases(graph, "generic")}
     multiplied = 0
@@ -181,6 +181,6 @@ def test_loops_are_found() -> None:
 
 
 def test_sources_are_float32_values() -> None:
-    """The layers above are what networks have: their inputs are plain, their insides blocked."""
+    """The layers above are realistic: inputs have NumPy's layout, values inside are blocks of channels."""
     for phase in Layer(64, 64, 32).phases("znver4"):
         assert all(not isinstance(v, Value) or v.dtype is DType.float32 for v in phase.operands)

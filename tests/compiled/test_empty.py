@@ -1,4 +1,4 @@
-"""Batches of 0 samples, and axes of size 0: sums over nothing are 0, and no byte is touched."""
+"""Batches of 0 samples, and axes of size 0: sums over no elements are 0, and no memory is accessed."""
 
 from __future__ import annotations
 

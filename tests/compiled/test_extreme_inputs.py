@@ -1,4 +1,4 @@
-"""Infinite and huge inputs of convolutions, as docs/training.md states what becomes of them."""
+"""Infinite and huge inputs of convolutions give the results that docs/training.md states."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def convolved(x: Array, w: Array, stride: int = 1) -> Array:
 
 
 def seen(place: tuple[int, int], kernel: int, stride: int) -> Array:
-    """Which outputs see the input at ``place``."""
+    """Return which outputs depend on the input at ``place``."""
     at = [np.abs(np.arange(SIZE // stride) * stride - one) <= kernel // 2 for one in place]
     return np.logical_and.outer(*at)
 

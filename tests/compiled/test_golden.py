@@ -1,6 +1,6 @@
-"""Graphs as text: what simplification, layout and fusion make of known networks, for one named target.
+"""The text of simplified, laid out and fused graphs of known networks equals files, for a fixed target.
 
-A change that is meant shows in the diff of tests/golden; write the files anew with
+An intended change shows in the diff of tests/golden. To rewrite the files:
 
     STRIATE_WRITE_GOLDEN=1 python -m pytest tests/compiled/test_golden.py
 """
@@ -26,7 +26,7 @@ TARGET = "x86-64-v3"
 
 
 def text_of(network: str) -> str:
-    """Every stage of the network's gradient program."""
+    """Return the text of all stages of the network's gradient program."""
     (problem, _) = step_problems(network)
     simplified = simplify(expand(problem.graph))
     options = CompileOptions(named(TARGET))

@@ -59,7 +59,7 @@ def test_a_band_holds_the_channels_of_all_groups_of_a_block(sizes: tuple[int, in
 @pytest.mark.parametrize("target", ["znver4", "x86-64-v3"])
 @pytest.mark.parametrize("groups", [64, 16], ids=["depthwise", "four channels"])
 def test_hot_loops_keep_their_sums_in_registers(target: str, groups: int) -> None:
-    """A depthwise product reads one factor from memory, and is one instruction for each register of the sums."""
+    """A depthwise product reads one factor from memory, and takes one instruction per register of sums."""
     options = CompileOptions(named(target))
     x = Input("x", TensorType(DType.float32, (N, 64, 28, 28)))()
     w = Input("w", TensorType(DType.float32, (64, 64 // groups, 3, 3)))()

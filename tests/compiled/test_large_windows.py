@@ -1,4 +1,4 @@
-"""Kernels do not grow with the window: their code is bounded, whatever time a compiler takes for it."""
+"""The size of a kernel's code does not grow with the window, so that compilation stays fast."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST = 18_000
 
 
 class _WrittenError(Exception):
-    """Ends the compilation when all kernels are written."""
+    """Aborts the compilation after all kernels are generated."""
 
 
 CASES: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {

@@ -49,7 +49,7 @@ def test_a_linear_layer_of_many_features(samples: int) -> None:
 
 @pytest.mark.parametrize("features", [1, 20])
 def test_a_linear_layer_of_many_equal_samples(features: int) -> None:
-    """The rounding errors of equal products do not cancel."""
+    """Rounding errors of equal products have the same sign, so they do not cancel."""
     x, dy = np.full((300_000, features), 0.1, np.float32), np.full((300_000, 3), 0.3, np.float32)
     w = np.zeros((3, features), np.float32)
     _, dw = st.value_and_grad(lambda w, x, dy: sum(linear(x, w) * dy))(w, x, dy)

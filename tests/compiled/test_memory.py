@@ -1,4 +1,4 @@
-"""Memory: what lives at the same time lies apart, and steps after the first allocate nothing."""
+"""Memory: arrays that are alive at the same time do not overlap, and later steps allocate nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_no_live_arrays_of_a_step_overlap(name: str) -> None:
 
 
 def _resident() -> int:
-    """Resident bytes of this process."""
+    """Return the resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 

@@ -1,7 +1,7 @@
-"""Kernels touch nothing but their operands and never compute with what nobody wrote.
+"""Kernels access nothing but their operands, and never compute with memory that was not written.
 
-The runs are in processes of their own: a kernel that leaves its operands ends its process, and the last line that it
-printed names the problem.
+Each run is a process of its own: a kernel that accesses other memory ends it, and the last printed line names the
+problem.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def test_on_guarded_pages_with_eight_lanes(kernel_folder: Path) -> None:
 
 
 def test_the_guard_bites(kernel_folder: Path) -> None:
-    """An operand that is too short ends the process: the tests above can fail."""
+    """An operand that is too short ends the process, so the tests above can fail."""
     program = (
         "from tests.compiled import placement as p; from tests.compiled.cases import *;"
         "from tests.protected import Side;"

@@ -1,4 +1,4 @@
-"""Every registered operation: its machine code against its reference, alone, differentiated and fused."""
+"""The machine code of each registered operation against its reference: alone, differentiated and fused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_values(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_values_in_float64_and_of_a_fixed_batch(name: str) -> None:
-    """The gradients below compute in float64, and every second one with a fixed batch, each time."""
+    """Compares values only, since the gradient tests below use float64, and a fixed batch in every second case."""
     for sample in samples(name):
         variants = [forward(sample, DType.float64)]
         if sample.batched:
@@ -85,7 +85,7 @@ def test_nan_in_gives_nan_out(name: str) -> None:
 
 
 def _chain(y: Value) -> dict[str, Value]:
-    """Elementwise work and reductions over one value."""
+    """Return elementwise operations and reductions of one value."""
     z = Relu()(y) * 0.5 + Tanh()(y)
     results = {"z": z, "total": total(z * y)}
     if y.type.rank >= 2:

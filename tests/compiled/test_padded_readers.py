@@ -1,4 +1,4 @@
-"""A value with a halo, which a convolution reads, is also read as what it is by everybody else."""
+"""A value stored with zero padding for a convolution is read correctly by other operations too."""
 
 from __future__ import annotations
 

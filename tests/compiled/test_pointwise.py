@@ -1,4 +1,4 @@
-"""Convolutions with one tap run over all positions of a sample as one row."""
+"""1×1 convolutions run over all positions of a sample as one row."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from tests.compiled.cases import Problem, assert_close, total
 
 
 def _problem(shape: tuple[int, ...], filters: int, wide: bool) -> Problem:
-    """Work before and after the convolution: dropout, which depends on the position, numbers by channel, by position
-    and by row, sums. With ``wide``, a neighbour with 3 taps reads the results too, in a halo."""
+    """Build a 1×1 convolution with fused work before and after it: dropout, broadcasts and sums.
+
+    The broadcast arrays vary by channel, position or row. With ``wide``, a 3-tap convolution reads the result as well,
+    so it is stored with padding.
+    """
     random = np.random.default_rng(len(shape))
     rank = len(shape) - 2
     arrays: dict[str, Array] = {

@@ -1,4 +1,4 @@
-"""What prediction keeps: weights in the order of the kernels, until something wrote the model."""
+"""Prediction keeps weights in the kernels' layout until the model's weights are written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.compiled.networks import mixed, residual_block
 
 
 def network() -> nn.Sequential:
-    """Direct and Winograd convolutions, batch normalization, a residual, a linear layer."""
+    """Build direct and Winograd convolutions, batch normalization, a residual, and a linear layer."""
     body = nn.Sequential(
         nn.Conv2d(32, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.LeakyReLU(0.1),
         nn.Conv2d(32, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32),
@@ -35,19 +35,19 @@ def network() -> nn.Sequential:
 
 
 def images(n: int, seed: int = 0) -> Array:
-    """n pictures of 3×12×12: nine tiles of Winograd's."""
+    """Return n pictures of 3×12×12, which are nine Winograd tiles each."""
     return np.random.default_rng(seed).standard_normal((n, 3, 12, 12)).astype(np.float32)
 
 
 def executable(model: nn.Module, x: Array) -> CompiledExecutable:
-    """What predicts on arrays like x."""
+    """Return the program that predicts for arrays like x."""
     found = model.program(x).executable
     assert isinstance(found, CompiledExecutable)
     return found
 
 
 def counted(found: CompiledExecutable) -> list[int]:
-    """Grows by one whenever the prepared phases run."""
+    """Return a list that grows by one entry whenever the prepared phases run."""
     assert found.preparation is not None
     runs: list[int] = []
     original = found.preparation.run
@@ -61,7 +61,7 @@ def counted(found: CompiledExecutable) -> list[int]:
 
 
 def unprepared(model: nn.Module, x: Array) -> Array:
-    """The prediction of a program that keeps nothing."""
+    """Predict with a program that keeps no prepared weights."""
     with Trace() as trace:
         out = model(trace.input("x", st.tracing.array_type(x, "x", batched=True)))
         graph = trace.graph({"out": out})
@@ -69,7 +69,7 @@ def unprepared(model: nn.Module, x: Array) -> Array:
 
 
 def reference(model: nn.Module, x: Array) -> Array:
-    """The same model's prediction by a copy that was never run."""
+    """Predict with a copy of the model that was never run."""
     return unprepared(deepcopy(model), x)
 
 

@@ -1,4 +1,4 @@
-"""Activations that are computed again for a weight gradient: the same bits, less memory."""
+"""Activations that are recomputed for a weight gradient: the same bits with less memory."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def test_recomputing_changes_no_bit_and_saves_memory(monkeypatch: pytest.MonkeyP
 
 
 def test_what_the_backward_pass_reads_anyway_is_kept() -> None:
-    """tanh's derivative is 1 − y²: y is needed by the loop that could compute it again."""
+    """The derivative of tanh is 1 − y², so the loop that could recompute y reads it anyway."""
     _, graph, _ = _trained(_network(nn.Tanh))
     assert not [node for node in graph.nodes if isinstance(node.op, Later)]
 
 
 def _blocks() -> nn.Module:
-    """Residual blocks of one width, then a strided layer: outputs that are skips, and one that is not."""
+    """Build residual blocks of one width and a strided layer: some outputs are skip connections, one is not."""
     layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.LeakyReLU()]
     for _ in range(3):
         body = nn.Sequential(

@@ -1,4 +1,4 @@
-"""Reductions over any axes, of arrays in NumPy's order and in blocks of channels, against NumPy in float64."""
+"""Reductions over any axes, in NumPy's layout and in blocks of channels, against NumPy in float64."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_over_any_axes(shape: tuple[int, ...], dtype: str) -> None:
 
 @pytest.mark.parametrize("shape", [(2, 150), pytest.param((3, 70, 2), marks=pytest.mark.slow)])
 def test_over_channels_that_lie_in_blocks(shape: tuple[int, ...]) -> None:
-    """The softmax before it leaves blocks of channels."""
+    """The preceding softmax stores its result in blocks of channels."""
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     powers = np.exp(x.astype(np.float64))
     y = powers / powers.sum(axis=1, keepdims=True)

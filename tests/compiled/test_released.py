@@ -1,4 +1,4 @@
-"""Programs that are dropped leave nothing behind: no code, no memory maps, no growing tables."""
+"""Programs that are no longer referenced leave nothing behind: no code, memory maps or growing tables."""
 
 from __future__ import annotations
 

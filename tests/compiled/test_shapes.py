@@ -1,7 +1,7 @@
-"""Any shape: what Hypothesis finds of convolution, pooling, normalization, linear layers and concatenation.
+"""Random shapes, drawn by Hypothesis: convolution, pooling, normalization, linear layers and concatenation.
 
-Each graph holds the operation and its gradients. Compiled with room for seven samples it must agree with the
-references for every number of samples, and bit for bit with a program for exactly that number.
+Each graph contains the operation and its gradients. Compiled with a capacity of seven samples, it must agree with the
+references for each number of samples, and bit for bit with a program for exactly that number.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Build = Callable[..., Value]
 
 
 def check(build: Build, x: Shape, parameters: list[Shape], dtype: DType, short: int) -> None:
-    """``build(x, *parameters)`` and its gradients, x being the shape of one sample."""
+    """Check ``build(x, *parameters)`` and its gradients; ``x`` is the shape of one sample."""
     random = np.random.default_rng(1)
 
     def graph(lead: object) -> Graph:
@@ -71,7 +71,7 @@ def check(build: Build, x: Shape, parameters: list[Shape], dtype: DType, short: 
 
 
 def windows(rank: int) -> st.SearchStrategy[tuple[Shape, Shape, Shape, tuple[tuple[int, int], ...], Shape]]:
-    """(size, kernel, stride, padding, dilation) with at least one window along each axis."""
+    """Draw (size, kernel, stride, padding, dilation) with at least one window along each axis."""
 
     def fits(drawn: list[tuple[int, int, int, int, int, int]]) -> bool:
         return all(size + b + a >= (k - 1) * d + 1 for size, k, _, b, a, d in drawn)
@@ -122,7 +122,7 @@ def test_convolution_of_stride_two_in_tiles(
 @some
 @given(st.sampled_from(CHANNELS), st.sampled_from(CHANNELS), st.sampled_from([(1, 1), (4, 7), (9, 2)]), DTYPES)
 def test_fused_convolution(inputs: int, outputs: int, size: Shape, dtype: DType) -> None:
-    """A chain with halos between: convolution, bias, activation, convolution, sum with what came before."""
+    """A chain with padded values in between: convolution, bias, activation, convolution, residual sum."""
 
     def build(x: Value, v: Value, bias: Value, w: Value) -> Value:
         same = ((1, 1), (1, 1))
@@ -206,7 +206,7 @@ def test_concatenate_slice_and_pad(size: Shape, parts: list[int], aligned: bool,
 @pytest.mark.parametrize("size", [(), (1,), (1, 1), (5, 1), (3, 4)], ids=str)
 @pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 17])
 def test_reductions_and_what_reads_them(size: Shape, channels: int) -> None:
-    """Results of every set of axes go back into elementwise work: per sample, per channel, one number, none."""
+    """Results over each set of axes (per sample, per channel, over all, over none) return to elementwise work."""
     rank = 2 + len(size)
     choices = {
         (0,),

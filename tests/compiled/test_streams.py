@@ -1,4 +1,4 @@
-"""Arrays that are written past the caches: the same bits, and ordered before whoever reads them."""
+"""Arrays written with non-temporal stores: the same bits, and complete before other threads read them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.compiled.networks import residual_block
 
 
 def _trained() -> tuple[dict[str, np.ndarray], list[str]]:
-    """The state after three steps, and the text of all kernels."""
+    """Return the state after three steps, and the text of all kernels."""
     random = np.random.default_rng(0)
     step = st.TrainingStep(residual_block().initialize(0), nn.CrossEntropyLoss(), optim.SGD(lr=0.01, momentum=0.9))
     for n in (8, 5, 8):

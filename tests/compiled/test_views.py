@@ -1,4 +1,4 @@
-"""Views of computed vectors: free where a loop walks that very run of elements, read from memory where it does not."""
+"""Views of computed vectors: free if a loop visits the same elements in order, else read from memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from striate.ops.reduction import moments
 
 
 def _vector_times(shape: Shape, blocked: bool) -> Graph:
-    """(a · b) seen as (1, C, 1…) times x, and the same vector with a running mean."""
+    """Return the graph of x · (a · b), with (a · b) viewed as (1, C, 1, …), and of a running mean."""
     channels = shape[1]
     assert isinstance(channels, int)
     x = Input("x", TensorType(DType.float32, shape))()
@@ -57,7 +57,7 @@ def test_running_mean_is_computed_where_its_sum_ends() -> None:
 def test_what_a_padded_convolution_reads_is_seen_rightly_by_others(
     size: tuple[int, int], channels: int, view_first: bool
 ) -> None:
-    """As an output, as a view, and as a view that is read on: the halo of the convolution is in none of them."""
+    """As an output, as a view, and as a view with a reader: none of them contains the convolution's padding."""
     x = Input("x", TensorType(DType.float32, (N, channels, *size)))()
     w = Input("w", TensorType(DType.float32, (16, channels, 3, 3)))()
     h = (x - 1.0) * 2.0

@@ -1,4 +1,4 @@
-"""What of ONNX's node tests is out of scope, each with its reason. A test fails for an exclusion that nothing needs."""
+"""The ONNX node tests that are out of scope, each with a reason; an unneeded exclusion fails a test."""
 
 OPERATORS: dict[str, tuple[str, ...]] = {
     "attention and what surrounds it are no part of convolutional networks": (

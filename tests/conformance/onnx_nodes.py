@@ -1,4 +1,4 @@
-"""Runs the node tests of the package onnx through the importer."""
+"""Run the node tests of the package onnx through the importer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NARROW = (np.float16, onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLO
 
 @functools.cache
 def cases() -> tuple[Any, ...]:
-    """All node tests; external data are never read."""
+    """Return all node tests, without those that read external data."""
     from onnx.backend.test.loader import load_model_tests
 
     with warnings.catch_warnings():
@@ -36,14 +36,17 @@ def cases() -> tuple[Any, ...]:
 
 
 def model_of(case: Any) -> Any:
-    """The model of a test."""
+    """Return the model of a test."""
     if case.model is not None:
         return case.model
     return onnx.load(os.path.join(case.model_dir, "model.onnx"), load_external_data=False)
 
 
 def outcome(case: Any) -> str | None:
-    """None for a test that passes; else what is wrong, beginning with "operators: " for those that are not read."""
+    """Return None if a test passes, else what is wrong.
+
+    The text begins with "operators: " if operators are not supported.
+    """
     model = model_of(case)
     functions = {(function.domain, function.name) for function in model.functions}
     called = {(node.domain, node.op_type) for graph in (model.graph, *model.functions) for node in graph.node}
@@ -69,7 +72,7 @@ def outcome(case: Any) -> str | None:
 
 
 def _problem(network: Network, inputs: Any, outputs: Any, case: Any) -> str | None:
-    """The problem of the first way to give the inputs: as data of the network, or known when it is traced."""
+    """Try all ways to supply the inputs; returns None if one succeeds, else the problem of the first."""
     first: str | None = None
     given = {one.name: _array(array) for one, array in zip(network.inputs, inputs)}
     for data in _ways(given):
@@ -84,12 +87,12 @@ def _problem(network: Network, inputs: Any, outputs: Any, case: Any) -> str | No
 
 
 def _array(given: Any) -> np.ndarray:
-    """Some tests give protocol buffers in the place of arrays."""
+    """Return a test's input as an array; some tests supply a TensorProto."""
     return onnx.numpy_helper.to_array(given) if isinstance(given, onnx.TensorProto) else np.asarray(given)
 
 
 def _ways(given: dict[str, np.ndarray]) -> Iterator[set[str]]:
-    """Which inputs are data: floats and bools, all, those with axes, the first one, none."""
+    """Yield the sets of inputs that are passed as data; the others are known constants during tracing."""
     seen: list[set[str]] = []
     for names in (
         {name for name, array in given.items() if array.dtype.kind in "fb" or array.dtype in NARROW},

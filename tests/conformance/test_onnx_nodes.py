@@ -1,7 +1,7 @@
-"""ONNX's own tests of its operators, through ``st.load``'s importer: all that are in scope pass.
+"""ONNX's own tests of its operators: all that are in scope pass through ``st.load``'s importer.
 
-They run on the NumPy references; ``make test-all`` runs them once more on compiled kernels. The package builds all of
-them at once, which takes long, so one test runs them all.
+They run on the NumPy references; ``make test-all`` runs them on compiled kernels too. Since the package builds all of
+its tests at once, which takes long, a single test runs them all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""PyTorch's own samples of its modules, through ``nn``: state keys and outputs are PyTorch's, in float64."""
+"""PyTorch's samples of its modules, run through ``nn``: state keys and outputs agree in float64."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ EXCLUSIONS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def _judged(first: int | None) -> int:
-    """Runs the first samples of each module in training and evaluation, or all; returns how many passed."""
+    """Run the first ``first`` samples of each module (None: all), in training and evaluation.
+
+    Returns how many passed.
+    """
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("expecttest", reason="expecttest, which PyTorch's samples need, is not installed")
     torch_modules: Any = pytest.importorskip("tests.conformance.torch_modules")

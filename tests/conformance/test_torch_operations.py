@@ -12,7 +12,7 @@ from tests.conformance.torch_refusals import REFUSALS
 
 @pytest.mark.slow
 def test_samples_agree_or_are_refused_with_a_reason(kept_settings: settings.Settings) -> None:
-    """On the NumPy references, which every kernel is compared with in ``tests/compiled``."""
+    """Uses the NumPy references; ``tests/compiled`` compares each kernel with them."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
     torch_samples: Any = pytest.importorskip("tests.conformance.torch_samples")
     settings.override(engine=settings.Engine.REFERENCE)

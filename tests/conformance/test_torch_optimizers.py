@@ -1,4 +1,4 @@
-"""PyTorch's own samples of its optimizers, through ``optim``: thirty updates and the vectors kept are PyTorch's."""
+"""PyTorch's samples of its optimizers, run through ``optim``: thirty updates and the optimizer state agree."""
 
 from __future__ import annotations
 

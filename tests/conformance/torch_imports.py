@@ -1,4 +1,4 @@
-"""Imports PyTorch's test modules without a trace in ours."""
+"""Import PyTorch's test modules without side effects on this test run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import hypothesis
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """PyTorch's test modules warn, and choose a profile of Hypothesis when they are imported."""
+    """Suppress the warnings of PyTorch's test modules, and undo their choice of a Hypothesis profile."""
     profile = hypothesis.settings.get_current_profile_name()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Runs PyTorch's samples of its modules through ``nn``: state keys and outputs, against PyTorch itself."""
+"""Run PyTorch's samples of its modules through ``nn`` and compare state keys and outputs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ pytree: Any = pytest.importorskip("torch.utils._pytree")
 
 
 def modules() -> Iterator[Any]:
-    """PyTorch's descriptions of its modules."""
+    """Return PyTorch's descriptions of its modules."""
     with undisturbed():
         from torch.testing._internal.common_modules import module_db
     yield from module_db
 
 
 def samples(info: Any, training: bool) -> list[Any]:
-    """PyTorch's samples of a module, the same ones every time."""
+    """Return PyTorch's samples of a module, with fixed random numbers."""
     torch.manual_seed(0)
     options = {"device": "cpu", "dtype": torch.float64, "requires_grad": False, "training": training}
     with undisturbed():
@@ -34,7 +34,7 @@ def samples(info: Any, training: bool) -> list[Any]:
 
 
 def outcome(name: str, sample: Any, training: bool) -> str | None:
-    """None for a sample that passes; else what is wrong, beginning with "refused: " for errors of striate."""
+    """Return None if a sample passes, else what is wrong; "refused: " starts the text for an error of striate."""
     arguments, options = sample.constructor_input.args, dict(sample.constructor_input.kwargs)
     try:
         ours = _built(name, arguments, options)
@@ -67,7 +67,10 @@ def _built(name: str, arguments: Any, options: Any) -> Any:
 
 
 def _applied(ours: Any, arrays: list[np.ndarray], training: bool) -> np.ndarray:
-    """A model's axis 0 counts the samples; without training, a compiled function also takes unbatched inputs."""
+    """Apply the module in training or evaluation.
+
+    Evaluation uses a compiled function, which also accepts unbatched inputs; a model's axis 0 is always the batch.
+    """
     if training and not isinstance(ours, nn.Loss):
         return ours(*arrays, training=True)
     return st.compile(lambda *values: ours(*values))(*arrays)

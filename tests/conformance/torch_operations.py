@@ -1,4 +1,4 @@
-"""PyTorch's names and arguments of operations in terms of ``st.ops``, for its own samples (``op_db``)."""
+"""Translate PyTorch's names and arguments of operations to ``st.ops``, for PyTorch's samples (``op_db``)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Function = Callable[..., Any]
 
 
 class RefusedError(Exception):
-    """An argument that has no counterpart here, with the reason."""
+    """A PyTorch argument without a counterpart in striate, with the reason."""
 
 
 def _without_dtype(options: dict[str, Any]) -> dict[str, Any]:
@@ -22,12 +22,12 @@ def _without_dtype(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def same(function: Function) -> Function:
-    """The arguments are the same, and ``dtype`` is refused."""
+    """Pass the arguments unchanged, and refuse ``dtype``."""
     return lambda *given, **options: function(*given, **_without_dtype(options))
 
 
 def over_axes(function: Function, plain: Any = None) -> Function:
-    """``dim`` and ``keepdim`` are axis and keepdims."""
+    """Translate ``dim`` and ``keepdim`` to axis and keepdims."""
 
     def adapted(x: Value, dim: Any = plain, keepdim: bool = False, **options: Any) -> Any:
         axis = tuple(dim) if isinstance(dim, list | tuple) and dim else None if isinstance(dim, list | tuple) else dim
@@ -37,7 +37,7 @@ def over_axes(function: Function, plain: Any = None) -> Function:
 
 
 def spread(function: Function) -> Function:
-    """Variance and deviation: ``unbiased`` is a correction of 0 or 1."""
+    """Translate ``unbiased`` of variance and standard deviation to a correction of 0 or 1."""
 
     def adapted(x: Value, dim: Any = None, unbiased: Any = None, keepdim: bool = False, correction: Any = None) -> Any:
         if isinstance(dim, bool):
@@ -51,7 +51,7 @@ def spread(function: Function) -> Function:
 
 
 def scaled(function: Function) -> Function:
-    """``alpha`` multiplies the second operand."""
+    """Multiply the second operand by ``alpha``."""
     return lambda a, b, alpha=1, **options: function(a, b if alpha == 1 else b * alpha, **options)
 
 
@@ -62,7 +62,7 @@ def divided(a: Any, b: Any, rounding_mode: str | None = None) -> Any:
 
 
 def sized(function: Function) -> Function:
-    """Sizes as one sequence or as several numbers, −1 inferred from the rest."""
+    """Accept sizes as one sequence or as several numbers; −1 is inferred from the rest."""
 
     def adapted(x: Value, *sizes: Any) -> Any:
         shape = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], list | tuple) else list(sizes)
@@ -90,7 +90,7 @@ def clipped(x: Any, min: Any = None, max: Any = None) -> Any:
 
 
 def chosen(a: Any, condition: Any, b: Any) -> Any:
-    """op_db gives torch.Tensor.where(condition, other)."""
+    """Apply where to op_db's arguments, which are those of torch.Tensor.where(condition, other)."""
     return ops.where(condition, a, b)
 
 

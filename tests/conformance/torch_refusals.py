@@ -1,4 +1,4 @@
-"""Which of PyTorch's samples are refused here, by what the refusal says, each with its reason."""
+"""The errors with which samples of PyTorch are refused here, each with the reason."""
 
 REFUSALS: dict[str, tuple[str, ...]] = {
     "an axis of a number: as in NumPy, an array without axes has none": (

@@ -1,4 +1,4 @@
-"""Runs PyTorch's samples of its operations through ``st.ops``, in float64, and compares values and gradients."""
+"""Run PyTorch's samples of its operations through ``st.ops`` in float64, and compare values and gradients."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ MOST = 60
 
 
 def operations() -> list[Any]:
-    """PyTorch's descriptions of the operations that ``st.ops`` has."""
+    """Return PyTorch's descriptions of the operations that ``st.ops`` has."""
     with undisturbed():
         from torch.testing._internal.common_methods_invocations import op_db
     return [one for one in op_db if one.name in TABLE and torch.float64 in one.dtypes]
 
 
 def samples(one: Any) -> Iterator[Any]:
-    """Its samples, which need gradients where it has any."""
+    """Yield the samples of an operation, with gradients required if it is differentiable."""
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -41,7 +41,7 @@ def samples(one: Any) -> Iterator[Any]:
 
 
 class Tensors:
-    """The tensors among nested arguments, replaced by their numbers, and put back."""
+    """Finds the tensors in nested arguments, replaces them by placeholders, and substitutes other values."""
 
     def __init__(self, sample: Any) -> None:
         self.found: list[Any] = []
@@ -71,7 +71,7 @@ class Tensors:
 
 
 class Placeholder:
-    """Where a tensor was."""
+    """The position of a tensor in the list of tensors."""
 
     def __init__(self, place: int) -> None:
         self.place = place
@@ -82,7 +82,7 @@ def listed(found: Any) -> list[Any]:
 
 
 def outcome(one: Any, sample: Any) -> str | None:
-    """None where values and gradients agree; "refused: …" for what is refused; else the difference."""
+    """Return None if values and gradients agree, "refused: …" for an error of striate, else the difference."""
     tensors = Tensors(sample)
     if any(
         tensor.dtype in (torch.complex64, torch.complex128, torch.float16, torch.bfloat16) for tensor in tensors.found

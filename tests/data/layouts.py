@@ -1,4 +1,4 @@
-"""Arrays as users have them: equal values in every memory order, byte order and type that a caller may bring."""
+"""The same values in each memory order, byte order and dtype that a caller may pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Array = npt.NDArray[Any]
 
 
 def _strided(array: Array) -> Array:
-    """Every second row and column of a larger array."""
+    """Return the array as every second row and column of a larger one."""
     larger = np.zeros(tuple(2 * size for size in array.shape), array.dtype)
     view = larger[tuple(slice(None, None, 2) for _ in array.shape)]
     view[...] = array
@@ -27,7 +27,7 @@ def _read_only(array: Array) -> Array:
 
 
 def _unaligned(array: Array) -> Array:
-    """Starts one byte after a multiple of the element's size."""
+    """Return the array starting one byte after a multiple of the element size."""
     memory = np.zeros(array.nbytes + 1, np.uint8)
     view = np.frombuffer(memory.data, array.dtype, array.size, offset=1).reshape(array.shape)
     view[...] = array
@@ -48,6 +48,6 @@ LAYOUTS: dict[str, Callable[[Array], Array]] = {
 
 
 def memory_mapped(array: Array, folder: Path) -> Array:
-    """The same in a file, opened for reading."""
+    """Return the array mapped read-only from a file in the folder."""
     np.save(folder / "array.npy", array)
     return np.load(folder / "array.npy", mmap_mode="r")

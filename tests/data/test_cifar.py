@@ -1,4 +1,4 @@
-"""CIFAR-10 from an archive and from a folder, and what is refused."""
+"""CIFAR-10 from an archive and from a folder, and the errors for invalid ones."""
 
 from __future__ import annotations
 

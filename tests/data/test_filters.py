@@ -1,4 +1,4 @@
-"""Filters on pictures; the judge is ``scipy.ndimage``, which the tests ask and striate does not need."""
+"""Filters on pictures, compared with ``scipy.ndimage`` (which only the tests need)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ WEIGHTS: dict[str, Any] = {
 
 
 def _judged(x: Any, weights: Any, mode: str, cval: float) -> Any:
-    """SciPy's result. Beside filters larger than the picture its "reflect" reads foreign memory: NumPy extends it."""
+    """Return SciPy's result.
+
+    For filters larger than the picture, SciPy's "reflect" reads foreign memory, so NumPy pads the picture first.
+    """
     if mode not in NUMPY or all(taps <= size for taps, size in zip(weights.shape, x.shape)):
         return ndimage.correlate(x, weights, mode=SCIPY.get(mode, mode), cval=cval)
     around = [(taps, taps) for taps in weights.shape]

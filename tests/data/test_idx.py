@@ -1,4 +1,4 @@
-"""IDX files, well-formed and hostile."""
+"""IDX files, well-formed and malicious."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_damaged_files_are_refused(tmp_path: Path, content: bytes, message: str)
 
 
 def _packed(content: bytes) -> bytes:
-    """The same bytes whatever the time, since workers that run tests compare their names."""
+    """Compress bytes reproducibly, since parallel test workers compare the names of tests."""
     return gzip.compress(content, mtime=0)
 
 

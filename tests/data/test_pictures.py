@@ -1,4 +1,4 @@
-"""Folders, tables and archives of pictures: what is recognized, what is refused, and with which words."""
+"""Folders, tables and archives of pictures: which are recognized, which are refused, and with what message."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write(path: Path, seed: int, size: tuple[int, int] = (6, 8), mode: str = "RG
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three classes of ten pictures, 6 × 8, and what a computer leaves."""
+    """A folder of three classes with ten 6×8 pictures each, and the hidden files that operating systems leave."""
     root = tmp_path / "pictures"
     for number, name in enumerate(CLASSES):
         for index in range(10):
@@ -95,6 +95,17 @@ def test_given_parts_are_kept_with_one_numbering(tmp_path: Path) -> None:
     assert found.notes == ("no picture of a is held out",)
 
 
+def test_all_pictures_are_evaluated_where_only_a_training_part_is_given(tmp_path: Path) -> None:
+    for index in range(20):
+        write(tmp_path / "set" / "train" / "ab"[index % 2] / f"{index}.png", index)
+    found = open_data(tmp_path / "set")
+    assert not found.given_parts
+    assert (len(found.train), len(found.held_out), len(found.to_evaluate())) == (16, 4, 20)
+    (tmp_path / "set" / "train").rename(tmp_path / "set" / "test")
+    with pytest.raises(DataError, match="no pictures to learn from"):
+        open_data(tmp_path / "set")
+
+
 def test_with_val_and_test_the_test_is_left_alone(tmp_path: Path) -> None:
     for index, part in enumerate(("train", "val", "test")):
         for name in "ab":
@@ -119,7 +130,7 @@ def test_a_table_of_files_and_labels(tmp_path: Path, delimiter: str) -> None:
 
 
 def test_deep_grey_keeps_its_levels(tmp_path: Path) -> None:
-    """256 levels of 16 bits stay 256, and a camera's 12 bits are not nearly black."""
+    """256 levels in 16 bits remain 256 levels, and 12-bit pictures of a camera do not become nearly black."""
     for index, name in enumerate("ab"):
         for place in range(2):
             levels = np.linspace(0, 4095, 256).round().astype(np.uint16)[np.newaxis].repeat(4 + index + place, 0)[:4]
@@ -181,7 +192,7 @@ def test_bad_files_are_named_or_skipped(folder: Path, case: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         open_data(spoil(folder))
     assert "1 file of 31 cannot be read" in str(caught.value)
-    assert "--on-error skip" in str(caught.value)
+    assert 'help: mend or remove them, or give on_error="skip"' in str(caught.value)
     found = open_data(folder, {"on_error": "skip"})
     assert len(found.train) + len(found.held_out) == 30
     assert "1 of 31 files" in found.notes[0]
@@ -195,12 +206,38 @@ def test_a_truncated_picture_is_named_when_it_is_decoded(folder: Path) -> None:
     assert len(found.train) + len(found.held_out) == 30
 
 
+@pytest.mark.parametrize("size", [7, (7, 7), [7, 7], "7", "7x7", np.int64(7)])
+def test_a_size_is_given_as_people_give_it(folder: Path, size: Any) -> None:
+    assert open_data(folder, size=size).train.images.shape[2:] == (7, 7)
+    assert PictureOptions(size=size) == PictureOptions(size=(7, 7))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": (7, 7, 3)}, r"size=\(7, 7, 3\); expected pixels"),
+        ({"size": 0}, "size=0; expected pixels"),
+        ({"size": "wide"}, "size='wide'; expected pixels"),
+        ({"resize": "padd"}, "did you mean 'pad'"),
+        ({"on_error": "ignore"}, "known: raise, skip"),
+        ({"most": 0}, "most=0"),
+        ({"sise": 7}, "did you mean 'size'"),
+    ],
+)
+def test_options_are_refused_in_the_words_of_python(folder: Path, options: dict[str, Any], message: str) -> None:
+    for call in (lambda: open_data(folder, options), lambda: open_data(folder, **options)):
+        with pytest.raises(OptionError, match=message):
+            call()
+    with pytest.raises(OptionError, match="digits: takes no size"):
+        open_data("digits", size=7)
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "no such path": (lambda folder: folder / "nosuch", "no such file or folder"),
     "no pictures": (lambda folder: folder.parent / "empty", r"no folders of classes[\s\S]*expected: cat/1.png"),
     "one class": (lambda folder: folder.parent / "one", "one class, 'cat'"),
     "cases": (lambda folder: folder.parent / "cases", "'Cat' and 'cat' differ in case only"),
-    "sizes": (lambda folder: folder.parent / "sizes", r"2 different sizes[\s\S]*help: --size"),
+    "sizes": (lambda folder: folder.parent / "sizes", r"2 different sizes[\s\S]*help: give size=8"),
     "no archive": (lambda folder: folder.parent / "notes.txt", "not a folder, and not an archive"),
 }
 
@@ -289,14 +326,14 @@ def test_names_sort_as_people_do() -> None:
 
 
 def test_options_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(OptionError, match="read as they are"):
+    with pytest.raises(OptionError, match="takes no size, since"):
         open_data("digits", {"size": [8, 8]})
     with pytest.raises(OptionError, match="unknown option of the data 'sise'"):
         open_data("digits", {"sise": 3})
 
 
 def test_classes_are_matched_by_name(folder: Path) -> None:
-    """A folder without the first class keeps the numbers of the training."""
+    """A folder without the first class keeps the class numbers of the training data."""
     trained = open_data(folder).train.classes
     for path in (folder / "2").iterdir():
         path.unlink()

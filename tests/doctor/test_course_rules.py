@@ -1,4 +1,4 @@
-"""Rules about the end of the network, its start, and the course of a training."""
+"""Rules about the last layer, the initialization, and the course of a training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 
 
 class OwnLoss(nn.Loss):
-    """−mean (y log p + (1 − y) log(1 − p)) of probabilities."""
+    """−mean (y log p + (1 − y) log(1 − p)) for probabilities p"""
 
     def forward(self, p: Any, y: Any) -> Any:
         kept = st.ops.minimum(st.ops.maximum(p, 1e-6), 1 - 1e-6)
@@ -33,7 +33,7 @@ class OwnLoss(nn.Loss):
 
 
 def binary(share: float = 0.5, count: int = 640) -> tuple[Array, Array]:
-    """Four numbers, and 1 for the rarer of two clouds that overlap."""
+    """Return two overlapping clouds of 4-dimensional points; y = 1 has the given share."""
     random = np.random.default_rng(7)
     y = (random.random((count, 1)) < share).astype(np.float32)
     return (random.normal(0, 1, (count, 4)) + 0.8 * y).astype(np.float32), y
@@ -42,7 +42,7 @@ def binary(share: float = 0.5, count: int = 640) -> tuple[Array, Array]:
 def looped(
     model: nn.Module, loss: nn.Loss, rule: optim.Optimizer, x: Array, y: Array, epochs: int = 4
 ) -> tuple[Findings, Doctor]:
-    """A loop that the user wrote."""
+    """Train with a hand-written loop, and return the findings and the doctor."""
     doctor = Doctor(st.TrainingStep(model.initialize(3), loss, rule))
     try:
         for _ in range(epochs):
@@ -160,7 +160,7 @@ def test_units_that_start_as_copies(number: float) -> None:
 
 @dataclass(frozen=True)
 class Holder:
-    """An object that a module does not look into."""
+    """An object whose attributes a module does not register."""
 
     layers: list[nn.Module]
 
@@ -281,7 +281,7 @@ def test_slow_learning_gets_a_number_of_epochs() -> None:
 
 
 def with_labels_of(dataset: Dataset, seed: int) -> Dataset:
-    """Labels that have nothing to do with the inputs."""
+    """Return the data set with random labels."""
     labels = np.random.default_rng(seed).integers(0, 4, len(dataset))
     return Dataset(dataset.images, labels, dataset.classes, dataset.name)
 

@@ -1,4 +1,4 @@
-"""Rules about the division into two sets, about inputs that differ between them, and about equal samples."""
+"""Rules about the split of the data, about inputs that differ between the sets, and about equal samples."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Array = np.ndarray[Any, Any]
 
 
 def before(setup: Setup) -> list[Finding]:
-    """The findings before the first step."""
+    """Return the findings before the first step."""
     step = st.TrainingStep(setup.model, setup.loss, setup.optimizer)
     return Doctor(step, setup.train_set, setup.validation).begin()
 
 
 def pictures(count: int, seed: int, colours: int = 1) -> Dataset:
-    """Bright strokes on dark ground, from 0 to 255; the channels differ in brightness and contrast."""
+    """Return bright strokes on dark ground, from 0 to 255; channels differ in brightness and contrast."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 2, count)
     ground = random.gamma(1.0, 12.0, (count, colours, 12, 12))
@@ -76,7 +76,7 @@ def test_a_validation_set_of_one_class() -> None:
 
 
 def series(count: int) -> Dataset:
-    """Windows of a random walk, each moved by 2 of 16, whose state changes once."""
+    """Return windows of length 16, with step 2, of a random walk; the label is the third of time (0, 1, 2)."""
     walk = np.cumsum(np.random.default_rng(3).normal(0, 1, 2 * count + 16)).astype(np.float32)
     windows = np.stack([walk[2 * i : 2 * i + 16] for i in range(count)])[:, None]
     return Dataset(windows, np.arange(count) * 3 // count, ("a", "b", "c"), "walk")

@@ -1,4 +1,4 @@
-"""The doctor at work: ranking, JSON, what it prints, loops of one's own, and that it changes nothing."""
+"""The doctor as a whole: ranking, JSON, output, hand-written loops, and that it changes nothing."""
 
 from __future__ import annotations
 

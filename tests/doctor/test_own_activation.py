@@ -1,4 +1,4 @@
-"""An activation that the doctor has never heard of is judged by what its operation declares."""
+"""A custom activation, unknown to the doctor, is judged by what its operation declares."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class HalvedReLU(Activation):
 
 
 class Called(nn.Module):
-    """The same operation, called by a forward."""
+    """The same operation, called inside ``forward`` instead of as a layer."""
 
     def __init__(self) -> None:
         self.body = nn.Linear(6, 4)

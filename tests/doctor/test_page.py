@@ -1,6 +1,6 @@
-"""``docs/doctor.md`` describes every rule as the code has it.
+"""``docs/doctor.md`` describes each rule as the code does.
 
-``python tests/doctor/test_page.py`` writes the rules of today into the page.
+``python tests/doctor/test_page.py`` updates the page.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ BEGIN, END = "<!-- rules: begin -->", "<!-- rules: end -->"
 
 
 def with_rules(text: str) -> str:
-    """The page with the rules of today."""
+    """Return the page with the current rules."""
     head, rest = text.split(BEGIN)
     return f"{head}{BEGIN}\n{described()}\n{END}{rest.split(END)[1]}"
 

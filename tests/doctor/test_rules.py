@@ -1,4 +1,7 @@
-"""Each rule: a fault that it must find, first and with a remedy that works, and a near miss where it must be silent."""
+"""For each rule: a fault that it must report first, with an effective remedy, and a near miss.
+
+A near miss is a similar training without the fault, on which the rule must be silent.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def in_order(dataset: Dataset) -> Dataset:
 
 
 def below(model: nn.Sequential, start: float) -> nn.Sequential:
-    """Biases of the hidden layers start there."""
+    """Let the biases of the hidden layers start at a number."""
     for layer in list(model)[:-1]:
         if isinstance(layer, nn.Linear):
             layer.parameter("bias").init = lambda shape, fan_in, random: np.full(shape, start)
@@ -61,7 +64,7 @@ def labelled(change: Callable[[Array], Array]) -> dict[str, Dataset]:
 
 
 def beside(column: Callable[[int], Array]) -> dict[str, Dataset]:
-    """Another column beside the features."""
+    """Return the data with another column appended to the features."""
     return sets(lambda x: np.concatenate([x, column(len(x)).astype(np.float32)], axis=1))
 
 
@@ -245,7 +248,7 @@ def test_rare_classes_that_are_never_predicted() -> None:
 
 
 class Dropped(nn.Module):
-    """A layer that is never called, one behind a comparison, and one whose result is dropped."""
+    """A network with a layer that is never called, one before a comparison, and one whose result is not used."""
 
     def __init__(self) -> None:
         self.first = nn.Linear(6, 8)
@@ -325,7 +328,7 @@ def test_every_rule_is_tried() -> None:
 
 
 def pictures(count: int = 160, seed: int = 0) -> Dataset:
-    """Bright left or right halves, with noise, about mean 0."""
+    """Return pictures with a bright left or right half, with noise and mean 0."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 2, count)
     x = random.normal(0, 0.5, (count, 1, 8, 8)).astype(np.float32)
@@ -339,7 +342,7 @@ def convolutional() -> nn.Sequential:
 
 
 def hit(x: Array) -> Array:
-    """One pixel that a broken sensor made huge, in every twentieth picture."""
+    """Set one pixel of every twentieth picture to a huge value, as a broken sensor would."""
     x = x.copy()
     x[::20, 0, 3, 5] = 1e7
     return x

@@ -1,4 +1,4 @@
-"""Tiny trainings with and without a fault: two classes of clouds, networks of a few units."""
+"""Tiny trainings with and without a fault: clouds of points, and networks of a few units."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEATURES = 6
 
 
 def clouds(count: int = 320, seed: int = 0, classes: int = 4) -> Dataset:
-    """Points about one centre for each class."""
+    """Return random points around one centre per class."""
     random = np.random.default_rng(seed)
     centres = 2.5 * np.random.default_rng(99).normal(0, 1, (classes, FEATURES))
     labels = random.integers(0, classes, count)
@@ -27,22 +27,22 @@ def clouds(count: int = 320, seed: int = 0, classes: int = 4) -> Dataset:
 
 
 def standardized(count: int = 320, seed: int = 0) -> Dataset:
-    """The same with mean 0 and spread 1."""
+    """Return the clouds with mean 0 and standard deviation 1."""
     return with_inputs(clouds(count, seed), Standardizer.fit(clouds().images).transform)
 
 
 def with_inputs(dataset: Dataset, change: Callable[[Array], Array]) -> Dataset:
-    """Other inputs."""
+    """Return the data set with changed inputs."""
     return Dataset(change(dataset.images), dataset.labels, dataset.classes, dataset.name)
 
 
 def with_labels(dataset: Dataset, labels: Array) -> Dataset:
-    """Other labels."""
+    """Return the data set with other labels."""
     return Dataset(dataset.images, labels, dataset.classes, dataset.name)
 
 
 def mlp(*widths: int, act: Callable[[], nn.Module] = nn.ReLU, init: Any = "he", classes: int = 4) -> nn.Sequential:
-    """Linear layers and activations."""
+    """Build an MLP with the given widths of hidden layers."""
     layers: list[nn.Module] = []
     for width in widths:
         layers += [nn.Linear(None, width, init=init), act()]
@@ -50,7 +50,7 @@ def mlp(*widths: int, act: Callable[[], nn.Module] = nn.ReLU, init: Any = "he", 
 
 
 def normalized(*widths: int, momentum: float = 0.1, eps: float = 1e-5) -> nn.Sequential:
-    """With batch normalization before each activation."""
+    """Build an MLP with batch normalization before each activation."""
     layers: list[nn.Module] = []
     for width in widths:
         layers += [nn.Linear(None, width), nn.BatchNorm1d(width, eps, momentum), nn.ReLU()]
@@ -58,7 +58,7 @@ def normalized(*widths: int, momentum: float = 0.1, eps: float = 1e-5) -> nn.Seq
 
 
 def setup_of(model: nn.Module, **options: Any) -> Setup:
-    """A usual training of it."""
+    """Return a usual setup for a model; ``options`` replace its fields."""
     given: dict[str, Any] = {
         "loss": nn.CrossEntropyLoss(), "optimizer": optim.SGD(lr=0.05, momentum=0.9), "train_set": standardized(),
         "validation": standardized(200, 1), "batch_size": 16, "epochs": 3, "seed": 1, **options,
@@ -67,7 +67,7 @@ def setup_of(model: nn.Module, **options: Any) -> Setup:
 
 
 def trained(setup: Setup) -> tuple[Findings, float, Trainer]:
-    """What the doctor found, and the accuracy in validation that came out."""
+    """Train, and return the findings and the validation accuracy."""
     assert setup.train_set is not None
     trainer = Trainer(
         setup.model, setup.loss, setup.optimizer, seed=setup.seed, batch_size=setup.batch_size, shuffle=setup.shuffle,

@@ -1,4 +1,4 @@
-"""Every experiment runs in a tiny form; verdicts follow from numbers, whichever way these fall."""
+"""Each experiment runs at a tiny size, and verdicts follow from the numbers for each possible outcome."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def compiled() -> Any:
 
 @functools.cache
 def tiny(name: str) -> Outcome:
-    """An experiment's outcome on a few digits, run once for all tests."""
+    """Return the outcome of an experiment on a few digits; it runs once for all tests."""
     return perform(experiment_of(name), Material(load_digits("train"), load_digits("test")), TINY)
 
 
@@ -102,7 +102,7 @@ def test_the_same_seeds_give_the_same_numbers_and_progress_is_told(digits: Mater
 
 @pytest.mark.slow
 def test_what_needs_no_training_comes_true_however_small() -> None:
-    """The parts of claims that are mathematics: equations recounted, shapes inferred, gradients of a start."""
+    """Some predictions are mathematics and hold at any size: recomputed equations, inferred shapes, gradients."""
     always = {"M3": [0], "M4": [0, 1, 2, 3], "M6": [0], "M10": [3], "skip": [1], "momentum": [1], "adam": [0]}
     for name, numbers in {**always, "cosine": [2]}.items():
         outcome = tiny(name)

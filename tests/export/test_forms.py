@@ -1,4 +1,4 @@
-"""The ONNX form of every operation, computed by onnxruntime and compared with the operation's own reference."""
+"""The ONNX form of each operation, run by onnxruntime and compared with the operation's reference."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ NO_FORM = {
 
 
 def _graph(sample: Sample) -> tuple[dict[str, Value], tuple[Value, ...], list[Array]]:
-    """The operation on float32 inputs, with N on the axes of samples where it takes N there."""
+    """Return the graph of the operation on float32 inputs, with symbolic N if it accepts that."""
     arrays = [array.astype(np.float32) if array.dtype.kind == "f" else array for array in sample.arrays]
     fixed = [TensorType(DType[array.dtype.name], array.shape) for array in arrays]
     count = fixed[0].shape[:1]

@@ -1,4 +1,4 @@
-"""Every named network to ONNX and back: onnxruntime and the imported model agree with it on 100 inputs."""
+"""Each named network is exported to ONNX; onnxruntime and the re-imported model agree with it on 100 inputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUICK = ("lenet5",)
 
 
 def _trained_looking(model: st.nn.Module, random: np.random.Generator) -> None:
-    """Statistics, scales and shifts that are not 0 and 1, as after a training."""
+    """Set statistics, scales and shifts to random values other than 0 and 1, as after a training."""
     state = model.state_dict()
     for name, array in state.items():
         if name.endswith("running_var"):

@@ -1,4 +1,4 @@
-"""Exported files: what is inside, that two judges agree with them, and what is refused."""
+"""Exported ONNX files: their contents, that two other programs agree with them, and what is refused."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_loaded_model_exports_as_the_saved_one(tmp_path: Path) -> None:
 
 
 class Several(nn.Module):
-    """Two inputs, two outputs, functions of arrays, and a constant."""
+    """A network with two inputs, two outputs, functions of arrays, and a constant."""
 
     def __init__(self) -> None:
         self.fc = nn.Linear(3, 3, bias=False)

@@ -1,7 +1,7 @@
-"""Random operations with random parameters and shapes: sizes of 0 and 1, odd sizes, strides larger than kernels.
+"""Draw random operations with random parameters and shapes.
 
-``draw_sample`` draws one registered operation with its inputs, ``draw_network`` a small graph of two to four layers.
-Both take a generator of random numbers and draw nothing from anywhere else.
+Sizes may be 0, 1 or odd, and strides larger than the kernel. ``draw_sample`` draws one registered operation with its
+inputs, ``draw_network`` a small graph of two to four layers. Both use only the given random generator.
 """
 
 from __future__ import annotations
@@ -47,22 +47,22 @@ CHANNELS = (1, 1, 2, 3, 4, 5, 16, 17, 18, 32, 33)
 
 
 def one_of(random: Random, choices: Any) -> Any:
-    """One of some choices, each as likely."""
+    """Return one of some choices with equal probability."""
     return choices[int(random.integers(len(choices)))]
 
 
 def chance(random: Random, probability: float) -> bool:
-    """True with a probability."""
+    """Return True with the given probability."""
     return bool(random.random() < probability)
 
 
 def size(random: Random, choices: tuple[int, ...] = SIZES) -> int:
-    """A size of an axis; one in 25 is 0."""
+    """Return a random size of an axis, which is 0 in one of 25 cases."""
     return 0 if chance(random, 0.04) else one_of(random, choices)
 
 
 def shape(random: Random, least: int = 0, most: int = 5) -> tuple[int, ...]:
-    """(N, C, positions…), or what there is of it."""
+    """Return the first axes of a random shape (N, C, spatial axes …), from ``least`` to ``most`` axes."""
     rank = int(random.integers(least, most + 1))
     largest = 2000
     sizes = [one_of(random, SAMPLES), size(random, CHANNELS), size(random), size(random), size(random)][:rank]
@@ -72,12 +72,12 @@ def shape(random: Random, least: int = 0, most: int = 5) -> tuple[int, ...]:
 
 
 def normal(random: Random, sizes: tuple[int, ...]) -> Array:
-    """Normal numbers, so rounded that they are the same in float32."""
+    """Return normally distributed numbers that float32 represents exactly."""
     return np.asarray(random.standard_normal(sizes), np.float32).astype(np.float64)
 
 
 def _smaller(random: Random, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape that is repeated to ``sizes``."""
+    """Return a random shape that broadcasts to ``sizes``."""
     kind = int(random.integers(4))
     if kind == 0:
         return ()
@@ -92,7 +92,7 @@ def _smaller(random: Random, sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _geometry(random: Random, rank: int, dilated: bool = True) -> tuple[Any, ...]:
-    """(kernel, stride, padding, dilation)"""
+    """Return a random (kernel, stride, padding, dilation)."""
     kernel = tuple(int(random.integers(1, 5)) for _ in range(rank))
     stride = tuple(one_of(random, (1, 1, 2, 3, 5)) for _ in range(rank))
     dilation = tuple(one_of(random, (1, 1, 1, 2, 3)) if dilated else 1 for _ in range(rank))
@@ -103,7 +103,7 @@ def _geometry(random: Random, rank: int, dilated: bool = True) -> tuple[Any, ...
 
 
 def _groups(random: Random) -> tuple[int, int, int]:
-    """(groups, input channels of a group, filters): dense, depthwise with a multiplier, or groups of a few channels."""
+    """Return a random (groups, input channels per group, filters): dense, depthwise, or few channels per group."""
     groups = one_of(random, (1, 1, 1, 2, 3, 5, 16, 17, 33))
     if groups == 1:
         return 1, size(random, CHANNELS), size(random, CHANNELS)
@@ -114,7 +114,10 @@ def _groups(random: Random) -> tuple[int, int, int]:
 
 
 def _convolution(random: Random) -> tuple[Convolution, Array, Array, Array]:
-    """(operation, x, w, y); one in three suits tiles (3×3 or 5×5 filters, channels from 16)."""
+    """Return a random (operation, x, w, y); one in three can use Winograd tiles.
+
+    Those have 3×3 or 5×5 filters and at least 16 channels.
+    """
     n = one_of(random, SAMPLES)
     if chance(random, 0.33):
         taps, s = one_of(random, ((3, 1), (3, 1), (5, 1), (3, 2)))
@@ -376,7 +379,7 @@ def _linear(name: str, random: Random) -> Sample:
 
 
 def _windows(random: Random, sizes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """(axes, starts, counts, steps) of windows of some axes, never the first."""
+    """Return random (axes, starts, counts, steps) of slices of some axes, never of the first."""
     axes = tuple(axis for axis in range(1, len(sizes)) if chance(random, 0.6))
     starts, counts, steps = [], [], []
     for axis in axes:
@@ -484,7 +487,7 @@ _BY_KIND: dict[Kind, Callable[[str, Random], Sample]] = {
 
 
 def draw_sample(name: str, random: Random) -> Sample:
-    """A registered operation by name, with random parameters and inputs of float64."""
+    """Return a sample of a registered operation, with random parameters and float64 inputs."""
     return _BY_NAME.get(name, _BY_KIND.get(OPERATIONS[name].kind, _elementwise))(name, random)
 
 
@@ -492,7 +495,7 @@ def draw_sample(name: str, random: Random) -> Sample:
 
 
 class _Network:
-    """Values and arrays of a graph that is being drawn."""
+    """The values and arrays of a graph while it is drawn."""
 
     def __init__(self, random: Random, dtype: DType, batched: bool) -> None:
         self.random, self.dtype, self.batched = random, dtype, batched
@@ -500,7 +503,7 @@ class _Network:
         self.arrays: dict[str, Array] = {}
 
     def input(self, array: Array, batched: bool = False) -> Value:
-        """An input of the graph."""
+        """Add an input to the graph."""
         name = f"x{len(self.inputs)}"
         sizes: Shape = (N, *array.shape[1:]) if batched else array.shape
         self.inputs[name] = Input(name, TensorType(self.dtype, sizes))()
@@ -508,7 +511,7 @@ class _Network:
         return self.inputs[name]
 
     def layer(self, x: Value) -> Value:
-        """A random layer on x; x itself where the layer does not fit."""
+        """Apply a random layer to x; returns x unchanged if the layer does not fit."""
         random = self.random
         channels, positions = x.shape[1], x.shape[2:]
         assert isinstance(channels, int)
@@ -561,7 +564,7 @@ class _Network:
 
 
 def draw_network(random: Random, dtype: DType) -> Problem:
-    """A graph of two to four layers: its outputs, a sum by channel, and all gradients of Σ c · outputs."""
+    """Return a graph of two to four layers, with a sum per channel and all gradients of Σ c · outputs."""
     batched = chance(random, 0.6)
     net = _Network(random, dtype, batched)
     sizes = shape(random, 2, 4)
@@ -586,5 +589,5 @@ def draw_network(random: Random, dtype: DType) -> Problem:
 
 
 def is_reduction(op: Op) -> bool:
-    """Whether the operation adds up, or compares, over axes."""
+    """Return whether the operation sums or compares elements over axes."""
     return isinstance(op, Reduction)

@@ -1,4 +1,4 @@
-"""What traced values cannot do in Python and NumPy is refused with what to write instead; the rest works."""
+"""Python and NumPy operations that traced values do not support raise an error that names the alternative."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph as text, whole."""
+"""The complete text of a small graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small networks in float64, whose derivatives finite differences can judge."""
+"""Small float64 networks whose derivatives can be checked by finite differences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ SHAPE = (2, 7, 6)
 
 
 def chain(activation: type[nn.Module] = nn.Tanh) -> nn.Sequential:
-    """Convolution, batch normalization with real statistics, pooling, two linear layers; standardizes its inputs."""
+    """Build a convolution, batch normalization with non-trivial statistics, pooling, and two linear layers.
+
+    The model standardizes its inputs.
+    """
     model = nn.Sequential({
         "conv1": nn.Conv2d(2, 5, 3, padding=1, bias=False), "norm": nn.BatchNorm2d(5), "act1": activation(),
         "pool": nn.MaxPool2d(2), "conv2": nn.Conv2d(5, 4, 3, padding=1), "act2": activation(),
@@ -31,7 +34,7 @@ def chain(activation: type[nn.Module] = nn.Tanh) -> nn.Sequential:
 
 
 class Custom(nn.Module):
-    """A forward with operations of its own, a layer used twice, a residual block and a branch."""
+    """A network whose ``forward`` has its own operations, a layer used twice, a residual block and a branch."""
 
     def __init__(self) -> None:
         self.conv1 = nn.Conv2d(2, 4, 3, padding=1)
@@ -50,13 +53,13 @@ def custom() -> Custom:
 
 
 def picture(seed: int = 0, count: int | None = None) -> Array:
-    """uint8 (2, 7, 6), or several."""
+    """Return a random uint8 picture (2, 7, 6), or ``count`` of them."""
     shape = SHAPE if count is None else (count, *SHAPE)
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
 def finite_differences(function: Any, x: Array, step: float) -> Array:
-    """∂f/∂x of a function of batches (N, …) → (N,), by central differences, all in one batch."""
+    """Return ∂f/∂x by central differences, for a function of batches (N, …) → (N,), evaluated as one batch."""
     moves = step * np.eye(x.size).reshape(x.size, *x.shape)
     both = function(np.concatenate([x + moves, x - moves]))
     return ((both[: x.size] - both[x.size :]) / (2 * step)).reshape(x.shape)

@@ -1,4 +1,4 @@
-"""PyTorch as the judge of derivatives and maps, where it is installed."""
+"""Compare derivatives and maps with PyTorch, where it is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 
 def _pair() -> tuple[nn.Sequential, Any]:
-    """One network in both, in float64, with the same weights."""
+    """Return the same float64 network in striate and in PyTorch, with the same weights."""
     ours = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(8, 6, 3), nn.LeakyReLU(0.1), nn.Flatten(), nn.Linear(None, 5),

@@ -16,7 +16,7 @@ from tests.insight.networks import SHAPE, chain, custom, picture
 
 
 def strided() -> nn.Sequential:
-    """Stride, dilation, asymmetric padding, ceil mode, 1×1, concatenation, a residual block."""
+    """Build a network with strides, dilation, asymmetric padding, ceil mode, concatenation and a residual."""
     return nn.Sequential({
         "a": nn.Conv2d(2, 3, (3, 2), stride=(2, 1), padding=(1, 0)),
         "b": nn.Conv2d(3, 3, 2, dilation=2, padding=1),
@@ -29,7 +29,7 @@ def strided() -> nn.Sequential:
 
 
 def upwards() -> nn.Sequential:
-    """Groups, padding by copies, transposed convolutions with gaps between what they write."""
+    """Build a network with groups, replicated padding, and transposed convolutions that leave gaps."""
     return nn.Sequential({
         "a": nn.Conv2d(2, 4, 3, stride=3, padding=(2, 1), groups=2, padding_mode="reflect"),
         "b": nn.Conv2d(4, 4, 2, dilation=2, padding=2, groups=4, padding_mode="circular"),
@@ -38,7 +38,7 @@ def upwards() -> nn.Sequential:
 
 
 def moving() -> nn.Sequential:
-    """Padding, resampling, adaptive averages, channels that become positions and back."""
+    """Build a network with padding, resampling, adaptive averages, and channels moved to positions and back."""
     return nn.Sequential({
         "pad": nn.ReflectionPad2d((1, 0, 2, 3)),
         "crop": nn.ReplicationPad2d((-2, 1, 0, -3)),

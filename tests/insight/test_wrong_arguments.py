@@ -1,4 +1,4 @@
-"""None, text, lists and numbers in place of a model, data, a layer or a count: refused with a named error."""
+"""None, strings, lists and numbers as a model, data, a layer or a count are refused with a clear error."""
 
 from __future__ import annotations
 

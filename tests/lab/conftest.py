@@ -1,4 +1,4 @@
-"""A small trained run, and the lab around it, without a network."""
+"""A small trained run, and the lab for it, without network access."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ORIGIN = f"http://127.0.0.1:{PORT}"
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished training of the digits."""
+    """The folder of a finished training on the digits."""
     folder = tmp_path_factory.mktemp("runs") / "seen"
     arguments = ["train", "digits", "--epochs", "3", "--out", str(folder)]
     result = CliRunner().invoke(app, arguments)
@@ -38,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Front:
-    """The lab behind its guard, its keys, and a client that the guard let in."""
+    """The lab behind its guard, its keys, and a client that the guard has admitted."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -47,12 +47,12 @@ class Front:
         self.guard = Guard(self.routes.application(), self.keys, PORT)
 
     def stranger(self, base: str = ORIGIN) -> TestClient:
-        """Somebody without a cookie."""
+        """Return a client without a cookie."""
         return TestClient(self.guard, base_url=base, follow_redirects=False)
 
     @property
     def key(self) -> str:
-        """That of the run."""
+        """The key of the run."""
         assert self.lab.first is not None
         return self.lab.first.key
 
@@ -65,7 +65,7 @@ def front(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Front:
 
 @pytest.fixture
 def client(front: Front) -> Iterator[TestClient]:
-    """A page that came with the token and has its cookie; it names its origin, as browsers do."""
+    """Return a client that has exchanged the token for a cookie, and sends its origin as browsers do."""
     with TestClient(front.guard, base_url=ORIGIN, headers={"Origin": ORIGIN}) as client:
         del client.headers["Origin"]
         assert client.get(f"/?token={front.keys.token}").status_code == 200
@@ -74,14 +74,14 @@ def client(front: Front) -> Iterator[TestClient]:
 
 
 def write_record(folder: Path, events: list[dict[str, Any]]) -> None:
-    """Lines of progress.jsonl, appended."""
+    """Append events as lines to progress.jsonl."""
     folder.mkdir(exist_ok=True)
     with (folder / "progress.jsonl").open("a") as file:
         file.writelines(json.dumps(event) + "\n" for event in events)
 
 
 def sample_record(epochs: int = 2) -> list[dict[str, Any]]:
-    """What a training of two layers writes, in the form of ``train.record``."""
+    """Return the events that a training of two layers writes, in the form of ``train.record``."""
     events: list[dict[str, Any]] = [
         {"kind": "plan", "time": 1.0, "epochs": epochs, "batches": 4, "samples": 128, "batch_size": 32,
          "model": "mlp", "data": "digits"},

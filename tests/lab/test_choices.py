@@ -1,4 +1,4 @@
-"""What the page offers comes from the operations and optimizers themselves."""
+"""The choices on the page come from the operations and optimizers themselves."""
 
 from __future__ import annotations
 

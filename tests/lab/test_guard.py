@@ -1,4 +1,4 @@
-"""Every rule of the guard is attacked."""
+"""Attacks on each rule of the guard."""
 
 from __future__ import annotations
 

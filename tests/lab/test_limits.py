@@ -1,4 +1,4 @@
-"""Uploads: too large, too many pixels, no pictures at all."""
+"""Uploads that are too large, have too many pixels, or are not pictures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def bomb(side: int) -> bytes:
-    """A PNG of a few kilobytes that claims side² pixels, and holds them."""
+    """Return a PNG of a few kilobytes that decodes to side × side pixels."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
     packer = zlib.compressobj(9)
     rows = b"".join(packer.compress(bytes(side // 8 + 1)) for _ in range(side)) + packer.flush()

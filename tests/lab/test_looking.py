@@ -1,4 +1,4 @@
-"""Pictures through a network, as the page gets them."""
+"""Predictions and feature maps of pictures, as the page receives them."""
 
 from __future__ import annotations
 

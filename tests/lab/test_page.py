@@ -1,4 +1,4 @@
-"""The page in a real browser, headless: it loads, follows, draws, compares, and fits a phone."""
+"""The page in a real, headless browser: it loads, follows runs, draws, compares, and fits a phone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NASTY = "<img src=x onerror=alert(1)>"
 
 @dataclass
 class Server:
-    """`striate lab` as a process of its own."""
+    """`striate lab` as a child process."""
 
     process: subprocess.Popen[str]
     address: str
@@ -62,7 +62,7 @@ def opened(*arguments: object) -> Server:
 
 
 def closed(server: Server) -> str:
-    """Ctrl-C, and what the lab says then."""
+    """Send Ctrl-C and return what the lab prints then."""
     server.process.send_signal(signal.SIGINT)
     output, _ = server.process.communicate(timeout=40)
     assert server.process.returncode == 0, output
@@ -72,7 +72,7 @@ def closed(server: Server) -> str:
 
 @pytest.fixture(scope="module")
 def server(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A lab with the trained run, one that somebody else trains, and one with an unfriendly name."""
+    """A lab with the trained run, one that another process trains, and one with a malicious name."""
     base = tmp_path_factory.mktemp("page")
     lab = base / "lab"
     lab.mkdir()
@@ -98,7 +98,7 @@ def browser() -> Iterator[Any]:
 
 @contextlib.contextmanager
 def page_of(browser: Any, server: Server, width: int = 1280, height: int = 900) -> Iterator[Any]:
-    """A page that came with the key. Errors on its console, and requests to elsewhere, fail the test."""
+    """Open a page with the key; errors on its console and requests to other hosts fail the test."""
     context = browser.new_context(viewport={"width": width, "height": height})
     page = context.new_page()
     page.set_default_timeout(20_000)
@@ -114,7 +114,7 @@ def page_of(browser: Any, server: Server, width: int = 1280, height: int = 900) 
 
 
 def draw(page: Any, points: list[tuple[float, float]]) -> None:
-    """A stroke on the pad, in shares of its side."""
+    """Draw a stroke on the pad, with points in fractions of its side."""
     box = page.locator(".pad").bounding_box()
     places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
     page.mouse.move(*places[0])
@@ -283,7 +283,7 @@ def test_the_server_itself(server: Server) -> None:
 
 
 def start_training(server: Server) -> None:
-    """One that would take minutes."""
+    """Start a training that would take minutes."""
     import httpx
 
     with httpx.Client(base_url=server.origin, headers={"Origin": server.origin}) as client:

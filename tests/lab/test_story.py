@@ -1,4 +1,4 @@
-"""Following a record while it is written."""
+"""Follow a training's record while it is written."""
 
 from __future__ import annotations
 

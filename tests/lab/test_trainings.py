@@ -1,4 +1,4 @@
-"""Orders, and the child processes that carry them out."""
+"""Requested trainings, and the child processes that run them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def alive(pid: int) -> bool:
 
 
 def wait_for_steps(front: Front, key: str) -> int:
-    """Until the training is inside of its steps; returns its process."""
+    """Wait until the training executes steps; returns its process."""
     training = front.lab.runs[key].training
     assert training is not None
     end = time.monotonic() + 40

@@ -1,4 +1,4 @@
-"""Names from other libraries are answered with what to write here."""
+"""Names from other libraries raise errors that name striate's equivalent."""
 
 from __future__ import annotations
 

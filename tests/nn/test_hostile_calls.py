@@ -1,4 +1,4 @@
-"""What a hostile or hurried user gives a model or a training step: a sensible result, or one clear error."""
+"""Unusual arguments of models and training steps give a sensible result or one clear error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where parameters start."""
+"""The initial values of parameters."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_a_layer_computes_what_torch_does(
 
 
 def _train_once(layer: Module, x: np.ndarray[Any, Any]) -> None:
-    """A step that changes the statistics, and the parameters by almost nothing."""
+    """Take a step that changes the running statistics but hardly the parameters."""
     model = nn.Sequential(layer, nn.Flatten(), nn.Linear(None, 1)).double()
     st.TrainingStep(model, nn.MSELoss(), st.optim.SGD(lr=1e-30))(x, np.zeros((len(x), 1)))
 
@@ -87,7 +87,7 @@ def test_layer_norm_over_channels_is_torchs_between_two_permutations() -> None:
     ids=lambda one: str(one),
 )
 def test_a_large_mean_costs_no_accuracy(layer: Module, shape: tuple[int, ...]) -> None:
-    """In float32, the output is as far off as rounding the mean puts it, half a unit in its last place."""
+    """The float32 error is that of rounding the mean: half a unit in its last place."""
     x = np.random.default_rng(0).standard_normal(shape) * 0.01 + 1e4
     single = x.astype(np.float32)
     with np.errstate(all="ignore"):

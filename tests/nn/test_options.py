@@ -1,4 +1,4 @@
-"""Options without a meaning are refused, and no layer swallows an argument."""
+"""Options without effect are refused, and no layer ignores an argument."""
 
 from __future__ import annotations
 

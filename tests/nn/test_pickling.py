@@ -1,4 +1,4 @@
-"""Models travel between processes: pickle, deepcopy, spawned workers; never compiled code."""
+"""Models can be sent to other processes by pickle, deepcopy and spawn, without compiled code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Y = np.arange(5) % 3
 
 
 def sent(model: Any) -> Any:
-    """The model as another process gets it."""
+    """Return the model as another process receives it."""
     return pickle.loads(pickle.dumps(model))  # noqa: S301 - bytes of our own
 
 

@@ -1,4 +1,4 @@
-"""Dropouts: what is dropped together, how often, and that neither fusion nor threads change a bit."""
+"""Dropout layers: which elements are dropped together, how often, and the same bits in all programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEY = np.array(12345, np.int64)
 
 
 def _mask(y: Array, axes: int) -> Array:
-    """y of ones as (dropped together, elements), which must agree."""
+    """Return the mask over the first ``axes`` axes; y is the result for ones and must be constant on the others."""
     rows = y.reshape(*y.shape[:axes], -1)
     assert (rows == rows[..., :1]).all()
     return rows[..., 0]
@@ -54,7 +54,7 @@ def test_samples_do_not_depend_on_the_batch() -> None:
 
 @pytest.mark.parametrize("name", ["feature_dropout", "drop_path", "alpha_dropout"])
 def test_fusion_and_threads_change_no_bit(name: str, kept_settings: settings.Settings) -> None:
-    """Behind a convolution the mask is read in blocks of channels; alone it is plain."""
+    """After a convolution the mask is read in blocks of channels; alone it has NumPy's layout."""
     random = np.random.default_rng(0)
     x, w = random.standard_normal((9, 3, 6, 6)).astype(np.float32), random.standard_normal((20, 3, 3, 3)).astype("f4")
     drop = getattr(ops, name)

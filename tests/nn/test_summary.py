@@ -1,4 +1,4 @@
-"""The table of a model."""
+"""The summary table of a model."""
 
 from __future__ import annotations
 

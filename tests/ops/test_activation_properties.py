@@ -1,4 +1,4 @@
-"""What activations declare of themselves, against their own NumPy references and against PyTorch."""
+"""The properties that activations declare, against their NumPy references and PyTorch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JUMP = 100.0
 
 
 def derivative(function: Elementwise) -> tuple[np.ndarray, np.ndarray]:
-    """(outputs, derivative) between the points of X."""
+    """Return (outputs, derivative) between neighbouring points of X."""
     y = np.asarray(function.reference(X))
     return (y[1:] + y[:-1]) / 2, np.diff(y) / np.diff(X)
 
@@ -44,7 +44,7 @@ def test_the_largest_derivative(function: Elementwise) -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=str)
 def test_units_die_where_the_derivative_is_zero(function: Elementwise) -> None:
-    """Unless the outputs there count as saturated."""
+    """This holds unless the outputs there count as saturated."""
     y, slope = derivative(function)
     left = (X[1:] > -8) & (X[1:] < -7.9)
     low = -math.inf if function.saturation_bounds is None else function.saturation_bounds[0]

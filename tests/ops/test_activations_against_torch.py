@@ -73,7 +73,7 @@ SPECIAL = [0.0, -0.0, math.inf, -math.inf, math.nan, 1e4, -1e4, 1e-30, -1e-30, 8
 
 
 def compared(ours: Function, theirs: Function, x: np.ndarray, tolerance: float) -> None:
-    """Value and gradient of Σ c·f(x)."""
+    """Compare the value and the gradient of Σ c · f(x)."""
     c = np.linspace(-1, 2, x.size).reshape(x.shape).astype(x.dtype)
     y = st.compile(ours)(x)
     _, dx = st.value_and_grad(lambda x, c: ops.sum(ours(x) * c))(x, c)
@@ -96,7 +96,9 @@ def test_values_and_gradients(name: str, dtype: Any) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_special_numbers(name: str) -> None:
-    """PyTorch in float64 is the judge of float32 too. Its own lower tail of GELU cancels, and its sign(NaN) is 0."""
+    """float32 is compared with PyTorch in float64 too, since PyTorch's GELU loses precision for very negative x;
+    PyTorch's sign(NaN) is 0.
+    """
     ours, theirs = ALL[name]
     x = np.array([one for one in SPECIAL if not (name == "sign" and math.isnan(one))])
     with np.errstate(all="ignore"):

@@ -29,7 +29,7 @@ seeds = st.integers(0, 2**20)
 
 
 def ours(function: Callable[..., Value], arrays: list[Array], draw: Array | None) -> tuple[Array, list[Array]]:
-    """The function's result and the gradients of Σ draw · result by every float array."""
+    """Return the function's result, and the gradients of Σ draw · result with respect to each float array."""
     inputs = [Input(f"x{i}", TensorType(dtype_of(a.dtype), a.shape))() for i, a in enumerate(arrays)]
     y = function(*inputs)
     given_names = {f"x{i}": v for i, v in enumerate(inputs)}
@@ -294,7 +294,7 @@ def test_mean_squared_error(reduction: str) -> None:
 
 
 def test_second_derivative_of_a_convolution() -> None:
-    """The gradient of a gradient's length, as in a gradient penalty."""
+    """Differentiates the norm of a gradient, as in a gradient penalty."""
     random = np.random.default_rng(11)
     x, w = random.standard_normal((2, 3, 5, 4)), random.standard_normal((4, 3, 3, 3))
 

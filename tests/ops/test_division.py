@@ -1,4 +1,4 @@
-"""Quotients and remainders at infinity, zero and NaN: the compiled ones are those of NumPy."""
+"""Compiled quotients and remainders at infinity, zero and NaN equal those of NumPy."""
 
 from __future__ import annotations
 

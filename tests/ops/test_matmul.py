@@ -1,4 +1,4 @@
-"""Products of matrices against NumPy: any batch axes, both sides of ``@``, all gradients, few and many rows."""
+"""Matrix products against NumPy: any batch axes, both operands of ``@``, all gradients, few and many rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ quick = settings(max_examples=40)
 
 
 def gradients(a: Array, b: Array) -> tuple[Array, Array, Array]:
-    """a @ b, and the gradients of Σ draw · (a @ b) by both."""
+    """Return a @ b, and the gradients of Σ c · (a @ b) with respect to both, for random c."""
     x, y = (Input(name, TensorType(DType.float64, one.shape))() for name, one in (("a", a), ("b", b)))
     c = x @ y
     draw = np.random.default_rng(1).standard_normal(c.type.concrete(0))
@@ -96,7 +96,7 @@ def test_compiled(shapes: tuple[Any, Any], batched: bool) -> None:
 
 
 def test_the_gradient_of_shared_weights() -> None:
-    """Over all samples and rows, with a relative error near that of float32 itself."""
+    """The gradient sums over all samples and rows, with a relative error close to float32's precision."""
     random = np.random.default_rng(0)
     x, w = random.random((3000, 7, 5)).astype(np.float32), random.random((5, 3)).astype(np.float32)
     _, dw = striate.value_and_grad(lambda w, x: ops.sum((x @ w) * (x @ w)))(w, x)
@@ -106,7 +106,7 @@ def test_the_gradient_of_shared_weights() -> None:
 
 
 def test_a_sum_of_many_equal_products() -> None:
-    """The rounding errors of equal products do not cancel."""
+    """Rounding errors of equal products have the same sign, so they do not cancel."""
     x, y = np.full((100_000, 3, 5), 0.1, np.float32), np.full((100_000, 3, 2), 0.3, np.float32)
     w = np.zeros((5, 2), np.float32)
 
@@ -125,7 +125,7 @@ def test_a_transposed_matrix_is_read_as_it_was(ours: Callable[[Value, Value], Va
 
 
 def attention(x: Any, w: Any, swap: Callable[[Any], Any], softmax: Callable[[Any], Any]) -> Any:
-    """Three heads of attention, in any library."""
+    """Compute attention with three heads, in any library."""
     n, t, d = x.shape
 
     def heads(one: Any) -> Any:
@@ -149,7 +149,7 @@ def test_attention_and_its_gradients() -> None:
     value, found = striate.value_and_grad(loss, argnums=(0, 1))(x, w, draw)
 
     class Tensor:
-        """NumPy's names of PyTorch's functions."""
+        """Gives PyTorch tensors the method names of NumPy."""
 
         def __init__(self, data: Any) -> None:
             self.data, self.shape = data, data.shape

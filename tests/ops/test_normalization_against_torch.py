@@ -22,7 +22,7 @@ sizes = some.sampled_from([1, 2, 3, 5, 17])
 
 
 def _agree(mine: Callable[..., Any], theirs: Callable[..., Any], x: Array, affine: list[Array]) -> None:
-    """Values, and gradients of Σ c · y for random c, by x and by what is given of γ and β."""
+    """Compare values, and the gradients of Σ c · y for random c with respect to x and the given γ and β."""
     c = np.random.default_rng(7).standard_normal(x.shape)
     tensors = [torch.tensor(one, requires_grad=True) for one in (x, *affine)]
     expected = theirs(*tensors)
@@ -40,7 +40,7 @@ def _agree(mine: Callable[..., Any], theirs: Callable[..., Any], x: Array, affin
 
 
 def _with(function: Any, *options: Any, **named: Any) -> Callable[..., Any]:
-    """The function of x, γ and β with these options."""
+    """Return the function of x, γ and β with these options."""
 
     def applied(x: Any, *affine: Any) -> Any:
         return function(x, *options, *affine, **named)

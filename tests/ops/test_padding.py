@@ -26,7 +26,7 @@ quick = settings(max_examples=60, deadline=None, derandomize=True, suppress_heal
 
 
 def _pairs(data: Any, sizes: tuple[int, ...], mode: str) -> tuple[int, ...]:
-    """Paddings that the mode takes, as ``pad`` lists them."""
+    """Draw paddings that the mode accepts, in the order of ``pad``."""
     found: list[int] = []
     for size in reversed(sizes):
         before = data.draw(st.integers(-(size // 2), 4), label="before")

@@ -1,4 +1,4 @@
-"""Reductions against NumPy and PyTorch: any axes, ties, zeros, NaN, infinities, nothing at all."""
+"""Reductions against NumPy and PyTorch: any axes, ties, zeros, NaN, infinities, empty arrays."""
 
 from __future__ import annotations
 

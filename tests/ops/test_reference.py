@@ -1,4 +1,4 @@
-"""Every registered operation against its own promises: shapes, dtypes, gradients."""
+"""Each registered operation against its own declarations: shapes, dtypes, gradients."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def results(op: Op, arrays: tuple[Array, ...] | list[Array]) -> tuple[Array, ...
 
 
 def types(sample: Sample, symbolic: bool) -> list[TensorType]:
-    """Samples keep N apart from the leading size of everything that is not batched."""
+    """Return the types of the sample's arrays; N is only for inputs whose axis 0 is the batch."""
     lead = sample.arrays[0].shape[:1]
     return [
         TensorType(dtype_of(a.dtype), (N, *a.shape[1:]) if symbolic and a.shape[:1] == lead else a.shape)
@@ -158,7 +158,7 @@ COMPARED = {
 
 
 class Scalars:
-    """Stands for a kernel: ``emit`` over NumPy arrays."""
+    """Replaces a kernel's code generator, so that ``emit`` computes on NumPy arrays."""
 
     def __getattr__(self, name: str) -> Any:
         return {

@@ -164,7 +164,7 @@ def test_more_options_of_layers() -> None:
 
 
 def test_in_a_network() -> None:
-    """Elementwise work before and after is fused; the gradients are those of PyTorch."""
+    """Elementwise operations before and after are fused; the gradients equal PyTorch's."""
     random = np.random.default_rng(0)
     x, w = random.standard_normal((2, 3, 6, 5)), random.standard_normal((17, 3, 3, 3))
 
@@ -188,7 +188,7 @@ def test_in_a_network() -> None:
 
 @pytest.mark.parametrize("ceil_mode", [False, True])
 def test_ties_and_nan_in_maxima(ceil_mode: bool) -> None:
-    """The first of several largest elements gets the gradient; NaN is the maximum of its window."""
+    """The first of several largest elements gets the gradient; NaN counts as the maximum of its window."""
     x = np.zeros((1, 1, 7))
     for function, theirs in (
         (lambda x: ops.max_pool(x, 3, 2, 1, 1, ceil_mode), lambda x: F.max_pool1d(x, 3, 2, 1, 1, ceil_mode)),

@@ -1,4 +1,4 @@
-"""Shaping and indexing against NumPy and PyTorch: values, gradients, the samples that stay on axis 0, errors."""
+"""Shaping and indexing against NumPy and PyTorch: values, gradients, symbolic batch sizes, errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ quick = settings(max_examples=60)
 
 
 def agree(ours: Callable[[Value], Any], theirs: Callable[[Any], Any], shape: tuple[int, ...]) -> None:
-    """Values as NumPy's, for numbers of floats and of integers; the gradient is the transposed map."""
+    """Compare values with NumPy's, for floats and integers; the gradient must be the transposed map."""
     for dtype in (np.float64, np.int64):
         x = np.arange(int(np.prod(shape)), dtype=dtype).reshape(shape)
         value = Input("x", TensorType(dtype_of(x.dtype), shape))()

@@ -1,4 +1,4 @@
-"""One sample (C, positions…) gives what it gives in a batch of one, in functions, in layers and in gradients."""
+"""One sample (C, spatial axes …) gives the same as a batch of one, in functions, layers and gradients."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_sizes_are_inferred_from_one_sample() -> None:
 
 
 def test_an_axis_of_samples_is_never_one_of_channels() -> None:
-    """What a model is called on is a batch, so that a missing channel axis is refused."""
+    """A model is called on batches, so a missing channel axis is refused."""
     batch = TensorType(DType.float32, (N, 28, 28))
     assert not is_sample(batch, 2)
     assert is_sample(TensorType(DType.float32, (1, 28, 28)), 2)

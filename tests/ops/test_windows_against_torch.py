@@ -1,4 +1,4 @@
-"""Windows along one axis against PyTorch: small sizes, kernels, strides, paddings, dilations, with ``ceil_mode``."""
+"""Windows along one axis against PyTorch: small sizes, kernels, strides, paddings, dilations, ``ceil_mode``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GEOMETRIES = list(itertools.product((1, 2, 3, 4, 5, 7, 9), (1, 2, 3, 5), (1, 2, 
 
 
 def _ours(op: Any, x: Array) -> Array | None:
-    """The reference's result; None where the operation refuses the geometry."""
+    """Return the reference's result, or None if the operation refuses the geometry."""
     try:
         (y, *_) = op.infer(TensorType(DType.float64, x.shape))
     except StriateError:
@@ -31,7 +31,7 @@ def _ours(op: Any, x: Array) -> Array | None:
 
 
 def _theirs(function: Any, x: Array, *options: Any) -> Array | None:
-    """PyTorch's result; None where it refuses, or where a window holds only padding."""
+    """Return PyTorch's result, or None if it refuses, or if a window contains only padding."""
     try:
         y: Array = function(torch.tensor(x), *options).numpy()
     except (RuntimeError, ValueError):

@@ -1,4 +1,4 @@
-"""The matrices of Winograd's forms, in exact fractions, and the numbers of products that they save."""
+"""The matrices of Winograd's algorithms in exact fractions, and the numbers of multiplications they save."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORMS = [
 
 
 def coefficient(matrices: Transforms, output: int, tap: int, pixel: int) -> Fraction:
-    """What the product of a tap and a pixel counts in an output."""
+    """Return the coefficient of the product filter[tap] · patch[pixel] in an output of the tile."""
     rows = zip(matrices.output[output], matrices.input, strict=True)
     last = len(matrices.filter) - 1
     total = sum(out * matrices.filter[min(j, last)][tap] * row[pixel] for j, (out, row) in enumerate(rows))
@@ -23,7 +23,10 @@ def coefficient(matrices: Transforms, output: int, tap: int, pixel: int) -> Frac
 
 
 def position(form: Form, output: int, tap: int) -> int | None:
-    """The pixel of the patch that a tap of the (turned) filter meets for an output, if it meets one."""
+    """Return the patch pixel that a filter tap multiplies for an output, or None if there is none.
+
+    For input gradients the filter is rotated by 180°.
+    """
     if not form.upward:
         return output * form.stride + tap
     # Output s of dx lies at 2q or 2q + 1 of the padded x. Outer taps meet dy[q − 1] and dy[q], the inner one dy[q].

@@ -1,4 +1,4 @@
-"""PyTorch as the peer of optimizers and schedules."""
+"""PyTorch, with which optimizers and schedules are compared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def torch() -> Iterator[Any]:
-    """PyTorch with float64 as its default, in which NAdam then keeps its product."""
+    """PyTorch with float64 as its default dtype, so that NAdam's running product is float64 too."""
     library = pytest.importorskip("torch", reason="PyTorch is the peer that this compares with")
     before = library.get_default_dtype()
     library.set_default_dtype(library.float64)

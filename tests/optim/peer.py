@@ -1,4 +1,4 @@
-"""Updates of the same parameters by striate and by PyTorch, with gradients that are given."""
+"""Update the same parameters in striate and in PyTorch, with given gradients."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def gradients(step: int, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.nda
 
 
 def started(model: nn.Module, rule: optim.Optimizer, **options: Any) -> TrainingStep:
-    """A training step whose model has memory, so that it takes gradients."""
+    """Return a training step whose model is initialized, so that gradients can be set."""
     step = TrainingStep(model, nn.MSELoss(), rule, **options)
     step.gradients(np.zeros((1, 3)), np.zeros((1, 2)))
     return step
@@ -75,7 +75,7 @@ def compare(
     dtype: str = "float64",
     tolerance: float = 1e-12,
 ) -> None:
-    """Thirty updates of the same parameters by striate and by PyTorch, compared after each."""
+    """Run thirty updates of the same parameters in striate and in PyTorch, and compare after each."""
     model = network(dtype)
     shapes = {name: np.shape(array) for name, array in model.state_dict().items()}
     theirs = {name: torch.nn.Parameter(torch.tensor(array)) for name, array in model.state_dict().items()}

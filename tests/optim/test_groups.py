@@ -1,4 +1,4 @@
-"""Groups: other options for the parameters whose names match a pattern, inside the same update."""
+"""Parameter groups: other options for parameters whose names match a pattern, within the same update."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_thirty_steps_are_those_of_pytorchs_groups(name: str, torch: Any) -> Non
 
 
 def test_the_later_pattern_counts() -> None:
-    """Groups of a layerwise optimizer; the last pattern freezes the bias, and both rates are 0 but one."""
+    """With a layerwise optimizer, the last pattern freezes the bias, and all rates but one are 0."""
     for kind in (optim.SGD, optim.LAMB):
         model = network()
         rule = kind(lr=0.0, groups={"1.*": {"lr": 0.1}, "*.bias": {"lr": 0.0}})
@@ -56,7 +56,7 @@ def test_the_later_pattern_counts() -> None:
 
 @pytest.mark.parametrize("kind", [optim.SGD, optim.AdamW, optim.LAMB])
 def test_norm_and_bias_need_not_decay(kind: type[optim.Optimizer]) -> None:
-    """With gradients of 0 only the decay moves, and it leaves every vector alone."""
+    """With zero gradients only weight decay changes parameters, and it must not change any vector."""
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).initialize(0).double()
     rule = kind(lr=0.1, weight_decay=0.1, decay_norm_and_bias=False)  # pyright: ignore[reportCallIssue]
     step = TrainingStep(model, nn.MSELoss(), rule)
@@ -90,7 +90,7 @@ def test_frozen_parameters_have_no_rule_but_may_be_named() -> None:
 
 
 def test_many_groups() -> None:
-    """More groups than a byte can number."""
+    """More groups than one byte can number."""
     count = 300
     model = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(count))).initialize(0).double()
     rates = {f"{place}.weight": {"lr": (place + 1) / count} for place in range(count)}

@@ -1,4 +1,4 @@
-"""The optimizers' equations against PyTorch's, in float64, with gradients that are given."""
+"""The optimizers against PyTorch's, in float64, with given gradients."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_cosine_schedule_is_pytorchs(name: str, torch: Any) -> None:
 
 
 def test_adam_is_written_down() -> None:
-    """The docstring's equations by hand, with no library in between."""
+    """Evaluates the equations of the docstring in NumPy, without another library."""
     rule = optim.Adam(lr=0.01, betas=(0.8, 0.9), eps=1e-2, weight_decay=0.1)
     model = network()
     step = started(model, rule)
@@ -84,7 +84,7 @@ def test_lion_is_written_down() -> None:
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_lamb_is_written_down(decay: float) -> None:
-    """Its trust ratio is that of each parameter; a parameter of zeros moves as Adam would move it."""
+    """The trust ratio is per parameter; a parameter of zeros is updated as by Adam."""
     model = network()
     model[1].bias = np.zeros(2)
     step = started(model, optim.LAMB(lr=0.01, betas=(0.8, 0.9), eps=1e-3, weight_decay=decay))
@@ -137,7 +137,7 @@ def test_a_step_that_is_not_finite_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_the_state_goes_on_where_it_was_saved(name: str) -> None:
-    """Thirty steps are ten, a saved state in another process's place, and twenty more, bit for bit."""
+    """Thirty steps equal ten, then a saved state loaded into a new training step, and twenty more, bit for bit."""
     kind, shapes = optim.OPTIMIZERS[name], {name: np.shape(a) for name, a in network().state_dict().items()}
     rule = kind(lr=0.01, schedule=optim.CosineSchedule(40), groups={"*.bias": {"lr": 0.1}})
     whole, first, second = (network("float32") for _ in range(3))

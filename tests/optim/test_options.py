@@ -1,4 +1,4 @@
-"""Options of optimizers and schedules: what has no meaning is refused with the range that is allowed."""
+"""Invalid options of optimizers and schedules are refused with the allowed range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learning rates and momenta, step by step, against PyTorch's schedulers."""
+"""Learning rates and momenta of each step against PyTorch's schedulers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COUNT = 45
 
 
 def values(of: Callable[[Value], Value | float], steps: int) -> list[float]:
-    """The numbers of a schedule at steps 0, 1, …, as a compiled program computes them from its clock."""
+    """Return a schedule's numbers at steps 0, 1, …, computed by a compiled program from its step counter."""
     clock = np.zeros(())
     time = State("clock", TensorType(DType.float64, ()))()
     found = of(time)
@@ -146,7 +146,7 @@ def test_after_the_last_step_the_rate_stays() -> None:
 
 
 def test_restarts_are_exact_after_many_steps() -> None:
-    """Period i begins at 5 (2^i − 1): the rate is the full one there, and nearly the least one a step before."""
+    """Period i begins at step 5 (2^i − 1): the rate is maximal there, and almost minimal one step before."""
     schedule = optim.CosineRestartsSchedule(5, 2)
     for i in range(1, 28):
         begin = 5 * (2**i - 1)
@@ -157,7 +157,7 @@ def test_restarts_are_exact_after_many_steps() -> None:
 
 
 def test_rates_reach_the_parameters() -> None:
-    """The rates that a training applies, read off a parameter whose gradient is always 1."""
+    """Measures the applied rates on a parameter whose gradient is always 1."""
 
     class Plain(nn.Module):
         def __init__(self) -> None:
@@ -167,7 +167,7 @@ def test_rates_reach_the_parameters() -> None:
             return x * self.w
 
     class Mean(nn.Loss):
-        """The prediction itself."""
+        """The mean of the predictions as a loss."""
 
         def forward(self, x: Any, y: Any) -> Any:
             return ops.mean(x)

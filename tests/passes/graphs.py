@@ -1,4 +1,4 @@
-"""A small network's training graph in operations, with everything that passes treat apart, and arrays to run it on."""
+"""The training graph of a small network with everything that passes treat differently, and its arrays."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ SAMPLES = 3
 
 
 def given(name: str, *shape: object, dtype: DType = DType.float64) -> Value:
-    """An input of the graph."""
+    """Return a graph input."""
     return Input(name, TensorType(dtype, shape))()  # type: ignore[arg-type]
 
 
 def total(value: Value) -> Value:
-    """Σ of all elements as a scalar."""
+    """Return Σ of all elements as a scalar."""
     return reshape(Sum(tuple(range(value.type.rank)))(value), ())
 
 
 def convolution(x: Value, w: Value, stride: int = 1) -> Value:
-    """A 3×3 convolution with a pixel of padding."""
+    """Return a 3×3 convolution with one pixel of padding."""
     return Convolution((stride, stride), ((1, 1), (1, 1)), (1, 1), 1)(x, w)
 
 
 def network(depth: int = 2) -> tuple[Graph, dict[str, Array]]:
-    """Convolutions with normalization and skips, pooling, a linear layer; the loss, all gradients, a statistic."""
+    """Build convolutions with normalization and skips, pooling, a linear layer, the loss and all gradients.
+
+    One running statistic is an output too.
+    """
     parameters = {"stem": given("stem", 16, 3, 3, 3), "linear": given("linear", 5, 17 * 9)}
     x = given("x", N, 3, 12, 12)
     h = Relu()(convolution(x, parameters["stem"]))

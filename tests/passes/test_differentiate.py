@@ -1,4 +1,4 @@
-"""Differentiation: which gradients exist, what they add up to, and what is not computed for them."""
+"""Differentiation: which gradients exist, their values, and what is not computed for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fusion: everything is computed once where it belongs, and nothing is read before it is stored."""
+"""Fusion: each value is computed once in the right loop, and nothing is read before it is stored."""
 
 from __future__ import annotations
 

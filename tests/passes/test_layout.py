@@ -1,4 +1,4 @@
-"""Layouts: every reader finds what it needs, every result is in plain memory of its own, and no number changes."""
+"""Layouts: readers find the layout they need, results have memory in NumPy's layout, no number changes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_results_are_plain_and_whole(laid_out: Layouts) -> None:
 
 
 def test_what_is_viewed_has_no_halo(laid_out: Layouts) -> None:
-    """A view renames elements that lie end to end."""
+    """A view reinterprets contiguous elements, so its base must not be stored with padding."""
     assert laid_out.alias
     for view, value in laid_out.alias.items():
         assert laid_out.halo.get(value, NO_HALO) == NO_HALO, view

@@ -1,4 +1,4 @@
-"""Memory planning: what lives at the same time lies apart, and bytes are lent where lives do not meet."""
+"""Memory planning: arrays that are alive at the same time do not overlap, and memory is reused afterwards."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_no_two_live_arrays_overlap(wanted: list[Life]) -> None:
 
 @given(LIVES)
 def test_placing_is_not_wasteful(wanted: list[Life]) -> None:
-    """Never more than everything side by side (in whole pages, where arrays are that large)."""
+    """The arena is never larger than all arrays side by side (in whole pages for large arrays)."""
     _, total = place(dict(enumerate(wanted)))
     assert total <= sum(-(-life.size // 4096) * 4096 if life.size >= 4096 else 4096 for life in wanted)
 

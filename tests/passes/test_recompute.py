@@ -1,4 +1,4 @@
-"""Activations that are computed again: the same numbers, and the forward pass keeps fewer of them."""
+"""Recomputed activations: the same numbers, and the forward pass stores fewer of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEEP = 8
 
 
 def kept(graph: Graph) -> int:
-    """Activations that the way forward keeps for a weight gradient."""
+    """Return the activations of the forward pass that are stored for a weight gradient."""
     first = next(node for node in graph.nodes if _is_weight_gradient_of(node))
     read = {value for node in graph.nodes if node.serial >= first.serial for value in node.inputs}
     forward = [node for node in graph.nodes if node.serial < first.serial and node.op.kind is Kind.ELEMENTWISE]

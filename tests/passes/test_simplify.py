@@ -23,7 +23,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 9), st.integers(0, 
 
 
 def drawn(steps: list[tuple[int, int, int]]) -> Graph:
-    """Arithmetic on values chosen at random among those made so far, with many neutral and equal parts."""
+    """Return arithmetic on random earlier values, with many neutral elements and equal subexpressions."""
     x, b = given("x", N, 4), given("b", 1, 4)
     values: list[Value] = [x, b + x]
     for kind, first, second in steps:

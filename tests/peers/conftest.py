@@ -1,4 +1,4 @@
-"""The tests beside peers share networks and comparisons with the benchmarks."""
+"""These tests share networks and comparisons with the benchmarks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark networks: their work, and their twins in PyTorch."""
+"""The benchmark networks: their work in floating-point operations, and their PyTorch twins."""
 
 from __future__ import annotations
 

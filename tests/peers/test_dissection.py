@@ -1,4 +1,4 @@
-"""A step that is taken apart for the picture of milliseconds: nothing is lost, and every layer is found."""
+"""The dissection of a step for the picture of milliseconds: its parts add up, and each layer appears."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from striate.settings import Engine
 
 
 def apart(framework: str, name: str) -> Any:
-    """One step with few images."""
+    """Dissect one step with few images."""
     import configuration
     import dissection
     import networks

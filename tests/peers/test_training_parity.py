@@ -1,4 +1,4 @@
-"""From the same weights and data, striate takes PyTorch's training steps.
+"""striate takes the same training steps as PyTorch from the same weights.
 
 ``benchmarks/parity.py`` runs the same comparison at full length: 20 steps of all four networks.
 """

@@ -1,4 +1,4 @@
-"""What the benchmarks say of trainings that went apart."""
+"""The verdicts of the benchmarks on trainings that diverge from each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes ONNX files by hand, for tests that do not trust the package onnx, or that need files which it refuses."""
+"""Write ONNX files byte by byte, independently of the package onnx, which refuses some of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def message(key: int, content: bytes | str) -> bytes:
 
 
 def tensor(name: str, array: Any, **changes: Any) -> bytes:
-    """A TensorProto; ``changes`` replace its kind, shape, raw bytes or add external data."""
+    """Return a TensorProto; ``changes`` replace its kind, shape or raw bytes, or add external data."""
     array = np.asarray(array)
     parts = [whole(1, size) for size in changes.get("shape", array.shape)]
     parts += [whole(2, changes.get("kind", KINDS[array.dtype.name])), message(8, name)]
@@ -99,5 +99,5 @@ X = info("x", ["N", 3])
 def of(
     *nodes: bytes, tensors: Sequence[bytes] = (), inputs: Sequence[bytes] = (X,), output: str = "y", **options: Any
 ) -> bytes:
-    """A file of these nodes, from x (N, 3) to y."""
+    """Return a file of these nodes, with input x of shape (N, 3) and output y."""
     return model(graph(nodes, inputs, [output], tensors), **options)

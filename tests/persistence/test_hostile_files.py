@@ -1,4 +1,4 @@
-"""Files that lie: every claim is refused by name, and nothing is allocated for it."""
+"""Malicious model files: each false claim is refused by name, and no memory is allocated for it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def refused(tmp_path: Path, content: bytes, message: str) -> None:
 
 
 def with_model(content: bytes, change: Callable[[Document], Any]) -> bytes:
-    """The file with its model document changed."""
+    """Return the file with its model document changed."""
     header, tensors = split(content)
     document = json.loads(header["__metadata__"]["striate"])
     change(document)

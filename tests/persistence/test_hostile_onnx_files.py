@@ -1,4 +1,4 @@
-"""ONNX files that lie: each is refused by name, and nothing is allocated for it."""
+"""Malicious ONNX files: each is refused by name, and no memory is allocated for it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def external(**entries: str) -> bytes:
 
 
 def nested(levels: int) -> bytes:
-    """Functions of ten calls of the one below: 10^levels nodes."""
+    """Return functions that each call the previous one ten times: 10^levels nodes when inlined."""
 
     def calls(level: int) -> list[bytes]:
         return [node(f"f{level}", ["a"], [name], "f") for name in (*(f"b{i}" for i in range(9)), "b")]
@@ -181,7 +181,7 @@ CASES: dict[str, tuple[bytes, str]] = {
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """Fails whoever asks for more than 256 MB."""
+    """Limit the memory of the test, so that allocating more than 256 MB fails."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (256 << 20), before[1]))
@@ -245,7 +245,7 @@ GOOD = model(
 
 
 def checked(content: bytes, path: Path) -> None:
-    """Whatever the bytes: a model that predicts or refuses its input, or a ``ModelFileError``."""
+    """Load arbitrary bytes: the result is a model that predicts or refuses its input, or a ``ModelFileError``."""
     path.write_bytes(content)
     try:
         found = load(path)

@@ -1,4 +1,4 @@
-"""``.pth`` files that lie or want something executed: each is refused by name, and nothing is allocated for it."""
+"""Malicious ``.pth`` files: each is refused by name; nothing is executed, and no memory is allocated for it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Evil:
 
 
 def bomb(levels: int) -> bytes:
-    """Dictionaries that hold the one before them ten times: 10^levels paths from a few hundred bytes."""
+    """Return dictionaries that each contain the previous one ten times: 10^levels paths in a few hundred bytes."""
     parts = [b"\x80\x02}q\x00"]
     for level in range(levels):
         parts += [b"}(", *(text(str(i)) + b"h" + bytes([level]) for i in range(10)), b"u", b"q", bytes([level + 1])]
@@ -82,12 +82,12 @@ def bomb(levels: int) -> bytes:
 
 
 def directory_entry(content: bytes, name: bytes) -> int:
-    """Where the directory's record of an entry begins."""
+    """Return the offset of an entry's record in the zip directory."""
     return content.rindex(b"PK\x01\x02", 0, content.rindex(name))
 
 
 def with_size(content: bytes, size: int) -> bytes:
-    """The directory claims another size of the storage."""
+    """Return the file with another size of the storage in the zip directory."""
     place = directory_entry(content, b"archive/data/0")
     return content[: place + 20] + struct.pack("<II", size, size) + content[place + 28 :]
 
@@ -168,7 +168,7 @@ CASES: dict[str, tuple[bytes, str]] = {
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """Fails whoever asks for more than 256 MB."""
+    """Limit the memory of the test, so that allocating more than 256 MB fails."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (256 << 20), before[1]))
@@ -211,7 +211,7 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
 
 
 def checked(content: bytes, path: Path) -> None:
-    """Whatever the bytes: a state of small arrays, or a ``ModelFileError``."""
+    """Load arbitrary bytes: the result is a state of small arrays, or a ``ModelFileError``."""
     path.write_bytes(content)
     try:
         found = read_state(path)
@@ -221,7 +221,7 @@ def checked(content: bytes, path: Path) -> None:
 
 
 def mended(content: bytes) -> bytes:
-    """The archive with the checksums of its contents, so that changes inside reach the reader of the pickle."""
+    """Return the archive with corrected checksums, so that changed contents reach the pickle reader."""
     found = bytearray(content)
     place = -1
     while (place := content.find(b"PK\x01\x02", place + 1)) >= 0:

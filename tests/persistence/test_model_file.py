@@ -1,4 +1,4 @@
-"""Models that are saved and loaded: the same predictions, the same names, without source."""
+"""Saved and loaded models: the same predictions and names, without source code."""
 
 from __future__ import annotations
 
@@ -25,6 +25,24 @@ from striate.persistence import load, save, write_atomically
 from striate.persistence.container import encode
 from striate.persistence.document import graph_document
 from tests.data.layouts import LAYOUTS
+
+
+def test_a_folder_is_opened_and_a_file_of_pytorch_is_not(tmp_path: Path) -> None:
+    model = net()
+    model(pictures())
+    save(model, tmp_path / "model.safetensors")
+    assert load(tmp_path).classes == model.classes
+    with pytest.raises(ModelFileError, match=r"a folder without model\.safetensors"):
+        load(tmp_path.parent)
+    st.save_torch_state(model, tmp_path / "weights.pth")
+    with pytest.raises(ModelFileError, match=r"help: build .* st.load_torch_state\(model, '.*weights.pth'\)"):
+        load(tmp_path / "weights.pth")
+    with pytest.raises(ModelFileError, match=r"help: give a file that torch\.save or safetensors wrote"):
+        st.load_torch_state(model, tmp_path / "none.pth")
+    with pytest.raises(OptionError, match=r"or st.save_torch_state\(model, "):
+        save(model, tmp_path / "model.pth")
+    with pytest.raises(ShapeError, match=r"help: give \(N, 2, 6, 4\), or train"):
+        load(tmp_path)(np.zeros((1, 2, 8, 8), np.float32))
 
 
 def net() -> nn.Module:
@@ -261,7 +279,7 @@ def test_an_unregistered_operation_cannot_be_saved(tmp_path: Path) -> None:
 
 
 def test_every_registered_operation_survives_the_document() -> None:
-    """Each sample of each operation, as a graph of its own: written, read, and equal field by field."""
+    """Each sample of each operation is written as a graph, read, and equal field by field."""
     from striate.graph.graph import Graph, Input
     from striate.graph.op import Node
     from striate.persistence.document import graph_from_document

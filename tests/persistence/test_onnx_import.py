@@ -1,4 +1,4 @@
-"""Models from ONNX files: what striate and PyTorch's two exporters write predicts the same, trains, and saves."""
+"""Models from ONNX files, written by striate and by PyTorch's two exporters: they predict, train and save."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def loaded(path: Path, content: bytes) -> OnnxModel:
 
 
 def torch_networks(torch: Any) -> dict[str, tuple[Any, tuple[int, ...]]]:
-    """Networks as people write them, and the shapes of their inputs."""
+    """Return networks as people write them in PyTorch, and the shapes of their inputs."""
     tn, functional = torch.nn, torch.nn.functional
 
     class Block(tn.Module):
@@ -214,7 +214,7 @@ def norm_file(producer: str, momentum: float = 0.9) -> bytes:
 
 @pytest.mark.parametrize(("producer", "unbiased"), [("pytorch", True), ("striate", True), ("tf2onnx", False)])
 def test_batch_norm_trains_as_in_the_framework_that_wrote_it(producer: str, unbiased: bool, tmp_path: Path) -> None:
-    """PyTorch tracks the unbiased variance with 1 − momentum, Keras and ONNX the biased one with momentum."""
+    """PyTorch updates with the unbiased variance, weighted 1 − momentum, Keras and ONNX with the biased one."""
     imported = loaded(tmp_path / "m.onnx", norm_file(producer))
     x = RANDOM.standard_normal((6, 3)).astype(np.float32) * 3 + 1
     np.testing.assert_allclose(imported(x), (x - 0.5) / np.sqrt(4.01) * 2 + 1, rtol=1e-5)
@@ -314,6 +314,14 @@ FORMS: dict[str, tuple[bytes, np.ndarray]] = {
         X + np.array([0.5, 1, 2]),
     ),
 }
+
+
+def test_dropout_trains_although_the_file_names_a_mask_that_nothing_reads(tmp_path: Path) -> None:
+    content = of(node("Dropout", ["x"], ["y", "mask"]), opset=9)
+    imported = loaded(tmp_path / "m.onnx", content)
+    x = np.ones((64, 3), np.float32)
+    assert np.array_equal(imported(x), x)
+    assert set(np.unique(imported(x, training=True))) == {0.0, 2.0}
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -1,4 +1,4 @@
-"""States that PyTorch writes and reads: both forms of ``torch.save``, safetensors, and folders of Hugging Face."""
+"""Weights exchanged with PyTorch: both formats of ``torch.save``, safetensors, and Hugging Face folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drawings: that each is drawn from the right numbers, needs no display, and is written completely or not at all."""
+"""Plots: they show the right numbers, need no display, and are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Figure = pytest.importorskip("matplotlib.figure").Figure
 
 @pytest.fixture(scope="module")
 def model() -> nn.Sequential:
-    """A network of three classes on coloured pictures."""
+    """A network of three classes for colour pictures."""
     made = nn.Sequential({
         "conv1": nn.Conv2d(3, 5, 3, padding=1), "act1": nn.ReLU(), "pool": nn.MaxPool2d(2),
         "conv2": nn.Conv2d(5, 4, 3), "flat": nn.Flatten(), "fc": nn.Linear(None, 3),
@@ -34,14 +34,14 @@ def model() -> nn.Sequential:
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    """Forty pictures."""
+    """A data set of forty pictures."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (40, 3, 10, 8), dtype=np.uint8)
     return Dataset(images, random.integers(0, 3, 40), ("cat", "dog", "owl"), "animals")
 
 
 def _shown(figure: Any) -> list[Any]:
-    """The arrays that the figure's axes show, in the order of drawing."""
+    """Return the arrays that the figure's axes show, in drawing order."""
     axes = [inner for outer in figure.axes for inner in (outer, *outer.child_axes)]
     return [np.asarray(image.get_array()) for one in axes for image in one.images]
 

@@ -1,4 +1,4 @@
-"""Profiles: their numbers add up, they change nothing, and they read well at any width."""
+"""Profiles: their numbers add up, they change nothing, and they are readable at any width."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHAPE = (3, 12, 12)
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled() -> Any:
-    """Profiles are of compiled kernels, whatever the tests run with."""
+    """Use the compiled engine, whatever the tests run with."""
     before = settings.override(engine=Engine.COMPILED)
     yield
     settings.restore(before)
@@ -160,7 +160,7 @@ def test_errors(kept_settings: settings.Settings) -> None:
 
 
 def test_the_work_of_grouped_and_transposed_convolutions() -> None:
-    """A transposed convolution multiplies forward, and its gradients are two more passes through the layer."""
+    """A transposed convolution multiplies in its forward pass, and each of its two gradients takes as much work."""
     layers = [nn.Conv2d(3, 8, 1), nn.Conv2d(8, 16, 3, padding=1, groups=8), nn.ConvTranspose2d(16, 6, 2, 2, groups=2)]
     model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(None, 10)).initialize(0)
     step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05))

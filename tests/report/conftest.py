@@ -1,4 +1,4 @@
-"""Runs that reports are written about: an ordinary one, and one whose every name is an attack."""
+"""Runs to report on: an ordinary one, and one in which each name is an attack."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LAYERS = ("standardizer", "0", "1", "4", "5", "9", "10", "12")
 
 
 def write_records(path: Path, layers: tuple[str, ...], name: str, finding: dict[str, Any]) -> None:
-    """The record of a short training, in which the gradient shrinks a hundredfold from layer to layer."""
+    """Write the record of a short training whose gradient shrinks by a factor of 100 from layer to layer."""
     records: list[dict[str, Any]] = [
         {"kind": "plan", "time": 0.0, "epochs": 2, "batches": 10, "samples": 320, "batch_size": 32, "model": name,
          "data": name},
@@ -62,7 +62,7 @@ FINDING: dict[str, Any] = {
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two epochs of lenet5 on the digits, with a record."""
+    """A run of two epochs of lenet5 on the digits, with a record."""
     folder = tmp_path_factory.mktemp("runs") / "digits"
     result = CliRunner().invoke(app, ["train", "digits", "--epochs", "2", "--out", str(folder)])
     assert result.exit_code == 0, result.output
@@ -75,7 +75,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run in which layers, classes, data, arguments, findings and the folder itself are named by an attacker."""
+    """A run whose layers, classes, data, arguments, findings and folder have malicious names."""
     held_out = data.load_digits("test")
     layer = ATTACK.replace(".", "")
     model = nn.Sequential({
@@ -98,7 +98,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def hostile_material(hostile: Path) -> Material:
-    """The hostile run, with data whose classes have hostile names too, and a hostile picture."""
+    """The malicious run, with data whose classes have malicious names too, and a malicious picture."""
     held_out = data.load_digits("test")
     renamed = Dataset(held_out.images, held_out.labels, tuple(f"{ATTACK}{i}" for i in range(10)), ATTACK)
     material = gathered(hostile, [], None, lambda text: None)

@@ -1,4 +1,4 @@
-"""Networks whose reports are looked at: chains, skips, branches, layers of one's own."""
+"""Networks for reports: chains, skips, branches, custom layers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from striate import nn
 
 
 class Dense(nn.Module):
-    """Every layer sees the outputs of all before it."""
+    """A network in which each layer sees the outputs of all earlier ones."""
 
     def __init__(self) -> None:
         self.stem = nn.Conv2d(3, 8, 3, padding=1)
@@ -23,14 +23,14 @@ class Dense(nn.Module):
 
 
 class Swish(nn.Module):
-    """An activation of several operations at one path, around a value that is read twice."""
+    """An activation of several operations under one path, which reads a value twice."""
 
     def forward(self, x):
         return x * st.ops.sigmoid(x) + 0.5
 
 
 def branched() -> nn.Sequential:
-    """Four branches that are put side by side."""
+    """Build four branches that are concatenated."""
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1), Swish(),
         nn.Concat(

@@ -1,4 +1,4 @@
-"""A graph as blocks: each node in one, each weight counted once, no block before what it reads."""
+"""A graph as blocks: each node is in one, each weight counts once, and no block precedes its inputs."""
 
 from __future__ import annotations
 

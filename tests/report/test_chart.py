@@ -1,4 +1,4 @@
-"""Curves: round numbers on the axes, and nothing that is no number."""
+"""Charts: round numbers on the axes, and no points for NaN or infinity."""
 
 from __future__ import annotations
 

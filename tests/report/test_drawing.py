@@ -1,4 +1,4 @@
-"""The drawing: every block once, no boxes on top of each other, every connection that skips layers visible."""
+"""The drawing: each block once, no overlapping boxes, and each skip connection visible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Equations beside layers are those of the graph and the operations, with the numbers of this layer."""
+"""The equations beside layers are those of the graph and the operations, with the layer's numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from striate.report.equations import equation_of, typeset, whole_equation
 
 
 def lines(model: nn.Module, shape: tuple[int, ...], path: str) -> list[str]:
-    """Of the block at a path, without tags but for what stands below and above the line."""
+    """Return the equations of the block at a path, without tags except sub- and superscripts."""
     model.infer(shape)
     (block,) = [block for block in blocks_of(predict_graph(model, shape)) if block.path == path]
     return [re.sub(r"</?var>", "", line) for line in equation_of(block).lines]

@@ -1,4 +1,4 @@
-"""Whatever a text holds, it stays text."""
+"""Any text is escaped, so that it stays text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from striate.report.html import Markup, element, escaped, joined
 
 
 class Reader(HTMLParser):
-    """What a browser would find."""
+    """Parses HTML and records what a browser would find."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -1,4 +1,4 @@
-"""The page as a browser shows it, on a phone and on a desktop, in light and in dark."""
+"""The page in a browser, on a phone and on a desktop, with light and dark colours."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def page_file(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Opened:
-    """A page with everything that it said and asked for."""
+    """An open page, and all of its console messages and requests."""
 
     def __init__(self, browser: Any, path: Path, size: dict[str, int], scheme: str = "light") -> None:
         self.context = browser.new_context(viewport=size, color_scheme=scheme)

@@ -1,4 +1,4 @@
-"""The page as a whole: its sections say what is in the run, it is complete in itself, and it is written safely."""
+"""The whole page: its sections show what is in the run, it needs no other files, and it is written safely."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_a_folder_of_ones_own_with_a_record(tmp_path: Path) -> None:
 
 
 def test_other_data_and_data_that_do_not_fit(run: Path) -> None:
-    with pytest.raises(OptionError, match="unknown data set 'nothing'"):
+    with pytest.raises(OptionError, match="nothing: no such file or folder, and no data set"):
         inspect(run, data="nothing")
     model = gathered(run / "model.safetensors", [], "digits", lambda text: None)
     assert model.data is not None

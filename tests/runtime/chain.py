@@ -1,4 +1,4 @@
-"""A chain of phases that checks itself: every chunk once, and every barrier held."""
+"""A chain of phases that checks itself: each chunk runs once, and each barrier holds."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ DESCRIPTOR = np.dtype([("kernel", "u8"), ("operands", "u8"), ("per", "i8"), ("gr
 
 
 class Chain:
-    """Phases of ``sizes`` chunks, which wait up to 7 · ``turns`` turns each and count themselves.
+    """Phases of ``sizes`` chunks that count themselves, and wait up to 7 · ``turns`` loop turns each.
 
-    A chunk that starts before the phase before it was finished returns the status 77.
+    A chunk that starts before the previous phase is finished returns status 77.
     """
 
     def __init__(self, sizes: Sequence[int], turns: int) -> None:
@@ -32,19 +32,19 @@ class Chain:
             self.descriptors[index] = (kernels.address("count"), self.table[index].ctypes.data, size, 0)
 
     def start(self, team: Team) -> Failure | None:
-        """Clears the counts and runs all phases."""
+        """Clear the counts and run all phases."""
         self.counts[:] = 0
         self.totals[:] = 0
         return team.run(self.descriptors.ctypes.data, 0, len(self.sizes), 1)
 
     def check(self) -> None:
-        """Raises unless every chunk of every phase was counted once."""
+        """Raise unless each chunk of each phase was counted once."""
         for index, size in enumerate(self.sizes):
             np.testing.assert_array_equal(self.counts[index, :size], 1)
             assert not self.counts[index, size:].any()
             assert self.totals[index + 1, 0] == size
 
     def run(self, team: Team) -> None:
-        """Runs all phases and checks them."""
+        """Run all phases and check them."""
         assert self.start(team) is None
         self.check()

@@ -92,7 +92,7 @@ define i32 @where(i64 %chunk, i64 %n, ptr %operands, ptr %scratch) {
 
 @functools.cache
 def address(name: str) -> int:
-    """The address of one of the kernels above."""
+    """Return the address of one of the kernels above."""
     return _library().address(name)
 
 

@@ -1,4 +1,4 @@
-"""Aligned blocks: where they lie, how they grow, what they refuse."""
+"""Aligned memory blocks: their addresses, their growth, and what they refuse."""
 
 from __future__ import annotations
 

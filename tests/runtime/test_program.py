@@ -1,4 +1,4 @@
-"""Programs: operands reach the kernels, wherever they lie, and failures name their phase."""
+"""Programs: kernels receive their operands from all kinds of memory, and failures name their phase."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_scratch_is_found_after_it_moved() -> None:
 
 
 def test_a_run_in_the_middle_of_another_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It could move the scratch memory whose addresses the outer program has just written."""
+    """It could move the scratch memory whose addresses the outer program has just stored."""
     program = _program(_status(Scratch(64), 4), scratch=4096)
     larger = _program(_status(Scratch(0), 1), scratch=scratch_arena().size + (1 << 22))
     current, refused = runtime.current_team, list[str]()

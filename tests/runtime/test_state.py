@@ -1,4 +1,4 @@
-"""The arena's promises about memory."""
+"""The guarantees of the state arena about memory."""
 
 from __future__ import annotations
 

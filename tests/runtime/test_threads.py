@@ -1,4 +1,4 @@
-"""The team: every chunk once, every barrier held, whatever threads, processes and signals do."""
+"""The thread team: each chunk runs once, each barrier holds, whatever threads, processes and signals do."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_workers_fall_asleep_and_wake(make_team: MakeTeam, threads: int) -> None
 
 
 def test_several_threads_take_part(make_team: MakeTeam) -> None:
-    """A chunk takes some 20 µs: on a busy machine, a phase of quicker ones ends before another thread comes."""
+    """A chunk takes about 20 µs; with shorter ones, a phase may end before a second thread arrives."""
     team, places = make_team(4), np.zeros(256, np.uint64)
     operands = np.array([places.ctypes.data, 50_000], np.uint64)
     phases = np.array([(kernels.address("dwell"), operands.ctypes.data, 256, 0)], DESCRIPTOR)

@@ -1,4 +1,4 @@
-"""``striate show``: every stage prints, the same text every time, and says what a newcomer needs."""
+"""``striate show``: each stage prints a reproducible text that contains what a newcomer needs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from striate.step import batch_type, training_graph
 
 
 def block() -> nn.Sequential:
-    """A residual block of 16 channels, as the benchmark networks have it."""
+    """Build a residual block of 16 channels, as in the benchmark networks."""
     body = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16))
     return nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1), nn.Residual(body), nn.LeakyReLU(0.1), nn.Conv2d(16, 8, 1), nn.Flatten(),
@@ -54,7 +54,7 @@ def test_the_same_text_every_time(stage: Stage) -> None:
 def test_any_target_is_shown_on_any_computer(
     stage: Stage, chosen: str, monkeypatch: pytest.MonkeyPatch, kept_settings: settings.Settings
 ) -> None:
-    """Only what runs must fit the processor; this one pretends to have no features at all."""
+    """Only programs that run must fit the processor; the test pretends that it has no features at all."""
     monkeypatch.setattr(target.llvm, "get_host_cpu_features", dict[str, bool])
     settings.override(target=chosen)
     graph = graph_of(build("lenet5", channels=1, classes=10), (1, 28, 28))

@@ -1,4 +1,4 @@
-"""Sample weights: 2 is the row twice, 0 is the row absent, and all ones are none, in float64."""
+"""Sample weights in float64: 2 equals a repeated row, 0 a missing row, and all ones no weights."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def step(name: str, **options: Any) -> TrainingStep:
 
 
 def agree(weighted: TrainingStep, plain: TrainingStep, first: tuple[Any, ...], second: tuple[Any, ...]) -> None:
-    """Loss, gradients and parameters after an update agree."""
+    """Check that loss, gradients and updated parameters agree."""
     found, expected = weighted.gradients(*first), plain.gradients(*second)
     assert weighted.loss_value == pytest.approx(plain.loss_value, rel=1e-12)
     for name, array in expected.items():
@@ -77,7 +77,7 @@ def test_a_mean_does_not_depend_on_the_scale_of_the_weights() -> None:
 
 
 def test_positions_of_a_sample_have_its_weight() -> None:
-    """Labels (N, positions) of a network without a fully connected layer."""
+    """Uses labels (N, positions), for a network without a linear layer."""
     random = np.random.default_rng(0)
     x, y = random.standard_normal((4, 2, 6)), random.integers(0, 3, (4, 6))
     y[0, :4] = -100
@@ -123,7 +123,7 @@ class _Whole(nn.MSELoss):
 
 
 def test_a_trainer_weighs_samples() -> None:
-    """A set in which some samples count twice and some not at all, in its order and in one batch."""
+    """Some samples count twice and some not at all; order and batch are fixed."""
     random = np.random.default_rng(0)
     x, y = random.standard_normal((12, 4)).astype(np.float32), random.integers(0, 3, 12)
     times = np.arange(12) % 3

@@ -1,4 +1,4 @@
-"""Models with several inputs and outputs: calls, training steps, saved files; PyTorch computes the same gradients."""
+"""Models with several inputs and outputs: calls, training steps, saved files, and gradients as in PyTorch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LABELS, VALUES = np.array([0, 1, 2, 0, 1, 2]), RANDOM.standard_normal((6, 2))
 
 
 class Net(nn.Module):
-    """Two inputs of different ranks, two outputs, and one layer that is used twice."""
+    """A network with two inputs of different ranks, two outputs, and a layer that is used twice."""
 
     def __init__(self, nested: str = "dict") -> None:
         self.nested = nested

@@ -1,4 +1,4 @@
-"""The training step against PyTorch, and what it does with bad input."""
+"""The training step against PyTorch, and its response to bad input."""
 
 from __future__ import annotations
 

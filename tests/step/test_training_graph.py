@@ -1,4 +1,4 @@
-"""The one builder of training graphs: typed outputs, and the parameters that are trained."""
+"""The function that builds training graphs: typed outputs, and the parameters that are trained."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_target_is_what_the_loss_expects() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e10, 1e19])
 def test_gradients_are_scaled_without_overflow(dtype: str, size: float) -> None:
-    """g = 2 (0 − y) x / 2 with y = −size: Σ g² is far beyond float32 where the norm is not."""
+    """g = 2 (0 − y) x / 2 with y = −size: Σ g² overflows float32, but the norm does not."""
     model = nn.Sequential(nn.Linear(2, 2, bias=False)).to(dtype)
     model.load_state_dict({"0.weight": np.zeros((2, 2))})
     step = TrainingStep(model, nn.MSELoss(), optim.SGD(lr=1.0), max_norm=0.5)

@@ -13,7 +13,7 @@ from striate.errors import DataError, LabelError, NonFiniteError, OptionError
 
 
 def plain() -> nn.Sequential:
-    """A network without batch normalization, of which a batch in parts is exactly the batch."""
+    """Build a network without batch normalization, for which a batch in parts equals the whole batch."""
     return nn.Sequential(
         nn.Conv2d(2, 3, 3), nn.LeakyReLU(0.1), nn.Flatten(), nn.Linear(None, 4)
     ).initialize(0).double().infer((2, 5, 5))  # fmt: skip
@@ -57,7 +57,7 @@ def test_a_batch_in_parts_is_the_batch(loss: str, count: int) -> None:
 
 
 def test_every_part_moves_the_statistics() -> None:
-    """As in PyTorch: two parts move the running statistics twice, and count twice."""
+    """As in PyTorch, two parts update the running statistics and their counter twice."""
     torch = pytest.importorskip("torch", reason="PyTorch is the peer that this compares with")
     model = normed()
     theirs = torch.nn.Sequential(
@@ -98,7 +98,7 @@ def test_a_refused_batch_in_parts_changes_nothing() -> None:
 
 
 def test_parts_of_a_batch_draw_their_own_masks() -> None:
-    """Equal samples in two parts: dropout must not drop the same elements in both."""
+    """Both parts contain equal samples; dropout must not drop the same elements."""
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(64, 1, bias=False)).initialize(0).double()
     step = TrainingStep(model, nn.MSELoss(), optim.SGD(lr=0.1), accumulate=2)
     gradient = step.gradients(np.ones((2, 64)), np.zeros((2, 1)) + 1e3)["1.weight"]
@@ -107,7 +107,7 @@ def test_parts_of_a_batch_draw_their_own_masks() -> None:
 
 @pytest.mark.parametrize("norm", [None, 1e-3, 5.0])
 def test_clipping_by_value_is_pytorchs(norm: float | None) -> None:
-    """By value first, then by the norm of what is left."""
+    """Clips by value first, and then by the norm of the result."""
     torch = pytest.importorskip("torch", reason="PyTorch is the peer that this compares with")
     model = normed()
     parameters = {name: torch.nn.Parameter(torch.tensor(np.array(array))) for name, array in model.named_parameters()}
@@ -144,7 +144,7 @@ def test_clipping_by_value_does_not_hide_what_is_not_finite(bad: float) -> None:
 
 @pytest.mark.parametrize("rule", [optim.SGD(lr=0.1, momentum=0.5), optim.LAMB(lr=0.1)], ids=["flat", "layerwise"])
 def test_the_moving_average_is_pytorchs(rule: optim.Optimizer) -> None:
-    """``AveragedModel`` with the parameters and the running statistics after every step."""
+    """Compares parameters and running statistics with ``AveragedModel`` after each step."""
     torch = pytest.importorskip("torch", reason="PyTorch is the peer that this compares with")
     model = normed()
     names = [name for name in model.state_dict() if "tracked" not in name]
@@ -207,7 +207,7 @@ def test_the_average_is_part_of_the_state() -> None:
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_a_model_of_frozen_parameters_has_nothing_to_update(name: str) -> None:
-    """Its running statistics still move."""
+    """Its running statistics are still updated."""
     model = normed()
     model.requires_grad_(False)
     rule = optim.OPTIMIZERS[name](lr=0.1, groups={"0.*": {"lr": 0.5}})

@@ -1,4 +1,4 @@
-"""Arrays of any layout, byte order and real type enter programs by one rule, whichever way they come in."""
+"""Arrays of any layout, byte order and real dtype are converted by one rule wherever they enter."""
 
 from __future__ import annotations
 

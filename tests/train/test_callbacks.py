@@ -30,7 +30,7 @@ def trainer(**options: Any) -> Trainer:
 
 
 class Diary(Callback):
-    """What it was told, and the weights after each epoch."""
+    """Records its calls, and the weights after each epoch."""
 
     def __init__(self, stop_after: tuple[int, int] = (0, 0)) -> None:
         self.lines: list[str] = []
@@ -58,7 +58,7 @@ class Diary(Callback):
 
 
 def scripted(values: list[float], stopping: EarlyStopping, epochs: int = 0, **options: Any) -> tuple[Trainer, Diary]:
-    """A training whose validation losses are the given ones."""
+    """Run a training whose early stopping sees the given validation losses."""
     diary = Diary()
     one = trainer(callbacks=[diary, _Retold(stopping, values)], **options)
     one.fit(data(), data(12, 1), epochs=epochs or len(values))
@@ -66,7 +66,7 @@ def scripted(values: list[float], stopping: EarlyStopping, epochs: int = 0, **op
 
 
 class _Retold(Callback):
-    """Tells early stopping of other values than those of the training."""
+    """Passes given values to early stopping instead of those of the training."""
 
     def __init__(self, stopping: EarlyStopping, values: list[float]) -> None:
         self.stopping, self.values = stopping, iter(values)
@@ -99,7 +99,7 @@ def test_callbacks_are_told_everything_in_order() -> None:
 
 @pytest.mark.parametrize(("where", "epochs", "steps"), [((2, 0), 2, 6), ((2, 2), 1, 5)])
 def test_a_callback_stops_a_training(where: tuple[int, int], epochs: int, steps: int) -> None:
-    """After an epoch, or within one, which is then not counted."""
+    """After an epoch, or within one, which then does not count."""
     diary = Diary(where)
     one = trainer(callbacks=[diary])
     history = one.fit(data(), epochs=5)
@@ -149,7 +149,7 @@ def test_small_improvements_keep_the_weights_but_not_the_patience() -> None:
 
 
 def test_a_larger_accuracy_is_better() -> None:
-    """The told accuracy is minus the told loss."""
+    """The accuracy passed on is minus the loss."""
     stopping = EarlyStopping(2, monitor="validation_accuracy")
     one, diary = scripted([3.0, 1.0, 2.0, 1.5], stopping)
     assert (stopping.best, stopping.best_value) == (2, -1.0)
@@ -245,7 +245,7 @@ def test_measured_targets_have_no_classes_to_balance() -> None:
 
 
 def test_measured_targets_are_weighted_averaged_and_stopped() -> None:
-    """All options together on a regression: the weights hide the targets that are wrong."""
+    """All options together on a regression; the sample weights exclude the wrong targets."""
     random = np.random.default_rng(0)
     x = random.standard_normal((64, 3)).astype(np.float32)
     y = x @ np.array([[1.0], [-2.0], [0.5]], np.float32)

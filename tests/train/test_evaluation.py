@@ -16,7 +16,7 @@ from striate.train.evaluation import log_softmax
 
 
 def identity(classes: int) -> nn.Module:
-    """Logits = features."""
+    """Build a model whose logits are its features."""
     model = nn.Sequential(nn.Linear(classes, classes, bias=False))
     model.load_state_dict({"0.weight": np.eye(classes, dtype=np.float32)})
     return model

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+
 from striate.train.history import Epoch, History
+from striate.train.numerals import number_text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0.03561, "0.0356"), (0.0, "0.0000"), (12345.6, "12345.6000"), (2.1e33, "2.1e+33"), (3e-7, "3e-07"), (None, "–"),
+     (float("nan"), "nan")],
+)  # fmt: skip
+def test_losses_are_short(number: float | None, text: str) -> None:
+    assert number_text(number) == text
 
 
 def test_a_history_says_how_far_it_is() -> None:

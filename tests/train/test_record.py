@@ -1,4 +1,4 @@
-"""The live record: lines that say what happened, whole whatever ends the training, read with suspicion."""
+"""The live record: its lines are complete, however the training ends, and are checked when they are read."""
 
 from __future__ import annotations
 

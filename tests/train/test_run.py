@@ -1,4 +1,4 @@
-"""The run folder: written whole, read with suspicion, never over somebody else's files."""
+"""The run folder is written completely, checked when it is read, and never replaces other files."""
 
 from __future__ import annotations
 

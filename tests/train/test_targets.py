@@ -77,12 +77,16 @@ def test_training_learns_and_reports(name: str) -> None:
         assert found.r2 is not None
         assert 0.5 < found.r2 < 1
         assert "mean error" in lines.getvalue()
+        assert lines.getvalue().startswith("50 samples, ")  # rows of numbers are no images
+        assert f"held-out mean error {last.validation_error:.4g}" in repr(history)
+        assert repr(found) == f"Evaluation: loss {found.loss:.4f}, mean error {found.mean_error:.4g}, R² {found.r2:.4f}"
     elif name in ("several labels", "a function"):
         assert (last.validation_error, last.validation_accuracy) == (None, None)
     else:
         assert last.validation_accuracy is not None
         assert last.validation_accuracy > 0.8
         assert found.accuracy > 0.8
+        assert f"accuracy {100 * found.accuracy:.2f} % ({found.correct:,} of {found.count:,})" in repr(found)
 
 
 def test_the_loss_of_positions_is_that_of_the_whole_set() -> None:

@@ -1,4 +1,4 @@
-"""Training: it learns, repeats itself bit for bit, tells what it does, and stops where it must."""
+"""Trainer: it learns, repeats itself bit for bit, reports its progress, and stops when it must."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from striate.train.trainer import chosen_progress
 
 
 def stripes(count: int = 60, seed: int = 0) -> Dataset:
-    """Pictures with a bright column (0) or a bright row (1)."""
+    """Return pictures with a bright column (class 0) or a bright row (class 1)."""
     random = np.random.default_rng(seed)
     images = random.normal(0, 0.1, (count, 1, 6, 6)).astype(np.float32)
     labels = np.arange(count) % 2
@@ -87,7 +87,7 @@ def test_two_calls_are_one_longer_training() -> None:
 
 
 class Recording(Lines):
-    """Keeps what it is told."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         super().__init__(io.StringIO())
@@ -108,7 +108,7 @@ LOSSES: dict[str, Callable[[], nn.Loss]] = {
 
 
 def _skewed(count: int = 37) -> Dataset:
-    """Few samples of class 1, so that the batches' class weights differ."""
+    """Return data with few samples of class 1, so that the class weights of batches differ."""
     random = np.random.default_rng(0)
     return Dataset(random.standard_normal((count, 1, 4, 4)), (random.random(count) < 0.2).astype(int), ("a", "b"))
 
@@ -136,7 +136,7 @@ def test_the_training_loss_is_the_validation_loss_for_any_batch_size(name: str) 
 
 
 def _written_out(name: str, logs: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
-    """The reported loss, from its equation: Σ w·l / Σ w, or Σ w·l / N for a sum."""
+    """Return the reported loss by its equation: Σ w·l / Σ w, or Σ w·l / N for a sum."""
     weights = np.array([1.0, 10.0]) if name in ("weights", "both", "weighted sum") else np.ones(2)
     smoothing = 0.2 if name in ("smoothing", "both") else 0.0
     targets = (1 - smoothing) * np.eye(2)[labels] + smoothing / 2

@@ -1,4 +1,4 @@
-"""What a watch says is what NumPy counts in the layers' outputs, gradients and parameters; and it changes no bit."""
+"""A watch reports what NumPy counts in the layers' outputs, gradients and parameters, and changes no bit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Outputs = dict[str, np.ndarray]
 
 
 class Functional(nn.Module):
-    """Activations that are no layers, a shared layer, and a view of what no layer gives."""
+    """A network with activations that are not layers, a shared layer, and a view of an intermediate value."""
 
     def __init__(self) -> None:
         self.conv = nn.Conv2d(3, 6, 3, padding=1)
@@ -38,7 +38,7 @@ class Functional(nn.Module):
 
 
 def vanishing() -> nn.Sequential:
-    """A convolution whose output nobody stores: it is averaged while it is in registers."""
+    """Build a convolution whose output is never stored, since it is averaged while it is in registers."""
     return nn.Sequential(nn.Conv2d(3, 18, 3, bias=False), nn.GlobalAveragePool(), nn.Flatten(), nn.Linear(18, 10))
 
 
@@ -72,7 +72,7 @@ def training(name: str, dtype: str = "float32", rule: optim.Optimizer | None = N
 
 
 def outputs_of(step: st.TrainingStep, x: np.ndarray) -> Outputs:
-    """Every layer's output on this batch as the next step computes it, whole."""
+    """Return the complete output of each layer on this batch, as the next step computes it."""
     with Trace(training=True) as trace:
         step.model(trace.input("x", array_type(x, "x", batched=True)))
         names: dict[str, Value] = {}
@@ -220,7 +220,7 @@ def test_no_bit_of_the_training_changes(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "before_pooling"), [("lenet5", 2), ("residual", 0)])
 def test_what_is_watched_rides_on_loops_that_exist(name: str, before_pooling: int) -> None:
-    """But for activations that unwatched are computed on the way into a pooling: they get their loop back."""
+    """Watching adds no loops, except for activations that are otherwise computed inside a pooling loop."""
 
     def phases(watched: bool) -> list[tuple[str, str]]:
         step = training(name)

@@ -1,4 +1,4 @@
-"""A watch shows itself: one line a layer within 80 columns, and HTML that holds nothing but text."""
+"""The display of a watch: one line per layer within 80 columns, and HTML that contains only text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The changes that a remedy can make to a training: to its data, its model, its optimizer and schedule."""
+"""The changes that a remedy can make to a training: to data, model, optimizer and schedule."""
 
 from striate.doctor.changes.data import (
     AffineValidation,

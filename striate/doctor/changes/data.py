@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 
 def _standardize(model: Module, dataset: Dataset) -> None:
-    """Fit a standardizer to the inputs of the data set, and make it the first layer of the model, in place."""
+    """Fit a standardizer to the inputs of the data set, and install it in the model, in place."""
     fit = Standardizer.fit(dataset.images)
     model.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
 
@@ -67,7 +67,7 @@ class ClipInputs(Change):
 
 @dataclass(frozen=True)
 class DropFeatures(Change):
-    """Removes these features (columns or channels) from both sets.
+    """Removes ``features`` (columns or channels) from both sets.
 
     The layer at path ``first`` infers its number of inputs again, and the model's standardizer is fitted again.
     """
@@ -101,7 +101,7 @@ def with_images(dataset: Dataset, images: Array) -> Dataset:
 
 @dataclass(frozen=True)
 class DropLeaked(Change):
-    """Removes the validation samples at these indices, which the training set contains as well."""
+    """Removes the validation samples at ``indices``, which the training set contains as well."""
 
     indices: tuple[int, ...]
 
@@ -118,7 +118,7 @@ class DropLeaked(Change):
 
 @dataclass(frozen=True)
 class RollLabels(Change):
-    """Moves the training labels by ``places`` samples, as ``np.roll`` does, so that they match their inputs."""
+    """Moves the training labels by ``places`` samples (``np.roll``), so that they match their inputs."""
 
     places: int
 
@@ -172,7 +172,7 @@ class RenumberValidation(Change):
 
 @dataclass(frozen=True)
 class Resplit(Change):
-    """Mixes both sets and divides them again at random, with the same share of every class in each set.
+    """Mixes both sets and divides them again at random, so that each has the same share of every class.
 
     The validation set keeps its share of all samples.
     """
@@ -252,7 +252,7 @@ class ReorderValidation(Change):
 
 @dataclass(frozen=True)
 class DropSamples(Change):
-    """Removes the training samples at these indices."""
+    """Removes the training samples at ``indices``, such as equal samples with different labels."""
 
     indices: tuple[int, ...]
 

@@ -19,7 +19,7 @@ _SLOPE = 0.1
 
 @dataclass(frozen=True)
 class Activation(LayerChange):
-    """Replaces the layers at these paths by another activation.
+    """Replaces the layers at ``paths`` by another activation.
 
     ``kind`` is a name in ``nn.activation.ACTIVATION_LAYERS``; ``slope`` is the negative slope where the activation has
     one.
@@ -46,9 +46,9 @@ class Activation(LayerChange):
 
 @dataclass(frozen=True)
 class Initialization(LayerChange):
-    """Gives the layers at these paths another initialization, such as "he", "xavier" or "torch".
+    """Gives the layers at ``paths`` another initialization, such as "he", "xavier" or "torch".
 
-    It applies to their weights. Biases start at 0, but as in PyTorch for "torch".
+    It applies to their weights. Biases start at 0, except with "torch", where they start as in PyTorch.
     """
 
     init: str = "he"
@@ -61,8 +61,8 @@ class Initialization(LayerChange):
     def command(self, setup: Setup) -> str | None:
         """Return the ``--init`` option.
 
-        It is "" for a single "torch" layer: the last layer of the command line's networks is always initialized that
-        way.
+        It is "" for a single layer with "torch": the command line initializes the last layer of its networks that way
+        anyway.
         """
         if self.init == "torch":
             return "" if len(self.paths) == 1 else "--init torch"
@@ -73,16 +73,16 @@ class Initialization(LayerChange):
             layer = layer_at(setup.model, path)
             for name, parameter in layer.own_state().items():
                 if parameter.learned:
-                    parameter.initial = None
+                    parameter.initial = parameter.loaded = None
                     parameter.init = initializer(self.init) if name == "weight" else bias_initializer(self.init)
         return setup
 
 
 @dataclass(frozen=True)
 class Normalize(LayerChange):
-    """Inserts a batch normalization before each layer at these paths;
+    """Inserts a batch normalization before each layer at ``paths``.
 
-    ``ranks`` are the numbers of axes of their inputs.
+    ``ranks`` are the numbers of axes of these layers' inputs.
     """
 
     ranks: tuple[int, ...]
@@ -103,7 +103,7 @@ class Normalize(LayerChange):
 
 @dataclass(frozen=True)
 class NormOptions(LayerChange):
-    """Gives the batch normalizations at these paths another momentum and ε."""
+    """Sets momentum and ε of the batch normalizations at ``paths``."""
 
     momentum: float = 0.1
     eps: float = 1e-5
@@ -122,7 +122,7 @@ class NormOptions(LayerChange):
 
 @dataclass(frozen=True)
 class Remove(LayerChange):
-    """Replaces the layers at these paths by the identity."""
+    """Removes the layers at ``paths``, by putting the identity in their place."""
 
     def code(self, setup: Setup) -> str:
         return f"# without the {', '.join(kinds(setup, self.paths))} at {listed(self.paths)}"
@@ -135,7 +135,7 @@ class Remove(LayerChange):
 
 @dataclass(frozen=True)
 class Outputs(LayerChange):
-    """Replaces the linear layer at each of these paths by one with ``count`` outputs."""
+    """Replaces the linear layers at ``paths`` by layers with ``count`` outputs."""
 
     count: int
 
@@ -151,7 +151,7 @@ class Outputs(LayerChange):
 
 @dataclass(frozen=True)
 class Unfreeze(LayerChange):
-    """Lets all parameters of the layers at these paths learn again."""
+    """Sets ``requires_grad`` for all parameters of the layers at ``paths``, so that they learn."""
 
     def code(self, setup: Setup) -> str:
         return "\n".join(f"{named(path)}.requires_grad_(True)" for path in self.paths[:SHOWN])

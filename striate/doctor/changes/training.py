@@ -37,7 +37,7 @@ def option_of(rule: Optimizer, name: str) -> float | None:
 
 @dataclass(frozen=True)
 class LearningRate(Change):
-    """Sets another learning rate, rounded to two digits."""
+    """Sets the learning rate of the optimizer, rounded to two significant digits."""
 
     lr: float
 
@@ -55,7 +55,7 @@ class LearningRate(Change):
 
 @dataclass(frozen=True)
 class OptimizerOption(Change):
-    """Sets another value for one option of the optimizer, such as its momentum."""
+    """Sets one option of the optimizer, such as its momentum."""
 
     name: str
     value: float
@@ -75,7 +75,7 @@ class OptimizerOption(Change):
 
 @dataclass(frozen=True)
 class ScheduleLength(Change):
-    """Stretches the learning rate schedule to as many steps as the training has."""
+    """Stretches the learning rate schedule to ``steps``, all steps of the training."""
 
     steps: int
 
@@ -100,7 +100,7 @@ def stretched(schedule: Schedule, steps: int) -> Schedule | None:
 
 @dataclass(frozen=True)
 class MeanLoss(Change):
-    """Replaces the loss by its default reduction, the mean over the batch."""
+    """Makes a loss that sums over the batch take the mean instead."""
 
     def code(self, setup: Setup) -> str:
         return f'loss = nn.{type(setup.loss).__name__}()   # its reduction is "mean"'
@@ -114,7 +114,7 @@ class MeanLoss(Change):
 
 @dataclass(frozen=True)
 class ClassWeights(Change):
-    """Replaces the loss by cross entropy with these class weights, N / (C · count): larger for rare classes."""
+    """Replaces the loss by cross entropy with class weights N / (C · count), larger for rare classes."""
 
     weights: tuple[float, ...]
 
@@ -126,12 +126,12 @@ class ClassWeights(Change):
         return replace(setup, loss=CrossEntropyLoss(np.array(self.weights, np.float32)))
 
 
-# How long, and in which order
+# The number of epochs, and the order of the samples
 
 
 @dataclass(frozen=True)
 class Epochs(Change):
-    """Sets another number of epochs."""
+    """Sets the number of epochs, the passes over the training data."""
 
     epochs: int
 

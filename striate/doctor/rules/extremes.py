@@ -21,9 +21,9 @@ from striate.doctor.training_trace import TrainingTrace
 
 EXTREME = 1e4
 ROUNDING = 3.2e-6
-"""The largest measured error of F(4×4, 3×3), 54 · 2⁻²⁴, relative to a tile's largest input and weight.
+"""The largest rounding error measured for Winograd's F(4×4, 3×3), relative to a tile's largest input and weight.
 
-See docs/training.md, "Infinite and huge inputs".
+It is 54 · 2⁻²⁴; see docs/training.md, "Infinite and huge inputs".
 """
 USUAL = 0.99
 """The share of the values, those nearest to the median, from which the usual deviation is computed."""

@@ -1,4 +1,4 @@
-"""The rule that compares training with validation."""
+"""The doctor's rule about overfitting, which compares training with validation."""
 
 from __future__ import annotations
 

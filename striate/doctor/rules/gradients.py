@@ -32,7 +32,7 @@ def flow(structure: Structure, reading: Reading) -> dict[str, float]:
 
 
 def early_flow(trace: TrainingTrace) -> dict[str, float]:
-    """Return the median gradient norm of each linear layer and convolution in the first ten steps, by path."""
+    """Return the median gradient norm of each linear layer and convolution in the first ten steps."""
     if trace.structure is None:
         return {}
     found = {

@@ -80,7 +80,7 @@ def one_class(trace: TrainingTrace) -> Iterator[Finding]:
     ),
 )  # fmt: skip
 def labels_shifted(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find labels that are some samples away from their inputs, or numbered differently than in validation."""
+    """Find labels that are some samples away from their inputs, or numbered unlike those of validation."""
     sample = trace.data
     if sample is None or not trace.setup.classifies or len(sample.y) < LEAST or sample.chance > 0.9:
         return

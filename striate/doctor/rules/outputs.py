@@ -41,7 +41,7 @@ _LIMITS = "the smallest loss that it can reach is ln(1 + (C − 1)/e^r) for scor
     ),
 )  # fmt: skip
 def one_output(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find a softmax over a single unit, or fewer outputs than classes."""
+    """Find a softmax over a single unit, which is always 1, or fewer outputs than classes."""
     structure, setup = trace.structure, trace.setup
     if structure is None or not structure.outputs or not structure.maps:
         return
@@ -247,7 +247,7 @@ def loss_at_start(trace: TrainingTrace) -> Iterator[Finding]:
 def constant_predictions(trace: TrainingTrace) -> Iterator[Finding]:
     """Find a network that predicts the same for nearly all samples.
 
-    This is mostly a symptom; a finding that explains it ranks before it.
+    This is mostly a symptom; a finding that explains it is ranked before it.
     """
     yield from _flat_regression(trace)
     yield from _one_answer(trace)
@@ -295,7 +295,7 @@ def _one_answer(trace: TrainingTrace) -> Iterator[Finding]:
     if not targets.rarer < RARE or answers.count < 20:
         return
     usual = 1.0 if targets.mean > 0.5 else 0.0
-    learned = abs(answers.mean - targets.mean) < max(0.5 * targets.rarer, 0.03)  # else it still moves
+    learned = abs(answers.mean - targets.mean) < max(0.5 * targets.rarer, 0.03)  # else it is still moving
     if answers.positive != usual or not learned:
         return
     factor = (1 - targets.rarer) / targets.rarer
@@ -344,10 +344,10 @@ def saturates(one: Passed) -> bool:
 
 
 def weakens(one: Passed) -> bool:
-    """Whether this is an activation whose derivative is always below 1: that of a sigmoid is at most 1/4."""
+    """Whether this is an activation whose derivative is always below 1, as the sigmoid's (at most 1/4)."""
     return one.activation is not None and one.activation.max_derivative < 1
 
 
 def can_die(one: Passed) -> bool:
-    """Whether this is an activation whose units can die, such as ReLU."""
+    """Whether this is an activation whose units can die, as those of ReLU that are 0 for every sample."""
     return one.activation is not None and one.activation.units_can_die

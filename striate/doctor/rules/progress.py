@@ -32,7 +32,7 @@ MOST = 20
     explains=("constant_predictions:unknown", "constant_predictions:regression"),
 )
 def unexplained(trace: TrainingTrace) -> Iterator[Finding]:
-    """Report that nothing was learned and no reason was found."""
+    """Report a training that learned nothing and for which no other rule found a reason."""
     if not trace.finished or not trace.stuck or trace.exploded or trace.broke_down or trace.baseline is None:
         return
     answers = bool(trace.probes) and trace.probes[-1].top_share >= SAME

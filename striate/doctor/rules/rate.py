@@ -64,7 +64,7 @@ def smaller_rate(trace: TrainingTrace) -> float:
     ),
 )  # fmt: skip
 def learning_rate_too_high(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find steps θ ← θ − η g that are so large that they undo each other."""
+    """Find a learning rate η so high that the steps θ ← θ − η g undo each other."""
     ratios = [ratio for ratio in trace.update_ratios(trace.early).values() if ratio > 0]
     step = float(np.median(ratios)) if ratios else math.nan
     evidence = {"learning rate": trace.lr, "update ratio": step, "loss": trace.recent_loss}
@@ -123,7 +123,7 @@ def learning_rate_too_high(trace: TrainingTrace) -> Iterator[Finding]:
     explains=("constant_predictions", "labels_shuffled:nothing learned", "unexplained"),
 )
 def learning_rate_too_low(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find steps θ ← θ − η g that are too small to learn anything."""
+    """Find a learning rate η so low that the steps θ ← θ − η g learn next to nothing."""
     if not trace.seasoned or not trace.learned < NOTHING or trace.exploded:
         return
     ratios = trace.update_ratios(trace.early)

@@ -28,7 +28,7 @@ LARGE = 20.0
     ),
 )  # fmt: skip
 def unscaled_targets(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find targets that are large compared with a network's outputs at the start, such as prices in dollars."""
+    """Find targets much larger than a network's outputs at the start, such as prices in dollars."""
     targets = trace.targets
     if targets is None or not targets.scale > LARGE or math.isfinite(targets.rarer):
         return

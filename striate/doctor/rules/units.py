@@ -1,4 +1,4 @@
-"""Rules about single units: dead and saturated ones."""
+"""Rules about units that are dead (always 0) or saturated (on a flat part of their activation)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SATURATED = 0.5
     ),
 )  # fmt: skip
 def dead_units(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find ReLU units that were 0 for every sample of an epoch, and what made them so."""
+    """Find layers with ReLU units that were 0 for every sample of an epoch, and the cause."""
     structure = trace.structure
     if structure is None:
         return
@@ -135,7 +135,7 @@ def dead_units(trace: TrainingTrace) -> Iterator[Finding]:
     ),
 )  # fmt: skip
 def saturated_units(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find layers most of whose outputs are on the flat ends of the activation, where the gradient is small."""
+    """Find layers most of whose outputs lie on the flat ends of the activation, with small gradients."""
     structure = trace.structure
     if structure is None or not trace.readings:
         return

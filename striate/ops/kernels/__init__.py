@@ -1,7 +1,7 @@
-"""The kernels of the operations: code generators that write the native loops of each family of operations.
+"""The kernels: code generators that write the native loops of each family of operations.
 
-The modules of this package import LLVM, which ``import striate`` should not wait for. So they are imported together
-with the compiler (``load``), or when an operation first uses one as an attribute of this package.
+To keep ``import striate`` fast, most modules are imported only together with the compiler (``load``), or when an
+operation first uses one as an attribute of this package.
 """
 
 from importlib import import_module

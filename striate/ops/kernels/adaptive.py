@@ -29,7 +29,7 @@ Axes = tuple["AdaptiveAxis | None", "AdaptiveAxis | None", "AdaptiveAxis | None"
 
 @dataclass(frozen=True)
 class AdaptiveMaxWindows(KernelSpec):
-    """The forward kernel: the maximum of each window, and the row-major index of its position in the channel of x.
+    """The forward kernel: the maximum of each window, and its position as a row-major index.
 
     The maximum is passed on to ``region``, the fused elementwise work, which stores it. Operands: x, index, and then
     those of the region. ``source`` and ``index`` are the memory layouts of x and of the index array.

@@ -1,4 +1,4 @@
-"""The choice of the algorithm of a convolution or its gradient: direct sums, or Winograd's minimal filtering.
+"""The choice of the algorithm of a convolution: direct sums, or Winograd's minimal filtering.
 
 The direct form sums over taps and channels. Winograd's minimal filtering (see ``winograd``) needs fewer multiplications
 because it multiplies transformed tiles. The choice depends only on shapes, dtype and options. It is made once, in the
@@ -22,7 +22,11 @@ from striate.ops.kernels.winograd import Form
 
 @dataclass(frozen=True)
 class Winograd:
-    """Winograd's algorithm: the ``form`` of a tile along each axis, and the dtype of the transformed ``operands``."""
+    """The parameters of Winograd's algorithm.
+
+    ``form`` gives the sizes of a tile along each axis: F(m, r) has m outputs and a filter of r taps. ``operands`` is
+    the dtype of the transformed inputs and filters, which are multiplied.
+    """
 
     form: Form
     operands: DType
@@ -36,9 +40,9 @@ class ConvolutionAlgorithm(Algorithm):
 
     @property
     def sums_per_sample(self) -> bool:
-        """Whether the epilogue may contain a reduction that has a result for each sample: only with direct sums.
+        """Whether reductions of the result that keep samples separate may be fused into the kernel.
 
-        Winograd's tiles of several samples are multiplied together.
+        This requires direct sums, because Winograd's tiles of several samples are multiplied together.
         """
         return self.winograd is None
 
@@ -54,12 +58,12 @@ WINOGRAD_TILES = {(3, 1): 4, (5, 1): 2, (3, 2): 4}
 A tile then has six products along each axis, or nine with stride 2."""
 
 WINOGRAD_CHANNELS = {(3, 1): 16, (5, 1): 16, (3, 2): 16}
-"""Maps (taps, stride) of a filter to the least number of channels for which Winograd's algorithm is used.
+"""Maps (taps, stride) of a filter to the least number of channels for Winograd's algorithm.
 
 With fewer channels, the transforms cost more than the products that they save."""
 
 NARROW_CHANNELS = {3: 32, 5: 64}
-"""Maps taps to the least number of channels for which Winograd's algorithm is used if activations are in bfloat16.
+"""Maps taps to the least number of channels for Winograd's algorithm with bfloat16 activations.
 
 The direct form is then twice as fast, because its instructions compute two products at a time. Bfloat16 has enough
 digits for the transforms of F(2×2, 3×3), which is also faster than F(4×4, 3×3) in float32. It does not have enough for
@@ -67,7 +71,7 @@ F(2×2, 5×5), which is computed in float32. Convolutions of stride 2 are comput
 would save less than half of their products."""
 
 OPERATIONS_A_BYTE = 10
-"""The number of arithmetic operations that a core can do in the time in which it reads one byte of filters."""
+"""The assumed number of operations that a core can do in the time to read one byte of filters."""
 
 
 def choose(g: Geometry, direction: Direction, stored: DType, options: CompileOptions) -> ConvolutionAlgorithm:
@@ -85,7 +89,10 @@ def choose(g: Geometry, direction: Direction, stored: DType, options: CompileOpt
 
 
 def form_of(algorithm: Algorithm) -> Form | None:
-    """Return the form of Winograd's algorithm, or None for direct sums; other algorithms raise ``GraphError``."""
+    """Return the form of Winograd's algorithm, which has the sizes of its tiles, or None for direct sums.
+
+    Raises ``GraphError`` for an algorithm that is not one of convolutions.
+    """
     if not isinstance(algorithm, ConvolutionAlgorithm):
         raise GraphError(f"{algorithm} is not an algorithm for a convolution")
     return algorithm.winograd.form if algorithm.winograd else None
@@ -101,9 +108,10 @@ def _winograd(g: Geometry, direction: Direction, stored: DType) -> Winograd | No
 
 
 def suited_form(g: Geometry, direction: Direction) -> Form | None:
-    """Return the form of Winograd's algorithm that suits this direction of a convolution, from the shapes alone.
+    """Return the form of Winograd's algorithm that suits this direction of a convolution, if any.
 
-    None means that no form exists, or that its transforms would cost more than the products that they save.
+    It depends only on the shapes. None means that no form exists, or that its transforms would cost more than the
+    products that they save.
     """
     taps, stride, before = g.kernel[2], g.stride[2], g.before[2]
     tile = WINOGRAD_TILES.get((taps, stride))
@@ -123,7 +131,7 @@ def suited_form(g: Geometry, direction: Direction) -> Form | None:
 
 
 def reads_mostly_filters(g: Geometry, form: Form, direction: Direction) -> bool:
-    """Whether Winograd's algorithm does not pay for a single sample, because it has too few tiles.
+    """Whether a single sample has so few tiles that Winograd's algorithm is slower than direct sums.
 
     The transformed filters are larger than the filters. With few tiles, the time to read them from memory is longer
     than that of the operations which they save.
@@ -137,7 +145,7 @@ def reads_mostly_filters(g: Geometry, form: Form, direction: Direction) -> bool:
 
 
 def acceptable(channels: int) -> tuple[int, ...]:
-    """Return the possible channel blocks of an input of a convolution, the best first: 16 (blocked) or 1 (plain)."""
+    """Return the possible channel blocks of an input, the best first: 16 (blocked) or 1 (plain)."""
     return (PLAIN, BLOCK) if channels <= NARROW else (BLOCK,)
 
 
@@ -160,9 +168,10 @@ def weight_gradient_halos(g: Geometry, form: Form | None) -> tuple[Halo, Halo]:
 
 
 def winograd_halo(form: Form, before: Three, size: Three, count: Three) -> Halo:
-    """Return the halo that Winograd's tiles read around an input of ``size`` positions with ``count`` outputs.
+    """Return the halo, the border of zeros, that Winograd's tiles read around an input of ``size`` positions.
 
-    A tile at the end of a row is read as a whole, even if only some of its outputs exist. ``before`` is the padding.
+    ``count`` are the sizes of the output. A tile at the end of a row is read as a whole, even if only some of its
+    outputs exist. ``before`` is the padding.
     """
     after = [0, 0, 0]
     for axis in (1, 2):
@@ -172,6 +181,6 @@ def winograd_halo(form: Form, before: Three, size: Three, count: Three) -> Halo:
 
 
 def flipped_before(g: Geometry, form: Form) -> Three:
-    """Return the number of zeros before the first pixel of dy in an input gradient, which flips the filter."""
+    """Return the zeros before the first pixel of dy in an input gradient, which flips the filter."""
     _, h, w = (form.taps - 1 - b if form.stride == 1 else 1 - (b + 1) // 2 for b in g.before)
     return 0, h, w

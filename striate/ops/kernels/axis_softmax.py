@@ -1,4 +1,4 @@
-"""The kernels of softmax, log softmax and their gradients along any axis of an array in plain (NumPy) order.
+"""The kernels of softmax, log softmax and their gradients along any axis, for arrays in NumPy order.
 
 The array is seen as (samples, outer, size, inner), and the softmax runs along ``size``. A *line* is the ``size``
 elements of one softmax. With inner = 1 a line is contiguous, and a vector holds 16 of its elements; otherwise a vector
@@ -23,7 +23,7 @@ CHUNK = 16384
 
 @dataclass(frozen=True)
 class AxisKernel(KernelSpec):
-    """Base class of the kernels (abstract); it divides the array (samples, outer, size, inner) into chunks.
+    """Base class of the kernels (abstract): it divides (samples, outer, size, inner) into chunks.
 
     ``samples`` is 0 if axis 0 is the run-time N. A *unit* is one line, or the up to 16 lines that one vector holds.
     """
@@ -36,27 +36,27 @@ class AxisKernel(KernelSpec):
 
     @property
     def vectors(self) -> int:
-        """The number of vectors that hold the ``inner`` neighbouring lines."""
+        """The number of vectors of 16 lanes that the ``inner`` neighbouring lines fill."""
         return -(-self.inner // LANES)
 
     @property
     def units(self) -> int:
-        """The number of units in one sample."""
+        """The number of units of work (a line, or the lines in one vector) in one sample."""
         return self.outer * self.vectors
 
     @property
     def slice(self) -> int:
-        """The largest number of units of one sample in one chunk."""
+        """The largest number of units (a line, or the lines in one vector) of one sample in one chunk."""
         return min(self.units, max(1, CHUNK // (self.size * min(self.inner, LANES))))
 
     @property
     def slices(self) -> int:
-        """The number of chunks into which one sample is divided."""
+        """The number of chunks, the work of one thread at a time, into which one sample is divided."""
         return -(-self.units // self.slice)
 
     @property
     def group(self) -> int:
-        """The number of samples in one chunk; it is 1 if samples are divided into several chunks."""
+        """The number of samples in one chunk; it is 1 if a sample is divided into several chunks."""
         return max(1, CHUNK // (self.outer * self.size * self.inner)) if self.slices == 1 else 1
 
     @property
@@ -108,7 +108,10 @@ class Line:
         return count if self.contiguous else self.beside
 
     def load(self, operand: int, step: Index, count: int, otherwise: float = 0.0) -> Vector:
-        """Load the elements of a step; lanes after the first ``count`` of a contiguous line hold ``otherwise``."""
+        """Return vector number ``step`` of the unit, from an operand of the kernel.
+
+        Of a contiguous line, only the first ``count`` lanes are loaded; the others hold ``otherwise``.
+        """
         k = self.k
         x = k.load_masked(self._at(operand, step), self.spec.dtype, self._count(count))
         return (
@@ -116,11 +119,17 @@ class Line:
         )
 
     def store(self, operand: int, step: Index, count: int, value: Vector) -> None:
-        """Store the elements of a step: ``count`` lanes of a contiguous line, or else one lane for each line."""
+        """Store ``value`` as vector number ``step`` of the unit, in an operand of the kernel.
+
+        Of a contiguous line, only the first ``count`` lanes are stored; otherwise, one lane for each line.
+        """
         self.k.store_masked(value, self._at(operand, step), self.spec.dtype, self._count(count))
 
     def each(self, body: Callable[[Index, int], None]) -> None:
-        """Write a loop that runs ``body(step, count)`` for every step; ``count`` is below 16 only in the last one."""
+        """Write a loop of ``body(step, count)`` over the vectors of the line, the steps.
+
+        ``count`` is the number of lanes in use; it is below 16 only in the last vector of a contiguous line.
+        """
         if self.whole:
             with self.k.loop(0, self.whole) as step:
                 body(step.index, LANES)
@@ -128,9 +137,10 @@ class Line:
             body(self.whole, self.rest)
 
     def fold(self, start: float, step: Callable[[Vector, Index, int], Vector], dtype: DType) -> Vector:
-        """Write a loop that computes carry = step(carry, number, count) over all steps; returns the last carry.
+        """Write a loop of carry = step(carry, number, count) over the vectors of the line; return the last carry.
 
-        ``number`` is that of the step. The first carry is a vector of ``dtype`` with ``start`` in every lane.
+        ``number`` counts the vectors from 0, and ``count`` is the number of lanes in use. The first carry is a vector
+        of ``dtype`` with ``start`` in every lane.
         """
         k = self.k
         carry = k.constant(start, dtype)
@@ -180,9 +190,9 @@ class SoftmaxLines(AxisKernel):
 
 @dataclass(frozen=True)
 class SoftmaxGradientLines(AxisKernel):
-    """The kernel of the gradient, dx = y·(dy − Σ y·dy), or dx = dy − e^y·Σ dy if y is the logarithm of the softmax.
+    """The kernel of the gradient, dx = y·(dy − Σ y·dy), or dx = dy − e^y·Σ dy if ``logarithm``.
 
-    dx and dy are the gradients with respect to x and y. Operands: y, dy, dx.
+    y is the softmax of x, or its logarithm. dx and dy are the gradients with respect to x and y. Operands: y, dy, dx.
     """
 
     logarithm: bool

@@ -1,7 +1,8 @@
-"""The lowering of convolutions and their gradients to launches: it chooses the kernels, their tiles and their chunks.
+"""The lowering of convolutions and their gradients to launches.
 
-A chunk is the unit of work of a thread. Every choice depends on the shapes and the processor, but not on the number of
-threads or the batch size, so results have the same bits for any number of threads.
+It chooses the kernels, their tiles and their chunks. A chunk is the unit of work of a thread. The choices depend on the
+shapes, the processor and the compile options; a program for a single sample may use other kernels than a program for
+many. The order of additions never depends on the number of threads, so results have the same bits for any number.
 """
 
 from __future__ import annotations
@@ -31,20 +32,21 @@ from striate.ops.kernels.winograd_gradient import WinogradUnpack, WinogradWeight
 from striate.ops.kernels.winograd_wide import WideWinogradConvolution, WinogradInput
 
 LARGEST_TILE, NARROW_TILE = 24, 16
-"""The largest number of pixels of a register tile, for inputs in blocks of 16 channels and in plain order.
+"""The largest number of pixels of a register tile, for blocked inputs and for inputs in plain order.
 
-A register tile is the set of outputs whose sums are in registers at the same time. The taps of inputs in plain order
-are unrolled, and LLVM keeps the pixels that neighbouring taps share in registers, too."""
+Blocked inputs have blocks of 16 channels. A register tile is the set of outputs whose sums are in registers at the same
+time. The taps of inputs in plain order are unrolled, and LLVM keeps the pixels that neighbouring taps share in
+registers, too."""
 
 MOST_WRITTEN = 2600
-"""The largest number of vector multiply-adds in the code of a kernel, unless even the smallest loop bodies need more.
+"""The largest number of vector multiply-adds in the code of a kernel.
 
-A kernel of this size compiles in about 0.5 s."""
+It is exceeded only if even the smallest loop bodies need more. A kernel of this size compiles in about 0.5 s."""
 
 FEW_CHANNELS = (16, 8, 4)
 """The possible numbers of channels in the body of the loop over the channels of a block.
 
-The largest one is chosen with which the kernel has at most ``MOST_WRITTEN`` multiply-adds."""
+They are tried in this order until the kernel has at most ``MOST_WRITTEN`` multiply-adds."""
 
 LEAST_TILE = 8
 """The least number of pixels of a tile that keeps the multiply-add units busy."""
@@ -57,15 +59,16 @@ UNITS = 32
 
 
 WINOGRAD_TOGETHER = 16
-"""The largest number of Winograd tiles in a batch: the tiles whose sums are in registers at the same time."""
+"""The largest number of Winograd tiles in a batch, whose sums are in registers at the same time."""
 
 MANY_TILES = 64
-"""The approximate number of Winograd tiles that are multiplied with one part of the filters before the next is read.
+"""The approximate number of Winograd tiles that are multiplied with one part of the filters at a time.
 
-A part belongs to one position of the transformed tiles. This applies to filters larger than ``MOST_FILTERS``."""
+Then the next part is read. A part belongs to one position of the transformed tiles. This applies to filters larger than
+``MOST_FILTERS``."""
 
 MOST_FILTERS = 8 << 20
-"""The largest number of bytes of transformed filters that a training step writes to memory for all chunks.
+"""The largest size, in bytes, of transformed filters that a training step writes to memory.
 
 Larger filters would not stay in the cache, so each chunk transforms its own part of them."""
 
@@ -154,8 +157,8 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
 def lower_convolution(context: LoweringContext, g: Geometry, direction: Direction) -> list[Launch]:
     """Return the launches of a convolution (x to y) or of its input gradient (dy to dx, ``transposed``).
 
-    In the direct form, one launch packs the weights, and another sums over taps and channels. Otherwise they are those
-    of ``lower_winograd``.
+    In the direct form, one launch packs the weights, and another sums over taps and channels. If Winograd's algorithm
+    was chosen for the node, the launches are those of ``lower_winograd``.
     """
     algorithm = chosen(context)
     if algorithm.batch_specialized:
@@ -236,7 +239,7 @@ Together with the sums, they fit into the L2 cache of a core."""
 
 
 def _operands(source: Storage, arriving: Storage) -> DType:
-    """Return the dtype of the factors of a weight gradient: bfloat16 only if both of its inputs are stored in it."""
+    """Return the dtype of the factors of a weight gradient: bfloat16 only if both inputs are stored in it."""
     same = source.dtype is arriving.dtype
     return source.dtype if same else source.dtype.computed
 
@@ -278,7 +281,8 @@ def lower_weight_gradient(context: LoweringContext, g: Geometry) -> list[Launch]
 
     In the direct form, one launch sums over each share of the samples separately; another adds the sums of all shares
     in a fixed order and writes them as (O, C/groups, taps). If both inputs are stored in bfloat16, launches before
-    these rewrite them as pairs of pixels. Otherwise the launches are those of ``lower_winograd_gradient``.
+    these rewrite them as pairs of pixels. If Winograd's algorithm was chosen for the node, the launches are those of
+    ``lower_winograd_gradient``.
     """
     x, dy = context.node.inputs
     source, arriving = context.storage(x), context.storage(dy)

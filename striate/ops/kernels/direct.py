@@ -1,7 +1,7 @@
-"""The kernels of convolution in direct form: sums over taps and channels, for one to three spatial axes.
+"""The kernels of convolution in direct form: sums over taps and channels, for any rank.
 
-The same kernels compute the forward pass and the input gradient, which is a sum of the same form with other taps. A
-tap is one element of the filter's window, and channels are in blocks of 16 or in plain order.
+The same kernels compute the forward pass and the input gradient, which is a sum of the same form with other taps. A tap
+is one element of the filter's window, and channels are in blocks of 16 or in plain order.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from striate.ops.kernels.geometry import Part
 from striate.ops.kernels.grouped import Banded, Lanewise, Reading
 
 LONG_SUM = 8192
-"""The largest number of products in one sum. Longer sums are split, because their rounding errors would be larger."""
+"""The largest number of products in one sum; longer sums are split to keep rounding errors small."""
 
 SHORT_SUM = 2048
 """The approximate number of products in each part of a sum that is split."""
 
 MOST_UNROLLED = 32
-"""The largest number of taps for which loops are unrolled, in kernels that do not decide this by their registers."""
+"""The largest number of taps for which packing and the weight gradient have unrolled code."""
 
 
 AddInput = Callable[[Pointer, Pointer, list[Vector], int], list[Vector]]
@@ -58,16 +58,16 @@ class DirectConvolution(KernelSpec):
 
     @property
     def taps(self) -> int:
-        """The number of taps of the packed weights."""
+        """The number of taps for which the packed weights have entries, those of all parts together."""
         raise NotImplementedError
 
     @property
     def together(self) -> int:
-        """The number of output blocks that one chunk computes."""
+        """The number of output blocks (of 16 output channels) that one chunk computes."""
         return 1
 
     def write_image(self, k: Kernel, writer: RegionWriter, image: Pointer, weights: Pointer) -> None:
-        """Write the code for one output block of the sample at ``image``."""
+        """Write the code for one output block (16 output channels) of the sample at the address ``image``."""
         raise NotImplementedError
 
     @property
@@ -81,7 +81,7 @@ class DirectConvolution(KernelSpec):
 
     @property
     def inner(self) -> int:
-        """The number of channels in an input block: 16, 1 in plain order, or those of a group in lanewise kernels."""
+        """The number of channels in an input block: 16, 1 (plain), or those of a group (lanewise)."""
         return self.channels if isinstance(self.grouping, Lanewise) else self.source.block
 
     @property
@@ -91,7 +91,7 @@ class DirectConvolution(KernelSpec):
 
     @property
     def padded(self) -> int:
-        """The number of channels, rounded up to whole input blocks."""
+        """The number of input channels that are summed over, rounded up to whole blocks of ``inner``."""
         return -(-self.channels // self.inner) * self.inner
 
     def write(self, k: Kernel) -> None:
@@ -137,7 +137,7 @@ class DirectConvolution(KernelSpec):
     def over_inputs(
         self, k: Kernel, x: Pointer, weights: Pointer, sums: list[Vector], packed: int, summed: int, add: AddInput
     ) -> list[Vector]:
-        """Write the loop that adds every input block to ``sums`` with ``add``; returns the new sums.
+        """Write the loop that adds every input block to ``sums`` with ``add``; return the new sums.
 
         The packed weights hold ``packed`` taps for each input block, of which ``add`` sums at most ``summed``.
         """
@@ -169,7 +169,7 @@ class DirectConvolution(KernelSpec):
     def products(
         self, k: Kernel, x: Pointer, weights: Pointer, offsets: Sequence[int], sums: list[Vector], channels: int
     ) -> list[Vector]:
-        """Add the products of one tap of one input block to the sums of a tile; returns the new sums.
+        """Add the products of one tap of one input block to the sums of a tile; return the new sums.
 
         There is one sum for each pixel of the tile; ``offsets`` are the distances of the pixels from x, in elements.
         """
@@ -189,12 +189,13 @@ class DirectConvolution(KernelSpec):
 
 @dataclass(frozen=True)
 class TapConvolution(DirectConvolution):
-    """The kernel y[start + spread·q] = Σ_c Σ_tap w[tap][c] · x[c][step·q + offset(tap)], over all q of every part.
+    """The kernel y[start + spread·q] = Σ_c Σ_tap w[tap][c] · x[c][step·q + offset(tap)].
 
-    A part (see ``geometry``) is a set of output positions that read the same taps; the forward pass has one, and an
-    input gradient has one for each residue of the position modulo the stride. The outputs of a part are computed in
-    tiles of pixels, whose sums are in registers. If a program has a single sample with one output pixel, a chunk
-    computes ``abreast`` output blocks at a time, because each addition to a single sum would wait for the one before.
+    It computes the outputs of all positions q of all parts. A part (see ``geometry``) is a set of output positions that
+    read the same taps; the forward pass has one, and an input gradient has one for each residue of the position modulo
+    the stride. The outputs of a part are computed in tiles of pixels, whose sums are in registers. If a program has a
+    single sample with one output pixel, a chunk computes ``abreast`` output blocks at a time, because each addition to
+    a single sum would wait for the one before.
     """
 
     parts: tuple[Part, ...]
@@ -245,7 +246,7 @@ class TapConvolution(DirectConvolution):
     def _abreast(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, block: Index, first: Index, last: Index
     ) -> None:
-        """Write the code for samples with one output pixel: one sample, but several output blocks at a time."""
+        """Write the code for samples with one output pixel, for several blocks of 16 output channels at a time."""
         (part,) = self.parts
         dtype = self.source.dtype
         whole, rest = divmod(self.channels, self.inner)
@@ -322,7 +323,7 @@ class TapConvolution(DirectConvolution):
                             writer.tile(_spread(k, part, 2, column.index), spread, [[value] for value in sums])
 
     def _sums(self, k: Kernel, part: Part, corner: Pointer, weights: Pointer, offsets: Sequence[int]) -> list[Vector]:
-        """Write the code of the sums of one tile, over all taps and channels; returns one sum for each pixel."""
+        """Write the code of the sums of one tile, over all taps and channels; return one sum for each pixel."""
         sums = [k.constant(0, self.source.dtype) for _ in offsets]
         if not part.taps:
             return sums
@@ -335,7 +336,7 @@ class TapConvolution(DirectConvolution):
     def _taps(
         self, k: Kernel, part: Part, x: Pointer, w: Pointer, offsets: Sequence[int], sums: list[Vector], channels: int
     ) -> list[Vector]:
-        """Add the products of all taps of one input block; loops over taps are unrolled while the body is small."""
+        """Add the products of all taps of one input block; small loops over taps are unrolled."""
         dtype, factors = self.source.dtype, self.factors
         unrolled = unrolled_axes(part, len(offsets), channels, self.unrolled)
         strides = self.source.strides[2:]
@@ -378,8 +379,9 @@ def unrolled_axes(part: Part, pixels: int, channels: int, most: int) -> list[boo
 def written_products(part: Part, tile: tuple[int, int], channels: Sequence[int], unrolled: int, at_once: int) -> int:
     """Return the number of vector multiply-adds in the code of a part.
 
-    There is separate code for every size of tiles (whole tiles and the remainders at the ends of rows and columns), and
-    for every entry of ``channels``. ``at_once`` is the number of channels in the body of the loop over channels.
+    A part is a set of output positions that read the same taps. There is separate code for every size of tiles (whole
+    tiles and the remainders at the ends of rows and columns), and for every entry of ``channels``. ``at_once`` is the
+    number of channels in the body of the loop over channels.
     """
     total = 0
     for (_, _, rows), (_, _, columns) in itertools.product(*(_cover(n, t) for n, t in zip(part.sizes[1:], tile))):
@@ -398,7 +400,7 @@ def _in_parts(
     sums: list[Vector],
     add: Callable[[Index, Index, list[Vector]], list[Vector]],
 ) -> list[Vector]:
-    """Write the code of ``add(0, blocks, sums)``, with long sums split into shorter ones; returns the new sums.
+    """Write the code of ``add(0, blocks, sums)``, with long sums split; return the new sums.
 
     ``add(first, last, sums)`` adds the blocks from first to last − 1, ``each`` products per block. There are ``blocks``
     of them at run time, at most ``most``.
@@ -418,7 +420,7 @@ def _spread(k: Kernel, part: Part, axis: int, index: Index) -> Index:
 
 
 def _cover(size: int, tile: int) -> list[tuple[int, int, int]]:
-    """Return the ranges (first, one past the last, step) of the whole tiles and of the smaller last one, if any."""
+    """Return the ranges (first, one past the last, step) of the whole tiles and of a smaller last one."""
     whole = size // tile * tile
     runs = ((0, whole, tile), (whole, size, size - whole))
     return [(first, last, step) for first, last, step in runs if last > first]

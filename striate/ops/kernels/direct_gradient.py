@@ -26,9 +26,9 @@ LONG_MAP = 4096
 For more pixels, the products are added in strips (``STRIP``), and the sums of the strips in float64."""
 
 STRIP = 512
-"""The number of products that are added in registers before their sum is added to the float64 sums in memory.
+"""The number of products of a strip, which are added in registers.
 
-Shorter sums have a smaller rounding error."""
+Their sum is then added to the float64 sums in memory. Shorter sums have a smaller rounding error."""
 
 
 SAMPLES = 128
@@ -64,7 +64,7 @@ class WeightGradient(KernelSpec):
     part: Part
     shares: int
     outs: int  # output blocks of one chunk
-    input_blocks: int  # that each output block reads
+    input_blocks: int  # input blocks that each output block reads
     grouping: Banded | Lanewise | None
     accumulators: int  # the largest number of sums in registers
     samples: int  # 0 means the run-time N
@@ -83,7 +83,7 @@ class WeightGradient(KernelSpec):
 
     @property
     def kept(self) -> DType:
-        """The dtype of the partial sums in memory."""
+        """The dtype of the partial sums in memory: float64 if very many products are added, else that of ``sums``."""
         return DType.float64 if self.is_long or self.has_one_pixel else self.sums
 
     @property
@@ -104,7 +104,7 @@ class WeightGradient(KernelSpec):
 
     @property
     def per_unit(self) -> int:
-        """The number of partial sums of one output block and one input block, in elements."""
+        """The number of partial sums for one output block and one input block: one per channel, tap and lane."""
         return self.channels * self.part.taps * LANES
 
     def write(self, k: Kernel) -> None:
@@ -215,7 +215,7 @@ class WeightGradient(KernelSpec):
         last: Index,
         pairs: list[tuple[int, Three]],
     ) -> None:
-        """Write the code for all pixels of samples ``first`` to ``last`` − 1 and one group of (channel, tap) pairs."""
+        """Write the code for all pixels of samples ``first`` to ``last`` − 1 and some (channel, tap) pairs."""
         part = self.part
         _, _, sd, sh, sw = self.source.strides
         depth, height, width = part.sizes
@@ -271,7 +271,7 @@ class WeightGradient(KernelSpec):
         self, k: Kernel, x: Pointer, dy: Pointer, at: tuple[Index, Index, Index], columns: tuple[Index, Index],
         places: list[TapPlace], carry: list[Vector],
     ) -> list[Vector]:  # fmt: skip
-        """Write the code that adds the products of the pixels ``columns`` of one row; returns the new sums."""
+        """Write the code that adds the products of the pixels ``columns`` of one row; return the new sums."""
         part = self.part
         sn, _, sd, sh, sw = self.source.strides
         an, _, ad, ah, aw = self.arriving.strides
@@ -287,7 +287,7 @@ class WeightGradient(KernelSpec):
     def _products(
         self, k: Kernel, pixel: Pointer, arrived: Vector, places: list[TapPlace], sums: list[Vector]
     ) -> list[Vector]:
-        """Write the code that adds the products of one pixel, or of one pair of pixels; returns the new sums."""
+        """Write the code that adds the products of one pixel, or of one pair of pixels; return the new sums."""
         dtype = self.source.dtype
         g = k.load_pairs(arrived) if self.paired else k.load(arrived, self.arriving.dtype, 64)
 
@@ -306,7 +306,7 @@ def _dot(k: Kernel, indices: tuple[Index, Index, Index], strides: tuple[int, int
 
 
 def evenly(items: list[Item], most: int) -> list[list[Item]]:
-    """Return the items divided into lists of equal length, at most ``most``; the last one may be shorter."""
+    """Return the items in lists of at most ``most`` items, all of the same length except perhaps the last one."""
     count = max(1, -(-len(items) // most))
     size = -(-len(items) // count)
     return [items[i : i + size] for i in range(0, len(items), size)]
@@ -314,7 +314,7 @@ def evenly(items: list[Item], most: int) -> list[list[Item]]:
 
 @dataclass(frozen=True)
 class Unpack(KernelSpec):
-    """The kernel that adds the shares of a weight gradient in a fixed order and writes dw (O, C/groups, taps).
+    """The kernel that adds the shares of a weight gradient in order and writes dw (O, C/groups, taps).
 
     ``gradient`` is the kernel that wrote the partial sums. ``filters`` is O, ``depth`` is C/groups. A chunk is one
     output block and one input block. Operands: partial sums, dw.

@@ -1,4 +1,4 @@
-"""Kernels that rewrite bfloat16 arrays as pairs of pixels, which the weight gradient multiplies two at a time.
+"""The kernel that rewrites bfloat16 arrays as pairs of pixels, for the weight gradient.
 
 The bfloat16 instructions add the products of two numbers that are adjacent in memory. The weight gradient sums over
 pixels, but adjacent numbers in memory are channels of the same pixel. So both of its operands are rewritten as 32-bit
@@ -66,7 +66,7 @@ class PairPixels(KernelSpec):
 
 
 def paired_inputs(source: Storage, part: Part) -> PairPixels:
-    """Return the kernel that writes the pairs of x: the inputs that the taps of two neighbouring outputs read."""
+    """Return the kernel that writes the pairs of x, the inputs of two neighbouring outputs."""
     ranges: list[Range] = []
     for axis, (span, (low, high)) in enumerate(zip(part.spans, part.reach(), strict=True)):
         step = part.step[axis] * (2 if axis == 2 else 1)
@@ -83,14 +83,14 @@ def paired_outputs(arriving: Storage) -> PairPixels:
 
 
 def over_pairs(part: Part) -> Part:
-    """Return the same part with pairs of neighbouring outputs in place of outputs: half the width, twice the step."""
+    """Return the same part over pairs of neighbouring outputs: half the width, twice the step."""
     d, h, w = part.step
     depth, height, width = part.sizes
     return replace(part, step=(d, h, 2 * w), sizes=(depth, height, -(-width // 2)))
 
 
 def pairing(context: LoweringContext, kernel: PairPixels, value: Value) -> tuple[Launch, Operand]:
-    """Return the launch that writes the pairs of a value with the given kernel, and the buffer that receives them."""
+    """Return the launch of ``kernel``, which writes the pairs of ``value``, and the buffer of the pairs."""
     size = kernel.pairs.bytes_per_sample
     samples = value.type.samples
     buffer = context.buffer("pairs", fixed=samples * size, per_group=0 if samples else size)

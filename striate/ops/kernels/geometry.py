@@ -1,8 +1,9 @@
-"""The geometry that convolutions and pools share: which input positions each output position reads.
+"""The geometry that convolution and pooling share: which input positions each output position reads.
 
 A *part* computes outputs at positions  start + spread · q  from inputs at  step · q + first + stride · tap.
-The forward pass is one part. The input gradient of a strided window is one part for each residue of the position modulo
-the stride (the taps that reach that residue); a part without taps gives zeros.
+The forward pass is one part. The input gradient of a strided window has one part for each residue of the output
+position modulo the stride, because this residue determines which taps of the window reach the position. The outputs of
+a part without taps are zeros.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from striate.codegen.storage import NO_HALO, Halo, Three, three_pairs
 
 @dataclass(frozen=True)
 class Span:
-    """The taps of one axis: input offset ``first + j · stride`` for j < count, of filter tap ``tap + j · hop``."""
+    """The taps of a part along one axis: for 0 ≤ j < count, filter tap tap + j · hop reads at first + j · stride.
+
+    ``first`` is the input offset, in positions, of the first tap.
+    """
 
     first: int
     stride: int
@@ -28,7 +32,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Part:
-    """Output positions start + spread · q (q below ``sizes``) and the taps that they sum over."""
+    """A set of output positions that sum over the same taps: start + spread · q along each axis, for 0 ≤ q < sizes.
+
+    The inputs are read at step · q plus the offsets of the taps in ``spans``.
+    """
 
     spans: tuple[Span, Span, Span]
     start: Three
@@ -38,11 +45,11 @@ class Part:
 
     @property
     def taps(self) -> int:
-        """The number of taps."""
+        """The number of taps over all three axes."""
         return math.prod(span.count for span in self.spans)
 
     def reach(self) -> tuple[tuple[int, int], ...]:
-        """The lowest and the highest input position read along each axis."""
+        """Return the lowest and the highest input position that is read along each axis, both inclusive."""
         result: list[tuple[int, int]] = []
         for span, step, size in zip(self.spans, self.step, self.sizes, strict=True):
             ends = (span.first, span.first + span.stride * (span.count - 1))
@@ -51,25 +58,25 @@ class Part:
 
 
 def forward_part(kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three) -> Part:
-    """The single part of a convolution with output ``sizes``."""
+    """Return the single ``Part`` of the forward pass of a convolution or pooling with output sizes ``sizes``."""
     spans = tuple(Span(-b, d, count, 0, 1) for count, b, d in zip(kernel, before, dilation, strict=True))
     return Part((spans[0], spans[1], spans[2]), (0, 0, 0), (1, 1, 1), stride, sizes)
 
 
 def every_position(sizes: Three) -> Part:
-    """The part that covers exactly the positions of an array."""
+    """Return the ``Part`` with one tap that reads each position of an array for the same position of the output."""
     one, zero = (1, 1, 1), (0, 0, 0)
     return forward_part(one, one, zero, one, sizes)
 
 
 @dataclass(frozen=True)
 class Residues:
-    """One axis of an input gradient: the taps k that reach position i of x, and the positions in dy that they read.
+    """One axis of an input gradient: which taps k reach position i of x, and which positions of dy they read.
 
-        dx[i] = Σ_k w[k] · dy[(i + before − k · dilation) / stride], where that is a whole number
+        dx[i] = Σ_k w[k] · dy[(i + before − k · dilation) / stride], over the k for which the quotient is whole
 
-    The taps depend only on i modulo the stride: they are every ``hop``-th tap, starting with one below ``hop``. From
-    one of them to the next, dy is read ``apart`` positions earlier.
+    The taps depend only on i modulo the stride: they are every ``hop``-th tap, starting with a tap below ``hop``. From
+    one of these taps to the next, the position in dy decreases by ``apart``.
     """
 
     kernel: int
@@ -80,42 +87,42 @@ class Residues:
 
     @property
     def count(self) -> int:
-        """The number of residues."""
+        """The number of residues modulo the stride that occur among the positions."""
         return min(self.stride, self.size)
 
     @property
     def common(self) -> int:
-        """Taps reach only positions for which i + before is a multiple of this number."""
+        """gcd(stride, dilation): taps reach a position i only if i + before is a multiple of it."""
         return math.gcd(self.stride, self.dilation)
 
     @property
     def hop(self) -> int:
-        """The distance of two neighbouring taps that reach the same position."""
+        """The distance, in taps, of two neighbouring taps that reach the same position."""
         return self.stride // self.common
 
     @property
     def apart(self) -> int:
-        """The distance of the positions in dy that two such taps read."""
+        """The distance, in positions of dy, of what two neighbouring taps of the same position read."""
         return self.dilation // self.common
 
     @property
     def inverse(self) -> int:
-        """The inverse of ``apart`` modulo ``hop``."""
+        """The multiplicative inverse of ``apart`` modulo ``hop``, which yields the first tap of a position."""
         return pow(self.apart, -1, self.hop)
 
     @property
     def most(self) -> int:
-        """The largest number of taps that reach one position."""
+        """The largest number of taps that reach one position of x."""
         return -(-self.kernel // self.hop)
 
     def first(self, position: int) -> int | None:
-        """The first tap that reaches a position, if any does."""
+        """Return the first tap that reaches a position of x; None if no tap does."""
         whole, rest = divmod(position + self.before, self.common)
         tap = whole * self.inverse % self.hop
         return tap if not rest and tap < self.kernel else None
 
     def span(self, start: int) -> Span:
-        """The taps of positions start + stride · q, last first, so that memory is read in ascending order."""
+        """Return the taps of the positions start + stride · q, the last tap first, so that dy is read in order."""
         first = self.first(start)
         if first is None:
             return Span(0, 1, 0, 0, -1)
@@ -125,11 +132,11 @@ class Residues:
         return Span(lowest, self.apart, count, last, -self.hop) if count > 1 else Span(lowest, 1, 1, last, -1)
 
     def positions(self, start: int) -> int:
-        """The number of positions with the residue of ``start``."""
+        """Return the number of positions start + stride · q of x, for ``start`` below the stride."""
         return -(-(self.size - start) // self.stride)
 
     def reach(self) -> tuple[int, int] | None:
-        """The lowest and the highest position of dy that is read, if any is."""
+        """Return the lowest and the highest position of dy that is read, both inclusive; None if no tap reaches x."""
         low, high, found = 0, 0, False
         for start in range(self.count):
             span = self.span(start)
@@ -143,13 +150,16 @@ class Residues:
 def residues_of(
     kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three
 ) -> tuple[Residues, Residues, Residues]:
-    """The residues of an input gradient along each axis."""
+    """Return the ``Residues`` of an input gradient along each of the three axes; ``sizes`` are those of x."""
     d, h, w = itertools.starmap(Residues, zip(kernel, stride, before, dilation, sizes, strict=True))
     return d, h, w
 
 
 def gradient_parts(kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three) -> tuple[Part, ...]:
-    """The parts of an input gradient: dx[i] sums dy[(i + before − k·dilation) / stride] where the quotient is whole."""
+    """Return the parts of an input gradient, one for each combination of residues modulo the strides.
+
+    dx[i] sums w[k] · dy[(i + before − k · dilation) / stride] over the k for which the quotient is whole.
+    """
     axes = residues_of(kernel, stride, before, dilation, sizes)
     return tuple(
         Part(
@@ -162,7 +172,7 @@ def gradient_parts(kernel: Three, stride: Three, before: Three, dilation: Three,
 
 @dataclass(frozen=True)
 class Geometry:
-    """A convolution of any rank, with its geometry extended to three spatial axes."""
+    """The sizes and options of a convolution, extended to three spatial axes (D, H, W)."""
 
     filters: int
     depth: int  # input channels of a group
@@ -176,38 +186,44 @@ class Geometry:
 
     @property
     def forward(self) -> Part:
-        """The part that computes y."""
+        """The single ``Part``, output positions and their taps, of the forward pass, which computes y."""
         return forward_part(self.kernel, self.stride, self.before, self.dilation, self.count)
 
     @property
     def backward(self) -> tuple[Part, ...]:
-        """The parts that compute dx."""
+        """The ``Part``s, output positions and their taps, of the input gradient, which together compute dx."""
         return gradient_parts(self.kernel, self.stride, self.before, self.dilation, self.size)
 
     @property
     def residues(self) -> tuple[Residues, Residues, Residues]:
-        """The residues of dx along each axis: their products are the parts of ``backward``."""
+        """The positions of dx along each axis by their residue modulo the stride, which determines their taps.
+
+        The combinations of residues over the axes are the parts of ``backward``.
+        """
         return residues_of(self.kernel, self.stride, self.before, self.dilation, self.size)
 
     @property
     def work(self) -> int:
-        """Floating point operations of one sample in direct form."""
+        """Floating point operations for one sample in direct form; a multiplication and an addition count as two."""
         return 2 * self.filters * self.depth * math.prod(self.kernel) * math.prod(self.count)
 
 
 def forward_halo(g: Geometry) -> Halo:
-    """The halo that the forward pass reads around x."""
+    """Return how many zeros the forward pass reads around each plane of x in memory (the halo)."""
     return _halo(g.forward.reach(), g.size)
 
 
 def gradient_halo(g: Geometry) -> Halo:
-    """The halo that the input gradient reads around dy."""
+    """Return how many zeros the input gradient reads around each plane of dy in memory (the halo)."""
     d, h, w = (axis.reach() for axis in g.residues)
     return _halo((d, h, w), g.count) if d and h and w else NO_HALO
 
 
 def _halo(reach: Sequence[tuple[int, int]], size: Three) -> Halo:
-    """The halo of an image of ``size`` of which the positions from low to high of each axis are read."""
+    """Return the halo, zeros before and after each axis, of an image of ``size``.
+
+    ``reach`` holds the lowest and the highest position that is read along each axis.
+    """
     before = [max(0, -low) for low, _ in reach]
     after = [max(0, high - (limit - 1)) for (_, high), limit in zip(reach, size, strict=True)]
     return three_pairs(before, after)

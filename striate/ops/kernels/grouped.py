@@ -1,13 +1,13 @@
 """Grouped convolutions in direct form: which input channels the 16 output channels of a block read.
 
-    banded      A block of outputs reads a few consecutive blocks of inputs; the packed weights between groups are 0.
-                This suits groups of many channels. Groups of whole blocks waste nothing.
-    lanewise    Every lane multiplies an input channel of its own group, so a product of vectors is 16 products without
-                zeros. Where a group has several channels, the input vector is permuted once for each of them. This
-                suits depthwise convolutions and groups of few channels.
+    banded      A block of output channels reads a few consecutive blocks of input channels; the packed weights between
+                different groups are 0. This suits groups of many channels. Groups of whole blocks waste no products.
+    lanewise    Each lane multiplies an input channel of its own group, so a product of vectors is 16 useful products.
+                If a group has several channels, the input vector is permuted once for each of them. This suits
+                depthwise convolutions and groups of few channels.
 
-"Inputs" and "outputs" are those of a kernel: in the input gradient, the inputs are dy and the outputs dx. Planar inputs
-of up to four channels are computed as if all outputs read all inputs.
+"Inputs" and "outputs" are those of the kernel: in the input gradient, the inputs are dy and the outputs dx. Inputs of
+up to four channels, which are stored in NumPy's order, are computed as if all outputs read all inputs.
 """
 
 from __future__ import annotations
@@ -22,25 +22,28 @@ from striate.codegen.storage import BLOCK
 from striate.ops.kernels.geometry import Geometry
 
 Source = tuple[int, int]
-"""(input block after the first that an output block reads, lane)."""
+"""The place of an input channel: (input block, counted from the first that the output block reads; lane)."""
 
 Row = tuple[Source | None, ...]
-"""For each lane of an output block, where its input channel lies; None in lanes that only pad the last block."""
+"""For each lane of an output block, the place of its input channel; None in lanes that only pad the last block."""
 
 Table = tuple[Row, ...]
-"""A row for each input channel of a group."""
+"""The places of the input channels of an output block: one ``Row`` for each input channel of a group."""
 
 MOST_VARIANTS = 4
-"""The largest number of different tables for which a kernel has code."""
+"""The largest number of different tables for which a kernel is written: each one needs code of its own."""
 
 MOST_ROWS = 24
-"""The largest number of rows of all tables together."""
+"""The largest total number of rows of these tables."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What an output block sums over, while its code is written: ``whole`` input blocks, and ``partial`` (0 or 1) more
-    blocks of ``rest`` channels; or the channels that a table names."""
+    """What an output block sums over, for the function that writes its code.
+
+    Without a table, these are ``whole`` input blocks and ``partial`` (0 or 1) more blocks of ``rest`` channels. With a
+    table, they are the channels that it names.
+    """
 
     whole: Index = 0
     partial: Index = 0
@@ -49,12 +52,12 @@ class Reading:
 
 
 Body = Callable[[Reading], None]
-"""Writes the code of output blocks that read in the same way."""
+"""A function that writes the code of the output blocks that read their inputs in the given way."""
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Groups of ``inputs`` channels that are summed over, and of ``outputs`` channels (abstract)."""
+    """``count`` groups, in each of which ``outputs`` output channels sum over ``inputs`` input channels (abstract)."""
 
     count: int
     inputs: int
@@ -62,16 +65,16 @@ class Groups:
 
     @property
     def input_blocks(self) -> int:
-        """Blocks of all inputs."""
+        """The number of blocks of 16 input channels, over all groups."""
         return -(-self.count * self.inputs // BLOCK)
 
     @property
     def output_blocks(self) -> int:
-        """Blocks of all outputs."""
+        """The number of blocks of 16 output channels, over all groups."""
         return -(-self.count * self.outputs // BLOCK)
 
     def needed(self, block: int) -> tuple[int, int]:
-        """The first and the last input block of which an output block needs a channel."""
+        """Return the numbers of the first and the last input block (inclusive) that an output block needs."""
         last = min((block + 1) * BLOCK, self.count * self.outputs) - 1
         low = block * BLOCK // self.outputs * self.inputs
         return low // BLOCK, ((last // self.outputs + 1) * self.inputs - 1) // BLOCK
@@ -79,37 +82,37 @@ class Groups:
 
 @dataclass(frozen=True)
 class Banded(Groups):
-    """Every output block reads ``span`` consecutive input blocks, in which the weights of other groups are 0."""
+    """The banded form: every output block reads ``span`` consecutive input blocks, with weights 0 for other groups."""
 
     @property
     def span(self) -> int:
-        """Input blocks that an output block reads."""
+        """The number of input blocks that each output block reads."""
         return _span(self)
 
     def first(self, k: Kernel, block: Index) -> Index:
-        """The first input block that an output block reads."""
+        """Emit the number of the first input block that an output block reads."""
         first = k.idiv(k.imul(k.idiv(k.imul(block, BLOCK), self.outputs), self.inputs), BLOCK)
         return k.imin(first, self.input_blocks - self.span)
 
     @property
     def cost(self) -> int:
-        """Multiply-adds of vectors for one tap."""
+        """The number of vector multiply-adds for one tap of one output block."""
         return self.span * BLOCK
 
     @property
     def rest(self) -> int:
-        """Channels of the last input block, if it is not full; else 0."""
+        """The number of channels in the last input block if it is not full; else 0."""
         return self.count * self.inputs % BLOCK
 
     def each(self, k: Kernel, block: Index, body: Body) -> None:
-        """Writes the code of an output block."""
+        """Write the code of an output block by calling ``body`` once."""
         whole = self.count * self.inputs // BLOCK
         count = k.imin(self.span, k.isub(whole, self.first(k, block))) if self.rest else self.span
         body(Reading(count, k.isub(self.span, count), self.rest))
 
     @property
     def shared(self) -> int:
-        """The number of output blocks that read the same input blocks; 1 if groups do not consist of whole blocks."""
+        """The number of output blocks that read the same input blocks; 1 unless groups consist of whole blocks."""
         return self.outputs // BLOCK if self.outputs % BLOCK == 0 and self.inputs % BLOCK == 0 else 1
 
 
@@ -120,41 +123,46 @@ def _span(groups: Banded) -> int:
 
 @dataclass(frozen=True)
 class Lanewise(Groups):
-    """Every lane reads the channels of its own group, as a table says. Tables repeat with a period, but for the last
-    block, which may lack lanes."""
+    """The lanewise form: every lane reads the input channels of its own group, as a table of places says.
+
+    Output blocks that are ``period`` apart have the same table, except the last block, which may have fewer channels.
+    """
 
     def first(self, k: Kernel, block: Index) -> Index:
-        """The input block from which the table of an output block counts."""
+        """Emit the number of the input block from which the places in an output block's table are counted."""
         return k.idiv(k.imul(k.idiv(k.imul(block, BLOCK), self.outputs), self.inputs), BLOCK)
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """The different tables: those of a period, then that of the last block if it differs."""
+        """The different tables, which say where each lane of an output block finds its input channels.
+
+        They are those of one period, then that of the last block if it differs; empty if there are too many.
+        """
         return _variants(self).tables
 
     @property
     def period(self) -> int:
-        """The number of output blocks after which tables repeat."""
+        """The number of output blocks after which the tables of places of input channels repeat."""
         return _variants(self).period
 
     @property
     def possible(self) -> bool:
-        """Whether a kernel may have code for every table."""
+        """Whether the tables of places of input channels are few enough for a kernel with code for each of them."""
         return 0 < len(self.tables) <= MOST_VARIANTS and len(self.tables) * self.inputs <= MOST_ROWS
 
     @property
     def cost(self) -> int:
-        """Multiply-adds and permutations of vectors for one tap."""
+        """The number of vector multiply-adds and permutations for one tap of one output block, at most."""
         return max(sum(1 + _permutations(row) for row in table) for table in self.tables)
 
     @property
     def registers(self) -> int:
-        """Vectors that permuting the inputs of one product needs; 0 if they are multiplied as they lie in memory."""
+        """The number of registers for permuting the inputs of one product; 0 if no permutation is needed."""
         rows = [row for table in self.tables for row in table]
         return max(0 if _permutations(row) == 0 else 1 + len({one[0] for one in row if one}) for row in rows)
 
     def each(self, k: Kernel, block: Index, body: Body) -> None:
-        """Writes the code for every table, under the condition that it is the table of the block."""
+        """Write the code for every table by calling ``body``, each inside a test for the output blocks that use it."""
         found = _variants(self)
         for number, table in enumerate(found.tables):
             special = number == found.period
@@ -176,7 +184,7 @@ class _Variants:
 
 
 def _table(groups: Lanewise, block: int) -> Table:
-    """Where every lane of an output block finds the channels of its group."""
+    """Return the table of an output block: where each lane finds the input channels of its group."""
     base = groups.needed(block)[0]
 
     def source(lane: int, channel: int) -> Source | None:
@@ -191,7 +199,7 @@ def _table(groups: Lanewise, block: int) -> Table:
 
 @functools.cache
 def _variants(groups: Lanewise) -> _Variants:
-    """The tables of all blocks; none if there are too many."""
+    """Return the different tables of all output blocks and their period; no tables if there are too many."""
     none = _Variants((), 0)
     if groups.inputs > BLOCK:
         return none
@@ -214,14 +222,17 @@ def _variants(groups: Lanewise) -> _Variants:
 
 
 def _permutations(row: Row) -> int:
-    """The permutations that bring the lanes of a row together."""
+    """Return how many permutations bring the input channels of all 16 lanes into one vector; 0 if none is needed."""
     blocks = {source[0] for source in row if source}
     in_place = all(source is None or source[1] == lane for lane, source in enumerate(row))
     return 0 if in_place and len(blocks) == 1 else max(1, len(blocks) - 1)
 
 
 def grouping(g: Geometry, transposed: bool) -> Banded | Lanewise | None:
-    """How the outputs of y, or of dx if ``transposed``, read blocked inputs; None if all of them read all inputs."""
+    """Return how the outputs, y or with ``transposed`` dx, read inputs in blocks; None if there is only one group.
+
+    This is the cheaper one of the lanewise and the banded form.
+    """
     if g.groups == 1:
         return None
     depth, filters = g.depth, g.filters // g.groups

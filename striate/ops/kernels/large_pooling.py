@@ -1,8 +1,8 @@
-"""The kernels of pooling with large windows: loops over taps, where ``pooling`` unrolls every tap.
+"""The kernels of pooling with large windows: they loop over the taps, which those in ``pooling`` unroll.
 
-A loop covers only the taps that lie inside the array, except along the rows: there several neighbouring columns share
-one loop, and the taps that a column does not see are masked. Sums are added up in float64, ``SEGMENT`` numbers of a row
-at a time.
+A loop covers only the taps that lie inside the array. Along the last axis, however, several neighbouring windows share
+one loop, in which the taps outside the row or the window are masked. Sums are accumulated in float64, after every
+``SEGMENT`` elements.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from striate.ops.kernels.geometry import Part, every_position
 from striate.ops.kernels.pooling import Pixels, Position, Prologue, Window, offset, opened, place_of, walk
 
 SEGMENT = 64
-"""The number of elements that are added in their own precision before the sum is added in float64."""
+"""The number of elements that are summed in their own precision before this sum is added to a float64 total."""
 
 Range = tuple[Index, Index]
 Body = Callable[[tuple[Index, ...], list[Vector]], list[Vector]]
-"""``body(indices, carry)`` writes the innermost body of nested loops and returns the values that they carry on."""
+"""``body(indices, carry)`` writes the innermost body of nested loops and returns the loop-carried values."""
 
 
 Terms = Callable[[tuple[Index, ...]], list[Vector]]
 
 
 def nested(k: Kernel, ranges: Sequence[Range], carry: list[Vector], body: Body) -> list[Vector]:
-    """Loops over all of ``ranges``, the last one innermost; returns the carried values."""
+    """Write a loop nest over all of ``ranges``, the last one innermost; return the loop-carried values at its end."""
 
     def enter(indices: tuple[Index, ...], carry: list[Vector]) -> list[Vector]:
         if len(indices) == len(ranges):
@@ -46,7 +46,7 @@ def nested(k: Kernel, ranges: Sequence[Range], carry: list[Vector], body: Body) 
 
 
 def _sums(k: Kernel, ranges: Sequence[Range], columns: int, dtype: DType, terms: Terms) -> list[Vector]:
-    """Σ terms(indices)[column] over all ranges, for every column, in float64."""
+    """Write a loop nest that sums terms(indices)[column] over all ranges; return one float64 sum for each column."""
     *outer, (start, stop) = ranges
 
     def row(indices: tuple[Index, ...], totals: list[Vector]) -> list[Vector]:
@@ -65,24 +65,26 @@ def _sums(k: Kernel, ranges: Sequence[Range], columns: int, dtype: DType, terms:
 
 @dataclass(frozen=True)
 class _Taps:
-    """The taps of windows that lie inside the array. Along an axis, tap t of window p meets position
-    p · step + first + t · dilation."""
+    """Emits the ranges of the taps that lie inside an array, and loads at these taps.
+
+    Along an axis, tap t of window p is at position p · step + first + t · dilation; ``limits`` are the array's sizes.
+    """
 
     k: Kernel
     part: Part
     limits: Three
 
     def inside(self, axis: int) -> bool:
-        """Whether all taps of all windows lie inside the array."""
+        """Return whether all taps of all windows lie inside the array along this axis."""
         low, high = self.part.reach()[axis]
         return low >= 0 and high < self.limits[axis]
 
     def place(self, axis: int, p: Index, tap: Index) -> Index:
-        """The position that a tap reads."""
+        """Emit the position along an axis that a tap of window p reads."""
         return place_of(self.k, self.part, axis, p, tap)
 
     def first(self, axis: int, p: Index) -> Index:
-        """The first tap inside."""
+        """Emit the number of the first tap of window p that lies inside the array along an axis."""
         k, span = self.k, self.part.spans[axis]
         if self.inside(axis):
             return 0
@@ -90,7 +92,7 @@ class _Taps:
         return k.idiv(k.imax(k.iadd(before, span.stride - 1), 0), span.stride)
 
     def stop(self, axis: int, p: Index) -> Index:
-        """One past the last tap inside."""
+        """Emit the number of the last tap of window p that lies inside the array along an axis, plus 1."""
         k, span = self.k, self.part.spans[axis]
         if self.inside(axis):
             return span.count
@@ -98,7 +100,7 @@ class _Taps:
         return k.imin(k.iadd(k.idiv(k.imax(room, 0), span.stride), 1), span.count)
 
     def ranges(self, at: Position, columns: int) -> list[Range]:
-        """The taps inside along each axis, for ``columns`` neighbouring windows together."""
+        """Emit the range of taps along each axis that at least one of ``columns`` neighbouring windows has inside."""
         d, h, w = at
         last = self.k.iadd(w, columns - 1)
         return [
@@ -108,12 +110,12 @@ class _Taps:
         ]
 
     def number(self, taps: Sequence[Index]) -> Index:
-        """The number of a tap in row-major order."""
+        """Emit the number of a tap in row-major order over the window, from its index along each axis."""
         k, (_, height, width) = self.k, (span.count for span in self.part.spans)
         return k.iadd(k.imul(k.iadd(k.imul(taps[0], height), taps[1]), width), taps[2])
 
     def load(self, pixels: Pixels, at: Position, taps: Sequence[Index], columns: int, otherwise: float) -> list[Vector]:
-        """The elements that one tap of neighbouring windows reads; ``otherwise`` beyond the ends of a row."""
+        """Load the vectors at one tap of ``columns`` neighbouring windows; ``otherwise`` beyond the ends of a row."""
         k, source = self.k, pixels.source
         d, h = (self.place(axis, at[axis], taps[axis]) for axis in (0, 1))
         found: list[Vector] = []
@@ -131,7 +133,7 @@ class _Taps:
 
 @dataclass(frozen=True)
 class LargeMaxWindows(KernelSpec):
-    """``MaxWindows`` with loops over the taps; the operands are the same."""
+    """The kernel of max pooling with large windows: as ``MaxWindows``, but with loops over the taps."""
 
     source: Storage
     index: Storage
@@ -160,7 +162,7 @@ class LargeMaxWindows(KernelSpec):
                     numbers[column] = k.select(take, this, numbers[column])
                 return best + numbers
 
-            # If nothing is larger than -∞, the maximum is at the first tap inside.
+            # If all elements are -∞, the maximum is at the first tap inside the array.
             starts = [(ranges[0][0], ranges[1][0], taps.first(2, k.iadd(at[2], j))) for j in range(columns)]
             numbers = [splat(taps.number(start)) for start in starts]
             found = nested(k, ranges, [k.constant(-math.inf, dtype)] * columns + numbers, body)
@@ -174,7 +176,7 @@ class LargeMaxWindows(KernelSpec):
 
 @dataclass(frozen=True)
 class LargeAverageWindows(KernelSpec):
-    """``AverageWindows`` with loops over the taps; the operands are the same."""
+    """The kernel of average pooling with large windows: as ``AverageWindows``, but with loops over the taps."""
 
     source: Storage
     part: Part
@@ -203,7 +205,10 @@ class LargeAverageWindows(KernelSpec):
 
 @dataclass(frozen=True)
 class LargeAverageGradient(KernelSpec):
-    """dx = Σ dy / area over the windows that hold a position, in loops over them. Operands: dy, then the region's."""
+    """The gradient of average pooling with large windows: dx = Σ dy / area over the windows that contain a position.
+
+    It loops over these windows. Operands: dy, then those of the fused epilogue, ``region``.
+    """
 
     arriving: Storage
     window: Window
@@ -216,7 +221,7 @@ class LargeAverageGradient(KernelSpec):
         pixels = Pixels(k, arriving, None, 1)
 
         def holders(axis: int, first: Index, last: Index) -> Range:
-            """The windows that hold one of the positions from ``first`` to ``last``."""
+            """Emit the range of windows along an axis that contain one of the positions ``first`` to ``last``."""
             stride, before = window.stride[axis], window.before[axis]
             start = k.imax(k.iadd(first, before - window.kernel[axis] + stride), 0)
             stop = k.iadd(k.idiv(k.iadd(last, before), stride), 1)
@@ -245,10 +250,11 @@ class LargeAverageGradient(KernelSpec):
 
 @dataclass(frozen=True)
 class LargeMaxGradient(KernelSpec):
-    """dx = Σ dy over the windows whose maximum is at a position. Operands: dy, index, then the region's.
+    """The gradient of max pooling with large windows: dx = Σ dy over the windows whose maximum is at a position.
 
-    Every window adds its dy to a plane in the thread's own memory, and the region runs on the finished plane, so the
-    work does not grow with the window.
+    Every window adds its dy to one element of a plane in the thread's scratch memory, so the work does not grow with
+    the size of the window. The fused epilogue, ``region``, runs on the finished plane. Operands: dy, index, then those
+    of the epilogue.
     """
 
     arriving: Storage
@@ -258,7 +264,7 @@ class LargeMaxGradient(KernelSpec):
 
     @property
     def scratch_bytes(self) -> int:
-        """Bytes of memory for each thread."""
+        """Bytes of scratch memory for each thread: one plane of 16 channels."""
         return self.region.domain.pixels * LANES * self.arriving.dtype.computed.numpy.itemsize
 
     def write(self, k: Kernel) -> None:
@@ -279,7 +285,7 @@ class LargeMaxGradient(KernelSpec):
                 send(n, block, lanes, (d.index, h.index, w.index))
 
         def send(n: Index, block: Index, lanes: Index, p: tuple[Index, ...]) -> None:
-            """Adds the contribution of window p."""
+            """Emit the addition of the dy of window p, channel by channel, to the plane in scratch memory."""
             place = offset(k, arriving, n, block, p)
             k.store(k.load(k.offset(k.operand(0), place, arriving.dtype), arriving.dtype), values, dtype)
             place, itype = offset(k, self.index, n, block, p), self.index.dtype

@@ -1,7 +1,7 @@
-"""The kernels of matrix products: packing into panels, products with an epilogue, and products summed in shares.
+"""The kernels of matrix products: packing into panels, products with an epilogue, and products summed over batch axes.
 
-A panel is 16 columns of the right matrix, row after row: [k][16]. A tile is some rows of the left matrix times one or
-a few panels; its sums stay in registers.
+A panel is 16 columns of the right matrix, one row after another: [k][16]. A tile is the product of several rows of the
+left matrix and one or a few panels; its sums stay in registers.
 """
 
 from __future__ import annotations
@@ -17,26 +17,31 @@ from striate.codegen.region_writer import RegionWriter, Rows
 from striate.dtypes import DType
 
 STRIP = 512
-"""The most products that are added up in one register: the rounding error of a sum grows with its length."""
+"""The most products that are added up in one register, because the rounding error of a sum grows with its length."""
 
 SUMMED = 128
-"""The same where sums run over samples, of which there may be millions: where all products are alike, so are the
-rounding errors of their sums."""
+"""The same limit for sums over samples, of which there may be millions.
+
+It is lower, because the rounding errors do not cancel if all products are similar.
+"""
 
 UNROLLED = 4
-"""Steps along the summed axis in the body of a loop."""
+"""Steps along the summed axis in one iteration of a loop."""
 
 
 @dataclass(frozen=True)
 class Matrices:
-    """Where the matrices of an operand lie: strides of the batch axes (0 where it is repeated), of rows, of columns."""
+    """The strides of an operand's matrices, in elements: along the batch axes, between rows, and between columns.
+
+    The stride of a batch axis is 0 if the operand is broadcast along it.
+    """
 
     batch: tuple[int, ...]
     row: int
     column: int
 
     def transposed(self) -> Matrices:
-        """The same memory with rows and columns exchanged."""
+        """Return the strides of the transposed matrices in the same memory."""
         return Matrices(self.batch, self.column, self.row)
 
 
@@ -45,7 +50,7 @@ def _dot(k: Kernel, indices: Sequence[Index], strides: Sequence[int]) -> Index:
 
 
 def _unravelled(k: Kernel, number: Index, sizes: Sequence[int]) -> list[Index]:
-    """The indices along axes of some sizes, from the number in row-major order."""
+    """Emit the indices along axes of the given sizes from the row-major number of an element."""
     found: list[Index] = []
     for size in reversed(sizes):
         found.insert(0, k.imod(number, size))
@@ -55,9 +60,9 @@ def _unravelled(k: Kernel, number: Index, sizes: Sequence[int]) -> list[Index]:
 
 @dataclass(frozen=True)
 class PackPanels(KernelSpec):
-    """Packs matrices into panels [batch…][block][k][16]; lanes after the last column are undefined.
+    """The kernel that packs matrices into panels [batch…][panel][k][16]; lanes after the last column are undefined.
 
-    A chunk is one panel. Operands: the matrices, the panels.
+    A chunk, the unit of work of a thread, is one panel. Operands: the matrices, the panels.
     """
 
     dtype: DType
@@ -68,18 +73,18 @@ class PackPanels(KernelSpec):
 
     @property
     def blocks(self) -> int:
-        """Panels of one matrix."""
+        """The number of panels, 16 columns each, of one matrix."""
         return -(-self.columns // LANES)
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """Chunks, for each sample if axis 0 is N."""
+        """(per, group) as in ``Launch.chunks``: the number of panels, for each sample (group 1) if axis 0 is N."""
         symbolic = bool(self.batch) and self.batch[0] == 0
         return math.prod(size for size in self.batch if size) * self.blocks, 1 if symbolic else 0
 
     @property
     def panel_strides(self) -> tuple[int, ...]:
-        """Elements from one matrix to the next along each batch axis."""
+        """The strides of the packed matrices along each batch axis, in elements; 0 for axes of size 1."""
         each = self.blocks * self.depth * LANES
         inner = [math.prod(self.batch[axis + 1 :]) for axis in range(len(self.batch))]
         return tuple(each * count if size != 1 else 0 for count, size in zip(inner, self.batch, strict=True))
@@ -100,7 +105,7 @@ class PackPanels(KernelSpec):
 
 
 def panel_row(k: Kernel, dtype: DType, source: Pointer, step: int, count: Index, target: Pointer) -> None:
-    """Copies ``count`` elements, ``step`` apart, to one row of a panel."""
+    """Emit the copy of ``count`` elements, which are ``step`` elements apart, to one row of a panel."""
     if step == 1:
         row = k.load_masked(source, dtype, count)
     else:
@@ -110,39 +115,40 @@ def panel_row(k: Kernel, dtype: DType, source: Pointer, step: int, count: Index,
 
 @dataclass(frozen=True)
 class MatrixProduct(KernelSpec):
-    """C[b][m][n] = Σ_k A[b][m][k] · B[b][k][n] with a region on each tile.
+    """The kernel of a matrix product, C[b][m][n] = Σ_k A[b][m][k] · B[b][k][n], with a fused epilogue on each tile.
 
-    Axis 0 of the result is that of samples, or for a single matrix its rows. A chunk is (some of axis 0, the other
-    batch axes, some rows, some columns). Operands: A, the panels of B, then the region's.
+    A chunk, the unit of work of a thread, is ``group`` indices of axis 0 of C (which are rows if C is a single matrix)
+    at one index of the other batch axes, with ``row_part`` rows and ``column_part`` panels of each matrix. Operands: A,
+    the panels of B, then those of the epilogue, ``region``.
     """
 
     dtype: DType
     left: Matrices
     panels: tuple[int, ...]  # elements from one matrix to the next along the batch axes
     batch: tuple[int, ...]  # sizes of the batch axes of the result; that of N is 0
-    rows: int  # 0: N
+    rows: int  # of the result; 0 if they are the N samples
     depth: int
     columns: int
     tile: tuple[int, int]  # rows and panels
-    group: int  # of axis 0
-    row_part: int  # rows of a chunk, of a matrix with batch axes
-    column_part: int  # panels of a chunk
+    group: int  # indices of axis 0 in a chunk
+    row_part: int  # rows in a chunk, if there are batch axes
+    column_part: int  # panels in a chunk
     region: Region
 
     @property
     def parts(self) -> tuple[int, int]:
-        """Parts of rows and of columns."""
+        """The number of parts into which the rows and the panels of a matrix are divided among chunks."""
         across = -(-self.blocks // self.column_part)
         return (-(-self.rows // self.row_part) if self.batch else 1), across
 
     @property
     def blocks(self) -> int:
-        """Panels of one matrix."""
+        """The number of panels, 16 columns each, of one matrix."""
         return -(-self.columns // LANES)
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(per, group) of all chunks."""
+        """(per, group) as in ``Launch.chunks``: ``per`` chunks for every ``group`` samples, or in all if group is 0."""
         first = self.batch[0] if self.batch else self.rows
         per = math.prod(self.batch[1:]) * math.prod(self.parts)
         return (per, self.group) if not first else (per * -(-first // self.group), 0)
@@ -183,7 +189,7 @@ class MatrixProduct(KernelSpec):
         self, k: Kernel, writer: RegionWriter, plane: Index, left: Pointer, right: Pointer,
         rows: tuple[Index, Index], panels: tuple[Index, Index],
     ) -> None:  # fmt: skip
-        """Some rows and panels of one matrix."""
+        """Emit the product for a range of rows and a range of panels of one matrix; both ranges exclude their end."""
         whole = self.columns // LANES
         wide = self.tile[1]
         first = panels[0]
@@ -211,7 +217,10 @@ class MatrixProduct(KernelSpec):
                 run(whole, 1, self.columns % LANES)
 
     def _runs(self, k: Kernel, first: Index, last: Index) -> Iterator[tuple[Index, Index, int]]:
-        """(first, past the last, step) of tiles that cover rows. Parts of a fixed number of rows are whole tiles."""
+        """Yield (first, last + 1, step) for loops over tiles of ``step`` rows that together cover the rows.
+
+        If the number of rows is known, only the last part of the rows can end with an incomplete tile.
+        """
         tall = self.tile[0]
         middle = k.iadd(first, k.imul(k.idiv(k.isub(last, first), tall), tall))
         yield first, middle, tall
@@ -225,7 +234,7 @@ class MatrixProduct(KernelSpec):
             yield middle, last, self.rows % tall
 
     def _sums(self, k: Kernel, line: Pointer, panel: Pointer, rows: int, panels: int) -> list[Vector]:
-        """The sums of one tile."""
+        """Emit the sums of one tile: ``rows`` rows of A times ``panels`` panels of B, in row-major order."""
         zeros = [k.constant(0, self.dtype) for _ in range(rows * panels)]
 
         def add(start: Index, count: int, sums: list[Vector]) -> list[Vector]:
@@ -258,7 +267,10 @@ def steps(
     k: Kernel, dtype: DType, line: Pointer, step: int, panel: Pointer, offsets: Sequence[int], panels: Sequence[int],
     count: int, sums: list[Vector],
 ) -> list[Vector]:  # fmt: skip
-    """sums[r, p] += Σ_i line[offsets[r] + step · i] · panel[panels[p] + 16 · i : + 16] for i < ``count``."""
+    """Emit sums[r, p] += Σ_i line[offsets[r] + step · i] · panel[panels[p] + 16 · i] over 0 ≤ i < ``count``.
+
+    The first factor is one element, the second a vector of 16; all offsets are in elements. Returns the new sums.
+    """
 
     def body(here: Pointer, rows: Pointer, many: int, carry: list[Vector]) -> list[Vector]:
         for i in range(many):
@@ -284,7 +296,10 @@ def steps(
 
 @dataclass(frozen=True)
 class Term:
-    """One axis that is summed over: its size, or its size for each sample, and the strides of both operands."""
+    """One axis that is summed over, with its strides in both operands in elements.
+
+    If ``batched``, the axis has ``size`` indices for each of the N samples.
+    """
 
     size: int
     batched: bool
@@ -293,7 +308,7 @@ class Term:
 
 
 def joined_terms(terms: Sequence[Term]) -> tuple[Term, ...]:
-    """The axes, with neighbours that both operands run through in one stride as one axis; axes of size 1 left out."""
+    """Join neighbouring axes that have one common stride in both operands; leave out axes of size 1."""
     found: list[Term] = []
     for term in terms:
         if term.size == 1 and not term.batched and found:
@@ -309,15 +324,17 @@ def joined_terms(terms: Sequence[Term]) -> tuple[Term, ...]:
 
 
 Step = Callable[[Index, Index, Index, list[Vector]], list[Vector]]
-"""What is done with one product: (row of the panel, place in A, place in B, carry) → carry."""
+"""Emits the work for one product: (row of the packed strip, offset in A, offset in B, carry) → carry."""
 
 
 @dataclass(frozen=True)
 class MatrixSum(KernelSpec):
-    """C[b][m][n] = Σ over some axes of A[…][m] · B[…][n], one share of the outermost summed axis at a time.
+    """The kernel of products that are summed over several axes: C[b][m][n] = Σ A[…][m] · B[…][n].
 
-    A chunk is (share, kept batch axes, panel). At most ``SUMMED`` products are added up in float32; the sums of the
-    strips are added in float64. Operands: A, B, partial sums as [share][b][panel][m][16] of float64.
+    The outermost summed axis is divided into ``shares``. A chunk, the unit of work of a thread, is one panel of C for
+    one share and one index of the kept batch axes. Strips of at most ``SUMMED`` products are summed in ``dtype``, and
+    the sums of the strips are added in float64. Operands: A, B, and the partial sums [share][b][panel][m][16] in
+    float64, which ``AddShares`` adds up.
     """
 
     dtype: DType
@@ -332,32 +349,32 @@ class MatrixSum(KernelSpec):
 
     @property
     def blocks(self) -> int:
-        """Panels of the result."""
+        """The number of panels, 16 columns each, of one matrix of the result."""
         return -(-self.columns // LANES)
 
     @property
     def units(self) -> int:
-        """Panels of all matrices, of one sample if axis 0 is N."""
+        """The number of panels of all matrices; of one sample if axis 0 is N."""
         return math.prod(size for size in self.batch if size) * self.blocks
 
     @property
     def per_sample(self) -> bool:
-        """Whether the result has the axis N."""
+        """Whether axis 0 of the result is N, so that every sample has its own matrices."""
         return bool(self.batch) and self.batch[0] == 0
 
     @property
     def per_unit(self) -> int:
-        """Float64 partial sums of one panel."""
+        """The number of float64 partial sums of one panel."""
         return self.rows * LANES
 
     @property
     def scratch_bytes(self) -> int:
-        """Memory of a thread: the strip of B that is in use."""
+        """Bytes of scratch memory for each thread, which holds the packed strip of B in use."""
         return SUMMED * LANES * self.dtype.numpy.itemsize
 
     @property
     def inner(self) -> int:
-        """Products of one element of the outermost summed axis."""
+        """The number of products for each index of the outermost summed axis."""
         return math.prod(term.size for term in self.terms[1:])
 
     def write(self, k: Kernel) -> None:
@@ -388,7 +405,7 @@ class MatrixSum(KernelSpec):
             return
 
         def within(terms: Sequence[Term], a: Pointer, b: Pointer, start: Index, stop: Index) -> None:
-            """Loops over all axes but the last, which is summed strip by strip."""
+            """Emit loops over all summed axes but the last, along which strips are summed."""
             term, *rest = terms
             if not rest:
                 with k.loop(start, stop, SUMMED) as some:
@@ -406,13 +423,13 @@ class MatrixSum(KernelSpec):
         self, k: Kernel, left: Pointer, right: Pointer, count: Index, kept: Pointer, terms: tuple[Term, ...],
         bounds: tuple[Index, Index],
     ) -> None:  # fmt: skip
-        """Packs a strip of B, then adds its products to all rows of the partial sums."""
+        """Emit the packing of a strip of B, and the addition of its products to all rows of the partial sums."""
         dtype = self.dtype
         inner = [term.size for term in terms[1:]]
         start = bounds[0]
 
         def walk(body: Step, carry: list[Vector]) -> list[Vector]:
-            """The body for every product of the strip."""
+            """Emit loops over all products of the strip, with ``body`` inside; return the loop-carried values."""
 
             def level(axis: int, row: Index, a: Index, b: Index, values: list[Vector]) -> list[Vector]:
                 if axis == len(terms):
@@ -457,9 +474,9 @@ class MatrixSum(KernelSpec):
 
 @dataclass(frozen=True)
 class AddShares(KernelSpec):
-    """Adds the shares of a ``MatrixSum`` in order and writes the result in NumPy's order.
+    """The kernel that adds the partial sums of a ``MatrixSum`` over its shares, in order, and stores the result C.
 
-    A chunk is one panel of one matrix. Operands: partial sums, C.
+    C is in NumPy's order. A chunk, the unit of work of a thread, is one panel of one matrix. Operands: partial sums, C.
     """
 
     sums: MatrixSum

@@ -1,8 +1,8 @@
-"""Packing of the weights of convolutions in the order in which the direct form reads them.
+"""The kernel that packs the weights of a convolution into the order in which the direct form reads them.
 
     [output block][part][input block][tap][input channel][16 output channels]
 
-In bfloat16, whose instructions take channels in pairs, the order is […][input channels / 2][16 output channels][2].
+In bfloat16, whose instructions take input channels in pairs, it is […][input channels / 2][16 output channels][2].
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from striate.ops.kernels.grouped import Banded, Lanewise
 
 @dataclass(frozen=True)
 class Pack(KernelSpec):
-    """Packs weights (O, C/groups, taps) from logical order into the packed order.
+    """The kernel that packs weights (O, C / groups, taps…) from NumPy's order into that of the direct form.
 
-    ``transposed`` packs for the input gradient: lanes are then input channels c, and the sum runs over o.
-    A chunk is one output block. Operands: weights, packed.
+    With ``transposed``, it packs for the input gradient: the lanes are then input channels c, and the sums run over the
+    output channels o. A chunk, the unit of work of a thread, is one output block. Operands: weights, packed weights.
     """
 
     dtype: DType
@@ -42,12 +42,12 @@ class Pack(KernelSpec):
 
     @property
     def outputs(self) -> int:
-        """Channels that become lanes."""
+        """The number of channels that become lanes: the output channels O, or with ``transposed`` the inputs C."""
         return self.depth * self.groups if self.transposed else self.filters
 
     @property
     def per_block(self) -> int:
-        """Packed elements of one output block."""
+        """The number of packed elements of one output block."""
         taps = sum(part.taps for part in self.parts)
         return -(-self.channels // self.inner) * self.inner * taps * LANES
 
@@ -80,14 +80,19 @@ class Pack(KernelSpec):
             start += -(-self.channels // self.inner) * self.inner * part.taps * LANES
 
     def _tap(self, k: Kernel, part: Part, at: tuple[Index, ...]) -> Index:
-        """The number, in the whole kernel, of a tap of this part."""
+        """Emit the row-major number, in the whole filter, of the tap of this part with the index ``at``."""
         tap: Index = 0
         for span, one, size in zip(part.spans, at, self.kernel, strict=True):
             tap = k.iadd(k.imul(tap, size), span.tap, k.imul(one, span.hop))
         return tap
 
     def _lanes(self, k: Kernel, first_lane: Index, channel: Index, where: Index, number: Index, tap: Index) -> None:
-        """The lanes of one channel and tap: tap ``tap`` of the kernel, which is number ``number`` of its part."""
+        """Emit the packing of 16 lanes for one summed channel and one tap.
+
+        Lanes without a channel, and lanes of another group than the summed channel, become 0.
+
+        The tap is number ``tap`` of the whole filter, and number ``number`` of its part.
+        """
         source, packed = k.operand(0), k.operand(1)
         outputs = self.outputs
         group_outputs = outputs // self.groups

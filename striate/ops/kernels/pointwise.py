@@ -1,7 +1,7 @@
-"""Convolutions with one tap as the products of matrices that they are: all positions of a sample in one row.
+"""1×1 convolutions as matrix products: all positions of a sample are treated as one row.
 
-A tile of positions then goes on from one row of an image to the next, so that only the end of a sample leaves a
-remainder. This takes arrays whose rows lie one behind the other, which a halo prevents.
+A tile of positions then continues from one row of the image to the next, so that only the end of a sample leaves an
+incomplete tile. This requires arrays whose rows are contiguous in memory, without a halo between them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Strides = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True)
 class OneRow:
-    """A convolution with one tap over one row of positions."""
+    """A 1×1 convolution whose positions form one row: its geometry, its input's layout, and the work fused into it."""
 
     geometry: Geometry
     source: Storage
@@ -26,12 +26,16 @@ class OneRow:
 
 
 def is_pointwise(g: Geometry) -> bool:
-    """Whether every output position reads the same position, and no other."""
+    """Return whether the convolution is 1×1 with stride 1 and no padding, so that each output reads one position."""
     return g.kernel == g.stride == (1, 1, 1) and g.before == (0, 0, 0) and g.size == g.count
 
 
 def in_one_row(g: Geometry, source: Storage, region: Region) -> OneRow | None:
-    """The convolution over one row; None if it has more taps, or for arrays whose rows do not follow each other."""
+    """Return a convolution with all positions of a sample in one row; None if this is impossible or already so.
+
+    The convolution must be 1×1 with stride 1 and no padding. In its input (``source``) and in all arrays that its
+    epilogue (``region``, the fused elementwise work) reads or writes, the rows must be contiguous, without a halo.
+    """
     row, domain = storage_in_one_row(source), region.domain
     if not is_pointwise(g) or row is None or domain.sizes[:2] == (1, 1):
         return None
@@ -50,13 +54,13 @@ def in_one_row(g: Geometry, source: Storage, region: Region) -> OneRow | None:
 
 
 def geometry_in_one_row(g: Geometry) -> Geometry:
-    """The geometry of a 1×1 convolution whose positions are seen as a single row of D·H·W positions."""
+    """Return the geometry of a 1×1 convolution whose positions are treated as a single row of D·H·W positions."""
     size = (1, 1, math.prod(g.size))
     return replace(g, size=size, count=size)
 
 
 def storage_in_one_row(storage: Storage) -> Storage | None:
-    """The same memory as one row of positions; None if its rows do not follow each other."""
+    """Return the layout of the same memory as one row of positions; None if its rows are not contiguous."""
     step = _step(storage.strides, storage.sizes)
     if step is None:
         return None
@@ -66,7 +70,10 @@ def storage_in_one_row(storage: Storage) -> Storage | None:
 
 
 def _step(strides: Strides, sizes: Three) -> int | None:
-    """The distance from each position to the next, 0 if all are the same element; None if there is not one distance."""
+    """Return the common distance, in elements, from each position to the next; None if there is no common distance.
+
+    The distance is 0 if all positions read the same element, or if there is only one.
+    """
     step, expected = None, 0
     for stride, size in zip(reversed(strides[2:]), reversed(sizes), strict=True):
         if size > 1:

@@ -1,8 +1,8 @@
-"""The kernels of pooling: windows in the forward pass, a gather over each position's windows in the backward pass.
+"""The kernels of pooling: over windows in the forward pass, over positions and their windows in the backward pass.
 
-Both iterate over *parts* (see ``geometry``). The single part of the forward pass says which inputs a window holds. The
-parts of the gradient say, for each residue of the position modulo the stride, which windows hold it, and at which tap.
-Positions outside the array are clamped and their values replaced, so nothing outside is read.
+Both iterate over *parts* (see ``geometry``). The single part of the forward pass says which inputs a window contains.
+The parts of the gradient say, for each residue of a position modulo the stride, which windows contain the position, and
+at which tap. Positions outside the array are clamped to it and their values replaced, so nothing outside is read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from striate.dtypes import DType
 from striate.ops.kernels.geometry import Part
 
 COLUMNS = 4
-"""Pixels of a row that are pooled together."""
+"""The number of neighbouring outputs of a row that one tile computes."""
 
 
 Position = tuple[Index, Index, Index]
@@ -29,7 +29,10 @@ Position = tuple[Index, Index, Index]
 
 @dataclass(frozen=True)
 class Prologue:
-    """The input of windows that is not in memory: ``value`` of a region over the input's pixels."""
+    """Elementwise work that computes the input of the windows on the fly, so that it need not be stored in memory.
+
+    The input is value number ``value`` of the region, which runs over the positions of the input.
+    """
 
     region: Region
     value: int
@@ -37,7 +40,10 @@ class Prologue:
 
 @dataclass(frozen=True)
 class Window:
-    """The divisor of average pooling: along each axis stop − start of the window, as ``Averaging.areas`` defines it."""
+    """The windows of average pooling and their divisors, as ``Averaging.areas`` defines them.
+
+    The divisor is the product over the axes of the number of positions that count in the window.
+    """
 
     kernel: Three
     stride: Three
@@ -49,7 +55,7 @@ class Window:
 
     @property
     def constant(self) -> int:
-        """The divisor if it is the same for all windows, else 0."""
+        """The divisor, if it is the same for all windows; else 0."""
         if self.override:
             return self.override
         total = 1
@@ -61,7 +67,7 @@ class Window:
         return total
 
     def windows(self, axis: int) -> int:
-        """An upper bound of the number of windows along an axis (with an incomplete last one)."""
+        """Return an upper bound of the number of windows along an axis, counting an incomplete last window."""
         length = self.size[axis] + self.before[axis] + self.after[axis]
         return max(1, -(-(length - self.kernel[axis]) // self.stride[axis]) + 1)
 
@@ -73,7 +79,7 @@ class Window:
         return stop - start
 
     def area(self, k: Kernel, position: Position) -> Index:
-        """The divisor of one window, computed at run time."""
+        """Emit the computation of the divisor of the window at ``position``."""
         total: Index = 1
         for axis, p in enumerate(position):
             start = k.iadd(k.imul(p, self.stride[axis]), -self.before[axis])
@@ -84,7 +90,7 @@ class Window:
         return total
 
     def divided(self, k: Kernel, total: Vector, position: Position, dtype: DType) -> Vector:
-        """A vector divided by the area of the window at ``position``."""
+        """Emit ``total`` divided by the divisor of the window at ``position``; ``dtype`` is that of ``total``."""
         if self.constant:
             return k.mul(total, k.constant(1 / self.constant, dtype))
         area = k.splat(k.convert(k.as_index(self.area(k, position)), dtype.computed))
@@ -92,38 +98,41 @@ class Window:
 
 
 def place_of(k: Kernel, part: Part, axis: int, p: Index, tap: Index) -> Index:
-    """The position along an axis that a tap of window p reads."""
+    """Emit the position along an axis that tap ``tap`` of the part's window p reads."""
     span = part.spans[axis]
     return k.iadd(k.imul(p, part.step[axis]), span.first, k.imul(tap, span.stride))
 
 
 def offset(k: Kernel, storage: Storage, n: Index, block: Index, position: Sequence[Index]) -> Index:
-    """The offset of a vector in an array, in elements."""
+    """Emit the offset in elements of the vector at sample ``n``, channel block ``block`` and a (d, h, w) position."""
     steps = zip((n, block, *position), storage.strides, strict=True)
     return k.iadd(storage.origin, *(k.imul(index, stride) for index, stride in steps))
 
 
 class _Reader:
-    """Reads the taps of one part around positions of an array."""
+    """Emits the addresses of the taps of one part in an array of sizes ``limits``, clamped to the array."""
 
     def __init__(self, k: Kernel, part: Part, storage: Storage, limits: Three) -> None:
         self.k, self.part, self.storage, self.limits = k, part, storage, limits
         self.checked = [low < 0 or high >= limit for (low, high), limit in zip(part.reach(), limits, strict=True)]
 
     def taps(self) -> list[Three]:
-        """The numbers of the taps along each axis, in order."""
+        """Return the taps of the part in row-major order, each as its index along each axis."""
         d, h, w = (range(span.count) for span in self.part.spans)
         return list(itertools.product(d, h, w))
 
     def filter_tap(self, tap: Three, kernel: Three) -> int:
-        """The number of a tap in the whole kernel."""
+        """Return the row-major number, in the whole window of size ``kernel``, of a tap of this part."""
         number = 0
         for span, at, size in zip(self.part.spans, tap, kernel, strict=True):
             number = number * size + span.tap + at * span.hop
         return number
 
     def place(self, positions: Position, tap: Three) -> tuple[Index, Condition | bool, list[Index]]:
-        """(offset in elements, whether it is inside, coordinates)."""
+        """Emit (offset in elements, whether the tap is inside the array, its coordinates), clamped to the array.
+
+        The offset does not include the sample and the block of channels.
+        """
         k = self.k
         where: Index = self.storage.origin
         inside: Condition | bool = True
@@ -140,7 +149,7 @@ class _Reader:
 
 
 class Pixels:
-    """The input's vectors, by sample, block and position: from memory, or computed."""
+    """Emits the vectors of the input at given positions: loads from memory, or the prologue that computes them."""
 
     def __init__(self, k: Kernel, source: Storage, prologue: Prologue | None, first_operand: int) -> None:
         self.k, self.source, self.prologue = k, source, prologue
@@ -148,7 +157,7 @@ class Pixels:
         self.base: Pointer | None = None
 
     def begin(self, n: Index, block: Index) -> None:
-        """Moves to a sample and block."""
+        """Emit the selection of a sample and a block of 16 channels, from which ``load`` then reads."""
         if self.writer:
             self.writer.begin_block(n, block)
         else:
@@ -157,9 +166,9 @@ class Pixels:
             self.base = self.k.offset(self.k.operand(0), where, self.source.dtype)
 
     def load(self, where: Index, at: Sequence[Index], ahead: int = 0) -> Vector:
-        """The vector at coordinates ``at``, which lies at offset ``where`` if it is in memory.
+        """Emit the vector at the coordinates ``at``; ``where`` is its offset in memory, in elements.
 
-        The vector ``ahead`` rows further is prefetched: the processor looks too few steps ahead to do so itself.
+        The vector ``ahead`` rows further down is prefetched (0: none), because the hardware prefetches too late.
         """
         if self.writer and self.prologue:
             d, h, w = at
@@ -173,10 +182,10 @@ class Pixels:
 def opened(
     k: Kernel, source: Storage, region: Region, prologue: Prologue | None, outputs: int = 0
 ) -> tuple[RegionWriter, Pixels, int]:
-    """(writer of the region, reader of x, number of the first operand after x) of a kernel of windows.
+    """Return (writer of the epilogue, reader of x, number of the first operand after x) for a kernel over windows.
 
-    Its operands are x, ``outputs`` that it writes itself, then the region's; with a prologue there is no x, and those
-    of the prologue come last.
+    The operands of the kernel are x, ``outputs`` arrays that it writes itself, then those of the epilogue ``region``.
+    With a prologue there is no operand x, and the operands of the prologue come last.
     """
     first = 0 if prologue else 1
     writer = RegionWriter(k, region, first + outputs)
@@ -184,11 +193,11 @@ def opened(
 
 
 Emit = Callable[[Part, Index, Index, Position, int], list[Vector]]
-"""``emit(part, n, block, position, columns)`` writes the code for the vectors of neighbouring columns."""
+"""``emit(part, n, block, position, columns)`` emits the vectors of ``columns`` neighbouring outputs of a row."""
 
 
 def singly(k: Kernel, emit: Callable[[Part, Index, Index, Position], Vector]) -> Emit:
-    """An ``Emit`` that writes the code for one vector after another."""
+    """Return an ``Emit`` that calls ``emit`` for each of the neighbouring outputs in turn."""
 
     def emit_all(part: Part, n: Index, block: Index, at: Position, columns: int) -> list[Vector]:
         return [emit(part, n, block, (at[0], at[1], k.iadd(at[2], column))) for column in range(columns)]
@@ -205,9 +214,10 @@ def walk(
     begin: Callable[[Index, Index], None] | None = None,
     enter: Callable[[Index, Index], None] | None = None,
 ) -> None:
-    """Runs ``emit`` for every output position, and the region on its results.
+    """Write the loop nest of a kernel: ``emit`` computes every output position, and the epilogue runs on the results.
 
-    ``begin(n, block)`` runs before the positions of each sample and block, ``enter(d, h)`` before those of each row.
+    ``begin(n, block)`` is called before the positions of each sample and block of channels, and ``enter(d, h)`` before
+    those of each row.
     """
     group, block = k.idiv(k.chunk, domain.blocks), k.imod(k.chunk, domain.blocks)
     first, last = samples_of(k, domain, group)
@@ -242,7 +252,10 @@ def _positions(
     emit: Emit,
     enter: Callable[[Index, Index], None] | None,
 ) -> None:
-    """All positions of parts with the same sizes, row by row, so that parts find shared rows in the L1 cache."""
+    """Write loops over all positions of parts of equal sizes, row by row.
+
+    The parts take turns after each row, so that the input rows that they share are still in the L1 cache.
+    """
     depth, height, width = parts[0].sizes
 
     def place(part: Part, axis: int, index: Index) -> Index:
@@ -264,9 +277,10 @@ def _positions(
 
 @dataclass(frozen=True)
 class MaxWindows(KernelSpec):
-    """y = max over the window, and the number of the tap where it lies.
+    """The kernel of max pooling: y is the maximum of each window, and index the number of the tap that has it.
 
-    Operands: x, index, then the region's; with an ``entry`` there is no x, and those of the entry come last.
+    Operands: x, index, then those of the fused epilogue, ``region``. With a ``prologue`` there is no operand x, and the
+    operands of the prologue come last.
     """
 
     source: Storage
@@ -304,7 +318,7 @@ class MaxWindows(KernelSpec):
                 number = k.select(take, this, number)
                 found = k.either(found, inside)
             k.store(number, k.offset(k.operand(index), offset(k, self.index, n, block, at), itype), itype)
-            assert best is not None  # no window holds only padding
+            assert best is not None  # no window lies entirely in the padding
             return best
 
         walk(k, writer, self.region.domain, (self.part,), singly(k, emit), pixels.begin)
@@ -312,9 +326,10 @@ class MaxWindows(KernelSpec):
 
 @dataclass(frozen=True)
 class AverageWindows(KernelSpec):
-    """y = (1 / area) Σ over the window.
+    """The kernel of average pooling: y is the sum over each window, divided by the window's divisor.
 
-    Operands: x, then the region's; with an ``entry`` there is no x, and those of the entry come last.
+    Operands: x, then those of the fused epilogue, ``region``. With a ``prologue`` there is no operand x, and the
+    operands of the prologue come last.
     """
 
     source: Storage
@@ -343,9 +358,11 @@ class AverageWindows(KernelSpec):
 
 @dataclass(frozen=True)
 class WindowGradient(KernelSpec):
-    """dx = Σ of the contributions of the windows that hold the position. Operands: dy, (index,) then the region's.
+    """The kernel of the gradients of pooling: dx sums the contributions of all windows that contain a position.
 
-    With ``index`` a window contributes dy to the position of its maximum; without, dy / area to all its positions.
+    In max pooling, which has an ``index``, a window contributes dy to the position of its maximum. In average pooling,
+    it contributes dy divided by its divisor to all its positions. Operands: dy, the index in max pooling, then those of
+    the fused epilogue, ``region``.
     """
 
     arriving: Storage

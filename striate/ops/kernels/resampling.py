@@ -1,7 +1,7 @@
-"""The kernels of linear maps along axes (see ``axis_map``): padding, resampling and adaptive averages.
+"""The kernels of linear maps along the spatial axes (see ``ops.axis_map``): padding, resampling and adaptive averages.
 
-``Picked`` is for maps with at most one term in a row, of weight 1; ``Weighted`` is for all others. ``PlainPad`` pads
-any axis of an array in plain order.
+``Picked`` is for maps in which each output is at most one input with the weight 1, as in padding; ``Weighted`` is for
+all other maps. ``PlainPad`` pads any axis of an array in NumPy's order. ``ShuffledPixels`` is the pixel shuffle.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from striate.ops.kernels.geometry import Part, every_position
 from striate.ops.kernels.pooling import Position, Prologue, opened, walk
 
 Maps = tuple[AxisMap | None, AxisMap | None, AxisMap | None]
-"""The maps of the three axes of positions; None where the axis stays as it is."""
+"""The linear maps along the axes D, H and W; None for an axis that does not change."""
 
 LONG = 64
-"""Sums of more terms than this are kept in float64."""
+"""Sums of more terms than this are accumulated in float64."""
 
 
 @dataclass(frozen=True)
 class Mapped(KernelSpec):
-    """Base of kernels that apply maps (abstract).
+    """Base class of the kernels that apply linear maps along the spatial axes (abstract).
 
-    Operands: x, then the region's; with a ``prologue`` there is no x, and those of the prologue come last.
+    Operands: x, then those of the fused epilogue, ``region``. With a ``prologue`` there is no operand x, and the
+    operands of the prologue come last.
     """
 
     source: Storage
@@ -40,7 +41,7 @@ class Mapped(KernelSpec):
 
     @property
     def summed(self) -> DType:
-        """The dtype of sums and weights."""
+        """The dtype in which the kernel sums and multiplies by weights."""
         most = math.prod(1 if axis is None else axis.most for axis in self.maps)
         return DType.float64 if most > LONG else self.source.dtype.computed
 
@@ -67,13 +68,16 @@ class Mapped(KernelSpec):
         walk(k, writer, self.region.domain, (every_position(sizes),), emit, pixels.begin, enter)
 
     def vector(self, k: Kernel, rows: Sequence[Terms], load: Callable[[Sequence[Index]], Vector]) -> Vector:
-        """The vector of one position, from the rows of all axes."""
+        """Emit the output vector of one position.
+
+        ``rows`` holds, for each axis, the terms of its linear map at this position; ``load`` loads x at a position.
+        """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Picked(Mapped):
-    """y[p] = x[i] where row p has the term i, and ``fill`` where a row is empty."""
+    """The kernel of maps without sums: y[p] = x[i] if position p has the single term i, and ``fill`` if it has none."""
 
     fill: float
 
@@ -90,7 +94,7 @@ class Picked(Mapped):
 
 @dataclass(frozen=True)
 class Weighted(Mapped):
-    """y[p] = Σ weight · x[i] over the terms of the rows"""
+    """The kernel of general linear maps: y[p] = Σ weight · x[i] over the terms of position p along all axes."""
 
     def vector(self, k: Kernel, rows: Sequence[Terms], load: Callable[[Sequence[Index]], Vector]) -> Vector:
         dtype = self.summed
@@ -100,7 +104,7 @@ class Weighted(Mapped):
             return x if weight is None else k.mul(x, k.splat(weight))
 
         def total(at: tuple[Index, ...]) -> Vector:
-            """The sum over the axes from ``len(at)`` on, at places ``at`` along those before."""
+            """Emit the sum over the axes from number ``len(at)`` on, at the positions ``at`` along the axes before."""
             if len(at) == len(rows):
                 return k.convert(load(at), dtype)
             row = rows[len(at)]
@@ -117,9 +121,9 @@ class Weighted(Mapped):
 
 @dataclass(frozen=True)
 class PlainPad(KernelSpec):
-    """An array in plain order with ``fill`` around it, or cropped, along every axis. Operands: y, x.
+    """The kernel that pads an array in NumPy's order with ``fill`` along any axis, or crops it. Operands: y, x.
 
-    A chunk is one index along axis 0 of y; an array of one axis is given a first axis of size 1.
+    A chunk, the unit of work of a thread, is one index along axis 0 of y. The caller gives a vector a second axis.
     """
 
     dtype: DType
@@ -180,9 +184,11 @@ class PlainPad(KernelSpec):
 
 @dataclass(frozen=True)
 class ShuffledPixels(KernelSpec):
-    """A copy between an array of channels × factor² channels and one of factor times the height and width.
+    """The kernel of pixel shuffle and its inverse: copies (N, C · f², H, W) ↔ (N, C, H · f, W · f) with f = ``factor``.
 
-    A chunk is one sample. Operands: y, x; strides are those of (n, c, h, w), ``forward`` says that x has the channels.
+    ``channels`` is C. Strides, in elements, are those of (n, c, h, w). With ``forward``, x is the array of many
+    channels and y the one of many positions; otherwise it is the reverse. A chunk, the unit of work of a thread, is one
+    sample. Operands: y, x.
     """
 
     dtype: DType

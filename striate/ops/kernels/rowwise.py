@@ -1,7 +1,7 @@
-"""The kernels of softmax and cross entropy: a few passes over all channels of each position, block by block.
+"""The kernels of softmax and the losses of class indices: a few passes over all channels of each position.
 
-The channels of a position lie in blocks of 16, one plane apart. Lanes of the last block that are not channels are
-replaced by neutral values.
+The channels of a position are stored in blocks of 16, one plane apart; a pass goes over them block by block. Lanes of
+the last block that are not channels are replaced by neutral values, which do not change the result.
 """
 
 from __future__ import annotations
@@ -20,19 +20,23 @@ from striate.codegen.storage import Storage
 from striate.dtypes import DType
 
 LONG_ROW = 4096
-"""The number of channels from which sums are kept in float64: the rounding error of a sum grows with its length."""
+"""Sums over more channels than this are accumulated in float64, because the rounding error grows with their number."""
 
 
 @dataclass(frozen=True)
 class RowKernel(KernelSpec):
-    """Base of row kernels (abstract): a chunk is a group of samples; ``storage`` is the storage of the logits."""
+    """Base class of kernels that combine the channels of each position (abstract).
+
+    ``storage`` is the memory layout of the first operand, the logits. A chunk, the unit of work of a thread, is a group
+    of samples.
+    """
 
     domain: Domain
     storage: Storage
 
     @property
     def dtype(self) -> DType:
-        """The domain of the logits."""
+        """The dtype of the first operand, the logits."""
         return self.storage.dtype
 
     def write(self, k: Kernel) -> None:
@@ -43,12 +47,15 @@ class RowKernel(KernelSpec):
             self.position(k, Row(k, self.storage, (n.index, d.index, h.index, w.index)), n.index, line)
 
     def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
-        """Writes the code for one position."""
+        """Write the code for one position: ``row`` reads its channels; ``pixel`` is its number within sample ``n``."""
         raise NotImplementedError
 
 
 class Row:
-    """The channels of one position, in any operand stored like ``storage``."""
+    """Emits loads and stores of the channels of one position, for operands with the memory layout ``storage``.
+
+    ``place`` is (n, d, h, w) of the position.
+    """
 
     def __init__(self, k: Kernel, storage: Storage, place: tuple[Index, Index, Index, Index]) -> None:
         self.k, self.storage = k, storage
@@ -58,33 +65,37 @@ class Row:
         self.offset = k.iadd(storage.origin, k.imul(n, s[0]), k.imul(d, s[2]), k.imul(h, s[3]), k.imul(w, s[4]))
 
     def like(self, storage: Storage) -> Row:
-        """The same position of an operand with another storage."""
+        """Return the ``Row`` of the same position for operands with another memory layout."""
         return Row(self.k, storage, self._place)
 
     def pointer(self, operand: int, block: Index) -> Pointer:
-        """The address of a block of an operand."""
+        """Emit the address of a block of 16 channels in an operand."""
         k = self.k
         where = k.iadd(self.offset, k.imul(block, self.storage.strides[1]))
         return k.offset(k.operand(operand), where, self.storage.dtype)
 
     def load(self, operand: int, block: Index, count: int, otherwise: float = 0.0) -> Vector:
-        """Loads a block; lanes past ``count`` hold ``otherwise``."""
+        """Emit the load of a block of channels; lanes from ``count`` on hold ``otherwise``."""
         k, dtype = self.k, self.storage.dtype
         x = k.load(self.pointer(operand, block), dtype)
         return x if count == LANES else k.select(k.mask(count), x, k.constant(otherwise, dtype))
 
     def store(self, operand: int, block: Index, value: Vector) -> None:
-        """Stores a block."""
+        """Emit the store of a block of channels."""
         self.k.store(value, self.pointer(operand, block), self.storage.dtype)
 
     def element(self, operand: int, channel: Index) -> Vector:
-        """One channel as a scalar."""
+        """Emit the load of one channel as a scalar."""
         k = self.k
         where = k.iadd(k.imul(k.idiv(channel, LANES), self.storage.strides[1]), k.imod(channel, LANES), self.offset)
         return k.load_scalar(k.offset(k.operand(operand), where, self.storage.dtype), self.storage.dtype)
 
     def fold(self, start: float, step: Callable[[Vector, Index, int], Vector], dtype: DType | None = None) -> Vector:
-        """carry = step(carry, block, count) over all blocks, from a vector of ``start``."""
+        """Emit a loop carry = step(carry, block, count) over all blocks of channels; return the last carry.
+
+        The first carry is a vector of ``start`` in ``dtype``, by default that of the operand. ``count`` is the number
+        of channels in the block, 16 except in an incomplete last block.
+        """
         k = self.k
         whole, rest = divmod(self.storage.channels, LANES)
         carry = k.constant(start, dtype or self.storage.dtype)
@@ -95,7 +106,11 @@ class Row:
         return step(carry, whole, rest) if rest else carry
 
     def total(self, add: Callable[[Vector, Index, int], Vector]) -> Vector:
-        """Σ over all channels in every lane, where ``add(sum, block, count)`` adds a block; long sums in float64."""
+        """Emit a sum over all channels; return it in every lane.
+
+        ``add(sum, block, count)`` adds one block of ``count`` channels. Sums over more than ``LONG_ROW`` channels are
+        accumulated in float64.
+        """
         k, dtype = self.k, self.storage.dtype
         if self.storage.channels <= LONG_ROW:
             return k.splat(k.add_lanes(self.fold(0.0, add)))
@@ -106,7 +121,7 @@ class Row:
         return k.splat(k.convert(k.add_lanes(self.fold(0.0, widely, DType.float64)), dtype.computed))
 
     def each(self, body: Callable[[Index, int], None]) -> None:
-        """``body(block, count)`` for all blocks."""
+        """Emit ``body(block, count)`` for all blocks; ``count`` is the number of channels in the block."""
         k = self.k
         whole, rest = divmod(self.storage.channels, LANES)
         if whole:
@@ -117,7 +132,7 @@ class Row:
 
 
 def log_sum(k: Kernel, row: Row, operand: int) -> tuple[Vector, Vector, Vector]:
-    """(max x, Σ e^(x − max), ln Σ e^(x − max)) of a row, the first two in every lane."""
+    """Emit (max x, Σ e^(x − max), ln Σ e^(x − max)) over the channels of a position, each in every lane."""
     largest = row.fold(-math.inf, lambda m, b, c: k.max(m, row.load(operand, b, c, -math.inf)))
     peak = k.splat(k.fold_lanes(largest, k.max))
 
@@ -130,7 +145,10 @@ def log_sum(k: Kernel, row: Row, operand: int) -> tuple[Vector, Vector, Vector]:
 
 @dataclass(frozen=True)
 class RowReduction(RowKernel):
-    """A reduction over the channels of each position. Operands: x, then the outputs, one number for each position."""
+    """The kernel of a reduction, such as a sum, over the channels of each position.
+
+    ``reduction`` is an ``ops.reduction.Reduction``. Operands: x, then its outputs, one number for each position.
+    """
 
     reduction: Any
 
@@ -160,7 +178,7 @@ class RowReduction(RowKernel):
 
 @dataclass(frozen=True)
 class SoftmaxRows(RowKernel):
-    """y = softmax(x), or its logarithm. Operands: x, y."""
+    """The kernel of softmax over the channels, or with ``logarithm`` of log-softmax. Operands: x, y."""
 
     logarithm: bool
     result: Storage
@@ -179,7 +197,10 @@ class SoftmaxRows(RowKernel):
 
 @dataclass(frozen=True)
 class SoftmaxGradientRows(RowKernel):
-    """dx = y·(dy − Σ y·dy), or dy − e^y·Σ dy for the logarithm. Operands: y, dy, dx."""
+    """The kernel of the gradient of softmax, dx = y · (dy − Σ y · dy), or of log-softmax, dx = dy − e^y · Σ dy.
+
+    The sums run over the channels. Operands: y, dy, dx.
+    """
 
     logarithm: bool
     arriving: Storage
@@ -206,7 +227,11 @@ class SoftmaxGradientRows(RowKernel):
 
 @dataclass(frozen=True)
 class LabelRows(RowKernel):
-    """Base of cross entropy kernels (abstract). The first operands are logits, labels, (weight)."""
+    """Base class of the kernels of losses whose targets are class indices (abstract).
+
+    The first operands are the logits, the labels and, if ``weighted``, the class weights. ``ignored`` is the label that
+    does not count.
+    """
 
     smoothing: float
     weighted: bool
@@ -214,14 +239,15 @@ class LabelRows(RowKernel):
 
     @property
     def given(self) -> int:
-        """The number of operands that the labels and weights take."""
+        """The number of operands that are logits, labels or class weights: 3 if ``weighted``, else 2."""
         return 3 if self.weighted else 2
 
     def label(self, k: Kernel, n: Index, pixel: Index) -> tuple[Index, Index, Any]:
-        """(label, item, left out): the label at one pixel of sample n, the index of that pixel among all samples, and
-        the condition that the loss leaves it out.
+        """Emit the reading of the label of one pixel of sample n; return (label, item, left out).
 
-        Labels were checked before the kernel runs. They are still clamped, so that no label reads outside of memory.
+        ``item`` is the number of the pixel over all samples, and ``left out`` the condition that its label is the
+        ignored one. Labels are checked before the kernel runs, but they are clamped nevertheless, so that no label can
+        cause a read outside of memory.
         """
         item = k.iadd(k.imul(n, self.storage.pixels), pixel)
         label = k.load_scalar(k.offset(k.operand(1), item, DType.int64), DType.int64)
@@ -229,27 +255,27 @@ class LabelRows(RowKernel):
         return k.imin(k.imax(label, 0), self.storage.channels - 1), item, left_out
 
     def store_losses(self, k: Kernel, loss: Vector, share: Vector, item: Index, left_out: Any) -> None:
-        """Stores the loss and the share of an item, which are 0 if it is left out."""
+        """Emit the stores of the loss of an item and of its share, the weight in the mean; both are 0 if left out."""
         zero = k.constant(0, self.dtype)
         for number, value in enumerate((loss, share)):
             counted = k.choose(left_out, zero, value)
             k.store_scalar(k.lane(counted, 0), k.offset(k.operand(self.given + number), item, self.dtype))
 
     def weight(self, k: Kernel, label: Index) -> Vector:
-        """w[label] in every lane."""
+        """Emit the class weight w[label] in every lane; 1 without weights."""
         if not self.weighted:
             return k.constant(1, self.dtype)
         return k.broadcast(k.offset(k.operand(2), label, self.dtype), self.dtype)
 
     def weights(self, k: Kernel, block: Index, count: int) -> Vector:
-        """The class weights of a block; zero in lanes that are not classes."""
+        """Emit the class weights of a block of 16 channels; 0 in lanes that are not classes."""
         if self.weighted:
             return k.load_masked(k.offset(k.operand(2), k.imul(block, LANES), self.dtype), self.dtype, count)
         one = k.constant(1, self.dtype)
         return one if count == LANES else k.select(k.mask(count), one, k.constant(0, self.dtype))
 
     def target_sum(self, k: Kernel, row: Row, label: Index) -> Vector:
-        """Σ_j t[j] = (1 − ε)·w[label] + ε/C·Σ w, in every lane."""
+        """Emit Σ_j t[j] = (1 − ε) · w[label] + ε / C · Σ w in every lane; ε is the label smoothing."""
         chosen = k.mul(self.weight(k, label), k.constant(1 - self.smoothing, self.dtype))
         if not self.smoothing:
             return chosen
@@ -259,7 +285,10 @@ class LabelRows(RowKernel):
 
 @dataclass(frozen=True)
 class CrossEntropyRows(LabelRows):
-    """loss = Σ_j t[j]·ln Σ e^(x − max) − Σ_c t[c]·(x[c] − max). Operands: …, losses, shares."""
+    """The kernel of cross entropy: loss = Σ_j t[j] · ln Σ_c e^(x[c] − max x) − Σ_c t[c] · (x[c] − max x).
+
+    t is the smoothed, weighted target. Operands: logits, labels, class weights if ``weighted``, losses, shares.
+    """
 
     def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
         label, item, left_out = self.label(k, n, pixel)
@@ -280,7 +309,10 @@ class CrossEntropyRows(LabelRows):
 
 @dataclass(frozen=True)
 class LikelihoodRows(LabelRows):
-    """loss = −w[label]·x[label]. Operands: …, losses, shares."""
+    """The kernel of the negative log likelihood: loss = −w[label] · x[label].
+
+    Operands: x, labels, class weights if ``weighted``, losses, shares.
+    """
 
     def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
         label, item, left_out = self.label(k, n, pixel)
@@ -290,7 +322,7 @@ class LikelihoodRows(LabelRows):
 
 @dataclass(frozen=True)
 class OneHotRows(LabelRows):
-    """y[c] = a where c = label, else 0. Operands: x (not read), labels, a, y."""
+    """The kernel of ``OneHot``: y[c] = a where c = label, else 0. Operands: x (not read), labels, a, y."""
 
     result: Storage
 
@@ -308,7 +340,10 @@ class OneHotRows(LabelRows):
 
 @dataclass(frozen=True)
 class CrossEntropyGradientRows(LabelRows):
-    """dx[c] = dloss·(softmax(x)[c]·Σ_j t[j] − t[c]). Operands: …, dlosses, dlogits."""
+    """The kernel of the gradient of cross entropy: dx[c] = dloss · (softmax(x)[c] · Σ_j t[j] − t[c]).
+
+    Operands: logits x, labels, class weights if ``weighted``, dloss for each position, dx.
+    """
 
     result: Storage
 

@@ -1,4 +1,4 @@
-"""The kernel of sums over segments of a vector."""
+"""The kernel of ``ops.segment.SegmentSum``: sums over segments of a vector."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from striate.codegen.launch import KernelSpec
 from striate.dtypes import DType
 
 _TILE = 4
-"""Vectors that are loaded at once, so that the additions do not wait for each other."""
+"""Vectors that are summed in parallel, so that the additions do not wait for each other."""
 
 
 @dataclass(frozen=True)
 class SegmentSums(KernelSpec):
-    """y[i] = Σ x over the segment of i. A chunk is a segment. Operands: x, y. Sums are kept in float64."""
+    """The kernel that computes y[i] = Σ x over the segment that contains i. Sums are accumulated in float64.
+
+    Segment s holds the elements from bounds[s] to bounds[s + 1] − 1. A chunk, the unit of work of a thread, is one
+    segment. Operands: x, y.
+    """
 
     bounds: tuple[int, ...]
     dtype: DType

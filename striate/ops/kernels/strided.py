@@ -1,6 +1,7 @@
-"""The input gradient of a convolution with a large stride: loops over the residues of the position modulo the stride.
+"""The kernel of the input gradient of a convolution with a large stride.
 
-``direct`` has separate code for each residue, of which a stride of 7 in two dimensions has 49.
+It loops over the residues of the position modulo the stride. The kernels in ``direct`` have separate code for each
+residue, which is too much for a stride of 7: in two dimensions, that has 49 residues.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from striate.ops.kernels.direct import DirectConvolution
 from striate.ops.kernels.geometry import Residues
 
 MOST_PARTS = 8
-"""The largest number of residues for which ``direct`` has separate code: that of a stride of 2 in three dimensions."""
+"""The most residues for which the kernels in ``direct`` are used: those of a stride of 2 in three dimensions."""
 
 
 @dataclass(frozen=True)
 class _Taps:
-    """The taps that reach a position along one axis: ``count`` taps from ``first`` on, the first of which reads dy at
-    ``place``."""
+    """The taps that reach a position of x along one axis, as indices in a kernel.
+
+    There are ``count`` taps, ``Residues.hop`` apart, starting with ``first``, which reads dy at position ``place``.
+    """
 
     first: Index
     count: Index
@@ -29,7 +32,7 @@ class _Taps:
 
 
 def _taps(k: Kernel, axis: Residues, position: Index) -> _Taps:
-    """``Residues.first`` and ``Residues.span``, computed at run time."""
+    """Emit the taps that reach ``position``: ``Residues.first`` and ``Residues.span`` computed at run time."""
     shifted = k.iadd(position, axis.before)
     first = k.imod(k.imul(k.idiv(shifted, axis.common), axis.inverse), axis.hop)
     reached = k.imax(k.isub(1, k.imod(shifted, axis.common)), 0)  # 1 for multiples of ``common``, else 0
@@ -42,10 +45,10 @@ def _taps(k: Kernel, axis: Residues, position: Index) -> _Taps:
 
 @dataclass(frozen=True)
 class StridedGradient(DirectConvolution):
-    """dx[i] = Σ_c Σ_k w[k][c] · dy[c][(i + before − k·dilation) / stride], where that is a whole number.
+    """The kernel of dx[i] = Σ_c Σ_k w[k][c] · dy[c][(i + before − k · dilation) / stride], for whole quotients only.
 
-    The positions of a row that have the same residue see the same taps. They are computed ``columns`` at a time. The
-    weights are packed as a single part.
+    The positions of a row with the same residue modulo the stride have the same taps; ``columns`` of them are computed
+    at a time. The weights are packed as a single part. Operands: as in ``DirectConvolution``, whose input is here dy.
     """
 
     residues: tuple[Residues, Residues, Residues]
@@ -78,8 +81,10 @@ class StridedGradient(DirectConvolution):
                         writer.tile(at, spread, [[value] for value in sums])
 
     def _runs(self, k: Kernel, start: Index) -> list[tuple[Index, Index, int]]:
-        """(first, past the last, step) of tiles that cover the positions of a residue. Their number may differ by one
-        between residues."""
+        """Return (first, last + 1, step) for loops over tiles of ``step`` positions that cover those of a residue.
+
+        The number of positions differs by at most 1 between residues.
+        """
         width = self.residues[2]
         least, most = width.positions(width.count - 1), width.positions(0)
         tile = min(self.columns, least)
@@ -95,7 +100,7 @@ class StridedGradient(DirectConvolution):
     def _sums(
         self, k: Kernel, taps: Sequence[_Taps], corner: Pointer, weights: Pointer, offsets: Sequence[int]
     ) -> list[Vector]:
-        """The accumulators of one tile: over input blocks, taps, and the channels of a block."""
+        """Emit the sums of one tile, over the blocks of input channels, the taps, and the channels of a block."""
         dtype = self.source.dtype
 
         def add(x: Pointer, w: Pointer, sums: list[Vector], channels: int) -> list[Vector]:

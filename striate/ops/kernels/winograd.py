@@ -1,13 +1,15 @@
-"""Winograd's minimal filtering: fewer multiplications, by transforming small tiles.
+"""Winograd's minimal filtering: convolutions with fewer multiplications, by transforming small tiles.
 
     Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A        (Winograd 1980; Lavin and Gray 2015, arXiv:1509.09308)
 
-F(m, r) computes m outputs of an r-tap filter from m + r − 1 products. It evaluates polynomials at the points 0, ±1, ½,
-−2 and ∞: with −2 in place of ±2 the transforms' largest entries, and so the rounding error, are about half as large.
+d is a tile of the input, g the filter and Y a tile of the output. F(m, r) computes m outputs of an r-tap filter from
+m + r − 1 products. It evaluates polynomials at the points 0, ±1, ½, −2 and ∞: with ½ and −2 in place of the usual ±2,
+the largest entries of the transforms, and so the rounding error, are about half as large.
 
-A filter of three taps and stride 2 sees pixels of one parity with its outer taps and pixels of the other parity with
-its inner tap. The former use F(4, 2), the latter four plain products: nine instead of twelve along an axis, 81 instead
-of 144 in a tile. The four pixels are points that share one filter, so matrices describe this case as well.
+The outer taps of a three-tap filter of stride 2 read pixels of one parity, and its inner tap pixels of the other
+parity. The former use F(4, 2), the latter four plain products: nine products instead of twelve along an axis, 81
+instead of 144 in a tile. The four plain pixels count as points that share one filter entry, so matrices describe this
+case as well.
 """
 
 from __future__ import annotations
@@ -24,19 +26,20 @@ from striate.dtypes import DType
 
 Matrix = tuple[tuple[Fraction, ...], ...]
 PADDING = 16
-"""Elements between rows that would otherwise lie a power of two apart and evict each other from the cache."""
+"""Elements added between rows that would otherwise be a power of two apart, and evict each other from the cache."""
 
 SUMMED_APART = 4
-"""Input blocks whose products are summed before they are added to the others: less rounding with many channels."""
+"""The number of input blocks that are summed by themselves before this sum is added to the total, against rounding."""
 
 POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
 
 
 @dataclass(frozen=True)
 class Transforms:
-    """The matrices of a form along one axis: ``output`` Aᵀ, ``filter`` G, ``input`` Bᵀ.
+    """The transforms of minimal filtering along one axis: the matrices ``output`` Aᵀ, ``filter`` G and ``input`` Bᵀ.
 
-    Point j is multiplied with row j of G, or with the last row if there are fewer rows than points.
+    Point j of the transformed input is multiplied by row j of the transformed filter, or by the last row if there are
+    fewer rows than points.
     """
 
     output: Matrix
@@ -44,7 +47,10 @@ class Transforms:
     input: Matrix
 
     def with_plain_filter(self) -> Transforms:
-        """The same products, with plain powers as the rows of G; their scales move to Aᵀ, which a sum meets once."""
+        """Return equivalent transforms in which the first entry of each row of G that is not 0 is 1.
+
+        The factors move to Aᵀ, which is applied only once, after the sum over all tiles.
+        """
         scales = [next(entry for entry in row if entry) for row in self.filter]
         plain = [[entry / scale for entry in row] for row, scale in zip(self.filter, scales, strict=True)]
         output = [[entry * scale for entry, scale in zip(row, scales, strict=True)] for row in self.output]
@@ -53,7 +59,7 @@ class Transforms:
 
 @functools.cache
 def transforms(m: int, r: int) -> Transforms:
-    """F(m, r) by Toom and Cook: row j belongs to point j, the last to infinity.
+    """Return the transforms of F(m, r) by Toom and Cook, in which row j of G and Bᵀ belongs to point j, the last to ∞.
 
     With f_j = Π (a_j − a_k):  Aᵀ[i, j] = a_jⁱ,  G[j, k] = a_jᵏ / f_j,  and Bᵀ inverts M[t, j] = a_jᵗ / f_j, so that
     Σ_j Aᵀ[i, j] G[j, k] Bᵀ[j, l] = 1 where l = i + k, else 0.
@@ -70,11 +76,11 @@ def transforms(m: int, r: int) -> Transforms:
 
 @dataclass(frozen=True)
 class Form:
-    """How a tile is computed along an axis.
+    """Which minimal filtering computes a tile; the same along both axes.
 
     ``stride`` 1: F(tile, taps) of a convolution, an input gradient, or, with the roles exchanged, a weight gradient.
-    ``stride`` 2, three taps: of a convolution, or with ``upward`` of its input gradient, where every pixel of dy
-    contributes to two pixels of dx. Two taps reach the odd ones of these if ``odd``, else the even ones.
+    ``stride`` 2, only with three taps: a convolution, or with ``upward`` its input gradient. In the latter, two of the
+    three taps reach the pixels of dx of one parity, the odd pixels if ``odd``, and one tap reaches the others.
     """
 
     tile: int  # outputs
@@ -85,47 +91,50 @@ class Form:
 
     @property
     def step(self) -> int:
-        """The distance of neighbouring tiles in input pixels."""
+        """The distance between neighbouring tiles, in pixels of the kernel's input."""
         return self.tile // self.stride if self.upward else self.tile * self.stride
 
     @property
     def patch(self) -> int:
-        """Input pixels that a tile reads."""
+        """The number of input pixels that a tile reads along an axis."""
         return len(self.transforms.input[0])
 
     @property
     def points(self) -> int:
-        """Products of a tile."""
+        """The number of products of a tile along an axis."""
         return len(self.transforms.input)
 
     @property
     def filters(self) -> int:
-        """Rows of G."""
+        """The number of entries of the transformed filter along an axis: the rows of G."""
         return len(self.transforms.filter)
 
     @property
     def transforms(self) -> Transforms:
-        """The transforms of a convolution, or of an input gradient in terms of the flipped filter."""
+        """The transforms of a convolution, or of an input gradient as a convolution with the flipped filter."""
         return transforms(self.tile, self.taps) if self.stride == 1 else _strided(self)
 
     @property
     def gradient(self) -> Transforms:
         """The transforms of the weight gradient.
 
-        ``filter`` is for tiles of dy, ``output`` gives the taps, and ``input`` is the same as for the convolution.
+        ``filter`` transforms tiles of dy, ``output`` computes the taps, and ``input`` is that of the convolution.
         """
         if self.stride == 1:
             return transforms(self.taps, self.tile).with_plain_filter()
         return _strided_gradient(self)
 
     def transform_input(self, k: Kernel, d: Sequence[Vector]) -> list[Vector]:
-        """Bᵀ d for vectors d."""
+        """Emit Bᵀ d for ``patch`` vectors d; return ``points`` vectors."""
         return transform_six(k, d) if self.patch == self.points == 6 else apply(k, self.transforms.input, d)
 
 
 @functools.cache
 def _strided(form: Form) -> Transforms:
-    """F(4, 2) for the two outer taps, products of single pixels for the inner tap."""
+    """Return the transforms for three taps and stride 2: F(4, 2) for the outer taps, plain products for the inner tap.
+
+    Raises ``ValueError`` for any other form.
+    """
     if (form.taps, form.tile) != (3, 8 if form.upward else 4) or form.stride != 2:
         raise ValueError(f"no form is known for {form}")
     pair = transforms(4, 2)
@@ -146,7 +155,10 @@ def _strided(form: Form) -> Transforms:
 
 @functools.cache
 def _strided_gradient(form: Form) -> Transforms:
-    """F(2, 4) gives the outer taps; the sum over four pixels, which share their place in M, gives the inner tap."""
+    """Return the transforms of the weight gradient for three taps and stride 2.
+
+    F(2, 4) computes the outer taps. The inner tap is a sum over four pixels, whose products are added into one entry.
+    """
     pair = transforms(2, 4).with_plain_filter()
     filter = [*pair.filter, *_units(4)]
     nothing = [Fraction(0)] * 5
@@ -159,7 +171,7 @@ def _units(n: int) -> list[list[Fraction]]:
 
 
 def _spread(row: Sequence[Fraction], first: int, step: int, size: int) -> list[Fraction]:
-    """The entries of a row, placed at every ``step``-th position from ``first``."""
+    """Return a row of ``size`` zeros with the given entries at every ``step``-th position from ``first`` on."""
     spread = [Fraction(0)] * size
     for number, entry in enumerate(row):
         spread[first + number * step] = entry
@@ -178,7 +190,7 @@ def _frozen(rows: Sequence[Sequence[Fraction]]) -> Matrix:
 
 
 def _inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
-    """Gauss and Jordan in exact fractions."""
+    """Invert a matrix by Gauss–Jordan elimination in exact fractions."""
     n = len(matrix)
     rows = [[*row, *(Fraction(i == j) for j in range(n))] for i, row in enumerate(matrix)]
     for column in range(n):
@@ -193,7 +205,10 @@ def _inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
 
 
 def apply(k: Kernel, matrix: Matrix, x: Sequence[Vector | None]) -> list[Vector]:
-    """matrix · x for vectors x. Two rows that differ only in the signs of some entries share their partial sums."""
+    """Emit matrix · x for vectors x; two rows that differ only in the signs of some entries share partial sums.
+
+    A vector may be None if its column of the matrix is 0.
+    """
     done: dict[int, Vector] = {}
     for i, row in enumerate(matrix):
         for j in range(i + 1, len(matrix)):
@@ -209,7 +224,9 @@ def apply(k: Kernel, matrix: Matrix, x: Sequence[Vector | None]) -> list[Vector]
 
 
 def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
-    """Bᵀ d for tiles of six points, in 16 operations where the matrix has 26 entries; it depends only on m + r.
+    """Emit Bᵀ d for tiles of six points, in 16 operations where the matrix has 26 entries that are not 0.
+
+    Bᵀ depends only on m + r.
 
     Row j holds the coefficients of M(x) / (x − a_j), the last those of M(x) = x (x² − 1)(x − ½)(x + 2). With
     t = d₃ − d₁ and u = d₄ − d₂, which come from the factor x² − 1, every row is u or t plus a few terms.
@@ -230,11 +247,11 @@ def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
 def transform_both(
     k: Kernel, matrix: Matrix, along: Callable[[Sequence[Vector]], list[Vector]], load: Callable[[int, int], Vector]
 ) -> Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]:
-    """T d Tᵀ of d[i][j] = ``load(i, j)``, as (numbers of rows, rows), few rows at a time.
+    """Emit T d Tᵀ for d[i][j] = ``load(i, j)`` and T = ``matrix``; yield (numbers of rows, iterator over these rows).
 
-    ``along`` applies the matrix T to vectors. Rows of T that are unit vectors copy a row of d: each of them is yielded
-    by itself and loaded only then. The others are yielded together, since they share what they read. A row is computed
-    when it is requested, so that it can be stored before the next one needs registers.
+    ``along`` applies T to vectors. Rows of T that are unit vectors copy a row of d: each is yielded by itself, and its
+    pixels are loaded only then. The other rows are yielded together, because they share loads. Each row is computed
+    when the iterator is advanced, so that it can be stored before the next one needs registers.
     """
     size = len(matrix[0])
     passed = {i: row.index(1) for i, row in enumerate(matrix) if sum(map(bool, row)) == 1 and 1 in row}
@@ -251,7 +268,7 @@ def transform_both(
 
 
 def _combine(k: Kernel, row: Sequence[Fraction], x: Sequence[Vector | None]) -> Vector:
-    """Σ row[l] · x[l]: entries of ±1 are added, the others multiplied in."""
+    """Emit Σ_l row[l] · x[l], with additions or subtractions for entries of ±1 and multiply-adds for the others."""
     total: Vector | None = None
     for factor, value in sorted(zip(row, x, strict=True), key=lambda pair: abs(pair[0]) != 1):
         if factor == 0:
@@ -268,7 +285,7 @@ def _combine(k: Kernel, row: Sequence[Fraction], x: Sequence[Vector | None]) -> 
 
 
 def lines_apart(dtype: DType) -> int:
-    """The distance of neighbouring cache lines in pixels of a block."""
+    """Return how many pixels, each with a block of 16 channels, one cache line of 64 bytes holds; at least 1."""
     return max(1, 64 // (BLOCK * dtype.numpy.itemsize))
 
 
@@ -278,11 +295,12 @@ def _number(k: Kernel, like: Vector, number: Fraction) -> Vector:
 
 @dataclass(frozen=True)
 class WinogradPack(KernelSpec):
-    """U = G g Gᵀ for 16 output channels at a time: [output block][position][input channel][16].
+    """The kernel that transforms and packs the filters: U = G g Gᵀ as [output block][position][input channel][16].
 
-    ``transposed`` packs for the input gradient: lanes are input channels, and the filter is rotated by 180°.
-    In bfloat16 the two channels of a pair lie next to each other: [output block][position][input pair][16][2].
-    A chunk is (output block, block of input channels). Operands: weights (O, C, 3, 3), packed.
+    A position is an entry of the transformed filter, and the 16 lanes are output channels. With ``transposed``, it
+    packs for the input gradient: lanes are input channels, and the filter is rotated by 180°. In bfloat16, pairs of
+    channels are interleaved: [output block][position][input pair][16][2]. A chunk, the unit of work of a thread, is one
+    output block and one block of input channels. Operands: weights (O, C, taps, taps) in NumPy's order, U.
     """
 
     dtype: DType
@@ -294,27 +312,27 @@ class WinogradPack(KernelSpec):
 
     @property
     def summed(self) -> int:
-        """The number of channels that are summed over."""
+        """The number of channels that the convolution sums over: C, or O with ``transposed``."""
         return self.filters if self.transposed else self.channels
 
     @property
     def per_position(self) -> int:
-        """Packed elements of one position of the tile, padded so that positions do not share cache sets."""
+        """The number of packed elements of one position, padded so that positions do not share cache sets."""
         return self.summed * LANES + PADDING * self.together
 
     @property
     def together(self) -> int:
-        """The number of input channels that lie next to each other."""
+        """The number of input channels that are interleaved: 2 in bfloat16, else 1."""
         return 2 if self.operands is DType.bfloat16 else 1
 
     @property
     def per_block(self) -> int:
-        """Packed elements of one output block."""
+        """The number of packed elements of one output block."""
         return self.form.filters**2 * self.per_position
 
     @property
     def chunks(self) -> int:
-        """The number of output blocks times that of blocks of 16 channels."""
+        """The number of chunks: output blocks times blocks of 16 input channels."""
         outputs = self.channels if self.transposed else self.filters
         return -(-outputs // LANES) * -(-self.summed // BLOCK)
 
@@ -327,7 +345,10 @@ class WinogradPack(KernelSpec):
     def transform(
         self, k: Kernel, weights: Pointer, target: Pointer, out: Index, channels: tuple[Index, Index]
     ) -> None:
-        """U of one output block and a range of input channels; ``target`` is where the block begins."""
+        """Emit the transformed filters U = G g Gᵀ of one output block for a range of input channels.
+
+        ``weights`` is the address of the filters g in NumPy's order, and ``target`` that of the block's U.
+        """
         with k.loop(*channels, self.together) as into:
             points = [self._points(k, weights, out, k.iadd(into.index, channel)) for channel in range(self.together)]
             first = k.offset(target, k.imul(into.index, LANES), self.operands)
@@ -339,7 +360,7 @@ class WinogradPack(KernelSpec):
                     k.store(value, place, self.operands, 64)
 
     def _points(self, k: Kernel, weights: Pointer, out: Index, into: Index) -> Iterator[Vector]:
-        """U of one input channel and 16 output channels, position by position."""
+        """Emit the transformed filters of one input and 16 output channels; yield a vector for each position."""
         dtype, r = self.dtype, self.form.taps
         matrix = self.form.transforms.filter
         outputs = self.channels if self.transposed else self.filters

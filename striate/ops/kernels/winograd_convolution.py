@@ -1,9 +1,10 @@
-"""Convolution in Winograd's tiles: transform the input, multiply position by position, transform back.
+"""The kernels of Winograd convolution: transform the input tiles, multiply position by position, transform back.
 
-    V = Bᵀ d B;   M[position] = V[position] · U[position];   Y = Aᵀ M A → region
+    V = Bᵀ d B;   M[position] = V[position] · U[position];   Y = Aᵀ M A → epilogue
 
-``WinogradConvolution`` does all of this for a few tiles at a time, in the cache of one core. If the filters by
-themselves fill that cache, ``winograd_wide.WideWinogradConvolution`` replaces it.
+A position is an entry of a transformed tile, d a tile of the input, and U the transformed filters (``WinogradPack``).
+``WinogradConvolution`` does all of this for a few tiles at a time, in the cache of one core. If U alone fills that
+cache, ``winograd_wide.WideWinogradConvolution`` is used instead.
 """
 
 from __future__ import annotations
@@ -22,22 +23,22 @@ from striate.dtypes import DType
 from striate.ops.kernels.winograd import PADDING, SUMMED_APART, Form, apply, lines_apart, transform_both
 
 Line = tuple[int, list[Vector]]
-"""The number of a row of a tile, and its vectors."""
+"""(the number of a row within a tile, the vectors of its pixels)."""
 
 FETCHED_AT_ONCE = 16
-"""Pixels that are prefetched at a time: a core can wait for some 20 cache lines at once."""
+"""Pixels that are prefetched at a time, because a core can have about 20 cache lines in flight."""
 
 
 FINISHED_AT_ONCE = 16
-"""Pixels that a region takes at a time: more would need more registers than there are."""
+"""Pixels for which the epilogue runs at a time; more would need more registers than there are."""
 
 
 @dataclass(frozen=True)
 class TileConvolution(KernelSpec):
-    """Base of all convolutions in Winograd tiles (abstract).
+    """Base class of the kernels of Winograd convolution (abstract).
 
-    Tiles are multiplied in batches. V is stored as [batch][position][input block][tile][16], in the order in which the
-    products read it, M as [batch][position][tile][16].
+    Tiles are multiplied in batches of ``together``. V, the transformed input, is stored in the order in which the
+    products read it: [batch][position][input block][tile][16]. M, the products, are [batch][position][tile][16].
     """
 
     source: Storage
@@ -49,53 +50,56 @@ class TileConvolution(KernelSpec):
 
     @property
     def n(self) -> int:
-        """Points of a tile along one axis."""
+        """The number of points of a transformed tile along one axis; a tile has n² positions."""
         return self.form.points
 
     @property
     def sums(self) -> DType:
-        """The dtype in which products are added up."""
+        """The dtype in which products are accumulated."""
         return self.operands.computed
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Tiles along each axis."""
+        """The number of tiles along the height and the width of the output."""
         _, height, width = self.region.domain.sizes
         return -(-height // self.form.tile), -(-width // self.form.tile)
 
     @property
     def batches(self) -> int:
-        """The largest number of batches of tiles in a sample group."""
+        """The largest number of batches of tiles in one group of samples."""
         rows, columns = self.grid
         return -(-self.region.domain.group * rows * columns // self.together)
 
     @property
     def per_position(self) -> int:
-        """The distance of neighbouring positions of V, in elements."""
+        """The distance in elements between neighbouring positions of V, the transformed input."""
         return self.source.blocks * self.together * BLOCK + PADDING
 
     @property
     def per_batch(self) -> int:
-        """Elements of V for one batch."""
+        """The number of elements of V, the transformed input, for one batch of tiles."""
         return self.n * self.n * self.per_position
 
     @property
     def per_product(self) -> int:
-        """The distance of neighbouring positions of M, in elements."""
+        """The distance in elements between neighbouring positions of M, the products."""
         return self.together * LANES + PADDING
 
     @property
     def per_filter(self) -> int:
-        """The distance of neighbouring positions of U, in elements."""
+        """The distance in elements between neighbouring positions of U, the transformed filters."""
         return self.source.channels * LANES + PADDING * (2 if self.operands is DType.bfloat16 else 1)
 
     @property
     def product_bytes(self) -> int:
-        """Bytes of M for one batch."""
+        """The size in bytes of M, the products, for one batch of tiles."""
         return self.n * self.n * self.per_product * self.sums.numpy.itemsize
 
     def filter_of(self, k: Kernel, position: Index) -> Index:
-        """The transformed filter that a position is multiplied with."""
+        """Emit the number of the entry of the transformed filter by which a position of V is multiplied.
+
+        V is the transformed input. It is the same number, unless several positions share an entry of the filter.
+        """
         n, filters = self.n, self.form.filters
         if n == filters:
             return position
@@ -103,13 +107,13 @@ class TileConvolution(KernelSpec):
         return k.iadd(k.imul(k.imin(i, filters - 1), filters), k.imin(j, filters - 1))
 
     def tiles_of(self, k: Kernel, number: Index) -> tuple[Index, Index]:
-        """(first sample, number of tiles) of a sample group."""
+        """Emit (first sample, number of tiles) of a group of samples."""
         rows, columns = self.grid
         first, last = samples_of(k, self.region.domain, number)
         return first, k.imul(k.isub(last, first), rows * columns)
 
     def _place(self, k: Kernel, first: Index, tile: Index) -> tuple[Index, Index, Index]:
-        """(sample, row, column) of a tile."""
+        """Emit (sample, row, column) of a tile; ``first`` is the first sample, and rows and columns count in tiles."""
         rows, columns = self.grid
         inside = k.imod(tile, rows * columns)
         return k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns)
@@ -117,7 +121,11 @@ class TileConvolution(KernelSpec):
     def transform(
         self, k: Kernel, batch: Pointer, first: Index, tile: Index, place: Index, blocks: tuple[Index, Index]
     ) -> None:
-        """V of one tile, the ``place``-th of its batch, for a range of input blocks."""
+        """Emit the transform V = Bᵀ d B of one input tile d, for a range of blocks of input channels.
+
+        The tile is number ``tile`` of its group of samples, whose first sample is ``first``, and number ``place`` of
+        its batch, whose V is stored at ``batch``.
+        """
         dtype, n, operands = self.source.dtype, self.n, self.operands
         sample, row, column = self._place(k, first, tile)
         s = self.source.strides
@@ -143,7 +151,10 @@ class TileConvolution(KernelSpec):
                         k.store(value, k.offset(out, (i * n + j) * self.per_position, operands), operands, 64)
 
     def multiply(self, k: Kernel, v: Pointer, u: Pointer, out: Pointer) -> None:
-        """M[tile][16] = Σ_c V[tile][c] · U[c][16] of one position and batch."""
+        """Emit the products of one position for a batch of tiles: M[tile][16] = Σ_c V[tile][c] · U[c][16].
+
+        ``v``, ``u`` and ``out`` are the addresses of the transformed input V, the transformed filters U, and M.
+        """
         dtype, operands = self.sums, self.operands
         sums = [k.constant(0, dtype) for _ in range(self.together)]
         whole, rest = divmod(self.source.channels, BLOCK)
@@ -173,7 +184,10 @@ class TileConvolution(KernelSpec):
     def finish(
         self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tile: Index, products: Pointer
     ) -> None:
-        """Y = Aᵀ M A of one tile, and the region on its pixels."""
+        """Emit the output Y = Aᵀ M A of one tile from its products M, and the fused epilogue on its pixels.
+
+        ``products`` is the address of M, and ``first`` the first sample of the group that contains the tile.
+        """
         dtype, n, m = self.sums, self.n, self.form.tile
         matrix = self.form.transforms.output
         sample, row, column = self._place(k, first, tile)
@@ -199,8 +213,11 @@ class TileConvolution(KernelSpec):
     def fetch_finish(
         self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tiles: tuple[Index, Index], number: Index
     ) -> None:
-        """Prefetches some of what the region will read and write besides the products of a batch, while the core only
-        does arithmetic; ``number`` is that of the position."""
+        """Emit prefetches of some of the memory that the epilogue of a batch will read and write.
+
+        It is called while the core is busy with the products of position ``number``, and fetches a share for each
+        position.
+        """
         m = self.form.tile
         rows = -(-m // min(m, self.n * self.n // self.together))
         tile = k.iadd(tiles[0], k.imod(number, self.together))
@@ -210,7 +227,7 @@ class TileConvolution(KernelSpec):
             writer.fetch(sample, block, k.iadd(k.imul(row, m), line), k.imul(column, m), rows, m)
 
     def close(self, k: Kernel, writer: RegionWriter, number: Index, block: Index) -> None:
-        """Finishes the samples of a group by writing their halos."""
+        """Emit the end of each sample of a group, where the epilogue writes the halos of its stores."""
         first, last = samples_of(k, self.region.domain, number)
         with k.loop(first, last) as sample:
             writer.begin_block(sample.index, block)
@@ -219,24 +236,25 @@ class TileConvolution(KernelSpec):
 
 @dataclass(frozen=True)
 class WinogradConvolution(TileConvolution):
-    """A chunk is (sample group, share of the output blocks).
+    """The kernel of Winograd convolution. A chunk, the unit of work of a thread, is (sample group, some output blocks).
 
-    for batch: transform its tiles;  for output block: for position: multiply;  transform back
+    for batch of tiles: V = Bᵀ d B;  for output block: for position: M = V · U;  then Y = Aᵀ M A
 
-    V and M of one batch lie in the thread's scratch. Operands: x, packed filters, then the region's.
+    V and M of one batch are in the thread's scratch memory. The output blocks are divided into ``shares``. Operands: x,
+    the packed filters U, then those of the fused epilogue, ``region``.
     """
 
     shares: int
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(chunks per sample group, samples of a group)."""
+        """(per, group) as in ``Launch.chunks``: ``per`` chunks for every ``group`` samples, or in all if group is 0."""
         per, group = self.region.domain.groups
         return per * self.shares, group
 
     @property
     def scratch_bytes(self) -> int:
-        """Bytes of thread scratch."""
+        """Bytes of scratch memory for each thread."""
         return self.per_batch * self.operands.numpy.itemsize + self.product_bytes
 
     def write(self, k: Kernel) -> None:
@@ -277,7 +295,10 @@ class WinogradConvolution(TileConvolution):
     def _multiply(
         self, k: Kernel, writer: RegionWriter, block: Index, products: Pointer, first: Index, tiles: tuple[Index, Index]
     ) -> None:
-        """M[position][tile][16] = Σ_c V[position][tile][c] · U[position][c][16] of the batch of a range of tiles."""
+        """Emit the products of one batch of tiles for one block of output channels, with prefetches in between.
+
+        M[position][tile][16] = Σ_c V[position][tile][c] · U[position][c][16], stored at ``products``.
+        """
         positions = self.n * self.n
         filters = k.offset(k.operand(1), k.imul(block, self.form.filters**2 * self.per_filter), self.operands)
         with k.loop(0, positions) as position:
@@ -288,7 +309,10 @@ class WinogradConvolution(TileConvolution):
             self.multiply(k, v, u, k.offset(products, k.imul(position.index, self.per_product), self.sums))
 
     def _fetch(self, k: Kernel, first: Index, next_tile: Index, number: Index) -> None:
-        """Prefetches the pixels of one of the tiles that are transformed next, while the core only does arithmetic."""
+        """Emit prefetches of some pixels of the tiles that are transformed next, while the core computes products.
+
+        ``number`` counts the products since the beginning of the batch, and selects the tile, the rows and the block.
+        """
         s, dtype, step = self.source.strides, self.source.dtype, self.form.step
         rows = min(step, FETCHED_AT_ONCE // step)
         parts = step // rows
@@ -307,13 +331,16 @@ class WinogradConvolution(TileConvolution):
 
 
 def _few(lines: Iterator[Line], count: int) -> Iterator[list[Line]]:
-    """The lines, in runs of ``count``."""
+    """Yield the lines in lists of ``count``; the last list may be shorter."""
     while some := list(itertools.islice(lines, count)):
         yield some
 
 
 def _edges(k: Kernel, index: Index, count: int, size: int, tile: int) -> list[tuple[Condition | bool, int]]:
-    """(condition, pixels) of the tiles along an axis: the whole tiles, and a partial last tile."""
+    """Return (condition, pixels) for the tiles along an axis: one entry for whole tiles, one for a partial last tile.
+
+    The condition holds at run time if tile ``index`` of ``count`` is of this kind; ``pixels`` is its size.
+    """
     rest = size - (count - 1) * tile
     if rest == tile:
         return [(True, tile)]

@@ -1,8 +1,10 @@
-"""The weight gradient in transformed tiles, for 3×3 as F(3×3, 4×4): the taps are the outputs, dy's tiles the filters.
+"""The kernels of the weight gradient of a convolution by Winograd's minimal filtering.
 
     dW[o, c] = Aᵀ [ Σ_tiles (G dy Gᵀ)[o] ⊙ (Bᵀ x B)[c] ] A
 
-The sum over tiles stays in transformed form, one matrix product per position, and is transformed back once at the end.
+The taps take the place of the outputs, and tiles of dy that of the filters: for 3×3 taps, it is F(3×3, 4×4). The sum
+over tiles is computed in transformed form, as one matrix product for each position (entry of a transformed tile), and
+is transformed back once at the end.
 """
 
 from __future__ import annotations
@@ -19,22 +21,23 @@ from striate.ops.kernels.direct_gradient import evenly
 from striate.ops.kernels.winograd import PADDING, Form, Matrix, apply, lines_apart, transform_both
 
 Transform = tuple[Matrix, Callable[[Sequence[Vector]], list[Vector]]]
-"""A matrix, and the function that applies it to vectors."""
+"""A matrix, and the function that emits its product with vectors."""
 
 Rows = Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]
 
 
 @dataclass(frozen=True)
 class WinogradWeightGradient(KernelSpec):
-    """A chunk is (share of the samples, range of output blocks, range of input blocks).
+    """The kernel of the weight gradient by minimal filtering.
+
+    A chunk, the unit of work of a thread, is (share of the samples, range of output blocks, range of input blocks).
 
     for tiles in batches: V = Bᵀ x B, W = G dy Gᵀ;  for position, output block, input block: M += Wᵀ V
 
-    V and W lie in the thread's scratch as [position][block][tile][16], in bfloat16 as […][pair of tiles][16][2]. M lies
-    in blocks of (output block, input block) as [position][16 input channels][16 output channels]: where several shares
-    are to be added, in an operand [share][output block][input block]; if there is only one share, in the thread's
-    scratch, from which it is transformed back here.
-    Operands: x, dy, and M or dw.
+    V and W are in the thread's scratch memory as [position][block][tile][16], in bfloat16 as […][pair of tiles][16][2].
+    M is [position][16 input channels][16 output channels] for each output block and input block. If there are several
+    shares, M is an operand [share][output block][input block]…, which ``WinogradUnpack`` adds up. If there is only one
+    share, M is in scratch memory, and this kernel transforms it back. Operands: x, dy, and M or dW.
     """
 
     source: Storage
@@ -51,60 +54,60 @@ class WinogradWeightGradient(KernelSpec):
 
     @property
     def points(self) -> int:
-        """Products of one tile."""
+        """The number of products of one tile, and so of positions."""
         return self.form.points**2
 
     @property
     def ranges(self) -> tuple[int, int]:
-        """The numbers of ranges of output blocks and of input blocks."""
+        """The numbers of ranges into which the output blocks and the input blocks are divided among chunks."""
         return -(-self.arriving.blocks // self.outs), -(-self.source.blocks // self.intos)
 
     @property
     def chunks(self) -> int:
-        """The number of chunks."""
+        """The number of chunks: one for each share of the samples, range of output blocks and range of input blocks."""
         outs, intos = self.ranges
         return self.shares * outs * intos
 
     @property
     def per_v(self) -> int:
-        """The distance of neighbouring positions of V, in elements."""
+        """The distance in elements between neighbouring positions of V, the transformed tiles of x."""
         return self.intos * self.together * BLOCK + PADDING * self.paired
 
     @property
     def per_w(self) -> int:
-        """The distance of neighbouring positions of W, in elements."""
+        """The distance in elements between neighbouring positions of W, the transformed tiles of dy."""
         return self.outs * self.together * BLOCK + PADDING * self.paired
 
     @property
     def scratch_bytes(self) -> int:
-        """Bytes of thread scratch."""
+        """Bytes of scratch memory for each thread."""
         sums = self.outs * self.intos * self.per_pair if self.finishes else 0
         transformed = self.points * (self.per_v + self.per_w) * self.operands.numpy.itemsize
         return transformed + sums * self.sums.numpy.itemsize
 
     @property
     def sums(self) -> DType:
-        """The dtype in which products are added up."""
+        """The dtype in which products are accumulated."""
         return self.operands.computed
 
     @property
     def paired(self) -> int:
-        """The number of tiles that lie next to each other."""
+        """The number of tiles that are interleaved: 2 in bfloat16, else 1."""
         return 2 if self.operands is DType.bfloat16 else 1
 
     @property
     def finishes(self) -> bool:
-        """Whether a chunk sees all samples, so that its sums are the gradient."""
+        """Whether a chunk sums over all samples, so that it can compute the gradient itself."""
         return self.shares == 1
 
     @property
     def per_pair(self) -> int:
-        """Elements of M for one output and input block."""
+        """The number of elements of M, the sums of products, for one output block and one input block."""
         return self.form.filters**2 * BLOCK * LANES
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Tiles along each axis of dy."""
+        """The number of tiles along the height and the width of dy."""
         _, height, width = self.arriving.sizes
         return -(-height // self.form.tile), -(-width // self.form.tile)
 
@@ -159,7 +162,10 @@ class WinogradWeightGradient(KernelSpec):
             each_pair(lambda out, into, place: self.finish(k, out, into, place, k.operand(2)))
 
     def finish(self, k: Kernel, out: Index, into: Index, sums: Pointer, dw: Pointer) -> None:
-        """dW = Aᵀ M A of one output and input block, in logical order; M is added over the shares in order."""
+        """Emit dW = Aᵀ M A for one output block and one input block, where M is first added over the shares, in order.
+
+        ``sums`` is the address of the first share of M, and ``dw`` that of dW (O, C, taps, taps) in NumPy's order.
+        """
         dtype, taps = self.sums, self.form.taps
         filters, depth = self.arriving.channels, self.source.channels
         matrix = self.form.gradient.output
@@ -191,7 +197,7 @@ class WinogradWeightGradient(KernelSpec):
                     k.store_scalar(value, k.offset(target, tap, dtype))
 
     def _place(self, k: Kernel, first: Index, tile: Index) -> tuple[Index, Index, Index]:
-        """(sample, row, column) of a tile."""
+        """Emit (sample, row, column) of a tile; ``first`` is the first sample, and rows and columns count in tiles."""
         rows, columns = self.grid
         inside = k.imod(tile, rows * columns)
         return k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns)
@@ -200,7 +206,11 @@ class WinogradWeightGradient(KernelSpec):
         self, k: Kernel, storage: Storage, array: Pointer, at: tuple[Index, Index, Index], step: int,
         before: tuple[int, int] = (0, 0),
     ) -> Pointer:  # fmt: skip
-        """The first pixel of a tile, in the first block; ``step`` pixels lie between tiles."""
+        """Emit the address of the first pixel of a tile in the first block of channels.
+
+        ``at`` is (sample, row, column) of the tile, ``step`` the distance between tiles in pixels, and ``before`` the
+        padding before the first one.
+        """
         s = storage.strides
         sample, line, column = at
         where = k.iadd(
@@ -213,10 +223,10 @@ class WinogradWeightGradient(KernelSpec):
         self, k: Kernel, number: Index, upcoming: tuple[Index, Index, Index], outs: tuple[Index, Index],
         intos: tuple[Index, Index],
     ) -> None:  # fmt: skip
-        """Prefetches a few of the pixels that are transformed next, while the core only does arithmetic.
+        """Emit prefetches of a few of the pixels that are transformed next, while the core computes products.
 
-        ``upcoming`` is (first sample, next tile, past the last tile). Only a few at a time, because a core can have
-        some 20 cache lines in flight and requests no others until they arrive.
+        ``upcoming`` is (first sample, next tile, last tile + 1). Only a few pixels are prefetched at a time, because a
+        core can have about 20 cache lines in flight and requests no others until they arrive.
         """
         first, next_tile, tiles = upcoming
         form = self.form
@@ -243,9 +253,12 @@ class WinogradWeightGradient(KernelSpec):
         self, k: Kernel, tile: tuple[Index, Index, Index], place: Index, w: Pointer, outs: tuple[Index, Index],
         intos: tuple[Index, Index],
     ) -> None:  # fmt: skip
-        """V and W of one tile, or of a pair: of (first sample, tile, past the last tile).
+        """Emit V = Bᵀ x B and W = G dy Gᵀ for one tile or, in bfloat16, for a pair of tiles.
 
-        If the last pair has no second tile, the first tile takes its place, and its dy counts as zero.
+        ``tile`` is (first sample, number of the tile, last tile + 1).
+
+        If the last pair has no second tile, the first tile is read in its place, and its dy counts as zero. ``place``
+        is the number of the tile within its batch.
         """
         first, number, tiles = tile
         at = [self._place(k, first, number)]
@@ -273,7 +286,11 @@ class WinogradWeightGradient(KernelSpec):
         self, k: Kernel, storage: Storage, corners: Sequence[Pointer], transform: Transform,
         blocks: tuple[Index, Index], target: Pointer, per_position: int, exists: Condition | bool = True,
     ) -> None:  # fmt: skip
-        """The tiles at ``corners``, for all blocks."""
+        """Emit the transforms of one tile or a pair of tiles, for a range of blocks of channels.
+
+        The first pixels of the tiles are at ``corners``, and the result is stored at ``target``. If ``exists`` is
+        false, the second tile of the pair counts as zero.
+        """
         dtype, s = storage.dtype, storage.strides
         matrix, along = transform
         with k.loop(*blocks) as block:
@@ -300,7 +317,11 @@ class WinogradWeightGradient(KernelSpec):
     def _multiply(
         self, k: Kernel, filter: Index, count: Index, out: Index, into: Index, w: Pointer, place: Pointer
     ) -> None:
-        """M[filter] += Σ_position Σ_t W[position][t][16 o] · V[position][t][c], for 16 input channels c."""
+        """Emit M[filter] += Σ_position Σ_t W[position][t][16 o] · V[position][t][c] for 16 input channels c.
+
+        V are the transformed tiles of x, and W those of dy. The sum runs over the ``count`` tiles t, and over the
+        positions that share entry ``filter`` of M, usually one. ``place`` is the address of M.
+        """
         dtype, operands, paired = self.sums, self.operands, self.paired
         step = self.together * BLOCK
         v = k.offset(k.scratch, k.imul(into, step), operands)
@@ -320,7 +341,7 @@ class WinogradWeightGradient(KernelSpec):
                     tile.carry = sum_of_outer_products(k, operands, tile.carry, arrived, x, offsets)
                 return tile.result
 
-            found = [k.constant(0, dtype) for _ in places]  # each batch is summed by itself first: less rounding
+            found = [k.constant(0, dtype) for _ in places]  # each batch is summed by itself, which rounds less
             if self.form.points == self.form.filters:
                 found = products(filter, found)
             else:
@@ -334,7 +355,10 @@ class WinogradWeightGradient(KernelSpec):
                 k.store(k.add(k.load(p, dtype, 64), value), p, dtype, 64)
 
     def _positions(self, k: Kernel, filter: Index) -> tuple[tuple[Index, Index], tuple[Index, Index]]:
-        """The rows and columns of the points whose products an entry of M sums; several share the last filter."""
+        """Emit the ranges of rows and columns of the positions whose products are added into entry ``filter`` of M.
+
+        This is one position, except that several positions share the last row or column of the filter.
+        """
         points, filters = self.form.points, self.form.filters
 
         def points_of(number: Index) -> tuple[Index, Index]:
@@ -346,7 +370,10 @@ class WinogradWeightGradient(KernelSpec):
 
 @dataclass(frozen=True)
 class WinogradUnpack(KernelSpec):
-    """Adds the shares of M and transforms the sum back. A chunk is (output block, input block). Operands: M, dw."""
+    """The kernel that adds the shares of a ``WinogradWeightGradient`` and transforms the sum back to dW.
+
+    A chunk, the unit of work of a thread, is one output block and one input block. Operands: M, dW.
+    """
 
     gradient: WinogradWeightGradient
 

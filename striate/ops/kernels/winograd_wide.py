@@ -1,8 +1,9 @@
-"""Winograd convolution with many channels: filters that do not fit a core's cache are transformed where they are used.
+"""Winograd convolution with many channels, whose transformed filters do not fit into a core's cache.
 
-The transformed filters of 512 channels take 38 MB, four times as much as the filters; in a training step they would be
-written to memory and read back. So a chunk is one output block: it transforms the filters of that block and multiplies
-them with all tiles of all samples, whose transforms a separate phase has written.
+The transformed 3×3 filters of 512 channels take 38 MB, four times as much as the filters themselves; in every training
+step, they would be written to memory and read back. So here a chunk, the unit of work of a thread, is one output block:
+it transforms the filters of this block, and multiplies them by all tiles of all samples. The tiles were transformed by
+a separate launch before.
 """
 
 from __future__ import annotations
@@ -18,27 +19,28 @@ from striate.ops.kernels.winograd_convolution import TileConvolution
 
 @dataclass(frozen=True)
 class WinogradInput(KernelSpec):
-    """V = Bᵀ d B of all tiles. A chunk is (sample group, input block).
+    """The kernel that transforms all input tiles, V = Bᵀ d B, for ``WideWinogradConvolution``.
 
-    Operands: x, V as [sample group][batch][position][input block][tile][16].
+    A chunk, the unit of work of a thread, is a group of samples and a block of 16 input channels. Operands: x, and V as
+    [sample group][batch of tiles][position][input block][tile][16].
     """
 
     conv: TileConvolution
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(chunks per sample group, samples of a group)."""
+        """(per, group) as in ``Launch.chunks``: ``per`` chunks for every ``group`` samples, or in all if group is 0."""
         per, group = self.conv.region.domain.groups
         return per * self.conv.source.blocks, group
 
     @property
     def per_group(self) -> int:
-        """Elements of V for one sample group."""
+        """The number of elements of V, the transformed input, for one group of samples."""
         return self.conv.batches * self.conv.per_batch
 
     @property
     def buffer(self) -> tuple[int, int, int]:
-        """(fixed, per_group, group) of the bytes of V."""
+        """The size in bytes of V, the transformed input, as (fixed, per_group, group) of a ``Buffer``."""
         per, group = self.conv.region.domain.groups
         size = per * self.per_group * self.conv.operands.numpy.itemsize
         return (0, size, group) if group else (size, 0, 1)
@@ -56,12 +58,15 @@ class WinogradInput(KernelSpec):
 
 @dataclass(frozen=True)
 class WideWinogradConvolution(TileConvolution):
-    """A chunk is an output block.
+    """The kernel of a Winograd convolution with many channels, which also transforms the filters.
 
-    U = G g Gᵀ;  for some sample groups: for position: for batch: multiply;  transform back
+    A chunk, the unit of work of a thread, is one output block:
 
-    M lies in the thread's scratch, and so does U, unless the weights are constant: then U is kept from run to run.
-    Operands: V, weights in logical order or ``packed``, then the region's.
+    U = G g Gᵀ;  for some sample groups: for position: for batch of tiles: M = V · U;  then Y = Aᵀ M A
+
+    The products M are in the thread's scratch memory. So is U, unless the weights are constant: then they are
+    ``packed``, that is, U is an operand that is computed only once. Operands: V, the weights in NumPy's order or U,
+    then those of the fused epilogue, ``region``.
     """
 
     filters: WinogradPack
@@ -70,17 +75,17 @@ class WideWinogradConvolution(TileConvolution):
 
     @property
     def kept(self) -> int:
-        """The number of batches whose products are kept at a time."""
+        """The number of batches of tiles whose products are in scratch memory at the same time."""
         return self.groups * self.batches
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(chunks per sample group, samples of a group)."""
+        """(number of chunks, 0), as in ``Launch.chunks``: one chunk for each block of output channels."""
         return self.region.domain.blocks, 0
 
     @property
     def scratch_bytes(self) -> int:
-        """Bytes of thread scratch."""
+        """Bytes of scratch memory for each thread."""
         u = 0 if self.packed else self.filters.per_block * self.operands.numpy.itemsize
         return self.kept * self.product_bytes + u
 
@@ -109,11 +114,15 @@ class WideWinogradConvolution(TileConvolution):
                 self.close(k, writer, number.index, block)
 
     def _products(self, k: Kernel, batch: Index) -> Vector:
-        """M of a batch."""
+        """Emit the address of M, the products, of a batch of tiles in scratch memory."""
         return k.offset(k.scratch, k.imul(batch, self.n * self.n * self.per_product), self.sums)
 
     def _multiply(self, k: Kernel, u: Pointer, first_group: Index, batches: Index) -> None:
-        """M[batch][position][tile][16] = Σ_c V[batch][position][tile][c] · U[position][c][16]."""
+        """Emit the products of several batches of tiles for the output block of this chunk.
+
+        M[batch][position][tile][16] = Σ_c V[batch][position][tile][c] · U[position][c][16]; ``u`` is the address of U,
+        and ``first_group`` the first group of samples.
+        """
         v = k.offset(k.operand(0), k.imul(first_group, self.batches * self.per_batch), self.operands)
         with k.loop(0, self.n * self.n) as position:
             filters = k.offset(u, k.imul(self.filter_of(k, position.index), self.per_filter), self.operands)

@@ -84,7 +84,7 @@ def size_of(dim: int | Batch) -> object:
 
 @dataclass(frozen=True)
 class Call:
-    """An ONNX node with its operands, during tracing; operators are functions of a Call."""
+    """An ONNX node with its operands, as the function that traces its operator receives it."""
 
     node: Node
     operands: Sequence[Operand | None]
@@ -137,7 +137,7 @@ class Call:
         return self.value(place) if self.given(place) else None
 
     def known(self, place: int) -> Array:
-        """Return an operand that must be known during tracing, such as a shape.
+        """Return operand number ``place``, which must be known during tracing, such as a shape.
 
         Raises ``ModelFileError`` if it is computed from data.
         """
@@ -177,7 +177,7 @@ class Call:
         found = self.node.attributes.get(name, default)
         if not isinstance(found, int | float):
             raise self.error(f"attribute {name} is {found!s:.60}, not a number")
-        rounded = float(f"{found:.7g}")  # float32 in the file: 0.1 and not 0.10000000149
+        rounded = float(f"{found:.7g}")  # the file has float32: recover 0.1 from 0.10000000149
         return rounded
 
     def text(self, name: str, default: str = "") -> str:

@@ -101,7 +101,7 @@ class OnnxModel(Module):
 
 @final
 class _Run:
-    """One trace of the file's operators for given inputs."""
+    """One trace of the file's operators: it adds them to the active graph, for inputs of given shapes."""
 
     def __init__(self, model: OnnxModel, trace: Trace, inputs: tuple[Value, ...]) -> None:
         self._model, self._trace = model, trace
@@ -177,7 +177,7 @@ class _Run:
 
 
 def _operand_of(found: object) -> Operand:
-    """Return a graph value unchanged and anything else as an array; NumPy returns some 0-d arrays as scalars."""
+    """Return graph values unchanged, and other results as arrays (NumPy returns some 0-d arrays as scalars)."""
     return found if isinstance(found, Value) else np.asarray(found)
 
 

@@ -61,7 +61,7 @@ def _read(path: Path, stream: BinaryIO, entry: str | None) -> dict[str, Array]:
     if not start.startswith(b"\x80"):
         raise ModelFileError(
             f"{path}: not a file of torch.save\n  help: torch.save(model.state_dict(), FILE) writes one; "
-            "st.load opens models that striate or ONNX wrote"
+            "st.load(FILE) opens models that striate or ONNX wrote"
         )
     return _older(path, stream, size, entry)
 

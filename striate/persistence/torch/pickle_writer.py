@@ -36,7 +36,7 @@ def encode_state(state: Mapping[str, Array]) -> bytes:
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
-    return zipfile.ZipInfo(f"{_ROOT}/{name}")  # with a fixed date: equal states give equal files
+    return zipfile.ZipInfo(f"{_ROOT}/{name}")  # has a fixed date, so that equal states give equal files
 
 
 def _pickle(state: Mapping[str, Array]) -> bytes:

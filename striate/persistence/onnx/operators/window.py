@@ -99,7 +99,7 @@ def average_pool(call: Call) -> Operand:
         free = before + length + after - (taps - 1) * spread - 1
         windows = (math.ceil if ceil_mode else math.floor)(free / step) + 1
         if ceil_mode and (windows - 1) * step >= length + before:
-            windows -= 1  # a window that begins in the padding behind the input is left out
+            windows -= 1  # a window that starts in the padding after the input is dropped
         at = np.arange(windows)[:, None] * step - before + np.arange(taps) * spread
         low, high = (-before, length + after) if counted else (0, length)
         counts = counts[..., None] * ((at >= low) & (at < high)).sum(axis=1)
