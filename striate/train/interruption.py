@@ -15,7 +15,7 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(s
 class Terminated(KeyboardInterrupt):
     """The error when a training is ended by SIGTERM, or by SIGHUP because its terminal was closed.
 
-    It is handled as Ctrl-C is. ``code`` is the exit code that shells expect: 128 plus the number of the signal, which is
+    It is handled as Ctrl-C is. ``code`` is the exit code that shells expect: 128 plus the number of the signal, so
     143 for SIGTERM.
     """
 

@@ -112,6 +112,8 @@ def test_ctrl_c_and_sigterm_write_a_checkpoint_first(tmp_path: Path) -> None:
     straight.fit(data(), data(20, 1), epochs=3)
 
     class Signals(Callback):
+        number = signal.SIGINT
+
         def after_batch(self, trainer: Trainer, moment: Moment) -> None:
             if trainer.step.step_number == 6:
                 os.kill(os.getpid(), self.number)
@@ -122,7 +124,7 @@ def test_ctrl_c_and_sigterm_write_a_checkpoint_first(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     for number in (signal.SIGINT, signal.SIGTERM):
         signals = Signals()
-        signals.number = number  # pyright: ignore[reportAttributeAccessIssue]
+        signals.number = number
         with pytest.raises(KeyboardInterrupt) as caught:
             trainer(tmp_path / number.name, signals).fit(data(), data(20, 1), epochs=3)
         assert isinstance(caught.value, Terminated) is (number == signal.SIGTERM)
