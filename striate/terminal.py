@@ -1,4 +1,4 @@
-"""The width of the terminal that text is read on."""
+"""The width of the terminal, to which printed text is fitted."""
 
 from __future__ import annotations
 

@@ -53,6 +53,11 @@ def say_json(document: object) -> None:
 class Command(TyperCommand):
     """A typer command whose help shows no type beside flags."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # The lines of a docstring are those of the source; only its paragraphs are meant.
+        self.help = "\n\n".join(" ".join(one.split()) for one in (self.help or "").split("\n\n"))
+
     def get_params(self, ctx: Any) -> Any:
         return _without_type_of_flags(super().get_params(ctx))
 

@@ -48,6 +48,7 @@ from striate.train.every import Every
 from striate.train.history import Epoch, History
 from striate.train.notebook import history_svg
 from striate.train.numerals import number_text
+from striate.train.progress import counted
 from striate.train.rate_search import RateSearch, find_rate
 from striate.train.record import Record
 from striate.train.run import (
@@ -277,7 +278,10 @@ def train(
         say_json(run.to_json())
     else:
         print_result(run, trainer.history, evaluation, folder, train_set.unit)
-        if trainer.findings:
+        if trainer.findings and same_target(sys.stdout, sys.stderr):  # they were printed there during the training
+            found = counted(len(trainer.findings), "finding")
+            output().print(f"{found} above; evidence and reasons: striate doctor {folder}", soft_wrap=True)
+        elif trainer.findings:
             print_findings(trainer.findings)
 
 

@@ -39,7 +39,7 @@ class Batch:
 
     @property
     def kind(self) -> object:
-        """A hashable key of everything in a batch that a compiled program depends on.
+        """A hashable key of everything in a batch that its compiled program depends on.
 
         It contains the shapes without N, the dtypes, the nesting, and whether there are sample weights.
         """
