@@ -95,6 +95,7 @@ OPENED_LATER = {
     ("cli", "name"): "peers, where they are installed",
     ("cli", "striate.lab"): "the lab needs an extra",
     ("train", "striate.train.display"): "bars for a terminal, which bring rich",
+    ("train", "striate.codegen.target"): "the processor, for the environment of a run",
     ("experiments", "matplotlib"): "figures need an extra",
     ("experiments", "matplotlib.figure"): "the same",
 }

@@ -152,6 +152,14 @@ class TrainingStep(metaclass=Explained):
         return self._ema
 
     @property
+    def options(self) -> dict[str, object]:
+        """The options of the constructor that change what a step computes, by their names."""
+        return {
+            "max_norm": self._clipping.max_norm, "clip_value": self._clipping.clip_value,
+            "accumulate": self._accumulate, "ema": self._ema, "precision": self._precision.value,
+        }  # fmt: skip
+
+    @property
     def rules(self) -> Assignment:
         """The optimizer's rules, one for each parameter group, and which of them updates each parameter."""
         return self._rules
@@ -341,11 +349,7 @@ class TrainingStep(metaclass=Explained):
 
         Programs, memory and watches are not included.
         """
-        options = {
-            "seed": self.seed, "capacity": self._capacity, "max_norm": self._clipping.max_norm,
-            "clip_value": self._clipping.clip_value, "accumulate": self._accumulate, "ema": self._ema,
-            "precision": self.precision.value,
-        }  # fmt: skip
+        options = {"seed": self.seed, "capacity": self._capacity, **self.options}
         parts = {"model": self.model, "loss": self.loss, "optimizer": self.optimizer}
         return {"parts": parts, "options": options, "state": self.state_dict()}
 
