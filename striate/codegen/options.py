@@ -21,7 +21,7 @@ class CompileOptions:
         capacity         the largest batch if it is known, else 0; for planning memory and stores that bypass the caches
         single_sample    whether N is always 1
         single_threaded  whether the program is so small that the calling thread runs it alone
-        constant_inputs  names of inputs that rarely change; work that depends only on them runs again only if they change
+        constant_inputs  names of inputs that rarely change; work that depends only on them runs only when they change
 
     Of these, only ``winograd``, ``precision``, the kind of the target and ``single_sample`` (where another algorithm is
     then faster) can change the bits of a result.
