@@ -69,7 +69,7 @@ class Material:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, from the model or the data; numbers where there are no names."""
+        """The names of the classes, from the model or the data; their numbers as text if they have no names."""
         known = self.model.classes or (self.data.classes if self.data else ())
         count = self.outputs
         return (*known, *(str(index) for index in range(len(known), count)))
