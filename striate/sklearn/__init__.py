@@ -9,7 +9,16 @@ They work wherever scikit-learn accepts an estimator: in pipelines, grid searche
 pickle and joblib. In the worker processes of joblib each of them computes with its share of the cores.
 """
 
-from striate.sklearn.classifier import ConvNetClassifier
-from striate.sklearn.regressor import ConvNetRegressor
+from striate.errors import MissingExtraError
+
+try:
+    from striate.sklearn.classifier import ConvNetClassifier
+    from striate.sklearn.regressor import ConvNetRegressor
+except ImportError as error:
+    if (error.name or "").partition(".")[0] != "sklearn":
+        raise
+    raise MissingExtraError(
+        f"striate.sklearn needs scikit-learn 1.6 or newer ({error})\n  help: pip install 'striate[sklearn]'"
+    ) from error
 
 __all__ = ["ConvNetClassifier", "ConvNetRegressor"]

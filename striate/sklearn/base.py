@@ -51,6 +51,9 @@ class ConvNet(BaseEstimator):
     history_: History
     input_shape_: tuple[int, ...]
     n_features_in_: int
+    _network: Module
+    _trainer: Trainer | None  # None after unpickling; ``_step_state`` is then the state of its optimizer
+    _step_state: dict[str, Array]
 
     def __init__(
         self,
@@ -167,6 +170,7 @@ class ConvNet(BaseEstimator):
             self._trainer = self._new_trainer(optimizer, None)
         elif self._trainer is None or self._made_with != self._made_from(optimizer):
             state = self._step_state if self._trainer is None else self._trainer.step.state_dict()
+            self._network.materialize()
             self._trainer = self._new_trainer(optimizer, self.history_)
             if state.keys() == self._trainer.step.state_dict().keys():  # else it is another kind of optimizer
                 self._trainer.step.load_state_dict(state)
@@ -178,23 +182,24 @@ class ConvNet(BaseEstimator):
 
         ``restart`` says that nothing was trained yet: it sets the attributes that describe the data, and the seed.
         """
-        X, y = validate_data(
+        x, y = validate_data(
             self, X, y, reset=restart, allow_nd=True, multi_output=True, y_numeric=self.targets_are_numbers,
             dtype=(np.float64, np.float32, np.uint8),
         )  # fmt: skip
         weights = None
         if sample_weight is not None:
-            weights = checked_weights(_check_sample_weight(sample_weight, X, dtype=np.float64), len(X))
+            weights = checked_weights(_check_sample_weight(sample_weight, x, dtype=np.float64), len(x))
         if restart:
+            vars(self).pop("history_", None)  # so that an estimator whose new training fails is not fitted
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-            self.input_shape_ = self._sample_shape(X)
+            self.input_shape_ = self._sample_shape(x)
             self._learn_targets(y, weights, classes)
         targets = self._encoded(y)
-        return Samples(self._shaped(X), targets, weights, self._class_factors(targets, weights)).present()
+        return Samples(self._shaped(x), targets, weights, self._class_factors(targets, weights)).present()
 
-    def _sample_shape(self, X: Array) -> tuple[int, ...]:
-        """Return the shape of one sample as the network takes it; raises ``ShapeError`` if X does not have it."""
-        found = X.shape[1:]
+    def _sample_shape(self, x: Array) -> tuple[int, ...]:
+        """Return the shape of one sample as the network takes it; raises ``ShapeError`` if x does not fit it."""
+        found = x.shape[1:]
         if self.input_shape is None:
             return found
         given: object = self.input_shape
@@ -203,18 +208,18 @@ class ConvNet(BaseEstimator):
         shape = tuple(whole_number("input_shape", size, 1) for size in given)
         if found != shape and found != (math.prod(shape),):
             raise ShapeError(
-                f"input_shape={shape}, but X is {X.shape}\n"
+                f"input_shape={shape}, but X is {x.shape}\n"
                 f"  expected: (N, {math.prod(shape)}) or (N, {', '.join(map(str, shape))})"
             )
         return shape
 
-    def _shaped(self, X: Array) -> Array:
-        """Return X in the shape of the network's input; raises ``ShapeError`` if its samples are not like those of fit."""
-        if X.shape[1:] not in (self.input_shape_, (math.prod(self.input_shape_),)):
+    def _shaped(self, x: Array) -> Array:
+        """Return x with the shape of the network's input; raises ``ShapeError`` for samples unlike those of ``fit``."""
+        if x.shape[1:] not in (self.input_shape_, (math.prod(self.input_shape_),)):
             raise ShapeError(
-                f"X has samples of shape {X.shape[1:]}, but {type(self).__name__} was fitted on {self.input_shape_}"
+                f"X has samples of shape {x.shape[1:]}, but {type(self).__name__} was fitted on {self.input_shape_}"
             )
-        return X.reshape(len(X), *self.input_shape_)
+        return x.reshape(len(x), *self.input_shape_)
 
     def _new_network(self, samples: Samples) -> Module:
         """Return a new network for these samples, with their standardizer."""
@@ -268,8 +273,7 @@ class ConvNet(BaseEstimator):
     def _computed(self, X: Any) -> Array:
         """Return what the network computes for ``X``, float64 (N, k)."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, allow_nd=True, dtype=(np.float64, np.float32, np.uint8))
-        x = self._shaped(X)
+        x = self._shaped(validate_data(self, X, reset=False, allow_nd=True, dtype=(np.float64, np.float32, np.uint8)))
         with settings.using_threads(self._threads()):
             parts = [
                 np.asarray(self._network(x[first : first + PREDICTION_BATCH]), np.float64)
@@ -301,7 +305,7 @@ class ConvNet(BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         """Return the contents of a pickle: parameters, network, history, and the optimizer's state."""
         state = dict(super().__getstate__())
-        trainer: Trainer | None = state.get("_trainer")
-        if trainer is not None:
+        trainer: object = state.get("_trainer")
+        if isinstance(trainer, Trainer):
             state |= {"_trainer": None, "_step_state": trainer.step.state_dict()}
         return state

@@ -134,17 +134,16 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
         return outputs - np.log(np.exp(outputs).sum(axis=1, keepdims=True))
 
     def _learn_targets(self, y: Array, weights: Array | None, classes: Array | None) -> None:
-        self._several = type_of_target(y, input_name="y") == "multilabel-indicator"
-        if self._several:
-            self.classes_ = np.arange(y.shape[1])
-            return
-        labels = self._labels(y)
-        self.classes_ = unique_labels(labels) if classes is None else unique_labels(np.asarray(classes))
-        present = labels if weights is None else labels[weights > 0]
-        if len(self.classes_) < 2 or (classes is None and (present == present[0]).all()):
-            raise DataError(
-                "y has samples of one class only\n  help: a classifier needs samples of at least two classes"
-            )
+        several = type_of_target(y, input_name="y") == "multilabel-indicator"
+        if several:
+            found = np.arange(y.shape[1])
+        else:
+            labels = self._labels(y)
+            present = labels if weights is None else labels[weights > 0]
+            found = unique_labels(labels if classes is None else np.asarray(classes))
+            if len(found) < 2 or (classes is None and (present == present[0]).all()):
+                raise DataError("y has samples of one class only\n  help: samples of at least two classes")
+        self._several, self.classes_ = several, found
 
     def _labels(self, y: Array) -> Array:
         """Return labels (N,); raises ``ValueError`` for anything but one label for each sample."""
@@ -162,7 +161,9 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
         unknown = ~np.isin(labels, self.classes_)
         if unknown.any():
             place = int(unknown.argmax())
-            raise LabelError(f"y[{place}] = {labels[place]!r} is not among the classes {self.classes_.tolist()}")
+            raise LabelError(
+                f"y[{place}] = {labels.tolist()[place]!r} is not among the classes {self.classes_.tolist()}"
+            )
         return np.searchsorted(self.classes_, labels).astype(np.int64)
 
     def _outputs(self) -> int:

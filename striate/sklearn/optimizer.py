@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from striate.errors import OptionError, unknown_option
-from striate.optim import OPTIMIZERS, SCHEDULES
+from striate.optim import OPTIMIZERS, SCHEDULES, SGD
 from striate.optim.optimizer import Optimizer
 
 MOMENTUM = 0.9
@@ -25,8 +25,8 @@ def chosen_optimizer(optimizer: str | Optimizer, learning_rate: float | None, sc
         if optimizer not in OPTIMIZERS:
             raise unknown_option("optimizer", optimizer, OPTIMIZERS)
         kind = OPTIMIZERS[optimizer]
-        momentum = {"momentum": MOMENTUM} if optimizer == "sgd" else {}
-        chosen = kind(lr=kind.usual_lr if learning_rate is None else learning_rate, **momentum)
+        rate = kind.usual_lr if learning_rate is None else learning_rate
+        chosen = SGD(lr=rate, momentum=MOMENTUM) if kind is SGD else kind(lr=rate)
     elif isinstance(optimizer, Optimizer):
         chosen = optimizer if learning_rate is None else replace(optimizer, lr=learning_rate)
     else:

@@ -96,7 +96,8 @@ class ConvNetRegressor(RegressorMixin, ConvNet):
 
     def _encoded(self, y: Array) -> Array:
         if y.shape[1:] != self._target_shape:
-            raise ShapeError(f"y is {y.shape}, but the first targets were (N{''.join(f', {k}' for k in self._target_shape)})")
+            expected = f"({', '.join(['N', *map(str, self._target_shape)])}{'' if self._target_shape else ','})"
+            raise ShapeError(f"y is {y.shape}, but in the first call it was {expected}")
         return (y.reshape(len(y), -1) - self._mean) / self._sigma
 
     def _outputs(self) -> int:
