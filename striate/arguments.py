@@ -1,4 +1,4 @@
-"""Errors for calls with wrong arguments: they name the nearest argument, or what to write here instead.
+"""Errors for calls with wrong arguments: they suggest the nearest valid name, or what to write in striate instead.
 
 Python itself says only "got an unexpected keyword argument". ``Explained`` is the metaclass of the public classes, and
 ``explained`` decorates public functions and methods. Neither costs anything as long as a call succeeds.
@@ -25,10 +25,10 @@ _GATHERED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class Explained(ABCMeta):
-    """Metaclass of classes whose constructor raises ``ArgumentError`` for arguments that it does not take."""
+    """Metaclass of classes that raise ``ArgumentError`` if their constructor is called with wrong arguments."""
 
     def __call__(cls: type[T], *arguments: Any, **options: Any) -> T:
-        """Makes an object, as ``type.__call__`` does."""
+        """Make an instance, as ``type.__call__`` does; raise ``ArgumentError`` if the arguments do not fit."""
         try:
             return super().__call__(*arguments, **options)  # type: ignore[misc]
         except TypeError:
@@ -45,7 +45,7 @@ class Explained(ABCMeta):
 
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorates a function: a call with arguments that it does not take raises ``ArgumentError``."""
+    """Decorate a function so that a call with arguments that do not fit raises ``ArgumentError``."""
     signature = inspect.signature(function)
 
     @wraps(function)

@@ -145,7 +145,10 @@ def current() -> Settings:
 
 
 def override(**changes: object) -> Settings:
-    """Replace the given settings in this process, and return the previous settings for ``restore``."""
+    """Replace the given settings in this process, and return the previous settings for ``restore``.
+
+    The names are the fields of ``Settings``, as in ``override(threads=1)``.
+    """
     global _current
     current()
     before = _current

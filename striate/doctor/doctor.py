@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ import numpy.typing as npt
 
 from striate import options
 from striate.data.dataset import Dataset, require_dataset
+from striate.data.loader import batch_count, batches
 from striate.data.standardizer import standardizer_of
 from striate.doctor import rules
 from striate.doctor.finding import Finding, Findings
@@ -32,10 +34,12 @@ from striate.doctor.reading import Statistics, gaps_of, reading_of
 from striate.doctor.rule import RULES, When
 from striate.doctor.sample import Sample
 from striate.doctor.setup import Setup
+from striate.doctor.state import as_bytes, document_of, restore_trace, trace_arrays, trace_document
 from striate.doctor.structure import Structure, as_drawn, copied_units
 from striate.doctor.training_trace import Forms, Probe, Silence, TrainingTrace
 from striate.errors import StriateError
 from striate.nn.module import Module
+from striate.persistence.plain import read_as
 from striate.step import TrainingStep
 from striate.watch import Watch
 
@@ -227,6 +231,73 @@ class Doctor:
     def close(self) -> None:
         """Close the watch that the doctor reads; the step then runs without computing its statistics."""
         self.watch.close()
+
+    # What a checkpoint holds
+
+    def state_dict(self) -> dict[str, Array]:
+        """What was seen and found so far, as arrays; the data and the model are not part of it."""
+        document = {
+            "trace": trace_document(self.trace),
+            # Changes are not read back: they belong to the setup of this process.
+            "found": [replace(one, remedy=replace(one.remedy, changes=())).to_json() for one in self.findings],
+            "sizes": self._sizes,
+            "epoch_sum": self._epoch_sum,
+            "pass_ended": self._pass_ended,
+        }
+        first_fired = {f"first_fired.{path}": array for path, array in self._first_fired.items()}
+        return {"document": as_bytes(document), **trace_arrays(self.trace), **first_fired}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Goes on from what ``state_dict`` returned, in place of ``begin``; the model has its restored weights.
+
+        Findings are those of the state; their remedies can be applied where the rule finds them again. Raises
+        ``ModelFileError`` for a state of another form.
+        """
+        document = document_of(state, "document", "the doctor's state")
+        trace, setup = self.trace, self.trace.setup
+        self._began = True
+        if setup.train_set is not None:
+            standardizer = standardizer_of(setup.model)
+            trace.data = Sample.of(setup.train_set, standardizer)
+            if setup.validation is not None:
+                trace.validation = Sample.of(setup.validation, standardizer)
+            trace.structure = Structure.of(setup.model, setup.train_set.images.shape[1:])
+        restore_trace(trace, document.get("trace"), state)
+        self._sizes = read_as(dict[str, float], document.get("sizes"), "the doctor's state: sizes")
+        total, count = read_as(tuple[float, int], document.get("epoch_sum"), "the doctor's state: epoch_sum")
+        self._epoch_sum = [total, count]
+        self._pass_ended = read_as(bool, document.get("pass_ended"), "the doctor's state: pass_ended")
+        for one in read_as(list[Any], document.get("found"), "the doctor's state: found"):
+            finding = Finding.from_json(one)
+            self._found[finding.key] = finding
+        self._first_fired = {
+            name.partition(".")[2]: array for name, array in state.items() if name.startswith("first_fired.")
+        }
+        self._recall_batches()
+        self._examine(When.START)
+
+    def _recall_batches(self) -> None:
+        """The batches that were kept, and the targets of the first ones, from the data set."""
+        setup, steps = self.trace.setup, self.trace.steps
+        if setup.train_set is None or not steps:
+            return
+        train_set = setup.train_set
+        count = batch_count(len(train_set), setup.batch_size)
+
+        def batches_of(first: int, stop: int) -> Iterator[tuple[Array, Array]]:
+            for epoch in range(first // count, -(-stop // count)):
+                start = max(first - epoch * count, 0)
+                found = batches(
+                    train_set, setup.batch_size, seed=setup.seed, epoch=epoch, shuffle=setup.shuffle, first=start
+                )
+                for x, y, _ in islice(found, min(stop - epoch * count, count) - start):
+                    yield x, y
+
+        self._batches.extend(batches_of(max(0, steps - _KEPT), steps))
+        if not setup.classifies:
+            self._targets = [
+                y.reshape(len(y), -1).astype(np.float64) for _, y in batches_of(0, min(steps, _TARGETS)) if y.ndim
+            ]
 
     # Inside
 

@@ -24,7 +24,7 @@ from striate.lab.requests import TrainingRequest
 MOST_WAITING = 24
 _PATIENCE = (12.0, 3.0)
 """Seconds from the first Ctrl-C to the second, and from the second to killing the process."""
-_INTERRUPTED = 130
+_ENDED = (130, 143)  # by Ctrl-C, by SIGTERM
 _LINES_KEPT = 30
 _LONGEST_LINE = 2000
 
@@ -166,7 +166,7 @@ def final_state(code: int, before: State) -> State:
     """
     if code == 0:
         return State.FINISHED
-    return State.STOPPED if code == _INTERRUPTED or before is State.STOPPING else State.FAILED
+    return State.STOPPED if code in _ENDED or before is State.STOPPING else State.FAILED
 
 
 async def read_lines(stream: asyncio.StreamReader, lines: deque[str]) -> None:

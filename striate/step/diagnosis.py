@@ -20,9 +20,10 @@ from striate.step.training_graph import LOSS
 
 @dataclass(frozen=True)
 class RefusedStep:
-    """A training step that was refused because its results were not finite; the model is unchanged.
+    """A training step that was refused because a result was NaN or infinite; the model is unchanged.
 
-    ``bounded`` says whether the optimizer's options rule out an overflow of the update itself.
+    The result is the loss, a gradient, a new statistic or the update. ``bounded`` says whether the optimizer's options
+    make it impossible that the update itself overflows.
     """
 
     number: int
@@ -53,7 +54,8 @@ class RefusedStep:
         where = next((text for text in found if text), "") or self._too_large()
         return NonFiniteError(
             f"step {self.number}: {where}; nothing was changed\n"
-            "  help: use a smaller learning rate, standardized data, batch normalization, or max_norm= to clip them"
+            "  help: use a smaller learning rate, standardized data, batch normalization, or clip the gradients with "
+            "max_norm="
         )
 
     def _too_large(self) -> str:

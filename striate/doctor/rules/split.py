@@ -151,7 +151,11 @@ def _leaked(trace: TrainingTrace, places: Array, looked_at: int, cause: str) -> 
     else:
         text = "leave them out of the validation set (or split before copying, augmenting)"
         remedy = Remedy.of(trace.setup, text, DropLeaked(indices))
-    listed = f" ({', '.join(map(str, indices[:6]))}{', …' if len(indices) > 6 else ''})" if len(indices) < 50 else ""
+    listed = ""
+    if trace.setup.validation is not None and len(indices) < 50:
+        most = 3 if trace.setup.validation.files else 6
+        names = [trace.setup.validation.sample_name(place) for place in indices[:most]]
+        listed = f" ({', '.join(names)}{', …' if len(indices) > most else ''})"
     return Finding(
         "leakage", Severity.ERROR if share > 0.1 else Severity.WARNING, "validation", indices,
         {"exact": 0.98, "near": 0.9, "overlap": 0.95}[cause],
