@@ -66,9 +66,9 @@ def default_threads(environment: Mapping[str, str], worker: str | None) -> int:
     """Return the number of threads of a process if STRIATE_THREADS does not give one: at least 1.
 
     ``worker`` is the name of the process if the ``multiprocessing`` module or joblib started it, else None. Such a
-    process has siblings that work at the same time, so it uses OMP_NUM_THREADS threads, which joblib sets to the share of
-    one worker. If that variable is not set, the process of a pool uses 1 thread. In other processes
-    OMP_NUM_THREADS has no effect, and the number is ``available_threads()``.
+    process has siblings that work at the same time, so it uses OMP_NUM_THREADS threads, which joblib sets to the share
+    of one worker. If that variable is not set, the process of a pool uses 1 thread. In other processes OMP_NUM_THREADS
+    has no effect, and the number is ``available_threads()``.
     """
     available = available_threads()
     if worker is None:

@@ -59,18 +59,17 @@ assert rules  # importing the rules registers them
 class Doctor:
     """Watches one training step and collects findings, ranked by what to change first.
 
-    step          the ``TrainingStep`` to watch
-    train_set     training data, examined once before the first step; None: the first batch is examined instead
-    validation    validation data, examined likewise
-    watch         a watch of the step to read; None: the doctor opens one on all layers
-    batch_size, epochs, seed, shuffle    how the training is run; remedies refer to them
-    command_line  options of ``striate train`` that remedies may name, such as "--lr"
+    step          the ``TrainingStep`` to watch train_set     training data, examined once before the first step; None:
+    the first batch is examined instead validation    validation data, examined at the same time as ``train_set`` watch
+    a watch of the step, which the doctor reads; None: the doctor opens one on all layers batch_size, epochs, seed,
+    shuffle    how the training is run; remedies refer to them command_line  options of ``striate train`` that remedies
+    may name, such as "--lr"
 
     At most 1,000 samples of each data set are examined, but all of them for exact duplicates. The watch is read in the
     first ten steps, then at powers of two and about four times an epoch (every 16 steps without a ``train_set``). The
-    doctor does not change the training and draws no random numbers from its stream.
+    doctor does not change the training, and uses no random numbers of the training.
 
-    Raises ``OptionError`` for a step or a data set of another type.
+    Raises ``OptionError`` unless ``step`` is a ``TrainingStep`` and the data sets are ``Dataset`` objects or None.
     """
 
     def __init__(
@@ -120,9 +119,9 @@ class Doctor:
         return ranked(self._found.values())
 
     def begin(self) -> list[Finding]:
-        """Examine the data sets and the model before the first step; returns the new findings.
+        """Examine the data sets and the model before the first step; return the new findings.
 
-        Without a ``train_set`` this does nothing, and the first batch is examined when it comes.
+        Without a ``train_set``, this method does nothing, and the first batch is examined before the first step.
         """
         self._began = True
         trace, setup = self.trace, self.trace.setup
@@ -140,8 +139,8 @@ class Doctor:
     def before(self, x: Any, y: Any) -> None:
         """Prepare for a step; call it with the batch before the step runs.
 
-        Examines the first batch where nothing was examined yet, and copies the running statistics if the watch will be
-        read after this step.
+        If nothing has been examined yet, the batch is examined. If the watch will be read after this step, the running
+        statistics are copied.
         """
         if not self._began:
             self._begin_with(np.asarray(x), np.asarray(y))
@@ -153,9 +152,10 @@ class Doctor:
             self._before = Statistics(self.trace.structure)
 
     def after(self, x: Any, y: Any, loss: float) -> list[Finding]:
-        """Record a step; call it with the batch and its loss after the step ran.
+        """Record a step; call it with the batch and its loss after the step has run.
 
-        Reads the watch if this step is due. The rules are applied after steps 3 and 10; returns the new findings.
+        The watch is read if it is due. The rules are applied after steps 3 and 10; the new findings are returned,
+        otherwise an empty list.
         """
         trace = self.trace
         trace.losses.append(loss)
@@ -188,11 +188,10 @@ class Doctor:
         validation_loss: float | None = None,
         validation_accuracy: float | None = None,
     ) -> list[Finding]:
-        """Record the end of an epoch and apply the rules; returns the new findings.
+        """Record the end of an epoch and apply the rules; return the new findings.
 
-        loss                 mean training loss of the epoch; None: the mean over the steps observed
-        validation_loss      mean validation loss, if there is one
-        validation_accuracy  validation accuracy from 0 to 1, if there is one
+        loss                 mean training loss of the epoch; None: the mean over the observed steps validation_loss
+        mean validation loss, if there is one validation_accuracy  validation accuracy from 0 to 1, if there is one
         """
         trace = self.trace
         total, count = self._epoch_sum
@@ -213,7 +212,7 @@ class Doctor:
         return self._examine(When.EPOCH)
 
     def broke_down(self, error: StriateError) -> list[Finding]:
-        """Record that the step raised ``NonFiniteError``, and apply the rules; returns the new findings."""
+        """Record that the step raised ``NonFiniteError``, and apply the rules; return the new findings."""
         self.trace.broke_down = str(error).splitlines()[0]
         self.trace.finished = True
         with np.errstate(all="ignore"):
@@ -235,7 +234,7 @@ class Doctor:
     # What a checkpoint holds
 
     def state_dict(self) -> dict[str, Array]:
-        """What was seen and found so far, as arrays; the data and the model are not part of it."""
+        """Return all observations and findings so far as arrays, without the data and the model."""
         document = {
             "trace": trace_document(self.trace),
             # Changes are not read back: they belong to the setup of this process.
@@ -248,10 +247,10 @@ class Doctor:
         return {"document": as_bytes(document), **trace_arrays(self.trace), **first_fired}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Goes on from what ``state_dict`` returned, in place of ``begin``; the model has its restored weights.
+        """Continue from a state that ``state_dict`` returned; call it instead of ``begin``.
 
-        Findings are those of the state; their remedies can be applied where the rule finds them again. Raises
-        ``ModelFileError`` for a state of another form.
+        The model must already have its restored weights. The findings of the state are restored; the remedy of a
+        finding can be applied once the rule has found it again. Raises ``ModelFileError`` for a malformed state.
         """
         document = document_of(state, "document", "the doctor's state")
         trace, setup = self.trace, self.trace.setup
@@ -465,7 +464,10 @@ class Doctor:
 
 
 def applied(kind: str, trace: TrainingTrace) -> list[Finding]:
-    """Return the findings of one rule; an error inside the rule becomes a warning and no findings."""
+    """Apply the rule ``kind`` to a trace and return its findings.
+
+    An error inside the rule becomes a warning, and the result is then empty.
+    """
     try:
         with np.errstate(all="ignore"):
             return list(RULES[kind].examine(trace))
@@ -475,9 +477,10 @@ def applied(kind: str, trace: TrainingTrace) -> list[Finding]:
 
 
 def look_at_model(trace: TrainingTrace, model: Module, shape: tuple[int, ...]) -> dict[str, float]:
-    """Record the structure and starting weights of a model in the trace; return the norms ‖w‖ by path.
+    """Record the structure and starting weights of a model in the trace.
 
-    The model's parameters are materialized (drawn, if they were not yet).
+    Returns the norm ‖w‖ of the weight of each linear layer and convolution, by path; empty if the model cannot be
+    traced. Initial values are drawn for parameters that have none yet. ``shape`` is that of one sample.
     """
     trace.structure = structure = Structure.of(model, shape)
     sizes: dict[str, float] = {}

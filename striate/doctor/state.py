@@ -1,4 +1,4 @@
-"""The trace of a training as a document and arrays, for a checkpoint."""
+"""The trace of a training as JSON and arrays, for a checkpoint."""
 
 from __future__ import annotations
 
@@ -21,30 +21,39 @@ _OUTSIDE = frozenset({"setup", "structure", "data", "validation", "labels_seen",
 
 
 def as_bytes(document: object) -> Array:
-    """The JSON of plain data as an array of bytes (n,) uint8."""
+    """Return plain data, such as dicts and lists, as JSON in an array (n,) uint8."""
     text = json.dumps(to_plain(document), allow_nan=False, separators=(",", ":"))
     return np.frombuffer(text.encode(), np.uint8)
 
 
 def document_of(state: Mapping[str, Array], name: str, where: str) -> dict[str, object]:
-    """The object in an array that ``as_bytes`` made; raises ``ModelFileError``."""
+    """Return the dict that ``as_bytes`` stored in ``state[name]``.
+
+    Raises ``ModelFileError``, which begins with ``where``, if the array is missing or contains no JSON object.
+    """
     if name not in state or state[name].dtype != np.uint8:
         raise ModelFileError(f"{where}: {name} is missing")
     return object_of(parse_json(state[name].tobytes(), where), where)
 
 
 def trace_document(trace: TrainingTrace) -> object:
-    """What was seen of a training, as plain data."""
+    """Return the trace as plain data, without the setup and what follows from model and data.
+
+    The arrays of ``trace_arrays`` are left out, too.
+    """
     return to_plain(trace, _OUTSIDE)
 
 
 def trace_arrays(trace: TrainingTrace) -> dict[str, Array]:
-    """The loss of every step and the count of every label."""
+    """Return the loss of every step, and how often each label was in a batch, as arrays."""
     return {"losses": np.array(trace.losses, np.float64), "labels_seen": np.array(trace.labels_seen, np.int64)}
 
 
 def restore_trace(trace: TrainingTrace, document: object, arrays: Mapping[str, Array]) -> None:
-    """Writes what the two functions above returned into a trace; raises ``ModelFileError``."""
+    """Restore a trace in place from the results of ``trace_document`` and ``trace_arrays``.
+
+    Raises ``ModelFileError`` if they are malformed.
+    """
     where = "the doctor's trace"
     hints = get_type_hints(TrainingTrace)
     for name, value in object_of(document, where).items():

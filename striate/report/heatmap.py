@@ -1,4 +1,4 @@
-"""Draws a heatmap of layers over time: a row per layer, a column per moment, bright for large values."""
+"""Draws a heatmap of layers over time: a row per layer, a column per recorded step, bright for large values."""
 
 from __future__ import annotations
 
@@ -28,14 +28,11 @@ def heatmap(
     log: bool,
     write: Callable[[float], str],
 ) -> tuple[Markup, Markup] | None:
-    """Return a heatmap and its colour scale; None where there is no number to show.
+    """Return a heatmap and its colour scale; None if there is no number to show.
 
-    names    names of the layers
-    values   (layers, moments); NaN is drawn grey
-    moments  the time of each column; ``axis`` names its unit
-    what     title for screen readers
-    log      True: a logarithmic scale, where 0 is drawn as the darkest; False: values are shares from 0 to 1
-    write    returns a number as text
+    names    names of the layers values   (layers, moments); NaN is drawn grey moments  the time of each column;
+    ``axis`` names its unit what     title for screen readers log      True: a logarithmic scale, where 0 is drawn as
+    the darkest; False: values are shares from 0 to 1 write    returns a number as text
     """
     known = values[np.isfinite(values) & ((values > 0) | (not log))]
     if not known.size:

@@ -28,7 +28,7 @@ LISTED = 3
     explains=("overfitting",),
 )
 def conflicting_labels(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find samples with equal inputs but different labels, in the training set and across both sets."""
+    """Find samples with equal inputs but different labels, in the training set or in training and validation."""
     train_set, validation = trace.setup.train_set, trace.setup.validation
     if train_set is None or trace.data is None or not trace.setup.classifies or trace.data.is_discrete:
         return
