@@ -63,12 +63,12 @@ def available_threads() -> int:
 
 
 def default_threads(environment: Mapping[str, str], worker: str | None) -> int:
-    """Return the number of threads of a process if STRIATE_THREADS does not give one: at least 1.
+    """Return the number of threads of a process if STRIATE_THREADS does not set one: at least 1.
 
-    ``worker`` is the name of the process if the ``multiprocessing`` module or joblib started it, else None. Such a
-    process has siblings that work at the same time, so it uses OMP_NUM_THREADS threads, which joblib sets to the share
-    of one worker. If that variable is not set, the process of a pool uses 1 thread. In other processes OMP_NUM_THREADS
-    has no effect, and the number is ``available_threads()``.
+    ``worker`` is the name of the process if the ``multiprocessing`` module or joblib started it, else None. Other
+    workers compute at the same time, so a worker uses OMP_NUM_THREADS threads (joblib sets this variable to the share
+    of one worker), but at most ``available_threads()``. If the variable is not set, a worker of a pool uses 1 thread. A
+    process that is no such worker ignores OMP_NUM_THREADS and uses ``available_threads()``.
     """
     available = available_threads()
     if worker is None:
@@ -165,9 +165,9 @@ def restore(settings: Settings) -> None:
 
 @contextmanager
 def using_threads(threads: int | None) -> Generator[None]:
-    """Return a context manager in which the calling Python thread computes with another number of threads.
+    """Return a context manager during which the calling Python thread computes with ``threads`` threads.
 
-    Python threads that compute at the same time keep their number. None changes nothing.
+    Other Python threads are not affected. None changes nothing.
     """
     token = _local_threads.set(_local_threads.get() if threads is None else threads)
     try:
