@@ -39,10 +39,10 @@ _MOST_MODELS = 4
 
 @dataclass
 class Opened:
-    """A loaded model of a run, with its held-out data and their centring; these are None if not available.
+    """A loaded model of a run, with its held-out data and their centring.
 
     ``version`` is the modification time (ns) and size of the model file, and ``blocks`` are the network's layers by
-    name.
+    name. ``held_out`` and ``centring`` are None if they are not available.
     """
 
     model: LoadedModel

@@ -67,9 +67,10 @@ def inspect(
 ) -> Report:
     """Make the report on a run folder or a model file.
 
-    images  PNG or JPEG files to explain in place of held-out samples data    a data set, by name or path, to use
-    instead of the run's own; None: the run's own speed   whether to time training steps (or predictions) now say     is
-    called with messages about the progress
+    images  PNG or JPEG files to explain in place of held-out samples
+    data    a data set, by name or path, to use instead of the run's own; None: the run's own
+    speed   whether to time training steps (or predictions) now
+    say     is called with messages about the progress
 
     Raises ``ModelFileError``, ``DataError`` or ``OptionError`` for files that cannot be read.
     """

@@ -1,7 +1,7 @@
 """Groups the nodes of a graph into blocks that people recognize as layers.
 
-A block does one thing that has a name (a convolution, a pooling, an activation), with the arithmetic around it. Values
-that are computed from parameters alone, such as 1 / √(σ² + ε), belong to the block that reads them.
+A block consists of one operation with a well-known name (a convolution, a pooling, an activation) and the arithmetic
+around it. Values that are computed only from parameters, such as 1 / √(σ² + ε), belong to the block that reads them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from striate.graph.value import Dim, Value, shape_text
 class Block:
     """One step of the network as it is drawn: the nodes of one path that belong together.
 
-    index    its number, in running order path     path of the layer nodes    its nodes, in running order inputs   the
-    outputs of other blocks that it reads, and the network's input output   its result sources  the parameters, buffers
-    and other inputs of the graph that it reads
+    index    its number, in running order
+    path     path of the layer
+    nodes    its nodes, in running order
+    inputs   the outputs of other blocks that it reads, and the network's input
+    output   its result
+    sources  the parameters, buffers and other inputs of the graph that it reads
     """
 
     index: int

@@ -37,9 +37,11 @@ def line_chart(
 ) -> Markup:
     """Return a chart with its legend, or an empty ``Markup`` if there is no point to draw.
 
-    x       label of the horizontal axis label   description for screen readers log     whether the vertical axis is
-    logarithmic shares  whether values from 0 to 1 are shown as percent bottom  the lowest value of the vertical axis;
-    lower points are drawn on it. None: follows from the data
+    x       label of the horizontal axis
+    label   description for screen readers
+    log     whether the vertical axis is logarithmic
+    shares  whether values from 0 to 1 are shown as percent
+    bottom  the lowest value of the vertical axis; lower points are drawn on it. None: follows from the data
 
     Points that are not finite (or not positive, on a logarithmic axis) are left out.
     """

@@ -115,7 +115,7 @@ def cards_of(blocks: Sequence[Block]) -> list[Card]:
 
 
 def units_of(cards: Sequence[Card]) -> list[Unit]:
-    """Divide the cards into units, at every place where only the last card's output is still needed."""
+    """Divide the cards into units: a unit ends where later cards need only the output of its last card."""
     last_reader: dict[Card | None, int] = {}
     for index, card in enumerate(cards):
         for source in card.before:

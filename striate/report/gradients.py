@@ -27,9 +27,10 @@ FIGURES = (
 class Flow:
     """The statistics of every layer at every recorded step.
 
-    layers   paths of the layers, in running order moments  the recorded steps, in epochs (fractions too) if the number
-    of steps per epoch is known axis     "epoch" or "step", the unit of ``moments`` figures  arrays (layers, moments) by
-    name, with NaN for missing numbers
+    layers   paths of the layers, in running order
+    moments  the recorded steps, in epochs (fractions too) if the number of steps per epoch is known
+    axis     "epoch" or "step", the unit of ``moments``
+    figures  arrays (layers, moments) by name, with NaN for missing numbers
     """
 
     layers: list[str]

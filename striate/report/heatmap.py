@@ -30,9 +30,12 @@ def heatmap(
 ) -> tuple[Markup, Markup] | None:
     """Return a heatmap and its colour scale; None if there is no number to show.
 
-    names    names of the layers values   (layers, moments); NaN is drawn grey moments  the time of each column;
-    ``axis`` names its unit what     title for screen readers log      True: a logarithmic scale, where 0 is drawn as
-    the darkest; False: values are shares from 0 to 1 write    returns a number as text
+    names    names of the layers
+    values   (layers, moments); NaN is drawn grey
+    moments  the time of each column; ``axis`` names its unit
+    what     title for screen readers
+    log      True: a logarithmic scale, where 0 is drawn as the darkest; False: values are shares from 0 to 1
+    write    returns a number as text
     """
     known = values[np.isfinite(values) & ((values > 0) | (not log))]
     if not known.size:

@@ -49,10 +49,14 @@ class Example:
 class Material:
     """A saved model and everything known about it; ``say`` is called with messages about the progress.
 
-    name      name of the run folder or model file model     the model as loaded from its file run       the run's
-    description; None for a model file alone data      the held-out data; None if they cannot be read missing   the
-    reason why there are no data, else "" records   the records of progress.jsonl unread    the reason why
-    progress.jsonl could not be read, else "" pictures  pictures that the user chose to explain
+    name      name of the run folder or model file
+    model     the model as loaded from its file
+    run       the run's description; None for a model file alone
+    data      the held-out data; None if they cannot be read
+    missing   the reason why there are no data, else ""
+    records   the records of progress.jsonl
+    unread    the reason why progress.jsonl could not be read, else ""
+    pictures  pictures that the user chose to explain
     """
 
     name: str

@@ -20,7 +20,9 @@ from striate.version import VERSION
 class Section:
     """One section of the report.
 
-    id        anchor of the section title     heading explains  how to read the section, and what would be a bad sign
+    id        anchor of the section
+    title     heading
+    explains  how to read the section, and what would be a bad sign
     body      the content of the section
     """
 
