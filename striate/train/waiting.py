@@ -11,12 +11,13 @@ from striate.data.loader import Batch
 class Waiting:
     """An iterator over the same batches that measures the time until each of them is ready.
 
-    ``seconds`` is the sum so far: the time in which the network did not compute because a batch was being made.
+    ``seconds`` is the sum so far, to which ``seconds`` of an interrupted epoch are added: the time in which the network
+    did not compute because a batch was being made.
     """
 
-    def __init__(self, batches: Iterator[Batch]) -> None:
+    def __init__(self, batches: Iterator[Batch], seconds: float = 0.0) -> None:
         self._batches = batches
-        self.seconds = 0.0
+        self.seconds = seconds
 
     def __iter__(self) -> Iterator[Batch]:
         return self

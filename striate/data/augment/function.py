@@ -15,7 +15,7 @@ from striate.errors import OptionError
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Lambda(Transform):
     """Call ``function(x, random)`` for each sample x (C, …), and train on the array that it returns.
 
@@ -36,6 +36,10 @@ class Lambda(Transform):
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise OptionError(f"Lambda({self.function!r}); expected a function of (x, random)")
+
+    def __repr__(self) -> str:
+        """Return the name of the function, without its address, which would differ from run to run."""
+        return f"Lambda({getattr(self.function, '__qualname__', type(self.function).__name__)})"
 
     def on_batch(self, batch: Array, words: Array) -> None:
         """Replace each sample of the batch (B, C, …); ``words`` (B, 2) are the seeds of its random numbers."""
