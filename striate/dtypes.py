@@ -56,7 +56,7 @@ class DType(Enum):
 class Precision(Enum):
     """How a training step stores activations: as float32 (or float64), or as bfloat16.
 
-    In bfloat16, the operands of convolutions and matrix products are rounded to bfloat16 too. Sums, statistics,
+    In bfloat16, most convolutions and matrix products also round their operands to bfloat16. Sums, statistics,
     parameters, their gradients and their updates are float32 (or float64) in either case.
     """
 

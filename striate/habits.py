@@ -105,6 +105,7 @@ HISTORY: Mapping[str, str] = {
     "epoch": "[epoch.number for epoch in history]",
 }
 PACKAGE: Mapping[str, str] = {
+    "sklearn": "from striate.sklearn import ConvNetClassifier, ConvNetRegressor",
     "tensor": "NumPy arrays: np.asarray(values, np.float32)",
     "Tensor": "NumPy arrays",
     "from_numpy": "NumPy arrays as they are",

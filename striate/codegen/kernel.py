@@ -142,7 +142,8 @@ class Loop:
 class Kernel:
     """Writes one kernel (a native function): each method appends instructions and returns their result.
 
-    Index arithmetic accepts and returns Python ints where values are known, and otherwise i64 values of LLVM.
+    Index arithmetic accepts and returns Python ints for values that are known when the kernel is written, and otherwise
+    i64 values of LLVM.
     """
 
     def __init__(self, symbol: str, attributes: Sequence[str] = ()) -> None:

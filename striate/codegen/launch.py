@@ -21,7 +21,7 @@ class KernelSpec:
 
     @property
     def key(self) -> str:
-        """A text that identifies the kernel in the cache: it contains everything that its code depends on."""
+        """Text that identifies the kernel in the cache: it contains everything that its code depends on."""
         return self._names[0]
 
     @property

@@ -2,8 +2,8 @@
 
 A region is a straight-line program over vectors of 16 lanes: loads, operations, stores and running sums. An elementwise
 kernel runs it on every tile of a domain (an iteration space). A convolution or a pooling runs it on each tile that it
-finishes; its result is the region's ``AnchorResult``. So elementwise mathematics is written once (an operation's
-``emit``) and reused alone, fused, and at the edges.
+finishes; its result is the region's ``AnchorResult``. So the code of an elementwise operation is written once (its
+``emit``), for kernels of its own, fused loops, and the edges of arrays.
 
     domain     iteration space                lanes of a vector
     BLOCKED    n, channel block, d, h, w      16 channels of a pixel

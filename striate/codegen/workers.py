@@ -87,7 +87,7 @@ def compile_all(
 def collection_paused() -> Generator[None]:
     """Pause the garbage collector in this ``with`` block.
 
-    Code that creates many objects and drops none runs a third faster without it.
+    Code that creates many objects and drops none runs a third faster without the collector.
     """
     if not gc.isenabled():
         yield

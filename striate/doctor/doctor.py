@@ -59,11 +59,12 @@ assert rules  # importing the rules registers them
 class Doctor:
     """Watches one training step and collects findings, ranked by what to change first.
 
-    step          the ``TrainingStep`` to watch train_set     training data, examined once before the first step; None:
-    the first batch is examined instead validation    validation data, examined at the same time as ``train_set`` watch
-    a watch of the step, which the doctor reads; None: the doctor opens one on all layers batch_size, epochs, seed,
-    shuffle    how the training is run; remedies refer to them command_line  options of ``striate train`` that remedies
-    may name, such as "--lr"
+    step          the ``TrainingStep`` to watch
+    train_set     training data, examined once before the first step; None: the first batch is examined instead
+    validation    validation data, examined at the same time as ``train_set``
+    watch         a watch of the step, which the doctor reads; None: the doctor opens one on all layers
+    batch_size, epochs, seed, shuffle    how the training is run; remedies refer to them
+    command_line  options of ``striate train`` that remedies may name, such as "--lr"
 
     At most 1,000 samples of each data set are examined, but all of them for exact duplicates. The watch is read in the
     first ten steps, then at powers of two and about four times an epoch (every 16 steps without a ``train_set``). The
@@ -191,8 +192,9 @@ class Doctor:
     ) -> list[Finding]:
         """Record the end of an epoch and apply the rules; return the new findings.
 
-        loss                 mean training loss of the epoch; None: the mean over the observed steps validation_loss
-        mean validation loss, if there is one validation_accuracy  validation accuracy from 0 to 1, if there is one
+        loss                 mean training loss of the epoch; None: the mean over the observed steps
+        validation_loss      mean validation loss, if there is one
+        validation_accuracy  validation accuracy from 0 to 1, if there is one
         """
         trace = self.trace
         total, count = self._epoch_sum

@@ -35,8 +35,8 @@ class Setup:
     def anew(self, **changes: Any) -> Setup:
         """Return a copy of the setup with the given fields changed and a freshly initialized model.
 
-        Unless ``model`` is among the changes, the model is deep-copied, so that this setup's model keeps its weights; a
-        model given as a change is initialized in place.
+        If ``model`` is among the changes, that model is initialized in place. Otherwise the model is deep-copied, so
+        that this setup's model keeps its weights.
         """
         changed = replace(self, **changes)
         if "model" not in changes:

@@ -28,9 +28,10 @@ _KEEPS_UNITS = (LayerKind.RESHAPE, LayerKind.DROPOUT, LayerKind.POOLING)
 class Passed:
     """A leaf layer, or an activation that a ``forward`` calls directly, at its place in the network.
 
-    path    path of the layer; for a called activation the name that the watch uses, such as ``block1.relu`` layer   the
-    layer; None for a called activation op      the only operation of the layer; None if it consists of several, or has
-    parameters rank    number of axes of its input
+    path    path of the layer; for a called activation the name that the watch uses, such as ``block1.relu``
+    layer   the layer; None for a called activation
+    op      the only operation of the layer; None if it consists of several, or has parameters
+    rank    number of axes of its input
     """
 
     path: str

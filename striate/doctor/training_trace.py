@@ -21,10 +21,11 @@ Array = npt.NDArray[Any]
 class LayerReading:
     """The statistics of one layer's outputs, gradients and updates in one step.
 
-    mean, std      of all outputs of the layer, over samples, channels and positions zeros          share of outputs
-    that are 0; NaN if these are not counted saturated      share of outputs on the flat ends of the activation; None
-    for other layers gradient_norm  norm of the gradient with respect to all parameters of the layer; None without
-    parameters update_ratio   ‖Δθ‖ / ‖θ‖ over all parameters of the layer; None without parameters
+    mean, std      of all outputs of the layer, over samples, channels and positions
+    zeros          share of outputs that are 0; NaN if these are not counted
+    saturated      share of outputs on the flat ends of the activation; None for other layers
+    gradient_norm  norm of the gradient with respect to all parameters of the layer; None without parameters
+    update_ratio   ‖Δθ‖ / ‖θ‖ over all parameters of the layer; None without parameters
     """
 
     mean: float
@@ -49,8 +50,9 @@ class Reading:
 class Silence:
     """The units (channels or neurons) of one layer that were 0 for every sample of an epoch.
 
-    units           number of units of the layer silent          indices of the units that never fired, that is, whose
-    outputs were never above 0 fired_at_first  how many of the silent units had fired in the first step
+    units           number of units of the layer
+    silent          indices of the units that never fired, that is, whose outputs were never above 0
+    fired_at_first  how many of the silent units had fired in the first step
     """
 
     units: int
@@ -67,10 +69,10 @@ class Silence:
 class Probe:
     """Statistics of the model's predictions for a fixed part of the training data after an epoch.
 
-    epoch, loss, accuracy    the epoch, and the mean cross entropy and accuracy of the predictions top_class, top_share
-    the class that is predicted most often, and the share of samples that are predicted as it std
-    standard deviation of an output over the samples, averaged over the outputs squashed                 whether the
-    outputs of every sample are positive and add up to 1
+    epoch, loss, accuracy    the epoch, and the mean cross entropy and accuracy of the predictions
+    top_class, top_share     the class that is predicted most often, and the share of samples that are predicted as it
+    std                      standard deviation of an output over the samples, averaged over the outputs
+    squashed                 whether the outputs of every sample are positive and add up to 1
     """
 
     epoch: int
@@ -122,8 +124,11 @@ class Forms:
 class Targets:
     """Statistics of the numbers to predict, in a regression or for a loss that the user wrote.
 
-    count      number of samples mean, std  mean, and root of the mean variance of the outputs scale      root mean
-    square rarer      share of the rarer one of 0 and 1; NaN for other targets quantiles  smallest, 2 %, 98 %, largest
+    count      number of samples
+    mean, std  mean, and root of the mean variance of the outputs
+    scale      root mean square
+    rarer      share of the rarer one of 0 and 1; NaN for other targets
+    quantiles  smallest, 2 %, 98 %, largest
     """
 
     count: int
@@ -138,8 +143,10 @@ class Targets:
 class Answers:
     """Statistics of a single output that predicts targets of 0 and 1.
 
-    count     number of samples positive  share of the samples for which 1 is predicted mean      mean predicted
-    probability of 1 truth     share of targets that are 1
+    count     number of samples
+    positive  share of the samples for which 1 is predicted
+    mean      mean predicted probability of 1
+    truth     share of targets that are 1
     """
 
     count: int
@@ -193,7 +200,7 @@ class TrainingTrace:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the optimizer, before its schedule is applied."""
+        """The learning rate that the optimizer was given, without the factor of its schedule."""
         return self.setup.optimizer.lr
 
     @property

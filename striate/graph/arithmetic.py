@@ -92,7 +92,7 @@ class Elementwise(Op):
         return inputs[0].dtype
 
     def require_numbers(self, x: TensorType) -> None:
-        """Raise ``DTypeError`` if ``x`` is bool, or an integer where the operation needs floats."""
+        """Raise ``DTypeError`` if ``x`` is bool, or if it is of integers and the operation needs floats."""
         if x.dtype is DType.bool or (self.fractional and not x.dtype.is_float):
             needed = "floating point numbers" if self.fractional else "numbers"
             raise DTypeError(
@@ -454,9 +454,9 @@ capture: ContextVar[Capture | None] = ContextVar("striate_capture", default=None
 def as_value(x: object, like: Value) -> Value:
     """Return ``x`` as a value of the graph.
 
-    A number becomes a constant of the dtype of ``like``; a NumPy array becomes a captured input, converted to that
-    dtype where no number can be lost. Raises ``TracingError`` for other objects, and ``OptionError`` or ``DTypeError``
-    for a number that the dtype cannot represent.
+    A number becomes a constant of the dtype of ``like``. A NumPy array becomes a captured input; it is converted to
+    that dtype if this cannot change any number. Raises ``TracingError`` for other objects, and ``OptionError`` or
+    ``DTypeError`` for a number that the dtype cannot represent.
     """
     kind = type(x).__name__
     if isinstance(x, Value):

@@ -89,9 +89,10 @@ OpClass = TypeVar("OpClass", bound="type[Op]")
 
 
 def register(cls: OpClass) -> OpClass:
-    """Register an operation under its class name, for saved files, tests and drivers; return the class.
+    """Register an operation under its class name, so that ``registry`` lists it; return the class.
 
-    Raises ``GraphError`` if another module has registered an operation of that name.
+    Model files and tests find operations there. Raises ``GraphError`` if another module has registered an operation of
+    that name.
     """
     if cls.__name__ in _REGISTRY and _REGISTRY[cls.__name__].__module__ != cls.__module__:
         raise GraphError(f"an operation named {cls.__name__} exists already in {_REGISTRY[cls.__name__].__module__}")

@@ -153,7 +153,10 @@ class TrainingStep(metaclass=Explained):
 
     @property
     def options(self) -> dict[str, object]:
-        """The options of the constructor that change what a step computes, by their names."""
+        """The constructor's options that change what a step computes, as a dict by name.
+
+        They are ``max_norm``, ``clip_value``, ``accumulate``, ``ema`` and ``precision``.
+        """
         return {
             "max_norm": self._clipping.max_norm, "clip_value": self._clipping.clip_value,
             "accumulate": self._accumulate, "ema": self._ema, "precision": self._precision.value,

@@ -44,7 +44,7 @@ class TracedArray(Protocol):
         ...
 
     def materialized(self) -> Array:
-        """Return the array in the memory block of its model, where it is placed first if necessary."""
+        """Return the array in the memory block of its model; it is placed there first if necessary."""
         ...
 
 

@@ -134,7 +134,7 @@ def reads_mostly_filters(g: Geometry, form: Form, direction: Direction) -> bool:
     """Return whether a single sample has so few tiles that Winograd's algorithm is slower than direct sums.
 
     The transformed filters are larger than the filters. With few tiles, reading them from memory takes longer than the
-    operations that they save.
+    multiplications that the algorithm saves.
     """
     tiles = math.prod(
         -(-size // form.tile) for size in (g.size if direction is Direction.INPUT_GRADIENT else g.count)[1:]
@@ -183,7 +183,7 @@ def winograd_halo(form: Form, before: Three, size: Three, count: Three) -> Halo:
 def flipped_before(g: Geometry, form: Form) -> Three:
     """Return how many zeros an input gradient reads before the first pixel of dy along each axis.
 
-    It reads dy as a convolution with the flipped filter does.
+    The input gradient is computed as a convolution of dy with the flipped filter.
     """
     _, h, w = (form.taps - 1 - b if form.stride == 1 else 1 - (b + 1) // 2 for b in g.before)
     return 0, h, w

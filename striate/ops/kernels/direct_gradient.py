@@ -94,10 +94,10 @@ class WeightGradient(KernelSpec):
 
     @property
     def channels(self) -> int:
-        """The number of channels that one chunk multiplies.
+        """The number of input channels in a chunk.
 
-        It is 16, those of an input block. For an input in plain order it is the number of all channels, and in lanewise
-        kernels that of the channels of a group.
+        It is 16, an input block. If the input is in plain order, it is the number of all channels, and in lanewise
+        kernels the number of channels of a group.
         """
         if isinstance(self.grouping, Lanewise):
             return self.grouping.inputs

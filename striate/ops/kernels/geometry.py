@@ -1,9 +1,9 @@
 """The geometry that convolution and pooling share: which input positions each output position reads.
 
-A *part* computes outputs at positions  start + spread · q  from inputs at  step · q + first + stride · tap.
-The forward pass is one part. The input gradient of a strided window has one part for each residue of the output
-position modulo the stride, because this residue determines which taps of the window reach the position. The outputs of
-a part without taps are zeros.
+A *part* computes outputs at positions  start + spread · q  from inputs at  step · q + first + stride · tap  along each
+axis, where q counts the outputs and tap the taps. The forward pass is one part. The input gradient of a strided window
+has one part for each residue of the output position modulo the stride, because this residue determines which taps of
+the window reach the position. The outputs of a part without taps are zeros.
 """
 
 from __future__ import annotations
@@ -164,7 +164,8 @@ def residues_of(
 def gradient_parts(kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three) -> tuple[Part, ...]:
     """Return the parts of an input gradient, one for each combination of residues modulo the strides.
 
-    dx[i] sums w[k] · dy[(i + before − k · dilation) / stride] over the k for which the quotient is whole.
+    dx[i] sums w[k] · dy[(i + before − k · dilation) / stride] over the k for which the quotient is whole. ``sizes`` are
+    those of x.
     """
     axes = residues_of(kernel, stride, before, dilation, sizes)
     return tuple(

@@ -1,8 +1,8 @@
 """The kernels of pooling with large windows: they loop over the taps, which those in ``pooling`` unroll.
 
 A loop covers only the taps that lie inside the array. Along the last axis, however, several neighbouring windows share
-one loop, in which the taps outside the row or the window are masked. Sums are accumulated in float64, after every
-``SEGMENT`` elements.
+one loop, in which the taps outside the row or the window are masked. Sums of ``SEGMENT`` elements are added up in
+float64.
 """
 
 from __future__ import annotations

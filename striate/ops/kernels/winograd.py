@@ -224,12 +224,12 @@ def apply(k: Kernel, matrix: Matrix, x: Sequence[Vector | None]) -> list[Vector]
 
 
 def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
-    """Emit Bᵀ d for tiles of six points, in 16 operations where the matrix has 26 entries that are not 0.
+    """Emit Bᵀ d for tiles of six points, in 16 operations, although Bᵀ has 26 entries that are not 0.
 
     Bᵀ depends only on m + r.
 
-    Row j holds the coefficients of M(x) / (x − a_j), the last those of M(x) = x (x² − 1)(x − ½)(x + 2). With
-    t = d₃ − d₁ and u = d₄ − d₂, which come from the factor x² − 1, every row is u or t plus a few terms.
+    Row j holds the coefficients of M(x) / (x − a_j), the last those of M(x) = x (x² − 1)(x − ½)(x + 2). With t = d₃ −
+    d₁ and u = d₄ − d₂, which come from the factor x² − 1, every row is u or t plus a few terms.
     """
     d0, d1, d2, d3, d4, d5 = d
     half, three_halves, two = (k.constant_like(d0, number) for number in (-0.5, 1.5, 2.0))

@@ -98,9 +98,10 @@ class TileConvolution(KernelSpec):
         return self.n * self.n * self.per_product * self.sums.numpy.itemsize
 
     def filter_of(self, k: Kernel, position: Index) -> Index:
-        """Emit the number of the entry of the transformed filter by which a position of V is multiplied.
+        """Emit the number of the entry of the transformed filter that multiplies a position of V.
 
-        V is the transformed input. It is the same number, unless several positions share an entry of the filter.
+        V is the transformed input. The entry and the position have the same number, unless several positions share an
+        entry of the filter.
         """
         n, filters = self.n, self.form.filters
         if n == filters:

@@ -28,7 +28,7 @@ Rows = Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]
 
 @dataclass(frozen=True)
 class WinogradWeightGradient(KernelSpec):
-    """The kernel of the weight gradient by minimal filtering.
+    """The kernel of the weight gradient of a convolution by Winograd's minimal filtering.
 
         for tiles in batches: V = Bᵀ x B, W = G dy Gᵀ;  for position, output block, input block: M += Wᵀ V
 
