@@ -155,7 +155,7 @@ class MatrixProduct(KernelSpec):
 
     @property
     def parts(self) -> tuple[int, int]:
-        """The number of parts into which the rows and the panels of a matrix are divided among chunks."""
+        """(number of parts of the rows, number of parts of the panels) into which chunks divide a matrix."""
         across = -(-self.blocks // self.column_part)
         return (-(-self.rows // self.row_part) if self.batch else 1), across
 

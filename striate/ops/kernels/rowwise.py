@@ -1,7 +1,8 @@
-"""The kernels of softmax and the losses of class indices: a few passes over all channels of each position.
+"""The kernels of softmax, and of losses whose targets are class indices.
 
-The channels of a position are stored in blocks of 16, one plane apart; a pass goes over them block by block. Lanes of
-the last block that are not channels are replaced by neutral values, which do not change the result.
+They make a few passes over all channels of each position. The channels of a position are stored in blocks of 16, one
+plane apart; a pass goes over them block by block. Lanes of the last block that are not channels are replaced by neutral
+values, which do not change the result.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ LONG_ROW = 4096
 class RowKernel(KernelSpec):
     """Base class of kernels that combine the channels of each position (abstract).
 
-    ``storage`` is the memory layout of the first operand, the logits. A chunk, the unit of work of a thread, is a group
-    of samples.
+    ``storage`` is the memory layout of the first operand, such as the logits. A chunk, the unit of work of a thread, is
+    a group of samples.
     """
 
     domain: Domain
@@ -36,7 +37,7 @@ class RowKernel(KernelSpec):
 
     @property
     def dtype(self) -> DType:
-        """The dtype of the first operand, the logits."""
+        """The dtype of the first operand."""
         return self.storage.dtype
 
     def write(self, k: Kernel) -> None:

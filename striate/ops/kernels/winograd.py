@@ -118,7 +118,8 @@ class Form:
     def gradient(self) -> Transforms:
         """The transforms of the weight gradient.
 
-        ``filter`` transforms tiles of dy, ``output`` computes the taps, and ``input`` is that of the convolution.
+        ``filter`` transforms tiles of dy, ``output`` computes the taps, and ``input`` transforms tiles of x as in the
+        convolution.
         """
         if self.stride == 1:
             return transforms(self.taps, self.tile).with_plain_filter()
