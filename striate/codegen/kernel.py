@@ -566,10 +566,7 @@ class Kernel:
 
     def constant_like(self, x: Any, number: float) -> Any:
         """Return ``number`` in the type of ``x``: a vector with it in every lane, or a scalar."""
-        if isinstance(x.type, ir.VectorType):
-            integral = isinstance(x.type.element, ir.IntType)
-            return ir.Constant(x.type, [int(number) if integral else float(number)] * x.type.count)
-        return ir.Constant(x.type, int(number) if _integral(x.type) else float(number))
+        return vector_math.splat(x.type, int(number) if _integral(x.type) else float(number))
 
     def add(self, a: Any, b: Any) -> Any:
         """Return a + b in each lane; integers wrap around."""
