@@ -1,7 +1,7 @@
 """The command line ``striate``.
 
 Exit codes: 0 success; 1 the training, or striate itself, failed; 2 arguments, data or files that cannot be used; 130
-Ctrl-C.
+Ctrl-C; 143 SIGTERM.
 
 Results go to standard output, progress and errors to standard error.
 """
@@ -21,7 +21,7 @@ from striate.cli.filter import filter
 from striate.cli.inspect import inspect
 from striate.cli.lab import lab
 from striate.cli.predict import predict
-from striate.cli.report import Command, Commands
+from striate.cli.report import Command, Commands, GroupedCommand
 from striate.cli.show import show
 from striate.cli.streams import prepare_streams, written
 from striate.cli.train import train
@@ -37,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(cls=Command)(train)
+app.command(cls=GroupedCommand)(train)
 app.command(cls=Command)(evaluate)
 app.command(cls=Command)(predict)
 app.command(cls=Command)(filter)

@@ -98,7 +98,7 @@ class Opened:
     train_files, held_out_files  paths of the picture files in the order of the samples; empty for other data
     options                      the options with every value that reading determined; None for other data
     notes                        messages for the user, such as files that were skipped
-    given_parts                  whether the data themselves say which samples are held out
+    given_parts                  whether the data themselves contain a held-out part
     """
 
     train: Dataset
@@ -117,6 +117,7 @@ class Opened:
             self.train,
             images=np.concatenate([self.train.images, self.held_out.images]),
             labels=np.concatenate([self.train.labels, self.held_out.labels]),
+            files=(*self.train.files, *self.held_out.files),
         )
 
 
@@ -158,14 +159,14 @@ def _opened(tree: Tree, options: PictureOptions, progress: Progress) -> Opened:
         images, pictures = images[kept], [pictures[place] for place in kept]
     numbers = {name: number for number, name in enumerate(found.classes)}
     labels = np.array([numbers[picture.label] for picture in pictures], np.int64)
-    train, held_out = _split(tree, pictures, labels, options, found.classes, notes)
+    train, held_out, given_parts = _split(tree, pictures, labels, options, found.classes, notes)
     notes += _repeated(images, labels, train, held_out, [tree.name(picture.entry) for picture in pictures])
     name = tree.root.name
-    whole = Dataset(images, labels, found.classes, name, channels_first=True)
     files = np.array([str(picture.entry.path) for picture in pictures])
+    whole = Dataset(images, labels, found.classes, name, channels_first=True, files=tuple(files.tolist()))
     return Opened(
         whole.subset(train), whole.subset(held_out), tuple(files[train].tolist()), tuple(files[held_out].tolist()),
-        options, tuple(notes), any(picture.part is not None for picture in pictures),
+        options, tuple(notes), given_parts,
     )  # fmt: skip
 
 
@@ -218,19 +219,23 @@ def _split(
     options: PictureOptions,
     classes: tuple[str, ...],
     notes: list[str],
-) -> tuple[Any, Any]:
-    """Return the indices of the training and the held-out samples, by the given parts or at random."""
-    given = [picture.part for picture in pictures]
-    if any(part is not None for part in given):
-        held = np.array([part is Split.TEST for part in given])
-        if held.all() or not held.any():
-            if held.all():
-                raise DataError(f"{tree.root}: no pictures to learn from: all are in a part that is held out")
-            train, held_out = stratified_split(labels, options.held_out, options.seed)
-            notes.append(f"no test or val part: {options.held_out:.0%} of every class is held out")
-        else:
-            train, held_out = np.flatnonzero(~held), np.flatnonzero(held)
+) -> tuple[Any, Any, bool]:
+    """Return the indices of the training and the held-out samples, and whether the data give both parts.
+
+    Where the data do not, the held-out samples are chosen at random.
+    """
+    held = np.array([picture.part is Split.TEST for picture in pictures])
+    if held.all():
+        raise DataError(
+            f"{tree.root}: no pictures to learn from: all are in a part that is held out\n"
+            "  help: to evaluate a model on them, name the folder of that part itself, such as PATH/test"
+        )
+    given_parts = bool(held.any())
+    if given_parts:
+        train, held_out = np.flatnonzero(~held), np.flatnonzero(held)
     else:
+        if any(picture.part is not None for picture in pictures):
+            notes.append(f"no test or val part: {options.held_out:.0%} of every class is held out")
         grouped = any(picture.group is not None for picture in pictures)
         groups = [picture.group or str(picture.entry.path) for picture in pictures] if grouped else None
         train, held_out = stratified_split(labels, options.held_out, options.seed, groups)
@@ -240,7 +245,7 @@ def _split(
                 f" and {len(absent) - _LISTED} more" if len(absent) > _LISTED else ""
             )
             notes.append(f"no picture of {shown} is {what}")
-    return train, held_out
+    return train, held_out, given_parts
 
 
 def _repeated(images: Any, labels: Any, train: Any, held_out: Any, names: list[str]) -> list[str]:

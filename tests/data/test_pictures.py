@@ -56,6 +56,9 @@ def test_folders_are_classes_in_natural_order(folder: Path) -> None:
     assert np.bincount(found.held_out.labels).tolist() == [2, 2, 2]
     assert found.train.images.shape[1:] == (3, 6, 8)
     assert found.notes == ()
+    assert found.train.files == found.train_files
+    assert found.train.subset([2, 0]).files == (found.train_files[2], found.train_files[0])
+    assert set(found.to_evaluate().files) == {*found.train_files, *found.held_out_files}
     for file, image in zip(found.train_files, found.train.images):
         np.testing.assert_array_equal(image.transpose(1, 2, 0), np.asarray(Image.open(folder / file)))
 
@@ -93,6 +96,17 @@ def test_given_parts_are_kept_with_one_numbering(tmp_path: Path) -> None:
     assert found.held_out.labels.tolist() == [1, 2]
     assert found.held_out.classes == ("a", "b", "c")
     assert found.notes == ("no picture of a is held out",)
+
+
+def test_all_pictures_are_evaluated_where_only_a_training_part_is_given(tmp_path: Path) -> None:
+    for index in range(20):
+        write(tmp_path / "set" / "train" / "ab"[index % 2] / f"{index}.png", index)
+    found = open_data(tmp_path / "set")
+    assert not found.given_parts
+    assert (len(found.train), len(found.held_out), len(found.to_evaluate())) == (16, 4, 20)
+    (tmp_path / "set" / "train").rename(tmp_path / "set" / "test")
+    with pytest.raises(DataError, match="no pictures to learn from"):
+        open_data(tmp_path / "set")
 
 
 def test_with_val_and_test_the_test_is_left_alone(tmp_path: Path) -> None:
