@@ -97,7 +97,9 @@ class Concat(Module):
 
     def __init__(self, *branches: Module) -> None:
         if not branches:
-            raise OptionError("Concat takes one module or more, not none")
+            raise OptionError(
+                "Concat() has no branches\n  help: give at least one module, as in nn.Concat(nn.Identity(), block)"
+            )
         for branch in branches:
             _require_module("Concat", branch)
         self._chain = [str(index) for index in range(len(branches))]

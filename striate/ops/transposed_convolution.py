@@ -144,8 +144,9 @@ def output_paddings(output_padding: PerAxis, stride: Sizes, dilation: Sizes) -> 
     more = per_axis("output_padding", output_padding, len(stride), least=0)
     if any(one >= max(s, d) for one, s, d in zip(more, stride, dilation, strict=True)):
         raise OptionError(
-            f"{place('conv_transpose')}: output_padding={more} must be smaller than stride={stride} "
-            f"or dilation={dilation}\n  help: it chooses among the sizes that a convolution of that stride maps to one"
+            f"{place('conv_transpose')}: output_padding={more} must be smaller than the larger of stride={stride} "
+            f"and dilation={dilation}\n  help: it selects among the sizes that a convolution with that stride "
+            "reduces to the same size; st.ops.pad adds further zeros"
         )
     return more
 
