@@ -14,10 +14,10 @@ from striate.cli.report import output, say_json, say_warning
 from striate.data import Dataset, Split, open_data, open_dataset
 from striate.data.catalog import KNOWN
 from striate.data.mnist import holds_idx
-from striate.errors import OptionError
+from striate.errors import OptionError, ShapeError
 from striate.nn.module import Module
 from striate.options import whole_number
-from striate.persistence import load
+from striate.persistence import LoadedModel, load
 from striate.persistence.folder import CONFIG
 from striate.train.evaluation import Evaluation
 from striate.train.evaluation import evaluate as measured
@@ -45,6 +45,7 @@ def evaluate(
             raise OptionError(f"{run} is a model file, which does not record its training data\n  help: give DATA too")
         data = read_run(run).data
     dataset = opened_dataset(run, model, data, on_error)
+    require_shape(model, dataset)
     warn_of_outliers(model, dataset.images, dataset.name)
     result = measured(model, dataset, batch_size)
     if as_json:
@@ -82,6 +83,16 @@ def _as_the_input(model: Module) -> dict[str, Any]:
             return {"channels": channels, "size": (height, width)}
         case _:
             return {}
+
+
+def require_shape(model: Module, dataset: Dataset) -> None:
+    """Raise ``ShapeError`` for samples of another shape than a loaded model takes."""
+    ours, theirs = dataset.images.shape[1:], model.input_shape
+    if isinstance(model, LoadedModel) and ours != theirs:
+        raise ShapeError(
+            f"{dataset.name}: samples of shape {ours}, but the model takes {theirs}\n"
+            "  help: give other data; a folder or archive of pictures is read at the size that the model takes"
+        )
 
 
 def model_path(run: Path) -> Path:

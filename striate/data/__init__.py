@@ -1,5 +1,6 @@
 """Data sets in memory, batches, standardization, and readers of MNIST, CIFAR-10, digits and pictures."""
 
+from striate import habits
 from striate.data.catalog import open_data, open_dataset
 from striate.data.cifar import load_cifar10
 from striate.data.dataset import Dataset, Split, check_labels
@@ -27,3 +28,7 @@ __all__ = [
     "Opened",
     "PictureOptions",
 ]
+
+
+def __getattr__(name: str) -> object:
+    raise habits.missing("data", name, __all__, habits.DATA)
