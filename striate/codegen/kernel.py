@@ -580,10 +580,7 @@ class Kernel:
 
     def constant_like(self, x: Any, number: float) -> Any:
         """Return ``number`` in the type of ``x``: a vector with it in every lane, or a scalar."""
-        if isinstance(x.type, ir.VectorType):
-            integral = isinstance(x.type.element, ir.IntType)
-            return ir.Constant(x.type, [int(number) if integral else float(number)] * x.type.count)
-        return ir.Constant(x.type, int(number) if _integral(x.type) else float(number))
+        return vector_math.splat(x.type, int(number) if _integral(x.type) else float(number))
 
     def add(self, a: Any, b: Any) -> Any:
         """Return a + b in each lane; integers wrap around."""
@@ -617,6 +614,13 @@ class Kernel:
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """Return a · b + c in each lane, rounded only once; all three must be of a float type."""
         return self._intrinsic("llvm.fma", a, b, c)
+
+    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """Return a · b + c in each lane, for floats; rounded once by processors that can, and else twice.
+
+        Sums of products use it. Without such an instruction (x86-64-v2), ``fma`` is a function call for each lane.
+        """
+        return self._intrinsic("llvm.fmuladd", a, b, c)
 
     def abs(self, a: Any) -> Any:
         """Return |a| in each lane; a must be of a float type."""

@@ -284,7 +284,7 @@ class LabelRows(RowKernel):
         if not self.smoothing:
             return chosen
         total = row.total(lambda s, b, c: k.add(s, self.weights(k, b, c)))
-        return k.fma(total, k.constant(self.smoothing / self.storage.channels, self.dtype), chosen)
+        return k.multiply_add(total, k.constant(self.smoothing / self.storage.channels, self.dtype), chosen)
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ class CrossEntropyRows(LabelRows):
 
             def add(total: Vector, block: Index, count: int) -> Vector:
                 centred = k.sub(row.load(0, block, count), peak)
-                return k.fma(k.mul(self.weights(k, block, count), share), centred, total)
+                return k.multiply_add(k.mul(self.weights(k, block, count), share), centred, total)
 
             explained = k.add(explained, row.total(add))
         loss = k.sub(k.mul(self.target_sum(k, row, label), log_total), explained)
@@ -368,7 +368,7 @@ class CrossEntropyGradientRows(LabelRows):
         def write(block: Index, count: int) -> None:
             hot = k.select(k.lane_is(k.isub(label, k.imul(block, LANES))), own, zero)
             if self.smoothing:
-                hot = k.fma(self.weights(k, block, count), share, hot)
+                hot = k.multiply_add(self.weights(k, block, count), share, hot)
             power = k.exp(k.sub(row.load(0, block, LANES), peak))
             out.store(self.given + 1, block, k.sub(k.mul(power, scale), hot))
 
