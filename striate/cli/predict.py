@@ -18,6 +18,7 @@ from striate.nn.module import Module
 from striate.persistence import load
 from striate.train.evaluation import log_softmax
 from striate.train.run import RUN_FILE, read_run
+from striate.train.tta import Averaged, averaged
 
 Array = npt.NDArray[Any]
 _SHOWN = 3
@@ -29,6 +30,9 @@ def predict(
     centre: Annotated[
         bool, typer.Option(help="Centre and scale figures as in the training data, if those have a plain background.")
     ] = True,
+    tta: Annotated[
+        str, typer.Option(help='Average over views of each picture: "flip", "vflip", "crop:4", or several.')
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print all classes as JSON.")] = False,
 ) -> None:
     """Classify pictures: the most probable classes of each."""
@@ -39,6 +43,7 @@ def predict(
     if len(size) != 2:
         raise OptionError(f"{run}: this model takes samples of shape {model.input_shape}, not pictures")
     reading = (found.reading if found else None) or Reading(channels, (size[0], size[1]))
+    answering = averaged(model, tta)
     rows: list[dict[str, Any]] = []
     failed = False
     for path in images:
@@ -51,7 +56,7 @@ def predict(
         if swapped:
             say_warning(f"{path}: light and dark were swapped, as the training data have it; --no-centre leaves them")
         warn_of_outliers(model, picture[np.newaxis], str(path))
-        rows.append({"image": str(path), "classes": ranked(model, picture)})
+        rows.append({"image": str(path), "classes": ranked(answering, picture)})
     if as_json:
         say_json(rows)
     else:
@@ -61,7 +66,7 @@ def predict(
         raise typer.Exit(2)
 
 
-def ranked(model: Module, picture: Array) -> list[dict[str, Any]]:
+def ranked(model: Module | Averaged, picture: Array) -> list[dict[str, Any]]:
     """Return the classes with their probabilities for a picture (C, H, W), most probable first."""
     (logits,) = np.asarray(model(picture[np.newaxis]))
     probabilities = np.exp(log_softmax(logits[np.newaxis]))[0]
