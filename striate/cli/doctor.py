@@ -21,7 +21,7 @@ from striate.optim import OPTIMIZERS, SGD, Optimizer
 from striate.persistence import load
 from striate.train.history import Epoch
 from striate.train.record import read_progress
-from striate.train.run import MODEL_FILE, Run, read_run
+from striate.train.run import Run, model_file, read_run
 
 
 def doctor(
@@ -60,7 +60,7 @@ def examined(folder: Path, document: Run) -> Findings:
     except StriateError as error:
         raise OptionError(f"the data of this run can no longer be read: {error}") from error
     epochs = [Epoch(**entries) for entries in document.history.get("epochs", [])]
-    arguments, model = document.arguments, load(folder / MODEL_FILE)
+    arguments, model = document.arguments, load(model_file(folder))
     standardizer = standardizer_of(model)
     name = str(arguments.get("model"))
     network: Module = model
