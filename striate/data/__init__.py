@@ -1,6 +1,7 @@
 """Data sets in memory, batches, standardization, and readers of MNIST, CIFAR-10, digits and pictures."""
 
 from striate import habits
+from striate.data import augment
 from striate.data.catalog import open_data, open_dataset
 from striate.data.cifar import load_cifar10
 from striate.data.dataset import Dataset, Split, check_labels
@@ -11,6 +12,7 @@ from striate.data.pictures import Opened, PictureOptions
 from striate.data.standardizer import Outlier, Standardizer
 
 __all__ = [
+    "augment",
     "Batch",
     "Dataset",
     "Split",
