@@ -10,7 +10,7 @@ _GROUPS = {
     "Loss and stopping": ("label_smoothing", "class_weights", "patience", "min_delta"),
     "Network": ("activation", "norm", "negative_slope", "init", "depth", "width"),
     "Pictures": ("size", "resize", "channels", "held_out", "on_error"),
-    "Running": ("find_lr", "precision", "threads", "as_json"),
+    "Running": ("find_lr", "precision", "threads", "checkpoint_every", "allow_changes", "as_json"),
     "Switches": ("decay_norm_and_bias", "standardize", "doctor"),
 }  # fmt: skip
 GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names}

@@ -38,7 +38,7 @@ from striate.train.epoch_loss import EpochLoss
 from striate.train.evaluation import Evaluation, evaluate
 from striate.train.history import Epoch, History
 from striate.train.interruption import Interruption
-from striate.train.log import Log
+from striate.train.log import LogFile
 from striate.train.outliers import outlier_warning
 from striate.train.place import Place
 from striate.train.progress import Lines, Moment, Plan, Progress, Silent, Together
@@ -480,7 +480,7 @@ class Trainer(metaclass=Explained):
         record.model = record.model or type(self.model).__name__
         record.data = record.data or train_set.name
         record.complain = progress.warn
-        return Together(progress, record, Log(record.path.parent))
+        return Together(progress, record, LogFile(record.path.parent))
 
     def _tell(self, progress: Progress, new: Sequence[Finding]) -> None:
         """Show new findings of the doctor, each only once, without those that are consequences of others."""
