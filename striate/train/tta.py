@@ -83,8 +83,8 @@ class Averaged:
     """A model whose predictions are averaged over ``views`` of each sample: called like the model, with (N, C, …).
 
     With ``probabilities`` the model returns logits (N, C), and the result is the logarithm of the mean of their
-    softmax, which are logits again; otherwise it is the mean of the outputs. Raises ``OptionError`` for samples that the views
-    do not fit, and ``ShapeError`` for outputs with positions, which flips would move.
+    softmax, which are logits again; otherwise it is the mean of the outputs. Raises ``OptionError`` for samples that
+    the views do not fit, and ``ShapeError`` for outputs with positions, which flips would move.
     """
 
     def __init__(self, model: Module, views: Views, *, probabilities: bool = True) -> None:
