@@ -1,4 +1,4 @@
-"""Errors for calls with wrong arguments: they name the nearest argument, or what to write here instead.
+"""Errors for calls with wrong arguments: they suggest the nearest valid name, or what to write in striate instead.
 
 Python itself says only "got an unexpected keyword argument". ``Explained`` is the metaclass of the public classes, and
 ``explained`` decorates public functions and methods. Neither costs anything as long as a call succeeds.

@@ -12,7 +12,7 @@ Every message says what was wrong, where (the dotted path of the layer), and wha
      ├─ ModelFileError      a saved model that cannot be read                (also ValueError)
      ├─ NonFiniteError      a loss or gradient that became NaN or infinite   (also ArithmeticError)
      ├─ TracingError        a function that cannot be traced into a graph    (also TypeError)
-     ├─ GraphError          a malformed graph: a defect in striate or in a user's operation
+     ├─ GraphError          a graph that is malformed, or that has no gradient where one is needed
      ├─ EngineError         this computer cannot run compiled kernels        (also RuntimeError)
      └─ MissingExtraError   an optional package is not installed             (also ImportError)
 """
@@ -66,7 +66,10 @@ class TracingError(StriateError, TypeError):
 
 
 class GraphError(StriateError):
-    """A graph breaks its own rules, which is a defect in striate or in a user's operation."""
+    """A graph is malformed, or an operation has no gradient where one is needed.
+
+    A malformed graph is a defect in striate or in a user's operation.
+    """
 
 
 class EngineError(StriateError, RuntimeError):

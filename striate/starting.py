@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
 
 INTERRUPTED = 130
@@ -18,7 +17,8 @@ def is_command() -> bool:
     """
     if sys.argv[:1] == ["-m"]:
         return ("-m", "striate") in zip(sys.orig_argv, sys.orig_argv[1:])
-    return bool(sys.argv) and Path(sys.argv[0]).stem == "striate"
+    # os.path, because pathlib takes longer to import, and Ctrl-C during that would end in a traceback.
+    return bool(sys.argv) and os.path.splitext(os.path.basename(sys.argv[0]))[0] == "striate"
 
 
 def interruptible() -> None:

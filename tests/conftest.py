@@ -34,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     compiling is tested too; ``STRIATE_TEST_KERNELS`` names a permanent one. Each worker computes with its share of the
     cores; a test about threads sets their number itself.
     """
+    os.environ["COLUMNS"] = "80"  # text is fitted to the terminal, and tests compare it
     if "PYTEST_XDIST_WORKER" in os.environ:
         return  # it inherits what its parent chose
     if KERNELS not in os.environ:

@@ -25,6 +25,7 @@
     codegen  ∥  runtime
     ────────────────────────────────────────
     errors  settings  quota  dtypes  options  version  locks  starting  habits  arguments
+    terminal
 
 Imports point down only; rooms with ∥ between them do not know each other. Modules of one floor may use each other, but
 not in circles; what is imported for annotations alone (``if TYPE_CHECKING``) makes no circle.
@@ -45,7 +46,21 @@ import striate
 
 PACKAGE = Path(striate.__file__).parent
 FLOORS: list[list[set[str]]] = [
-    [{"errors", "settings", "quota", "dtypes", "options", "version", "locks", "starting", "habits", "arguments"}],
+    [
+        {
+            "errors",
+            "settings",
+            "quota",
+            "dtypes",
+            "options",
+            "version",
+            "locks",
+            "starting",
+            "habits",
+            "arguments",
+            "terminal",
+        }
+    ],
     [{"codegen"}, {"runtime"}],
     [{"graph"}],
     [{"ops"}],

@@ -21,7 +21,7 @@ from striate.cli.filter import filter
 from striate.cli.inspect import inspect
 from striate.cli.lab import lab
 from striate.cli.predict import predict
-from striate.cli.report import Command, Commands
+from striate.cli.report import Command, Commands, GroupedCommand
 from striate.cli.show import show
 from striate.cli.streams import prepare_streams, written
 from striate.cli.train import train
@@ -37,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(cls=Command)(train)
+app.command(cls=GroupedCommand)(train)
 app.command(cls=Command)(evaluate)
 app.command(cls=Command)(predict)
 app.command(cls=Command)(filter)

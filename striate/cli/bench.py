@@ -27,6 +27,7 @@ from striate.nn.module import Module
 from striate.optim import SGD
 from striate.profile import WIDTH, Latency, Profile, latency, profile_prediction, require_compiled
 from striate.step import TrainingStep
+from striate.terminal import columns
 
 BATCH = 128
 BATCHES = {"resnet18": 64}
@@ -150,7 +151,7 @@ def measured_profile(case: Case) -> Profile:
 
 
 def measured_latency(case: Case) -> Latency:
-    """Measure the latency of single predictions."""
+    """Measure how long a prediction takes: the median, 95th percentile and minimum of many calls."""
     batches = case.batches()
     return latency(lambda: case.model(next(batches)[0]), case.samples, CALLS * case.repetitions)
 
@@ -195,15 +196,15 @@ def _fed(run: Callable[[Array, Array], Any], case: Case) -> Callable[[], Any]:
 
 
 def report_profile(case: Case, profile: Profile, as_json: bool) -> None:
-    """Print the profile as a table, coloured and fitted to the width if standard output is a terminal."""
+    """Print the profile as a table, fitted to the width, and coloured if standard output is a terminal."""
     if as_json:
         say_json({**_described(case), **profile.to_json()})
         return
     console = output()
     if not console.is_terminal:
-        typer.echo(profile.text(), nl=False)
+        typer.echo(profile.text(min(WIDTH, columns())), nl=False)
         return
-    page = Text(profile.text(min(WIDTH, console.width)))
+    page = Text(profile.text(min(WIDTH, columns())))
     page.highlight_regex(r"(?m)^(layer|in all) .*$", "bold")
     page.highlight_regex(r"(?m)^(total|outside of phases) .*$", "bold")
     layers = "|".join(re.escape(layer) for layer in profile.by_layer())

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from striate.cli.panels import GROUP_OF
 from striate.cli.wording import fitted, with_options
 from striate.errors import EngineError, GraphError, NonFiniteError, StriateError
 from striate.starting import INTERRUPTED
@@ -62,6 +63,17 @@ class Command(TyperCommand):
             options = {option for one in self.params for option in one.opts}
             error.args = (with_options(str(error), options),)
             raise
+
+
+class GroupedCommand(Command):
+    """A command whose help lists its options in groups, the common ones first."""
+
+    def get_params(self, ctx: Any) -> Any:
+        parameters = super().get_params(ctx)
+        for one in parameters:
+            if isinstance(one, TyperOption):
+                one.rich_help_panel = GROUP_OF.get(one.name or "")
+        return parameters
 
 
 class Commands(TyperGroup):

@@ -1,4 +1,4 @@
-"""``striate show``: print the training of a network as text, at any stage of the compiler."""
+"""``striate show``: print the training step of a network as text, at any stage of the compiler."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from striate.persistence import LoadedModel, load
 from striate.show import Stage, stage_of, stage_text
 from striate.show.loops import WIDTH
 from striate.step import batch_type, training_graph
+from striate.terminal import columns
 
 _GREY = ("first_cnn", "lenet5")
 
@@ -36,7 +37,7 @@ def show(
         str, typer.Option(help="float32 or bfloat16; matters from the stage simplified on.")
     ] = "float32",
 ) -> None:
-    """Print the training of a network as the compiler sees it: as a graph, fused loops, memory, or a program."""
+    """Print the training step of a network as the compiler sees it: as a graph, fused loops, memory, or a program."""
     chosen = stage_of(stage)
     network, sizes = opened(model, shape, classes)
     if isinstance(network, LoadedModel):
@@ -49,7 +50,7 @@ def show(
     graph = training_graph(network, CrossEntropyLoss(), x, trained=trained).graph
     layers = {path: type(layer).__name__ for path, layer in network.named_modules() if path}
     console = output()
-    width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+    width = min(columns(), WIDTH)
     text = stage_text(graph, chosen, batch_size, layers, precision_of(precision), width)
     if console.is_terminal:
         console.print(coloured(wrapped(text, console.width)), soft_wrap=True, end="")

@@ -66,8 +66,7 @@ _WIDTH_OF_ALL, _WIDTH_OF_NARROW = 68, 42
 MOMENTUM = 0.9
 _ROWS = 20
 """The approximate number of rows in the table of learning rates."""
-_OF_MODEL = "the model's default"
-_RATES = ", ".join(f"{name} {kind.usual_lr:g}" for name, kind in OPTIMIZERS.items())
+_RATES = ", ".join(f"{name} {OPTIMIZERS[name].usual_lr:g}" for name in ("sgd", "adam")) + " …"
 _NAMES = ", ".join(OPTIMIZERS)
 _OF_PYTHON = ("schedule", "groups", "maximize", "decay_norm_and_bias")
 """Options that all optimizers have in Python, which error messages about the command line do not list."""
@@ -82,7 +81,9 @@ def train(
     ] = "digits",
     model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}.", show_default="lenet5")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.", show_default="digits 20, mnist 3")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per step.", show_default="digits 32, mnist 64")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples per step.", show_default="digits 32, mnist 64")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate, ≥ 0.", show_default=_RATES)] = None,
     optimizer: Annotated[str, typer.Option(help=f"{_NAMES}.")] = "sgd",
     momentum: Annotated[
@@ -92,20 +93,20 @@ def train(
         float | None, typer.Option(help="Weight decay λ ≥ 0 of the optimizer.", show_default="0, adamw 0.01")
     ] = None,
     decay_norm_and_bias: Annotated[
-        bool, typer.Option(help="Let biases and the weights of normalizations decay, too.")
+        bool, typer.Option(help="Let biases and the weights of normalizations decay, too.", show_default=False)
     ] = True,
     schedule: Annotated[str, typer.Option(help=f"Schedule of the learning rate: {', '.join(SCHEDULES)}.")] = "cosine",
-    warmup: Annotated[int, typer.Option(help="Steps of a linear rise of the learning rate before the schedule.")] = 0,
+    warmup: Annotated[int, typer.Option(help="Steps of a linear rise before the schedule.")] = 0,
     max_norm: Annotated[float | None, typer.Option(help="Scale gradients down to this norm.")] = None,
     clip_value: Annotated[float | None, typer.Option(help="Limit each element of the gradients.")] = None,
     accumulate: Annotated[int, typer.Option(help="Parts in which a batch is computed, to save memory.")] = 1,
     ema: Annotated[
-        float | None, typer.Option(help="Decay of a moving average of the weights, such as 0.999, which is saved.")
+        float | None, typer.Option(help="Decay, such as 0.999, of an average of the weights, which is saved.")
     ] = None,
     label_smoothing: Annotated[float, typer.Option(help="Share of the target that all classes have, 0 to 1.")] = 0.0,
     class_weights: Annotated[str | None, typer.Option(help="balanced: rare classes count as much as others.")] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after so many epochs without a lower held-out loss; keep the best weights.")
+        int | None, typer.Option(help="Stop after so many epochs without a lower held-out loss.")
     ] = None,
     min_delta: Annotated[float, typer.Option(help="The least improvement that --patience counts.")] = 0.0,
     find_lr: Annotated[
@@ -114,14 +115,15 @@ def train(
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16: activations take half the memory, and some CPUs are faster.")
     ] = "float32",
-    seed: Annotated[int, typer.Option(help="Seed of initial weights, order and dropout: 0 to 2⁶⁴ − 1.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of initial weights, order and dropout.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores allowed")] = None,
-    activation: Annotated[str | None, typer.Option(help=f"{', '.join(ACTIVATIONS)}.", show_default=_OF_MODEL)] = None,
+    activation: Annotated[str | None, typer.Option(help=f"{', '.join(ACTIVATIONS)}.", show_default=False)] = None,
     norm: Annotated[
-        str | None, typer.Option(help=f"{', '.join(one.value for one in NormPlacement)}.", show_default=_OF_MODEL)
+        str | None,
+        typer.Option(help=f"Normalization: {', '.join(one.value for one in NormPlacement)}.", show_default=False),
     ] = None,
     negative_slope: Annotated[float | None, typer.Option(help="α of leaky_relu.", show_default="0.1")] = None,
-    init: Annotated[str | None, typer.Option(help=f"{', '.join(STARTS)}.", show_default=_OF_MODEL)] = None,
+    init: Annotated[str | None, typer.Option(help=f"Initial weights: {', '.join(STARTS)}.", show_default=False)] = None,
     depth: Annotated[int | None, typer.Option(help="Hidden layers of mlp.", show_default="12")] = None,
     width: Annotated[int | None, typer.Option(help="Units in each hidden layer of mlp.", show_default="64")] = None,
     size: Annotated[
@@ -139,10 +141,12 @@ def train(
     on_error: Annotated[
         str | None, typer.Option(help="Pictures that cannot be read: raise or skip.", show_default="raise")
     ] = None,
-    standardize: Annotated[bool, typer.Option(help="Standardize the data, inside the model.")] = True,
-    doctor: Annotated[bool, typer.Option(help="Report problems during training.")] = True,
+    standardize: Annotated[
+        bool, typer.Option(help="Standardize the data, inside the model.", show_default=False)
+    ] = True,
+    doctor: Annotated[bool, typer.Option(help="Report problems during training.", show_default=False)] = True,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the run.", show_default="runs/DATA, or runs/DATA-2 and so on")
+        Path | None, typer.Option(help="Folder for the run.", show_default="runs/DATA, runs/DATA-2 …")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that --out holds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 import textwrap
 from collections.abc import Collection
 from typing import TextIO
+
+from striate.terminal import columns
 
 _ARGUMENT = re.compile(r"""(?<![\w.])([a-z]\w*)=(["']?)([\w./-]+)\2""")
 _LEAST_WIDTH = 40
@@ -38,7 +39,7 @@ def fitted(text: str, stream: TextIO) -> str:
     """Wrap lines between words where ``stream`` is a terminal, which would break them inside of words."""
     if not stream.isatty():
         return text
-    width = max(_LEAST_WIDTH, shutil.get_terminal_size().columns)
+    width = max(_LEAST_WIDTH, columns())
     return "\n".join(_wrapped(line, width) for line in text.split("\n"))
 
 

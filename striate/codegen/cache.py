@@ -103,7 +103,7 @@ class Cache:
             self._write(name, data)
         except OSError as error:
             self._writable = False
-            _log.warning("the kernel cache %s takes no more entries: %s", self._folder, error)
+            _log.warning("nothing more is written to the kernel cache %s: %s", self._folder, error)
             return
         if self._writes % _PRUNE_EVERY == 0:
             self.prune()

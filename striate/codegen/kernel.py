@@ -584,11 +584,11 @@ class Kernel:
         return self.builder.mul(a, b) if _integral(a.type) else self.builder.fmul(a, b)
 
     def div(self, a: Any, b: Any) -> Any:
-        """Return a / b in each lane, for floats."""
+        """Return a / b in each lane; both must be of a float type."""
         return self.builder.fdiv(a, b)
 
     def neg(self, a: Any) -> Any:
-        """Return −a in each lane, for floats."""
+        """Return −a in each lane; a must be of a float type."""
         return self.builder.fneg(a)
 
     def add_exactly(self, a: Any, b: Any) -> tuple[Any, Any]:
@@ -601,11 +601,11 @@ class Kernel:
         return total, self.add(self.sub(a, self.sub(total, second)), self.sub(b, second))
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """Return a · b + c in each lane, rounded once, for floats."""
+        """Return a · b + c in each lane, rounded only once; all three must be of a float type."""
         return self._intrinsic("llvm.fma", a, b, c)
 
     def abs(self, a: Any) -> Any:
-        """Return |a| in each lane, for floats."""
+        """Return |a| in each lane; a must be of a float type."""
         return self._intrinsic("llvm.fabs", a)
 
     def sqrt(self, a: Any) -> Any:
@@ -687,11 +687,11 @@ class Kernel:
         return self.builder.select(self.builder.fcmp_unordered("uno", a, a), a, smaller)
 
     def greater(self, a: Any, b: Any) -> Any:
-        """Return the condition a > b in each lane, for floats; it is false for NaN."""
+        """Return the condition a > b in each lane, false for NaN; both must be of a float type."""
         return self.builder.fcmp_ordered(">", a, b)
 
     def compared(self, a: Any, sign: str, b: Any) -> Any:
-        """Return the condition a ``sign`` b in each lane, for floats, integers and bools.
+        """Return the condition a ``sign`` b in each lane, for floats, integers or bools.
 
         ``sign`` is as in ``compare``. For NaN, only ``!=`` holds.
         """

@@ -95,11 +95,12 @@ def along(region: Region, rows: Rows) -> Region:
 
 
 class RegionWriter:
-    """Writes a region (fused elementwise work) into the kernel ``k``.
+    """Writes a region (fused elementwise work) into a kernel.
 
-    Call ``begin_chunk``, then for each sample and channel block ``begin_block``, for each line of pixels ``row``, for
-    each tile ``tile``, and finally ``end_block`` and ``end_chunk``. The region's operands are the kernel's operands
-    from number ``first_operand`` on.
+    The code that writes the kernel calls ``begin_chunk`` first and ``end_chunk`` last. In between, it calls
+    ``begin_block`` and ``end_block`` for each sample and channel block, and between these two ``row`` before each line
+    of pixels and ``tile`` for each tile of the line. The region's operands are those of the kernel ``k`` from number
+    ``first_operand`` on.
     """
 
     def __init__(self, k: Kernel, region: Region, first_operand: int, rows: Rows = Rows.HEIGHT) -> None:

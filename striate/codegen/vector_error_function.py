@@ -74,7 +74,7 @@ def erf(builder: ir.IRBuilder, x: ir.Value) -> Any:
 
 
 def erfc(builder: ir.IRBuilder, x: ir.Value) -> Any:
-    """Return erfc x = 1 - erf x, with an error ≤ 5 ulp (float32 and float64) down to the smallest number.
+    """Return erfc x = 1 - erf x, with an error ≤ 5 ulp (float32 and float64), however small the result.
 
     The result is 0 at infinity and 2 at -infinity.
     """
@@ -87,7 +87,7 @@ def erfc(builder: ir.IRBuilder, x: ir.Value) -> Any:
 def normal_cdf(builder: ir.IRBuilder, x: ir.Value) -> Any:
     """Return Φ(x) = ½ erfc(-x / √2), the distribution function of a standard normal variable.
 
-    The error is ≤ 5 ulp (float32 and float64) down to the smallest number. The result is 0 at -infinity and 1 at
+    The error is ≤ 5 ulp (float32 and float64), however small the result. The result is 0 at -infinity and 1 at
     infinity.
     """
     m = Steps(builder, x)

@@ -253,7 +253,7 @@ class Steps:
         return builder.fsub(anchored, start), f
 
     def power_of_two(self, shifted: ir.Value) -> Any:
-        """Return 2ⁿ, given n + magic, whose lowest bits are the integer n.
+        """Return 2ⁿ for ``shifted`` = n + ``_Format.magic``, whose lowest bits are the integer n.
 
         The shift moves n from the lowest bits to the exponent, and adding the bits of 1.0 adds the exponent's bias.
         """

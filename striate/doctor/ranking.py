@@ -45,7 +45,7 @@ def explains_kind(kind: str, symptom: Finding) -> bool:
 
 
 def explains(cause: Finding, symptom: Finding) -> bool:
-    """Whether one finding explains another: it comes earlier in ``ORDER``, and its rule names the symptom."""
+    """Whether a cause explains a symptom, by its rule's ``explains``; the cause must come first in ``ORDER``."""
     return place(cause) < place(symptom) and explains_kind(cause.kind, symptom)
 
 

@@ -242,7 +242,7 @@ def _reached(output: object) -> list[Value]:
 def as_drawn(model: Module, name: str, parameter: Parameter) -> bool:
     """Whether a parameter still equals what its initializer drew, so was neither trained nor loaded."""
     if parameter.array is None:
-        return parameter.initial is None
+        return parameter.current is None
     seed = model.__dict__.get("_seed") or 0
     fan_in = parameter.fan_in if parameter.fan_in is not None else int(np.prod(parameter.sizes[1:]))
     fresh: Array = drawn(parameter.init, parameter.sizes, fan_in, generator(seed, name), name)

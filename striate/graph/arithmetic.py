@@ -501,8 +501,8 @@ def _require_whole(given: Real, number: float, like: Value) -> None:
     limits = np.iinfo(like.dtype.numpy)
     if not (number.is_integer() and number == given and limits.min <= number <= limits.max and abs(number) <= 2**53):
         raise DTypeError(
-            f"{given!r} is not among the numbers of {like.type}\n"
-            '  help: st.ops.cast(x, "float32") computes with fractions; arrays of float32 do, too'
+            f"{given!r} cannot be represented exactly in the dtype of {like.type}\n"
+            '  help: st.ops.cast(x, "float32") first, or an array of float32'
         )
 
 

@@ -77,9 +77,9 @@ def known_dtype(array: Array, name: str) -> np.dtype[Any]:
 
 def _cure(dtype: np.dtype[Any]) -> str:
     if dtype.kind == "c":
-        return "st.ops computes with real numbers; give x.real and x.imag apart"
+        return "st.ops computes with real numbers; pass x.real and x.imag as two arrays"
     if dtype.kind == "f":
-        return "x.astype(np.float64) is the widest type there is"
+        return "x.astype(np.float64), the widest supported type"
     if dtype.kind in "SUO":
         return "np.asarray(x, np.float32), where the elements are numbers"
     return f"x.astype(np.float32), or another of {', '.join(KNOWN)}"

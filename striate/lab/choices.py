@@ -44,7 +44,10 @@ def choices() -> dict[str, Any]:
 
 
 def operation_of(activation: str, slope: float = 0.1) -> Elementwise:
-    """Return the operation of an activation, with this slope if it has one; raises ``OptionError``."""
+    """Return the operation of an activation; raises ``OptionError`` for an unknown one.
+
+    ``slope`` is the slope for negative inputs; activations without such an option ignore it.
+    """
     if activation not in ACTIVATION_LAYERS:
         raise unknown_option("activation", activation, ACTIVATION_LAYERS)
     return ACTIVATION_LAYERS[activation].with_slope(slope).operation
@@ -59,10 +62,10 @@ def _described(op: Elementwise) -> dict[str, Any]:
 
 
 def curve(activation: str, slope: str) -> dict[str, list[float]]:
-    """Return {"x", "y", "derivative"}: an activation and its derivative at 169 points from −4.2 to 4.2.
+    """Return the lists "x", "y" and "derivative": an activation and its derivative at 169 points from −4.2 to 4.2.
 
-    ``slope`` is the text of a number, for activations that have one. Raises ``OptionError`` for an unknown activation
-    or an invalid slope.
+    ``slope`` is the slope for negative inputs, as a string; activations without such an option ignore it. Raises
+    ``OptionError`` for an unknown activation, and unless the slope is a number from −10 to 10.
     """
     try:
         number = float(slope)

@@ -48,7 +48,10 @@ class Entry:
 
     @property
     def told(self) -> Run | None:
-        """The contents of run.json, or None if it belongs to an earlier training in the same folder."""
+        """The contents of run.json.
+
+        None if there is no readable run.json, or if it belongs to an earlier training in the same folder.
+        """
         begun = (self.story.plan or {}).get("time", 0)
         again = self.story.end is None and isinstance(begun, (int, float)) and begun > self.seen / 1e9
         return None if again else self.run

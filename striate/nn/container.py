@@ -30,7 +30,7 @@ class Sequential(Module):
             setattr(self, name, module)
 
     def append(self, module: Module) -> Sequential:
-        """Add a module at the end, named by its index; returns the chain itself."""
+        """Add a module at the end, named by its index; returns this ``Sequential``."""
         _require_module("Sequential", module)
         self._chain.append(str(len(self._chain)))
         setattr(self, self._chain[-1], module)
@@ -97,7 +97,9 @@ class Concat(Module):
 
     def __init__(self, *branches: Module) -> None:
         if not branches:
-            raise OptionError("Concat takes one module or more, not none")
+            raise OptionError(
+                "Concat() has no branches\n  help: give at least one module, as in nn.Concat(nn.Identity(), block)"
+            )
         for branch in branches:
             _require_module("Concat", branch)
         self._chain = [str(index) for index in range(len(branches))]

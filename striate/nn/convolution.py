@@ -116,7 +116,8 @@ class FilterBank(Ranked):
             super().forget_inputs()
         self._know(None)
         for parameter in self._parameters.values():
-            parameter.array = parameter.initial = None
+            parameter.initial = None
+            parameter.forget()
         self.invalidate()
 
     def adopt_sizes(self) -> None:

@@ -67,7 +67,8 @@ class Linear(Module):
     def forget_inputs(self) -> None:
         self._know(None)
         for parameter in self._parameters.values():
-            parameter.array = parameter.initial = None
+            parameter.initial = None
+            parameter.forget()
         self.invalidate()
 
     def adopt_sizes(self) -> None:

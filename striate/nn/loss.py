@@ -253,7 +253,7 @@ class LabelLoss(Loss):
         left_out = y.dtype.kind != "f" and y.size and y.flat[0] == self.ignored
         if left_out and self.reduction == "mean" and (y == self.ignored).all():
             raise LabelError(
-                f"every label of this batch is {self.ignored}, which ignore_index leaves out; a mean of none is NaN\n"
+                f"every label of this batch is {self.ignored}, the ignore_index, so the mean is over no labels: NaN\n"
                 '  help: drop such samples, or use reduction="sum"'
             )
 
@@ -336,8 +336,9 @@ class CrossEntropyLoss(LabelLoss):
         counted = targets != self.ignore_index
         p = np.bincount(targets[counted], weights[counted]).astype(np.float64)
         weight = self._parameters.get("weight")
-        if weight is not None and weight.initial is not None and weight.initial.shape == p.shape:
-            p = p * weight.initial
+        given = None if weight is None else weight.current
+        if given is not None and given.shape == p.shape:
+            p = p * given
         p = p / p.sum()
         p = p * (1 - self.label_smoothing) + self.label_smoothing / len(p)
         p = p[p > 0]

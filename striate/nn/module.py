@@ -359,7 +359,7 @@ class Module(metaclass=Explained):
         vars(self)["_seed"] = whole_seed(seed)
         vars(self)["_arena"] = None
         for _, parameter in self.named_state():
-            parameter.array = None
+            parameter.forget()
         self.invalidate()
         return self
 
@@ -451,13 +451,16 @@ class Module(metaclass=Explained):
 
         Programs and memory are left out.
         """
-        return {**self._structure(), "_tensors": packed(self._parameters)}
+        current = {name: parameter.current for name, parameter in self._parameters.items()}
+        initial = {name: parameter.initial for name, parameter in self._parameters.items()}
+        return {**self._structure(), "_tensors": packed(current), "_initial": packed(initial)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         structure = dict(state)
-        tensors = structure.pop("_tensors")
+        tensors, initial = unpacked(structure.pop("_tensors")), unpacked(structure.pop("_initial"))
         vars(self).update(structure)
-        unpacked(self._parameters, tensors)
+        for name, parameter in self._parameters.items():
+            parameter.loaded, parameter.initial = tensors.get(name), initial.get(name)
         self._adopt()
 
     def state_dict(self) -> dict[str, Array]:
@@ -628,7 +631,7 @@ class Module(metaclass=Explained):
     def multiply_adds(self, inputs: tuple[Value, ...], output: Value) -> int:
         """Return the number of multiply-adds that the layer needs for one sample.
 
-        Layers with weights override this 0.
+        The base class returns 0; layers with weights override this method.
         """
         return 0
 

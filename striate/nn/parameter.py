@@ -59,7 +59,8 @@ class Parameter:
         self._requires_grad = role is Role.LEARNED
         self.fan_in = fan_in
         self.init = initializer(init)
-        self.initial: Array | None = None  # contents that were given, used instead of those that init would draw
+        self.initial: Array | None = None  # the array it was created from, used instead of what init would draw
+        self.loaded: Array | None = None  # contents loaded before there is memory for them
         self.array: Array | None = None  # the view into the state arena, once that exists
         self.arena: StateArena | None = None  # the arena that holds the array
         self._view: tuple[Array, Array] | None = None  # the array, and its read-only view for users
@@ -93,6 +94,15 @@ class Parameter:
             self._requires_grad = bool(requires_grad)
             if self.restructured is not None:
                 self.restructured()  # programs and the memory layout depend on it
+
+    @property
+    def current(self) -> Array | None:
+        """The contents without allocating memory; None if they are still to be drawn by ``init``."""
+        return next((one for one in (self.array, self.loaded, self.initial) if one is not None), None)
+
+    def forget(self) -> None:
+        """Discard trained and loaded contents: the next arena starts from ``initial`` or from a new draw."""
+        self.array = self.loaded = None
 
     @property
     def known(self) -> bool:
@@ -192,6 +202,7 @@ class Parameter:
             **self._apart(),
             "array": None,
             "initial": None,
+            "loaded": None,
             "arena": None,
             "materialize": None,
             "restructured": None,

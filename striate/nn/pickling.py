@@ -8,25 +8,21 @@ from importlib import import_module
 import numpy as np
 
 from striate.graph.value import Array
-from striate.nn.parameter import Parameter
 
 
-def packed(parameters: Mapping[str, Parameter]) -> bytes:
-    """Return the contents of the parameters as the bytes of a safetensors file.
+def packed(contents: Mapping[str, Array | None]) -> bytes:
+    """Return named arrays as the bytes of a safetensors file, without the names that have None.
 
-    The result is empty if no parameter has contents yet.
+    The result is empty if there are no arrays.
     """
     arrays = {
-        name: np.ascontiguousarray(contents).reshape(contents.shape)
-        for name, parameter in parameters.items()
-        if (contents := parameter.array if parameter.array is not None else parameter.initial) is not None
+        name: np.ascontiguousarray(array).reshape(array.shape) for name, array in contents.items() if array is not None
     }
     # Imported here, so that it does not slow down ``import striate``.
     return import_module("safetensors.numpy").save(arrays) if arrays else b""
 
 
-def unpacked(parameters: Mapping[str, Parameter], tensors: bytes) -> None:
-    """Set the initial contents of the parameters from the bytes that ``packed`` returned."""
+def unpacked(tensors: bytes) -> dict[str, Array]:
+    """Return writable copies of the named arrays in the bytes that ``packed`` returned."""
     arrays: dict[str, Array] = import_module("safetensors.numpy").load(tensors) if tensors else {}
-    for name, array in arrays.items():
-        parameters[name].initial = np.array(array)
+    return {name: np.array(array) for name, array in arrays.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from striate.graph.value import Value, shape_text
 from striate.nn.foreign import ForeignLayer, symmetric
@@ -359,6 +359,19 @@ class GlobalPool(Module):
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
+    _rank: int = 2  # the spatial axes of the latest input, by which PyTorch names its layers
+
+    def traced_forward(self, inputs: tuple[Any, ...]) -> Any:
+        if len(inputs) == 1 and isinstance(inputs[0], Value):
+            vars(self)["_rank"] = inputs[0].type.rank - 2
+        return super().traced_forward(inputs)
+
+    def foreign(self, name: str) -> ForeignLayer | None:
+        """Return PyTorch's adaptive pooling to one position for the inputs that the layer was last traced with.
+
+        PyTorch has it for 1 to 3 spatial axes; otherwise, the result is None.
+        """
+        return ForeignLayer(f"{name}{self._rank}d", {"output_size": 1}) if 1 <= self._rank <= 3 else None
 
 
 class GlobalAveragePool(GlobalPool):
@@ -367,8 +380,8 @@ class GlobalAveragePool(GlobalPool):
     def forward(self, x: Value) -> Value:
         return global_avg_pool(x)
 
-    def torch_layer(self) -> ForeignLayer:
-        return ForeignLayer("AdaptiveAvgPool2d", {"output_size": 1})
+    def torch_layer(self) -> ForeignLayer | None:
+        return self.foreign("AdaptiveAvgPool")
 
 
 class GlobalMaxPool(GlobalPool):
@@ -377,5 +390,5 @@ class GlobalMaxPool(GlobalPool):
     def forward(self, x: Value) -> Value:
         return global_max_pool(x)
 
-    def torch_layer(self) -> ForeignLayer:
-        return ForeignLayer("AdaptiveMaxPool2d", {"output_size": 1})
+    def torch_layer(self) -> ForeignLayer | None:
+        return self.foreign("AdaptiveMaxPool")

@@ -66,14 +66,14 @@ def placed(
     )
     for name, view in arena.arrays.items():
         parameter = parameters[name]
-        kept = parameter.array if parameter.array is not None else parameter.initial
+        kept = parameter.current
         if kept is None:
             fan_in = parameter.fan_in if parameter.fan_in is not None else math.prod(parameter.sizes[1:])
             seeded = names.get(id(parameter), name)
             kept = drawn(parameter.init, parameter.sizes, fan_in, generator(seed, seeded), seeded)
         view[...] = kept
     for name, parameter in parameters.items():  # only now, so that a failing initializer leaves everything as it was
-        parameter.array, parameter.arena = arena.arrays[name], arena
+        parameter.array, parameter.loaded, parameter.arena = arena.arrays[name], None, arena
     return arena
 
 
@@ -137,9 +137,9 @@ def write_state(parameters: Mapping[str, Parameter], state: object, strict: bool
     for name, array in contents.items():
         parameter = parameters[name]
         if parameter.array is None:
-            parameter.shape, parameter.initial = array.shape, native(arrays[name], name).copy()
+            parameter.shape, parameter.loaded = array.shape, native(arrays[name], name).copy()
         elif parameter.array.dtype != parameter.dtype.numpy:  # the dtype was changed since the memory was allocated
-            parameter.array, parameter.initial = None, native(arrays[name], name).copy()
+            parameter.array, parameter.loaded = None, native(arrays[name], name).copy()
         else:
             parameter.array[...] = array
             if parameter.arena is not None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import html
 import math
 import operator
-import shutil
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from striate.graph.value import DType, N, TensorType, shape_text
+from striate.terminal import columns
 from striate.tracing import Trace
 
 if TYPE_CHECKING:
@@ -53,9 +52,8 @@ class Summary:
         return cls(rows, problem)
 
     def text(self) -> str:
-        """Return the table as text; if standard output is a terminal, the table is fitted to its width."""
-        width = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
-        return summary_table(self.rows, width) + self.problem
+        """Return the table as text, fitted to the width of the terminal."""
+        return summary_table(self.rows, columns()) + self.problem
 
     def html(self) -> str:
         """Return the table as HTML for notebooks."""
@@ -72,6 +70,7 @@ def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | No
     if types:
         rows.append(("input", "", ", ".join(str(type) for type in types), "", ""))
     total_parameters = total_work = 0
+    open_sizes = False
     order = {id(step.layer): place for place, step in reversed(list(enumerate(trace.calls)))}
     # In order of execution: a standardizer runs first but may be assigned last. Layers that did not run come last.
     for path, module in sorted(model.named_modules(), key=lambda one: order.get(id(one[1]), len(trace.calls))):
@@ -82,10 +81,11 @@ def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | No
         unknown = any(not parameter.known for parameter in own)
         step = passed.get(id(module))
         work = sum(s.layer.multiply_adds(s.inputs, s.output) for s in trace.calls if s.layer is module)
-        total_parameters, total_work = total_parameters + count, total_work + work
+        total_parameters, total_work, open_sizes = total_parameters + count, total_work + work, open_sizes or unknown
         shown = shape_text(step.output.shape) if step else "?"
-        rows.append((path, repr(module), shown, "?" if unknown else f"{count:,}", f"{work:,}"))
-    rows.append(("total", "", "", f"{total_parameters:,}", f"{total_work:,}"))
+        rows.append((path, repr(module), shown, "?" if unknown else f"{count:,}", f"{work:,}" if step else "?"))
+    least = "≥ " if open_sizes else ""  # of the sizes that are known; the others are inferred at the first call
+    rows.append(("total", "", "", f"{least}{total_parameters:,}", f"{total_work:,}" if trace.calls else "?"))
     return rows
 
 

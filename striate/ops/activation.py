@@ -1,7 +1,7 @@
 """The activation functions tanh, sigmoid, ReLU and leaky ReLU, and the base class of all others.
 
-Each operation is a class with three definitions of the same function: ``reference`` computes it in NumPy, ``gradient``
-builds the graph of its gradient, and ``emit`` writes its machine code for one vector of 16 elements.
+Each class defines its function in three methods: ``reference`` computes it in NumPy, ``gradient`` builds the graph of
+its gradient, and ``emit`` writes its machine code for one vector of 16 elements.
 """
 
 from __future__ import annotations

@@ -64,12 +64,12 @@ class AdaptiveAxis(AxisMap):
         return tuple((i, 1 / (stop - first)) for i in range(first, stop))
 
     def range(self, k: Kernel, p: Index) -> tuple[Index, Index]:
-        """Return the same as ``span``, the elements of window p, in the code of a kernel."""
+        """Return the range of the elements of window p, as ``span`` does, computed by code in the kernel."""
         start = k.idiv(k.imul(p, self.size), self.windows)
         return start, k.idiv(k.iadd(k.imul(p, self.size), self.size + self.windows - 1), self.windows)
 
     def holders(self, k: Kernel, i: Index) -> tuple[Index, Index]:
-        """Return (first, one past the last) of the windows that contain element i, in the code of a kernel."""
+        """Return (first, one past the last) of the windows that contain i, computed by code in the kernel."""
         first = k.idiv(k.imul(i, self.windows), self.size)
         return first, k.idiv(k.iadd(k.imul(i, self.windows), self.windows + self.size - 1), self.size)
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar
-from typing import cast as cast_type
 
 import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
+from striate.errors import OptionError
 from striate.graph.arithmetic import (
     Add,
     Binary,
@@ -339,9 +340,11 @@ def clip(x: Value, min: Operand | None = None, max: Operand | None = None) -> Va
 
 
 def _limit(name: str, value: object, otherwise: float) -> float:
-    if value is None or value in (-math.inf, math.inf):
-        return otherwise if value is None else float(cast_type("float", value))
-    return number(f"clip: {name}", value)
+    if value is None:
+        return otherwise
+    if isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value):
+        return float(value) if math.isinf(value) else number(f"clip: {name}", value)
+    raise OptionError(f"clip: {name}={value!r}; expected a number, ±inf, an array or None")
 
 
 def add(a: Operand, b: Operand) -> Value:

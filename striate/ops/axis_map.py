@@ -26,7 +26,7 @@ Scalar = Any
 
 @dataclass(frozen=True)
 class Entry:
-    """One term weight · x[place] of a row in the code of a kernel; a weight of None means 1.
+    """One term weight · x[place] of a row, as values in a kernel's code; a weight of None means 1.
 
     If ``exists`` is false at run time, the term counts as 0. ``place`` is a valid index in either case, so that the
     kernel may load x[place].
@@ -39,7 +39,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Run:
-    """A row with the terms x[first], …, x[stop − 1], in the code of a kernel.
+    """A row with the terms weight · x[i] for i from ``first`` to ``stop`` − 1, as values in a kernel's code.
 
     ``weight(i)`` returns the weight of x[i], and ``share`` is one more factor of every term; None means 1.
     """
@@ -51,7 +51,7 @@ class Run:
 
 
 Terms = list[Entry] | Run
-"""The terms of one row in the code of a kernel."""
+"""The terms of one row, as values in a kernel's code."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,11 @@ class AxisMap:
         raise NotImplementedError
 
     def terms(self, k: Kernel, p: Index, dtype: DType) -> Terms:
-        """Return the terms of y[p] in the code of a kernel; the weights have the dtype ``dtype``."""
+        """Return the terms of y[p], computed by code in the kernel; the weights have the dtype ``dtype``."""
         raise NotImplementedError
 
     def transposed_terms(self, k: Kernel, i: Index, dtype: DType) -> Terms:
-        """Return the terms of dx[i] = Σ weight · dy[p], the transposed map, in the code of a kernel."""
+        """As ``terms``, for the transposed map: dx[i] = Σ weight · dy[p] over the rows p that contain i."""
         raise NotImplementedError
 
 

@@ -210,8 +210,9 @@ class AxisLogSoftmaxGradient(AlongAxis):
 def softmax(input: Value, dim: int = 1) -> Value:
     """Return y[i] = e^x[i] / Σ_j e^x[j] along axis ``dim``, by default the channels of (N, C, …).
 
-    y has the shape of x, is positive and sums to 1 along the axis. Negative ``dim`` counts from the last axis. x is
-    float32 or float64. Raises ShapeError, also for axis 0 of a batch, DTypeError and OptionError.
+    y has the shape of x, is positive and sums to 1 along the axis. Negative ``dim`` counts from the last axis. Raises
+    ShapeError for axis 0 of a batch and for an axis that x does not have, DTypeError unless x is float32 or float64,
+    and OptionError unless ``dim`` is a whole number.
     """
     axis = require_axis("softmax", input.type, dim)
     return Softmax()(input) if _by_channel(input, axis) else AxisSoftmax(axis)(input)
@@ -221,7 +222,7 @@ def log_softmax(input: Value, dim: int = 1) -> Value:
     """Return ln softmax(x), y[i] = x[i] − ln Σ_j e^x[j] along axis ``dim``, without overflow.
 
     y has the shape of x. The default axis is that of the channels of (N, C, …); negative ``dim`` counts from the last
-    axis. x is float32 or float64. Raises ShapeError, also for axis 0 of a batch, DTypeError and OptionError.
+    axis. Raises the same errors as ``softmax``.
     """
     axis = require_axis("log_softmax", input.type, dim)
     return LogSoftmax()(input) if _by_channel(input, axis) else AxisLogSoftmax(axis)(input)

@@ -17,7 +17,7 @@ from striate.errors import OptionError, TracingError
 from striate.graph.arithmetic import MOST_AXES, joined_sizes, reshape
 from striate.graph.value import Batch, Dim, Shape, Value, operators
 from striate.ops.movement import Concat, Slice, Transpose, Window
-from striate.ops.requirement import N_STAYS, Axes, place, require_axes, require_axis, shape_error
+from striate.ops.requirement import N_STAYS, Axes, dtype_error, place, require_axes, require_axis, shape_error
 from striate.ops.shaping import product, unsqueeze
 
 # Transposing
@@ -309,13 +309,18 @@ def concat(values: Sequence[Value], axis: int = 1) -> Value:
 def stack(values: Sequence[Value], axis: int = 0) -> Value:
     """Join values along a new axis, as ``np.stack``: two values (C, H) with ``axis=0`` → (2, C, H).
 
-    All values have the same shape and dtype. Raises ShapeError otherwise, and for an empty sequence.
+    All values have the same shape and dtype. Raises ShapeError or DTypeError otherwise, and ShapeError for an empty
+    sequence.
     """
     if not values:
         raise shape_error("stack", "got no values to stack", "give at least one value")
-    if any(value.type != values[0].type for value in values):
-        got = ", ".join(str(value.type) for value in values)
-        raise shape_error("stack", f"the values differ: {got}", "give values of one shape and dtype")
+    got = ", ".join(str(value.type) for value in values)
+    if len({value.dtype for value in values}) > 1:
+        raise dtype_error("stack", f"the values differ in dtype: {got}", "convert one of them with st.ops.cast")
+    if any(value.shape != values[0].shape for value in values):
+        raise shape_error(
+            "stack", f"the values differ in shape: {got}", "make them equal with st.ops.reshape or slices"
+        )
     at = require_axis("stack", values[0].type.with_shape((*values[0].shape, 1)), axis)
     return concat([unsqueeze(value, at) for value in values], at)
 

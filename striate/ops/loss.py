@@ -299,11 +299,16 @@ class LabelLoss(Anchor):
 
         Where the label is ignored, the loss is 0 even if the logits are NaN.
         """
-        target = self.targets(logits, labels, weight)
-        with np.errstate(invalid="ignore"):
-            products = target * _log_softmax(logits)
-        kept = np.expand_dims(labels != self.ignore_index, 1)
-        return -np.where(kept, products, 0).sum(axis=1)
+        require_labels(labels, logits.shape[1], self.ignore_index)
+        kept, logarithms = labels != self.ignore_index, _log_softmax(logits)
+        chosen = np.take_along_axis(logarithms, np.expand_dims(np.where(kept, labels, 0), 1), axis=1).squeeze(1)
+        with np.errstate(invalid="ignore"):  # 0 · ∞ where a class of weight 0 is impossible
+            found = (1 - self.label_smoothing) * self.shares(logits, labels, weight) * chosen
+            if self.label_smoothing:  # only then do the other classes count: their logits may be −∞ otherwise
+                weights = np.ones(logits.shape[1], logits.dtype) if weight is None else weight
+                spread = weights.reshape(1, -1, *(1,) * (logits.ndim - 2)) * logarithms
+                found = found + self.label_smoothing / logits.shape[1] * spread.sum(axis=1)
+        return -np.where(kept, found, 0)
 
 
 @register

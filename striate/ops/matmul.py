@@ -74,7 +74,9 @@ class MatrixContraction(Anchor):
         """
         require_floats(self, (a, b))
         if a.rank != b.rank or not 2 <= a.rank <= MOST_AXES:
-            raise shape_error(self, f"expected matrices of one rank from 2 to {MOST_AXES}, got {a} and {b}", "reshape")
+            raise shape_error(
+                self, f"expected matrices of one rank from 2 to {MOST_AXES}, got {a} and {b}", "x[None] adds an axis"
+            )
         left = a.shape[:-3:-1] if self.transpose_a else a.shape[-2:]
         right = b.shape[:-3:-1] if self.transpose_b else b.shape[-2:]
         if left[1] != right[0]:

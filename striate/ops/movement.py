@@ -22,7 +22,7 @@ from striate.graph.onnx import Attribute, OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Sample, Values, register
 from striate.graph.value import Array, Shape, TensorType, Value
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
-from striate.ops.requirement import N_STAYS, shape_error
+from striate.ops.requirement import N_STAYS, dtype_error, shape_error
 from striate.ops.shaping import expanded, filled
 
 Five = tuple[int, int, int, int, int]
@@ -241,9 +241,9 @@ class Windowed:
         return f"[{', '.join(parts)}]"
 
     def strided(self, strides: Sequence[int], block: int) -> tuple[list[int], int]:
-        """Convert the strides of the whole array: return the strides within the windows, and their offset in elements.
+        """Return the strides between the selected elements, and the offset of the first one, all in elements.
 
-        ``block`` is the number of channels per block in the array's layout.
+        ``strides`` are those of the whole array, and ``block`` is the number of channels per block in its layout.
         """
         found, moved = list(strides), 0
         for axis, window in self.windows.items():
@@ -341,7 +341,7 @@ class SliceGradient(Movement, Windowed):
         )
         _require_windows(self, x.with_shape(sizes))
         if any(x.shape[axis] != count for axis, count in zip(self.axes, self.counts, strict=True)):
-            raise shape_error(self, f"its input {x} does not have the sizes {self.counts}", "give what fits")
+            raise shape_error(self, f"its input {x} does not have the sizes {self.counts}", "use the slice's shape")
         return (x.with_shape(sizes),)
 
     def moves_whole_blocks(self, inputs: Sequence[TensorType]) -> bool:
@@ -377,7 +377,7 @@ class SliceGradient(Movement, Windowed):
         return boxes
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return zeros in the shape of the output, because x has no elements."""
+        """Return zeros in the shape of the output, because the slice is empty."""
         return (filled(0.0, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:
@@ -428,7 +428,8 @@ def _zeros(context: LoweringContext, box: dict[int, Window]) -> Launch:
 class Concat(Movement):
     """y = [x₁, x₂, …] along one axis, by default the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …)
 
-    Raises ShapeError if the inputs differ in another axis or in their dtype, and if axis 0 is the symbolic N.
+    Raises ShapeError if the inputs differ in another axis and if axis 0 is the symbolic N, and DTypeError if their
+    dtypes differ.
     """
 
     onnx_operator: ClassVar[str] = "Concat"
@@ -448,16 +449,20 @@ class Concat(Movement):
             raise shape_error(self, f"cannot join samples of {', '.join(map(str, inputs))}", N_STAYS)
         sizes: list[int] = []
         for x in inputs:
-            if (
-                x.rank != first.rank
-                or x.shape[:axis] + x.shape[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :]
-                or x.dtype != first.dtype
+            if x.dtype != first.dtype:
+                raise dtype_error(
+                    self,
+                    f"inputs have one dtype, got {', '.join(map(str, inputs))}",
+                    f"st.ops.cast(x, {first.dtype.value!r}) converts one of them",
+                )
+            if x.rank != first.rank or (
+                x.shape[:axis] + x.shape[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :]
             ):
                 where = "in their channels (axis 1)" if axis == 1 else f"along axis {axis}"
                 raise shape_error(
                     self,
                     f"inputs may differ only {where}, got {', '.join(map(str, inputs))}",
-                    "bring them to one size with stride, padding, pooling or st.ops.cast",
+                    "make the other sizes equal with stride, padding, pooling or slices",
                 )
             sizes.append(cast(int, x.shape[axis]))
         return (first.with_shape((*first.shape[:axis], sum(sizes), *first.shape[axis + 1 :])),)

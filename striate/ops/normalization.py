@@ -54,7 +54,9 @@ class BatchNormalization(Composite):
         x, *affine = inputs
         if x.rank < 2 or len(affine) not in (0, 2):
             raise shape_error(
-                self, f"expected (N, C, positions…) and either both γ and β or neither, got {x}", "give all"
+                self,
+                f"expected (N, C, positions…) and either both γ and β or neither, got {x}",
+                "pass both weight and bias, or neither",
             )
         for vector in affine:
             if vector.shape != x.shape[1:2]:

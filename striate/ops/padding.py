@@ -213,7 +213,7 @@ class Pad(PositionPadding):
         return [y if y != inputs[0] else to.add("Identity", y)]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return an output in which every element is ``value``, because x has no elements."""
+        """Return an output filled with ``value``: all of it is padding, because x has no elements."""
         return (filled(self.value, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:
@@ -359,7 +359,7 @@ class PadAxes(Anchor):
         return [to.add("Pad", *inputs, to.integers(*onnx_pads(self.padding)), value, mode="constant")]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return an output in which every element is ``value``, because x has no elements."""
+        """Return an output filled with ``value``: all of it is padding, because x has no elements."""
         return (filled(self.value, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:
@@ -403,11 +403,13 @@ def _require_padding(op: Op | str, mode: PadMode, x: TensorType, length: int, be
     if mode is PadMode.reflect and most >= max(1, length):
         raise shape_error(
             op, f"an axis of {length} elements has {max(0, length - 1)} to reflect, not {most}: {x}",
-            'pad by less, or use mode="replicate"',
+            'use less padding, or mode="replicate"',
         )  # fmt: skip
     if mode is PadMode.circular and most > max(0, kept):
         raise shape_error(
-            op, f"an axis with {max(0, kept)} elements left cannot be wrapped by {most}: {x}", "pad by less, or twice"
+            op,
+            f"an axis with {max(0, kept)} elements left cannot be wrapped by {most}: {x}",
+            "use less padding, or apply the padding in two steps",
         )
     if mode is PadMode.replicate and most > 0 and length == 0:
         raise shape_error(op, f"an axis of 0 elements has none to repeat: {x}", 'use mode="constant"')

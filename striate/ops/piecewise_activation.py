@@ -1,7 +1,7 @@
-"""Piecewise linear or quadratic activations: PReLU, hard tanh, sigmoid and swish, ReLU6, shrinkage and thresholds.
+"""Piecewise linear or quadratic activations: PReLU, ReLU6, hard tanh, hard sigmoid, hard swish, shrinkage, threshold.
 
-Each class defines its function three times: ``reference`` in NumPy, ``gradient`` as graph values, and ``emit`` as
-instructions on one vector of 16 lanes.
+Each class defines its function in three methods: ``reference`` computes it in NumPy, ``gradient`` builds the graph of
+its gradient, and ``emit`` writes its machine code for one vector of 16 elements.
 """
 
 from __future__ import annotations

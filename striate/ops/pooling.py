@@ -122,7 +122,8 @@ class Pooling(Windowed, Anchor):
     def pooled(self, x: TensorType) -> TensorType:
         """Return the type of the output y for an input of type x.
 
-        Raises ``ShapeError``, also if a window would contain only padding, ``DTypeError`` and ``OptionError``.
+        Raises ``DTypeError`` unless x is of floats, ``OptionError`` for invalid options, and ``ShapeError`` for a wrong
+        number of axes, a window larger than the padded input, or a window that would contain only padding.
         """
         require_floats(self, [x])
         require_positions(self, x)
@@ -158,9 +159,9 @@ class Pooling(Windowed, Anchor):
         )
 
     def scatter(self, sent: Iterator[Array], size: Sizes, like: Array) -> Array:
-        """Add the contribution of every tap to its input position in NumPy; return an array (N, C, *size).
+        """Add what each tap sends to the input positions that it reads, in NumPy; return an array (N, C, *size).
 
-        ``sent`` yields one array (N, C, windows…) for each tap, in order; ``like`` gives N, C, windows and the dtype.
+        ``sent`` yields one array (N, C, windows…) for each tap, in order; ``like`` has their shape and dtype.
         """
         shape = (*like.shape[:2], *size)
         target = padded(np.zeros(shape, like.dtype), self.padding, extra=self.overhang(size))

@@ -1,7 +1,7 @@
 """Smooth activations: the ELU family, GELU, SiLU, Mish, softplus and their relatives.
 
-Each class defines its function three times: ``reference`` in NumPy, ``gradient`` as graph values, and ``emit`` as
-instructions on one vector of 16 lanes.
+Each class defines its function in three methods: ``reference`` computes it in NumPy, ``gradient`` builds the graph of
+its gradient, and ``emit`` writes its machine code for one vector of 16 elements.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     y[n, o, i · stride + k · dilation − before] += w[c, o, k] · x[n, c, i]    for all c, k, i
 
-x is (N, C, positions…) and w is (C, O / groups, taps…), as in PyTorch. Dumoulin and Visin, "A guide to convolution
-arithmetic for deep learning", arXiv:1603.07285.
+x is (N, C, positions…) and w is (C, O / groups, taps…), as in PyTorch. ``before`` is the padding at the start of an
+axis, by which y is cropped. Dumoulin and Visin, "A guide to convolution arithmetic for deep learning",
+arXiv:1603.07285.
 """
 
 from __future__ import annotations
@@ -143,8 +144,9 @@ def output_paddings(output_padding: PerAxis, stride: Sizes, dilation: Sizes) -> 
     more = per_axis("output_padding", output_padding, len(stride), least=0)
     if any(one >= max(s, d) for one, s, d in zip(more, stride, dilation, strict=True)):
         raise OptionError(
-            f"{place('conv_transpose')}: output_padding={more} must be smaller than stride={stride} "
-            f"or dilation={dilation}\n  help: it chooses among the sizes that a convolution of that stride maps to one"
+            f"{place('conv_transpose')}: output_padding={more} must be smaller than the larger of stride={stride} "
+            f"and dilation={dilation}\n  help: it selects among the sizes that a convolution with that stride "
+            "reduces to the same size; st.ops.pad adds further zeros"
         )
     return more
 

@@ -27,7 +27,7 @@ class Assignment:
     place: Mapping[str, int]
 
     def kept(self) -> tuple[str, ...]:
-        """Return the names of the state vectors that any of the rules needs, in the order of ``slots``."""
+        """Return the names of the state vectors that any of ``rules`` needs, ordered as in ``Optimizer.slots``."""
         needed = {slot for rule in self.rules for slot in rule.kept()}
         return tuple(slot for slot in self.rules[0].slots if slot in needed)
 

@@ -63,7 +63,7 @@ def stage_text(
         return graph_text(compiled.layouts.graph, compiled.layouts.note)
     if stage is Stage.fused:
         return loops_text(compiled.plan, layers or {}, width)
-    return memory_text(compiled, samples) if stage is Stage.memory else program_text(compiled, samples, width)
+    return memory_text(compiled, samples, width) if stage is Stage.memory else program_text(compiled, samples, width)
 
 
 __all__ = ["Stage", "stage_of", "stage_text"]

@@ -31,12 +31,17 @@ over memory.
   sums       totals accumulated on the way; a later, small loop combines the partial sums in a fixed order
   stores     arrays written to memory; no other result of the loop ever is
 
-  v5   computed by loop 5 in the forward pass         t1   in registers of this loop only
-  d57  computed by loop 57 in the backward pass       ∂w   the gradient of the parameter w
-  N    the number of samples, known at run time       m′   the new value of the running statistic m
-  In blocks of 16 channels: the 16 channels of one pixel lie side by side and fill one vector register.
-  Zero-padded by 1: stored with a border of 1 zero on each side, which the next convolution reads, so that no
-  loop needs special code at the edges.
+  v5         computed by loop 5 in the forward pass
+  d57        computed by loop 57 in the backward pass
+  t1         in registers of this loop only
+  ∂w         the gradient of the parameter w
+  m′         the new value of the running statistic m
+  N          the number of samples, known at run time
+
+In blocks of 16 channels: the 16 channels of one pixel lie side by side and fill one vector register.
+
+Zero-padded by 1: stored with a border of 1 zero on each side, which the next convolution reads, so that no
+loop needs special code at the edges.
 
 {hint}In this program: {kinds}.
 """
@@ -83,11 +88,34 @@ def loops_text(plan: Plan, layers: Mapping[str, str], width: int = WIDTH) -> str
     kinds = ", ".join(f"{count}\u00a0×\u00a0{what}" for what, count in page.kinds.items())
     rides = any(group.reductions for group in plan.groups if group.anchor is not None)
     hint = HINT if rides else ""
-    legend = "\n".join(
-        "\n".join(textwrap.wrap(line, width)) if line.startswith("In this") else line
-        for line in LEGEND.format(count=len(plan.groups), kinds=kinds, hint=hint).splitlines()
-    ).replace("\u00a0", " ")
-    return f"{legend}\n\n" + "\n".join(lines) + "\n"
+    legend = reflowed(LEGEND.format(count=len(plan.groups), kinds=kinds, hint=hint), width).replace("\u00a0", " ")
+    return f"{legend}\n" + "\n".join(lines) + "\n"
+
+
+def reflowed(text: str, width: int) -> str:
+    """Wrap explanations to ``width`` characters.
+
+    Lines with the same indentation are a paragraph. A line with two spaces inside is a term and its explanation, which
+    stays apart and is indented further where it continues.
+    """
+    paragraphs: list[tuple[str, str]] = []  # (indentation, words)
+    last = None
+    for line in text.split("\n"):
+        words = line.strip()
+        indent = line[: len(line) - len(words)]
+        kind = None if not words or "  " in words else indent
+        if kind is not None and kind == last:
+            paragraphs[-1] = (indent, f"{paragraphs[-1][1]} {words}")
+        else:
+            paragraphs.append((indent, words))
+        last = kind
+    return "\n".join(
+        textwrap.fill(
+            words, width, initial_indent=indent, subsequent_indent=indent + " " * 11 * ("  " in words),
+            break_on_hyphens=False,
+        )
+        for indent, words in paragraphs
+    )  # fmt: skip
 
 
 def domain_text(domain: Domain) -> str:

@@ -16,10 +16,10 @@ from striate.graph.graph import Input
 from striate.graph.op import Kind
 from striate.graph.value import Value
 from striate.passes.memory import lives, place
-from striate.show.loops import WIDTH
+from striate.show.loops import WIDTH, reflowed
 from striate.show.names import Names, forward_nodes
 
-BAR = 40
+BAR, LEAST_BAR, _BESIDE = 40, 12, 68  # characters of a bar, and of the columns beside it
 
 MEMORY = """\
 Scratch memory of one step at N = {samples}: {total}. Each array lives from the phase that writes it to
@@ -34,6 +34,7 @@ PROGRAM = """\
 chunks; threads take chunks as they become free and wait for each other at the end of the phase. The chunks
 depend on the shapes alone, never on the number of threads, so the result has the same bits on one thread or
 many.
+
 Sizes are at N = {samples}; → marks what a phase writes.
 
 """
@@ -57,7 +58,7 @@ def size_text(size: int) -> str:
     return f"{size} B"
 
 
-def memory_text(compiled: Compilation, samples: int) -> str:
+def memory_text(compiled: Compilation, samples: int, columns: int = WIDTH) -> str:
     """Return a table of the arrays in scratch memory, with offset, size and lifetime, by first use.
 
     ``samples`` is the batch size N.
@@ -69,13 +70,15 @@ def memory_text(compiled: Compilation, samples: int) -> str:
     offsets, total = place(wanted)
     last = max(1, len(compiled.lowered.phases) - 1)
     apart = sum(life.size for life in wanted.values())
-    lines = [f"{'offset':>11}  {'bytes':>10}  {'phases':<9}  {'from the first phase to the last':<{BAR}}  array"]
+    width = max(LEAST_BAR, min(BAR, columns - _BESIDE))
+    title = "from the first phase to the last"
+    lines = [f"{'offset':>11}  {'bytes':>10}  {'phases':<9}  {title if width == BAR else 'lifetime':<{width}}  array"]
     for thing, life in sorted(wanted.items(), key=lambda item: (item[1].first, offsets[item[0]])):
-        first, end = (round(phase * (BAR - 1) / last) for phase in (life.first, life.last))
-        bar = "·" * first + "█" * (end - first + 1) + "·" * (BAR - 1 - end)
+        first, end = (round(phase * (width - 1) / last) for phase in (life.first, life.last))
+        bar = "·" * first + "█" * (end - first + 1) + "·" * (width - 1 - end)
         span = f"{life.first}–{life.last}"
         lines.append(f"{offsets[thing]:>11,}  {size_text(life.size):>10}  {span:<9}  {bar}  {board.name(thing)}")
-    head = MEMORY.format(samples=samples, total=size_text(total), apart=size_text(apart))
+    head = reflowed(MEMORY.format(samples=samples, total=size_text(total), apart=size_text(apart)), columns)
     return head + "\n".join(lines) + "\n"
 
 
@@ -97,8 +100,10 @@ def program_text(compiled: Compilation, samples: int, columns: int = WIDTH) -> s
         written = board.written(phase, loop)
         lines += board.phase(number, phase, written, columns)
         board.count(phase, written, layers.setdefault(phase.path or "(no layer)", Traffic()))
-    head = PROGRAM.format(phases=len(phases), kernels=kernels, samples=samples)
-    return head + "\n".join(lines[1:]) + "\n\n" + _traffic_text(layers, samples) + board.passes(layers)
+    head = reflowed(PROGRAM.format(phases=len(phases), kernels=kernels, samples=samples), columns)
+    return (
+        head + "\n".join(lines[1:]) + "\n\n" + _traffic_text(layers, samples) + reflowed(board.passes(layers), columns)
+    )
 
 
 def _traffic_text(layers: Mapping[str, Traffic], samples: int) -> str:

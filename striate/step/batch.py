@@ -81,11 +81,15 @@ def batch_of(model: Module, loss: Loss, x: Any, y: Any, weight: Any = None) -> B
     if first is None or first.ndim == 0 or len(first) == 0:
         shape = "without arrays" if first is None else f"of shape {first.shape}"
         raise DataError(
-            f"a training step needs at least one sample, got x {shape}\n  help: x is (N, …), one row a sample"
+            f"a training step needs at least one sample, got x {shape}\n"
+            "  help: x is (N, …), with one sample per index of axis 0"
         )
     n, dtype = len(first), (model.dtype or DType.float32).numpy
     if sizes := {name: array.shape[:1] for name, array in inputs.items() if array.shape[:1] != (n,)}:
-        raise ShapeError(f"the inputs have different numbers of samples: {n} and {sizes}\n  help: one row a sample")
+        raise ShapeError(
+            f"the inputs have different numbers of samples: {n} and {sizes}\n"
+            "  help: axis 0 of every input counts the samples"
+        )
     weights = None if weight is None else checked_weights(weight, n)
     if not isinstance(y, tuple | Mapping):
         return Batch(inputs, {"y": loss.target(y, n, dtype)}, None, weights)

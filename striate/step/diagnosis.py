@@ -53,7 +53,8 @@ class RefusedStep:
         where = next((text for text in found if text), "") or self._too_large()
         return NonFiniteError(
             f"step {self.number}: {where}; nothing was changed\n"
-            "  help: use a smaller learning rate, standardized data, batch normalization, or max_norm= to clip them"
+            "  help: use a smaller learning rate, standardized data, batch normalization, or clip the gradients with "
+            "max_norm="
         )
 
     def _too_large(self) -> str:

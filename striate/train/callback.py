@@ -1,4 +1,4 @@
-"""Callbacks: objects of the user with methods that the trainer calls during training."""
+"""Callbacks: objects whose methods the trainer calls during training, such as ``EarlyStopping``."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Tensor:
-    """The size of one watched tensor: ``units``, and ``count`` elements of each unit.
+    """The size of one watched tensor: the number of its ``units`` (channels), and of the elements of each (``count``).
 
     ``count`` is per sample where the tensor is ``batched``, else in all.
     """
@@ -59,7 +59,7 @@ class Tensor:
     batched: bool
 
     def elements(self, samples: int) -> int:
-        """Return the number of elements of one unit in a batch of ``samples``."""
+        """Return the number of elements of one unit (channel) in a batch of ``samples``."""
         return self.count * (samples if self.batched else 1)
 
 
@@ -165,7 +165,7 @@ def _source(value: Value) -> Value:
 
 
 def _units(value: Value) -> int:
-    """Return the number of units of a value: the size of axis 1, else 1."""
+    """Return the number of units of a value: the size of axis 1, or 1 if there is no axis 1."""
     dim = value.shape[1] if value.type.rank > 1 else 1
     return dim if isinstance(dim, int) else 1
 

@@ -69,6 +69,21 @@ def test_version_and_help() -> None:
     assert striate("train", "--nonsense").exit_code == 2
 
 
+def test_the_help_of_train_begins_with_the_common_options() -> None:
+    lines = striate("train", "--help").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    first = "\n".join(lines[:40])
+    assert all(option in first for option in ("--model", "--epochs", "--batch-size", "--lr", "--seed", "--out"))
+    assert "--clip-value" not in first
+    groups = [line.strip("╭─╮ ") for line in lines if line.startswith("╭")]
+    assert groups[:3] == ["Arguments", "Options", "Optimizer"]
+
+
+@pytest.mark.parametrize("stage", ["fused", "memory", "program"])
+def test_what_show_prints_fits_the_terminal(stage: str) -> None:
+    assert max(map(len, striate("show", "lenet5", "--stage", stage).stdout.splitlines())) <= 80
+
+
 def test_importing_striate_loads_nothing_that_only_a_terminal_needs() -> None:
     code = "import striate, sys; print(sorted({'rich', 'typer', 'PIL'} & set(sys.modules)))"
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from striate import nn
+from striate.nn.foreign import ForeignLayer
 
 torch = pytest.importorskip("torch", reason="PyTorch is the peer that this compares with")
 
@@ -74,6 +75,14 @@ def test_dropout_scales_what_it_keeps() -> None:
     assert set(np.unique(y)) == {0, np.float32(1 / 0.75)}
     assert (y == 0).mean() == pytest.approx(0.25, abs=0.02)
     assert np.array_equal(nn.Dropout(0.25)(x), x)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_global_poolings_are_the_adaptive_ones_of_pytorch(rank: int) -> None:
+    for layer, name in ((nn.GlobalAveragePool(), "AdaptiveAvgPool"), (nn.GlobalMaxPool(), "AdaptiveMaxPool")):
+        nn.Sequential(layer).infer((2, *(4, 5, 6)[:rank]))
+        found = layer.torch_layer()
+        assert found == ForeignLayer(f"{name}{rank}d", {"output_size": 1})
 
 
 def test_skip_connections() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -114,6 +115,19 @@ def test_seeds_and_names_decide_where_parameters_start() -> None:
     assert not np.array_equal(one[0].weight, other[0].weight)
     longer = nn.Sequential(*chain(), nn.ReLU()).initialize(1)
     assert np.array_equal(one[4].weight, longer[4].weight)
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_initialize_discards_what_was_loaded_or_trained(sent: bool) -> None:
+    model, fresh = nn.Sequential(nn.Linear(3, 2)), nn.Sequential(nn.Linear(3, 2)).initialize(5).state_dict()
+    model.weights = nn.Parameter(np.arange(3.0))
+    model.load_state_dict({"0.weight": np.ones((2, 3)), "0.bias": np.ones(2), "weights": np.ones(3)})
+    if sent:
+        model = pickle.loads(pickle.dumps(model))  # noqa: S301 - bytes of our own
+        assert np.array_equal(model.state_dict()["weights"], np.ones(3))
+    again = model.initialize(5).state_dict()
+    assert np.array_equal(again.pop("weights"), np.arange(3.0))  # the array that it was created from
+    assert all(np.array_equal(array, again[name]) for name, array in fresh.items())
 
 
 def test_a_part_that_runs_first_starts_as_in_the_whole() -> None:
@@ -232,6 +246,10 @@ def test_summary_counts() -> None:
     text = chain(None, None).summary((2, 5, 5))
     assert "(N, 4, 3, 3)" in text
     assert text.splitlines()[-1].split() == ["total", "195", "756"]
+    assert max(map(len, text.splitlines())) <= 80
+    before = chain(2, 36).summary()  # nothing has run: parameters are known, outputs and work are not
+    assert before.splitlines()[-1].split() == ["total", "195", "?"]
+    assert chain(None, None).summary().splitlines()[-1].split()[1] == "≥"
 
 
 def test_summary_never_raises() -> None:

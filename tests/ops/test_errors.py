@@ -83,6 +83,12 @@ BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
     "much padding": (lambda: ops.max_pool(value(*IMAGES), 2, padding=3), OptionError, "more than half"),
     "pooling rank": (lambda: ops.max_pool(value(N, 3), 2), ShapeError, "axes of positions"),
     "concatenation": (lambda: ops.concat([value(*IMAGES), value(N, 3, 8, 8)]), ShapeError, "axis 1"),
+    "concatenation of dtypes": (
+        lambda: ops.concat([value(N, 3), value(N, 3, dtype=DType.float64)]),
+        DTypeError,
+        "one dtype, got f32(.|\n)*help: st.ops.cast",
+    ),
+    "limit that is NaN": (lambda: ops.clip(value(N, 3), float("nan")), OptionError, "min=nan; expected a number, ±inf"),
     "float labels": (lambda: ops.cross_entropy(value(N, 10), value(N)), DTypeError, "integers"),
     "one-hot labels": (
         lambda: ops.cross_entropy(value(N, 10), value(N, 10, dtype=DType.int64)),

@@ -40,7 +40,7 @@ def test_bytes_are_not_cut_off(function: Callable[[Any], Any]) -> None:
 
 def test_large_whole_numbers_are_exact_or_refused() -> None:
     assert st.ops.add(np.arange(2), 2**53).tolist() == [2**53, 2**53 + 1]
-    with pytest.raises(DTypeError, match="not among the numbers of i64"):
+    with pytest.raises(DTypeError, match="cannot be represented exactly in the dtype of i64"):
         st.ops.add(np.arange(2), 2**53 + 1)
     with pytest.raises(OptionError, match="exceeds float32"):
         st.ops.multiply(X, 10**400)
@@ -122,7 +122,7 @@ def test_axes_and_shapes_in_any_form() -> None:
 @pytest.mark.parametrize("loss", [nn.CrossEntropyLoss, nn.MSELoss])
 def test_a_reduction_has_a_name(loss: Callable[..., object]) -> None:
     """In these positions, PyTorch's losses have other options."""
-    with pytest.raises(TypeError, match="positional"):
+    with pytest.raises(TypeError, match="without a name"):
         loss(None, "sum")
 
 

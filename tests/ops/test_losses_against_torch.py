@@ -51,6 +51,17 @@ ELEMENTS: dict[str, tuple[Draw, Draw, dict[str, list[Any]]]] = {
 }
 
 
+@pytest.mark.parametrize("engine", st.settings.Engine)
+def test_an_impossible_class_that_is_not_the_label_costs_nothing(engine: Any, kept_settings: object) -> None:
+    st.settings.override(engine=engine)
+    x, y = np.array([[0.5, -np.inf, 1.0], [-np.inf, 0.0, 2.0]]), np.array([2, 0])
+    for options in ({}, {"label_smoothing": 0.1}, {"weight": np.array([1.0, 0.5, 2.0])}):
+        arrays = {name: torch.tensor(one) if name == "weight" else one for name, one in options.items()}
+        theirs = F.cross_entropy(torch.tensor(x), torch.tensor(y), reduction="none", **arrays)
+        ours = st.compile(lambda x, o=options: ops.cross_entropy(x, y, reduction="none", **o))(x)
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-12)
+
+
 def _compare(name: str, x: Array, y: Array, options: dict[str, Any], by_target: bool, rtol: float = 1e-10) -> None:
     """Compare the value and the gradients of Σ c · loss for random c."""
     theirs_x, theirs_y = torch.tensor(x, requires_grad=True), torch.tensor(y, requires_grad=by_target)

@@ -316,6 +316,14 @@ FORMS: dict[str, tuple[bytes, np.ndarray]] = {
 }
 
 
+def test_dropout_trains_although_the_file_names_a_mask_that_nothing_reads(tmp_path: Path) -> None:
+    content = of(node("Dropout", ["x"], ["y", "mask"]), opset=9)
+    imported = loaded(tmp_path / "m.onnx", content)
+    x = np.ones((64, 3), np.float32)
+    assert np.array_equal(imported(x), x)
+    assert set(np.unique(imported(x, training=True))) == {0.0, 2.0}
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_forms_of_operators(form: str, tmp_path: Path) -> None:
     content, expected = FORMS[form]

@@ -73,7 +73,7 @@ class Initialization(LayerChange):
             layer = layer_at(setup.model, path)
             for name, parameter in layer.own_state().items():
                 if parameter.learned:
-                    parameter.initial = None
+                    parameter.initial = parameter.loaded = None
                     parameter.init = initializer(self.init) if name == "weight" else bias_initializer(self.init)
         return setup
 

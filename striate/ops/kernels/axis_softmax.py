@@ -108,7 +108,10 @@ class Line:
         return count if self.contiguous else self.beside
 
     def load(self, operand: int, step: Index, count: int, otherwise: float = 0.0) -> Vector:
-        """Load one vector of the line; lanes of a contiguous line from ``count`` on hold ``otherwise``."""
+        """Return vector number ``step`` of the unit, from an operand of the kernel.
+
+        Of a contiguous line, only the first ``count`` lanes are loaded; the others hold ``otherwise``.
+        """
         k = self.k
         x = k.load_masked(self._at(operand, step), self.spec.dtype, self._count(count))
         return (
@@ -116,7 +119,10 @@ class Line:
         )
 
     def store(self, operand: int, step: Index, count: int, value: Vector) -> None:
-        """Store one vector: ``count`` lanes of a contiguous line, or else one lane for each line."""
+        """Store ``value`` as vector number ``step`` of the unit, in an operand of the kernel.
+
+        Of a contiguous line, only the first ``count`` lanes are stored; otherwise, one lane for each line.
+        """
         self.k.store_masked(value, self._at(operand, step), self.spec.dtype, self._count(count))
 
     def each(self, body: Callable[[Index, int], None]) -> None:

@@ -104,7 +104,7 @@ class WeightGradient(KernelSpec):
 
     @property
     def per_unit(self) -> int:
-        """The number of partial sums of one output block and one input block, in elements."""
+        """The number of partial sums for one output block and one input block: one per channel, tap and lane."""
         return self.channels * self.part.taps * LANES
 
     def write(self, k: Kernel) -> None:
@@ -306,7 +306,7 @@ def _dot(k: Kernel, indices: tuple[Index, Index, Index], strides: tuple[int, int
 
 
 def evenly(items: list[Item], most: int) -> list[list[Item]]:
-    """Return the items divided into lists of equal length, at most ``most``; the last one may be shorter."""
+    """Return the items in lists of at most ``most`` items, all of the same length except perhaps the last one."""
     count = max(1, -(-len(items) // most))
     size = -(-len(items) // count)
     return [items[i : i + size] for i in range(0, len(items), size)]

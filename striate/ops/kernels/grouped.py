@@ -74,7 +74,7 @@ class Groups:
         return -(-self.count * self.outputs // BLOCK)
 
     def needed(self, block: int) -> tuple[int, int]:
-        """Return the first and the last input block (inclusive) that contain an input channel of this output block."""
+        """Return the numbers of the first and the last input block (inclusive) that an output block needs."""
         last = min((block + 1) * BLOCK, self.count * self.outputs) - 1
         low = block * BLOCK // self.outputs * self.inputs
         return low // BLOCK, ((last // self.outputs + 1) * self.inputs - 1) // BLOCK

@@ -18,7 +18,7 @@ Strides = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True)
 class OneRow:
-    """A 1×1 convolution whose positions form one row: its geometry, the layout of its input, and its epilogue."""
+    """A 1×1 convolution whose positions form one row: its geometry, its input's layout, and the work fused into it."""
 
     geometry: Geometry
     source: Storage
@@ -31,9 +31,10 @@ def is_pointwise(g: Geometry) -> bool:
 
 
 def in_one_row(g: Geometry, source: Storage, region: Region) -> OneRow | None:
-    """Return a 1×1 convolution with all positions in one row; None if the convolution or the layouts do not allow it.
+    """Return a convolution with all positions of a sample in one row; None if this is impossible or already so.
 
-    The rows of the input and of all arrays of the epilogue must be contiguous in memory, without a halo.
+    The convolution must be 1×1 with stride 1 and no padding. In its input (``source``) and in all arrays that its
+    epilogue (``region``, the fused elementwise work) reads or writes, the rows must be contiguous, without a halo.
     """
     row, domain = storage_in_one_row(source), region.domain
     if not is_pointwise(g) or row is None or domain.sizes[:2] == (1, 1):

@@ -16,7 +16,8 @@ _TILE = 4
 class SegmentSums(KernelSpec):
     """The kernel that computes y[i] = Σ x over the segment that contains i. Sums are accumulated in float64.
 
-    Segment s is from bounds[s] to before bounds[s + 1]; it is one chunk, the unit of work of a thread. Operands: x, y.
+    Segment s holds the elements from bounds[s] to bounds[s + 1] − 1. A chunk, the unit of work of a thread, is one
+    segment. Operands: x, y.
     """
 
     bounds: tuple[int, ...]

@@ -84,7 +84,7 @@ def size_of(dim: int | Batch) -> object:
 
 @dataclass(frozen=True)
 class Call:
-    """An ONNX node with its operands, during tracing; operators are functions of a Call."""
+    """An ONNX node with its operands, as the function that traces its operator receives it."""
 
     node: Node
     operands: Sequence[Operand | None]
@@ -137,7 +137,7 @@ class Call:
         return self.value(place) if self.given(place) else None
 
     def known(self, place: int) -> Array:
-        """Return an operand that must be known during tracing, such as a shape.
+        """Return operand number ``place``, which must be known during tracing, such as a shape.
 
         Raises ``ModelFileError`` if it is computed from data.
         """

@@ -95,6 +95,7 @@ def checked(model: ModelMessage, tensors: TensorReader, known: frozenset[str]) -
     inputs = tuple(one for one in graph.inputs if one.name not in names)
     _check_names(graph, inputs, nodes, names)
     used = {name for node in nodes for name in node.inputs} | {one.name for one in graph.outputs}
+    nodes = tuple(_without_unused(node, used) for node in nodes)
     constants = {tensor.name: tensors.array(tensor) for tensor in graph.tensors if tensor.name in used}
     outputs = tuple(one.name for one in graph.outputs)
     return Network(opset, model.producer, inputs, outputs, nodes, constants, _classes(model))
@@ -154,6 +155,14 @@ def _check_names(graph: GraphMessage, inputs: tuple[ValueInfo, ...], nodes: tupl
     for one in graph.outputs:
         if one.name not in defined:
             raise ModelFileError(f"output {one.name[:80]!r} is computed by nothing")
+
+
+def _without_unused(node: Node, used: set[str]) -> Node:
+    """Return a node without the outputs that nothing reads, such as the mask of a dropout; the first one is kept."""
+    outputs = [name if name in used or not place else "" for place, name in enumerate(node.outputs)]
+    while len(outputs) > 1 and not outputs[-1]:
+        outputs.pop()
+    return replace(node, outputs=tuple(outputs))
 
 
 # Local functions

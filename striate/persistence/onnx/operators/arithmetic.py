@@ -256,7 +256,7 @@ def _cast(call: Call, x: Value, element: Element) -> Value:
 def dropout(call: Call) -> Operand:
     """Apply dropout while the model trains, and return x unchanged otherwise.
 
-    A mask, the operator's second output, is not computed.
+    The mask, the operator's second output, is not computed: a file that uses it is refused.
     """
     x = call.value(0)
     ratio = call.float("ratio", 0.5) if call.opset < 12 else call.number(1, 0.5)

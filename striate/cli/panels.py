@@ -1,0 +1,17 @@
+"""The groups in which ``striate train --help`` lists its options: the common ones first."""
+
+from __future__ import annotations
+
+_GROUPS = {
+    "Optimizer": (
+        "momentum", "weight_decay", "schedule", "warmup", "max_norm", "clip_value", "accumulate",
+        "ema",
+    ),
+    "Loss and stopping": ("label_smoothing", "class_weights", "patience", "min_delta"),
+    "Network": ("activation", "norm", "negative_slope", "init", "depth", "width"),
+    "Pictures": ("size", "resize", "channels", "held_out", "on_error"),
+    "Running": ("find_lr", "precision", "threads", "as_json"),
+    "Switches": ("decay_norm_and_bias", "standardize", "doctor"),
+}  # fmt: skip
+GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names}
+"""The group of an option of ``striate train``, by the name of its parameter; the others are shown first."""
