@@ -125,7 +125,8 @@ def _kind(x: Array) -> Kind:
         case 3:
             return Kind.pictures if x.dtype == np.uint8 else Kind.signals
         case 4:
-            pictures = x.shape[1] in _PICTURE_CHANNELS or x.shape[-1] in _PICTURE_CHANNELS
+            last = x.shape[-1] in _PICTURE_CHANNELS and min(x.shape[1:3]) > 4
+            pictures = last or x.shape[1] in _PICTURE_CHANNELS
             return Kind.pictures if pictures else Kind.volumes
         case 5:
             return Kind.volumes

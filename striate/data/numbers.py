@@ -66,6 +66,22 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
     )  # fmt: skip
 
 
+def read_labelled(path: Path, options: NumberOptions) -> Dataset:
+    """Return the samples of a file or folder for an evaluation: the given held-out part, else all.
+
+    ``options`` are those that ``open_numbers`` completed; their classes number the labels. Raises ``DataError`` as
+    ``open_numbers`` does, and for labels that are not among the classes.
+    """
+    files = number_files(path, beside=False)
+    files = [file for file in files if file.part is not Split.TRAIN] or files
+    samples = _merged(files, options)
+    held = [place for place, part in enumerate(samples.parts) if part is Split.TEST]
+    targets = _targets(samples, files, options)
+    names = targets.classes if targets.task is Task.classify else ()
+    whole = Dataset(assembled(samples, options, str(path)), targets.labels, names, path.stem, channels_first=True)
+    return whole.subset(np.array(held)) if held else whole
+
+
 def read_inputs(path: Path, options: NumberOptions) -> Inputs:
     """Read a file for prediction, as the data of the training were read; labels in it are ignored.
 

@@ -34,7 +34,7 @@ def table_samples(table: TextTable, options: NumberOptions, labelled: bool = Tru
     lost = {cell.row: cell.message for cell in bad}
     labels = [tuple(cells) for cells in zip(*(table.cells(name) for name in roles.labels))] if roles.labels else []
     labels = labels if labelled and labels else [()] * len(values)
-    if labelled and options.window is None:
+    if labelled and options.window is None and options.task is not Task.multilabel:  # a sample may have no label
         for row, cells in enumerate(labels):
             if row not in lost and any(cell.lower() in MISSING for cell in cells):
                 name = roles.labels[[cell.lower() in MISSING for cell in cells].index(True)]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from striate.data import Dataset, Split, open_dataset
+from striate.data.number_options import Task
 from striate.data.picture import read_picture
 from striate.errors import OptionError, StriateError
 from striate.graph.graph import Graph
@@ -79,7 +80,9 @@ class Material:
     @property
     def outputs(self) -> int:
         """The number of class scores per input; 0 for a model with other outputs."""
-        return outputs_of(self.model)
+        options = self.run.number_options if self.run else None
+        measured = options is not None and options.task not in (None, Task.classify)
+        return 0 if measured else outputs_of(self.model)
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -121,9 +124,14 @@ class Material:
         return [record for record in self.records if record.get("kind") == kind]
 
     def examples(self, count: int) -> list[Example]:
-        """Return the chosen pictures, or the first held-out samples of up to ``count`` different classes."""
+        """Return the chosen pictures, or the first held-out samples of up to ``count`` different classes.
+
+        Where the labels are not classes, these are the first ``count`` samples.
+        """
         if self.pictures or self.data is None:
             return self.pictures
+        if not self.data.is_classification:
+            return [Example(f"held-out sample {place}", one) for place, one in enumerate(self.data.images[:count])]
         _, first = np.unique(self.data.labels, return_index=True)
         chosen = [int(index) for index in sorted(first)[:count]]
         return [

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from striate.data import Dataset, NumberOptions, Opened
-from striate.train.balance import balanced_weights
 from striate.data.number_options import Task
 from striate.errors import OptionError
 from striate.graph import arithmetic
@@ -21,19 +20,24 @@ from striate.nn.loss import CrossEntropyLoss, Loss, MSELoss
 from striate.nn.module import Module
 from striate.ops.element_loss import mse_loss
 from striate.options import choice
+from striate.train.balance import balanced_weights
 
 _STEPS, _STEPS_OF_VOLUMES = 1500, 300
-_FEWEST_EPOCHS, _MOST_EPOCHS = 5, 100
+_FEWEST_EPOCHS, _MOST_EPOCHS = 5, 50
 _FEW = 1000  # samples: up to here batches have 16
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The default network, number of epochs and batch size for a data set, and options of the network."""
+    """The default network, number of epochs and batch size for a data set, and options of the network.
+
+    ``lr`` is the default learning rate of SGD; None: that of the optimizer.
+    """
 
     model: str
     epochs: int
     batch_size: int
+    lr: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -41,7 +45,7 @@ def recipe_for(train_set: Dataset) -> Recipe:
     """Return the default recipe for samples of this rank.
 
     Features are learned by an MLP of three hidden layers, signals by ``fcn``, pictures by ``lenet5``, volumes by a
-    ``resnet18_3d`` of 16 channels. A training has about 1500 steps (volumes: 300), but 5 to 100 epochs.
+    ``resnet18_3d`` of 16 channels. A training has about 1500 steps (volumes: 300), but 5 to 50 epochs.
     """
     rank = train_set.images.ndim
     batch_size = 16 if len(train_set) <= _FEW else 64
@@ -52,7 +56,7 @@ def recipe_for(train_set: Dataset) -> Recipe:
     model, options = {
         2: ("mlp", {"depth": 3}), 3: ("fcn", {}), 5: ("resnet18_3d", {"width": 16}),
     }[rank]  # fmt: skip
-    return Recipe(model, epochs, batch_size, options)
+    return Recipe(model, epochs, batch_size, 0.01 if rank == 2 else None, options)
 
 
 def task_of(opened: Opened) -> Task:
@@ -72,8 +76,8 @@ def output_names(opened: Opened) -> tuple[str, ...]:
 class Rescaling(Module):
     """The last layer of a network for measured targets: y = mean + scale · x
 
-    x (N, k) → y (N, k); ``mean`` and ``scale`` (k,) are mean and standard deviation of the training targets, so that the
-    network itself predicts numbers of mean 0 and standard deviation 1. They are not learned.
+    x (N, k) → y (N, k); ``mean`` and ``scale`` (k,) are mean and standard deviation of the training targets, so that
+    the layers before predict numbers of mean 0 and standard deviation 1. They are not learned.
     """
 
     mean: Value
