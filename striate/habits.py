@@ -105,6 +105,7 @@ HISTORY: Mapping[str, str] = {
     "epoch": "[epoch.number for epoch in history]",
 }
 PACKAGE: Mapping[str, str] = {
+    "sklearn": "from striate.sklearn import ConvNetClassifier, ConvNetRegressor",
     "tensor": "NumPy arrays: np.asarray(values, np.float32)",
     "Tensor": "NumPy arrays",
     "from_numpy": "NumPy arrays as they are",
@@ -190,10 +191,10 @@ FIRST_ARGUMENTS: Mapping[str, str] = {
 
 
 def missing(place: str, name: str, known: Iterable[str], habits: Mapping[str, str]) -> AttributeError:
-    """Return the ``AttributeError`` for a name that ``place`` does not have.
+    """Return the ``AttributeError`` for the missing attribute ``name`` of ``place``, such as "nn".
 
-    Its message says what to write instead if ``habits`` has an entry for the name, or else suggests the most similar
-    name in ``known``.
+    ``habits`` maps names from other libraries to what to write instead. If it has an entry for the name, the message
+    ends with that; otherwise it suggests the most similar name in ``known``.
     """
     text = f"{place} has no attribute {name!r}"
     if name in habits:

@@ -2,7 +2,7 @@
 
     cli
     ────────────────────────────────────────
-    report  experiments  lab
+    report  experiments  lab  sklearn
     ────────────────────────────────────────
     models  data  persistence  train  insight  doctor  plot  export
     ────────────────────────────────────────
@@ -71,7 +71,7 @@ FLOORS: list[list[set[str]]] = [
     [{"nn", "optim"}],
     [{"step", "watch", "profile"}],
     [{"models", "data", "persistence", "train", "insight", "doctor", "plot", "export"}],
-    [{"report", "experiments", "lab"}],
+    [{"report", "experiments", "lab", "sklearn"}],
     [{"cli", "__main__"}],
 ]
 PLACE = {
@@ -79,7 +79,7 @@ PLACE = {
 }
 CORE = {"numpy", "llvmlite", "PIL", "safetensors", "typer", "rich"}
 EXTRAS = {"matplotlib", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "starlette", "uvicorn", "mpi4py"}
-ROOMS_OF_EXTRAS = {"plot": "matplotlib", "lab": "starlette uvicorn", "export": "onnx onnxruntime"}
+ROOMS_OF_EXTRAS = {"plot": "matplotlib", "lab": "starlette uvicorn", "export": "onnx onnxruntime", "sklearn": "sklearn"}
 """Rooms that nobody enters without the extra: there it is imported as everything else is."""
 
 
@@ -95,6 +95,7 @@ OPENED_LATER = {
     ("cli", "name"): "peers, where they are installed",
     ("cli", "striate.lab"): "the lab needs an extra",
     ("train", "striate.train.display"): "bars for a terminal, which bring rich",
+    ("train", "striate.codegen.target"): "the processor, for the environment of a run",
     ("experiments", "matplotlib"): "figures need an extra",
     ("experiments", "matplotlib.figure"): "the same",
 }

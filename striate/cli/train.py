@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +21,7 @@ from striate.cli.doctor import command_line_of, print_findings
 from striate.cli.evaluate import print_score
 from striate.cli.progress import Steps
 from striate.cli.report import output, say_json, say_note
+from striate.cli.resume import is_finished, require_resumable, resumed_run
 from striate.cli.streams import same_target
 from striate.data import Dataset, Opened, Standardizer, batch_count, open_data
 from striate.data.centring import Centring
@@ -26,24 +29,38 @@ from striate.data.number_files import ENDINGS
 from striate.data.number_options import Kind, Task
 from striate.data.tree import ARCHIVES
 from striate.dtypes import precision_of
-from striate.errors import NonFiniteError, OptionError, unknown_option
+from striate.errors import ModelFileError, NonFiniteError, OptionError, unknown_option
 from striate.models import MODELS, options_of
 from striate.models.block import ACTIVATIONS, STARTS, NormPlacement
+from striate.nn import Module
 from striate.nn.standardization import Standardization
 from striate.optim import OPTIMIZERS, SCHEDULES, SGD, Optimizer, Schedule, WarmupSchedule
 from striate.options import number, whole_number
 from striate.options import seed as checked_seed
-from striate.persistence import save
-from striate.starting import INTERRUPTED
+from striate.persistence import save, write_atomically
+from striate.persistence.lock import FolderLock
 from striate.step import Clipping, require_precision
 from striate.train.callback import Callback
+from striate.train.checkpoints import Checkpoints
 from striate.train.early_stopping import EarlyStopping
 from striate.train.evaluation import Evaluation
+from striate.train.every import Every
 from striate.train.history import Epoch, History
+from striate.train.notebook import history_svg
 from striate.train.numerals import number_text
+from striate.train.progress import counted
 from striate.train.rate_search import RateSearch, find_rate
 from striate.train.record import Record
-from striate.train.run import MODEL_FILE, Run, claim_folder, free_folder, write_run
+from striate.train.run import (
+    CURVES_FILE,
+    MODEL_FILE,
+    Run,
+    RunFile,
+    claim_folder,
+    claim_free_folder,
+    read_run,
+    write_run,
+)
 from striate.train.task import Recipe, loss_for, network_for, recipe_for
 from striate.train.trainer import Trainer
 
@@ -63,6 +80,7 @@ _OF_PYTHON = ("schedule", "groups", "maximize", "decay_norm_and_bias")
 
 
 def train(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Argument(
@@ -170,12 +188,37 @@ def train(
         Path | None, typer.Option(help="Folder for the run.", show_default="runs/DATA, runs/DATA-2 …")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that --out holds.")] = False,
+    checkpoint_every: Annotated[
+        str, typer.Option(help="When to write a checkpoint: epoch, a number of steps, or a time such as 10min.")
+    ] = "epoch",
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Continue the run in this folder, with its options, to the same bits.",
+            is_eager=True,
+            callback=resumed_run,
+            metavar="RUN",
+        ),
+    ] = None,
+    allow_changes: Annotated[
+        bool, typer.Option("--allow-changes", help="Resume although the training data have changed.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> None:
     """Train a network, save it, and evaluate it on held-out data."""
     if threads is not None:
         settings.override(threads=whole_number("--threads", threads, 1, settings.MOST_THREADS))
     checked_seed(seed)
+    every = Every.parse(checkpoint_every)
+    before = None if resume is None else read_run(resume)
+    if before is not None:
+        require_resumable(context, before)
+        if is_finished(before, epochs):
+            if as_json:
+                say_json(before.to_json())
+            return
+    elif allow_changes:
+        raise OptionError("--allow-changes has no effect without --resume")
     numbers = precision_of(precision)
     require_precision(numbers)  # before data are read and a folder is created
     opened = opened_data(
@@ -223,20 +266,16 @@ def train(
         else:
             print_search(search)
         return
-    folder = out or free_folder(Path("runs") / (data if data in RECIPES else data_name(Path(data))))
     network.infer(train_set.images.shape[1:])
-    claim_folder(
-        folder,
-        sum(4 * math.prod(int(size or 0) for size in parameter.shape) for _, parameter in network.named_state()),
-        overwrite=overwrite,
-    )
+    folder, lock = claimed(data, out, overwrite, resume, network)
     arguments = {
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
         "lr": rule.lr, "momentum": asdict(rule).get("momentum"), "weight_decay": asdict(rule).get("weight_decay"),
         "decay_norm_and_bias": decay_norm_and_bias, "schedule": schedule, "warmup": warmup, "max_norm": max_norm,
         "clip_value": clip_value, "accumulate": accumulate, "ema": ema, "label_smoothing": label_smoothing,
         "class_weights": class_weights, "patience": patience, "min_delta": min_delta, **options,
-        "standardize": standardize, "precision": numbers.value, "doctor": doctor, "threads": settings.current().threads,
+        "standardize": standardize, "precision": numbers.value, "doctor": doctor, "checkpoint_every": checkpoint_every,
+        "threads": settings.current().threads,
     }  # fmt: skip
     form = Centring.of(train_set.images)
     run = Run(
@@ -255,18 +294,25 @@ def train(
         accumulate=accumulate,
         ema=ema,
         precision=numbers,
-        callbacks=callbacks,
+        callbacks=(RunFile(folder, run), *callbacks),
         doctor=doctor,
         leave=leave_at_once,
         record=Record(folder, model=chosen.model, data=run.data),
+        checkpoints=Checkpoints(folder, every=every, lock=lock),
         options=command_line_of(chosen.model, type(rule)),
     )
-    evaluation = fitted(trainer, train_set, validation, run, folder)
+    try:
+        evaluation = fitted(trainer, train_set, validation, run, folder, Going(resume is not None, allow_changes))
+    finally:
+        lock.release()
     if as_json:
         say_json(run.to_json())
     else:
         print_result(run, trainer.history, evaluation, folder, train_set.unit)
-        if trainer.findings:
+        if trainer.findings and same_target(sys.stdout, sys.stderr):  # they were printed there during the training
+            found = counted(len(trainer.findings), "finding")
+            output().print(f"{found} above; evidence and reasons: striate doctor {folder}", soft_wrap=True)
+        elif trainer.findings:
             print_findings(trainer.findings)
 
 
@@ -290,11 +336,33 @@ def opened_data(
     return opened
 
 
-def leave_at_once() -> None:
+def claimed(
+    data: str, out: Path | None, overwrite: bool, resume: Path | None, network: Module
+) -> tuple[Path, FolderLock]:
+    """Make and lock the folder of a run, or lock that of the run to resume."""
+    if resume is not None:
+        lock = FolderLock(resume)
+        lock.take()
+        return resume, lock
+    room = sum(4 * math.prod(int(size or 0) for size in parameter.shape) for _, parameter in network.named_state())
+    if out is None:
+        return claim_free_folder(Path("runs") / (data if data in RECIPES else data_name(Path(data))), room)
+    return out, claim_folder(out, room, overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class Going:
+    """Whether a training continues a run, and whether its data may have changed."""
+
+    on: bool = False
+    with_changes: bool = False
+
+
+def leave_at_once(code: int) -> None:
     """End the process immediately, with all running kernels, after a second Ctrl-C."""
     if sys.stderr.isatty():
         Console(stderr=True).show_cursor(True)  # the live display hid it
-    os._exit(INTERRUPTED)
+    os._exit(code)
 
 
 @dataclass(frozen=True)
@@ -369,23 +437,33 @@ def require_step_options(max_norm: float | None, clip_value: float | None, accum
         number("ema", ema, 0, below=1)
 
 
-def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path) -> Evaluation:
-    """Train, evaluate, and write the run folder, even if Ctrl-C or a failure ends the training early."""
+def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path, going: Going) -> Evaluation:
+    """Train, and write the run folder even if Ctrl-C or a failure ends the training early."""
     epochs = int(run.arguments["epochs"])
     shape = train_set.images.shape[1:]
+    again = f"striate train --resume {shlex.quote(str(folder))}"
 
     def keep() -> None:
         run.history = trainer.history.to_json()
         run.finished = trainer.history.finished
         run.findings = trainer.findings.to_json()
-        save(trainer.model, folder / MODEL_FILE, input_shape=shape)
-        write_run(folder, run)
+        picture = history_svg(trainer.history)
+        try:
+            save(trainer.model, folder / MODEL_FILE, input_shape=shape)
+            write_run(folder, run)
+            if picture:
+                write_atomically(folder / CURVES_FILE, picture.encode())
+        except ModelFileError as error:
+            raise rescued(trainer.model, shape, error, again) from error
 
     try:
-        trainer.fit(train_set, held_out, epochs=epochs)
+        trainer.fit(train_set, held_out, epochs=epochs, resume=going.on, allow_changes=going.with_changes)
     except KeyboardInterrupt:
         keep()
-        say_note(f"interrupted after step {trainer.step.step_number}; the model is in {folder / MODEL_FILE}")
+        say_note(
+            f"interrupted after step {trainer.step.step_number}; the model is in {folder / MODEL_FILE}\n"
+            f"  help: {again} continues the training"
+        )
         raise
     except NonFiniteError:
         if trainer.step.step_number:
@@ -397,6 +475,18 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
     run.evaluation = evaluation.to_json()
     write_run(folder, run)
     return evaluation
+
+
+def rescued(model: Module, shape: Sequence[int], error: ModelFileError, again: str) -> ModelFileError:
+    """Save a model in the system's temporary folder where its own cannot be written; returns the error to raise."""
+    problem = str(error).splitlines()[0]
+    cure = f"  help: make room; then {again} writes the rest"
+    try:
+        path = Path(tempfile.mkdtemp(prefix="striate-")) / MODEL_FILE
+        save(model, path, input_shape=shape)
+    except (ModelFileError, OSError):
+        return ModelFileError(f"{problem}; the training is in its last checkpoint\n{cure}")
+    return ModelFileError(f"{problem}; the model is in {path} instead\n{cure}")
 
 
 def print_search(search: RateSearch) -> None:

@@ -114,7 +114,8 @@ def _simplify(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
 def compile_object(ir_text: str, target: Target, passes: bool = False) -> bytes:
     """Return LLVM IR compiled to a relocatable object file, which contains no addresses of this process.
 
-    ``passes`` runs a few simplifying passes first. Raises ``GraphError`` for IR that LLVM rejects.
+    ``passes`` says whether a few of LLVM's simplifying passes run first. Raises ``GraphError`` for IR that LLVM
+    rejects.
     """
     with llvm_lock, _parse(ir_text, target, passes) as module:
         return _machine(target).emit_object(module)
@@ -290,7 +291,7 @@ def function(address: int, result: Any, *arguments: Any) -> Callable[..., Any]:
 
 
 class KernelSource(Protocol):
-    """An object from which a kernel can be compiled (a protocol).
+    """Protocol: an object from which a kernel can be compiled.
 
     ``key`` is text that contains everything that the code depends on, except the target and striate's source.
     ``symbol`` is the name of the native function and contains a hash of the key. ``ir()`` returns the LLVM IR; it is

@@ -38,9 +38,9 @@ def most_accumulators(target: Target, dtype: DType, other: int = 2) -> int:
 def tile_shape(target: Target, dtype: DType, height: int, width: int, largest: int) -> tuple[int, int]:
     """Return (rows, columns) of the pixel tile that covers a map of height × width at the lowest cost.
 
-    A tile is a group of pixels whose sums are kept in registers together. A tile of up to ``largest`` pixels costs as
-    many steps as it has pixels, at least ``LATENCY``, plus about one for the weight vector. The smaller tiles at the
-    edges count too.
+    A tile is a group of at most ``largest`` pixels whose sums are kept in registers together. It costs as many steps as
+    it has pixels, at least ``LATENCY``, plus about one for the weight vector. The smaller tiles at the edges are
+    counted too.
     """
     most = min(largest, most_accumulators(target, dtype, 1 if registers_per_vector(target, dtype) > 1 else 2))
     each = registers_per_vector(target, dtype)

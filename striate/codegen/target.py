@@ -139,7 +139,8 @@ def _processor() -> tuple[str, llvm.FeatureMap]:
 def host() -> Target:
     """Return this computer's processor as a target.
 
-    A processor that is not in the table gets the registers and cache sizes of its generic level (x86-64-v2, -v3, -v4).
+    A processor that is not in the table of this module gets the registers and cache sizes of its generic level
+    (x86-64-v2, -v3, -v4).
     """
     triple = native_triple()
     cpu, features = _processor()
@@ -155,7 +156,7 @@ def host() -> Target:
 
 @functools.cache
 def named(cpu: str) -> Target:
-    """Return a processor by its name in LLVM; raise ``OptionError`` if it is not in the table.
+    """Return a processor by its name in LLVM; raise ``OptionError`` if this module does not know it.
 
     Code for an architecture other than this computer's can be compiled and disassembled, but not run.
     """

@@ -137,7 +137,7 @@ def sqrt(builder: ir.IRBuilder, x: ir.Value) -> Any:
 
 
 class Steps:
-    """Writes the steps that the functions of this module share, for the type of one argument."""
+    """Writes the steps that the functions of this module share, for arguments of one type."""
 
     def __init__(self, builder: ir.IRBuilder, x: ir.Value) -> None:
         self.builder = builder
@@ -193,7 +193,7 @@ class Steps:
         return total, self.builder.fadd(self.builder.fsub(a, first), self.builder.fsub(b, second))
 
     def hexadecimal(self, coefficients: Sequence[str], x: ir.Value) -> Any:
-        """Return ``polynomial`` of coefficients that are given as hexadecimal floating-point text."""
+        """Return the ``polynomial`` at x for coefficients that are written as hexadecimal floating-point text."""
         return self.polynomial(tuple(float.fromhex(text) for text in coefficients), x)
 
     def polynomial(self, coefficients: tuple[float, ...], x: ir.Value) -> Any:
@@ -204,7 +204,10 @@ class Steps:
         return result
 
     def select(self, comparison: str, x: ir.Value, bound: float, then: ir.Value, otherwise: ir.Value) -> Any:
-        """Return ``then`` where the comparison of x with ``bound`` is true, else (and for NaN) ``otherwise``."""
+        """Return ``then`` where the comparison of x with ``bound`` is true, else (and for NaN) ``otherwise``.
+
+        ``comparison`` is one of LLVM's signs, such as "<".
+        """
         condition = self.builder.fcmp_ordered(comparison, x, self.constant(bound))
         return self.builder.select(condition, then, otherwise)
 

@@ -17,7 +17,8 @@ from striate.codegen.region_writer import Place
 class Word:
     """An unsigned 32-bit integer in a kernel, or a vector of them; its arithmetic wraps around.
 
-    Random numbers are written with Python's operators on words, in the same way for NumPy and for kernels.
+    It supports Python's operators, so that formulas for random numbers are written only once, for NumPy and for
+    kernels.
     """
 
     def __init__(self, k: Kernel, value: Any) -> None:

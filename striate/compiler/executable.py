@@ -27,7 +27,7 @@ from striate.runtime.program import External, Fixed, Phase, Program, Scratch
 
 
 class Contents(Protocol):
-    """An owner of bound arrays (parameters and states) that counts how often they were written."""
+    """Protocol: an owner of bound arrays (parameters and states) that counts how often they were written."""
 
     @property
     def version(self) -> int:
@@ -89,12 +89,12 @@ class CompiledExecutable:
 
     @property
     def phases(self) -> tuple[Launch, ...]:
-        """The phases (kernel launches) of ``program`` in order, each with its operands and its FLOPs."""
+        """The phases (kernel launches) of ``program`` in order: those that run each time."""
         return tuple(self._each_run)
 
     @property
     def batch_specialized(self) -> bool:
-        """Whether a program compiled for one sample would differ from this program."""
+        """Whether a program that is compiled only for one sample would differ from this program."""
         return bool(self.compiled.lowered.batch_specialized)
 
     @property
@@ -238,7 +238,7 @@ class CompiledExecutable:
         self._handed = {name for _, name in self._fresh if f"out:{name}" in self.program.externals}
 
     def runs_single_threaded(self, n: int) -> bool:
-        """Return whether a batch of ``n`` samples is so little work that the calling thread runs it alone."""
+        """Return whether a batch of ``n`` samples is so little work that only the calling thread runs it."""
         fixed, each = self._work()
         return fixed + each * n <= lower.SINGLE_THREADED_WORK
 

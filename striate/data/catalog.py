@@ -28,7 +28,7 @@ Options = PictureOptions | NumberOptions
 """How data are read and split, for pictures and for files of numbers."""
 
 _NOT_READ = (
-    ".arff", ".h5", ".hdf5", ".json", ".mat", ".ods", ".parquet", ".pickle", ".pkl", ".pt", ".txt", ".xls", ".xlsx",
+    ".arff", ".h5", ".hdf5", ".json", ".mat", ".ods", ".parquet", ".pickle", ".pkl", ".pt", ".xls", ".xlsx",
 )  # fmt: skip
 
 KNOWN: dict[str, Callable[[Split], Dataset]] = {

@@ -58,6 +58,7 @@ class Dataset(metaclass=Explained):
                     integers: "0", "1", … up to the largest label
     name            name of the data set in messages
     channels_first  True accepts inputs as (N, C, H, W) even where their shape looks like (N, H, W, C)
+    files           the file that each sample was read from, by which messages then name it; () for none
 
     Raises ``DataError`` for empty data, unequal lengths, channels-last pictures, NaN or infinity (with the index of the
     first), and float64 data whose digits float32 cannot hold; ``DTypeError`` for inputs that are not numbers;
@@ -72,6 +73,7 @@ class Dataset(metaclass=Explained):
     classes: tuple[str, ...] = ()
     name: str = "data"
     channels_first: bool = False
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         given = as_array(self.images, self.name)
@@ -90,6 +92,8 @@ class Dataset(metaclass=Explained):
         labels = stored_labels(self.labels, len(classes) or None, self.name)
         if len(labels) != len(images):
             raise DataError(f"{self.name}: {len(images)} inputs, but {len(labels)} labels; each input needs one")
+        if self.files and len(self.files) != len(images):
+            raise DataError(f"{self.name}: {len(images)} inputs, but {len(self.files)} files; each input needs one")
         if labels.ndim == 1 and labels.dtype == np.int64:
             classes = classes or tuple(str(number) for number in range(int(labels.max()) + 1))
         for attribute, value in (("images", images), ("labels", labels), ("classes", classes)):
@@ -139,7 +143,12 @@ class Dataset(metaclass=Explained):
         an index that selects no sample, or one that does not exist.
         """
         chosen = _chosen(np.asarray(index), len(self), self.name)
-        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
+        files = tuple(self.files[int(place)] for place in chosen.tolist()) if self.files else ()
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], files=files)
+
+    def sample_name(self, place: int) -> str:
+        """Return what messages call the sample at this index: its file, or else the index."""
+        return self.files[place] if self.files else str(place)
 
 
 def require_dataset(data: object, what: str = "data") -> None:

@@ -58,7 +58,10 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
         if targets.task is Task.classify and (absent := absent_classes(targets.labels, index, targets.classes)):
             notes.append(f"no sample of {shortened(absent, 5)} is {what}")
     names = targets.classes if targets.task is Task.classify else ()
-    whole = Dataset(assembled(samples, chosen, name), targets.labels, names, path.stem, channels_first=True)
+    whole = Dataset(
+        assembled(samples, chosen, name), targets.labels, names, path.stem, channels_first=True,
+        files=tuple(samples.places),
+    )  # fmt: skip
     places = np.array(samples.places)
     return Opened(
         whole.subset(train), whole.subset(held_out), tuple(places[train].tolist()), tuple(places[held_out].tolist()),
@@ -78,7 +81,10 @@ def read_labelled(path: Path, options: NumberOptions) -> Dataset:
     held = [place for place, part in enumerate(samples.parts) if part is Split.TEST]
     targets = _targets(samples, files, options)
     names = targets.classes if targets.task is Task.classify else ()
-    whole = Dataset(assembled(samples, options, str(path)), targets.labels, names, path.stem, channels_first=True)
+    whole = Dataset(
+        assembled(samples, options, str(path)), targets.labels, names, path.stem, channels_first=True,
+        files=tuple(samples.places),
+    )  # fmt: skip
     return whole.subset(np.array(held)) if held else whole
 
 

@@ -39,4 +39,5 @@ class Opened:
             self.train,
             images=np.concatenate([self.train.images, self.held_out.images]),
             labels=np.concatenate([self.train.labels, self.held_out.labels]),
+            files=(*self.train.files, *self.held_out.files),
         )

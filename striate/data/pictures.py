@@ -69,8 +69,8 @@ def _opened(tree: Tree, options: PictureOptions, progress: Progress) -> Opened:
     train, held_out, given_parts = _split(tree, pictures, labels, options, found.classes, notes)
     notes += _repeated(images, labels, train, held_out, [tree.name(picture.entry) for picture in pictures])
     name = tree.root.name
-    whole = Dataset(images, labels, found.classes, name, channels_first=True)
     files = np.array([str(picture.entry.path) for picture in pictures])
+    whole = Dataset(images, labels, found.classes, name, channels_first=True, files=tuple(files.tolist()))
     return Opened(
         whole.subset(train), whole.subset(held_out), tuple(files[train].tolist()), tuple(files[held_out].tolist()),
         options, tuple(notes), given_parts,

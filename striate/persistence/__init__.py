@@ -29,6 +29,7 @@ from striate.options import path as checked_path
 from striate.options import require_instance, whole_number
 from striate.persistence.atomic import write_atomically
 from striate.persistence.container import (
+    CHECKPOINT,
     LONGEST_NAME,
     OF_OURS,
     OF_TORCH,
@@ -226,6 +227,11 @@ def load_saved(path: Path) -> LoadedModel:
 
 def _model_document(path: Path, header: Header) -> dict[str, object]:
     text = header.metadata.get(ENTRY)
+    if text is None and CHECKPOINT in header.metadata:
+        raise ModelFileError(
+            f"{path}: a checkpoint of a training, not a model\n"
+            "  help: `striate train --resume RUN`, or trainer.fit(…, resume=PATH), goes on to the model"
+        )
     if text is None:
         raise ModelFileError(
             f"{path}: a safetensors file that striate did not write: it holds weights without a network\n"

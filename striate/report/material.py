@@ -1,4 +1,4 @@
-"""The material of a report: the model, its run if there is one, and its data if they can be opened."""
+"""The material of a report: the model, its run if there is one, and its data if they can be read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Example:
-    """One input that the report explains, with its class number where that is known."""
+    """One input that the report explains, with its class number if that is known."""
 
     name: str
     image: Array
@@ -53,8 +53,10 @@ class Material:
     name      name of the run folder or model file
     model     the model as loaded from its file
     run       the run's description; None for a model file alone
-    data      the held-out data; None where they cannot be opened
+    data      the held-out data; None if they cannot be read
+    missing   the reason why there are no data, else ""
     records   the records of progress.jsonl
+    unread    the reason why progress.jsonl could not be read, else ""
     pictures  pictures that the user chose to explain
     """
 
@@ -72,7 +74,7 @@ class Material:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, from the model or the data; numbers where there are no names."""
+        """The names of the classes, from the model or the data; their numbers as text if they have no names."""
         known = self.model.classes or (self.data.classes if self.data else ())
         count = self.outputs
         return (*known, *(str(index) for index in range(len(known), count)))
@@ -93,13 +95,13 @@ class Material:
     def network(self) -> Module | None:
         """The network as modules, rebuilt from the run, with the trained weights.
 
-        None where it cannot be rebuilt, or does not compute exactly the graph of the file.
+        It is None if it cannot be rebuilt, or does not compute exactly the graph of the file.
         """
         return None if self.run is None else rebuilt(self.model, self.run)
 
     @cached_property
     def training(self) -> Graph | None:
-        """The graph of a training step; None where the network cannot be rebuilt or does not classify."""
+        """The graph of a training step; None if the network cannot be rebuilt or does not classify."""
         if self.network is None or self.outputs < 2:
             return None
         x = batch_type(self.model.input_shape, self.network.dtype or DType.float32)
@@ -107,7 +109,7 @@ class Material:
 
     @cached_property
     def mistakes(self) -> list[Mistake]:
-        """The worst mistakes on the held-out data; empty without data or classes."""
+        """The wrongly classified held-out samples with the largest loss; empty without data or classes."""
         if self.data is None or not self.outputs:
             return []
         self.say(f"looking for mistakes among {len(self.data):,} held-out samples")
@@ -115,7 +117,7 @@ class Material:
 
     @property
     def batch_size(self) -> int:
-        """The batch size of the training; 64 where it is not known."""
+        """The batch size of the training; 64 if it is not known."""
         found = self.run.arguments.get("batch_size") if self.run else None
         return found if isinstance(found, int) and 1 <= found <= 4096 else 64
 
@@ -124,14 +126,15 @@ class Material:
         return [record for record in self.records if record.get("kind") == kind]
 
     def examples(self, count: int) -> list[Example]:
-        """Return the chosen pictures, or the first held-out samples of up to ``count`` different classes.
+        """Return the pictures that the user chose, or else some held-out samples.
 
-        Where the labels are not classes, these are the first ``count`` samples.
+        These are the first samples of up to ``count`` different classes, or without classes the first ``count``.
         """
         if self.pictures or self.data is None:
             return self.pictures
         if not self.data.is_classification:
-            return [Example(f"held-out sample {place}", one) for place, one in enumerate(self.data.images[:count])]
+            shown = self.data.images[:count]
+            return [Example(f"held-out sample {n}", one) for n, one in enumerate(shown)]
         _, first = np.unique(self.data.labels, return_index=True)
         chosen = [int(index) for index in sorted(first)[:count]]
         return [
@@ -143,8 +146,8 @@ class Material:
 def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Material:
     """Gather the material of a report from a run folder or a model file.
 
-    Data that cannot be opened are noted in ``missing``, unless ``data`` names them. Raises an error where the model, an
-    image, or the named data cannot be read.
+    If the data of the run cannot be read, the reason is stored in ``missing``. Raises a ``StriateError`` if the model,
+    an image, or data that ``data`` names cannot be read.
     """
     folder = path if path.is_dir() else None
     # A folder made by hand may hold a model and progress.jsonl, without the command line's run.json.
@@ -205,7 +208,7 @@ def outputs_of(model: LoadedModel) -> int:
 def rebuilt(model: LoadedModel, run: Run) -> Module | None:
     """Rebuild the named network of a run, with the weights of the file.
 
-    None where that fails, or where the network does not compute exactly the graph of the file.
+    The result is None if that fails, or if the network does not compute exactly the graph of the file.
     """
     name = run.arguments.get("model")
     if not isinstance(name, str) or name not in MODELS or not outputs_of(model):

@@ -20,7 +20,10 @@ _PROGRAMS = 16
 
 
 class Operations(ModuleType):
-    """A stand-in for a module of functions of values; its functions accept NumPy arrays too."""
+    """A copy of a module of operations whose functions accept NumPy arrays as well as traced values.
+
+    A call with arrays compiles the function for their shapes, runs it and returns arrays.
+    """
 
     def __init__(self, module: ModuleType) -> None:
         super().__init__(module.__name__, module.__doc__)

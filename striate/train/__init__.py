@@ -2,6 +2,8 @@
 
 from striate.train.balance import balanced_weights
 from striate.train.callback import Callback
+from striate.train.checkpoint import Checkpoint, read_checkpoint
+from striate.train.checkpoints import Checkpoints
 from striate.train.early_stopping import EarlyStopping
 from striate.train.evaluation import ClassResult, Evaluation, evaluate
 from striate.train.history import Epoch, History
@@ -10,6 +12,7 @@ from striate.train.record import Record, read_progress
 from striate.train.trainer import Trainer
 
 __all__ = [
-    "Callback", "ClassResult", "EarlyStopping", "Epoch", "Evaluation", "History", "RateSearch", "Record", "Trainer",
-    "balanced_weights", "evaluate", "find_rate", "read_progress",
+    "Callback", "Checkpoint", "Checkpoints", "ClassResult", "EarlyStopping", "Epoch", "Evaluation", "History",
+    "RateSearch", "Record", "Trainer",
+    "balanced_weights", "evaluate", "find_rate", "read_checkpoint", "read_progress",
 ]  # fmt: skip

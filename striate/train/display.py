@@ -71,6 +71,10 @@ class Live:
         if self._bars is not None:
             self._bars.console.print(Text(f"warning: {text}"), soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        if self._bars is not None:
+            self._bars.console.print(Text(text), soft_wrap=True)
+
     def finding(self, finding: Finding) -> None:
         if self._bars is not None:
             self._bars.console.print(Text(finding.brief), soft_wrap=True)

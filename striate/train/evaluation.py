@@ -14,7 +14,7 @@ from striate.data.dataset import Dataset, require_dataset
 from striate.data.loader import batches
 from striate.errors import ShapeError
 from striate.graph.value import dtype_of
-from striate.nn.element_loss import BCEWithLogitsLoss
+from striate.nn.element_loss import loss_of_labels
 from striate.nn.loss import Loss, LossFunction, as_loss, loss_of_measured_targets
 from striate.nn.module import Module
 from striate.options import require_instance
@@ -169,7 +169,7 @@ def evaluate(
     if dataset.is_classification and (chosen is None or chosen.takes_labels):
         return _by_class(model, dataset, batch_size, chosen, after_batch)
     if chosen is None and dataset.labels.ndim == 2 and dataset.labels.dtype == np.uint8:
-        chosen = BCEWithLogitsLoss()
+        chosen = loss_of_labels()
     return _by_target(model, dataset, batch_size, chosen or loss_of_measured_targets(), after_batch, model.classes)
 
 
@@ -233,7 +233,7 @@ def _by_target(
     errors = Running()
     columns: list[tuple[Running, Running]] = []  # squared errors and targets, of each column of targets (N, k)
     logits: list[Array] = []
-    several = isinstance(loss, BCEWithLogitsLoss) and dataset.labels.ndim == 2 and dataset.labels.dtype.kind in "iu"
+    several = loss.decides and dataset.labels.ndim == 2 and dataset.labels.dtype.kind in "iu"
     for x, y, _ in batches(dataset, batch_size, shuffle=False):
         outputs = np.asarray(model(x))
         target = loss.target(y, len(y), outputs.dtype)

@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 
 from striate.data import Dataset, NumberOptions, Opened
+from striate.data.dataset import Array
 from striate.data.number_options import Task
 from striate.errors import OptionError
-from striate.graph import arithmetic
-from striate.graph.value import Array, Value
 from striate.models import build
-from striate.nn.container import Sequential
-from striate.nn.element_loss import BCEWithLogitsLoss
-from striate.nn.loss import CrossEntropyLoss, Loss, MSELoss
+from striate.nn.element_loss import loss_of_labels
+from striate.nn.loss import Loss, loss_of_classes
+from striate.nn.measured import relative_loss, rescaled
 from striate.nn.module import Module
-from striate.ops.element_loss import mse_loss
 from striate.options import choice
 from striate.train.balance import balanced_weights
 
@@ -73,57 +71,15 @@ def output_names(opened: Opened) -> tuple[str, ...]:
     return opened.train.classes
 
 
-class Rescaling(Module):
-    """The last layer of a network for measured targets: y = mean + scale · x
-
-    x (N, k) → y (N, k); ``mean`` and ``scale`` (k,) are mean and standard deviation of the training targets, so that
-    the layers before predict numbers of mean 0 and standard deviation 1. They are not learned.
-    """
-
-    mean: Value
-    scale: Value
-
-    def __init__(self, mean: Array, scale: Array) -> None:
-        self.register_buffer("mean", mean)
-        self.register_buffer("scale", scale)
-
-    def forward(self, x: Value) -> Value:
-        sizes = (1, *self.parameter("mean").sizes)
-        return x * arithmetic.reshape(self.scale, sizes) + arithmetic.reshape(self.mean, sizes)
-
-
-class RelativeMSELoss(MSELoss):
-    """Mean squared error relative to the variance of the training targets: L = mean ((x − y) / scale)²
-
-    A network that always predicts the mean of the training targets has a loss of about 1. ``scale`` (k,) are their
-    standard deviations.
-    """
-
-    scale: Value
-
-    def __init__(self, scale: Array) -> None:
-        super().__init__()
-        self.register_buffer("scale", scale)
-
-    def forward(self, x: Value, y: Value) -> Value:
-        scale = arithmetic.reshape(self.scale, (1, *self.parameter("scale").sizes))
-        return mse_loss(x / scale, y / scale, reduction=self.reduction)
-
-    def constant_loss(self, targets: Array, weights: Array) -> float:
-        return super().constant_loss(targets / self.parameter("scale").data, weights)
-
-
 def network_for(opened: Opened, model: str, seed: int, options: Mapping[str, Any]) -> Module:
     """Return the named network with inputs and outputs that fit the data.
 
-    For measured targets it ends with a ``Rescaling``.
+    For measured targets it ends with a layer that scales its outputs to their mean and standard deviation.
     """
     images, names = opened.train.images, output_names(opened)
     network = build(model, channels=images.shape[1], classes=len(names), seed=seed, **options)
     if task_of(opened) is Task.regress:
-        mean, scale = _moments(opened.train)
-        layer = Rescaling(mean, scale)
-        network = network.append(layer) if isinstance(network, Sequential) else Sequential(network, layer)
+        network = rescaled(network, *_moments(opened.train))
     network.classes = names
     return network
 
@@ -141,9 +97,9 @@ def loss_for(opened: Opened, class_weights: str | None = None, label_smoothing: 
         for option, given in (("--class-weights", class_weights), ("--label-smoothing", label_smoothing)):
             if given:
                 raise OptionError(f"{option} is for classes, and the labels of {opened.train.name} are {_WORDS[task]}")
-        return RelativeMSELoss(_moments(opened.train)[1]) if task is Task.regress else BCEWithLogitsLoss()
+        return relative_loss(_moments(opened.train)[1]) if task is Task.regress else loss_of_labels()
     weight = None if class_weights is None else balanced_weights(opened.train)
-    return CrossEntropyLoss(weight, label_smoothing=label_smoothing)
+    return loss_of_classes(weight, label_smoothing)
 
 
 _WORDS = {Task.regress: "measured numbers", Task.multilabel: "several yes-or-no labels"}

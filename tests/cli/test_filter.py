@@ -74,6 +74,7 @@ def test_the_list_and_json(photo: Path, tmp_path: Path) -> None:
     listed = RUNNER.invoke(app, ["filter", "--list"])
     assert listed.exit_code == 0
     assert all(name in listed.stdout for name in FILTERS)
+    assert "size=3" in listed.stdout
     assert all(len(line) <= 80 for line in listed.stdout.splitlines())
     known = json.loads(RUNNER.invoke(app, ["filter", "--list", "--json"]).stdout)
     assert [entry["name"] for entry in known] == list(FILTERS)

@@ -88,3 +88,12 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         assert refused.exit_code == 2
         assert message in refused.output
         assert not (tmp_path / "run").exists()
+
+
+def test_a_training_on_a_table_is_resumed(tmp_path: Path) -> None:
+    data, run = written(tmp_path, "numbers"), tmp_path / "run"
+    once = striate("train", data, "--label-column", "target", "--width", 8, "--epochs", 2, "--out", run)
+    assert once.exit_code == 0, once.output
+    further = striate("train", "--resume", run, "--epochs", 3)
+    assert further.exit_code == 0, further.output
+    assert len(json.loads((run / "run.json").read_text())["history"]["epochs"]) == 3

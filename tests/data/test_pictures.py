@@ -56,6 +56,9 @@ def test_folders_are_classes_in_natural_order(folder: Path) -> None:
     assert np.bincount(found.held_out.labels).tolist() == [2, 2, 2]
     assert found.train.images.shape[1:] == (3, 6, 8)
     assert found.notes == ()
+    assert found.train.files == found.train_files
+    assert found.train.subset([2, 0]).files == (found.train_files[2], found.train_files[0])
+    assert set(found.to_evaluate().files) == {*found.train_files, *found.held_out_files}
     for file, image in zip(found.train_files, found.train.images):
         np.testing.assert_array_equal(image.transpose(1, 2, 0), np.asarray(Image.open(folder / file)))
 

@@ -1,8 +1,8 @@
 """The kernels of pooling with large windows: they loop over the taps, which those in ``pooling`` unroll.
 
 A loop covers only the taps that lie inside the array. Along the last axis, however, several neighbouring windows share
-one loop, in which the taps outside the row or the window are masked. Sums are accumulated in float64, after every
-``SEGMENT`` elements.
+one loop, in which the taps outside the row or the window are masked. Sums of ``SEGMENT`` elements are added up in
+float64.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ Terms = Callable[[tuple[Index, ...]], list[Vector]]
 
 
 def nested(k: Kernel, ranges: Sequence[Range], carry: list[Vector], body: Body) -> list[Vector]:
-    """Write a loop nest over all of ``ranges``, the last one innermost; return the loop-carried values at its end."""
+    """Write a loop nest over all of ``ranges``, the last one innermost; return the loop-carried values.
+
+    A range is (start, stop). ``body(indices, carry)`` writes the innermost body and returns the values to carry on.
+    """
 
     def enter(indices: tuple[Index, ...], carry: list[Vector]) -> list[Vector]:
         if len(indices) == len(ranges):
@@ -264,7 +267,7 @@ class LargeMaxGradient(KernelSpec):
 
     @property
     def scratch_bytes(self) -> int:
-        """Bytes of scratch memory for each thread: one plane of 16 channels."""
+        """The number of bytes of scratch memory for each thread: one plane of 16 channels."""
         return self.region.domain.pixels * LANES * self.arriving.dtype.computed.numpy.itemsize
 
     def write(self, k: Kernel) -> None:

@@ -54,7 +54,7 @@ class RowKernel(KernelSpec):
 class Row:
     """Emits loads and stores of the channels of one position, for operands with the memory layout ``storage``.
 
-    ``place`` is (n, d, h, w) of the position.
+    ``place`` is the position, (n, d, h, w).
     """
 
     def __init__(self, k: Kernel, storage: Storage, place: tuple[Index, Index, Index, Index]) -> None:
@@ -229,8 +229,8 @@ class SoftmaxGradientRows(RowKernel):
 class LabelRows(RowKernel):
     """Base class of the kernels of losses whose targets are class indices (abstract).
 
-    The first operands are the logits, the labels and, if ``weighted``, the class weights. ``ignored`` is the label that
-    does not count.
+    The first operands are the logits, the labels and, if ``weighted``, the class weights. ``smoothing`` is the label
+    smoothing ε, and ``ignored`` is the label of items that do not count.
     """
 
     smoothing: float
@@ -243,11 +243,11 @@ class LabelRows(RowKernel):
         return 3 if self.weighted else 2
 
     def label(self, k: Kernel, n: Index, pixel: Index) -> tuple[Index, Index, Any]:
-        """Emit the reading of the label of one pixel of sample n; return (label, item, left out).
+        """Emit the reading of the label of one position of sample n; return (label, item, left out).
 
-        ``item`` is the number of the pixel over all samples, and ``left out`` the condition that its label is the
+        ``item`` is the number of the position over all samples, and ``left out`` the condition that its label is the
         ignored one. Labels are checked before the kernel runs, but they are clamped nevertheless, so that no label can
-        cause a read outside of memory.
+        cause a read outside the array.
         """
         item = k.iadd(k.imul(n, self.storage.pixels), pixel)
         label = k.load_scalar(k.offset(k.operand(1), item, DType.int64), DType.int64)
@@ -255,7 +255,10 @@ class LabelRows(RowKernel):
         return k.imin(k.imax(label, 0), self.storage.channels - 1), item, left_out
 
     def store_losses(self, k: Kernel, loss: Vector, share: Vector, item: Index, left_out: Any) -> None:
-        """Emit the stores of the loss of an item and of its share, the weight in the mean; both are 0 if left out."""
+        """Emit the stores of the loss of an item and of its share; both are 0 if it is left out.
+
+        The share is the weight of the item in the mean of the losses.
+        """
         zero = k.constant(0, self.dtype)
         for number, value in enumerate((loss, share)):
             counted = k.choose(left_out, zero, value)
@@ -322,7 +325,10 @@ class LikelihoodRows(LabelRows):
 
 @dataclass(frozen=True)
 class OneHotRows(LabelRows):
-    """The kernel of ``OneHot``: y[c] = a where c = label, else 0. Operands: x (not read), labels, a, y."""
+    """The kernel of the operation ``OneHot``: y[c] = a where c = label, else 0.
+
+    ``a`` is a number for each position. Operands: x (not read), labels, a, y.
+    """
 
     result: Storage
 

@@ -59,10 +59,10 @@ class Transforms:
 
 @functools.cache
 def transforms(m: int, r: int) -> Transforms:
-    """Return the transforms of F(m, r) by Toom and Cook, in which row j of G and Bᵀ belongs to point j, the last to ∞.
+    """Return the transforms of F(m, r) by Toom and Cook.
 
-    With f_j = Π (a_j − a_k):  Aᵀ[i, j] = a_jⁱ,  G[j, k] = a_jᵏ / f_j,  and Bᵀ inverts M[t, j] = a_jᵗ / f_j, so that
-    Σ_j Aᵀ[i, j] G[j, k] Bᵀ[j, l] = 1 where l = i + k, else 0.
+    Row j of G and Bᵀ belongs to point a_j, the last row to ∞. With f_j = Π (a_j − a_k):  Aᵀ[i, j] = a_jⁱ,  G[j, k] =
+    a_jᵏ / f_j,  and Bᵀ inverts M[t, j] = a_jᵗ / f_j, so that Σ_j Aᵀ[i, j] G[j, k] Bᵀ[j, l] = 1 where l = i + k, else 0.
     """
     n = m + r - 1
     points = POINTS[: n - 1]
@@ -76,7 +76,7 @@ def transforms(m: int, r: int) -> Transforms:
 
 @dataclass(frozen=True)
 class Form:
-    """Which minimal filtering computes a tile; the same along both axes.
+    """The form of minimal filtering that computes a tile; it is the same along both axes.
 
     ``stride`` 1: F(tile, taps) of a convolution, an input gradient, or, with the roles exchanged, a weight gradient.
     ``stride`` 2, only with three taps: a convolution, or with ``upward`` its input gradient. In the latter, two of the
@@ -224,12 +224,12 @@ def apply(k: Kernel, matrix: Matrix, x: Sequence[Vector | None]) -> list[Vector]
 
 
 def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
-    """Emit Bᵀ d for tiles of six points, in 16 operations where the matrix has 26 entries that are not 0.
+    """Emit Bᵀ d for tiles of six points, in 16 operations, although Bᵀ has 26 entries that are not 0.
 
     Bᵀ depends only on m + r.
 
-    Row j holds the coefficients of M(x) / (x − a_j), the last those of M(x) = x (x² − 1)(x − ½)(x + 2). With
-    t = d₃ − d₁ and u = d₄ − d₂, which come from the factor x² − 1, every row is u or t plus a few terms.
+    Row j holds the coefficients of M(x) / (x − a_j), the last those of M(x) = x (x² − 1)(x − ½)(x + 2). With t = d₃ −
+    d₁ and u = d₄ − d₂, which come from the factor x² − 1, every row is u or t plus a few terms.
     """
     d0, d1, d2, d3, d4, d5 = d
     half, three_halves, two = (k.constant_like(d0, number) for number in (-0.5, 1.5, 2.0))
@@ -247,11 +247,12 @@ def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
 def transform_both(
     k: Kernel, matrix: Matrix, along: Callable[[Sequence[Vector]], list[Vector]], load: Callable[[int, int], Vector]
 ) -> Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]:
-    """Emit T d Tᵀ for d[i][j] = ``load(i, j)`` and T = ``matrix``; yield (numbers of rows, iterator over these rows).
+    """Emit T d Tᵀ for d[i][j] = ``load(i, j)`` and T = ``matrix``, some rows at a time.
 
-    ``along`` applies T to vectors. Rows of T that are unit vectors copy a row of d: each is yielded by itself, and its
-    pixels are loaded only then. The other rows are yielded together, because they share loads. Each row is computed
-    when the iterator is advanced, so that it can be stored before the next one needs registers.
+    Yields pairs (numbers of rows, iterator over these rows). ``along`` applies T to vectors. Rows of T that are unit
+    vectors copy a row of d: each is yielded by itself, and its pixels are loaded only then. The other rows are yielded
+    together, because they share loads. Each row is computed when the iterator is advanced, so that it can be stored
+    before the next one needs registers.
     """
     size = len(matrix[0])
     passed = {i: row.index(1) for i, row in enumerate(matrix) if sum(map(bool, row)) == 1 and 1 in row}
