@@ -88,7 +88,7 @@ def _problem(
         named = [one for one in known if one not in places]
         cure = f"give the others by name, such as {named[0]}=…" if named else None
     else:
-        text = f"{name}: {found}"
+        text, cure = f"{name}: {found}", habits.CONSTRUCTORS.get(name)
     return ArgumentError(text + f"\n  {takes}" + (f"\n  help: {cure}" if cure else ""))
 
 

@@ -58,7 +58,7 @@ class ModelFileError(StriateError, ValueError):
 
 
 class NonFiniteError(StriateError, ArithmeticError):
-    """The loss or a gradient is NaN or infinite; parameters and statistics were left as before that step."""
+    """The loss or a gradient is NaN or infinite; parameters and statistics are as before that step."""
 
 
 class TracingError(StriateError, TypeError):

@@ -99,8 +99,9 @@ def require_instance(name: str, value: object, kind: type, example: str) -> None
     """
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        first = f"the {name} comes first; " if isinstance(value, str | Path) and kind.__name__ == "Module" else ""
         raise OptionError(
-            f"{name}={value!r}; expected {article} {kind.__name__}\n  help: give an object, such as {example}"
+            f"{name}={value!r}; expected {article} {kind.__name__}\n  help: {first}give an object, such as {example}"
         )
 
 

@@ -4,7 +4,7 @@
     ────────────────────────────────────────
     report  experiments  lab  sklearn
     ────────────────────────────────────────
-    models  data  persistence  train  insight  doctor  plot  export
+    models  data  persistence  train  insight  doctor  plot  export  native
     ────────────────────────────────────────
     step  watch  profile
     ────────────────────────────────────────
@@ -70,7 +70,7 @@ FLOORS: list[list[set[str]]] = [
     [{"tracing"}],
     [{"nn", "optim"}],
     [{"step", "watch", "profile"}],
-    [{"models", "data", "persistence", "train", "insight", "doctor", "plot", "export"}],
+    [{"models", "data", "persistence", "train", "insight", "doctor", "plot", "export", "native"}],
     [{"report", "experiments", "lab", "sklearn"}],
     [{"cli", "__main__"}],
 ]

@@ -19,10 +19,10 @@ from striate.data.mnist import holds_idx
 from striate.data.number_files import number_files
 from striate.data.number_options import Kind, NumberOptions
 from striate.data.numbers import read_labelled
-from striate.errors import OptionError
+from striate.errors import OptionError, ShapeError
 from striate.nn.module import Module
 from striate.options import whole_number
-from striate.persistence import load
+from striate.persistence import LoadedModel, load
 from striate.persistence.folder import CONFIG
 from striate.train.evaluation import Evaluation
 from striate.train.evaluation import evaluate as measured
@@ -50,6 +50,7 @@ def evaluate(
             raise OptionError(f"{run} is a model file, which does not record its training data\n  help: give DATA too")
         data = read_run(run).data
     dataset = opened_dataset(run, model, data, on_error)
+    require_shape(model, dataset)
     warn_of_outliers(model, dataset.images, dataset.name)
     result = measured(model, dataset, batch_size)
     if as_json:
@@ -101,6 +102,16 @@ def numbers_as_the_input(model: Module) -> NumberOptions:
     kind = kinds.get(len(model.input_shape))
     length = model.input_shape[-1] if kind is Kind.signals else None
     return NumberOptions(kind=kind, classes=model.classes, length=length)
+
+
+def require_shape(model: Module, dataset: Dataset) -> None:
+    """Raise ``ShapeError`` for samples of another shape than a loaded model takes."""
+    ours, theirs = dataset.images.shape[1:], model.input_shape
+    if isinstance(model, LoadedModel) and ours != theirs:
+        raise ShapeError(
+            f"{dataset.name}: samples of shape {ours}, but the model takes {theirs}\n"
+            "  help: give other data; a folder or archive of pictures is read at the size that the model takes"
+        )
 
 
 def model_path(run: Path) -> Path:

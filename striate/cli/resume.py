@@ -1,4 +1,4 @@
-"""``striate train --resume RUN``: the options of the run take the place of the defaults."""
+"""``striate train --resume RUN``, which uses the options of the run as defaults."""
 
 from __future__ import annotations
 

@@ -447,14 +447,13 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
         run.history = trainer.history.to_json()
         run.finished = trainer.history.finished
         run.findings = trainer.findings.to_json()
-        picture = history_svg(trainer.history)
         try:
             save(trainer.model, folder / MODEL_FILE, input_shape=shape)
-            write_run(folder, run)
-            if picture:
-                write_atomically(folder / CURVES_FILE, picture.encode())
         except ModelFileError as error:
             raise rescued(trainer.model, shape, error, again) from error
+        write_run(folder, run)
+        if picture := history_svg(trainer.history):
+            write_atomically(folder / CURVES_FILE, picture.encode())
 
     try:
         trainer.fit(train_set, held_out, epochs=epochs, resume=going.on, allow_changes=going.with_changes)
@@ -468,7 +467,10 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
     except NonFiniteError:
         if trainer.step.step_number:
             keep()
-            say_note(f"the model as it was before that step is in {folder / MODEL_FILE}")
+            say_note(
+                f"the model as it was before that step is in {folder / MODEL_FILE}\n"
+                f"  help: {again} --lr … continues from the last checkpoint with another learning rate"
+            )
         raise
     keep()
     evaluation = trainer.evaluate(held_out)

@@ -611,6 +611,13 @@ class Kernel:
         """Return a · b + c in each lane, rounded only once; all three must be of a float type."""
         return self._intrinsic("llvm.fma", a, b, c)
 
+    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """Return a · b + c in each lane, for floats; rounded once by processors that can, and else twice.
+
+        Sums of products use it. Without such an instruction (x86-64-v2), ``fma`` is a function call for each lane.
+        """
+        return self._intrinsic("llvm.fmuladd", a, b, c)
+
     def abs(self, a: Any) -> Any:
         """Return |a| in each lane; a must be of a float type."""
         return self._intrinsic("llvm.fabs", a)

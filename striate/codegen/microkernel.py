@@ -77,7 +77,9 @@ def sum_of_products(
 
         def add_product(offset: int, acc: Any, w: Any = w, c: int = c) -> Any:
             place = k.offset(inputs, offset + c, dtype)
-            return k.dot(k.broadcast_pair(place), w, acc) if paired else k.fma(k.broadcast(place, dtype), w, acc)
+            return (
+                k.dot(k.broadcast_pair(place), w, acc) if paired else k.multiply_add(k.broadcast(place, dtype), w, acc)
+            )
 
         sums = [add_product(offset, acc) for offset, acc in zip(offsets, sums, strict=True)]
     return sums
@@ -107,7 +109,7 @@ def sum_of_lane_products(
         # of which there are too few.
         here = k.offset(inputs, k.imul(k.hidden_zero, c), dtype) if c else inputs
         sums = [
-            k.fma(lanes_of(k, dtype, k.offset(here, offset, dtype), row, apart), factor, acc)
+            k.multiply_add(lanes_of(k, dtype, k.offset(here, offset, dtype), row, apart), factor, acc)
             for offset, acc in zip(offsets, sums, strict=True)
         ]
     return sums
@@ -136,6 +138,6 @@ def sum_of_outer_products(
 
     def add_product(offset: int, acc: Any) -> Any:
         place = k.offset(inputs, offset, dtype)
-        return k.dot(k.broadcast_pair(place), v, acc) if paired else k.fma(k.broadcast(place, dtype), v, acc)
+        return k.dot(k.broadcast_pair(place), v, acc) if paired else k.multiply_add(k.broadcast(place, dtype), v, acc)
 
     return [add_product(offset, acc) for offset, acc in zip(offsets, sums, strict=True)]

@@ -1,5 +1,6 @@
 """Data sets in memory, batches, standardization, and readers of pictures, tables, signals, volumes and usual sets."""
 
+from striate import habits
 from striate.data.catalog import open_data, open_dataset
 from striate.data.cifar import load_cifar10
 from striate.data.dataset import Dataset, Split, check_labels
@@ -30,3 +31,7 @@ __all__ = [
     "PictureOptions",
     "NumberOptions",
 ]
+
+
+def __getattr__(name: str) -> object:
+    raise habits.missing("data", name, __all__, habits.DATA)

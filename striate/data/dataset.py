@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from striate import habits
 from striate.arguments import Explained
 from striate.errors import DataError, DTypeError, LabelError, OptionError, unknown_option
 from striate.graph.array import unmasked
@@ -101,6 +102,25 @@ class Dataset(metaclass=Explained):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[Array, Array]: ...
+    @overload
+    def __getitem__(self, place: slice) -> Dataset: ...
+    def __getitem__(self, place: int | slice) -> tuple[Array, Array] | Dataset:
+        """Return the inputs and the label of one sample, or the samples of a slice as a data set.
+
+        -1 is the last sample. Raises ``IndexError`` for a sample that does not exist.
+        """
+        if isinstance(place, slice):
+            return self.subset(np.arange(len(self))[place])
+        return self.images[place], self.labels[place]
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        return zip(self.images, self.labels, strict=True)
+
+    def __getattr__(self, name: str) -> object:
+        raise habits.missing("Dataset", name, dir(type(self)), habits.DATASET)
 
     def __repr__(self) -> str:
         shape, dtype = self.images.shape[1:], self.images.dtype

@@ -109,8 +109,8 @@ class NumberOptions(metaclass=Explained):
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as a JSON object, for ``run.json``."""
-        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
+        values = cast("dict[str, object]", asdict(self))
+        return {name: _plain(value) for name, value in values.items()}
 
     def require_no_columns(self, path: Path) -> None:
         """Raise ``OptionError`` for options of tables, which other files do not have."""
@@ -129,6 +129,13 @@ class NumberOptions(metaclass=Explained):
             if name not in known:
                 raise unknown_option("option of files of numbers", name, known)
         return cls(**document)
+
+
+def _plain(value: object) -> object:
+    """Return a value of JSON for an option: lists for tuples, and the names of choices."""
+    if isinstance(value, tuple):
+        return list(cast("tuple[object, ...]", value))
+    return cast("object", value.value) if isinstance(value, Enum) else value
 
 
 def _names(field: str, given: object) -> tuple[str, ...]:

@@ -190,7 +190,7 @@ def _apart(
     if not samples.rows:
         return train, 0
     taken: dict[int, set[int]] = {}
-    for series, start, end in (samples.rows[place] for place in held_out):
+    for series, start, end in (samples.rows[place] for place in held_out.tolist()):
         taken.setdefault(series, set()).update(range(start, end))
     keep = [
         place

@@ -13,7 +13,7 @@ from striate.data.dataset import Split
 from striate.data.decoding import OnError
 from striate.data.number_options import Kind, NumberOptions, Task
 from striate.data.samples import Samples, refused
-from striate.data.text_table import MISSING, TextTable
+from striate.data.text_table import MISSING, BadCell, TextTable
 from striate.data.tree import natural
 from striate.errors import DataError
 
@@ -28,7 +28,7 @@ def table_samples(table: TextTable, options: NumberOptions, labelled: bool = Tru
     """
     roles = roles_of(table, options, labelled)
     values, bad = table.numbers(roles.features)
-    _require_numbers(table, roles, bad)
+    _require_numbers(table, bad)
     for cell in bad:
         values[cell.row, roles.features.index(cell.column)] = np.nan
     lost = {cell.row: cell.message for cell in bad}
@@ -37,7 +37,7 @@ def table_samples(table: TextTable, options: NumberOptions, labelled: bool = Tru
     if labelled and options.window is None and options.task is not Task.multilabel:  # a sample may have no label
         for row, cells in enumerate(labels):
             if row not in lost and any(cell.lower() in MISSING for cell in cells):
-                name = roles.labels[[cell.lower() in MISSING for cell in cells].index(True)]
+                name = next(name for name, cell in zip(roles.labels, cells) if cell.lower() in MISSING)
                 lost[row] = f"{table.path}, line {table.lines[row]}, column {name!r}: the label is missing"
     if lost and options.on_error is OnError.refuse:
         cure = f'or leave the column out with ignore_columns="{bad[0].column}"; or ' if bad else ""
@@ -74,7 +74,7 @@ def table_samples(table: TextTable, options: NumberOptions, labelled: bool = Tru
     return samples
 
 
-def _require_numbers(table: TextTable, roles: Roles, bad: list[Any]) -> None:
+def _require_numbers(table: TextTable, bad: list[BadCell]) -> None:
     """Raise ``DataError`` for a column of features that has text in most rows."""
     for name, count in Counter(cell.column for cell in bad).items():
         if count * 2 > len(table.rows):

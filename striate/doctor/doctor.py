@@ -34,12 +34,12 @@ from striate.doctor.reading import Statistics, gaps_of, reading_of
 from striate.doctor.rule import RULES, When
 from striate.doctor.sample import Sample
 from striate.doctor.setup import Setup
-from striate.doctor.state import as_bytes, document_of, restore_trace, trace_arrays, trace_document
+from striate.doctor.state import ReadingTexts, as_bytes, document_of, restore_trace, trace_arrays, trace_document
 from striate.doctor.structure import Structure, as_drawn, copied_units
 from striate.doctor.training_trace import Forms, Probe, Silence, TrainingTrace
 from striate.errors import StriateError
 from striate.nn.module import Module
-from striate.persistence.plain import read_as
+from striate.persistence.plain import read_as, to_plain
 from striate.step import TrainingStep
 from striate.watch import Watch
 
@@ -106,6 +106,7 @@ class Doctor:
         self._batches: deque[tuple[Array, Array]] = deque(maxlen=_KEPT)
         self._epoch_sum = [0.0, 0]
         self._targets: list[Array] = []
+        self._reading_texts = ReadingTexts()
 
     # Called by the trainer, or by the user's loop
 
@@ -241,12 +242,13 @@ class Doctor:
             "trace": trace_document(self.trace),
             # Changes are not read back: they belong to the setup of this process.
             "found": [replace(one, remedy=replace(one.remedy, changes=())).to_json() for one in self.findings],
-            "sizes": self._sizes,
-            "epoch_sum": self._epoch_sum,
+            "sizes": to_plain(self._sizes),
+            "epoch_sum": to_plain(self._epoch_sum),
             "pass_ended": self._pass_ended,
         }
         first_fired = {f"first_fired.{path}": array for path, array in self._first_fired.items()}
-        return {"document": as_bytes(document), **trace_arrays(self.trace), **first_fired}
+        readings = self._reading_texts.as_bytes(self.trace.readings)
+        return {"document": as_bytes(document), "readings": readings, **trace_arrays(self.trace), **first_fired}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Continue from a state that ``state_dict`` returned; call it instead of ``begin``.
@@ -278,7 +280,7 @@ class Doctor:
         self._examine(When.START)
 
     def _recall_batches(self) -> None:
-        """The batches that were kept, and the targets of the first ones, from the data set."""
+        """Restore the last batches and the targets of the first batches from the data set."""
         setup, steps = self.trace.setup, self.trace.steps
         if setup.train_set is None or not steps:
             return

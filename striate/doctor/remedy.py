@@ -86,7 +86,7 @@ class Remedy:
         return cls(text, code, _command(setup, changes), changes)
 
     def apply(self, setup: Setup) -> Setup:
-        """Return a new setup with all changes made and the model initialized anew.
+        """Return a new setup with all changes made and a freshly initialized model.
 
         The given setup and its model are not modified. Raises ``OptionError`` for a remedy that must be carried out by
         hand, and for anything but a ``Setup``.

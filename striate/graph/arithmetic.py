@@ -72,7 +72,7 @@ class Elementwise(Op):
 
     @property
     def gain(self) -> float:
-        """The gain of an activation for weight initialization, as PyTorch's ``calculate_gain``; 1 by default.
+        """The gain of an activation for weight initialization, like PyTorch's ``calculate_gain``; 1 by default.
 
         A linear map with weights drawn from N(0, gain² / fan_in), followed by the activation, preserves the mean square
         of a signal.

@@ -134,7 +134,7 @@ class Graph:
 
     @property
     def results(self) -> tuple[Value, ...]:
-        """All outputs, then all updates (the new contents of states)."""
+        """All outputs, followed by all updates (the new contents of states)."""
         return (*self.outputs.values(), *self.updates.values())
 
     @property

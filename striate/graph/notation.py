@@ -1,6 +1,6 @@
 """Equations as text, with parentheses only where precedence requires them.
 
-    infix(" · ", PRODUCT, Expression("a + b", SUM), Expression("c"))      (a + b) · c
+    infix(" · ", PRODUCT, Expression("a + b", SUM), Expression("c"))  →  (a + b) · c
 
 Each operation defines its notation in ``Op.notation``; ``EquationWriter`` in ``equation.py`` writes whole values.
 """

@@ -51,7 +51,7 @@ class Direction(Enum):
 
 
 class Purpose(Enum):
-    """The role of an operation in a network, by which drawings colour layers."""
+    """The role of an operation in a network; drawings choose the colours of layers by it."""
 
     CONTRACTION = "contraction"
     NORMALIZATION = "normalization"
@@ -71,7 +71,11 @@ _PURPOSES = {
 
 @dataclass(frozen=True)
 class Sample:
-    """A test example of an operation: the operation with its options, and its input arrays."""
+    """A test example of an operation: the operation with its options, and its input arrays.
+
+    If ``batched``, axis 0 of the first input becomes the symbolic N. ``differentiable`` says for each input whether its
+    gradient is compared with finite differences; None means all float inputs.
+    """
 
     op: Op
     arrays: tuple[Array, ...]

@@ -6,7 +6,7 @@ the NumPy references compute what the kernels compute. The nodes are inserted af
 affect how gradients are derived.
 
 The pass rounds the values that the float32 program stores between its loops as blocks of channels. It does not round
-the results of the graph, parameters, their gradients and updates, statistics, or values of one pixel.
+the results of the graph, parameters, their gradients and updates, statistics, or values with one pixel per channel.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from typing import cast
 
 import numpy as np
 
+from striate.arguments import explained
 from striate.data.dataset import class_names
 from striate.data.standardizer import Standardizer, standardizer_of
 from striate.errors import ModelFileError, OptionError, ShapeError, StriateError
@@ -105,6 +106,7 @@ def _named(outputs: object) -> dict[str, Value]:
     raise ModelFileError(f"a model is saved if its forward returns arrays, or a tuple or dict of them, not {outputs!r}")
 
 
+@explained
 def save(
     model: Module,
     path: str | Path,
@@ -171,6 +173,7 @@ def _is_text(name: str) -> bool:
     return True
 
 
+@explained
 def load(path: str | Path) -> Module:
     """Load a model from a file of ``save``, the folder of a run, an ONNX file, or a folder with ``config.json``.
 

@@ -57,9 +57,9 @@ def write_atomically(path: Path, content: bytes | Iterable[Buffer], keep: Path |
 
 
 def give_name(path: Path, name: Path) -> None:
-    """Gives a file a second name in its folder, in place of the file that has the name now.
+    """Give a file a second name in its folder, which replaces the file of that name.
 
-    Where the file system has no hard links, the file is renamed. Raises ``OSError``.
+    On a file system without hard links the file is renamed instead. Raises ``OSError``.
     """
     with tempfile.TemporaryDirectory(prefix=f".{name.name}.", dir=path.parent) as folder:
         link = Path(folder) / name.name
@@ -72,7 +72,10 @@ def give_name(path: Path, name: Path) -> None:
 
 
 def remove_leftovers(folder: Path, names: Collection[str]) -> None:
-    """Removes what killed processes left of files with these names; no other process may be writing them."""
+    """Remove the temporary files that killed processes have left of files with these names.
+
+    No other process may be writing to the folder.
+    """
     pattern = re.compile(rf"\.({'|'.join(re.escape(name) for name in names)})\.[a-z0-9_]{{8}}")
     try:
         found = [entry for entry in folder.iterdir() if pattern.fullmatch(entry.name)]

@@ -1,7 +1,7 @@
 """A lock on a folder, so that two processes never write the same files.
 
-The system holds the lock for as long as the process lives that took it, so that a killed process leaves no lock behind.
-The file ``.lock`` in the folder says which process it is; the file alone means nothing.
+The operating system releases the lock when its process ends, so that a killed process leaves no lock behind. The file
+``.lock`` in the folder says which process holds it; without that process, the file has no effect.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ _BYTE = 1 << 30  # the byte that Windows locks: others can then read what is bef
 
 
 class FolderLock:
-    """The lock of a folder, in a ``with`` statement or by ``take`` and ``release``; taking it again has no effect.
+    """The lock of a folder, taken by a ``with`` statement or by ``take``; taking it twice has no effect.
 
-    A child process that is forked does not hold it. Raises ``OptionError`` where another process holds the lock, naming
-    it, and for a folder in which no file can be created.
+    A forked child process does not hold it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +44,7 @@ class FolderLock:
         return self._file is not None
 
     def take(self) -> None:
-        """Takes the lock at once, or raises ``OptionError``."""
+        """Take the lock. Raises ``OptionError`` with the process if another one holds it; does not wait."""
         if not self.try_take():
             raise OptionError(
                 f"{self.path.parent}: in use by another training{self._holder()}\n"
@@ -53,7 +52,10 @@ class FolderLock:
             )
 
     def try_take(self) -> bool:
-        """Takes the lock; returns False where another process holds it. Raises ``OptionError`` for a folder without."""
+        """Take the lock; returns False if another process holds it.
+
+        Raises ``OptionError`` for a folder in which no file can be created.
+        """
         if self._file is not None:
             return True
         while True:
@@ -93,7 +95,7 @@ class FolderLock:
             return False
 
     def after_fork(self) -> None:
-        """Called in a child process: closes its copy of the file, or the lock would outlive the parent."""
+        """Close the child's copy of the file after a fork, or the lock would outlive the parent."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -120,7 +122,7 @@ class FolderLock:
 
 
 def _locked(file: int) -> bool:
-    """Takes the system's lock on an open file without waiting."""
+    """Take the system's lock on an open file without waiting; returns False if it is held."""
     try:
         if sys.platform == "win32":
             os.lseek(file, _BYTE, os.SEEK_SET)

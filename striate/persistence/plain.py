@@ -1,6 +1,6 @@
-"""Dataclasses of numbers, text, lists and mappings as JSON, and back by their annotations; nothing is executed.
+"""Conversion of dataclasses of numbers, text, lists and mappings to JSON, and back by their annotations.
 
-NaN and infinity, which JSON does not have, become text. Floats keep every bit.
+Reading executes nothing. NaN and infinity, which JSON does not have, become text. Floats keep all bits.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 
 def to_plain(thing: object, leave_out: frozenset[str] = frozenset()) -> Any:
-    """The JSON of a dataclass, number, text, list, tuple or mapping; ``leave_out`` names fields of the outermost one.
+    """Return the JSON of a dataclass, number, text, list, tuple or mapping, as Python objects.
 
-    Raises ``TypeError`` for objects of other types.
+    ``leave_out`` names fields of the outermost dataclass to omit. Raises ``TypeError`` for objects of other types.
     """
     if thing is None or isinstance(thing, bool | int | str):
         return thing
@@ -40,7 +40,7 @@ def to_plain(thing: object, leave_out: frozenset[str] = frozenset()) -> Any:
 
 
 def from_plain(kind: type[T], document: object, where: str) -> T:
-    """The object of a dataclass or another annotated type that ``to_plain`` wrote.
+    """Return the object of type ``kind`` from what ``to_plain`` returned for it.
 
     Raises ``ModelFileError``, beginning with ``where``, for a document of another form.
     """
@@ -48,7 +48,7 @@ def from_plain(kind: type[T], document: object, where: str) -> T:
 
 
 def read_as(kind: Any, document: object, where: str) -> Any:
-    """The same for any annotation, such as ``dict[str, list[float]]``."""
+    """Return the object of any annotation, such as ``dict[str, list[float]]``; raises as ``from_plain`` does."""
     origin, given = get_origin(kind), get_args(kind)
     if kind is Any:
         return document
@@ -88,5 +88,5 @@ def read_as(kind: Any, document: object, where: str) -> Any:
 
 @functools.cache
 def _hints(kind: type) -> dict[str, Any]:
-    """The annotations of a dataclass; reading them takes longer than reading its values."""
+    """Return the annotations of a dataclass, cached because evaluating them is slow."""
     return get_type_hints(kind)

@@ -39,5 +39,6 @@ def require_parts(model: object, optimizer: object) -> None:
     ):
         if not isinstance(given, kind):
             raise OptionError(
-                f"{name}={given!r:.200}: expected an object of {kind.__name__}\n  help: for example {example}"
+                f"{name}={given!r:.200}: expected an object of {kind.__name__}\n"
+                f"  help: the order is model, loss, optimizer; for example {example}"
             )

@@ -1,4 +1,4 @@
-"""Sample weights: a sample with weight 2 counts twice, and one with weight 0 as if it were absent."""
+"""Sample weights: a sample with weight 2 counts twice, and one with weight 0 does not count."""
 
 from __future__ import annotations
 

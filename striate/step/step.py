@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from striate import habits
 from striate.arguments import Explained
 from striate.dtypes import Precision, precision_of
 from striate.engine import Executable
@@ -361,6 +362,14 @@ class TrainingStep(metaclass=Explained):
         if len(state["state"]) > 1:
             self.load_state_dict(state["state"])
         self._clock[...] = state["state"]["step"]
+
+    def __getattr__(self, name: str) -> object:
+        raise habits.missing("TrainingStep", name, dir(type(self)), habits.STEP)
+
+    def __repr__(self) -> str:
+        """Return what is trained, how, and the number of steps so far."""
+        parts = f"{type(self.model).__name__}, {type(self.loss).__name__}, {self.optimizer.brief()}"
+        return f"TrainingStep({parts}): {self.step_number:,} step{'s' * (self.step_number != 1)}"
 
     # Internal
 

@@ -72,8 +72,8 @@ def training_graph(
 
     ``y`` is a type or, for a loss of several targets, a tuple or dict of types; None means the type that the loss
     expects for the prediction. ``watch`` are patterns of layer paths, as in ``TrainingStep.watch``. ``trained`` names
-    the parameters to differentiate with respect to; None means those with ``requires_grad``. With ``weighted``, the
-    loss is Σ c_n l_n, where l_n is the loss of sample n and c is the input ``WEIGHT`` (N,).
+    the parameters to differentiate with respect to; None means those whose ``requires_grad`` is True. With
+    ``weighted``, the loss is Σ c_n l_n, where l_n is the loss of sample n and c is the input ``WEIGHT`` (N,).
 
     Raises ``ShapeError`` if the model's outputs do not fit the loss or ``y``, and ``OptionError`` for unknown names in
     ``trained``.

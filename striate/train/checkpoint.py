@@ -1,4 +1,4 @@
-"""A checkpoint: everything that a training needs to go on, in one safetensors file.
+"""A checkpoint: one safetensors file with everything that is needed to resume a training.
 
     metadata   "striate-checkpoint": JSON {"version", "striate", "checksum"}
     tensors    "document"               the JSON of ``Checkpoint.document``, as uint8
@@ -6,7 +6,8 @@
                "step.step" …            the state of the ``TrainingStep``: optimizer, number of the step, averages
                "watch.…", "doctor.…", "callbacks.0.…"
 
-The checksum is over the bytes of all tensors, so that a damaged file is recognized as such. Nothing in it is executed.
+The checksum covers the names and bytes of all tensors, so that a damaged file is recognized. Reading a file executes
+nothing.
 """
 
 from __future__ import annotations
@@ -46,15 +47,15 @@ DOCUMENT = "document"
 class Checkpoint:
     """The contents of a checkpoint.
 
-    place          where the training stands
+    place          the position of the training: epoch, batch, and the sums of the running epoch
     history        the finished epochs
-    epochs         the number of epochs that were planned
-    configuration  the options of the training by name, to be compared when it goes on
-    data           the fingerprints of the data by their part: training, held-out
-    standardizer   ``Standardizer.to_json`` of the model's, if it has one
-    callbacks      the names of the callbacks' classes
-    record         bytes of ``progress.jsonl`` that were written before
-    versions       striate, llvmlite and processor: what the bits depend on
+    epochs         the planned number of epochs
+    configuration  the options of the training as text, by name; compared when it is resumed
+    data           the fingerprints of the data sets, under "training" and "held-out"
+    standardizer   ``Standardizer.to_json`` of the model's standardizer, or None
+    callbacks      the class names of the callbacks, in order
+    record         the size of ``progress.jsonl`` in bytes, or None without a record
+    versions       versions of packages, processor and threads: see ``striate.train.environment``
     tensors        all arrays, by the names above
     """
 
@@ -70,27 +71,30 @@ class Checkpoint:
     tensors: dict[str, Array] = field(default_factory=dict[str, Array])
 
     def part(self, prefix: str) -> dict[str, Array]:
-        """The arrays whose names begin with ``prefix`` and a dot, without them: those of "model", for example."""
+        """Return the arrays whose names start with ``prefix`` and a dot, without that prefix.
+
+        ``part("model")`` is what ``model.load_state_dict`` takes.
+        """
         return {name[len(prefix) + 1 :]: array for name, array in self.tensors.items() if name.startswith(f"{prefix}.")}
 
     @property
     def step(self) -> int:
-        """The number of steps that were trained."""
+        """The number of training steps so far."""
         return int(self.tensors["step.step"])
 
     @property
     def finished(self) -> bool:
-        """Whether all planned epochs are done, or a callback stopped the training."""
+        """Whether all planned epochs are done or a callback has stopped the training."""
         return self.place.epoch > self.epochs or self.place.stopping is not None
 
     def describe(self) -> str:
-        """``epoch 3 of 20, step 920``"""
+        """Return the position as text, such as ``epoch 3 of 20, step 920``."""
         if self.finished:
             return f"the end of epoch {len(self.history)}, step {self.step:,}"
         return f"epoch {self.place.epoch} of {self.epochs}, step {self.step:,}"
 
     def write(self, path: Path, keep: Path | None = None) -> None:
-        """Writes the file atomically; the one that it replaces gets the name ``keep``. Raises ``ModelFileError``."""
+        """Write the file atomically; an existing file is renamed to ``keep``. Raises ``ModelFileError``."""
         text = json.dumps(to_plain(self, frozenset({"tensors"})), allow_nan=False, separators=(",", ":"))
         document = np.frombuffer(text.encode(), np.uint8)
         tensors = {DOCUMENT: document, **self.tensors}
@@ -99,7 +103,7 @@ class Checkpoint:
 
 
 def checksum(tensors: Mapping[str, Array]) -> str:
-    """BLAKE2b of names and bytes, in the order of the names."""
+    """Return the BLAKE2b hash of the names and bytes of all tensors, in alphabetical order of the names."""
     found = hashlib.blake2b(digest_size=16)
     for name in sorted(tensors):
         found.update(name.encode())
@@ -108,9 +112,9 @@ def checksum(tensors: Mapping[str, Array]) -> str:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in a file; sizes are checked before memory is allocated.
+    """Read a checkpoint from a file; all sizes are checked before memory is allocated.
 
-    Raises ``ModelFileError`` for a file that is missing, truncated, damaged, of another version, or no checkpoint.
+    Raises ``ModelFileError`` if the file is missing, truncated, damaged, of another version, or not a checkpoint.
     """
     with open_regular(path) as stream:
         try:

@@ -1,10 +1,11 @@
-"""The checkpoints of a run folder: the last one, the one before it, and the one of the best epoch.
+"""The checkpoints in a run folder: the last one, the previous one, and that of the best epoch.
 
 RUN/checkpoints/last.safetensors
 RUN/checkpoints/previous.safetensors
-RUN/checkpoints/best.safetensors       the epoch with the lowest held-out loss (without held-out data, training loss)
+RUN/checkpoints/best.safetensors       the epoch with the lowest held-out loss, or training loss without held-out data
 
-Each is written under another name, brought to the disk and renamed, so that at every moment a complete one is there.
+With ``EarlyStopping`` the best epoch is the one that it monitors. Each file is written under a temporary name, flushed
+to disk and renamed, so that a complete checkpoint exists at every moment.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safeten
 
 
 class Checkpoints:
-    """Writes the checkpoints of a training into the folder of its run.
+    """Write the checkpoints of a training into its run folder; given to ``Trainer(checkpoints=…)``.
 
         st.Trainer(model, loss, optimizer, checkpoints=train.Checkpoints("runs/night", every="10min"))
 
-    ``every`` is ``"epoch"``, a number of steps, or a time such as ``"10min"``; a checkpoint is also written after an
-    epoch that is the best so far, on Ctrl-C and SIGTERM, and at the end. While it trains, the folder is locked. If a
-    checkpoint cannot be written, ``complain`` is called and the training continues; the ones before stay as they are.
+    ``every`` is ``"epoch"``, a number of steps, or a time such as ``"10min"``. A checkpoint is also written before the
+    first step, after an epoch that is the best so far, on Ctrl-C and SIGTERM, and at the end. The folder is locked
+    during training; ``lock`` is its lock if the caller holds it already. If a checkpoint cannot be written,
+    ``complain`` is called with a message and the training continues; earlier checkpoints are unchanged.
 
-    ``lock`` is that of the folder where it is held already.
-
-    Raises ``OptionError`` for another ``every``, a folder that cannot be made, and one that another training uses.
+    Raises ``OptionError`` for any other ``every``; ``fit`` raises it if the folder cannot be created or is used by
+    another training.
     """
 
     def __init__(
@@ -52,11 +53,11 @@ class Checkpoints:
 
     @property
     def last(self) -> Path:
-        """The file of the last checkpoint."""
+        """The path of the last checkpoint."""
         return self.folder / LAST
 
     def hold(self) -> None:
-        """Makes and locks the folder, and removes what a killed training left half-written."""
+        """Create and lock the folder, and remove half-written files of a killed training. Raises ``OptionError``."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -68,23 +69,23 @@ class Checkpoints:
         self._time = time.monotonic()
 
     def release(self) -> None:
-        """Unlocks the folder."""
+        """Unlock the folder."""
         self.lock.release()
 
     def due(self, step: int) -> bool:
-        """Whether a checkpoint is to be written after this step, within an epoch."""
+        """Return whether to write a checkpoint after this step, within an epoch."""
         if self.every.steps is not None:
             return step % self.every.steps == 0
         return self.every.seconds is not None and time.monotonic() - self._time >= self.every.seconds
 
     def due_after_epoch(self, step: int, best: bool) -> bool:
-        """Whether a checkpoint is to be written after an epoch that ended with this step."""
+        """Return whether to write a checkpoint after an epoch that ended with this step."""
         return best or self.every.epochs or self.due(step)
 
     def write(self, checkpoint: Checkpoint, best: bool = False) -> bool:
-        """Writes the last checkpoint, and keeps the one before it; ``best`` makes it that of the best epoch, too.
+        """Write the last checkpoint and keep the previous one; with ``best``, it is also that of the best epoch.
 
-        Returns whether it was written; ``complain`` is told the first time that it was not.
+        Returns whether it was written. After a failure ``complain`` is called once, until one is written again.
         """
         try:
             checkpoint.write(self.last, keep=self.folder / PREVIOUS)
@@ -102,27 +103,28 @@ class Checkpoints:
         return True
 
     def _keep_best(self, checkpoint: Checkpoint) -> None:
-        """The same file under another name; a file of its own where the file system has no hard links."""
+        """Give the last checkpoint the name of the best, too; a second file where there are no hard links."""
         give_name(self.last, self.folder / BEST)
         if not self.last.exists():
             checkpoint.write(self.last)
 
 
 def checkpoint_folder(path: Path) -> Path:
-    """The folder with the checkpoints: of a run folder its ``checkpoints``, else the folder itself."""
+    """Return the folder of checkpoints in a run folder; a folder that contains checkpoints is returned unchanged."""
     return path / FOLDER if (path / FOLDER).is_dir() or not (path / LAST).exists() else path
 
 
 def holds_checkpoint(path: Path) -> bool:
-    """Whether there is a checkpoint to resume from in a run folder."""
+    """Return whether a run folder contains a checkpoint to resume from."""
     folder = checkpoint_folder(path)
     return (folder / LAST).exists() or (folder / PREVIOUS).exists()
 
 
 def newest_checkpoint(path: Path, notice: Callable[[str], None]) -> Checkpoint:
-    """The checkpoint in a file; of a run folder the last one, or the previous one where the last is damaged.
+    """Read a checkpoint from a file or, for a run folder, the last one.
 
-    ``notice`` is then called with one line. Raises ``ModelFileError`` where there is none that can be read.
+    If the last one is damaged or missing, ``notice`` is called with one line of text, and the previous one is read.
+    Raises ``ModelFileError`` if no checkpoint can be read.
     """
     if path.is_file():
         return read_checkpoint(path)
@@ -147,6 +149,6 @@ def newest_checkpoint(path: Path, notice: Callable[[str], None]) -> Checkpoint:
 
 
 def is_best(values: list[float]) -> bool:
-    """Whether the last value is the lowest; NaN never is."""
+    """Return whether the last value is lower than all others; False if it is NaN."""
     known = [value for value in values[:-1] if not math.isnan(value)]
     return bool(values) and not math.isnan(values[-1]) and all(values[-1] < value for value in known)

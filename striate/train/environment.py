@@ -1,7 +1,8 @@
-"""What the bits and the speed of a training depend on besides its options: versions, processor, threads."""
+"""The environment of a training, on which its bits and its speed depend: versions, processor, threads."""
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 from importlib import import_module
@@ -18,10 +19,10 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def versions() -> dict[str, str]:
-    """Versions, processor and threads, as ``run.json`` and checkpoints have them.
+    """Return versions, processor and number of threads by name, for ``run.json`` and checkpoints.
 
-    ``target`` is the processor that kernels are compiled for, by LLVM's name, with the float32 of one vector; the bits
-    depend on it, and not on the number of threads.
+    ``target`` is LLVM's name of the processor that kernels are compiled for, with the number of float32 in a vector
+    register ("reference" if nothing is compiled). The bits of a training depend on it, but not on the threads.
     """
     current = settings.current()
     return {
@@ -37,6 +38,7 @@ def versions() -> dict[str, str]:
     }
 
 
+@functools.cache
 def _version(package: str) -> str:
     try:
         return version(package)
@@ -49,8 +51,9 @@ def _target() -> str:
     return f"{target.cpu}, {target.lanes} lanes"
 
 
+@functools.cache
 def _processor() -> str:
-    """The name of the processor."""
+    """Return the name of the processor, "" if it is unknown."""
     try:
         for line in _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines():
             name, _, value = line.partition(":")

@@ -1,4 +1,4 @@
-"""How often a checkpoint is written: after every epoch, every N steps, or after a time."""
+"""How often checkpoints are written: after every epoch, every N steps, or after a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FORM = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 
 @dataclass(frozen=True)
 class Every:
-    """A checkpoint after every epoch (all fields as by default), every ``steps`` steps, or every ``seconds``."""
+    """The interval between checkpoints: ``steps`` training steps, or ``seconds``; an epoch if both are None."""
 
     steps: int | None = None
     seconds: float | None = None
@@ -44,5 +44,5 @@ class Every:
 
     @property
     def epochs(self) -> bool:
-        """Whether the end of an epoch is the moment."""
+        """Whether a checkpoint is written after every epoch."""
         return self.steps is None and self.seconds is None

@@ -1,4 +1,4 @@
-"""The fingerprint of a data set, by which a resumed training knows its data again."""
+"""Fingerprints of data sets, by which a resumed training notices that its data have changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """``contents`` and ``labels`` are hashes; inputs of more than 256 MB are hashed in 1,024 blocks of 64 KB."""
+    """Size, classes and hashes of a data set.
+
+    ``contents`` and ``labels`` are BLAKE2b hashes. Of arrays larger than 256 MB, 1,024 evenly spread blocks of 64 KB
+    are hashed.
+    """
 
     samples: int
     shape: tuple[int, ...]
@@ -28,7 +32,7 @@ class Fingerprint:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Fingerprint:
-        """Reads the data."""
+        """Compute the fingerprint of a data set; reads up to 256 MB of it."""
         images = dataset.images
         return cls(
             len(dataset), tuple(images.shape[1:]), images.dtype.name, dataset.classes, digest(images),
@@ -36,7 +40,7 @@ class Fingerprint:
         )  # fmt: skip
 
     def changes(self, now: Fingerprint | None) -> list[str]:
-        """What differs, as ``number of samples: 1,442 then, 1,440 now``."""
+        """Return one line for each difference, such as ``number of samples: 1,442 then, 1,440 now``."""
         if now is None:
             return ["given then, not now"]
         named = {
@@ -53,7 +57,7 @@ class Fingerprint:
 
 
 def digest(array: Array) -> str:
-    """A hash of the bytes of an array: of all of them up to 256 MB, else of blocks that are spread evenly."""
+    """Return the BLAKE2b hash of the bytes of an array; above 256 MB, that of evenly spread blocks."""
     found = hashlib.blake2b(digest_size=16)
     flat = array.reshape(-1).view(np.uint8)
     if flat.size <= _WHOLE:
@@ -65,7 +69,7 @@ def digest(array: Array) -> str:
 
 
 def _few(names: Sequence[str], others: Sequence[str]) -> str:
-    """The number of the classes, and the first few that the others lack."""
+    """Return the number of classes, with the first few that are not among the others."""
     lacking = [name for name in names if name not in others]
     if not lacking and list(names) != list(others):
         return f"{len(names)} ({', '.join(names[:3])}, …)"

@@ -1,4 +1,4 @@
-"""The log of a run, ``RUN/log.txt``: what a training said, line by line with the time."""
+"""The log of a run, ``RUN/log.txt``: the printed lines of its trainings, with the time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOG_FILE = "log.txt"
 
 
 class Log(Lines):
-    """Appends the lines of a training to ``log.txt`` in a folder; a log that cannot be written is left out."""
+    """Progress that appends its lines to ``log.txt`` in a folder; errors of writing are ignored."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Log(Lines):
         super().start(plan)
 
     def say(self, text: str) -> None:
-        """Appends lines, each with the time."""
+        """Append a text to the log, each line with the time."""
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8", errors="replace") as stream:
             stream.writelines(f"{now}  {line}\n" for line in text.splitlines())

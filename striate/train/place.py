@@ -1,4 +1,4 @@
-"""Where a training stands: the part of a checkpoint that is neither weights nor history."""
+"""The position of a training: epoch, batch, and the sums of the running epoch."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Place:
-    """The next batch of a training, and what the epoch that it belongs to has added up so far.
+    """The position of a training between two steps.
 
-    epoch        number of the epoch, from 1
-    batch        batches of it that are done; 0 where it has not begun
-    samples      samples of it that were trained on
-    seconds      time that it has taken
-    loss_total   Σ w·l over its samples, as ``EpochLoss`` has it
-    loss_weight  Σ w over its samples
-    stopping     the reason why a callback ends the training here; None where none does
-    told         kind and cause of the doctor's findings that were shown
+    epoch        number of the running epoch, from 1
+    batch        number of its batches that are done
+    samples      number of its samples that were trained on
+    seconds      time spent on it
+    loss_total   Σ w·l over its samples so far: ``EpochLoss.total``
+    loss_weight  Σ w over its samples so far: ``EpochLoss.weight``
+    stopping     the reason with which a callback has stopped the training, or None
+    told         kind and cause of each finding of the doctor that was shown
     """
 
     epoch: int = 1
@@ -29,6 +29,6 @@ class Place:
     told: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     def begin_epoch(self, number: int) -> None:
-        """Moves to the beginning of an epoch."""
+        """Move to the beginning of an epoch."""
         self.epoch, self.batch, self.samples, self.seconds = number, 0, 0, 0.0
         self.loss_total = self.loss_weight = 0.0

@@ -184,7 +184,7 @@ class Lines:
         pass
 
     def say(self, text: str) -> None:
-        """Prints a line."""
+        """Print a line."""
         print(text, file=self._stream or sys.stderr, flush=True)
 
 

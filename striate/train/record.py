@@ -76,13 +76,13 @@ class Record:
 
     @property
     def size(self) -> int | None:
-        """The bytes that are written so far; None where there is no file."""
+        """The size of the file in bytes; None if it is not open."""
         return None if self._file is None else os.fstat(self._file).st_size
 
     def go_on(self, size: int | None) -> None:
-        """Appends, with the next ``start``, to the first ``size`` bytes of the file; lines after them are dropped.
+        """Keep the first ``size`` bytes of the file (None: all), to which the next ``start`` appends.
 
-        They are about steps after the checkpoint that a training is resumed from, which are trained again.
+        Later lines are about steps after the checkpoint, which the resumed training repeats.
         """
         self._append = True
         if size is not None:

@@ -1,14 +1,15 @@
-"""What a trainer puts into a checkpoint, and how it goes on from one.
+"""Collects the state of a trainer in a checkpoint, and restores it when a training is resumed.
 
-A resumed training ends with the same bits as one that was never interrupted: the order of the samples follows from
-(seed, epoch), dropout and augmentation from (seed, step, sample), and all else that changes is in the checkpoint.
+A resumed training ends with the same bits as one that was never interrupted: the order of the samples is a function of
+(seed, epoch), dropout of (seed, step, sample), and everything else that changes is in the checkpoint.
 
-Three kinds of changes between the checkpoint and the training that goes on from it:
+Options and data may differ between the checkpoint and the training that is resumed from it:
 
-- what the state does not fit (another network, optimizer or a moving average) is refused;
-- other training data are refused too, unless they are allowed; then, and with another seed, batch size or order, the
-  interrupted epoch begins again;
-- every other option takes effect from here on, with a line that says what it was and what it is.
+- changes that the state does not fit (another network or kind of optimizer, a moving average added or removed) are
+  refused;
+- other training data are refused too, unless they are allowed explicitly; then, and after a change of seed, batch size
+  or shuffling, the interrupted epoch starts again;
+- all other changes take effect, and one line for each says what the option was and what it is.
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ TRAINING, HELD_OUT = "training", "held-out"
 _ORDER = ("seed", "batch_size", "shuffle")
 _FIXED = ("optimizer", "moving average")
 _BITS = ("striate", "llvmlite", "target")
-"""The versions that the bits of a training depend on."""
+"""The entries of ``versions()`` on which the bits of a training depend."""
 
 
 def fingerprints(train_set: Dataset, validation: Dataset | None) -> Fingerprints:
-    """Those of the data of a training."""
+    """Return the fingerprints of the data of a training, by part."""
     found = {TRAINING: Fingerprint.of(train_set)}
     return found if validation is None else found | {HELD_OUT: Fingerprint.of(validation)}
 
 
 def configuration(trainer: Trainer, weights: Array | None) -> dict[str, str]:
-    """The options of a training as text, by the names that they have in the interface."""
+    """Return the options of a training as text, by the names of the parameters that set them."""
     step = trainer.step
     rule = step.optimizer
     found = {"optimizer": type(rule).__name__}
@@ -66,7 +67,7 @@ def configuration(trainer: Trainer, weights: Array | None) -> dict[str, str]:
 
 
 def captured(trainer: Trainer, epochs: int, data: Fingerprints, options: dict[str, str]) -> Checkpoint:
-    """The checkpoint of a training between two steps."""
+    """Return the checkpoint of a training between two steps."""
     tensors: dict[str, Array] = {}
 
     def add(prefix: str, state: dict[str, Array]) -> None:
@@ -96,10 +97,11 @@ def captured(trainer: Trainer, epochs: int, data: Fingerprints, options: dict[st
 
 
 class Resumption:
-    """A training that goes on from a checkpoint.
+    """Restores a trainer from a checkpoint.
 
-    ``notes`` are lines that say from where, and what has changed. Raises ``OptionError`` for changes that are refused,
-    ``ModelFileError`` for a checkpoint of another network.
+    ``place`` is the position at which to continue, and ``notes`` are lines that say what has changed; they are empty if
+    there is nothing left to train. The constructor compares options and data, and changes nothing; it raises
+    ``OptionError`` for changes with which a training cannot be resumed.
     """
 
     def __init__(
@@ -152,7 +154,10 @@ class Resumption:
         return self.place.epoch > epochs or self.place.stopping is not None
 
     def restore_model(self, shape: tuple[int, ...]) -> None:
-        """Gives the model its weights and statistics, and the step its optimizer's state; ``shape`` is a sample's."""
+        """Restore weights, statistics, optimizer and history; ``shape`` is that of a sample.
+
+        Raises ``ModelFileError`` if the checkpoint is of another network.
+        """
         model, step, saved = self._trainer.model, self._trainer.step, self.saved
         if saved.standardizer is not None:
             found = standardizer_of(model)
@@ -167,7 +172,7 @@ class Resumption:
         self._trainer.history.epochs[:] = [Epoch(**vars(epoch)) for epoch in saved.history]
 
     def restore_observers(self) -> None:
-        """Gives callbacks, doctor and watch their state; after ``begin`` of the callbacks."""
+        """Restore the state of the callbacks and the watch, after the callbacks' ``begin``."""
         trainer, saved = self._trainer, self.saved
         known = dict(enumerate(saved.callbacks))
         for callback in trainer.callbacks:
@@ -181,7 +186,7 @@ class Resumption:
 
 
 def _changes(then: dict[str, str], now: dict[str, str]) -> dict[str, str]:
-    """``lr: 0.05 then, 0.01 now`` by the name of each option that differs."""
+    """Return a line such as ``lr: 0.05 then, 0.01 now`` for each option that differs, by name."""
     names = list(dict.fromkeys([*then, *now]))
     absent = "none"
     return {
@@ -198,7 +203,7 @@ def _data_changes(saved: Checkpoint, now: Fingerprints) -> dict[str, list[str]]:
 
 
 def nothing_left(saved: Checkpoint) -> str:
-    """The line for a training that has nothing left to do."""
+    """Return the line that says that a training is finished already."""
     done = len(saved.history)
     why = f" ({saved.place.stopping})" if saved.place.stopping else ""
     return f"finished already: {done} epoch{'s' * (done != 1)}{why}; a larger number of epochs continues it"

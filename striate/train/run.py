@@ -208,7 +208,7 @@ def write_run(folder: Path, run: Run) -> None:
 
 
 class RunFile(Callback):
-    """Write ``run.json`` when a training begins, so that one that is killed can be resumed."""
+    """A callback that writes ``run.json`` when training begins, so that a training that is killed can be resumed."""
 
     def __init__(self, folder: Path, run: Run) -> None:
         self._folder, self._run = folder, run

@@ -159,11 +159,13 @@ class Trainer(metaclass=Explained):
             require_dataset(validation, "validation")
         self._check_validation(train_set, validation)
         self._weights = None if sample_weight is None else checked_weights(sample_weight, len(train_set))
+        if resume is False:
+            self._require_no_checkpoints()
         with self._held():
             return self._fit(train_set, validation, epochs, self._source(resume), flag("allow_changes", allow_changes))
 
     def _source(self, resume: object) -> Path | bool:
-        """The path to resume from; True to begin, counting all epochs; False to train more epochs."""
+        """Return the path to resume from, True to start from the beginning, False for more epochs without resuming."""
         if resume is False:
             return False
         if resume is not True:
@@ -172,9 +174,18 @@ class Trainer(metaclass=Explained):
             raise OptionError("resume=True without checkpoints\n  help: st.Trainer(…, checkpoints=FOLDER)")
         return self._checkpoints.run if holds_checkpoint(self._checkpoints.run) else True
 
+    def _require_no_checkpoints(self) -> None:
+        """Raise ``OptionError`` if a new training would replace the checkpoints of an earlier one."""
+        checkpoints = self._checkpoints
+        if checkpoints is not None and self.step.step_number == 0 and holds_checkpoint(checkpoints.run):
+            raise OptionError(
+                f"{checkpoints.folder}: holds the checkpoints of an earlier training\n"
+                "  help: fit(…, resume=True) continues it; or remove them, or give another folder"
+            )
+
     @contextmanager
     def _held(self) -> Generator[None]:
-        """A ``with`` block in which the folder of the checkpoints is locked."""
+        """Return a context in which the folder of the checkpoints is locked."""
         checkpoints = self._checkpoints
         if checkpoints is None:
             yield
@@ -258,7 +269,7 @@ class Trainer(metaclass=Explained):
         return self.history
 
     def _begin(self, progress: Progress, plan: Plan, resumption: Resumption | None, shape: tuple[int, ...]) -> None:
-        """Prepares doctor and callbacks, from the state that they had where the training is resumed."""
+        """Prepare the doctor and the callbacks, and restore their state if the training is resumed."""
         if resumption is not None:
             for line in resumption.notes or [nothing_left(resumption.saved)]:
                 progress.note(line)
@@ -278,7 +289,7 @@ class Trainer(metaclass=Explained):
             self._saving(False)
 
     def _after_epoch(self, last: int) -> None:
-        """Writes the checkpoint that is due after an epoch."""
+        """Write a checkpoint after an epoch, if one is due."""
         if self._checkpoints is None:
             return
         stopping = [one for one in self.callbacks if isinstance(one, EarlyStopping)]
@@ -414,7 +425,7 @@ class Trainer(metaclass=Explained):
         )
 
     def _leave_if_asked(self, interruption: Interruption) -> None:
-        """Raises ``KeyboardInterrupt`` if Ctrl-C or SIGTERM came, after a checkpoint."""
+        """Write a checkpoint and raise ``KeyboardInterrupt`` if Ctrl-C was pressed or SIGTERM came."""
         if interruption.asked is not None:
             self._saving(False)
             interruption.raise_if_asked()

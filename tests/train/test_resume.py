@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from striate import nn, optim
 from striate.data import Dataset
@@ -238,6 +239,9 @@ def test_files_of_the_folder(tmp_path: Path) -> None:
     assert (found["last"].step, found["previous"].step) == (8, 4)
     losses = [epoch.validation_loss for epoch in found["last"].history]
     assert found["best"].step == 4 * (1 + int(np.argmin(np.array(losses, float))))
+    for name, array in load_file(folder / "last.safetensors").items():  # as any other program reads it
+        if name != "document":
+            np.testing.assert_array_equal(array, found["last"].tensors[name])
     (folder / ".last.safetensors.0badc0de").write_text("a killed process left this")
     trainer(tmp_path, patience=None, record=tmp_path).fit(data(), data(20, 1), epochs=4, resume=True)
     assert not list(folder.glob(".*"))
@@ -289,6 +293,8 @@ def test_resume_needs_a_checkpoint(tmp_path: Path) -> None:
         trainer(None).fit(data(), epochs=1, resume=tmp_path / "nothing")
     one = trainer(tmp_path)  # a script that always says resume=True begins where there is nothing
     assert len(one.fit(data(), epochs=1, resume=True)) == 1
+    with pytest.raises(OptionError, match=r"holds the checkpoints of an earlier training\n.*resume=True"):
+        trainer(tmp_path).fit(data(), epochs=1)
     held = trainer(tmp_path)
     with Checkpoints(tmp_path).lock, pytest.raises(OptionError, match="in use by another training"):
         held.fit(data(), epochs=2, resume=True)

@@ -196,7 +196,7 @@ def _alike(a: Array, b: Array) -> bool:
     ),
 )  # fmt: skip
 def labels_shuffled(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find labels that have nothing to do with their inputs."""
+    """Find labels that are not related to their inputs."""
     sample = trace.data
     if sample is None or not trace.setup.classifies or len(sample.y) < LEAST or sample.chance > 0.9:
         return

@@ -77,8 +77,8 @@ OPERATIONS_A_BYTE = 10
 def choose(g: Geometry, direction: Direction, stored: DType, options: CompileOptions) -> ConvolutionAlgorithm:
     """Return the algorithm for one direction of a convolution: forward, input gradient or weight gradient.
 
-    ``stored`` is the dtype of the activations in memory. The result depends only on the arguments. It is
-    ``batch_specialized`` if a program for a single sample uses direct sums where other programs use Winograd's tiles.
+    ``stored`` is the dtype of the activations in memory. The result depends only on the arguments. The algorithm is
+    ``batch_specialized`` if a program for a single sample uses direct sums, and other programs use Winograd's tiles.
     """
     winograd = _winograd(g, direction, stored) if options.winograd else None
     if winograd is None or direction is Direction.WEIGHT_GRADIENT:
@@ -89,9 +89,9 @@ def choose(g: Geometry, direction: Direction, stored: DType, options: CompileOpt
 
 
 def form_of(algorithm: Algorithm) -> Form | None:
-    """Return the form of Winograd's algorithm, which has the sizes of its tiles, or None for direct sums.
+    """Return the form of Winograd's algorithm, which has the sizes of its tiles; None for direct sums.
 
-    Raises ``GraphError`` for an algorithm that is not one of convolutions.
+    Raises ``GraphError`` for an algorithm that does not belong to a convolution.
     """
     if not isinstance(algorithm, ConvolutionAlgorithm):
         raise GraphError(f"{algorithm} is not an algorithm for a convolution")

@@ -247,8 +247,8 @@ def _operands(source: Storage, arriving: Storage) -> DType:
 def lower_winograd_gradient(context: LoweringContext, g: Geometry, winograd: Winograd) -> list[Launch]:
     """Return the launches of a weight gradient with Winograd's algorithm.
 
-    The first sums over transformed tiles. If it divides the samples into several shares, a second launch adds the sums
-    of the shares and transforms them back.
+    The first launch sums over transformed tiles. If it divides the samples into several shares, a second launch adds
+    the sums of the shares and transforms them back.
     """
     x, dy = context.node.inputs
     source, arriving = context.storage(x), context.storage(dy)

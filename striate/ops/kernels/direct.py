@@ -222,7 +222,7 @@ class TapConvolution(DirectConvolution):
 
     @property
     def written(self) -> int:
-        """The number of vector multiply-adds in the code of the kernel, which determines how long it compiles."""
+        """The number of vector multiply-adds in the kernel's code, which determines how long compiling it takes."""
         whole, rest = divmod(self.channels, self.inner)
         if isinstance(self.grouping, Banded):
             rest = self.grouping.rest

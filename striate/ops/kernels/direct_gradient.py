@@ -295,8 +295,12 @@ class WeightGradient(KernelSpec):
         def add_product(offset: int, row: Row | None, acc: Vector) -> Vector:
             place = k.offset(pixel, offset, dtype)
             if row is not None:
-                return k.fma(lanes_of(k, dtype, place, row, self.source.strides[1]), g, acc)
-            return k.dot(k.broadcast_pair(place), g, acc) if self.paired else k.fma(k.broadcast(place, dtype), g, acc)
+                return k.multiply_add(lanes_of(k, dtype, place, row, self.source.strides[1]), g, acc)
+            return (
+                k.dot(k.broadcast_pair(place), g, acc)
+                if self.paired
+                else k.multiply_add(k.broadcast(place, dtype), g, acc)
+            )
 
         return [add_product(offset, row, acc) for (offset, row), acc in zip(places, sums, strict=True)]
 

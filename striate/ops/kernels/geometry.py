@@ -97,7 +97,7 @@ class Residues:
 
     @property
     def hop(self) -> int:
-        """The distance, in taps, of two neighbouring taps that reach the same position."""
+        """The distance, in taps, between two neighbouring taps that reach the same position of x."""
         return self.stride // self.common
 
     @property

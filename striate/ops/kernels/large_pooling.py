@@ -136,7 +136,7 @@ class _Taps:
 
 @dataclass(frozen=True)
 class LargeMaxWindows(KernelSpec):
-    """The kernel of max pooling with large windows: as ``MaxWindows``, but with loops over the taps."""
+    """The kernel of max pooling with large windows: like ``pooling.MaxWindows``, but with loops over the taps."""
 
     source: Storage
     index: Storage
@@ -179,7 +179,10 @@ class LargeMaxWindows(KernelSpec):
 
 @dataclass(frozen=True)
 class LargeAverageWindows(KernelSpec):
-    """The kernel of average pooling with large windows: as ``AverageWindows``, but with loops over the taps."""
+    """The kernel of average pooling with large windows: like ``pooling.AverageWindows``, but with loops.
+
+    It loops over the taps.
+    """
 
     source: Storage
     part: Part
@@ -208,9 +211,10 @@ class LargeAverageWindows(KernelSpec):
 
 @dataclass(frozen=True)
 class LargeAverageGradient(KernelSpec):
-    """The gradient of average pooling with large windows: dx = Σ dy / area over the windows that contain a position.
+    """The kernel of the gradient of average pooling with large windows: dx = Σ dy / divisor.
 
-    It loops over these windows. Operands: dy, then those of the fused epilogue, ``region``.
+    It sums over the windows that contain a position, each with its divisor (see ``pooling.Window``). Operands: dy, then
+    those of the fused epilogue, ``region``.
     """
 
     arriving: Storage
@@ -253,11 +257,11 @@ class LargeAverageGradient(KernelSpec):
 
 @dataclass(frozen=True)
 class LargeMaxGradient(KernelSpec):
-    """The gradient of max pooling with large windows: dx = Σ dy over the windows whose maximum is at a position.
+    """The kernel of the gradient of max pooling with large windows.
 
-    Every window adds its dy to one element of a plane in the thread's scratch memory, so the work does not grow with
-    the size of the window. The fused epilogue, ``region``, runs on the finished plane. Operands: dy, index, then those
-    of the epilogue.
+    dx at a position is Σ dy over the windows whose maximum is at this position. Every window adds its dy to one element
+    of a plane in the thread's scratch memory, so the work does not grow with the size of the window. The fused
+    epilogue, ``region``, runs on the finished plane. Operands: dy, index, then those of the epilogue.
     """
 
     arriving: Storage

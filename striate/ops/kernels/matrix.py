@@ -155,7 +155,7 @@ class MatrixProduct(KernelSpec):
 
     @property
     def parts(self) -> tuple[int, int]:
-        """The number of parts into which the rows and the panels of a matrix are divided among chunks."""
+        """(number of parts of the rows, number of parts of the panels) into which chunks divide a matrix."""
         across = -(-self.blocks // self.column_part)
         return (-(-self.rows // self.row_part) if self.batch else 1), across
 
@@ -300,7 +300,7 @@ def steps(
             for r, offset in enumerate(offsets):
                 x = k.broadcast(k.offset(rows, offset + i * step, dtype), dtype)
                 for p, column in enumerate(columns):
-                    found.append(k.fma(x, column, carry[r * len(panels) + p]))
+                    found.append(k.multiply_add(x, column, carry[r * len(panels) + p]))
             carry = found
         return carry
 
@@ -486,7 +486,7 @@ class MatrixSum(KernelSpec):
                     column = k.load(k.offset(k.scratch, k.imul(row, LANES), dtype), dtype, 64)
                     here = k.offset(lines, a, dtype)
                     return [
-                        k.fma(k.broadcast(k.offset(here, r * self.left.row, dtype), dtype), column, total)
+                        k.multiply_add(k.broadcast(k.offset(here, r * self.left.row, dtype), dtype), column, total)
                         for r, total in enumerate(carry)
                     ]
 

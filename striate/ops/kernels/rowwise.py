@@ -1,7 +1,8 @@
-"""The kernels of softmax and the losses of class indices: a few passes over all channels of each position.
+"""The kernels of softmax, and of losses whose targets are class indices.
 
-The channels of a position are stored in blocks of 16, one plane apart; a pass goes over them block by block. Lanes of
-the last block that are not channels are replaced by neutral values, which do not change the result.
+They make a few passes over all channels of each position. The channels of a position are stored in blocks of 16, one
+plane apart; a pass goes over them block by block. Lanes of the last block that are not channels are replaced by neutral
+values, which do not change the result.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ LONG_ROW = 4096
 class RowKernel(KernelSpec):
     """Base class of kernels that combine the channels of each position (abstract).
 
-    ``storage`` is the memory layout of the first operand, the logits. A chunk, the unit of work of a thread, is a group
-    of samples.
+    ``storage`` is the memory layout of the first operand, such as the logits. A chunk, the unit of work of a thread, is
+    a group of samples.
     """
 
     domain: Domain
@@ -36,7 +37,7 @@ class RowKernel(KernelSpec):
 
     @property
     def dtype(self) -> DType:
-        """The dtype of the first operand, the logits."""
+        """The dtype of the first operand."""
         return self.storage.dtype
 
     def write(self, k: Kernel) -> None:
@@ -283,7 +284,7 @@ class LabelRows(RowKernel):
         if not self.smoothing:
             return chosen
         total = row.total(lambda s, b, c: k.add(s, self.weights(k, b, c)))
-        return k.fma(total, k.constant(self.smoothing / self.storage.channels, self.dtype), chosen)
+        return k.multiply_add(total, k.constant(self.smoothing / self.storage.channels, self.dtype), chosen)
 
 
 @dataclass(frozen=True)
@@ -303,7 +304,7 @@ class CrossEntropyRows(LabelRows):
 
             def add(total: Vector, block: Index, count: int) -> Vector:
                 centred = k.sub(row.load(0, block, count), peak)
-                return k.fma(k.mul(self.weights(k, block, count), share), centred, total)
+                return k.multiply_add(k.mul(self.weights(k, block, count), share), centred, total)
 
             explained = k.add(explained, row.total(add))
         loss = k.sub(k.mul(self.target_sum(k, row, label), log_total), explained)
@@ -367,7 +368,7 @@ class CrossEntropyGradientRows(LabelRows):
         def write(block: Index, count: int) -> None:
             hot = k.select(k.lane_is(k.isub(label, k.imul(block, LANES))), own, zero)
             if self.smoothing:
-                hot = k.fma(self.weights(k, block, count), share, hot)
+                hot = k.multiply_add(self.weights(k, block, count), share, hot)
             power = k.exp(k.sub(row.load(0, block, LANES), peak))
             out.store(self.given + 1, block, k.sub(k.mul(power, scale), hot))
 

@@ -118,7 +118,8 @@ class Form:
     def gradient(self) -> Transforms:
         """The transforms of the weight gradient.
 
-        ``filter`` transforms tiles of dy, ``output`` computes the taps, and ``input`` is that of the convolution.
+        ``filter`` transforms tiles of dy, ``output`` computes the taps, and ``input`` transforms tiles of x as in the
+        convolution.
         """
         if self.stride == 1:
             return transforms(self.taps, self.tile).with_plain_filter()
@@ -235,12 +236,12 @@ def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
     half, three_halves, two = (k.constant_like(d0, number) for number in (-0.5, 1.5, 2.0))
     t, u = k.sub(d3, d1), k.sub(d4, d2)
     return [
-        k.fma(three_halves, t, k.add(k.sub(d0, d2), u)),
-        k.fma(three_halves, k.add(d2, d3), k.add(u, t)),
-        k.fma(three_halves, k.sub(d3, d2), k.sub(u, t)),
-        k.fma(two, t, u),
-        k.fma(half, t, u),
-        k.fma(three_halves, u, k.sub(k.sub(d5, d3), t)),
+        k.multiply_add(three_halves, t, k.add(k.sub(d0, d2), u)),
+        k.multiply_add(three_halves, k.add(d2, d3), k.add(u, t)),
+        k.multiply_add(three_halves, k.sub(d3, d2), k.sub(u, t)),
+        k.multiply_add(two, t, u),
+        k.multiply_add(half, t, u),
+        k.multiply_add(three_halves, u, k.sub(k.sub(d5, d3), t)),
     ]
 
 
@@ -280,7 +281,7 @@ def _combine(k: Kernel, row: Sequence[Fraction], x: Sequence[Vector | None]) -> 
         elif abs(factor) == 1:
             total = k.add(total, value) if factor == 1 else k.sub(total, value)
         else:
-            total = k.fma(value, _number(k, value, factor), total)
+            total = k.multiply_add(value, _number(k, value, factor), total)
     assert total is not None
     return total
 
