@@ -19,7 +19,7 @@ from striate.optim import OPTIMIZERS, SGD, Optimizer
 from striate.persistence import load
 from striate.train.history import Epoch
 from striate.train.record import read_progress
-from striate.train.run import MODEL_FILE, Run, read_run
+from striate.train.run import Run, model_file, read_run
 from striate.train.task import loss_for, network_for
 
 
@@ -60,7 +60,7 @@ def examined(folder: Path, document: Run) -> Findings:
         raise OptionError(f"the data of this run can no longer be read: {error}") from error
     train_set, held_out = opened.train, opened.held_out
     epochs = [Epoch(**entries) for entries in document.history.get("epochs", [])]
-    arguments, model = document.arguments, load(folder / MODEL_FILE)
+    arguments, model = document.arguments, load(model_file(folder))
     standardizer = standardizer_of(model)
     name = str(arguments.get("model"))
     network: Module = model

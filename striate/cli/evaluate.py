@@ -28,7 +28,7 @@ from striate.train.evaluation import Evaluation
 from striate.train.evaluation import evaluate as measured
 from striate.train.numerals import number_text, score_text
 from striate.train.outliers import outlier_warning
-from striate.train.run import MODEL_FILE, RUN_FILE, read_run, require_there
+from striate.train.run import RUN_FILE, model_file, read_run, require_there
 
 Array = npt.NDArray[Any]
 
@@ -116,7 +116,7 @@ def require_shape(model: Module, dataset: Dataset) -> None:
 
 def model_path(run: Path) -> Path:
     """Return the model file of a run folder; a file, or a folder with ``config.json``, is returned unchanged."""
-    return run / MODEL_FILE if run.is_dir() and not (run / CONFIG).exists() else run
+    return model_file(run) if run.is_dir() and not (run / CONFIG).exists() else run
 
 
 def warn_of_outliers(model: Module, images: Array, name: str) -> None:

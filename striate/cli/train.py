@@ -24,6 +24,7 @@ from striate.cli.report import output, say_json, say_note
 from striate.cli.resume import is_finished, require_resumable, resumed_run
 from striate.cli.streams import same_target
 from striate.data import Dataset, Opened, Standardizer, batch_count, open_data
+from striate.data.augment import InputStage
 from striate.data.centring import Centring
 from striate.data.number_files import ENDINGS
 from striate.data.number_options import Kind, Task
@@ -117,6 +118,9 @@ def train(
     ema: Annotated[
         float | None, typer.Option(help="Decay, such as 0.999, of an average of the weights, which is saved.")
     ] = None,
+    augment: Annotated[
+        str, typer.Option(help='Random changes of the training data, such as "crop:4 flip"; see docs/augmentation.md.')
+    ] = "",
     label_smoothing: Annotated[float, typer.Option(help="Share of the target that all classes have, 0 to 1.")] = 0.0,
     class_weights: Annotated[str | None, typer.Option(help="balanced: rare classes count as much as others.")] = None,
     patience: Annotated[
@@ -245,6 +249,7 @@ def train(
     rule = chosen_optimizer(
         optimizer, rate, momentum, weight_decay, chosen_schedule(schedule, steps, warmup), decay_norm_and_bias
     )
+    InputStage(train_set, augment)  # raises for transforms that do not fit, before a folder is created
     usual = recipe.options if chosen.model == recipe.model else {}
     options = chosen_options(
         chosen.model,
@@ -272,8 +277,9 @@ def train(
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
         "lr": rule.lr, "momentum": asdict(rule).get("momentum"), "weight_decay": asdict(rule).get("weight_decay"),
         "decay_norm_and_bias": decay_norm_and_bias, "schedule": schedule, "warmup": warmup, "max_norm": max_norm,
-        "clip_value": clip_value, "accumulate": accumulate, "ema": ema, "label_smoothing": label_smoothing,
-        "class_weights": class_weights, "patience": patience, "min_delta": min_delta, **options,
+        "clip_value": clip_value, "accumulate": accumulate, "ema": ema, "augment": augment,
+        "label_smoothing": label_smoothing, "class_weights": class_weights, "patience": patience,
+        "min_delta": min_delta, **options,
         "standardize": standardize, "precision": numbers.value, "doctor": doctor, "checkpoint_every": checkpoint_every,
         "threads": settings.current().threads,
     }  # fmt: skip
@@ -294,6 +300,7 @@ def train(
         accumulate=accumulate,
         ema=ema,
         precision=numbers,
+        augment=augment,
         callbacks=(RunFile(folder, run), *callbacks),
         doctor=doctor,
         leave=leave_at_once,
@@ -514,6 +521,8 @@ def print_result(run: Run, history: History, evaluation: Evaluation, folder: Pat
     if not same_target(sys.stdout, sys.stderr):
         print_epochs(console, history, unit)
     console.print(f"trained {run.arguments['model']} on {run.data} in {history.seconds:.1f} s", soft_wrap=True)
+    augmented = ", augmentation included" if run.arguments["augment"] else ""
+    console.print(f"waited for data {100 * history.waiting:.2g} % of that time{augmented}", soft_wrap=True)
     if history.stopped:
         console.print(f"stopped after epoch {history.epochs[-1].number}: {history.stopped}", soft_wrap=True)
     if history.kept is not None:

@@ -1,6 +1,7 @@
 """Data sets in memory, batches, standardization, and readers of pictures, tables, signals, volumes and usual sets."""
 
 from striate import habits
+from striate.data import augment
 from striate.data.catalog import open_data, open_dataset
 from striate.data.cifar import load_cifar10
 from striate.data.dataset import Dataset, Split, check_labels
@@ -13,6 +14,7 @@ from striate.data.picture_options import PictureOptions
 from striate.data.standardizer import Outlier, Standardizer
 
 __all__ = [
+    "augment",
     "Batch",
     "Dataset",
     "Split",

@@ -189,13 +189,13 @@ def _apart(
     """Return the training samples that share no rows with a held-out one, and the number of those left out."""
     if not samples.rows:
         return train, 0
+    held: list[int] = held_out.tolist()
+    kept: list[int] = train.tolist()
     taken: dict[int, set[int]] = {}
-    for series, start, end in (samples.rows[place] for place in held_out.tolist()):
+    for series, start, end in [samples.rows[place] for place in held]:
         taken.setdefault(series, set()).update(range(start, end))
     keep = [
-        place
-        for place in train.tolist()
-        if taken.get(samples.rows[place][0], set()).isdisjoint(range(*samples.rows[place][1:]))
+        place for place in kept if taken.get(samples.rows[place][0], set()).isdisjoint(range(*samples.rows[place][1:]))
     ]
     if not keep:
         raise DataError("every window shares rows with a held-out one; give a smaller window, or more rows")

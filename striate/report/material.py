@@ -28,7 +28,7 @@ from striate.persistence import LoadedModel, load_saved, predict_graph
 from striate.report.anatomy import Block, blocks_of
 from striate.step import batch_type, training_graph
 from striate.train.record import read_progress
-from striate.train.run import MODEL_FILE, RUN_FILE, Run, read_run
+from striate.train.run import MODEL_FILE, RUN_FILE, Run, model_file, read_run
 
 Array = npt.NDArray[Any]
 MISTAKES = 12
@@ -154,7 +154,7 @@ def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Mate
     ours = folder is not None and ((path / RUN_FILE).exists() or not (path / MODEL_FILE).exists())
     run = read_run(path) if ours else None
     say("reading the model")
-    model = load_saved(path / MODEL_FILE if folder else path)
+    model = load_saved(model_file(path) if folder else path)
     material = Material(path.resolve().name or str(path), model, run, say=say)
     wanted = data or (run.data if run else None)
     if wanted is None:

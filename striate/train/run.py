@@ -129,7 +129,8 @@ def claim_folder(folder: Path, room: int = 0, *, overwrite: bool = False) -> Fol
     written.
     """
     lock = FolderLock(_made(folder))
-    _require_free(folder, overwrite)  # before there is a lock, which would leave a file in a foreign folder
+    if not (folder / RUN_FILE).exists():  # of a foreign folder, before there is a lock that leaves a file in it
+        _require_free(folder, overwrite)
     lock.take()
     return _claimed(lock, folder, room, overwrite)
 
@@ -199,6 +200,17 @@ def _clear(folder: Path) -> None:
         raise OptionError(f"{folder}: an earlier run cannot be removed: {error.strerror or error}") from error
     remove_leftovers(folder, _WRITTEN)
     remove_leftovers(folder / FOLDER, (LAST, PREVIOUS, BEST))
+
+
+def model_file(folder: Path) -> Path:
+    """Return the path of the model in a run folder; raises ``ModelFileError`` if the training has not saved it yet."""
+    path = folder / MODEL_FILE
+    if not path.exists() and (folder / RUN_FILE).exists():
+        raise ModelFileError(
+            f"{folder}: no model in it: the training is running, or was killed before it ended\n"
+            f"  help: striate train --resume {folder} continues a training that was killed"
+        )
+    return path
 
 
 def write_run(folder: Path, run: Run) -> None:
