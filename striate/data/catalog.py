@@ -66,7 +66,13 @@ def open_data(
         chosen = _picture_options(options, fields)
         given, usual = chosen.to_json(), PictureOptions(seed=chosen.seed).to_json()
         if changed := [option for option in given if given[option] != usual[option]]:
-            raise OptionError(f"{name}: takes no {', '.join(changed)}, since its pictures and parts are given")
+            shown = {option: str(given[option]) for option in changed}
+            if chosen.size is not None:
+                shown["size"] = "x".join(map(str, chosen.size))
+            raise OptionError(
+                f"{name}: its pictures and parts are given\n"
+                f"  help: leave out {', '.join(f'{option}={value}' for option, value in shown.items())}"
+            )
         train, held_out = (_fixed(name, path, split) for split in (Split.TRAIN, Split.TEST))
         return Opened(train, held_out, (), (), None, ())
     if path.exists():
