@@ -29,6 +29,7 @@ from striate.train.evaluation import evaluate as measured
 from striate.train.numerals import number_text, score_text
 from striate.train.outliers import outlier_warning
 from striate.train.run import RUN_FILE, model_file, read_run, require_there
+from striate.train.tta import Views
 
 Array = npt.NDArray[Any]
 
@@ -40,10 +41,14 @@ def evaluate(
     on_error: Annotated[
         str | None, typer.Option(help="Data that cannot be read: raise or skip.", show_default="as in training")
     ] = None,
+    tta: Annotated[
+        str, typer.Option(help='Average over views of each sample: "flip", "vflip", "crop:4", or several.')
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure a trained network on held-out data."""
     whole_number("--batch-size", batch_size, 1)
+    views = Views.parse(tta)
     model = load(model_path(run))
     if data is None:
         if run.is_file():
@@ -52,7 +57,7 @@ def evaluate(
     dataset = opened_dataset(run, model, data, on_error)
     require_shape(model, dataset)
     warn_of_outliers(model, dataset.images, dataset.name)
-    result = measured(model, dataset, batch_size)
+    result = measured(model, dataset, batch_size, tta=views)
     if as_json:
         say_json({"run": str(run), "data": data, **result.to_json()})
     else:

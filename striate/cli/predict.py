@@ -20,6 +20,7 @@ from striate.nn.module import Module
 from striate.persistence import load
 from striate.train.evaluation import log_softmax
 from striate.train.run import RUN_FILE, read_run
+from striate.train.tta import Averaged, averaged
 
 Array = npt.NDArray[Any]
 _SHOWN = 3
@@ -34,6 +35,9 @@ def predict(
     centre: Annotated[
         bool, typer.Option(help="Centre and scale figures as in the training data, if those have a plain background.")
     ] = True,
+    tta: Annotated[
+        str, typer.Option(help='Average over views of each picture: "flip", "vflip", "crop:4", or several.')
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print all classes as JSON.")] = False,
 ) -> None:
     """Predict the classes of pictures and signals, or the numbers that the model has learned to estimate."""
@@ -50,6 +54,7 @@ def predict(
             f"  help: give files of numbers: {', '.join(ENDINGS)}"
         )
     reading = (found.reading if found else None) or Reading(channels, (size[0], size[1]))
+    answering = averaged(model, tta)
     rows: list[dict[str, Any]] = []
     failed = False
     for path in images:
@@ -62,7 +67,7 @@ def predict(
         if swapped:
             say_warning(f"{path}: light and dark were swapped, as the training data have it; --no-centre leaves them")
         warn_of_outliers(model, picture[np.newaxis], str(path))
-        rows.append({"image": str(path), "classes": ranked(model, picture)})
+        rows.append({"image": str(path), "classes": ranked(answering, picture)})
     if as_json:
         say_json(rows)
     else:
@@ -72,7 +77,7 @@ def predict(
         raise typer.Exit(2)
 
 
-def ranked(model: Module, picture: Array) -> list[dict[str, Any]]:
+def ranked(model: Module | Averaged, picture: Array) -> list[dict[str, Any]]:
     """Return the classes with their probabilities for a picture (C, H, W), most probable first."""
     (logits,) = np.asarray(model(picture[np.newaxis]))
     probabilities = np.exp(log_softmax(logits[np.newaxis]))[0]

@@ -21,6 +21,7 @@ from striate.options import require_instance
 from striate.train.epoch_loss import EpochLoss
 from striate.train.metrics import auc, top_hits
 from striate.train.numerals import number_text, score_text
+from striate.train.tta import Averaged, Views, averaged
 
 Array = npt.NDArray[Any]
 _MOST_SCORES = 20_000_000  # numbers of scores that are kept to rank them
@@ -151,13 +152,15 @@ def evaluate(
     *,
     loss: Loss | LossFunction | None = None,
     after_batch: Callable[[int], None] = lambda count: None,
+    tta: Views | str = "",
 ) -> Evaluation:
     """Predict a data set with ``model(x)`` and compare with its targets; the model is not changed.
 
     Prediction uses running statistics and no dropout. ``loss`` is the loss function that training minimizes; its value
     is that over the whole set, whatever the batch size (see ``EpochLoss``). The default is the mean cross entropy, or
     for measured targets the mean squared error. ``after_batch`` is called with the number of samples of each batch.
-    Classes of the model and of the data are matched by name.
+    Classes of the model and of the data are matched by name. ``tta`` averages the predictions over views of each
+    sample, such as "flip" or "flip crop:4" (see ``train.Views``).
 
     Raises ``DataError`` for a class that the model does not know, ``ShapeError`` for outputs that are not one number
     per class, and ``OptionError`` for anything that is not a model, a data set, a loss or a batch size.
@@ -166,15 +169,21 @@ def evaluate(
     require_dataset(dataset)
     dataset = dataset.with_classes(model.classes)
     chosen = None if loss is None else as_loss(loss)
-    if dataset.is_classification and (chosen is None or chosen.takes_labels):
-        return _by_class(model, dataset, batch_size, chosen, after_batch)
+    by_class = dataset.is_classification and (chosen is None or chosen.takes_labels)
+    answering = averaged(model, tta, probabilities=by_class)
+    if by_class:
+        return _by_class(answering, dataset, batch_size, chosen, after_batch)
     if chosen is None and dataset.labels.ndim == 2 and dataset.labels.dtype == np.uint8:
         chosen = loss_of_labels()
-    return _by_target(model, dataset, batch_size, chosen or loss_of_measured_targets(), after_batch, model.classes)
+    return _by_target(answering, dataset, batch_size, chosen or loss_of_measured_targets(), after_batch, model.classes)
 
 
 def _by_class(
-    model: Module, dataset: Dataset, batch_size: int, loss: Loss | None, after_batch: Callable[[int], None]
+    model: Module | Averaged,
+    dataset: Dataset,
+    batch_size: int,
+    loss: Loss | None,
+    after_batch: Callable[[int], None],
 ) -> Evaluation:
     """Return loss and accuracy for samples with one class label each."""
     classes = len(dataset.classes)
@@ -217,7 +226,7 @@ def _areas(scores: Array, labels: Array, seen: Array) -> list[float | None]:
 
 
 def _by_target(
-    model: Module,
+    model: Module | Averaged,
     dataset: Dataset,
     batch_size: int,
     loss: Loss,
