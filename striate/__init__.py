@@ -27,9 +27,10 @@ from striate.tracing import Operations, compile, value_and_grad
 from striate.version import VERSION
 
 if TYPE_CHECKING:
-    from striate import data, doctor, insight, models, ops, plot, train
+    from striate import data, doctor, insight, models, native, ops, plot, train
     from striate.data.filters import filter
     from striate.export import export_onnx
+    from striate.native import export_native
     from striate.persistence import load, load_torch_state, save, save_torch_state
     from striate.train import Trainer
 else:
@@ -38,23 +39,23 @@ else:
 __version__ = VERSION
 
 __all__ = [
-    "TrainingStep", "Trainer", "save", "load", "load_torch_state", "save_torch_state", "export_onnx",
+    "TrainingStep", "Trainer", "save", "load", "load_torch_state", "save_torch_state", "export_onnx", "export_native",
     "compile", "value_and_grad", "ops",
     "filter",
-    "nn", "optim", "models", "data", "train", "doctor", "insight", "plot",
+    "nn", "optim", "models", "data", "train", "doctor", "insight", "plot", "native",
     "StriateError",
 ]  # fmt: skip
 
 _LATER = {
     "Trainer": "striate.train", "save": "striate.persistence", "load": "striate.persistence",
     "load_torch_state": "striate.persistence", "save_torch_state": "striate.persistence",
-    "filter": "striate.data.filters",
+    "filter": "striate.data.filters", "export_native": "striate.native",
 }  # fmt: skip
 """Names whose modules are imported at their first use, so that scripts that only predict do not load the trainer."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("data", "doctor", "models", "insight", "train"):
+    if name in ("data", "doctor", "models", "insight", "train", "native"):
         return import_module(f"striate.{name}")
     if name == "plot":
         return opened_room("plot", "matplotlib")

@@ -25,10 +25,10 @@ _GATHERED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class Explained(ABCMeta):
-    """Metaclass of classes whose constructor raises ``ArgumentError`` for arguments that it does not take."""
+    """Metaclass of classes that raise ``ArgumentError`` if their constructor is called with wrong arguments."""
 
     def __call__(cls: type[T], *arguments: Any, **options: Any) -> T:
-        """Makes an object, as ``type.__call__`` does."""
+        """Make an instance, as ``type.__call__`` does; raise ``ArgumentError`` if the arguments do not fit."""
         try:
             return super().__call__(*arguments, **options)  # type: ignore[misc]
         except TypeError:
@@ -45,7 +45,7 @@ class Explained(ABCMeta):
 
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorates a function: a call with arguments that it does not take raises ``ArgumentError``."""
+    """Decorate a function so that a call with arguments that do not fit raises ``ArgumentError``."""
     signature = inspect.signature(function)
 
     @wraps(function)
@@ -64,7 +64,7 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
 def _problem(
     name: str, signature: inspect.Signature, arguments: tuple[Any, ...], options: Mapping[str, Any]
 ) -> ArgumentError | None:
-    """What is wrong with the arguments of a call; None if they fit the signature."""
+    """Return a description of what is wrong with the arguments of a call; None if they fit the signature."""
     try:
         signature.bind(*arguments, **options)
     except TypeError as error:
@@ -88,12 +88,12 @@ def _problem(
         named = [one for one in known if one not in places]
         cure = f"give the others by name, such as {named[0]}=…" if named else None
     else:
-        text = f"{name}: {found}"
+        text, cure = f"{name}: {found}", habits.CONSTRUCTORS.get(name)
     return ArgumentError(text + f"\n  {takes}" + (f"\n  help: {cure}" if cure else ""))
 
 
 def _unknown(name: str, option: str, known: Mapping[str, inspect.Parameter]) -> str:
-    """The first lines of the error for an argument that does not exist."""
+    """Return the first lines of the error for an argument that does not exist."""
     text = f"{name} has no argument {option!r}"
     alias = next((one for one in habits.ALIASES.get(option, ()) if one in known), None)
     near = alias or next(iter(difflib.get_close_matches(option, known, n=1)), None)
@@ -103,7 +103,7 @@ def _unknown(name: str, option: str, known: Mapping[str, inspect.Parameter]) -> 
 
 
 def _shown(name: str, known: Mapping[str, inspect.Parameter]) -> str:
-    """``it takes lr, momentum=0.0, …``"""
+    """Return the line that lists the arguments, such as ``it takes lr, momentum=0.0, …``."""
     parts = [one.name if one.default is _EMPTY else f"{one.name}={_default(one.default)}" for one in known.values()]
     positional = sum(one.kind in _POSITIONAL for one in known.values())
     if 0 < positional < len(parts):

@@ -40,7 +40,7 @@ class DType(Enum):
 
     @property
     def is_float(self) -> builtins.bool:
-        """Whether this is float32 or float64, the types of values through which gradients can flow."""
+        """Whether this is float32 or float64; only values of these types have gradients."""
         return self in (DType.float32, DType.float64)
 
     @property
@@ -56,8 +56,8 @@ class DType(Enum):
 class Precision(Enum):
     """How a training step stores activations: as float32 (or float64), or as bfloat16.
 
-    The factors of convolutions and matrix products have that type as well. Sums, statistics, parameters, their
-    gradients and their updates are float32 (or float64) in either case.
+    In bfloat16, most convolutions and matrix products also round their operands to bfloat16. Sums, statistics,
+    parameters, their gradients and their updates are float32 (or float64) in either case.
     """
 
     full = "float32"
@@ -76,9 +76,9 @@ def precision_of(name: object) -> Precision:
 
 
 def round_to_bfloat16(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return an array of the same shape with every element rounded to the nearest bfloat16, as float32.
+    """Round every element to the nearest bfloat16; return a float32 array of the same shape.
 
-    Ties are rounded to even. NaN stays NaN. Denormals become zero of the same sign.
+    Ties are rounded to even. NaN stays NaN. Denormal numbers become zero of the same sign.
     """
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
     rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) & np.uint32(0xFFFF0000)

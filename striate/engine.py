@@ -26,24 +26,24 @@ from striate.settings import Engine
 
 
 class Executable(Protocol):
-    """A graph that is ready to run (a protocol)."""
+    """Protocol: a graph that ``prepare`` has made ready to run."""
 
     @property
     def batch_specialized(self) -> bool:
-        """Whether a program prepared for N = 1 alone would differ, so that it is worth preparing separately."""
+        """Whether a program that is prepared with ``single_sample`` would differ from this one, and so be faster."""
         ...
 
     def run(self, arrays: Mapping[str, Array], n: int) -> dict[str, Array]:
-        """Run the graph on ``arrays`` (plain inputs by name) with N = ``n``; return the outputs by name.
+        """Run the graph on ``arrays``, its inputs by name, with N = ``n``; return the outputs by name.
 
-        Outputs for which ``prepare`` was given an array are written there; all others are new arrays. The graph's
-        updates are written to the arrays to which its states are bound.
+        An output for which ``prepare`` received an array in ``results`` is written to this array; all others are new
+        arrays. The new contents of a state are written to its array in ``bindings``.
         """
         ...
 
 
 def with_batch(graph: Graph, n: int) -> Graph:
-    """Return the graph for a fixed number of samples: ``n`` replaces N in the fields of every operation."""
+    """Return the graph for a fixed number of samples: ``n`` replaces N in all types and shapes."""
 
     def replace_batch(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         changes: dict[str, Any] = {}
@@ -118,11 +118,13 @@ def prepare(
         bindings       the arrays of parameters and states by name; read at each run, never copied here
         results        arrays to which outputs are written, by output name
         capacity       the largest N that will be run, if it is known
-        arenas         the state arenas that own the bindings; a graph with updates increases their versions
+        arenas         the state arenas (memory blocks of models) that contain the bindings; each run that writes
+                       states increases their ``version``
         keep_packed    whether values that depend only on the bindings (packed weights, the scale of a batch
                        normalization) are kept in the program's own memory until a version changes
         single_sample  whether N will always be 1
-        precision      how activations are stored and what type contractions multiply; the references round likewise
+        precision      how activations are stored and to what type the operands of contractions are rounded; the
+                       NumPy references round in the same way
 
     Raises ``EngineError`` for a precision that the processor does not support.
     """

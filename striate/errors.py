@@ -58,7 +58,7 @@ class ModelFileError(StriateError, ValueError):
 
 
 class NonFiniteError(StriateError, ArithmeticError):
-    """The loss or a gradient is NaN or infinite; parameters and statistics were left as before that step."""
+    """The loss or a gradient is NaN or infinite; parameters and statistics are as before that step."""
 
 
 class TracingError(StriateError, TypeError):
@@ -68,7 +68,7 @@ class TracingError(StriateError, TypeError):
 class GraphError(StriateError):
     """A graph is malformed, or an operation has no gradient where one is needed.
 
-    A malformed graph is a defect in striate or in a user's operation.
+    A malformed graph is a defect in striate or in an operation that a user has defined.
     """
 
 
@@ -84,10 +84,11 @@ class MissingExtraError(StriateError, ImportError):
 
 
 def opened_room(room: str, *packages: str, extra: str = "") -> ModuleType:
-    """Import and return the subpackage ``striate.room``, which needs optional packages.
+    """Import and return the subpackage of striate named ``room``, which needs optional packages.
 
-    ``packages`` are the import names of those packages, and ``extra`` is the extra of striate that installs them (by
-    default the one called like the subpackage). Raises ``MissingExtraError`` if one of them is absent.
+    ``packages`` are the import names of those packages. ``extra`` is the name of the optional dependency to install, as
+    in ``pip install 'striate[extra]'``; by default, it is the name of the subpackage. Raises ``MissingExtraError`` if
+    one of the packages is not installed.
     """
     try:
         return import_module(f"striate.{room}")
@@ -101,9 +102,10 @@ def opened_room(room: str, *packages: str, extra: str = "") -> ModuleType:
 
 
 def unknown_option(what: str, got: object, known: Iterable[object]) -> OptionError:
-    """Return (do not raise) an ``OptionError`` for the unknown value ``got`` of ``what``.
+    """Return (do not raise) an ``OptionError`` that says that ``got`` is an unknown ``what``.
 
-    Its message lists the known values and suggests the one that is spelled most alike.
+    ``what`` is the kind of option, such as "precision". The message lists the known values and suggests the one that is
+    spelled most alike.
     """
     names = [str(name) for name in known]
     near = difflib.get_close_matches(str(got), names, n=1)

@@ -41,6 +41,14 @@ LAYERS: Mapping[str, str] = {
     "Model": "nn.Module or nn.Sequential",
     "functional": "st.ops",
     "Tensor": "NumPy arrays",
+    "DataLoader": "st.data.batches(data, batch_size), or st.Trainer(…, batch_size=64), which does it itself",
+    "LSTM": "no recurrent layers: nn.Conv1d over time, as in st.models.build('resnet1d')",
+    "GRU": "no recurrent layers: nn.Conv1d over time, as in st.models.build('resnet1d')",
+    "RNN": "no recurrent layers: nn.Conv1d over time, as in st.models.build('resnet1d')",
+    "Embedding": "no embeddings: striate is made for pictures, signals, volumes and tables of numbers",
+    "MultiheadAttention": "no attention layers: striate is made for convolutional networks",
+    "Transformer": "no attention layers: striate is made for convolutional networks",
+    "TransformerEncoder": "no attention layers: striate is made for convolutional networks",
 }
 MODULE: Mapping[str, str] = {
     "fit": "st.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05)).fit(train_set, epochs=10)",
@@ -57,6 +65,7 @@ MODULE: Mapping[str, str] = {
     "cpu": "leave it out: striate runs on the CPU",
     "half": "st.TrainingStep(…, precision='bfloat16')",
     "save": "st.save(model, 'model.safetensors')",
+    "load": "st.load('model.safetensors')",
     "load_weights": "st.load('model.safetensors'), or model.load_state_dict(state)",
     "save_weights": "st.save(model, 'model.safetensors')",
     "get_weights": "model.state_dict()",
@@ -76,6 +85,56 @@ OPTIMIZERS: Mapping[str, str] = {
     "PolynomialLR": "optim.PolynomialSchedule(total_steps, power)",
     "SequentialLR": "optim.SequentialSchedule(schedules, milestones)",
     "StepLR": "optim.StepSchedule(step_size, gamma)",
+}
+STEP: Mapping[str, str] = {
+    "backward": "loss = step(x, y) computes gradients and updates; step.gradients(x, y) only computes them",
+    "zero_grad": "leave it out: gradients do not accumulate",
+    "step": "step(x, y)",
+    "fit": "st.Trainer(model, loss, optimizer).fit(train_set, epochs=10)",
+    "train": "step(x, y)",
+    "train_on_batch": "step(x, y)",
+    "predict": "step.model(x)",
+}
+OPTIMIZER: Mapping[str, str] = {
+    "step": "step = st.TrainingStep(model, loss, optimizer); step(x, y)",
+    "zero_grad": "leave it out: gradients do not accumulate",
+    "param_groups": 'optim.SGD(lr=0.1, groups={"*.bias": dict(weight_decay=0)})',
+    "add_param_group": 'optim.SGD(lr=0.1, groups={"*.bias": dict(weight_decay=0)})',
+    "state_dict": "st.TrainingStep(model, loss, optimizer).state_dict()",
+    "load_state_dict": "st.TrainingStep(model, loss, optimizer).load_state_dict(state)",
+}
+DATASET: Mapping[str, str] = {
+    "data": "data.images",
+    "inputs": "data.images",
+    "features": "data.images",
+    "targets": "data.labels",
+    "target": "data.labels",
+    "shape": "data.images.shape",
+    "batch": "st.data.batches(data, 64)",
+    "shuffle": "st.Trainer(…, shuffle=True) does it in every epoch",
+    "map": "st.data.Dataset(function(data.images), data.labels)",
+    "transform": "st.data.Dataset(function(data.images), data.labels)",
+    "split": "data.subset(index), with whole numbers or a mask",
+}
+DATA: Mapping[str, str] = {
+    "DataLoader": "st.data.batches(data, batch_size), or st.Trainer(…, batch_size=64), which does it itself",
+    "TensorDataset": "st.data.Dataset(images, labels)",
+    "ImageFolder": "st.data.open_data(path)",
+    "Subset": "data.subset(index)",
+    "random_split": "data.subset(index), with whole numbers or a mask",
+    "load_dataset": "st.data.open_data(name)",
+    "transforms": "NumPy on the arrays, before st.data.Dataset(images, labels)",
+    "MNIST": "st.data.load_mnist()",
+    "CIFAR10": "st.data.load_cifar10()",
+}
+OPERATIONS: dict[str, str] = {
+    "cat": "st.ops.concat(values, 1)",
+    "amax": "st.ops.max(x, axis)",
+    "amin": "st.ops.min(x, axis)",
+    "nll_loss": "nn.NLLLoss()",
+    "binary_cross_entropy_with_logits": "nn.BCEWithLogitsLoss()",
+    "view": "st.ops.reshape(x, shape)",
+    "float": "x.astype(np.float32)",
 }
 TRAINER: Mapping[str, str] = {
     "predict": "trainer.model(x)",
@@ -105,6 +164,7 @@ HISTORY: Mapping[str, str] = {
     "epoch": "[epoch.number for epoch in history]",
 }
 PACKAGE: Mapping[str, str] = {
+    "sklearn": "from striate.sklearn import ConvNetClassifier, ConvNetRegressor",
     "tensor": "NumPy arrays: np.asarray(values, np.float32)",
     "Tensor": "NumPy arrays",
     "from_numpy": "NumPy arrays as they are",
@@ -155,12 +215,17 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "path": ("name",), "folder": ("name",), "root": ("name",),
     "test_size": ("held_out",), "validation_split": ("held_out",),
     "image_size": ("size",), "target_size": ("size",),
+    "T_max": ("total_steps",), "eta_min": ("minimum",), "T_0": ("first_steps",), "T_mult": ("factor",),
+    "last_epoch": (), "max_lr": ("lr",),
+    "weights": ("weight",), "class_weight": ("weight",), "pos_weights": ("pos_weight",),
+    "num_filters": ("out_channels",),
     "color_mode": ("channels",), "colour": ("channels",),
 }  # fmt: skip
 """Names of arguments elsewhere, and what they are called here, where the function has such an argument."""
 ARGUMENTS: Mapping[str, str] = {
     "activation": "the activation is a layer of its own: nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU())",
     "input_shape": "sizes given as None are inferred; model.infer((3, 32, 32)) does it at once",
+    "transform": "transform the arrays before: st.data.Dataset(function(images), labels)",
     "input_dim": "sizes given as None are inferred: nn.Linear(None, 10)",
     "params": "an optimizer is given no parameters; st.Trainer and st.TrainingStep take model, loss and optimizer",
     "device": "leave it out: striate runs on the CPU",
@@ -187,13 +252,17 @@ FIRST_ARGUMENTS: Mapping[str, str] = {
     "and optimizer",
 }
 """What to write where a first argument is given that only other libraries take."""
+CONSTRUCTORS: Mapping[str, str] = {
+    "Standardizer": "data.Standardizer.fit(images) computes them",
+}
+"""What to write where a class is usually made otherwise."""
 
 
 def missing(place: str, name: str, known: Iterable[str], habits: Mapping[str, str]) -> AttributeError:
-    """Return the ``AttributeError`` for a name that ``place`` does not have.
+    """Return the ``AttributeError`` for the missing attribute ``name`` of ``place``, such as "nn".
 
-    Its message says what to write instead if ``habits`` has an entry for the name, or else suggests the most similar
-    name in ``known``.
+    ``habits`` maps names from other libraries to what to write instead. If it has an entry for the name, the message
+    ends with that; otherwise it suggests the most similar name in ``known``.
     """
     text = f"{place} has no attribute {name!r}"
     if name in habits:

@@ -36,10 +36,10 @@ class Order(IntEnum):
 
 
 class Lock:
-    """A reentrant lock for ``with`` statements; it is free in the child of a fork.
+    """A reentrant lock for ``with`` statements that cannot stay locked for ever in the child of a fork.
 
-    The exception is a lock that the forking thread itself holds, which stays held. A lock with an ``order`` is taken
-    before every fork.
+    In the child, it is free unless the forking thread itself held it. A lock with an ``order`` is taken before every
+    fork.
     """
 
     def __init__(self, order: Order | None = None) -> None:
@@ -77,8 +77,8 @@ _Result = TypeVar("_Result")
 class cached_property(Generic[_Result]):  # noqa: N801 - the name that readers know
     """A property that is computed once and kept in the instance; two threads may both compute it.
 
-    In Python 3.11, the one of ``functools`` has a lock for all instances of the class. If a process forked while a
-    thread computed the property, the child would wait for this lock for ever.
+    The ``cached_property`` of ``functools`` in Python 3.11 has a lock that all instances share. If a process forked
+    while a thread computed the property, the child would wait for this lock for ever.
     """
 
     def __init__(self, compute: Callable[[Any], _Result]) -> None:
@@ -101,7 +101,7 @@ class cached_property(Generic[_Result]):  # noqa: N801 - the name that readers k
 
 
 class Resettable(Protocol):
-    """An object that must be reset in the child of a fork, such as one that owns threads."""
+    """Protocol: an object that must be reset in the child of a fork, such as one that owns threads."""
 
     def after_fork(self) -> None:
         """Reset the object; called in the child of every fork, when all locks are usable again."""
@@ -122,7 +122,10 @@ _forking = _Forking()
 
 
 def reset_after_fork(owner: Resettable) -> None:
-    """Register ``owner``: its ``after_fork()`` is called in the child of every fork while the owner lives."""
+    """Register ``owner``, so that its ``after_fork()`` is called in the child of every fork.
+
+    Only a weak reference is kept, so registering an object does not keep it alive.
+    """
     _resettable[id(owner)] = owner
 
 

@@ -116,8 +116,9 @@ def require_instance(name: str, value: object, kind: type, example: str) -> None
     """
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        first = f"the {name} comes first; " if isinstance(value, str | Path) and kind.__name__ == "Module" else ""
         raise OptionError(
-            f"{name}={value!r}; expected {article} {kind.__name__}\n  help: give an object, such as {example}"
+            f"{name}={value!r}; expected {article} {kind.__name__}\n  help: {first}give an object, such as {example}"
         )
 
 
@@ -129,8 +130,8 @@ def _range(least: float, most: float, above: float, below: float) -> str:
     if math.isfinite(least) and math.isfinite(most):
         return f" from {least:g} to {most:g}"
     limits = (
-        (least, f"of {least:g} or more"), (most, f"of {most:g} or less"),
-        (above, f"above {above:g}"), (below, f"below {below:g}"),
+        (least, f"of {least:g} or more"), (above, f"above {above:g}"),
+        (most, f"at most {most:g}" if math.isfinite(above) else f"of {most:g} or less"), (below, f"below {below:g}"),
     )  # fmt: skip
     parts = [text for limit, text in limits if math.isfinite(limit)]
     return f" {' and '.join(parts)}" if parts else ""

@@ -1,6 +1,7 @@
 """The settings of the process, as one frozen ``Settings`` that is read from environment variables.
 
-    STRIATE_THREADS    number of threads, 1 to 1024 (default: the cores that affinity and the cgroup quota allow)
+    STRIATE_THREADS    number of threads, 1 to 1024 (default: the cores that affinity and the cgroup quota allow, or a
+                       worker process's share of them, see ``default_threads``)
     STRIATE_ENGINE     "compiled" (default) or "reference" (run everything in NumPy, slowly)
     STRIATE_CACHE      folder of the compiled kernels, or "off"
     STRIATE_TARGET     "host" (default) or an LLVM CPU name such as "x86-64-v3"; every computer can print the kernels
@@ -16,7 +17,9 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -59,6 +62,31 @@ def available_threads() -> int:
     return max(1, math.ceil(min(allowed, cpu_quota())))
 
 
+def default_threads(environment: Mapping[str, str], worker: str | None) -> int:
+    """Return the number of threads of a process if STRIATE_THREADS does not set one: at least 1.
+
+    ``worker`` is the name of the process if the ``multiprocessing`` module or joblib started it, else None. Other
+    workers compute at the same time, so a worker uses OMP_NUM_THREADS threads (joblib sets this variable to the share
+    of one worker), but at most ``available_threads()``. If the variable is not set, a worker of a pool uses 1 thread. A
+    process that is no such worker ignores OMP_NUM_THREADS and uses ``available_threads()``.
+    """
+    available = available_threads()
+    if worker is None:
+        return available
+    share = environment.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a list has a number for each level
+    if share.isdecimal() and int(share) > 0:
+        return min(available, int(share))
+    return 1 if "PoolWorker" in worker else available
+
+
+def _worker_name() -> str | None:
+    """Return the name of this process if ``multiprocessing`` or joblib started it, else None."""
+    process = sys.modules.get("multiprocessing.process")  # every such process has loaded it
+    if process is None or process.parent_process() is None:
+        return None
+    return str(process.current_process().name)
+
+
 def _default_cache(environment: Mapping[str, str]) -> Path:
     """Return the usual folder for cached files on this system, with "striate" appended."""
     if sys.platform == "win32":
@@ -87,7 +115,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     cache = environment.get("STRIATE_CACHE", "")
     data = environment.get("STRIATE_DATA")
     return Settings(
-        threads=int(threads) if threads else available_threads(),
+        threads=int(threads) if threads else default_threads(environment, _worker_name()),
         engine=Engine(engine),
         cache=None if cache == "off" else Path(cache).expanduser() if cache else _default_cache(environment),
         target=environment.get("STRIATE_TARGET") or "host",
@@ -97,23 +125,34 @@ def read(environment: Mapping[str, str]) -> Settings:
 
 
 _current: Settings | None = None
+_read_threads = 0  # the number of threads that the environment gave when it was read
+_of_parent: Settings | None = None  # the settings that a forked process had before the fork
+_local_threads: ContextVar[int | None] = ContextVar("striate_threads", default=None)
 
 
 def current() -> Settings:
-    """Return the settings in use: those of the environment, with the changes of ``override``.
+    """Return the settings in use: those of the environment, with the changes of ``override`` and ``using_threads``.
 
     The environment is read at the first call.
     """
-    global _current
+    global _current, _read_threads
     if _current is None:
-        _current = read(os.environ)
-    return _current
+        fresh = read(os.environ)
+        _read_threads = fresh.threads
+        _current = fresh if _of_parent is None else replace(_of_parent, threads=fresh.threads)
+    threads = _local_threads.get()
+    return _current if threads in (None, _current.threads) else replace(_current, threads=threads)
 
 
 def override(**changes: object) -> Settings:
-    """Replace the given settings in this process, and return the previous settings for ``restore``."""
+    """Replace the given settings in this process, and return the previous settings for ``restore``.
+
+    The names are the fields of ``Settings``, as in ``override(threads=1)``.
+    """
     global _current
-    before = current()
+    current()
+    before = _current
+    assert before is not None
     _current = replace(before, **changes)  # pyright: ignore[reportArgumentType]
     return before
 
@@ -122,3 +161,27 @@ def restore(settings: Settings) -> None:
     """Make these settings the current ones; ``settings`` is usually what ``override`` returned."""
     global _current
     _current = settings
+
+
+@contextmanager
+def using_threads(threads: int | None) -> Generator[None]:
+    """Return a context manager during which the calling Python thread computes with ``threads`` threads.
+
+    Other Python threads are not affected. None changes nothing.
+    """
+    token = _local_threads.set(_local_threads.get() if threads is None else threads)
+    try:
+        yield
+    finally:
+        _local_threads.reset(token)
+
+
+def _forget_threads() -> None:
+    """In a forked process, have the number of threads read again at the next use, unless ``override`` has set it."""
+    global _current, _of_parent
+    if _current is not None and _current.threads == _read_threads:
+        _of_parent, _current = _current, None
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget_threads)

@@ -1,4 +1,4 @@
-"""Ends a command without a traceback if Ctrl-C is pressed while its modules are still being imported."""
+"""Makes Ctrl-C end a command without a traceback while its modules are still being imported."""
 
 from __future__ import annotations
 

@@ -1,3 +1,6 @@
-"""The version, where every floor can read it; pyproject.toml states the same (a test compares them)."""
+"""The version of striate; pyproject.toml states the same one (a test compares them).
+
+It has a module of its own, which imports nothing, so that every package may import it.
+"""
 
 VERSION = "0.1.0"

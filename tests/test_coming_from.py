@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +33,15 @@ def test_every_expression_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "model": nn.Sequential(nn.Flatten(), nn.Linear(None, 2)).infer((3, 6, 6)), "loss": nn.CrossEntropyLoss(),
         "optimizer": optim.SGD(lr=0.1),
     }  # fmt: skip
+    if find_spec("sklearn"):
+        sklearn = import_module("striate.sklearn")
+        estimator = sklearn.ConvNetClassifier(epochs=1).fit(x, y)
+        names |= {name: getattr(sklearn, name) for name in sklearn.__all__} | {"history_": estimator.history_}
     all_of_them = expressions()
     assert len(all_of_them) >= 40
     for expression in all_of_them:
+        if not find_spec("sklearn") and re.search("ConvNet|history_", expression):
+            continue
         try:
             eval(expression, dict(names))  # noqa: S307 - our own documentation
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it

@@ -1,7 +1,7 @@
 """The command line ``striate``.
 
 Exit codes: 0 success; 1 the training, or striate itself, failed; 2 arguments, data or files that cannot be used; 130
-Ctrl-C.
+Ctrl-C; 143 SIGTERM.
 
 Results go to standard output, progress and errors to standard error.
 """

@@ -144,7 +144,7 @@ def list_filters(as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("filter", "what it shows", "parameters"):
-        table.add_column(heading, no_wrap=heading != "parameters")
+        table.add_column(heading, no_wrap=heading == "filter", max_width=22 if heading == "parameters" else None)
     for name, known, does in rows:
         shown = " ".join(f"{key}={'auto' if value is None else f'{value:g}'}" for key, value in known.items())
         table.add_row(name, does, shown)

@@ -15,6 +15,7 @@ from striate.cli.panels import GROUP_OF
 from striate.cli.wording import fitted, with_options
 from striate.errors import EngineError, GraphError, NonFiniteError, StriateError
 from striate.starting import INTERRUPTED
+from striate.train.interruption import Terminated
 
 _OURS = (NonFiniteError, EngineError, GraphError)
 
@@ -52,6 +53,11 @@ def say_json(document: object) -> None:
 class Command(TyperCommand):
     """A typer command whose help shows no type beside flags."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # The lines of a docstring are those of the source; only its paragraphs are meant.
+        self.help = "\n\n".join(" ".join(one.split()) for one in (self.help or "").split("\n\n"))
+
     def get_params(self, ctx: Any) -> Any:
         return _without_type_of_flags(super().get_params(ctx))
 
@@ -72,7 +78,7 @@ class GroupedCommand(Command):
         parameters = super().get_params(ctx)
         for one in parameters:
             if isinstance(one, TyperOption):
-                one.rich_help_panel = GROUP_OF.get(one.name or "")
+                one.rich_help_panel = GROUP_OF.get(one.name or "", one.rich_help_panel)
         return parameters
 
 
@@ -104,5 +110,7 @@ def reported(function: Callable[..., Any], *arguments: Any) -> Any:
     except StriateError as error:
         say_error(error)
         raise typer.Exit(1 if isinstance(error, _OURS) else 2) from None
+    except Terminated as ended:
+        raise typer.Exit(ended.code) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,49 +21,55 @@ from striate.cli.doctor import command_line_of, print_findings
 from striate.cli.evaluate import print_score
 from striate.cli.progress import Steps
 from striate.cli.report import output, say_json, say_note
+from striate.cli.resume import is_finished, require_resumable, resumed_run
 from striate.cli.streams import same_target
 from striate.data import Dataset, Opened, Standardizer, batch_count, open_data
+from striate.data.augment import InputStage
 from striate.data.centring import Centring
+from striate.data.number_files import ENDINGS
+from striate.data.number_options import Kind, Task
 from striate.data.tree import ARCHIVES
 from striate.dtypes import precision_of
-from striate.errors import NonFiniteError, OptionError, unknown_option
-from striate.models import MODELS, build, options_of
+from striate.errors import ModelFileError, NonFiniteError, OptionError, unknown_option
+from striate.models import MODELS, options_of
 from striate.models.block import ACTIVATIONS, STARTS, NormPlacement
-from striate.nn.loss import CrossEntropyLoss, Loss
+from striate.nn import Module
 from striate.nn.standardization import Standardization
 from striate.optim import OPTIMIZERS, SCHEDULES, SGD, Optimizer, Schedule, WarmupSchedule
-from striate.options import choice, number, whole_number
+from striate.options import number, whole_number
 from striate.options import seed as checked_seed
-from striate.persistence import save
-from striate.starting import INTERRUPTED
+from striate.persistence import save, write_atomically
+from striate.persistence.lock import FolderLock
 from striate.step import Clipping, require_precision
-from striate.train.balance import balanced_weights
 from striate.train.callback import Callback
+from striate.train.checkpoints import Checkpoints
 from striate.train.early_stopping import EarlyStopping
 from striate.train.evaluation import Evaluation
+from striate.train.every import Every
 from striate.train.history import Epoch, History
+from striate.train.notebook import history_svg
 from striate.train.numerals import number_text
+from striate.train.progress import counted
 from striate.train.rate_search import RateSearch, find_rate
 from striate.train.record import Record
-from striate.train.run import MODEL_FILE, Run, claim_folder, free_folder, write_run
+from striate.train.run import (
+    CURVES_FILE,
+    MODEL_FILE,
+    Run,
+    RunFile,
+    claim_folder,
+    claim_free_folder,
+    read_run,
+    write_run,
+)
+from striate.train.task import Recipe, loss_for, network_for, recipe_for
 from striate.train.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The default model, number of epochs and batch size for a data set."""
-
-    model: str
-    epochs: int
-    batch_size: int
-
 
 RECIPES = {
     "digits": Recipe("lenet5", 20, 32),  # only 1,442 pictures, so many passes
     "mnist": Recipe("lenet5", 3, 64),
     "cifar10": Recipe("vgg_small", 5, 64),
 }
-OTHER = Recipe("lenet5", 5, 64)
 _WIDTH_OF_ALL, _WIDTH_OF_NARROW = 68, 42
 MOMENTUM = 0.9
 _ROWS = 20
@@ -73,16 +81,23 @@ _OF_PYTHON = ("schedule", "groups", "maximize", "decay_norm_and_bias")
 
 
 def train(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Argument(
-            help="digits (in the package), mnist, cifar10; a folder, zip or tar of pictures; or a folder of IDX files."
+            help="digits (in the package), mnist, cifar10; a folder, zip or tar of pictures; a file of numbers (.csv, "
+            ".tsv, .ts, .npy, .npz); or a folder of IDX files."
         ),
     ] = "digits",
-    model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}.", show_default="lenet5")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.", show_default="digits 20, mnist 3")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help=f"{', '.join(MODELS)}.", show_default="lenet5; tables mlp, signals fcn, volumes resnet18_3d"),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data.", show_default="digits 20, numbers 5 to 50")
+    ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Samples per step.", show_default="digits 32, mnist 64")
+        int | None, typer.Option(help="Samples per step.", show_default="digits 32, mnist 64, few samples 16")
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate, ≥ 0.", show_default=_RATES)] = None,
     optimizer: Annotated[str, typer.Option(help=f"{_NAMES}.")] = "sgd",
@@ -103,6 +118,9 @@ def train(
     ema: Annotated[
         float | None, typer.Option(help="Decay, such as 0.999, of an average of the weights, which is saved.")
     ] = None,
+    augment: Annotated[
+        str, typer.Option(help='Random changes of the training data, such as "crop:4 flip"; see docs/augmentation.md.')
+    ] = "",
     label_smoothing: Annotated[float, typer.Option(help="Share of the target that all classes have, 0 to 1.")] = 0.0,
     class_weights: Annotated[str | None, typer.Option(help="balanced: rare classes count as much as others.")] = None,
     patience: Annotated[
@@ -136,10 +154,35 @@ def train(
         int | None, typer.Option(help="1 grey, 3 colours.", show_default="1 if no picture has colours")
     ] = None,
     held_out: Annotated[
-        float | None, typer.Option(help="Share of pictures held out where no parts are given.", show_default="0.2")
+        float | None, typer.Option(help="Share held out where no parts are given.", show_default="0.2")
     ] = None,
     on_error: Annotated[
-        str | None, typer.Option(help="Pictures that cannot be read: raise or skip.", show_default="raise")
+        str | None,
+        typer.Option(help="Pictures, rows and series that cannot be read: raise or skip.", show_default="raise"),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help=f"{', '.join(Task.__members__)}.", show_default="by the labels")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help=f"What a file holds: {', '.join(Kind.__members__)}.", show_default="by its form")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of the labels, or several with commas.", show_default="by its name")
+    ] = None,
+    group_column: Annotated[
+        str | None, typer.Option(help="Column whose groups stay on one side.", show_default="by its name")
+    ] = None,
+    ignore_columns: Annotated[str | None, typer.Option(help="Columns that are not read, with commas.")] = None,
+    window: Annotated[int | None, typer.Option(help="Rows of the windows cut from a table of time steps.")] = None,
+    stride: Annotated[
+        int | None, typer.Option(help="Rows from one window to the next.", show_default="half a window")
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option(help="Steps that signals are brought to.", show_default="the longest")
+    ] = None,
+    channels_last: Annotated[
+        bool | None,
+        typer.Option("--channels-last/--channels-first", help="Place of the channels.", show_default="by the shape"),
     ] = None,
     standardize: Annotated[
         bool, typer.Option(help="Standardize the data, inside the model.", show_default=False)
@@ -149,38 +192,74 @@ def train(
         Path | None, typer.Option(help="Folder for the run.", show_default="runs/DATA, runs/DATA-2 …")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that --out holds.")] = False,
+    checkpoint_every: Annotated[
+        str, typer.Option(help="When to write a checkpoint: epoch, a number of steps, or a time such as 10min.")
+    ] = "epoch",
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Continue the run in this folder, with its options, to the same bits.",
+            is_eager=True,
+            callback=resumed_run,
+            metavar="RUN",
+        ),
+    ] = None,
+    allow_changes: Annotated[
+        bool, typer.Option("--allow-changes", help="Resume although the training data have changed.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> None:
     """Train a network, save it, and evaluate it on held-out data."""
     if threads is not None:
         settings.override(threads=whole_number("--threads", threads, 1, settings.MOST_THREADS))
     checked_seed(seed)
+    every = Every.parse(checkpoint_every)
+    before = None if resume is None else read_run(resume)
+    if before is not None:
+        require_resumable(context, before)
+        if is_finished(before, epochs):
+            if as_json:
+                say_json(before.to_json())
+            return
+    elif allow_changes:
+        raise OptionError("--allow-changes has no effect without --resume")
     numbers = precision_of(precision)
     require_precision(numbers)  # before data are read and a folder is created
-    recipe = RECIPES.get(data, OTHER)
-    opened = opened_data(data, size, resize, channels, held_out, on_error, seed)
+    opened = opened_data(
+        data,
+        {
+            "size": size, "resize": resize, "channels": channels, "held_out": held_out, "on_error": on_error,
+            "task": task, "kind": kind, "label_column": label_column, "group_column": group_column,
+            "ignore_columns": ignore_columns, "window": window, "stride": stride, "length": length,
+            "channels_last": channels_last, "seed": seed,
+        },
+    )  # fmt: skip
     train_set, validation = opened.train, opened.held_out
+    recipe = RECIPES.get(data) or recipe_for(train_set)
     chosen = Chosen(
         model or recipe.model,
         whole_number("--epochs", recipe.epochs if epochs is None else epochs, 1),
         whole_number("--batch-size", recipe.batch_size if batch_size is None else batch_size, 1),
     )
-    loss = chosen_loss(class_weights, label_smoothing, train_set)
+    loss = loss_for(opened, class_weights, label_smoothing)
     callbacks = chosen_callbacks(patience, min_delta)
     require_step_options(max_norm, clip_value, accumulate, ema)
     steps = chosen.epochs * batch_count(len(train_set), chosen.batch_size)
+    rate = recipe.lr if lr is None and optimizer == "sgd" and chosen.model == recipe.model else lr
     rule = chosen_optimizer(
-        optimizer, lr, momentum, weight_decay, chosen_schedule(schedule, steps, warmup), decay_norm_and_bias
+        optimizer, rate, momentum, weight_decay, chosen_schedule(schedule, steps, warmup), decay_norm_and_bias
     )
+    InputStage(train_set, augment)  # raises for transforms that do not fit, before a folder is created
+    usual = recipe.options if chosen.model == recipe.model else {}
     options = chosen_options(
         chosen.model,
         {
             "activation": activation, "norm": norm, "negative_slope": negative_slope, "init": init,
-            "depth": depth, "width": width,
+            "depth": usual.get("depth") if depth is None else depth,
+            "width": usual.get("width") if width is None else width,
         },
     )  # fmt: skip
-    planes, classes = train_set.images.shape[1], len(train_set.classes)
-    network = build(chosen.model, channels=planes, classes=classes, seed=seed, **options)
+    network = network_for(opened, chosen.model, seed, options)
     if standardize:
         # Fitted only on training data; it becomes part of the model and its file.
         fit = Standardizer.fit(train_set.images)
@@ -192,20 +271,17 @@ def train(
         else:
             print_search(search)
         return
-    folder = out or free_folder(Path("runs") / (data if data in RECIPES else data_name(Path(data))))
     network.infer(train_set.images.shape[1:])
-    claim_folder(
-        folder,
-        sum(4 * math.prod(int(size or 0) for size in parameter.shape) for _, parameter in network.named_state()),
-        overwrite=overwrite,
-    )
+    folder, lock = claimed(data, out, overwrite, resume, network)
     arguments = {
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
         "lr": rule.lr, "momentum": asdict(rule).get("momentum"), "weight_decay": asdict(rule).get("weight_decay"),
         "decay_norm_and_bias": decay_norm_and_bias, "schedule": schedule, "warmup": warmup, "max_norm": max_norm,
-        "clip_value": clip_value, "accumulate": accumulate, "ema": ema, "label_smoothing": label_smoothing,
-        "class_weights": class_weights, "patience": patience, "min_delta": min_delta, **options,
-        "standardize": standardize, "precision": numbers.value, "doctor": doctor, "threads": settings.current().threads,
+        "clip_value": clip_value, "accumulate": accumulate, "ema": ema, "augment": augment,
+        "label_smoothing": label_smoothing, "class_weights": class_weights, "patience": patience,
+        "min_delta": min_delta, **options,
+        "standardize": standardize, "precision": numbers.value, "doctor": doctor, "checkpoint_every": checkpoint_every,
+        "threads": settings.current().threads,
     }  # fmt: skip
     form = Centring.of(train_set.images)
     run = Run(
@@ -224,43 +300,42 @@ def train(
         accumulate=accumulate,
         ema=ema,
         precision=numbers,
-        callbacks=callbacks,
+        augment=augment,
+        callbacks=(RunFile(folder, run), *callbacks),
         doctor=doctor,
         leave=leave_at_once,
         record=Record(folder, model=chosen.model, data=run.data),
+        checkpoints=Checkpoints(folder, every=every, lock=lock),
         options=command_line_of(chosen.model, type(rule)),
     )
-    evaluation = fitted(trainer, train_set, validation, run, folder)
+    try:
+        evaluation = fitted(trainer, train_set, validation, run, folder, Going(resume is not None, allow_changes))
+    finally:
+        lock.release()
     if as_json:
         say_json(run.to_json())
     else:
         print_result(run, trainer.history, evaluation, folder, train_set.unit)
-        if trainer.findings:
+        if trainer.findings and same_target(sys.stdout, sys.stderr):  # they were printed there during the training
+            found = counted(len(trainer.findings), "finding")
+            output().print(f"{found} above; evidence and reasons: striate doctor {folder}", soft_wrap=True)
+        elif trainer.findings:
             print_findings(trainer.findings)
 
 
 def data_name(path: Path) -> str:
-    """Return the name of a folder or archive, without the archive's suffix."""
+    """Return the name of a folder, archive or file of numbers, without its ending."""
     name = path.resolve().name
-    ending = next((ending for ending in ARCHIVES if name.lower().endswith(ending)), "")
+    ending = next((ending for ending in (*ARCHIVES, *ENDINGS) if name.lower().endswith(ending)), "")
     return name[: len(name) - len(ending)] or "data"
 
 
 def opened_data(
     data: str,
-    size: str | None,
-    resize: str | None,
-    channels: int | None,
-    held_out: float | None,
-    on_error: str | None,
-    seed: int,
+    given: Mapping[str, Any],
 ) -> Opened:
     """Open the data with the options from the command line, and print their notes."""
-    given = {
-        "size": size, "resize": resize, "channels": channels,
-        "held_out": held_out, "on_error": on_error,
-    }  # fmt: skip
-    options = {name: value for name, value in given.items() if value is not None} | {"seed": seed}
+    options = {name: value for name, value in given.items() if value is not None}
     with Steps("train") as steps:
         opened = open_data(data, options, lambda done, count: steps.count("reading pictures", done, count))
     for note in opened.notes:
@@ -268,11 +343,33 @@ def opened_data(
     return opened
 
 
-def leave_at_once() -> None:
+def claimed(
+    data: str, out: Path | None, overwrite: bool, resume: Path | None, network: Module
+) -> tuple[Path, FolderLock]:
+    """Make and lock the folder of a run, or lock that of the run to resume."""
+    if resume is not None:
+        lock = FolderLock(resume)
+        lock.take()
+        return resume, lock
+    room = sum(4 * math.prod(int(size or 0) for size in parameter.shape) for _, parameter in network.named_state())
+    if out is None:
+        return claim_free_folder(Path("runs") / (data if data in RECIPES else data_name(Path(data))), room)
+    return out, claim_folder(out, room, overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class Going:
+    """Whether a training continues a run, and whether its data may have changed."""
+
+    on: bool = False
+    with_changes: bool = False
+
+
+def leave_at_once(code: int) -> None:
     """End the process immediately, with all running kernels, after a second Ctrl-C."""
     if sys.stderr.isatty():
         Console(stderr=True).show_cursor(True)  # the live display hid it
-    os._exit(INTERRUPTED)
+    os._exit(code)
 
 
 @dataclass(frozen=True)
@@ -330,14 +427,6 @@ def chosen_optimizer(
     return kind(lr=rate, schedule=schedule, decay_norm_and_bias=decay_norm_and_bias, **options)
 
 
-def chosen_loss(class_weights: str | None, label_smoothing: float, train_set: Dataset) -> Loss:
-    """Return cross-entropy with the class weights and label smoothing from the command line."""
-    if class_weights is not None:
-        choice("--class-weights", class_weights, ("balanced",))
-    weight = None if class_weights is None else balanced_weights(train_set)
-    return CrossEntropyLoss(weight, label_smoothing=label_smoothing)
-
-
 def chosen_callbacks(patience: int | None, min_delta: float) -> tuple[Callback, ...]:
     """Return the callback for early stopping if ``patience`` is given; raises ``OptionError``."""
     if patience is None:
@@ -355,34 +444,58 @@ def require_step_options(max_norm: float | None, clip_value: float | None, accum
         number("ema", ema, 0, below=1)
 
 
-def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path) -> Evaluation:
-    """Train, evaluate, and write the run folder, even if Ctrl-C or a failure ends the training early."""
+def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path, going: Going) -> Evaluation:
+    """Train, and write the run folder even if Ctrl-C or a failure ends the training early."""
     epochs = int(run.arguments["epochs"])
     shape = train_set.images.shape[1:]
+    again = f"striate train --resume {shlex.quote(str(folder))}"
 
     def keep() -> None:
         run.history = trainer.history.to_json()
         run.finished = trainer.history.finished
         run.findings = trainer.findings.to_json()
-        save(trainer.model, folder / MODEL_FILE, input_shape=shape, classes=train_set.classes)
+        try:
+            save(trainer.model, folder / MODEL_FILE, input_shape=shape)
+        except ModelFileError as error:
+            raise rescued(trainer.model, shape, error, again) from error
         write_run(folder, run)
+        if picture := history_svg(trainer.history):
+            write_atomically(folder / CURVES_FILE, picture.encode())
 
     try:
-        trainer.fit(train_set, held_out, epochs=epochs)
+        trainer.fit(train_set, held_out, epochs=epochs, resume=going.on, allow_changes=going.with_changes)
     except KeyboardInterrupt:
         keep()
-        say_note(f"interrupted after step {trainer.step.step_number}; the model is in {folder / MODEL_FILE}")
+        say_note(
+            f"interrupted after step {trainer.step.step_number}; the model is in {folder / MODEL_FILE}\n"
+            f"  help: {again} continues the training"
+        )
         raise
     except NonFiniteError:
         if trainer.step.step_number:
             keep()
-            say_note(f"the model as it was before that step is in {folder / MODEL_FILE}")
+            say_note(
+                f"the model as it was before that step is in {folder / MODEL_FILE}\n"
+                f"  help: {again} --lr … continues from the last checkpoint with another learning rate"
+            )
         raise
     keep()
     evaluation = trainer.evaluate(held_out)
     run.evaluation = evaluation.to_json()
     write_run(folder, run)
     return evaluation
+
+
+def rescued(model: Module, shape: Sequence[int], error: ModelFileError, again: str) -> ModelFileError:
+    """Save a model in the system's temporary folder where its own cannot be written; returns the error to raise."""
+    problem = str(error).splitlines()[0]
+    cure = f"  help: make room; then {again} writes the rest"
+    try:
+        path = Path(tempfile.mkdtemp(prefix="striate-")) / MODEL_FILE
+        save(model, path, input_shape=shape)
+    except (ModelFileError, OSError):
+        return ModelFileError(f"{problem}; the training is in its last checkpoint\n{cure}")
+    return ModelFileError(f"{problem}; the model is in {path} instead\n{cure}")
 
 
 def print_search(search: RateSearch) -> None:
@@ -408,6 +521,8 @@ def print_result(run: Run, history: History, evaluation: Evaluation, folder: Pat
     if not same_target(sys.stdout, sys.stderr):
         print_epochs(console, history, unit)
     console.print(f"trained {run.arguments['model']} on {run.data} in {history.seconds:.1f} s", soft_wrap=True)
+    augmented = ", augmentation included" if run.arguments["augment"] else ""
+    console.print(f"waited for data {100 * history.waiting:.2g} % of that time{augmented}", soft_wrap=True)
     if history.stopped:
         console.print(f"stopped after epoch {history.epochs[-1].number}: {history.stopped}", soft_wrap=True)
     if history.kept is not None:

@@ -31,8 +31,6 @@ and ``idle`` cycles have passed, ``work`` returns ASLEEP and Python blocks the t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -40,12 +38,7 @@ from typing import Any
 from llvmlite import ir
 
 from striate.codegen import jit, target
-from striate.errors import EngineError
-
-I32, I64 = ir.IntType(32), ir.IntType(64)
-POINTER = ir.PointerType()
-WORDS = I64.as_pointer()
-KERNEL = ir.FunctionType(I32, [I64, I64, POINTER, POINTER])
+from striate.codegen.function_writer import I32, I64, KERNEL, POINTER, WORDS, FunctionWriter, Machine
 
 NO_FAILURE = 2**64 - 1
 LINE = 16
@@ -102,47 +95,8 @@ class Leave(IntEnum):
     STOPPED = 2
 
 
-@dataclass(frozen=True)
-class _Machine:
-    """The processor and operating system of an LLVM triple, where the driver's code depends on them."""
-
-    triple: str
-
-    @property
-    def arm(self) -> bool:
-        return self.triple.startswith(("aarch64", "arm64"))
-
-    @property
-    def windows(self) -> bool:
-        return "windows" in self.triple
-
-    def check(self) -> None:
-        if not self.arm and not self.triple.startswith(("x86_64", "amd64", "i386", "i686")):
-            raise EngineError(f"no driver is written for {self.triple}; STRIATE_ENGINE=reference runs in NumPy")
-
-
-class _Writer:
-    """Writes one native function: access to the team's words, and branches and loops as ``with`` blocks."""
-
-    def __init__(self, module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type], public: bool = False):
-        self.module = module
-        self.function = ir.Function(module, ir.FunctionType(result, arguments), name)
-        if not public:
-            self.function.linkage = "internal"
-        self.arguments: tuple[Any, ...] = self.function.args
-        self.builder: Any = ir.IRBuilder(self.function.append_basic_block("entry"))
-        self.machine = _Machine(str(module.triple))
-
-    def intrinsic(self, name: str, result: ir.Type, arguments: list[Any]) -> Any:
-        function = self.module.globals.get(name)
-        if function is None:
-            function = ir.Function(self.module, ir.FunctionType(result, [a.type for a in arguments]), name)
-        return self.builder.call(function, arguments)
-
-    # Memory
-
-    def word(self, base: Any, index: Any) -> Any:
-        return self.builder.gep(base, [index if isinstance(index, ir.Value) else I64(index)])
+class _Writer(FunctionWriter):
+    """Writes one native function of the driver, with access to the words of a team."""
 
     def get(self, base: Any, name: str) -> Any:
         return self.builder.load(self.word(base, TEAM[name]), name=name)
@@ -150,88 +104,8 @@ class _Writer:
     def put(self, base: Any, name: str, value: Any) -> None:
         self.builder.store(value, self.word(base, TEAM[name]))
 
-    def acquire(self, address: Any) -> Any:
-        return self.builder.load_atomic(address, "acquire", 8)
-
-    def release(self, value: Any, address: Any) -> None:
-        self.builder.store_atomic(value, address, "release", 8)
-
-    def variable(self, value: Any) -> Any:
-        with self.builder.goto_entry_block():
-            slot = self.builder.alloca(value.type)
-        self.builder.store(value, slot)
-        return slot
-
-    # Control
-
-    def is_(self, comparison: str, left: Any, right: Any) -> Any:
-        return self.builder.icmp_unsigned(comparison, left, left.type(right) if isinstance(right, int) else right)
-
-    @contextmanager
-    def loop(self) -> Generator[_Loop]:
-        """Write an endless loop: ``leave_if`` breaks out of it, ``again_if`` continues with the next iteration."""
-        head = self.function.append_basic_block("loop")
-        after = self.function.append_basic_block("after")
-        self.builder.branch(head)
-        self.builder.position_at_end(head)
-        yield _Loop(self, head, after)
-        if not self.builder.block.is_terminated:
-            self.builder.branch(head)
-        self.builder.position_at_end(after)
-
-    # The machine
-
-    def cycles(self) -> Any:
-        if self.machine.arm:
-            # Programs may not read ARM's cycle counter. They may read its timer, which has fewer ticks per second.
-            register = self.module.add_metadata(["cntvct_el0"])
-            return self.intrinsic("llvm.read_volatile_register.i64", I64, [register])
-        return self.intrinsic("llvm.readcyclecounter", I64, [])
-
-    def pause(self) -> None:
-        if self.machine.arm:
-            self.intrinsic("llvm.aarch64.hint", ir.VoidType(), [I32(1)])
-        else:
-            self.intrinsic("llvm.x86.sse2.pause", ir.VoidType(), [])
-
     def give_core_away(self) -> None:
         self.intrinsic("SwitchToThread" if self.machine.windows else "sched_yield", I32, [])
-
-    def flush_denormals(self) -> Callable[[], None]:
-        """Write code that sets the floating-point control: round to nearest, no traps, denormals are 0.
-
-        Returns a function that writes the code which restores the caller's control word.
-        """
-        if self.machine.arm:
-            before = self.intrinsic("llvm.aarch64.get.fpcr", I64, [])
-            self.intrinsic("llvm.aarch64.set.fpcr", ir.VoidType(), [I64(1 << 24)])
-            return lambda: self.intrinsic("llvm.aarch64.set.fpcr", ir.VoidType(), [before])
-        saved = self.variable(I32(0))
-        ours = self.variable(I32(0x1F80 | 0x8000 | 0x0040))
-        self.intrinsic("llvm.x86.sse.stmxcsr", ir.VoidType(), [saved])
-        self.intrinsic("llvm.x86.sse.ldmxcsr", ir.VoidType(), [ours])
-        return lambda: self.intrinsic("llvm.x86.sse.ldmxcsr", ir.VoidType(), [saved])
-
-
-@dataclass(frozen=True)
-class _Loop:
-    writer: _Writer
-    head: Any
-    after: Any
-
-    def leave_if(self, condition: Any) -> None:
-        self._jump_if(condition, self.after)
-
-    def again_if(self, condition: Any) -> None:
-        self._jump_if(condition, self.head)
-
-    def again(self) -> None:
-        self.writer.builder.branch(self.head)
-
-    def _jump_if(self, condition: Any, target: Any) -> None:
-        following = self.writer.function.append_basic_block("on")
-        self.writer.builder.cbranch(condition, target, following)
-        self.writer.builder.position_at_end(following)
 
 
 def _write_execute(module: ir.Module) -> ir.Function:
@@ -456,7 +330,7 @@ def write(triple: str) -> str:
     The driver runs the phases of programs on a team of threads. Raises ``EngineError`` for a processor that is neither
     x86 nor 64-bit ARM.
     """
-    _Machine(triple).check()
+    Machine(triple).check()
     module = ir.Module("striate_driver")
     module.triple = triple
     execute, stamp = _write_execute(module), _write_stamp(module)

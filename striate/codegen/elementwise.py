@@ -259,7 +259,10 @@ class PlainReduction(KernelSpec):
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """The number of chunks of work as (per, group): ``per`` if group is 0, else ``per`` for every sample."""
+        """The number of chunks of work as a pair (per, group).
+
+        It is ``per`` if group is 0, else ``per`` for every sample.
+        """
         return -(-self._units // self._units_of_chunk), int(self.per_sample)
 
     @property

@@ -114,9 +114,36 @@ def _simplify(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
 def compile_object(ir_text: str, target: Target, passes: bool = False) -> bytes:
     """Return LLVM IR compiled to a relocatable object file, which contains no addresses of this process.
 
-    ``passes`` runs a few simplifying passes first. Raises ``GraphError`` for IR that LLVM rejects.
+    ``passes`` says whether a few of LLVM's simplifying passes run first. Raises ``GraphError`` for IR that LLVM
+    rejects.
     """
     with llvm_lock, _parse(ir_text, target, passes) as module:
+        return _machine(target).emit_object(module)
+
+
+def for_target(source: KernelSource, symbol: str, target: Target) -> str:
+    """Return the IR of a kernel that is named ``symbol`` and compiled for ``target``, whatever the module is for."""
+    attributes = f'nounwind "target-cpu"="{target.cpu}" "target-features"="{target.machine_features}"'
+    if target.tuned_for:
+        attributes += f' "tune-cpu"="{target.tuned_for}"'
+    pattern = rf'(?m)^(define [^@\n]*@)"?{re.escape(source.symbol)}"?(\([^\n]*\))'
+    text, count = re.subn(pattern, lambda found: f'{found[1]}"{symbol}"{found[2]} {attributes}', source.ir())
+    if count != 1:
+        raise GraphError(f"kernel {source.symbol} is defined {count} times in its own code")
+    return text
+
+
+def compile_linked(texts: Sequence[str], target: Target, exported: Sequence[str]) -> bytes:
+    """Return several modules of LLVM IR compiled to one relocatable object, which exports only some functions.
+
+    Raises ``GraphError`` for IR that LLVM rejects.
+    """
+    with llvm_lock, _parse(texts[0], target, False) as module:
+        for text in texts[1:]:
+            module.link_in(_parse(text, target, False))
+        for function in module.functions:
+            if not function.is_declaration and function.name not in exported:
+                function.linkage = llvm.Linkage.internal
         return _machine(target).emit_object(module)
 
 
@@ -290,7 +317,7 @@ def function(address: int, result: Any, *arguments: Any) -> Callable[..., Any]:
 
 
 class KernelSource(Protocol):
-    """An object from which a kernel can be compiled (a protocol).
+    """Protocol: an object from which a kernel can be compiled.
 
     ``key`` is text that contains everything that the code depends on, except the target and striate's source.
     ``symbol`` is the name of the native function and contains a hash of the key. ``ir()`` returns the LLVM IR; it is

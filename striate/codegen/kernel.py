@@ -76,7 +76,7 @@ _BY_NAME: dict[str, Any] = {str(type): type for type in (I1, I16, *_ELEMENTS.val
 
 @functools.cache
 def vector_type(dtype: DType) -> Any:
-    """Return the LLVM type of ``LANES`` elements in registers, where bfloat16 is held as float32."""
+    """Return the LLVM type of a vector of ``LANES`` elements; in registers, bfloat16 is held as float32."""
     return ir.VectorType(_ELEMENTS[dtype.computed], LANES)
 
 
@@ -142,7 +142,8 @@ class Loop:
 class Kernel:
     """Writes one kernel (a native function): each method appends instructions and returns their result.
 
-    Index arithmetic accepts and returns Python ints where values are known, and otherwise i64 values of LLVM.
+    Index arithmetic accepts and returns Python ints for values that are known when the kernel is written, and otherwise
+    i64 values of LLVM.
     """
 
     def __init__(self, symbol: str, attributes: Sequence[str] = ()) -> None:
@@ -178,8 +179,8 @@ class Kernel:
     def hidden_zero(self) -> Index:
         """The index 0, as a value that LLVM cannot recognize as 0.
 
-        LLVM cannot see that an address computed with this zero equals another one. So it repeats a load instead of
-        keeping the loaded value in a register.
+        Add it to an address to have a value loaded again: LLVM cannot know that the address is one from which it loaded
+        before, so it does not keep the earlier result in a register.
         """
         if self._zero is None:
             with self.at_entry():
@@ -198,7 +199,10 @@ class Kernel:
         self.builder.position_at_end(current)
 
     def local(self, type: Any, name: str = "") -> Any:
-        """Return a 64-byte aligned variable on the stack, for accumulators that outlive a loop."""
+        """Return the address of a new 64-byte aligned variable of the LLVM type ``type`` on the stack.
+
+        Accumulators that must survive the end of a loop are kept in such variables.
+        """
         with self.at_entry():
             slot = self.builder.alloca(type, name=name)
             slot.align = 64
@@ -294,7 +298,10 @@ class Kernel:
         return self.builder.bitcast(self.splat(pair), _PAIRS)
 
     def dot(self, a: Any, b: Any, c: Any) -> Any:
-        """Return c + a₀ · b₀ + a₁ · b₁ in each lane, for pairs a and b of bfloat16 and a float32 sum c."""
+        """Return c + a₀ · b₀ + a₁ · b₁ in each lane.
+
+        a and b have a pair (index 0 and 1) of bfloat16 in each lane, and c is float32.
+        """
         vector = vector_type(DType.float32)
         function = self._declare("llvm.x86.avx512bf16.dpbf16ps.512", vector, [vector, _PAIRS, _PAIRS])
         return self.builder.call(function, [c, b, a])  # the second factor is the one that may come from memory
@@ -375,6 +382,13 @@ class Kernel:
             vector = self.builder.insert_element(vector, element, _lane_number(lane))
         return vector
 
+    def gathered(self, pointers: Sequence[Any], dtype: DType) -> Any:
+        """Return a vector whose lane i is the element at ``pointers[i]``."""
+        vector = ir.Constant(vector_type(dtype), ir.Undefined)
+        for lane, pointer in enumerate(pointers):
+            vector = self.builder.insert_element(vector, self.load_scalar(pointer, dtype), _lane_number(lane))
+        return vector
+
     def store_strided(self, vector: Any, pointer: Any, dtype: DType, stride: int, count: Index) -> None:
         """Store lane i of a vector to element i · ``stride``, for i < ``count``."""
         for lane in range(LANES):
@@ -389,7 +403,7 @@ class Kernel:
         return self.builder.icmp_signed("<", lanes, self.splat(count))
 
     def lane_is(self, number: Index) -> Any:
-        """Return the mask that is true in lane ``number`` only, or nowhere if there is no such lane."""
+        """Return the mask that is true only in lane ``number``; it is false everywhere if there is no such lane."""
         lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
         return self.builder.icmp_signed("==", lanes, self.splat(self.as_index(number)))
 
@@ -551,7 +565,7 @@ class Kernel:
             yield
 
     def finish(self, status: Any = 0) -> str:
-        """End the function, which returns ``status`` (0: success), and return the module's IR as text."""
+        """End the function with ``return status`` (0: success), and return the module's IR as text."""
         if self._streams:
             # The barrier's atomic operations do not order the stores that bypass the caches.
             self.builder.fence("seq_cst")
@@ -566,10 +580,7 @@ class Kernel:
 
     def constant_like(self, x: Any, number: float) -> Any:
         """Return ``number`` in the type of ``x``: a vector with it in every lane, or a scalar."""
-        if isinstance(x.type, ir.VectorType):
-            integral = isinstance(x.type.element, ir.IntType)
-            return ir.Constant(x.type, [int(number) if integral else float(number)] * x.type.count)
-        return ir.Constant(x.type, int(number) if _integral(x.type) else float(number))
+        return vector_math.splat(x.type, int(number) if _integral(x.type) else float(number))
 
     def add(self, a: Any, b: Any) -> Any:
         """Return a + b in each lane; integers wrap around."""
@@ -603,6 +614,13 @@ class Kernel:
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """Return a · b + c in each lane, rounded only once; all three must be of a float type."""
         return self._intrinsic("llvm.fma", a, b, c)
+
+    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """Return a · b + c in each lane, for floats; rounded once by processors that can, and else twice.
+
+        Sums of products use it. Without such an instruction (x86-64-v2), ``fma`` is a function call for each lane.
+        """
+        return self._intrinsic("llvm.fmuladd", a, b, c)
 
     def abs(self, a: Any) -> Any:
         """Return |a| in each lane; a must be of a float type."""
@@ -661,7 +679,10 @@ class Kernel:
         return vector_error_function.erf(self.builder, a)
 
     def normal_cdf(self, a: Any) -> Any:
-        """Return Φ(a), the distribution function of a standard normal variable, in each lane."""
+        """Return Φ(a), the distribution function of a standard normal variable, in each lane.
+
+        ``vector_error_function`` states the accuracy.
+        """
         return vector_error_function.normal_cdf(self.builder, a)
 
     def tanh(self, a: Any) -> Any:
@@ -673,7 +694,7 @@ class Kernel:
         return vector_math.sigmoid(self.builder, a)
 
     def cos_pi(self, a: Any) -> Any:
-        """Return cos(πa) in each lane, for 0 ≤ a ≤ 1 only."""
+        """Return cos(πa) in each lane, only for 0 ≤ a ≤ 1; ``vector_math`` states the accuracy."""
         return vector_math.cos_pi(self.builder, a)
 
     def max(self, a: Any, b: Any) -> Any:
@@ -728,7 +749,7 @@ class Kernel:
     def choose(self, condition: Any, a: Any, b: Any) -> Any:
         """Return a if the condition holds, else b; one condition decides for all lanes.
 
-        A Python bool costs no instruction.
+        If the condition is a Python bool, no instruction is written.
         """
         if isinstance(condition, bool):
             return a if condition else b
@@ -782,8 +803,8 @@ class Kernel:
     def fold_lanes_together(self, xs: Sequence[Any], combine: Callable[[list[Any], list[Any]], list[Any]]) -> list[Any]:
         """Fold the lanes of several vectors at once, as ``fold_lanes`` does for one.
 
-        ``combine`` takes two lists with one value of each vector and returns such a list. The result is a list of
-        scalars.
+        ``combine`` takes two lists, each with one value for every vector, and returns such a list. The result is a list
+        of scalars.
         """
         folded, width = list(xs), LANES
         undefined = ir.Constant(folded[0].type, ir.Undefined)

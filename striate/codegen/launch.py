@@ -21,7 +21,7 @@ class KernelSpec:
 
     @property
     def key(self) -> str:
-        """A text that identifies the kernel in the cache: it contains everything that its code depends on."""
+        """Text that identifies the kernel in the cache: it contains everything that its code depends on."""
         return self._names[0]
 
     @property
@@ -80,9 +80,10 @@ Operand = Hashable
 class Launch:
     """One phase of a program: a kernel with its operands and the number of its chunks.
 
-        chunks            (per, group): ``per`` chunks if group is 0, else ``per`` per ``group`` samples, rounded up
+        chunks            (per, group): ``per`` chunks if group is 0, else per · ⌈N / group⌉
         thread_scratch    bytes of scratch memory that each thread needs
-        flops_per_sample  floating-point operations per sample, and ``flops`` those that do not depend on the batch
+        flops_per_sample  floating-point operations per sample
+        flops             floating-point operations that do not depend on the number of samples
         writes            the indices of the operands that the kernel writes; empty if they are not known
 
     Only a launch with known writes can be *prepared*: it then runs again only when its inputs have changed.

@@ -38,9 +38,9 @@ def most_accumulators(target: Target, dtype: DType, other: int = 2) -> int:
 def tile_shape(target: Target, dtype: DType, height: int, width: int, largest: int) -> tuple[int, int]:
     """Return (rows, columns) of the pixel tile that covers a map of height × width at the lowest cost.
 
-    A tile is a group of pixels whose sums are kept in registers together. A tile of up to ``largest`` pixels costs as
-    many steps as it has pixels, at least ``LATENCY``, plus about one for the weight vector. The smaller tiles at the
-    edges count too.
+    A tile is a group of at most ``largest`` pixels whose sums are kept in registers together. It costs as many steps as
+    it has pixels, at least ``LATENCY``, plus about one for the weight vector. The smaller tiles at the edges are
+    counted too.
     """
     most = min(largest, most_accumulators(target, dtype, 1 if registers_per_vector(target, dtype) > 1 else 2))
     each = registers_per_vector(target, dtype)
@@ -77,7 +77,9 @@ def sum_of_products(
 
         def add_product(offset: int, acc: Any, w: Any = w, c: int = c) -> Any:
             place = k.offset(inputs, offset + c, dtype)
-            return k.dot(k.broadcast_pair(place), w, acc) if paired else k.fma(k.broadcast(place, dtype), w, acc)
+            return (
+                k.dot(k.broadcast_pair(place), w, acc) if paired else k.multiply_add(k.broadcast(place, dtype), w, acc)
+            )
 
         sums = [add_product(offset, acc) for offset, acc in zip(offsets, sums, strict=True)]
     return sums
@@ -107,7 +109,7 @@ def sum_of_lane_products(
         # of which there are too few.
         here = k.offset(inputs, k.imul(k.hidden_zero, c), dtype) if c else inputs
         sums = [
-            k.fma(lanes_of(k, dtype, k.offset(here, offset, dtype), row, apart), factor, acc)
+            k.multiply_add(lanes_of(k, dtype, k.offset(here, offset, dtype), row, apart), factor, acc)
             for offset, acc in zip(offsets, sums, strict=True)
         ]
     return sums
@@ -136,6 +138,6 @@ def sum_of_outer_products(
 
     def add_product(offset: int, acc: Any) -> Any:
         place = k.offset(inputs, offset, dtype)
-        return k.dot(k.broadcast_pair(place), v, acc) if paired else k.fma(k.broadcast(place, dtype), v, acc)
+        return k.dot(k.broadcast_pair(place), v, acc) if paired else k.multiply_add(k.broadcast(place, dtype), v, acc)
 
     return [add_product(offset, acc) for offset, acc in zip(offsets, sums, strict=True)]

@@ -2,8 +2,8 @@
 
 A region is a straight-line program over vectors of 16 lanes: loads, operations, stores and running sums. An elementwise
 kernel runs it on every tile of a domain (an iteration space). A convolution or a pooling runs it on each tile that it
-finishes; its result is the region's ``AnchorResult``. So elementwise mathematics is written once (an operation's
-``emit``) and reused alone, fused, and at the edges.
+finishes; its result is the region's ``AnchorResult``. So the code of an elementwise operation is written once (its
+``emit``), for kernels of its own, fused loops, and the edges of arrays.
 
     domain     iteration space                lanes of a vector
     BLOCKED    n, channel block, d, h, w      16 channels of a pixel
@@ -72,7 +72,7 @@ class Domain:
 
     @property
     def group(self) -> int:
-        """The number of samples in a chunk of work, large enough to outweigh the overhead of a chunk.
+        """The number of samples in a chunk of work, chosen so that the work outweighs the overhead of a chunk.
 
         It depends only on the shape.
         """
@@ -82,14 +82,20 @@ class Domain:
 
     @property
     def groups(self) -> tuple[int, int]:
-        """The number of sample groups as (per, group): ``per`` if group is 0, else per · ⌈N / group⌉."""
+        """The number of sample groups as a pair (per, group).
+
+        It is ``per`` if group is 0, else per · ⌈N / group⌉.
+        """
         if self.space is Space.FLAT and self.samples:
             return -(-self.pixels * self.samples // FLAT_CHUNK), 0
         return (-(-self.samples // self.group), 0) if self.samples else (1, self.group)
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """The number of chunks of work as (per, group): ``per`` if group is 0, else per · ⌈N / group⌉."""
+        """The number of chunks of work as a pair (per, group).
+
+        It is ``per`` if group is 0, else per · ⌈N / group⌉.
+        """
         per, group = self.groups
         return per * (1 if self.space is Space.FLAT else self.blocks), group
 
@@ -102,11 +108,13 @@ LINE = 64
 class Load:
     """An instruction of a region: load a vector from an operand at the current position of the loops.
 
-    ``strides`` are the distances in elements for (n, channel block, d, h, w); a stride of 0 repeats the operand along
-    that axis. ``origin`` is the offset of its first element. ``lanes`` says whether each lane has an element of its
-    own, or all share one. ``limit`` is the number of channels if reading a full last block would go past the end of the
-    array, otherwise 0. ``lane_stride`` is the distance between neighbouring lanes; it differs from 1 if the array and
-    the domain have different layouts.
+    strides      distances in elements along (n, channel block, d, h, w); 0 repeats the operand along that axis
+    origin       the offset in elements of the operand's first element
+    lanes        whether each lane has an element of its own; otherwise all lanes share one
+    limit        the number of channels if reading a full last block would go past the end of the array, else 0
+    lane_stride  the distance in elements between neighbouring lanes; it differs from 1 if the array and the
+                 domain have different layouts
+    split        whether a blocked array is read channel by channel
     """
 
     operand: int
@@ -121,7 +129,12 @@ class Load:
 
 @dataclass(frozen=True)
 class Apply:
-    """An instruction of a region: apply an operation to earlier values; ``arguments`` are their numbers."""
+    """An instruction of a region: apply the operation ``op`` to earlier values.
+
+    ``arguments`` are the numbers of these values. ``dtype`` is that of the result if the operation depends on the
+    position (random numbers), else None. ``code`` is a digest of the operation's code if it is defined outside striate,
+    else "".
+    """
 
     op: Any
     arguments: tuple[int, ...]
@@ -131,7 +144,10 @@ class Apply:
 
 @dataclass(frozen=True)
 class AnchorResult:
-    """An instruction of a region: take result ``output`` of the kernel into which the region is fused."""
+    """An instruction of a region: take an output of the kernel into which the region is fused.
+
+    ``output`` is the index of that output.
+    """
 
     output: int
 
@@ -146,9 +162,9 @@ class Number:
 
 @dataclass(frozen=True)
 class ElementCount:
-    """An instruction of a region: the number of elements, in every lane.
+    """An instruction of a region: put the number of elements that a reduction counts into every lane.
 
-    It is ``per_sample`` · N if ``batched``, else ``per_sample``.
+    The number is ``per_sample`` · N if ``batched``, else ``per_sample``.
     """
 
     per_sample: int
@@ -163,8 +179,9 @@ Instruction = Load | Apply | AnchorResult | Number | ElementCount
 class Store:
     """A store of a region: write value number ``value`` to an operand.
 
-    ``strides`` and ``origin`` are as in ``Load``. If there is a ``halo`` (padding pixels around each plane), it is
-    filled with zeros.
+    ``strides``, ``origin`` and ``lane_stride`` are as in ``Load``. If there is a ``halo`` (padding pixels around each
+    plane), it is filled with zeros. If ``exact``, the array has no channels that pad the last block, so the store of
+    this block is masked. ``streams`` says whether the store bypasses the caches.
     """
 
     value: int
@@ -180,10 +197,11 @@ class Store:
 
 @dataclass(frozen=True)
 class Accumulate:
-    """An instruction of a region: add a value to the running sums of a reduction.
+    """An instruction of a region: add value number ``value`` to the running sums of a reduction.
 
-    Each chunk of work writes its sums to an operand as float64. ``per_sample`` keeps the samples separate.
-    ``everything`` also sums over the channels, without the lanes that only pad the last channel block.
+    Each chunk of work writes its sums to the operand as float64. ``per_sample`` keeps the samples separate.
+    ``everything`` also sums over the channels, without the lanes that only pad the last channel block. ``dtype`` is
+    that of the value.
     """
 
     reduction: Any

@@ -35,7 +35,8 @@ from striate.dtypes import DType
 class Place:
     """The position of a vector in the domain, for operations whose result depends on it, such as dropout.
 
-    ``n`` is the sample, ``channel`` the first channel, ``pixel`` the index of the first position in row-major order.
+    ``n`` is the sample, ``channel`` the first channel, and ``pixel`` the row-major index of the first position in the
+    sample. ``dtype`` is that of the result.
     """
 
     n: Index
@@ -48,7 +49,8 @@ class Place:
 def sample_major(region: Region) -> Region:
     """Return a region (fused elementwise work) over one-pixel images with samples in place of lines.
 
-    The strides of n become strides of h, so that a tile covers several samples. h is always 0 in such images.
+    The stride of n becomes the stride of h, so that a tile covers several samples. In such images, h itself is always
+    0.
     """
 
     def turn(item: Any) -> Any:
@@ -78,7 +80,7 @@ class Rows(Enum):
 def along(region: Region, rows: Rows) -> Region:
     """Return a planar region (fused elementwise work) with channels or samples in place of lines.
 
-    The images have a single line, so the stride of h is free to be that of the axis ``rows``.
+    The images have a single line, so the stride of h is not needed and is replaced by that of the axis ``rows``.
     """
 
     def turn(item: Any) -> Any:
@@ -225,8 +227,8 @@ class RegionWriter:
     def value_at(self, number: int, d: Index, h: Index, w: Index, ahead: int) -> Any:
         """Return the value of instruction ``number`` at one pixel.
 
-        This is for regions that compute the input of another kernel. Their operands ``ahead`` lines further are
-        prefetched.
+        A region that computes the input of the kernel (its prologue) is read in this way. The region's operands
+        ``ahead`` lines further down are prefetched; 0 means no prefetching.
         """
         self.row(d, h)
         for item in self._loads():
@@ -250,7 +252,7 @@ class RegionWriter:
     def end_rows(self, first: Index, last: Index) -> None:
         """Write zeros around the planes of channels ``first`` to ``last`` − 1.
 
-        This replaces ``end_block`` if the rows of the tiles were channels.
+        It is called instead of ``end_block`` if the rows of the tiles were channels.
         """
         k = self.k
         stores = [store for store in self.region.stores if store.halo != NO_HALO]
@@ -269,7 +271,7 @@ class RegionWriter:
                 zero_halo(k, pixel, original, self.region.domain.sizes)
 
     def end_chunk(self, index: Index) -> None:
-        """Write the running sums of the chunk as partial sums number ``index``."""
+        """Write the running sums of the chunk to memory, as partial sums number ``index``."""
         for number, item in enumerate(self.region.accumulations):
             if not item.per_sample:
                 self._flush(number, index)
@@ -420,7 +422,7 @@ def zero_halo(k: Kernel, pixel_zero: Any, store: Store, sizes: tuple[int, int, i
 
 
 def samples_of(k: Kernel, domain: Domain, group: Index) -> tuple[Index, Index]:
-    """Return the range of a group of samples: its first sample, and one past its last."""
+    """Return (first sample, one past the last sample) of the group of samples number ``group``."""
     total: Index = domain.samples or k.n
     if domain.samples == 1:
         return 0, 1

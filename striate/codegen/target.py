@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import llvmlite.binding as llvm
 
@@ -32,6 +32,7 @@ class Target:
     lanes             float32 elements in one hardware vector
     vector_registers  the number of hardware vector registers
     l1, l2            bytes of data cache of one core
+    tuned_for         LLVM's name of the processor for which instructions are ordered; "" means ``cpu``
     """
 
     cpu: str
@@ -41,11 +42,13 @@ class Target:
     l1: int
     l2: int
     triple: str
+    tuned_for: str = ""
 
     @property
     def key(self) -> str:
         """The part of the target that determines an object file, as one line of text."""
-        return f"{self.triple} {self.cpu} {self.features}"
+        tuning = f" tuned for {self.tuned_for}" if self.tuned_for else ""
+        return f"{self.triple} {self.cpu} {self.features}{tuning}"
 
     @property
     def has_bfloat16(self) -> bool:
@@ -119,7 +122,7 @@ _X86_BFLOAT16 = ("cooperlake", "sapphirerapids", "emeraldrapids", "graniterapids
 _X86_GENERIC = {4: "x86-64-v2", 8: "x86-64-v3", 16: "x86-64-v4"}
 
 
-def _is_arm(triple: str) -> bool:
+def is_arm(triple: str) -> bool:
     return triple.startswith(("aarch64", "arm64"))
 
 
@@ -139,11 +142,12 @@ def _processor() -> tuple[str, llvm.FeatureMap]:
 def host() -> Target:
     """Return this computer's processor as a target.
 
-    A processor that is not in the table gets the registers and cache sizes of its generic level (x86-64-v2, -v3, -v4).
+    A processor that is not in the table of this module gets the registers and cache sizes of its generic level
+    (x86-64-v2, -v3, -v4).
     """
     triple = native_triple()
     cpu, features = _processor()
-    if _is_arm(triple):
+    if is_arm(triple):
         lanes, registers, l1, l2 = _ARM.get(cpu, _ARM["generic"])
     else:
         # The reported features decide, not the processor's name, because virtual machines hide features.
@@ -155,7 +159,7 @@ def host() -> Target:
 
 @functools.cache
 def named(cpu: str) -> Target:
-    """Return a processor by its name in LLVM; raise ``OptionError`` if it is not in the table.
+    """Return a processor by its name in LLVM; raise ``OptionError`` if this module does not know it.
 
     Code for an architecture other than this computer's can be compiled and disassembled, but not run.
     """
@@ -163,13 +167,56 @@ def named(cpu: str) -> Target:
         raise unknown_option("target", cpu, ["host", *_X86, *_ARM])
     native = native_triple()
     if cpu in _X86:
-        triple = "x86_64-unknown-linux-gnu" if _is_arm(native) else native
+        triple = "x86_64-unknown-linux-gnu" if is_arm(native) else native
         return Target(cpu, "", *_X86[cpu], triple)
-    if _is_arm(native):
+    if is_arm(native):
         triple = native
     else:
         triple = "arm64-apple-macosx14.0.0" if cpu.startswith("apple") else "aarch64-unknown-linux-gnu"
     return Target(cpu, "", *_ARM[cpu], triple)
+
+
+def portable(name: str) -> tuple[str, Target]:
+    """Return a target for object files that leave this computer, and the name of its instruction set.
+
+    The algorithms are chosen for the processor ``name`` ("native" is this computer's), but only instructions of a
+    generic level are used, x86-64-v2, -v3 or -v4, so that a program can check whether it has them. "aarch64-generic" is
+    any 64-bit ARM. The system is Linux. Raises ``OptionError`` for an unknown name.
+    """
+    known = ["native", "aarch64-generic", *(cpu for cpu in _X86 if cpu != "x86-64"), *(cpu for cpu in _ARM)]
+    if name not in known:
+        raise unknown_option("target", name, known)
+    chosen = host() if name == "native" else named(name.removeprefix("aarch64-"))
+    if is_arm(chosen.triple):
+        level, cpu, triple = "aarch64", "generic", "aarch64-unknown-linux-gnu"
+    else:
+        level = cpu = _X86_GENERIC[chosen.lanes]
+        triple = "x86_64-unknown-linux-gnu"
+        if is_arm(native_triple()):
+            raise EngineError("code for x86 is exported on x86 computers only: LLVM has no assembler for it here")
+    tuned_for = "" if chosen.cpu == cpu else chosen.cpu
+    target = replace(chosen, cpu=cpu, features="", triple=triple, tuned_for=tuned_for)
+    return f"{level} ({tuned_for})" if tuned_for else level, target
+
+
+def baseline(target: Target) -> Target:
+    """Return the target of the least processor that can run any code of an architecture."""
+    arm = is_arm(target.triple)
+    return replace(target, cpu="generic" if arm else "x86-64", features="", lanes=4, tuned_for="")
+
+
+def has_fma(target: Target) -> bool:
+    """Return whether a processor multiplies and adds in one instruction with one rounding."""
+    return is_arm(target.triple) or target.lanes > 4
+
+
+def runs_here(target: Target) -> bool:
+    """Return whether this computer can run code for ``target``."""
+    try:
+        assert_runs_here(target)
+    except EngineError:
+        return False
+    return True
 
 
 def current() -> Target:
@@ -185,11 +232,11 @@ def assert_runs_here(target: Target) -> None:
     """Raise ``EngineError`` if code for ``target`` would use instructions that this computer does not have."""
     here = host()
     missing: list[str] = []
-    if _is_arm(target.triple) == _is_arm(here.triple) and not _is_arm(here.triple):
+    if is_arm(target.triple) == is_arm(here.triple) and not is_arm(here.triple):
         _, features = _processor()
         needs = _X86_NEEDS[target.lanes] + (("avx512bf16",) if target.has_bfloat16 else ())
         missing = [need for need in needs if not features.get(need, False)]
-    if _is_arm(target.triple) != _is_arm(here.triple) or missing:
+    if is_arm(target.triple) != is_arm(here.triple) or missing:
         reason = f"it lacks {', '.join(missing)}" if missing else f"it is {platform.machine()}"
         raise EngineError(
             f"STRIATE_TARGET={target.cpu} cannot run on this computer ({here.cpu}): {reason}\n"

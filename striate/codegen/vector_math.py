@@ -97,11 +97,20 @@ _DOUBLE = _Format(
 )
 
 
+_constants: dict[tuple[str, str], ir.Constant] = {}
+"""Constants by type and numeral. Kernels share them, since writing 16 equal lanes as text again and again is slow."""
+
+
 def splat(type_: ir.Type, value: float | int) -> ir.Constant:
     """Return the constant ``value``, rounded to the type; a vector type has it in every lane."""
-    if isinstance(type_, ir.VectorType):
-        return ir.Constant(type_, [type_.element(value)] * type_.count)
-    return ir.Constant(type_, value)
+    key = (str(type_), repr(value))  # text, so that 0.0 and -0.0 are different keys
+    found = _constants.get(key)
+    if found is None:
+        vector = isinstance(type_, ir.VectorType)
+        found = ir.Constant(type_, [type_.element(value)] * type_.count if vector else value)
+        if len(_constants) < 4096:
+            _constants[key] = found
+    return found
 
 
 def _intrinsic(builder: ir.IRBuilder, name: str, *arguments: ir.Value) -> Any:
@@ -137,7 +146,7 @@ def sqrt(builder: ir.IRBuilder, x: ir.Value) -> Any:
 
 
 class Steps:
-    """Writes the steps that the functions of this module share, for the type of one argument."""
+    """Writes the steps that the functions of this module share, for arguments of one type."""
 
     def __init__(self, builder: ir.IRBuilder, x: ir.Value) -> None:
         self.builder = builder
@@ -193,7 +202,7 @@ class Steps:
         return total, self.builder.fadd(self.builder.fsub(a, first), self.builder.fsub(b, second))
 
     def hexadecimal(self, coefficients: Sequence[str], x: ir.Value) -> Any:
-        """Return ``polynomial`` of coefficients that are given as hexadecimal floating-point text."""
+        """Return the ``polynomial`` at x for coefficients that are written as hexadecimal floating-point text."""
         return self.polynomial(tuple(float.fromhex(text) for text in coefficients), x)
 
     def polynomial(self, coefficients: tuple[float, ...], x: ir.Value) -> Any:
@@ -204,7 +213,10 @@ class Steps:
         return result
 
     def select(self, comparison: str, x: ir.Value, bound: float, then: ir.Value, otherwise: ir.Value) -> Any:
-        """Return ``then`` where the comparison of x with ``bound`` is true, else (and for NaN) ``otherwise``."""
+        """Return ``then`` where the comparison of x with ``bound`` is true, else (and for NaN) ``otherwise``.
+
+        ``comparison`` is one of LLVM's signs, such as "<".
+        """
         condition = self.builder.fcmp_ordered(comparison, x, self.constant(bound))
         return self.builder.select(condition, then, otherwise)
 

@@ -48,7 +48,7 @@ _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 def count(kernels: int, threads: int) -> int:
     """Return the number of worker processes for compiling ``kernels`` kernels with ``threads`` threads.
 
-    It is 0 if this process should compile them alone.
+    0 means that this process should compile them alone.
     """
     if sys.platform != "linux" or threads < 2 or kernels < FEWEST:
         return 0  # on other systems than Linux, a forked process cannot rely on the system's libraries
@@ -68,8 +68,8 @@ def compile_all(
 ) -> list[bytes]:
     """Return ``compile_one(i)`` for the index i of every name, computed in ``workers`` processes.
 
-    ``finished(i, object)`` is called in this process after each kernel. Raises ``GraphError`` with the name of a kernel
-    whose compilation ends a worker, and any error that ``compile_one`` raises.
+    ``finished(i, object)`` is called in this process after each kernel, with the bytes of its object file. Raises
+    ``GraphError`` with the name of a kernel whose compilation ends a worker, and any error that ``compile_one`` raises.
     """
     objects: list[bytes | None] = [None] * len(names)
     for first in range(0, len(names) if workers else 0, _MOST_JOBS):
@@ -87,7 +87,7 @@ def compile_all(
 def collection_paused() -> Generator[None]:
     """Pause the garbage collector in this ``with`` block.
 
-    Code that creates many objects and drops none runs a third faster without it.
+    Code that creates many objects and drops none runs a third faster without the collector.
     """
     if not gc.isenabled():
         yield

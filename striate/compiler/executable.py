@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +14,7 @@ from striate.codegen.elementwise import ElementwiseKernel
 from striate.codegen.launch import BoundArray, Buffer, Launch, Operand
 from striate.codegen.options import CompileOptions
 from striate.codegen.region import FLAT_CHUNK, Domain, Load, Region, Space, Store
+from striate.codegen.target import Target
 from striate.compiler.pipeline import compile_graph
 from striate.compiler.verify import verify_memory
 from striate.errors import DTypeError, ShapeError
@@ -27,7 +29,7 @@ from striate.runtime.program import External, Fixed, Phase, Program, Scratch
 
 
 class Contents(Protocol):
-    """An owner of bound arrays (parameters and states) that counts how often they were written."""
+    """Protocol: an owner of bound arrays (parameters and states) that counts how often they were written."""
 
     @property
     def version(self) -> int:
@@ -45,6 +47,9 @@ class CompiledExecutable:
     Phases (kernel launches) that depend only on constant inputs are *prepared*: they form a separate program, which
     writes to separate memory. ``arenas`` own the constant arrays (parameters and states). The prepared program runs
     again only after one of them was written, that is, when its ``version`` has changed.
+
+    ``runner`` is the processor that runs the kernels, by default the target of the options. Kernels that were chosen
+    for a processor of another kind compute the same numbers here.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class CompiledExecutable:
         results: Mapping[str, Array],
         options: CompileOptions,
         arenas: Sequence[Contents] = (),
+        runner: Target | None = None,
     ) -> None:
         self._arenas = tuple(arenas)
         self.compiled = compile_graph(graph, options)
@@ -66,7 +72,7 @@ class CompiledExecutable:
         self._inputs = {node.op.name: node.outputs[0] for node in self._graph.sources() if isinstance(node.op, Input)}
         self._phases = [*self.compiled.lowered.phases, *self._copies()]
         specs = {phase.spec.key: phase.spec for phase in self._phases}
-        self._addresses = jit.kernels.get(specs.values())
+        self._addresses = jit.kernels.get(specs.values(), runner or options.target)
         self._names = self._output_names()
         self._without_elements = {name: value.type for name, value in graph.outputs.items() if is_empty(value)}
         self._prepared, self._each_run = self._split(options.constant_inputs)
@@ -89,12 +95,12 @@ class CompiledExecutable:
 
     @property
     def phases(self) -> tuple[Launch, ...]:
-        """The phases (kernel launches) of ``program`` in order, each with its operands and its FLOPs."""
+        """The phases (kernel launches) of ``program`` in order: those that run each time."""
         return tuple(self._each_run)
 
     @property
     def batch_specialized(self) -> bool:
-        """Whether a program compiled for one sample would differ from this program."""
+        """Whether a program that is compiled only for one sample would differ from this program."""
         return bool(self.compiled.lowered.batch_specialized)
 
     @property
@@ -237,8 +243,29 @@ class CompiledExecutable:
         self._fresh = [(value, name) for value, name in self._names.items() if name not in self._results]
         self._handed = {name for _, name in self._fresh if f"out:{name}" in self.program.externals}
 
+    def reserve(self, n: int) -> Program:
+        """Return the program, with memory planned for batches of at least ``n`` samples."""
+        with self._lock:
+            if self.program is None or n > self._capacity:
+                self._bind(max(n, self._capacity))
+            assert self.program is not None
+            return self.program
+
+    def constants(self) -> dict[int, bytes]:
+        """Return the constant arrays that ``program`` reads, such as packed weights: their contents by address."""
+        with self._lock:
+            program = self.reserve(1)
+            with self._scratch.lock:
+                self._prepare_again()
+            found: dict[int, bytes] = {}
+            for launch, phase in zip(self._each_run, program.phases, strict=True):
+                for operand, home in zip(launch.operands, phase.operands, strict=True):
+                    if isinstance(home, Fixed) and home.address not in found:
+                        found[home.address] = ctypes.string_at(home.address, self._size(self._base(operand), 1))
+            return found
+
     def runs_single_threaded(self, n: int) -> bool:
-        """Return whether a batch of ``n`` samples is so little work that the calling thread runs it alone."""
+        """Return whether a batch of ``n`` samples is so little work that only the calling thread runs it."""
         fixed, each = self._work()
         return fixed + each * n <= lower.SINGLE_THREADED_WORK
 
@@ -286,9 +313,7 @@ class CompiledExecutable:
         Raises ``DTypeError`` or ``ShapeError`` if an array does not have the type that the program was compiled for.
         """
         with self._lock:
-            if self.program is None or n > self._capacity:
-                self._bind(max(n, self._capacity))
-            assert self.program is not None
+            program = self.reserve(n)
             shapes = self._shapes_at(n)
             addresses: dict[str, int] = {}
             kept: list[Array] = []
@@ -303,7 +328,7 @@ class CompiledExecutable:
                     addresses[f"out:{name}"] = array.__array_interface__["data"][0]
             with self._scratch.lock:  # no update may run between the prepared phases and the phases that read them
                 self._prepare_again()
-                self.program.run(n, addresses, single_threaded=shapes.single_threaded)
+                program.run(n, addresses, single_threaded=shapes.single_threaded)
                 if self._graph.updates:
                     for arena in self._arenas:
                         arena.changed()

@@ -16,9 +16,10 @@ def options_for(
     single_sample: bool = False,
     constant_inputs: Iterable[str] = (),
 ) -> CompileOptions:
-    """Return compile options with the target and the algorithms that the settings name.
+    """Return compile options with the target processor and the choice of algorithms from the settings.
 
-    Raises ``EngineError`` for a precision for which the target has no instructions.
+    The arguments are those of ``CompileOptions``. Raises ``EngineError`` for a precision for which the target has no
+    instructions.
     """
     chosen = target.current()
     if precision is Precision.bfloat16:

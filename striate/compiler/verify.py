@@ -77,7 +77,7 @@ def verify_plan(plan: Plan, stage: str) -> None:
 
 
 def verify_launches(lowered: Lowered, plan: Plan, stage: str) -> None:
-    """Check that the operands of every kernel launch exist, and that its regions are well formed.
+    """Check that the operands of every kernel launch exist, and that the regions of its kernel are well formed.
 
     A region is fused elementwise work, in which instructions must come after the values that they use. Raises
     ``GraphError``.

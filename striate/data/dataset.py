@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from striate import habits
 from striate.arguments import Explained
 from striate.errors import DataError, DTypeError, LabelError, OptionError, unknown_option
 from striate.graph.array import unmasked
@@ -58,6 +59,7 @@ class Dataset(metaclass=Explained):
                     integers: "0", "1", … up to the largest label
     name            name of the data set in messages
     channels_first  True accepts inputs as (N, C, H, W) even where their shape looks like (N, H, W, C)
+    files           the file that each sample was read from, by which messages then name it; () for none
 
     Raises ``DataError`` for empty data, unequal lengths, channels-last pictures, NaN or infinity (with the index of the
     first), and float64 data whose digits float32 cannot hold; ``DTypeError`` for inputs that are not numbers;
@@ -72,6 +74,7 @@ class Dataset(metaclass=Explained):
     classes: tuple[str, ...] = ()
     name: str = "data"
     channels_first: bool = False
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         given = as_array(self.images, self.name)
@@ -90,6 +93,8 @@ class Dataset(metaclass=Explained):
         labels = stored_labels(self.labels, len(classes) or None, self.name)
         if len(labels) != len(images):
             raise DataError(f"{self.name}: {len(images)} inputs, but {len(labels)} labels; each input needs one")
+        if self.files and len(self.files) != len(images):
+            raise DataError(f"{self.name}: {len(images)} inputs, but {len(self.files)} files; each input needs one")
         if labels.ndim == 1 and labels.dtype == np.int64:
             classes = classes or tuple(str(number) for number in range(int(labels.max()) + 1))
         for attribute, value in (("images", images), ("labels", labels), ("classes", classes)):
@@ -97,6 +102,25 @@ class Dataset(metaclass=Explained):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[Array, Array]: ...
+    @overload
+    def __getitem__(self, place: slice) -> Dataset: ...
+    def __getitem__(self, place: int | slice) -> tuple[Array, Array] | Dataset:
+        """Return the inputs and the label of one sample, or the samples of a slice as a data set.
+
+        -1 is the last sample. Raises ``IndexError`` for a sample that does not exist.
+        """
+        if isinstance(place, slice):
+            return self.subset(np.arange(len(self))[place])
+        return self.images[place], self.labels[place]
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        return zip(self.images, self.labels, strict=True)
+
+    def __getattr__(self, name: str) -> object:
+        raise habits.missing("Dataset", name, dir(type(self)), habits.DATASET)
 
     def __repr__(self) -> str:
         shape, dtype = self.images.shape[1:], self.images.dtype
@@ -139,14 +163,28 @@ class Dataset(metaclass=Explained):
         an index that selects no sample, or one that does not exist.
         """
         chosen = _chosen(np.asarray(index), len(self), self.name)
-        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
+        files = tuple(self.files[int(place)] for place in chosen.tolist()) if self.files else ()
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], files=files)
+
+    def sample_name(self, place: int) -> str:
+        """Return what messages call the sample at this index: its file, or else the index."""
+        return self.files[place] if self.files else str(place)
+
+
+_CURES = {
+    "Opened": "give its parts: fit(found.train, found.held_out, epochs=10)",
+    "str": "st.data.open_data(name).train",
+    "PosixPath": "st.data.open_data(path).train",
+}
+"""What to give instead of objects that are often given as a data set, by the names of their classes."""
 
 
 def require_dataset(data: object, what: str = "data") -> None:
     """Raise ``OptionError`` unless ``data`` is a ``Dataset``; ``what`` names it in the message."""
     if not isinstance(data, Dataset):
         raise OptionError(
-            f"{what}: expected a Dataset, not {type(data).__name__}\n  help: st.data.Dataset(images, labels)"
+            f"{what}: expected a Dataset, not {type(data).__name__}\n"
+            f"  help: {_CURES.get(type(data).__name__, 'st.data.Dataset(images, labels)')}"
         )
 
 

@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from striate.arguments import Explained
 from striate.data.dataset import as_array, check_finite, chunks, require_real
 from striate.errors import DataError, DTypeError, ModelFileError, ShapeError
 from striate.graph.array import unmasked
@@ -53,7 +54,7 @@ class Outlier:
 
 
 @dataclass(frozen=True, eq=False)
-class Standardizer:
+class Standardizer(metaclass=Explained):
     """The map x̂ = (x − μ) / σ, with ``mean`` μ and ``sigma`` σ of shape (D,) or (C,).
 
     Both are float32 where that holds every number exactly, and float64 otherwise. ``epsilon`` is the ε that ``sigma``

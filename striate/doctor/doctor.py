@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ import numpy.typing as npt
 
 from striate import options
 from striate.data.dataset import Dataset, require_dataset
+from striate.data.loader import batch_count, batches
 from striate.data.standardizer import standardizer_of
 from striate.doctor import rules
 from striate.doctor.finding import Finding, Findings
@@ -32,10 +34,12 @@ from striate.doctor.reading import Statistics, gaps_of, reading_of
 from striate.doctor.rule import RULES, When
 from striate.doctor.sample import Sample
 from striate.doctor.setup import Setup
+from striate.doctor.state import ReadingTexts, as_bytes, document_of, restore_trace, trace_arrays, trace_document
 from striate.doctor.structure import Structure, as_drawn, copied_units
 from striate.doctor.training_trace import Forms, Probe, Silence, TrainingTrace
 from striate.errors import StriateError
 from striate.nn.module import Module
+from striate.persistence.plain import read_as, to_plain
 from striate.step import TrainingStep
 from striate.watch import Watch
 
@@ -57,16 +61,16 @@ class Doctor:
 
     step          the ``TrainingStep`` to watch
     train_set     training data, examined once before the first step; None: the first batch is examined instead
-    validation    validation data, examined likewise
-    watch         a watch of the step to read; None: the doctor opens one on all layers
+    validation    validation data, examined at the same time as ``train_set``
+    watch         a watch of the step, which the doctor reads; None: the doctor opens one on all layers
     batch_size, epochs, seed, shuffle    how the training is run; remedies refer to them
     command_line  options of ``striate train`` that remedies may name, such as "--lr"
 
     At most 1,000 samples of each data set are examined, but all of them for exact duplicates. The watch is read in the
     first ten steps, then at powers of two and about four times an epoch (every 16 steps without a ``train_set``). The
-    doctor does not change the training and draws no random numbers from its stream.
+    doctor does not change the training, and uses no random numbers of the training.
 
-    Raises ``OptionError`` for a step or a data set of another type.
+    Raises ``OptionError`` unless ``step`` is a ``TrainingStep`` and the data sets are ``Dataset`` objects or None.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class Doctor:
         self._batches: deque[tuple[Array, Array]] = deque(maxlen=_KEPT)
         self._epoch_sum = [0.0, 0]
         self._targets: list[Array] = []
+        self._reading_texts = ReadingTexts()
 
     # Called by the trainer, or by the user's loop
 
@@ -116,9 +121,9 @@ class Doctor:
         return ranked(self._found.values())
 
     def begin(self) -> list[Finding]:
-        """Examine the data sets and the model before the first step; returns the new findings.
+        """Examine the data sets and the model before the first step; return the new findings.
 
-        Without a ``train_set`` this does nothing, and the first batch is examined when it comes.
+        Without a ``train_set``, this method does nothing, and the first batch is examined before the first step.
         """
         self._began = True
         trace, setup = self.trace, self.trace.setup
@@ -136,8 +141,8 @@ class Doctor:
     def before(self, x: Any, y: Any) -> None:
         """Prepare for a step; call it with the batch before the step runs.
 
-        Examines the first batch where nothing was examined yet, and copies the running statistics if the watch will be
-        read after this step.
+        If nothing has been examined yet, the batch is examined. If the watch will be read after this step, the running
+        statistics are copied.
         """
         if not self._began:
             self._begin_with(np.asarray(x), np.asarray(y))
@@ -149,9 +154,10 @@ class Doctor:
             self._before = Statistics(self.trace.structure)
 
     def after(self, x: Any, y: Any, loss: float) -> list[Finding]:
-        """Record a step; call it with the batch and its loss after the step ran.
+        """Record a step; call it with the batch and its loss after the step has run.
 
-        Reads the watch if this step is due. The rules are applied after steps 3 and 10; returns the new findings.
+        The watch is read if it is due. The rules are applied after steps 3 and 10; the new findings are returned,
+        otherwise an empty list.
         """
         trace = self.trace
         trace.losses.append(loss)
@@ -184,9 +190,9 @@ class Doctor:
         validation_loss: float | None = None,
         validation_accuracy: float | None = None,
     ) -> list[Finding]:
-        """Record the end of an epoch and apply the rules; returns the new findings.
+        """Record the end of an epoch and apply the rules; return the new findings.
 
-        loss                 mean training loss of the epoch; None: the mean over the steps observed
+        loss                 mean training loss of the epoch; None: the mean over the observed steps
         validation_loss      mean validation loss, if there is one
         validation_accuracy  validation accuracy from 0 to 1, if there is one
         """
@@ -209,7 +215,7 @@ class Doctor:
         return self._examine(When.EPOCH)
 
     def broke_down(self, error: StriateError) -> list[Finding]:
-        """Record that the step raised ``NonFiniteError``, and apply the rules; returns the new findings."""
+        """Record that the step raised ``NonFiniteError``, and apply the rules; return the new findings."""
         self.trace.broke_down = str(error).splitlines()[0]
         self.trace.finished = True
         with np.errstate(all="ignore"):
@@ -227,6 +233,74 @@ class Doctor:
     def close(self) -> None:
         """Close the watch that the doctor reads; the step then runs without computing its statistics."""
         self.watch.close()
+
+    # What a checkpoint holds
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return all observations and findings so far as arrays, without the data and the model."""
+        document = {
+            "trace": trace_document(self.trace),
+            # Changes are not read back: they belong to the setup of this process.
+            "found": [replace(one, remedy=replace(one.remedy, changes=())).to_json() for one in self.findings],
+            "sizes": to_plain(self._sizes),
+            "epoch_sum": to_plain(self._epoch_sum),
+            "pass_ended": self._pass_ended,
+        }
+        first_fired = {f"first_fired.{path}": array for path, array in self._first_fired.items()}
+        readings = self._reading_texts.as_bytes(self.trace.readings)
+        return {"document": as_bytes(document), "readings": readings, **trace_arrays(self.trace), **first_fired}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Continue from a state that ``state_dict`` returned; call it instead of ``begin``.
+
+        The model must already have its restored weights. The findings of the state are restored; the remedy of a
+        finding can be applied once the rule has found it again. Raises ``ModelFileError`` for a malformed state.
+        """
+        document = document_of(state, "document", "the doctor's state")
+        trace, setup = self.trace, self.trace.setup
+        self._began = True
+        if setup.train_set is not None:
+            standardizer = standardizer_of(setup.model)
+            trace.data = Sample.of(setup.train_set, standardizer)
+            if setup.validation is not None:
+                trace.validation = Sample.of(setup.validation, standardizer)
+            trace.structure = Structure.of(setup.model, setup.train_set.images.shape[1:])
+        restore_trace(trace, document.get("trace"), state)
+        self._sizes = read_as(dict[str, float], document.get("sizes"), "the doctor's state: sizes")
+        total, count = read_as(tuple[float, int], document.get("epoch_sum"), "the doctor's state: epoch_sum")
+        self._epoch_sum = [total, count]
+        self._pass_ended = read_as(bool, document.get("pass_ended"), "the doctor's state: pass_ended")
+        for one in read_as(list[Any], document.get("found"), "the doctor's state: found"):
+            finding = Finding.from_json(one)
+            self._found[finding.key] = finding
+        self._first_fired = {
+            name.partition(".")[2]: array for name, array in state.items() if name.startswith("first_fired.")
+        }
+        self._recall_batches()
+        self._examine(When.START)
+
+    def _recall_batches(self) -> None:
+        """Restore the last batches and the targets of the first batches from the data set."""
+        setup, steps = self.trace.setup, self.trace.steps
+        if setup.train_set is None or not steps:
+            return
+        train_set = setup.train_set
+        count = batch_count(len(train_set), setup.batch_size)
+
+        def batches_of(first: int, stop: int) -> Iterator[tuple[Array, Array]]:
+            for epoch in range(first // count, -(-stop // count)):
+                start = max(first - epoch * count, 0)
+                found = batches(
+                    train_set, setup.batch_size, seed=setup.seed, epoch=epoch, shuffle=setup.shuffle, first=start
+                )
+                for x, y, _ in islice(found, min(stop - epoch * count, count) - start):
+                    yield x, y
+
+        self._batches.extend(batches_of(max(0, steps - _KEPT), steps))
+        if not setup.classifies:
+            self._targets = [
+                y.reshape(len(y), -1).astype(np.float64) for _, y in batches_of(0, min(steps, _TARGETS)) if y.ndim
+            ]
 
     # Inside
 
@@ -394,7 +468,10 @@ class Doctor:
 
 
 def applied(kind: str, trace: TrainingTrace) -> list[Finding]:
-    """Return the findings of one rule; an error inside the rule becomes a warning and no findings."""
+    """Apply the rule ``kind`` to a trace and return its findings.
+
+    An error inside the rule becomes a warning, and the result is then empty.
+    """
     try:
         with np.errstate(all="ignore"):
             return list(RULES[kind].examine(trace))
@@ -404,9 +481,10 @@ def applied(kind: str, trace: TrainingTrace) -> list[Finding]:
 
 
 def look_at_model(trace: TrainingTrace, model: Module, shape: tuple[int, ...]) -> dict[str, float]:
-    """Record the structure and starting weights of a model in the trace; return the norms ‖w‖ by path.
+    """Record the structure and starting weights of a model in the trace.
 
-    The model's parameters are materialized (drawn, if they were not yet).
+    Returns the norm ‖w‖ of the weight of each linear layer and convolution, by path; empty if the model cannot be
+    traced. Initial values are drawn for parameters that have none yet. ``shape`` is that of one sample.
     """
     trace.structure = structure = Structure.of(model, shape)
     sizes: dict[str, float] = {}

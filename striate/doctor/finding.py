@@ -25,7 +25,7 @@ class Severity(Enum):
 
     @classmethod
     def parse(cls, name: str) -> Severity:
-        """Return the severity with this name, "error" or "warning"; raises ``OptionError`` for any other."""
+        """Return the severity with this name, "error" or "warning"; raise ``OptionError`` for any other."""
         if name not in [severity.value for severity in cls]:
             raise unknown_option("severity", name, [severity.value for severity in cls])
         return cls(name)
@@ -52,7 +52,7 @@ class Finding:
     """One fault that the doctor found in a training.
 
     kind      the rule that found it, such as "vanishing_gradients"
-    severity  ERROR where the training cannot succeed, WARNING where it is worse than necessary
+    severity  ERROR if the training cannot succeed, WARNING if it is worse than necessary
     where     path of the layer, or "data", "labels", "targets", "validation", "optimizer", "loss", "batches", "model"
     units     affected units, features or samples by index, if the finding is about single ones
     sureness  how sure the doctor is, from 0 to 1
@@ -80,7 +80,7 @@ class Finding:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Kind and cause; a later finding with the same key replaces the earlier one."""
+        """The kind and the cause; a later finding with the same key replaces the earlier one."""
         return self.kind, self.cause
 
     @property
@@ -97,7 +97,10 @@ class Finding:
         return _code(self.remedy.code, indent, width)
 
     def text(self, width: int = WIDTH) -> str:
-        """Return the whole finding as text, with message, evidence, reason and remedy, in lines of ``width``."""
+        """Return the whole finding as text: message, evidence, reason and remedy.
+
+        Lines are wrapped to ``width`` columns.
+        """
         parts = [("evidence", self.numbers), ("why", self.why), ("remedy", self.remedy.text)]
         lines = [f"{self.severity.value}: {self.message} ({100 * self.sureness:.0f} % sure)"]
         lines = textwrap.wrap(lines[0], width, subsequent_indent="  ", break_on_hyphens=False)
@@ -115,7 +118,7 @@ class Finding:
 
     @property
     def numbers(self) -> str:
-        """The evidence as text, such as ``first to last 3.1e-07, units 64``."""
+        """The evidence as one line of text, such as ``first to last 3.1e-07, units 64``."""
         return ", ".join(f"{name} {number:.3g}" for name, number in self.evidence.items())
 
     def to_json(self) -> dict[str, Any]:
@@ -138,7 +141,7 @@ class Finding:
 
     @classmethod
     def from_json(cls, document: object) -> Finding:
-        """Return the finding that ``to_json`` wrote; raises ``ModelFileError`` for anything else.
+        """Return the finding that ``to_json`` wrote; raise ``ModelFileError`` for any other object.
 
         Its remedy has text and code, but can no longer be applied.
         """

@@ -48,14 +48,14 @@ def posthoc(
 
     model                 the trained model
     train_set, validation the data sets that it was trained and validated on
-    setup                 how it was trained, with the network as layers where ``model`` was loaded as a graph; None:
+    setup                 how it was trained; its model has the layers, in case ``model`` was loaded as a graph; None:
                           cross entropy, SGD, and no knowledge of the training's options
-    standardizer          the one that was applied to the data; None: none
+    standardizer          the standardizer that was applied to the data; None: none
     losses, validation_losses, validation_accuracies    one number for each epoch
     events                the records of ``progress.jsonl``, with readings of the watch
-    finished              False where the training was stopped or broke down
+    finished              False if the training was stopped or broke down
 
-    Raises ``OptionError`` for a model or a data set of another type.
+    Raises ``OptionError`` unless ``model`` is a ``Module`` and the data sets are ``Dataset`` objects.
     """
     options.require_instance("model", model, Module, 'st.load("model.safetensors")')
     for name, dataset in (("train_set", train_set), ("validation", validation)):

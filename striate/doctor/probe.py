@@ -1,4 +1,4 @@
-"""Statistics of a model's predictions and losses on samples that the doctor shows it."""
+"""Statistics of a model's predictions and losses on samples that the doctor chooses."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Batch = tuple[Array, Array]
 
 
 def probe_of(outputs: Array, y: Array, epoch: int) -> Probe | None:
-    """Return statistics of predictions (n, C) and their labels (n,); None if these are not class scores.
+    """Return statistics of class scores (n, C) and their labels (n,) after epoch ``epoch``.
 
-    Samples with negative labels are left out. None is also returned for outputs that are not finite, labels of C or
-    above, or fewer than two samples.
+    Samples with negative labels are left out. The result is None if the arrays have other shapes, labels are not
+    integers below C, outputs are not finite, or fewer than two samples are left.
     """
     if outputs.ndim != 2 or y.ndim != 1 or y.dtype.kind not in "iu":
         return None
@@ -52,9 +52,10 @@ def entropies(z: Array, y: Array) -> Array:
 
 
 def answers_of(outputs: Array, y: Array, bounded: bool) -> Answers | None:
-    """Return statistics of single outputs (n, 1) for targets of 0 and 1; None for other shapes.
+    """Return statistics of single outputs (n, 1) for targets of 0 and 1.
 
-    Outputs are probabilities where ``bounded`` is true; otherwise they are logits, to which the sigmoid is applied.
+    If ``bounded``, the outputs are probabilities; otherwise they are logits, to which the sigmoid is applied. The
+    result is None for other shapes and for outputs that are not finite.
     """
     if outputs.ndim != 2 or outputs.shape[1] != 1 or not np.isfinite(outputs).all():
         return None
@@ -64,7 +65,7 @@ def answers_of(outputs: Array, y: Array, bounded: bool) -> Answers | None:
 
 
 def targets_of(batches: Sequence[Array]) -> Targets | None:
-    """Return mean, standard deviation and quantiles of the targets in these batches; None for no batches."""
+    """Return statistics of the targets in these batches, such as mean and quantiles; None for no batches."""
     if not batches:
         return None
     values = np.concatenate([one.reshape(len(one), -1) for one in batches]).astype(np.float64)
@@ -79,7 +80,8 @@ def targets_of(batches: Sequence[Array]) -> Targets | None:
 def constant_loss(shares: Array, loss: Loss, batch_size: int) -> float | None:
     """Return the loss of the best constant prediction for labels with the given class shares (C,).
 
-    A loss that sums over the batch is multiplied by ``batch_size``. None where the loss does not define it.
+    For a loss that sums over the batch, it is multiplied by ``batch_size``. The result is None for a loss whose best
+    constant prediction is not known.
     """
     mean = loss.constant_loss(np.arange(len(shares)), np.asarray(shares, np.float64))
     if math.isnan(mean):
@@ -88,9 +90,10 @@ def constant_loss(shares: Array, loss: Loss, batch_size: int) -> float | None:
 
 
 def tried_constant_loss(targets: Array, loss: Loss, outputs: tuple[int, ...]) -> float | None:
-    """Return the smallest loss of a few constant predictions, for a loss that cannot state its best one.
+    """Return the smallest loss of a few constant predictions, for a loss whose best one is not known.
 
-    The constants are the mean of the targets, the logit of that mean, and 0; None where the loss accepts none of them.
+    The constants are the mean of the targets, its logit if it is between 0 and 1, and 0. ``outputs`` is the shape of a
+    prediction for one sample. The result is None if the loss is finite for none of them.
     """
     mean = float(targets.mean())
     constants = [mean, 0.0]
@@ -105,9 +108,10 @@ def tried_constant_loss(targets: Array, loss: Loss, outputs: tuple[int, ...]) ->
 
 
 def loss_of(loss: Loss, outputs: Array, y: Array) -> float:
-    """Return the loss of predictions for targets, computed on arrays.
+    """Return the loss of predictions for targets, computed on arrays, as a float.
 
-    A loss that takes logits is computed as the mean cross entropy where the outputs are (n, C) with integer labels.
+    For a loss that takes logits, with outputs (n, C) and integer labels, it is the mean cross entropy, without
+    smoothing or class weights.
     """
     if loss.takes_logits and outputs.ndim == 2 and y.ndim == 1 and y.dtype.kind in "iu":
         known = y >= 0
@@ -118,7 +122,7 @@ def loss_of(loss: Loss, outputs: Array, y: Array) -> float:
 def losses_in(model: Module, loss: Loss, batches: Sequence[Batch], training: bool) -> float:
     """Return the mean loss of batches, one by one, with the model in training or evaluation mode.
 
-    NaN where the model or the loss raises an error.
+    The result is NaN if the model or the loss raises an error.
     """
     try:
         found = [loss_of(loss, np.asarray(model(x, training=training)), y) for x, y in batches]

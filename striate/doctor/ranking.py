@@ -39,21 +39,25 @@ LAST_RESORT = "unexplained"
 
 
 def explains_kind(kind: str, symptom: Finding) -> bool:
-    """Whether findings of this kind can explain a symptom, by the ``explains`` of their rule."""
+    """Return whether findings of this kind can explain a symptom, by the ``explains`` of their rule."""
     known = RULES[kind].explains if kind in RULES else ()
     return symptom.kind in known or f"{symptom.kind}:{symptom.cause}" in known
 
 
 def explains(cause: Finding, symptom: Finding) -> bool:
-    """Whether a cause explains a symptom, by its rule's ``explains``; the cause must come first in ``ORDER``."""
+    """Return whether a cause explains a symptom, by its rule's ``explains``.
+
+    A cause explains only findings that come after it in ``ORDER``.
+    """
     return place(cause) < place(symptom) and explains_kind(cause.kind, symptom)
 
 
 def ranked(found: Iterable[Finding]) -> Findings:
     """Rank findings and set the ``because`` of each symptom to the kind of its cause.
 
-    Causes come first (those that are errors or lead to errors before the others, then by ``ORDER``), symptoms after
-    them.
+    Causes come first: those that are errors or lead to errors before the others, and otherwise by ``ORDER``. Symptoms
+    follow. The finding ``LAST_RESORT`` (no cause was found) is dropped if there is any other finding that it does not
+    explain.
     """
     findings = sorted(found, key=place)
     if any(one.kind != LAST_RESORT and not explains_kind(LAST_RESORT, one) for one in findings):

@@ -1,4 +1,4 @@
-"""Converts the watch's records to readings, and compares batches with running statistics."""
+"""Turns the records of a watch into readings, and compares batches with running statistics."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _FOLLOWED = 1e-3  # below this momentum rounding hides the batch's statistics in
 
 
 def reading_of(record: Mapping[str, Any], epoch: int, loss: float) -> Reading:
-    """Return the reading for a watch's ``record()``, or for a record of a run with the same entries.
+    """Return the reading for a watch's ``record()``, or for the same record in a run's ``progress.jsonl``.
 
-    Mean, standard deviation and share of zeros become NaN where the record has null.
+    A mean, standard deviation or share of zeros that is null in the record becomes NaN.
     """
     layers: dict[str, LayerReading] = {}
     for path, entries in cast("Mapping[str, Mapping[str, float | None]]", record["layers"]).items():
@@ -39,7 +39,7 @@ def reading_of(record: Mapping[str, Any], epoch: int, loss: float) -> Reading:
 class Statistics:
     """A copy of all running statistics before a step.
 
-    How far the step moves them gives the statistics of its batch.
+    The statistics of the step's batch follow from how far the step moves them.
     """
 
     def __init__(self, structure: Structure | None) -> None:
@@ -73,8 +73,8 @@ class Statistics:
 def gaps_of(structure: Structure, means: Mapping[str, float], stds: Mapping[str, float]) -> dict[str, Gap]:
     """Compare each normalization's input in the last step with its running statistics, over all channels.
 
-    ``means`` and ``stds`` are those of each layer's output, by path. The variance over channels, samples and positions
-    is σ² = mean σ²_c + var μ_c on both sides.
+    ``means`` and ``stds`` are the mean and the standard deviation of each layer's output, by path. The variance over
+    channels, samples and positions is σ² = mean σ²_c + var μ_c, for the input as for the running statistics.
     """
     found: dict[str, Gap] = {}
     before = ""

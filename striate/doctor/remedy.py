@@ -32,8 +32,8 @@ class Change(ABC):
     def command(self, setup: Setup) -> str | None:
         """Return the options of ``striate train`` that make the change.
 
-        None where no option makes it, "" where the command line needs no option for it. An option may change more than
-        the layers at fault: ``--activation`` changes all of them.
+        None means that no option makes it, and "" that the command line needs no option for it. An option may change
+        more than the layers at fault: ``--activation`` changes all of them.
         """
         return None
 
@@ -41,7 +41,7 @@ class Change(ABC):
     def apply(self, setup: Setup) -> Setup:
         """Return the setup with the change made; the model in it is changed in place.
 
-        ``Remedy.apply`` copies the model before, and initializes it afterwards.
+        ``Remedy.apply`` copies the model before it calls this method, and initializes the model afterwards.
         """
 
     def to_json(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class LayerChange(Change):
 class Remedy:
     """What to change: ``text`` says it in a sentence, ``code`` shows it in Python, ``changes`` make it.
 
-    ``command`` holds the options of ``striate train`` that do the same, or "" where the command line did not start the
+    ``command`` holds the options of ``striate train`` that do the same, or "" if the command line did not start the
     training. A remedy without ``changes`` must be carried out by hand.
     """
 
@@ -76,8 +76,8 @@ class Remedy:
     def of(cls, setup: Setup, text: str, *changes: Change) -> Remedy:
         """Return a remedy that makes these changes, with their Python code and command-line options.
 
-        Where a change concerns an operation that a ``forward`` calls, which is not a layer, the remedy has only text
-        and code.
+        If a change concerns an operation that a ``forward`` calls, which is not a layer, the remedy has only text and
+        code.
         """
         known = dict(setup.model.named_modules())
         code = "\n".join(change.code(setup) for change in changes)
@@ -86,7 +86,7 @@ class Remedy:
         return cls(text, code, _command(setup, changes), changes)
 
     def apply(self, setup: Setup) -> Setup:
-        """Return a new setup with all changes made and the model initialized anew.
+        """Return a new setup with all changes made and a freshly initialized model.
 
         The given setup and its model are not modified. Raises ``OptionError`` for a remedy that must be carried out by
         hand, and for anything but a ``Setup``.
@@ -132,7 +132,7 @@ def listed(paths: tuple[str, ...]) -> str:
 def kinds(setup: Setup, paths: tuple[str, ...]) -> list[str]:
     """Return the sorted names of the layers at the paths.
 
-    A layer is named ``nn.ReLU``, an activation that a forward calls ``st.ops.relu``.
+    A layer is named as in ``nn.ReLU``, and an activation that a ``forward`` calls as in ``st.ops.relu``.
     """
     known = dict(setup.model.named_modules())
     return sorted(

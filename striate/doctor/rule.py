@@ -16,7 +16,7 @@ Examine = Callable[[TrainingTrace], Iterable[Finding]]
 
 
 class When(Enum):
-    """When in a training a rule of the doctor has seen enough to be applied."""
+    """The moment in a training from which a rule of the doctor can be applied."""
 
     ONCE = "once, before the first step"
     START = "from before the first step"
@@ -62,9 +62,9 @@ def rule(
     remedy: str,
     explains: tuple[str, ...] = (),
 ) -> Callable[[Examine], Examine]:
-    """Return a decorator that registers a function from a training trace to findings as the rule ``kind``.
+    """Return a decorator that registers a function as the rule ``kind`` and returns it unchanged.
 
-    The texts are those of the fields of ``Rule``. The decorated function is returned unchanged.
+    The function takes a training trace and yields findings. The texts are those of the fields of ``Rule``.
     """
 
     def register(examine: Examine) -> Examine:

@@ -29,7 +29,7 @@ class Sample:
     x             inputs, float32 (n, D), (n, C, L) or (n, C, H, W), after the standardizer
     y             labels (n,)
     index         indices (n,) of the samples in the data set
-    standardizer  the standardizer that was applied; None where the model has none, or one for other channels
+    standardizer  the standardizer that was applied; None if the model has none, or one for other channels
     """
 
     dataset: Dataset
@@ -43,7 +43,7 @@ class Sample:
         """Draw at most 1,000 samples of a data set, and at most 4 million numbers, without replacement.
 
         The choice depends only on the length of the data set and the number of samples drawn, so that it is repeatable.
-        Targets other than class numbers are replaced by zeros, since no rule reads them here.
+        Targets that are not class numbers are replaced by zeros, since no rule reads them from a sample.
         """
         if not dataset.is_classification:  # no rule reads other targets
             dataset = replace(dataset, labels=np.zeros(len(dataset), np.int64), classes=())
@@ -115,7 +115,7 @@ class Sample:
     def is_discrete(self) -> bool:
         """Whether this is a table with few different values in each column, where equal rows are expected.
 
-        True where each of the first 64 columns has fewer distinct values than 0.3 times the number of distinct rows.
+        That is so if each of the first 64 columns has fewer distinct values than 0.3 times the number of distinct rows.
         """
         if not self.is_table:
             return False
@@ -152,7 +152,7 @@ class Sample:
 
     @cached_property
     def centre(self) -> tuple[Array, Array]:
-        """The mean (d,) of ``flat``, and the scale that it is divided by for distances.
+        """The mean (d,) of ``flat``, and the scale by which it is divided before distances are computed.
 
         The scale of a table is the standard deviation of each column (1 for constant columns); that of signals and
         pictures is one number, the largest standard deviation of all positions.
@@ -179,11 +179,14 @@ class Sample:
         return nearest(self.points, self.points, NEIGHBOURS, itself=True)
 
     def agreement(self, labels: Array) -> float:
-        """Return the mean share of each sample's nearest neighbours that have its label, for labels (n,)."""
+        """Return how often the nearest neighbours of a sample have its label, from 0 to 1.
+
+        This is the mean over the samples of the share of their 5 neighbours; ``labels`` are (n,).
+        """
         return float((labels[self.neighbours] == labels[:, None]).mean())
 
     def standard_error(self) -> float:
-        """Return the standard error of ``agreement`` for random labels.
+        """Return the standard error of ``agreement`` for labels that are assigned at random.
 
         It is twice that of n · 5 independent pairs, since the pairs of neighbours overlap.
         """
@@ -193,8 +196,8 @@ class Sample:
 def coarse(x: Array, detail: int) -> Array:
     """Reduce each sample to about ``detail`` numbers and flatten it: float32 (n, d).
 
-    The longest axis of positions is halved, by averaging pairs, until a sample is small enough. Channels and columns
-    are never averaged, so that d may exceed ``detail``.
+    The longest spatial axis is halved, by averaging pairs, until a sample is small enough. Channels and columns are
+    never averaged, so d may exceed ``detail``.
     """
     while x.ndim > 2 and x[0].size > detail:
         axis = 2 + int(np.argmax(x.shape[2:]))
@@ -210,8 +213,8 @@ def coarse(x: Array, detail: int) -> Array:
 def nearest(points: Array, others: Array, count: int, itself: bool = False) -> Array:
     """Return the indices of the ``count`` nearest ``others`` of each point, unordered: (n, count).
 
-    Distances are Euclidean. With ``itself=True`` the two arrays are the same, and a point is not its own neighbour.
-    Fewer than ``count`` are returned where there are not enough others.
+    Distances are Euclidean. With ``itself=True`` the two arrays are the same, and a point is not its own neighbour. If
+    there are not enough others, the second axis is shorter.
     """
     squares = np.square(others).sum(axis=1)
     distance = squares[None] - 2 * points @ others.T  # + |point|², the same for all others

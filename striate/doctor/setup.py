@@ -16,9 +16,9 @@ from striate.optim.optimizer import Optimizer
 class Setup:
     """Everything that determines a training: model, loss, optimizer, data, batching, seed.
 
-    ``train_set`` is None where the user's own loop passes batches to the step. ``command_line`` holds the options of
-    ``striate train`` that apply to this network, such as ``--lr``, if the command line started the training; else it is
-    empty.
+    ``train_set`` is None if the user's own loop passes batches to the step. ``command_line`` holds the options of
+    ``striate train`` that apply to this network, such as ``--lr``, if the command line started the training; otherwise
+    it is empty.
     """
 
     model: Module
@@ -35,8 +35,8 @@ class Setup:
     def anew(self, **changes: Any) -> Setup:
         """Return a copy of the setup with the given fields changed and a freshly initialized model.
 
-        Unless ``model`` is among the changes, the model is deep-copied, so that this setup's model keeps its weights; a
-        model given as a change is initialized in place.
+        If ``model`` is among the changes, that model is initialized in place. Otherwise the model is deep-copied, so
+        that this setup's model keeps its weights.
         """
         changed = replace(self, **changes)
         if "model" not in changes:

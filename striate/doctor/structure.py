@@ -30,7 +30,7 @@ class Passed:
 
     path    path of the layer; for a called activation the name that the watch uses, such as ``block1.relu``
     layer   the layer; None for a called activation
-    op      the only operation of the layer; None where it consists of several, or has parameters
+    op      the only operation of the layer; None if it consists of several, or has parameters
     rank    number of axes of its input
     """
 
@@ -46,12 +46,12 @@ class Passed:
 
     @property
     def activation(self) -> Elementwise | None:
-        """The elementwise activation function, where this is one; otherwise None."""
+        """The operation if it is an activation function, else None."""
         return self.op if isinstance(self.op, Elementwise) and self.op.is_activation else None
 
     @property
     def normalization(self) -> Normalization | None:
-        """The normalization layer, where this is one; otherwise None."""
+        """The layer if it is a normalization, else None."""
         return self.layer if isinstance(self.layer, Normalization) else None
 
     @property
@@ -73,11 +73,11 @@ class Structure:
 
     passed        leaf layers and called activations, in the order in which they run
     unused        names of learned parameters that the output does not depend on
-    frozen        names of learned parameters with ``requires_grad`` off
+    frozen        names of learned parameters whose ``requires_grad`` is False
     parameters    number of elements of all learned parameters of known size
-    outputs       size of axis 1 of the prediction; 0 where it has no such axis
+    outputs       size of axis 1 of the prediction; 0 if it has no such axis
     probabilities whether the prediction is the result of a softmax
-    unregistered  class names of layers with parameters that ``forward`` calls although no module holds them as an
+    unregistered  class names of layers with parameters that ``forward`` calls although no module has them as an
                   attribute (they are in a Python list, for example)
     """
 
@@ -93,7 +93,7 @@ class Structure:
     def of(cls, model: Module, shape: tuple[int, ...]) -> Structure | None:
         """Trace the model on inputs of shape (N, *shape), without computing anything.
 
-        Returns None where tracing fails; the training step reports that error itself.
+        Returns None if tracing fails; the training step reports that error itself.
         """
         try:
             with Trace(training=True) as trace:
@@ -153,18 +153,21 @@ class Structure:
     def last(self) -> Passed | None:
         """The layer that computes the prediction: the last one that does more than reshape.
 
-        None for an empty network.
+        It is None for an empty network.
         """
         return next((one for one in reversed(self.passed) if one.kind is not LayerKind.RESHAPE), None)
 
     @property
     def first_map(self) -> Passed | None:
-        """The first linear layer or convolution, which reads the data; None where there is none."""
+        """The first linear layer or convolution, which reads the data; None if there is none."""
         return self.maps[0] if self.maps else None
 
     @property
     def normalized_input(self) -> bool:
-        """Whether a normalization before the first nonlinear layer removes the scale of the data."""
+        """Whether a normalization removes the scale of the data before the first activation.
+
+        Linear layers, convolutions, pooling, dropout and reshaping may come before it.
+        """
         for one in self.passed:
             if one.normalization is not None:
                 return True
@@ -173,7 +176,10 @@ class Structure:
         return False
 
     def normalized(self, path: str) -> bool:
-        """Whether a normalization lies between the linear layer or convolution at ``path`` and the next one."""
+        """Return whether a normalization runs between the layer at ``path`` and the next one with weights.
+
+        Layers with weights are here linear layers and convolutions.
+        """
         for one in self._after(path):
             if one.kind is LayerKind.LINEAR:
                 return False
@@ -182,7 +188,10 @@ class Structure:
         return False
 
     def activation_of(self, path: str) -> Elementwise | None:
-        """Return the activation between the linear layer or convolution at ``path`` and the next one, or None."""
+        """Return the activation between the linear layer or convolution at ``path`` and the next one.
+
+        The result is None if there is no activation between them.
+        """
         for one in self._after(path):
             if one.kind is LayerKind.LINEAR:
                 return None
@@ -191,7 +200,7 @@ class Structure:
         return None
 
     def map_of(self, path: str) -> Passed | None:
-        """Return the last linear layer or convolution that runs before the layer at ``path``, or None."""
+        """Return the last linear layer or convolution before the layer at ``path``; None if there is none."""
         place = [one.path for one in self.passed].index(path)
         return next((one for one in reversed(self.passed[:place]) if one.kind is LayerKind.LINEAR), None)
 
@@ -240,7 +249,7 @@ def _reached(output: object) -> list[Value]:
 
 
 def as_drawn(model: Module, name: str, parameter: Parameter) -> bool:
-    """Whether a parameter still equals what its initializer drew, so was neither trained nor loaded."""
+    """Return whether a parameter still has its initial random values: it was neither trained nor loaded."""
     if parameter.array is None:
         return parameter.current is None
     seed = model.__dict__.get("_seed") or 0
@@ -252,8 +261,8 @@ def as_drawn(model: Module, name: str, parameter: Parameter) -> bool:
 def copied_units(structure: Structure) -> tuple[str, ...]:
     """Return the paths of linear layers and convolutions whose units remain copies of each other.
 
-    All units of such a layer start with equal weights, and the next layer weighs them equally, so that they get the
-    same gradient in every step. A layer of equal units between layers with random weights is not affected.
+    All units of such a layer start with equal weights, and the next layer gives them equal weights, so that they have
+    the same gradient in every step. A layer of equal units between layers with random weights is not affected.
     """
     weights = [(one.path, one.parameters["weight"].data) for one in structure.maps if "weight" in one.parameters]
     found: list[str] = []

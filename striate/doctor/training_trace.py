@@ -1,4 +1,4 @@
-"""The trace of one training: everything that the rules read, collected while the training runs."""
+"""The trace of one training: all observations that the rules read, collected while the training runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LayerReading:
     """The statistics of one layer's outputs, gradients and updates in one step.
 
     mean, std      of all outputs of the layer, over samples, channels and positions
-    zeros          share of outputs that are 0; NaN where these are not counted
+    zeros          share of outputs that are 0; NaN if these are not counted
     saturated      share of outputs on the flat ends of the activation; None for other layers
     gradient_norm  norm of the gradient with respect to all parameters of the layer; None without parameters
     update_ratio   ‖Δθ‖ / ‖θ‖ over all parameters of the layer; None without parameters
@@ -48,10 +48,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class Silence:
-    """The units of one layer that were 0 for every sample of an epoch.
+    """The units (channels or neurons) of one layer that were 0 for every sample of an epoch.
 
     units           number of units of the layer
-    silent          indices of the units that never fired
+    silent          indices of the units that never fired, that is, whose outputs were never above 0
     fired_at_first  how many of the silent units had fired in the first step
     """
 
@@ -67,7 +67,13 @@ class Silence:
 
 @dataclass(frozen=True)
 class Probe:
-    """Statistics of the model's predictions for a fixed part of the training data after an epoch."""
+    """Statistics of the model's predictions for a fixed part of the training data after an epoch.
+
+    epoch, loss, accuracy    the epoch, and the mean cross entropy and accuracy of the predictions
+    top_class, top_share     the class that is predicted most often, and the share of samples that are predicted as it
+    std                      standard deviation of an output over the samples, averaged over the outputs
+    squashed                 whether the outputs of every sample are positive and add up to 1
+    """
 
     epoch: int
     loss: float
@@ -80,7 +86,11 @@ class Probe:
 
 @dataclass(frozen=True)
 class Drift:
-    """How far one batch is from a normalization's running statistics: medians over channels."""
+    """How far one batch is from the running statistics of a normalization; medians over its channels.
+
+    ``mean_distance`` is in standard deviations of the batch. ``variance_ratio`` is the larger one of running / batch
+    and batch / running.
+    """
 
     mean_distance: float  # in standard deviations of the batch
     variance_ratio: float  # max(running/batch, batch/running)
@@ -88,7 +98,10 @@ class Drift:
 
 @dataclass(frozen=True)
 class Gap:
-    """How far the last batch is from a normalization's running statistics, all channels taken together."""
+    """How far the last batch is from the running statistics of a normalization, over all its channels.
+
+    ``mean_distance`` is in standard deviations of the batch. ``variance_ratio`` is running / batch.
+    """
 
     mean_distance: float  # in standard deviations of the batch
     variance_ratio: float  # running / batch
@@ -96,7 +109,10 @@ class Gap:
 
 @dataclass(frozen=True)
 class Forms:
-    """The mean loss of the same batches in training mode and in evaluation mode, with the same weights."""
+    """The mean loss of the same batches in training mode and in evaluation mode, with the same weights.
+
+    ``gaps`` has the ``Gap`` of each normalization by path, in running order.
+    """
 
     epoch: int
     training: float
@@ -106,7 +122,14 @@ class Forms:
 
 @dataclass(frozen=True)
 class Targets:
-    """Statistics of the numbers to predict, in a regression or under a loss that the user wrote."""
+    """Statistics of the numbers to predict, in a regression or for a loss that the user wrote.
+
+    count      number of samples
+    mean, std  mean, and root of the mean variance of the outputs
+    scale      root mean square
+    rarer      share of the rarer one of 0 and 1; NaN for other targets
+    quantiles  smallest, 2 %, 98 %, largest
+    """
 
     count: int
     mean: float
@@ -118,7 +141,13 @@ class Targets:
 
 @dataclass(frozen=True)
 class Answers:
-    """Statistics of a single output that predicts targets of 0 and 1."""
+    """Statistics of a single output that predicts targets of 0 and 1.
+
+    count     number of samples
+    positive  share of the samples for which 1 is predicted
+    mean      mean predicted probability of 1
+    truth     share of targets that are 1
+    """
 
     count: int
     positive: float  # share of the samples for which 1 is predicted
@@ -128,7 +157,7 @@ class Answers:
 
 @dataclass
 class TrainingTrace:
-    """Everything observed of one training so far. Rules read it and never change it."""
+    """All observations of one training so far. Rules read it and never change it."""
 
     setup: Setup
     structure: Structure | None = None
@@ -171,7 +200,7 @@ class TrainingTrace:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the optimizer, before its schedule is applied."""
+        """The learning rate that the optimizer was given, without the factor of its schedule."""
         return self.setup.optimizer.lr
 
     @property
@@ -198,16 +227,19 @@ class TrainingTrace:
 
     @property
     def stuck(self) -> bool:
-        """Whether the loss is hardly better than that of a constant prediction; False before ``seasoned``."""
+        """Whether the loss is hardly better than that of a constant prediction; False before ``seasoned``.
+
+        It is also False if the best constant prediction is not known.
+        """
         if not self.seasoned or self.baseline is None:
             return False
         return self.recent_loss >= STUCK * self.baseline
 
     @property
     def learned(self) -> float:
-        """The share by which the loss has fallen: 0 for not at all, 1 for down to 0, negative if it has risen.
+        """The share by which the loss has fallen: 0 for not at all, 1 if it is now 0, negative if it has risen.
 
-        It is measured against the loss at the start or that of the best constant prediction, whichever is smaller.
+        The loss is compared with that at the start or that of the best constant prediction, whichever is smaller.
         """
         first = self.baseline if self.baseline is not None else self.start_loss
         reference = min(first, self.start_loss) if math.isfinite(self.start_loss) else first
@@ -217,7 +249,7 @@ class TrainingTrace:
     def exploded(self) -> bool:
         """Whether some loss exceeded 100 times both the first loss and that of the best constant prediction.
 
-        The weights are then so large that later steps are small relative to them.
+        The weights are then so large that later steps look small beside them.
         """
         known = [one for one in (self.baseline, self.start_loss) if one is not None and math.isfinite(one)]
         seen = [one for one in (*self.losses, *self.epoch_losses) if math.isfinite(one)]
@@ -233,7 +265,7 @@ class TrainingTrace:
 
     @property
     def steps_an_epoch(self) -> int:
-        """The steps of one epoch, at least 1: measured if an epoch is finished, else planned."""
+        """The number of steps in an epoch, at least 1: measured if an epoch is finished, else planned."""
         return max(1, self.steps // self.epochs if self.epochs else self.planned_steps // max(self.setup.epochs, 1))
 
     @property
@@ -254,7 +286,7 @@ class TrainingTrace:
     def median(
         self, path: str, statistic: Callable[[LayerReading], float | None], readings: list[Reading] | None = None
     ) -> float:
-        """Return the median of one statistic of one layer over readings; NaN where it was never read.
+        """Return the median of one statistic of one layer over readings; NaN if it was never read.
 
         ``readings`` defaults to all readings so far.
         """

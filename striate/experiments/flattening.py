@@ -71,7 +71,7 @@ class Flattening(Experiment):
 
     name = "M4"
     title = "Flattening"
-    equation = "(N, C, W, H) → (N, C·W·H)"
+    equation = "(N, C, H, W) → (N, C·H·W)"
     setup = (
         f"{NETWORKS} networks a seed of arbitrary kernels, strides, paddings and pools: are the features that "
         "Linear(None, …) infers those that a pencil counts and NumPy's reshape gives? Then one network is trained "

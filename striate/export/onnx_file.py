@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +15,18 @@ from striate.data.standardizer import Standardizer, standardizer_of
 from striate.errors import DTypeError, OptionError, ShapeError
 from striate.export.check import differences, require_valid
 from striate.export.translate import translate
-from striate.graph.graph import Graph, rewrite
-from striate.graph.op import at_path
-from striate.graph.value import Array, DType, TensorType
+from striate.graph.graph import Graph
+from striate.graph.value import Array, DType
 from striate.nn.module import Module
 from striate.nn.normalization import Normalization
-from striate.ops.axis_softmax import softmax as softmax_of
 from striate.options import flag, require_instance
 from striate.options import path as checked_path
 from striate.persistence import LoadedModel, predict_graph, write_atomically
+from striate.persistence.deployment import drawn_input, with_softmax, without_standardizer
 from striate.version import VERSION
 
 OPSET = 20
 IR_VERSION = 10
-_SAMPLES = 16
-_STANDARDIZER = "standardizer"
 
 
 @dataclass(frozen=True)
@@ -95,9 +92,9 @@ def export_onnx(
     graph = predict_graph(model, input_shape)
     inside = standardizer_of(model)
     if inside is not None and not flag("standardizer", standardizer):
-        graph, inside = _without_standardizer(graph), None
+        graph, inside = without_standardizer(graph), None
     if flag("softmax", softmax):
-        graph = _with_softmax(graph)
+        graph = with_softmax(graph)
     state = model.state_dict()
     names = class_names(model.classes if classes is None else classes)
     built = _built(graph, state, flag("fold", fold), names, _momenta(model))
@@ -137,23 +134,6 @@ def _built(
     return model
 
 
-def _without_standardizer(graph: Graph) -> Graph:
-    """Return the graph without its standardizer, so that its first input is already standardized."""
-    inside = [node for node in graph.nodes if node.path.rpartition(".")[2] == _STANDARDIZER]
-    if not inside:
-        return graph
-    x, last = next(iter(graph.inputs.values())), inside[-1]
-    return rewrite(graph, lambda node, _: (x,) if node is last else None)
-
-
-def _with_softmax(graph: Graph) -> Graph:
-    (*others, (name, value)) = graph.outputs.items()
-    if value.type.rank < 2:
-        raise ShapeError(f"softmax=True: the last output {value.type} has no axis of classes")
-    with at_path("softmax"):
-        return replace(graph, outputs={**dict(others), name: softmax_of(value)})
-
-
 def _inputs(graph: Graph, samples: object, inside: Standardizer | None) -> dict[str, Array]:
     """Return the arrays for the graph's inputs by name: the samples, or random ones if those are None.
 
@@ -161,7 +141,7 @@ def _inputs(graph: Graph, samples: object, inside: Standardizer | None) -> dict[
     """
     types = {name: value.type for name, value in graph.given().items()}
     if samples is None:
-        return {name: _drawn(type, inside if not i else None) for i, (name, type) in enumerate(types.items())}
+        return {name: drawn_input(type, inside if not i else None) for i, (name, type) in enumerate(types.items())}
     arrays = list(samples) if isinstance(samples, tuple | list) else [samples]
     if len(arrays) != len(types):
         raise ShapeError(f"samples: {len(arrays)} arrays for a model of {len(types)} inputs")
@@ -172,11 +152,3 @@ def _inputs(graph: Graph, samples: object, inside: Standardizer | None) -> dict[
             raise ShapeError(f"samples of shape {given.shape} for an input {type}\n  help: give one sample or more")
         found[name] = given
     return found
-
-
-def _drawn(type: TensorType, inside: Standardizer | None) -> Array:
-    numbers = np.random.default_rng(0).standard_normal(type.concrete(_SAMPLES))
-    if inside is not None:
-        shape = (1, -1, *(1,) * (numbers.ndim - 2))
-        numbers = numbers * inside.sigma.reshape(shape) + inside.mean.reshape(shape)
-    return numbers.astype(type.dtype.numpy)

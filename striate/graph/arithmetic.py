@@ -26,9 +26,9 @@ from striate.graph.value import Array, Batch, Dim, DType, Shape, TensorType, Val
 
 
 def broadcast_shapes(shapes: Sequence[Shape], where: Callable[[], str]) -> Shape:
-    """Return the common shape of operands, each a scalar or of the same rank; axes of size 1 stretch.
+    """Return the common shape of operands, each a scalar or of the same rank; axes of size 1 are repeated.
 
-    Raises ``ShapeError``, which begins with ``where()``, if the shapes do not broadcast.
+    Raises ``ShapeError`` if the shapes do not broadcast; its message begins with ``where()``.
     """
     if shapes.count(shapes[0]) == len(shapes):
         return shapes[0]
@@ -75,7 +75,7 @@ class Elementwise(Op):
 
     @property
     def gain(self) -> float:
-        """The gain of an activation for weight initialization, as PyTorch's ``calculate_gain``; 1 by default.
+        """The gain of an activation for weight initialization, like PyTorch's ``calculate_gain``; 1 by default.
 
         A linear map with weights drawn from N(0, gain² / fan_in), followed by the activation, preserves the mean square
         of a signal.
@@ -95,7 +95,7 @@ class Elementwise(Op):
         return inputs[0].dtype
 
     def require_numbers(self, x: TensorType) -> None:
-        """Raise ``DTypeError`` if ``x`` is bool, or an integer where the operation needs floats."""
+        """Raise ``DTypeError`` if ``x`` is bool, or if it is of integers and the operation needs floats."""
         if x.dtype is DType.bool or (self.fractional and not x.dtype.is_float):
             needed = "floating point numbers" if self.fractional else "numbers"
             raise DTypeError(
@@ -379,7 +379,7 @@ class Reshape(Op):
 def checked_shape(what: str, shape: object) -> Shape:
     """Return a shape as a tuple; its sizes must be integers of at least 0, or N.
 
-    Raises ``OptionError``, which begins with ``what``, for anything else, including -1.
+    Raises ``OptionError`` for anything else, including -1; its message begins with ``what``.
     """
     if isinstance(shape, tuple | list):
         sizes = cast_type("tuple[object, ...]", tuple(shape))  # pyright: ignore[reportUnknownArgumentType]
@@ -442,7 +442,7 @@ def cast(x: Value, dtype: DType) -> Value:
 
 
 def constant(number: float, dtype: DType) -> Value:
-    """Return a value of the graph: the scalar constant ``number``."""
+    """Return the scalar constant ``number`` as a value of the graph."""
     return Constant(float(number), dtype)()
 
 
@@ -456,9 +456,9 @@ capture: ContextVar[Capture | None] = ContextVar("striate_capture", default=None
 def as_value(x: object, like: Value) -> Value:
     """Return ``x`` as a value of the graph.
 
-    A number becomes a constant of the dtype of ``like``; a NumPy array becomes a captured input, converted to that
-    dtype where no number can be lost. Raises ``TracingError`` for other objects, and ``OptionError`` or ``DTypeError``
-    for a number that the dtype cannot represent.
+    A number becomes a constant of the dtype of ``like``. A NumPy array becomes a captured input; it is converted to
+    that dtype if this cannot change any number. Raises ``TracingError`` for other objects, and ``OptionError`` or
+    ``DTypeError`` for a number that the dtype cannot represent.
     """
     kind = type(x).__name__
     if isinstance(x, Value):
@@ -509,9 +509,9 @@ def _require_whole(given: Real, number: float, like: Value) -> None:
 
 
 def align(values: list[Value]) -> list[Value]:
-    """Return the values (arrays of a graph) with equal rank; scalars stay scalars.
+    """Return the values with equal rank: those of smaller rank get leading axes of size 1, as in NumPy.
 
-    Values of smaller rank get leading axes of size 1, as in NumPy.
+    Scalars stay scalars.
     """
     rank = max(value.type.rank for value in values)
     return [
@@ -523,8 +523,9 @@ def align(values: list[Value]) -> list[Value]:
 def elementwise(op: Elementwise, *operands: object) -> Value:
     """Apply an elementwise operation to operands after bringing them to a common rank and dtype.
 
-    Numbers and NumPy arrays are converted to values. Bools that are not conditions count as 0 and 1 beside numbers, as
-    in NumPy. Raises ``DTypeError`` if the dtypes differ otherwise, and ``TracingError`` if no operand is a value.
+    Numbers and NumPy arrays are converted to values. As in NumPy, bools become 0 and 1 if another operand has numbers;
+    the conditions of an operation such as ``where`` stay bools. Raises ``DTypeError`` if the dtypes differ otherwise,
+    and ``TracingError`` if no operand is a value.
     """
     given = [x for x in operands if isinstance(x, Value)]
     if not given:
@@ -579,7 +580,10 @@ def _with_joined_axes(op: Elementwise, values: list[Value]) -> Value:
 
 
 def joined_sizes(shape: Shape, groups: Sequence[Sequence[int]]) -> Shape:
-    """Return the shape in which each group of neighbouring axes is one axis; N must be alone in its group."""
+    """Return the shape after each group of neighbouring axes is joined into one axis.
+
+    ``groups`` are lists of axis numbers that together cover the shape; N must be alone in its group.
+    """
     sizes = [[shape[axis] for axis in group] for group in groups]
     return tuple(one[0] if len(one) == 1 else math.prod(cast_type("list[int]", one)) for one in sizes)
 

@@ -1,4 +1,4 @@
-"""The verifier of graphs: finds broken rules, after every stage of the compiler that returns a graph."""
+"""The verifier of graphs: checks the rules of graphs after every stage of the compiler that returns one."""
 
 from __future__ import annotations
 

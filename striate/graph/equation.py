@@ -21,7 +21,7 @@ class EquationWriter(ABC):
         """Return the name of a value, or None if its computation is to be written out."""
 
     def finished(self, value: Value, expression: Expression) -> Expression:
-        """Return the expression to use for a value that was written out: ``expression``, or a name for it."""
+        """Return the expression for a value that was written out: ``expression``, or a name for it."""
         return expression
 
     def expression(self, value: Value) -> Expression:

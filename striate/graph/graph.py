@@ -65,7 +65,7 @@ def topological(outputs: Iterable[Value]) -> list[Node]:
 
 
 class OutputKind(Enum):
-    """What an output of a graph is: a result, the loss, a gradient, a new statistic, …"""
+    """What an output of a graph is: a plain result, the loss, a gradient, a watched value …"""
 
     RESULT = "result"  # what a function returns
     LOSS = "loss"
@@ -104,14 +104,11 @@ class Graph:
     roles: Mapping[str, OutputRole] = field(default_factory=dict[str, OutputRole])
 
     def role(self, output: str) -> OutputRole:
-        """Return the role of the output named ``output``: its kind, and the name of what it belongs to.
-
-        The default is a plain result.
-        """
+        """Return the role of the output named ``output``; the default is a plain result."""
         return self.roles.get(output, _RESULT)
 
     def outputs_of(self, kind: OutputKind) -> dict[str, Value]:
-        """Return the outputs of one kind by the name of what they belong to.
+        """Return the outputs of one kind by the name of the parameter, statistic or tensor that they belong to.
 
         Gradients, for example, are returned by the names of their parameters.
         """
@@ -137,7 +134,7 @@ class Graph:
 
     @property
     def results(self) -> tuple[Value, ...]:
-        """All outputs, then all updates (the new contents of states)."""
+        """All outputs, followed by all updates (the new contents of states)."""
         return (*self.outputs.values(), *self.updates.values())
 
     @property
@@ -164,7 +161,8 @@ Replacement = Callable[[Node, tuple[Value, ...]], "tuple[Value, ...] | None"]
 def rewrite(graph: Graph, replacement: Replacement) -> Graph:
     """Return a new graph in which nodes are replaced; the old graph is not changed.
 
-    ``replacement(node, new_inputs)`` returns the outputs that replace those of ``node``, or None to keep the operation.
+    ``replacement(node, new_inputs)`` is called for each node, with its inputs in the new graph. It returns the values
+    that replace the node's outputs, or None to keep the node's operation.
     """
     new: dict[Value, Value] = {}
     for node in graph.nodes:

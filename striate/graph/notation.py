@@ -1,6 +1,6 @@
 """Equations as text, with parentheses only where precedence requires them.
 
-    infix(" · ", PRODUCT, Expression("a + b", SUM), Expression("c"))      (a + b) · c
+    infix(" · ", PRODUCT, Expression("a + b", SUM), Expression("c"))  →  (a + b) · c
 
 Each operation defines its notation in ``Op.notation``; ``EquationWriter`` in ``equation.py`` writes whole values.
 """
@@ -26,7 +26,10 @@ class Expression(NamedTuple):
     strength: float = ATOM
 
     def within(self, strength: float) -> str:
-        """Return the text for use as an operand: in parentheses if its precedence is below ``strength``."""
+        """Return the text as an operand of an operator of precedence ``strength``.
+
+        It is in parentheses if the precedence of the expression is lower.
+        """
         return self.text if self.strength >= strength else f"({self.text})"
 
 
@@ -53,7 +56,7 @@ def call(name: str, operands: tuple[Expression, ...], options: Mapping[str, str]
 
 
 def with_numbers(equation: str, numbers: Mapping[str, str]) -> str:
-    """Return an equation with numbers in place of letters: ``y = 0.1·x``, ``x[p · 2 + k − 1]``.
+    """Return an equation with numbers in place of its letters: ``y = αx`` with {"α": "0.1"} becomes ``y = 0.1·x``.
 
     Factors of 1 and terms of 0 are left out.
     """
@@ -65,9 +68,10 @@ def with_numbers(equation: str, numbers: Mapping[str, str]) -> str:
 
 
 def number_text(value: object) -> str:
-    """Return an option as text: ``0.1``, ``2`` for (2, 2), ``(2, 1)``.
+    """Return the value of an option as text: a number as in ``0.1``, a tuple as in ``(2, 1)``.
 
-    Of pairs (before, after), as padding has them, only the first number is shown.
+    A tuple of equal numbers is written as one number: ``2`` for (2, 2). If the items are pairs (before, after), as for
+    padding, only the first number of each is shown.
     """
     if isinstance(value, tuple):
         given = cast("tuple[object, ...]", value)

@@ -12,12 +12,12 @@ Attribute = int | float | str | Sequence[int] | Sequence[float] | Sequence[str]
 
 
 class OnnxWriter(Protocol):
-    """An ONNX graph that is being written; values are identified by their names."""
+    """Protocol: an ONNX graph that is being written; values are identified by their names."""
 
     def add(self, operator: str, *inputs: str, **attributes: Attribute | None) -> str:
         """Add an operator of ONNX's default domain and return the name of its first output.
 
-        An input "" is omitted, and so is an attribute that is None.
+        An input named "" is omitted, and so is an attribute that is None.
         """
         ...
 

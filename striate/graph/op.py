@@ -51,7 +51,7 @@ class Direction(Enum):
 
 
 class Purpose(Enum):
-    """The role of an operation in a network, by which drawings colour layers."""
+    """The role of an operation in a network; drawings choose the colours of layers by it."""
 
     CONTRACTION = "contraction"
     NORMALIZATION = "normalization"
@@ -71,7 +71,11 @@ _PURPOSES = {
 
 @dataclass(frozen=True)
 class Sample:
-    """A test example of an operation: the operation with its options, and its input arrays."""
+    """A test example of an operation: the operation with its options, and its input arrays.
+
+    If ``batched``, axis 0 of the first input becomes the symbolic N. ``differentiable`` says for each input whether its
+    gradient is compared with finite differences; None means all float inputs.
+    """
 
     op: Op
     arrays: tuple[Array, ...]
@@ -89,9 +93,10 @@ OpClass = TypeVar("OpClass", bound="type[Op]")
 
 
 def register(cls: OpClass) -> OpClass:
-    """Register an operation under its class name, for saved files, tests and drivers; return the class.
+    """Register an operation under its class name, so that ``registry`` lists it; return the class.
 
-    Raises ``GraphError`` if another module has registered an operation of that name.
+    Model files and tests find operations there. Raises ``GraphError`` if another module has registered an operation of
+    that name.
     """
     if cls.__name__ in _REGISTRY and _REGISTRY[cls.__name__].__module__ != cls.__module__:
         raise GraphError(f"an operation named {cls.__name__} exists already in {_REGISTRY[cls.__name__].__module__}")
@@ -163,37 +168,37 @@ class Op:
         raise NotImplementedError
 
     def output_moments(self, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> tuple[Value, Value] | None:
-        """Return (mean, biased variance) per channel of the first output, if known without reading it.
+        """Return (mean, biased variance) per channel of the first output, or None.
 
-        Otherwise, return None.
+        Both are values of the graph. The base class returns None: they are not known without reading the output.
         """
         return None
 
     def require_contents(self, array: Array, inputs: tuple[TensorType, ...]) -> None:
-        """Raise an error if ``array``, the contents of a checked input (such as labels), is invalid.
+        """Raise an error, such as ``LabelError``, if the contents of a checked input are invalid.
 
-        ``inputs`` are the types of all inputs of the operation.
+        ``array`` is the contents; ``inputs`` are the types of all inputs of the operation.
         """
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return the outputs for an input without elements (a size is 0) if the outputs have elements.
+        """Return the outputs if an input has no elements (a size is 0) but the outputs have some.
 
-        A sum over no elements is 0, a mean is NaN. Only operations that add up or join axes need this; others raise
-        ``GraphError``.
+        A sum over no elements is 0, a mean is NaN. Only operations that add up or join axes override this method; that
+        of the base class raises ``GraphError``.
         """
         raise GraphError(f"{self}: nothing can be computed from {', '.join(str(value.type) for value in inputs)}")
 
     def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
         """Return the positions of input ``number`` on which the outputs at ``positions`` depend.
 
-        None means all positions. ``types`` are the types of the inputs. The result may include positions in the
-        padding, outside the input.
+        Positions are given as one set of indices for each spatial axis; None means all positions. ``types`` are the
+        types of the inputs. The result may include positions in the padding, outside the input.
         """
         return None
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        """Yield examples for the test that runs over all operations; an operation without examples fails it."""
+        """Yield examples for the tests that run over all operations; these tests fail for an operation without any."""
         yield from ()
 
     def __call__(self, *inputs: Value) -> Any:
@@ -263,7 +268,7 @@ class Op:
         return ""
 
     def own_equation(self) -> str:
-        """Return the equation with the values of this operation's options in place of their letters."""
+        """Return the equation with this operation's options as numbers in place of their letters."""
         return with_numbers(
             self.equation(), {letter: number_text(getattr(self, option)) for letter, option in self.letters.items()}
         )

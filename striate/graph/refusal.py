@@ -17,13 +17,14 @@ _INSTEAD = {  # names that differ between NumPy or Python and st.ops
 def unsupported(value: object, name: str, spelled: str) -> TracingError:
     """Return the error for a NumPy function that a traced value does not support, such as ``np.tanh(x)``.
 
-    It names the function of ``st.ops`` to use, if there is one. ``spelled`` is the call as the user wrote it.
+    The message names the function of ``st.ops`` to use, if there is one. ``name`` is the name of the NumPy function,
+    and ``spelled`` is the call as the user wrote it.
     """
     return TracingError(f"{spelled} does not take the traced {value!r}\n  help: {instead(name)}")
 
 
 def instead(name: str) -> str:
-    """Return the help text that says what to write instead of the function ``name``."""
+    """Return the help text that says what to write instead of the NumPy function or method ``name``."""
     if name in _INSTEAD:
         return f"write {_INSTEAD[name]}"
     if name in known_operations:

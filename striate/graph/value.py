@@ -185,7 +185,7 @@ class Value:
         return operators["flatten"](self, start_dim, end_dim)
 
     def squeeze(self, axis: Any = None) -> Value:
-        """Return ``st.ops.squeeze`` of this value: without the axes of size 1, or without ``axis`` alone."""
+        """Return ``st.ops.squeeze`` of this value: without ``axis`` (None: without all axes of size 1)."""
         return operators["squeeze"](self, axis)
 
     def astype(self, dtype: object) -> Value:

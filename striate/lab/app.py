@@ -112,7 +112,7 @@ class Routes:
         return JSONResponse({"data": list(self._lab.data), "first": first, **choices()})
 
     def activation(self, request: Request) -> Response:
-        """Answer with points of the curves of an activation and its derivative."""
+        """Answer with points on the curves of an activation and its derivative."""
         return JSONResponse(curve(request.path_params["name"], request.query_params.get("slope", "0.1")))
 
     async def train(self, request: Request) -> Response:
@@ -128,7 +128,7 @@ class Routes:
         return JSONResponse(entry.summary(), 201)
 
     async def stop(self, request: Request) -> Response:
-        """Stop a training that this lab started; any other run gets status 409."""
+        """Stop a training that this lab started; for any other run, answer with status 409."""
         entry = self._entry(request)
         if entry.training is None:
             raise HTTPException(409, "this run was not started here; stop it where it was")
@@ -141,7 +141,10 @@ class Routes:
         return JSONResponse(await run_in_threadpool(self._looking.about, entry.folder))
 
     async def look(self, request: Request) -> Response:
-        """Answer with prediction and feature maps for an uploaded picture, or for a held-out one by number."""
+        """Answer with prediction and feature maps of one picture.
+
+        It is uploaded, or a held-out picture that the request names by number.
+        """
         entry = self._entry(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip()
         centred = request.query_params.get("centred") == "1"

@@ -44,7 +44,7 @@ def choices() -> dict[str, Any]:
 
 
 def operation_of(activation: str, slope: float = 0.1) -> Elementwise:
-    """Return the operation of an activation; raises ``OptionError`` for an unknown one.
+    """Return the operation of an activation; raise ``OptionError`` for an unknown one.
 
     ``slope`` is the slope for negative inputs; activations without such an option ignore it.
     """

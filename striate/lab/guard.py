@@ -51,7 +51,10 @@ def same(given: str, expected: str) -> bool:
 
 
 class Guard:
-    """ASGI middleware that passes a request on to the lab only if the checks above succeed."""
+    """ASGI middleware that passes a request on to the lab only if it passes the checks of this module.
+
+    Other requests are refused, or redirected to the page.
+    """
 
     def __init__(self, app: ASGIApp, keys: Keys, port: int) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Limits on input: its size is checked before and while it is read, its form before it is used."""
+"""Limits on input: sizes are checked before and during reading, and the form before the data are used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ MESSAGE_BYTES = 16_000
 async def body_of(request: Request, most: int) -> bytes:
     """Return the body of a request if it has at most ``most`` bytes.
 
-    Raises ``HTTPException`` 413 if the declared length is larger, before reading, or as soon as the received data are.
+    Otherwise, ``HTTPException`` 413 is raised: before reading if the declared length is larger, or as soon as more
+    bytes have arrived.
     """
     declared = request.headers.get("content-length", "0")
     if not (declared.isascii() and declared.isdigit()) or len(declared) > 12 or int(declared) > most:
@@ -43,7 +44,7 @@ async def document_of(request: Request) -> dict[str, Any]:
 
 
 def parsed_object(text: str | bytes) -> dict[str, Any]:
-    """Parse a JSON object without NaN or infinity; raises ``HTTPException`` 400 for anything else."""
+    """Parse a JSON object without NaN or infinity; raise ``HTTPException`` 400 for anything else."""
     try:
         document = cast("object", json.loads(text, parse_constant=_refused))
     except (ValueError, RecursionError) as error:

@@ -31,7 +31,7 @@ _BAD_MESSAGE = 1008
 
 
 class Live:
-    """All open pages. Each page has its own task; each record is read once for all pages."""
+    """All open pages. Each page has its own task; each line of a record is read once for all pages."""
 
     def __init__(self, runs: Runs) -> None:
         self._listed = runs
@@ -46,7 +46,11 @@ class Live:
                 await run_in_threadpool(entry.story.advance)
 
     async def serve(self, socket: WebSocket) -> None:
-        """Serve one page until it disconnects; pages beyond the 32nd are asked to try later."""
+        """Serve one page until it disconnects.
+
+        If 32 pages are open already, the connection is closed at once, with the code that asks the browser to try
+        later.
+        """
         if self._clients >= MOST_CLIENTS:
             await socket.close(_TRY_LATER)
             return

@@ -1,4 +1,4 @@
-"""Pass one picture through a trained network, and describe each layer's output for the page."""
+"""Passes one picture through a trained network, and describes each layer's output for the page."""
 
 from __future__ import annotations
 
@@ -39,7 +39,11 @@ _MOST_MODELS = 4
 
 @dataclass
 class Opened:
-    """A loaded model of a run, with its held-out data and their centring if they are available, else None."""
+    """A loaded model of a run, with its held-out data and their centring.
+
+    ``version`` is the modification time (ns) and size of the model file, and ``blocks`` are the network's layers by
+    name. ``held_out`` and ``centring`` are None if they are not available.
+    """
 
     model: LoadedModel
     version: tuple[int, int]
@@ -52,7 +56,7 @@ class Opened:
 class Looking:
     """Answers the page's questions about models, and caches the four most recently used ones.
 
-    A lock lets one picture through at a time, since predictions share the cores with trainings. Raises ``OptionError``
+    A lock admits only one picture at a time, since predictions share the cores with trainings. Raises ``OptionError``
     for a run that has no model yet, or a model whose inputs are not pictures.
     """
 
@@ -61,9 +65,9 @@ class Looking:
         self._turn = Lock()
 
     def sample(self, folder: Path, index: int) -> tuple[Array, dict[str, Any]]:
-        """Return a held-out picture (C, H, W) as uint8, and its index, label and the number of pictures.
+        """Return a held-out picture (C, H, W), and a dict with its index, label and the number of pictures.
 
-        ``index`` is taken modulo that number. Raises ``OptionError`` if the data are not available here.
+        ``index`` is taken modulo that number. Raises ``OptionError`` if the data are not available on this computer.
         """
         with self._turn:
             data = self._opened(folder).held_out
@@ -75,8 +79,8 @@ class Looking:
     def drawn(self, folder: Path, content: bytes, centred: bool) -> tuple[Array, dict[str, Any]]:
         """Decode an uploaded PNG or JPEG into the network's input shape (C, H, W).
 
-        With ``centred``, the figure is centred and scaled as in the training data. The dict says whether it was, and
-        whether light and dark were swapped.
+        With ``centred``, the figure in the picture is centred and scaled as in the training data, if the data set says
+        how. The dict that is returned as well says whether it was, and whether light and dark were swapped.
         """
         with self._turn:
             found = self._opened(folder)
@@ -92,7 +96,10 @@ class Looking:
         }
 
     def look(self, folder: Path, pixels: Array, with_saliency: bool) -> dict[str, Any]:
-        """Return prediction and layer outputs, and optionally the saliency map, for one picture (C, H, W)."""
+        """Return prediction and layer outputs for one picture (C, H, W), as JSON-compatible data.
+
+        If ``with_saliency``, the saliency map is included.
+        """
         with self._turn:
             found = self._opened(folder)
             x = pixels[np.newaxis]
@@ -174,7 +181,7 @@ def picture_shape(model: LoadedModel) -> tuple[int, tuple[int, int]]:
 def described(name: str, array: Array, block: Block | None) -> dict[str, Any]:
     """Describe one layer's output for one picture, as JSON-compatible data.
 
-    ``array`` is (C, H, W) or (D,). At most 32 maps or 128 numbers are sent, with statistics of the whole array.
+    ``array`` is (C, H, W) or (D,). At most 32 maps or 128 numbers are included, with statistics of the whole array.
     """
     main = None if block is None else block.main
     maps = array if array.ndim == 3 else array.reshape(-1)
@@ -196,14 +203,14 @@ def described(name: str, array: Array, block: Block | None) -> dict[str, Any]:
 
 
 def effect_of(op: Op) -> str:
-    """Return a sentence about what an activation does, or "" for another operation."""
+    """Return a sentence about the effect of an activation, or "" for another operation."""
     return op.effect if isinstance(op, Elementwise) else ""
 
 
 def encoded(array: Array) -> dict[str, Any]:
-    """Encode numbers as base64 of the bytes round(128 + 127·v / max|v|), so that zero is 128.
+    """Encode numbers as base64 of the bytes round(128 + 127·v / max|v|), so that 0 becomes 128.
 
-    NaN and infinity are sent as zero. "scale" is max|v|.
+    NaN and infinity are encoded as 0. The entry "scale" is max|v|.
     """
     values = np.nan_to_num(array.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     largest = float(abs(values).max()) if values.size else 0.0

@@ -12,14 +12,14 @@ _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".
 
 
 class Pages:
-    """The handlers of ``/`` and ``/static/NAME``."""
+    """The handlers of the routes ``/`` and ``/static/NAME``."""
 
     def __init__(self) -> None:
         folder = files("striate.lab").joinpath("static")
         self.contents = {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()}
 
     def index(self, request: Request) -> Response:
-        """Answer with the page."""
+        """Answer with the page, in HTML."""
         return self._answer("index.html")
 
     def file(self, request: Request) -> Response:

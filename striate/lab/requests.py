@@ -92,14 +92,21 @@ def available_data() -> list[str]:
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """A checked request: ``data`` is the name of a data set or a path that the lab allows, and ``settings``."""
+    """A checked request for a training.
+
+    ``data`` is the name of a data set or a path that the lab allows, and ``settings`` are the values of the ``Field``
+    entries by name.
+    """
 
     data: str
     settings: Mapping[str, Any]
 
     @classmethod
     def of(cls, document: Mapping[str, Any], data: Mapping[str, str]) -> TrainingRequest:
-        """Check a request from a page; ``data`` maps the allowed names to data sets. Raises ``OptionError``."""
+        """Check a request from a page; raise ``OptionError`` for anything that is not allowed.
+
+        ``data`` maps the allowed names to data sets; the first one is the default.
+        """
         chosen = document.get("data", next(iter(data)))
         if chosen not in data:
             raise unknown_option("data", chosen, data)

@@ -75,7 +75,11 @@ class Entry:
         return State.FINISHED if self.told is not None and self.told.finished else State.STOPPED
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings of the training, from run.json, the request, or the record, whichever exists."""
+        """Return the settings of the training.
+
+        They are read from run.json or, if there is none yet, are those of the request, or of the record of a training
+        that this lab did not start.
+        """
         run = self.told
         if run is not None:
             named = {"data": Path(run.data).name, **run.arguments, "seed": run.seed}
@@ -86,7 +90,7 @@ class Entry:
         return {name: plan[name] for name in ("data", "model", "batch_size", "epochs") if name in plan}
 
     def summary(self) -> dict[str, Any]:
-        """Return what the page's list of runs shows, as JSON-compatible data."""
+        """Return the entry of this run in the page's list, as JSON-compatible data."""
         last = self.story.epochs.last or {}
         run = self.told
         epochs = list(run.history.get("epochs", [])) if run is not None else []
@@ -111,7 +115,7 @@ class Entry:
         }
 
     def history(self) -> dict[str, Any]:
-        """Return the whole history for the curves, from the record or, without one, from run.json."""
+        """Return the history for the curves, from the record or, without a record, from run.json."""
         told = self.story.snapshot()
         if self.run is not None and self.story.latest is None:
             told["epochs"] = list(self.run.history.get("epochs", []))
@@ -135,7 +139,7 @@ class Runs:
         return iter(self.entries.values())
 
     def __getitem__(self, key: str) -> Entry:
-        """Return the run with this key; raises ``KeyError`` if there is none."""
+        """Return the run with this key; raise ``KeyError`` if there is none."""
         return self.entries[key]
 
     def add(self, folder: Path, training: Training | None = None) -> Entry:

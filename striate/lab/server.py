@@ -44,7 +44,7 @@ def listening(port: int) -> socket.socket:
 def serve(folder: Path, run: Path | None, *, port: int, browser: bool, say: Callable[[str], None]) -> None:
     """Serve the lab until Ctrl-C.
 
-    ``run`` is shown first, if given; ``say`` prints a line. Raises ``OptionError`` if the port is taken.
+    If ``run`` is a run folder, it is shown first. ``say`` prints a line. Raises ``OptionError`` if the port is taken.
     """
     with contextlib.closing(listening(port)) as found:
         port = found.getsockname()[1]
@@ -70,7 +70,7 @@ def serve(folder: Path, run: Path | None, *, port: int, browser: bool, say: Call
 
 
 def opened(address: str, browser: bool, say: Callable[[str], None]) -> None:
-    """Print the lab's address, and open it in the browser if asked to."""
+    """Print the lab's address, and open it in the browser if ``browser`` is true."""
     say(f"the lab is open at\n\n  {address}\n\nCtrl-C closes it, and stops trainings that run.")
     if browser:
         with contextlib.suppress(webbrowser.Error):

@@ -1,6 +1,6 @@
-"""Follow the record of a training, ``progress.jsonl``, while it is written, and thin it for the page.
+"""Follows the record of a training, ``progress.jsonl``, while it is written, and thins it for the page.
 
-Curves keep at most ``MOST_POINTS`` points, and the statistics of layers over time ``MOST_WATCHES``. When a list is
+Curves have at most ``MOST_POINTS`` points, and the statistics of layers over time ``MOST_WATCHES``. When a list is
 full, every second entry is dropped, and from then on only every second new one is kept. The newest entry is always
 available.
 """
@@ -28,7 +28,7 @@ _LONGEST_LINE = 4_000_000
 
 @dataclass
 class Thinned(Generic[Item]):
-    """A list of at most ``most`` items, evenly spread over all items that were added, and the newest one."""
+    """A list of at most ``most`` items, evenly spread over all items that were added; ``last`` is the newest."""
 
     most: int
     items: list[Item] = field(default_factory=list[Item])
@@ -37,7 +37,7 @@ class Thinned(Generic[Item]):
     count: int = 0
 
     def add(self, item: Item) -> None:
-        """Keep every ``every``-th item; when the list is full, drop half of it and double ``every``."""
+        """Add an item, but keep only every ``every``-th; when the list is full, drop half and double ``every``."""
         if self.count % self.every == 0:
             self.items.append(item)
             if len(self.items) > self.most:
@@ -47,14 +47,15 @@ class Thinned(Generic[Item]):
         self.last = item
 
     def all(self) -> list[Item]:
-        """Return the kept items, and the newest one."""
+        """Return the kept items, followed by the newest one if it is not among them."""
         return self.items if self.last is None or self.items[-1] is self.last else [*self.items, self.last]
 
 
 class Story:
     """The record of one run: ``advance`` reads new lines, ``snapshot`` returns all, ``since`` the new events.
 
-    ``chapter`` increases when the training starts again; the events of the earlier chapter are then discarded.
+    ``chapter`` increases if the training starts again in the same folder; the events of the earlier chapter are then
+    discarded.
     """
 
     def __init__(self, path: Path) -> None:
@@ -87,7 +88,7 @@ class Story:
         return (found.st_dev, found.st_ino) != self._file or found.st_size != self._place
 
     def advance(self) -> None:
-        """Read what was appended to the file.
+        """Read the lines that were appended to the file since the last call.
 
         An incomplete last line is kept until its end arrives; a line that is not an event is skipped.
         """
@@ -147,14 +148,14 @@ class Story:
         return isinstance(number, int) and isinstance(last, int) and number <= last
 
     def since(self, number: int) -> list[Event] | None:
-        """Return the events after the first ``number`` ones, or None if they are no longer all in memory."""
+        """Return the events after the first ``number`` ones; None if not all of these are still in memory."""
         missing = self.number - number
         if not 0 <= missing <= len(self._recent):
             return None
         return list(self._recent)[len(self._recent) - missing :]
 
     def snapshot(self) -> dict[str, Any]:
-        """Return plan, end, thinned curves and findings, as JSON-compatible data."""
+        """Return the plan and the end of the training, thinned curves and findings, as JSON-compatible data."""
         return {
             "plan": self.plan,
             "end": self.end,
@@ -171,7 +172,10 @@ def slim(batch: Event) -> Event:
 
 
 def event_of(line: bytes) -> Event | None:
-    """Parse one line of the record, with NaN and infinity as None; returns None if it is not an event."""
+    """Return the event in one line of the record, or None if the line is not an event.
+
+    NaN and infinity become None, since the page's JSON does not have them.
+    """
     try:
         found = cast("object", json.loads(line, parse_constant=_nothing))
     except (ValueError, RecursionError):

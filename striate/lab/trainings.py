@@ -1,8 +1,8 @@
 """Trainings as child processes: ``striate train``, one after the other.
 
 Only one runs at a time, so that their speeds can be compared and the page stays responsive; the others wait. To stop a
-training, it is sent Ctrl-C (SIGINT), as from a terminal: it finishes its step and saves its model. If it does not end,
-it is sent a second one, which ends it at once, and finally killed.
+training, the lab sends it Ctrl-C (SIGINT), as from a terminal: it finishes its step and saves its model. If it does not
+end, the lab sends a second one, which ends it at once, and finally kills it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from striate.lab.requests import TrainingRequest
 MOST_WAITING = 24
 _PATIENCE = (12.0, 3.0)
 """Seconds from the first Ctrl-C to the second, and from the second to killing the process."""
-_INTERRUPTED = 130
+_ENDED = (130, 143)  # by Ctrl-C, by SIGTERM
 _LINES_KEPT = 30
 _LONGEST_LINE = 2000
 
@@ -66,9 +66,10 @@ class Training:
 
 
 class Trainings:
-    """The queue of trainings. ``run`` works through it until it is cancelled, and then stops the running one.
+    """The queue of trainings.
 
-    ``changed`` is called after each change.
+    ``run`` starts them one after the other until it is cancelled, and then stops the one that runs. ``changed`` is
+    called after each change.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
@@ -83,7 +84,7 @@ class Trainings:
         return self._running
 
     def add(self, training: Training) -> None:
-        """Queue a training; raises ``OptionError`` if 24 are waiting already."""
+        """Queue a training; raise ``OptionError`` if 24 are waiting already."""
         if len(self._waiting) >= MOST_WAITING:
             raise OptionError(f"{MOST_WAITING} trainings wait already; stop some, or let them finish")
         self._waiting.append(training)
@@ -101,7 +102,10 @@ class Trainings:
         self._changed()
 
     def leave(self) -> None:
-        """Send Ctrl-C to a training that still runs after a forced exit; it saves its model and ends by itself."""
+        """Send Ctrl-C to the training that still runs, without waiting for it; it saves its model and ends.
+
+        The lab calls this if it is forced to exit.
+        """
         if self._running is not None:
             interrupt(self._running)
 
@@ -160,13 +164,13 @@ class Trainings:
 
 
 def final_state(code: int, before: State) -> State:
-    """Return the state after a process ended with exit code ``code``.
+    """Return the state of a training whose process ended with exit code ``code``.
 
-    A process that was killed while stopping counts as stopped.
+    ``before`` is its state until then. A process that was killed while stopping counts as stopped.
     """
     if code == 0:
         return State.FINISHED
-    return State.STOPPED if code == _INTERRUPTED or before is State.STOPPING else State.FAILED
+    return State.STOPPED if code in _ENDED or before is State.STOPPING else State.FAILED
 
 
 async def read_lines(stream: asyncio.StreamReader, lines: deque[str]) -> None:
@@ -185,7 +189,7 @@ def interrupt(training: Training) -> None:
 
 
 def send(training: Training, number: int) -> None:
-    """Send signal ``number`` to a training's process group, if it still runs; on Windows, terminate it."""
+    """Send signal ``number`` to a training's process group if it still runs; on Windows, terminate it."""
     process = training.process
     if process is None or process.returncode is not None:
         return
@@ -197,9 +201,9 @@ def send(training: Training, number: int) -> None:
 
 
 async def ended(training: Training, interrupted: bool = False) -> None:
-    """Wait for a training to end, with Ctrl-C, a second Ctrl-C after 12 s, and a kill after 3 more.
+    """Wait for a training to end: send Ctrl-C, a second Ctrl-C after 12 s, and kill it after 3 s more.
 
-    ``interrupted`` says that the first one was already sent.
+    ``interrupted`` says that the first Ctrl-C was already sent.
     """
     process = training.process
     if process is None:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from striate import habits
 from striate import options as checked
 from striate.errors import unknown_option
 from striate.models.convnext import convnext_tiny
@@ -87,3 +88,7 @@ __all__ = [
     "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny",
     "fcn", "resnet1d", "inception_time", "resnet18_3d", "unet",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    raise habits.missing("models", name, __all__, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from striate.arguments import explained
 from striate.graph.value import Value
 from striate.models.block import Stem
 from striate.nn.activation import GELU
@@ -50,6 +51,7 @@ class ConvNeXtBlock(Module):
         return x + self.stochastic_depth(self.block(x) * self.layer_scale)
 
 
+@explained
 def convnext_tiny(
     channels: int = 3, classes: int = 10, *, stem: str = "small", scale: float = 1e-6, drop_path: float = 0.1
 ) -> Sequential:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from striate.arguments import explained
 from striate.graph.value import Value
 from striate.models.block import Stem
 from striate.nn.activation import ReLU
@@ -87,6 +88,7 @@ def _densenet(
     )  # fmt: skip
 
 
+@explained
 def densenet121(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.0) -> Sequential:
     """DenseNet-121 for images: blocks of 6, 12, 24 and 16 layers with a growth of 32 channels.
 
@@ -95,6 +97,7 @@ def densenet121(channels: int = 3, classes: int = 10, *, stem: str = "small", dr
     return _densenet(Stem.of(stem), channels, classes, 32, (6, 12, 24, 16), 64, dropout)
 
 
+@explained
 def densenet_small(channels: int = 3, classes: int = 10, *, growth: int = 12, dropout: float = 0.0) -> Sequential:
     """DenseNet for small images: three blocks of 6 layers with a growth of ``growth`` channels."""
     return _densenet(Stem.SMALL, channels, classes, growth, (6, 6, 6), 2 * growth, dropout)

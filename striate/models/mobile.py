@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from striate.arguments import explained
 from striate.graph.value import Value
 from striate.models.block import Stem
 from striate.nn.activation import Activation, Hardsigmoid, Hardswish, ReLU, ReLU6, Sigmoid, SiLU
@@ -93,6 +94,7 @@ def _head(features: list[Module], width: int, classifier: Sequential) -> Sequent
     )  # fmt: skip
 
 
+@explained
 def mobilenet_v2(
     channels: int = 3, classes: int = 10, *, stem: str = "small", multiplier: float = 1.0, dropout: float = 0.2
 ) -> Sequential:
@@ -143,6 +145,7 @@ _SMALL = (
 )  # fmt: skip
 
 
+@explained
 def mobilenet_v3_small(
     channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.2
 ) -> Sequential:
@@ -177,6 +180,7 @@ _EFFICIENT = (
 """Expansion, kernel size, stride, channels, and number of blocks of each stage of EfficientNet-B0."""
 
 
+@explained
 def efficientnet_b0(
     channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.2, drop_path: float = 0.2
 ) -> Sequential:

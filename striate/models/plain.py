@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from striate import options
+from striate.arguments import explained
 from striate.models.block import FITTED, SLOPE, Style
 from striate.nn.container import Sequential
 from striate.nn.convolution import Conv2d
@@ -12,6 +13,7 @@ from striate.nn.pooling import MaxPool2d
 from striate.nn.shaping import Flatten
 
 
+@explained
 def first_cnn(
     channels: int = 1,
     classes: int = 10,
@@ -31,6 +33,7 @@ def first_cnn(
     return Sequential(Conv2d(channels, filters, kernel, init=style.init), style.act(), Flatten(), Linear(None, classes))
 
 
+@explained
 def lenet5(
     channels: int = 1,
     classes: int = 10,
@@ -54,6 +57,7 @@ def lenet5(
     return Sequential(*layers)
 
 
+@explained
 def vgg_small(
     channels: int = 3,
     classes: int = 10,
@@ -77,6 +81,7 @@ def vgg_small(
     return Sequential(*layers, Flatten(), Linear(None, classes))
 
 
+@explained
 def mlp(
     channels: int = 1,
     classes: int = 10,

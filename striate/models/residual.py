@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from striate.arguments import explained
 from striate.graph.value import Value
 from striate.models.block import FITTED, SLOPE, NormPlacement, Stem, Style
 from striate.nn.container import Sequential
@@ -135,6 +136,7 @@ def _shortcut(style: Style, inputs: int, outputs: int, stride: int) -> Sequentia
     return Sequential(*style.convolution(inputs, outputs, 1, stride))
 
 
+@explained
 def resnet20(
     channels: int = 3,
     classes: int = 10,
@@ -152,6 +154,7 @@ def resnet20(
 _WIDTHS = (64, 128, 256, 512)
 
 
+@explained
 def resnet18(
     channels: int = 3,
     classes: int = 10,
@@ -171,6 +174,7 @@ def resnet18(
     return residual_network(style, Stem.of(stem), channels, classes, BasicBlock, _WIDTHS, (2, 2, 2, 2))
 
 
+@explained
 def resnet34(
     channels: int = 3,
     classes: int = 10,
@@ -189,6 +193,7 @@ def resnet34(
     return residual_network(style, Stem.of(stem), channels, classes, BasicBlock, _WIDTHS, (3, 4, 6, 3))
 
 
+@explained
 def resnet50(
     channels: int = 3,
     classes: int = 10,
@@ -207,6 +212,7 @@ def resnet50(
     return residual_network(style, Stem.of(stem), channels, classes, Bottleneck, _WIDTHS, (3, 4, 6, 3))
 
 
+@explained
 def preact_resnet18(
     channels: int = 3,
     classes: int = 10,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from striate.arguments import explained
 from striate.graph.value import Value
 from striate.nn.activation import ReLU
 from striate.nn.container import Sequential
@@ -20,6 +21,7 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> lis
     return [Conv1d(inputs, outputs, kernel, stride, padding, bias=False, init="he"), BatchNorm1d(outputs)]
 
 
+@explained
 def fcn(channels: int = 1, classes: int = 10, *, width: int = 128) -> Sequential:
     """Fully convolutional network for time series, with kernels of 8, 5 and 3 steps.
 
@@ -50,6 +52,7 @@ class SignalBlock(Module):
         return self.relu(self.body(x) + self.shortcut(x))
 
 
+@explained
 def resnet1d(channels: int = 1, classes: int = 10, *, width: int = 64) -> Sequential:
     """ResNet for time series: three residual blocks of ``width``, 2 · width and 2 · width channels.
 
@@ -97,6 +100,7 @@ class InceptionBlock(Module):
         return self.relu(self.body(x) + self.shortcut(x))
 
 
+@explained
 def inception_time(channels: int = 1, classes: int = 10, *, width: int = 32) -> Sequential:
     """InceptionTime for time series: two blocks of three inception modules each.
 

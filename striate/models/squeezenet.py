@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from striate.arguments import explained
 from striate.graph.value import Value
 from striate.models.block import Stem
 from striate.nn.activation import ReLU
@@ -33,6 +34,7 @@ class Fire(Module):
         return concat([self.expand1x1_activation(self.expand1x1(s)), self.expand3x3_activation(self.expand3x3(s))])
 
 
+@explained
 def squeezenet1_1(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.5) -> Sequential:
     """SqueezeNet 1.1 for images: a convolution, eight fire modules, and three max poolings.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from striate import options
+from striate.arguments import explained
 from striate.graph.value import Value
 from striate.nn.activation import ReLU
 from striate.nn.container import ModuleList, Sequential
@@ -48,6 +49,7 @@ class UNet(Module):
         return self.head(x)
 
 
+@explained
 def unet(channels: int = 3, classes: int = 2, *, width: int = 32, depth: int = 4) -> UNet:
     """Return a U-Net with ``width`` channels at full size, which double with each of ``depth`` poolings.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from striate.arguments import explained
 from striate.models.block import Stem
 from striate.nn.activation import ReLU
 from striate.nn.container import Sequential
@@ -44,6 +45,7 @@ def _vgg(stages: Sequence[int], stem: Stem, channels: int, classes: int, dropout
     )
 
 
+@explained
 def vgg11_bn(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.5) -> Sequential:
     """VGG-11 for images: eight convolutions, each with batch normalization.
 
@@ -53,6 +55,7 @@ def vgg11_bn(channels: int = 3, classes: int = 10, *, stem: str = "small", dropo
     return _vgg((1, 1, 2, 2, 2), Stem.of(stem), channels, classes, dropout)
 
 
+@explained
 def vgg16_bn(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.5) -> Sequential:
     """VGG-16 for images: thirteen convolutions, each with batch normalization.
 

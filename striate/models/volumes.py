@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from striate.arguments import explained
 from striate.graph.value import Value
 from striate.models.block import Stem
 from striate.nn.activation import ReLU
@@ -34,6 +35,7 @@ class VolumeBlock(Module):
         return self.relu(self.conv2(self.conv1(x)) + (x if self.downsample is None else self.downsample(x)))
 
 
+@explained
 def resnet18_3d(channels: int = 1, classes: int = 10, *, stem: str = "small", width: int = 64) -> Sequential:
     """ResNet-18 for volumes and clips: two blocks each of 64, 128, 256 and 512 channels.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -49,11 +50,11 @@ def he(negative_slope: float = 0.0) -> Initializer:
 
 def scaled_normal(gain: float) -> Initializer:
     """Return an initializer that draws from the normal distribution N(0, gain² / fan_in)."""
+    return partial(_normal, gain=gain)  # unlike a function defined here, it can be pickled with the model
 
-    def draw(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
-        return random.standard_normal(shape) * (gain / math.sqrt(max(fan_in, 1)))
 
-    return draw
+def _normal(shape: tuple[int, ...], fan_in: int, random: np.random.Generator, *, gain: float) -> Array:
+    return random.standard_normal(shape) * (gain / math.sqrt(max(fan_in, 1)))
 
 
 def xavier(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
@@ -87,11 +88,11 @@ def ones(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Ar
 
 def constant(value: float) -> Initializer:
     """Return an initializer that fills the array with ``value``."""
+    return partial(_filled, value=value)
 
-    def fill(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
-        return np.full(shape, value)
 
-    return fill
+def _filled(shape: tuple[int, ...], fan_in: int, random: np.random.Generator, *, value: float) -> Array:
+    return np.full(shape, value)
 
 
 INITIALIZERS: dict[str, Initializer] = {

@@ -39,7 +39,9 @@ class Standardization(Module):
         (count,) = self.parameter("mean").sizes
         if x.type.rank < 2 or x.shape[1] != count:
             raise ShapeError(
-                f"data of shape {shape_text(x.shape)}, but the standardizer was fitted on {count} features or channels"
+                f"data of shape {shape_text(x.shape)}, "
+                f"but the standardizer was fitted on {count} features or channels\n"
+                "  help: give the same channels or features as in training; one sample as a batch of one, x[None]"
             )
         sizes = (1, count, *(1,) * (x.type.rank - 2))
         return (x - arithmetic.reshape(self.mean, sizes)) / arithmetic.reshape(self.sigma, sizes)

@@ -219,7 +219,7 @@ class Gelu(Activation):
     def emit(self, k: Kernel, x: Vector) -> Vector:
         if self.approximate == "none":
             return k.mul(x, k.normal_cdf(x))
-        cube = k.fma(k.mul(x, x), k.constant_like(x, _TANH_CUBE), k.constant_like(x, 1.0))
+        cube = k.multiply_add(k.mul(x, x), k.constant_like(x, _TANH_CUBE), k.constant_like(x, 1.0))
         return k.mul(x, k.sigmoid(k.mul(k.mul(x, k.constant_like(x, 2 * _TANH_FACTOR)), cube)))
 
     @classmethod

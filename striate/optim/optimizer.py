@@ -106,6 +106,9 @@ class Optimizer(metaclass=Explained):
             except OptionError as error:
                 raise OptionError(f"groups[{pattern!r}]: {error}") from error
 
+    def __getattr__(self, name: str) -> object:
+        raise habits.missing(type(self).__name__, name, dir(type(self)), habits.OPTIMIZER)
+
     def changed(self, options: Options) -> Optimizer:
         """Return this optimizer with other options and without groups: the rule for one group of parameters."""
         return replace(self, **{"groups": {}, "decay_norm_and_bias": True, **options})

@@ -1,4 +1,4 @@
-"""Reverse-mode differentiation: extends a graph by nodes that compute gradients."""
+"""Reverse-mode differentiation: adds to a graph the nodes that compute gradients."""
 
 from __future__ import annotations
 
@@ -63,9 +63,10 @@ def _accumulate(
 
 
 def sum_to_shape(gradient: Value, value: Value) -> Value:
-    """Sum the gradient of an operand that was broadcast over the axes along which it was repeated.
+    """Sum ``gradient`` over the axes along which broadcasting repeated the operand ``value``.
 
-    The result has the shape of ``value``, the operand, or is a scalar that stands for equal elements.
+    The result has the shape of ``value``. If ``gradient`` is a scalar (all elements are equal), it is returned
+    unchanged.
     """
     if gradient.shape == value.shape:
         return gradient

@@ -42,7 +42,7 @@ class Group:
     An anchor is an operation that needs a loop of its own, such as a convolution or a pooling.
 
         domain      the iteration space; None if no elementwise work can be fused into the anchor
-        prologue    the anchor's input if the anchor computes it while it reads, so that it is never in memory
+        prologue    the anchor's input if this loop computes it from other values, so that it is never in memory
         finishes    reductions whose partial sums this group combines
         stores      values that the group writes to memory
         reductions  reductions whose partial sums the group computes
@@ -60,7 +60,10 @@ class Group:
 
     @property
     def registers(self) -> set[Value]:
-        """The values that the loop's main operation, or the reductions that it finishes, leave in registers."""
+        """The values that are in registers before any elementwise work of the loop.
+
+        They are the first output of the anchor, and the outputs of the reductions that the loop finishes.
+        """
         produced: set[Value] = set()
         if self.anchor and self.domain:
             produced.add(self.anchor.outputs[0])
@@ -84,7 +87,7 @@ class Plan:
 
 
 class Sums(Enum):
-    """Whether a reduction sums a value in the loop that computes it, over all samples or per sample."""
+    """How a reduction sums a value in its loop: not at all, over all samples together, or per sample."""
 
     NONE = "none"
     TOGETHER = "together"
@@ -112,8 +115,8 @@ class _Cone:
 def fuse(layouts: Layouts, options: CompileOptions, observed: Iterable[str] = ()) -> Plan:
     """Divide the graph's work into groups, each of which becomes one loop, and return the plan.
 
-    Outputs named in ``observed`` (by a watch) come last, so that watching changes no other work. Work that depends only
-    on the constant inputs of the options comes first, in groups of its own, which run again only when these inputs
+    Outputs named in ``observed`` (by a watch) are fused last, so that watching changes no other work. Work that depends
+    only on ``options.constant_inputs`` comes first, in groups of its own, which run again only when these inputs
     change.
     """
     return _Fuser(layouts, set(observed), options.constant_inputs).run()
@@ -429,10 +432,10 @@ class _Fuser:
 
 
 def is_strided(layouts: Layouts, node: Node) -> bool:
-    """Return whether a reduction needs a kernel of its own, which reads the operand from memory.
+    """Return whether a reduction needs a kernel of its own, which reads its operand from memory.
 
-    Otherwise it is fused into a loop over channel blocks, which can sum over all elements, or over samples and
-    positions, but not over channels alone.
+    If not, it is fused into a loop over channel blocks, which can sum over all elements, or over samples and positions,
+    but not over channels alone.
     """
     (x,) = node.inputs
     shape, axes = x.shape, reduction_of(node).axes

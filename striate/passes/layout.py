@@ -55,16 +55,15 @@ class Convert(Elementwise):
 
 @dataclass
 class Layouts:
-    """The memory layout of every value of a graph.
+    """The memory layout of every value (an array that the graph computes).
 
-    A value is an array that the graph computes.
-
-        graph       the graph with conversion nodes inserted
-        block       channels per block: 16, or 1 for NumPy order (plain)
-        halo        the padding around each plane, for the values that have one
-        planar      the plain values that are iterated over line by line (PLANAR) instead of as one run (FLAT)
-        alias       for each view, the value whose memory it shares
-        algorithms  how every convolution, pooling or similar node is computed, which decides the halos of its inputs
+    graph       the graph with conversion nodes inserted
+    block       channels per block: 16, or 1 for NumPy order (plain)
+    halo        the padding around each plane, for the values that have one
+    planar      the plain values whose loops run line by line (PLANAR) rather than over all elements at once (FLAT)
+    alias       for each view, the value whose memory it shares
+    algorithms  how every convolution, pooling or similar node is computed, which decides the halos of its inputs
+    source      for each value, the value of the original graph that it replaces
     """
 
     graph: Graph

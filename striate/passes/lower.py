@@ -64,7 +64,7 @@ class Lowered:
 
     @property
     def flops(self) -> int:
-        """The number of floating-point operations of a run with one sample."""
+        """The number of floating-point operations in a run with N = 1."""
         return sum(launch.flops + launch.flops_per_sample for launch in self.phases)
 
 
@@ -82,7 +82,7 @@ SINGLE_THREADED_WORK = 1 << 23
 def lower(plan: Plan, options: CompileOptions) -> Lowered:
     """Return the kernel launches of every group (fused loop) of the plan, in order.
 
-    A program for one sample with little work is lowered for a single thread. This does not change the order of its
+    A program for one sample with little work is lowered for a single thread, which does not change the order of its
     sums.
     """
     lowered = _Lowerer(plan, options).run()

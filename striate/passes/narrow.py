@@ -6,7 +6,7 @@ the NumPy references compute what the kernels compute. The nodes are inserted af
 affect how gradients are derived.
 
 The pass rounds the values that the float32 program stores between its loops as blocks of channels. It does not round
-the results of the graph, parameters, their gradients and updates, statistics, or values of one pixel.
+the results of the graph, parameters, their gradients and updates, statistics, or values with one pixel per channel.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Narrow(Elementwise):
 def narrow(graph: Graph, options: CompileOptions, observed: Iterable[str] = ()) -> Graph:
     """Return the graph with a rounding node after every value that is to be stored in bfloat16.
 
-    Outputs named in ``observed`` do not affect the choice, so that watching a step does not change it.
+    Outputs named in ``observed`` (by a watch) do not affect which values these are, so that watching a step does not
+    change its results.
     """
     hidden = set(observed)
     outputs = {name: value for name, value in graph.outputs.items() if name not in hidden}

@@ -22,7 +22,7 @@ def expand(graph: Graph) -> Graph:
 def simplify(graph: Graph) -> Graph:
     """Return the graph with equal nodes merged, and without arithmetic that has no effect, such as x · 1.
 
-    Running it twice gives the same as running it once.
+    Simplifying the result again changes nothing.
     """
     known: dict[tuple[object, ...], tuple[Value, ...]] = {}
 

@@ -19,6 +19,7 @@ from typing import cast
 
 import numpy as np
 
+from striate.arguments import explained
 from striate.data.dataset import class_names
 from striate.data.standardizer import Standardizer, standardizer_of
 from striate.errors import ModelFileError, OptionError, ShapeError, StriateError
@@ -29,6 +30,7 @@ from striate.options import path as checked_path
 from striate.options import require_instance, whole_number
 from striate.persistence.atomic import write_atomically
 from striate.persistence.container import (
+    CHECKPOINT,
     LONGEST_NAME,
     OF_OURS,
     OF_TORCH,
@@ -104,6 +106,7 @@ def _named(outputs: object) -> dict[str, Value]:
     raise ModelFileError(f"a model is saved if its forward returns arrays, or a tuple or dict of them, not {outputs!r}")
 
 
+@explained
 def save(
     model: Module,
     path: str | Path,
@@ -170,6 +173,7 @@ def _is_text(name: str) -> bool:
     return True
 
 
+@explained
 def load(path: str | Path) -> Module:
     """Load a model from a file of ``save``, the folder of a run, an ONNX file, or a folder with ``config.json``.
 
@@ -226,6 +230,11 @@ def load_saved(path: Path) -> LoadedModel:
 
 def _model_document(path: Path, header: Header) -> dict[str, object]:
     text = header.metadata.get(ENTRY)
+    if text is None and CHECKPOINT in header.metadata:
+        raise ModelFileError(
+            f"{path}: a checkpoint of a training, not a model\n"
+            "  help: `striate train --resume RUN`, or trainer.fit(…, resume=PATH), goes on to the model"
+        )
     if text is None:
         raise ModelFileError(
             f"{path}: a safetensors file that striate did not write: it holds weights without a network\n"

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import tempfile
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from striate.errors import ModelFileError
 
+Buffer = bytes | memoryview
 
-def write_atomically(path: Path, content: bytes) -> None:
+
+def write_atomically(path: Path, content: bytes | Iterable[Buffer], keep: Path | None = None) -> None:
     """Write bytes to a temporary file in the same folder, flush it to disk, and rename it to ``path``.
+
+    ``content`` is the whole file, or its parts in order. With ``keep``, the file that is replaced gets that name in the
+    same folder; one of the two is complete at every moment.
 
     Raises ``ModelFileError`` if the folder is missing or not writable, or ``path`` is a folder or a device; an existing
     file is then unchanged. A symbolic link is kept, and the file that it points to is replaced.
@@ -26,10 +34,13 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise ModelFileError(f"{path}: a device or pipe\n  help: give the path of a file")
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            for part in (content,) if isinstance(content, bytes) else content:
+                stream.write(part)
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, _usual_mode(path))
+        if keep is not None and path.exists():
+            give_name(path, keep)
         os.replace(temporary, path)
         temporary = ""
         _sync_folder(path.parent)
@@ -41,7 +52,43 @@ def write_atomically(path: Path, content: bytes) -> None:
         ) from error
     finally:
         if temporary:
-            Path(temporary).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink(missing_ok=True)
+
+
+def give_name(path: Path, name: Path) -> None:
+    """Give a file a second name in its folder, which replaces the file of that name.
+
+    On a file system without hard links the file is renamed instead. Raises ``OSError``.
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{name.name}.", dir=path.parent) as folder:
+        link = Path(folder) / name.name
+        try:
+            os.link(path, link)
+        except OSError:
+            os.replace(path, name)
+        else:
+            os.replace(link, name)
+
+
+def remove_leftovers(folder: Path, names: Collection[str]) -> None:
+    """Remove the temporary files that killed processes have left of files with these names.
+
+    No other process may be writing to the folder.
+    """
+    pattern = re.compile(rf"\.({'|'.join(re.escape(name) for name in names)})\.[a-z0-9_]{{8}}")
+    try:
+        found = [entry for entry in folder.iterdir() if pattern.fullmatch(entry.name)]
+    except OSError:
+        return
+    for entry in found:
+        with contextlib.suppress(OSError):
+            if entry.is_dir():
+                for inner in entry.iterdir():
+                    inner.unlink()
+                entry.rmdir()
+            else:
+                entry.unlink()
 
 
 def _usual_mode(path: Path) -> int:

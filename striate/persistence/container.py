@@ -28,6 +28,9 @@ from striate.errors import ModelFileError
 from striate.graph.value import Array, DType
 from striate.persistence.element import Element
 
+CHECKPOINT = "striate-checkpoint"
+"""The name of the metadata of a training's checkpoint: ``striate.train.checkpoint``."""
+
 LARGEST_HEADER = 16_000_000
 """Bytes. The format allows 100 MB; a thousand layers need less than 1 MB, and parsed JSON takes many times its text."""
 
@@ -87,6 +90,35 @@ def encode(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
             f"the description of this model is larger than {LARGEST_HEADER // 10**6} MB and cannot be saved"
         )
     return content
+
+
+_CODES = {element.value: code for code, element in _ELEMENTS.items()}
+
+
+def encoded(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> list[bytes | memoryview]:
+    """Return the parts of a safetensors file, to be written one after the other; the tensors are not copied.
+
+    Tensors of wide elements come first, so that every tensor is aligned. Raises ``ModelFileError`` for a header that is
+    larger than a reader accepts.
+    """
+    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    entries: dict[str, object] = {"__metadata__": dict(metadata)}
+    parts: list[bytes | memoryview] = []
+    end = 0
+    for name in order:
+        array = np.ascontiguousarray(tensors[name], tensors[name].dtype.newbyteorder("="))
+        entries[name] = {
+            "dtype": _CODES[array.dtype.name], "shape": list(tensors[name].shape),
+            "data_offsets": [end, end + array.nbytes],
+        }  # fmt: skip
+        end += array.nbytes
+        if array.nbytes:
+            parts.append(array.reshape(-1).view(np.uint8).data)
+    header = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    if len(header) > LARGEST_HEADER:
+        raise ModelFileError(f"the header is larger than {LARGEST_HEADER // 10**6} MB and cannot be saved")
+    return [len(header).to_bytes(8, "little") + header, *parts]
 
 
 OF_TORCH = (".pth", ".pt", ".bin", ".ckpt")

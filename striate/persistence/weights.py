@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from striate.arguments import explained
 from striate.errors import ModelFileError, OptionError
 from striate.graph.value import Array
 from striate.nn.module import Module
@@ -22,6 +23,7 @@ PREFIXES = ("module.", "_orig_mod.")
 """The prefixes that ``DataParallel`` and ``torch.compile`` put before every name."""
 
 
+@explained
 def load_torch_state(
     model: Module, path: str | Path, *, strict: bool = True, entry: str | None = None
 ) -> StateMismatch:

@@ -1,4 +1,4 @@
-"""Writes one HTML page on what a network is, how it learned, what it sees, and how fast it runs.
+"""Writes one HTML page about a network: what it is, how it learned, what it sees, how fast it runs.
 
     report = inspect("runs/digits")
     report.save("report.html")
@@ -47,7 +47,7 @@ class Report:
     def save(self, path: str | Path) -> None:
         """Write the page to a file; an earlier file is replaced only when the new one is complete.
 
-        Raises ``ModelFileError`` where the file cannot be written.
+        Raises ``ModelFileError`` if the file cannot be written.
         """
         write_atomically(Path(path), self.html.encode())
 
@@ -65,10 +65,10 @@ def inspect(
     speed: bool = True,
     say: Say = lambda text: None,
 ) -> Report:
-    """Make the report of a run folder or a model file.
+    """Make the report on a run folder or a model file.
 
     images  PNG or JPEG files to explain in place of held-out samples
-    data    a data set, by name or path, in place of the run's; None: the run's
+    data    a data set, by name or path, to use instead of the run's own; None: the run's own
     speed   whether to time training steps (or predictions) now
     say     is called with messages about the progress
 

@@ -1,7 +1,7 @@
 """Groups the nodes of a graph into blocks that people recognize as layers.
 
-A block does one thing that has a name (a convolution, a pooling, an activation), with the arithmetic around it. Values
-that are computed from parameters alone, such as 1 / √(σ² + ε), belong to the block that reads them.
+A block consists of one operation with a well-known name (a convolution, a pooling, an activation) and the arithmetic
+around it. Values that are computed only from parameters, such as 1 / √(σ² + ε), belong to the block that reads them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Block:
     index    its number, in running order
     path     path of the layer
     nodes    its nodes, in running order
-    inputs   the values that it reads of other blocks or of the network's input, without parameters
+    inputs   the outputs of other blocks that it reads, and the network's input
     output   its result
     sources  the parameters, buffers and other inputs of the graph that it reads
     """
@@ -58,7 +58,10 @@ class Block:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds for one sample, counted as for direct convolution."""
+        """The number of multiply-adds for one sample, counted as for direct convolution.
+
+        It is 0 for blocks other than convolutions and matrix products.
+        """
         node = self.main_node
         if node is None or node.op.kind not in (Kind.CONTRACTION, Kind.COMPOSITE):
             return 0
@@ -80,7 +83,7 @@ def sizes_text(shape: Iterable[Dim]) -> str:
 
 
 def blocks_of(graph: Graph) -> list[Block]:
-    """Return the blocks of a prediction graph, in the order in which they run."""
+    """Return the blocks of a graph that computes a prediction, in the order in which they run."""
     return _Grouping(graph).blocks
 
 
@@ -182,7 +185,7 @@ def _with_constants(nodes: list[Node], data: set[Node]) -> list[Node]:
 
 
 def has_a_name(node: Node) -> bool:
-    """Whether readers know the operation by a name, as they know convolution and softmax.
+    """Return whether the operation of a node has a name that readers know, such as convolution or softmax.
 
     Arithmetic and constants have no such name.
     """

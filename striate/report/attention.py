@@ -22,7 +22,7 @@ _SIDE = 112
 def section(material: Material) -> Section:
     """Build the report's section on where the network looks, by Grad-CAM maps of the predicted class.
 
-    The worst mistakes are also shown under the map of the true class.
+    Wrongly classified samples with the largest loss are also shown under the map of their true class.
     """
     lead = (
         "Bright regions speak for the predicted class (Grad-CAM: the last maps, weighted by how much the score grows "

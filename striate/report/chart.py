@@ -35,13 +35,13 @@ class Series:
 def line_chart(
     series: Sequence[Series], x: str, label: str, log: bool = False, shares: bool = False, bottom: float | None = None
 ) -> Markup:
-    """Return a chart with its legend; empty where there is no point to draw.
+    """Return a chart with its legend, or an empty ``Markup`` if there is no point to draw.
 
     x       label of the horizontal axis
     label   description for screen readers
     log     whether the vertical axis is logarithmic
     shares  whether values from 0 to 1 are shown as percent
-    bottom  where the vertical axis begins; lower points are drawn on it. None: by the data
+    bottom  the lowest value of the vertical axis; lower points are drawn on it. None: follows from the data
 
     Points that are not finite (or not positive, on a logarithmic axis) are left out.
     """
@@ -61,15 +61,15 @@ def line_chart(
 
 
 def key(items: Sequence[tuple[str, str]]) -> Markup:
-    """Return a legend of (text, class) pairs.
+    """Return a legend as HTML, from pairs (text, class).
 
-    The classes of the style sheet are ``s1`` … ``s6`` or those of blocks.
+    A class names a colour of the style sheet: ``s1`` … ``s6``, or the class of a block from ``colour_of``.
     """
     return element("ul", [element("li", swatch(class_), name) for name, class_ in items], class_="key")
 
 
 def swatch(class_: str) -> Markup:
-    """Return a small coloured square for a legend; ``class_`` is a class of the style sheet."""
+    """Return a small coloured square for a legend; ``class_`` names its colour in the style sheet."""
     box = element("rect", width=12, height=12, rx=2, class_=f"dot {class_}")
     return element("svg", box, viewBox="0 0 12 12", class_="swatch", aria_hidden="true")
 
@@ -129,7 +129,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 class Plane:
-    """The mapping from the data of a chart to positions in its picture."""
+    """The mapping from the data of a chart to positions in its picture, in units of the SVG."""
 
     def __init__(self, series: Sequence[Series], log: bool, top: float, bottom: float | None = None) -> None:
         self.log = log
@@ -152,13 +152,16 @@ class Plane:
         return math.log10(y) if self.log else y
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Return the position (x, y) in the chart's picture for a data point."""
+        """Return the position (x, y) in the chart's picture of the data point (x, y)."""
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         up = max(0.0, (self._scale(y) - self.y[0]) / (self.y[1] - self.y[0]))
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
     def grid(self, format: Callable[[float], str], x_label: str) -> list[Markup]:
-        """Return the grid lines, their numbers, and the label of the horizontal axis."""
+        """Return the grid lines, the numbers on both axes, and the label of the horizontal axis.
+
+        ``format`` writes the numbers of the vertical axis.
+        """
         parts: list[Markup] = []
         for value in self._y_ticks():
             _, y = self.place(self.x[0], value)
@@ -186,7 +189,7 @@ class Plane:
         return [value for value in inside if self.y[0] <= math.log10(value) <= self.y[1]]
 
     def line(self, one: Series) -> Markup:
-        """Return one line of the chart, with a dot for every point if the series asks for dots."""
+        """Return one line of the chart, with a dot for every point if ``one.dots`` and there are at most 60."""
         places = [self.place(*point) for point in one.points]
         d = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         parts = [element("path", d=d, class_=f"line s{one.tone} {one.style}".rstrip())]

@@ -16,6 +16,7 @@ from striate.report.pixels import enlarged, picture, sheet, shown, warm
 
 LARGEST_TABLE = 20
 _SIDE = 112
+_LONGEST_ACROSS = 4  # characters of a name that stands above its column; longer ones are turned
 _DEGREES = 10
 
 
@@ -51,7 +52,11 @@ def section(material: Material) -> Section:
 
 def _matrix(found: Confusion) -> Markup:
     """Return the confusion matrix as a table of counts."""
-    head = [element("td", ""), *(element("th", name, scope="col", title=name) for name in found.classes)]
+    upright = any(len(name) > _LONGEST_ACROSS for name in found.classes)
+    head = [element("td", "")]
+    for name in found.classes:
+        title = element("span", name) if upright else name
+        head.append(element("th", title, scope="col", title=name, class_="upright" if upright else None))
     rows: list[Markup] = []
     for truth, name in enumerate(found.classes):
         counts = found.counts[truth]

@@ -45,7 +45,7 @@ def epochs_of(material: Material) -> list[dict[str, Any]]:
 
 
 def points_of(records: list[dict[str, Any]], y: str, x: str = "number") -> Points:
-    """Return (x, y) for the records that have both entries as finite numbers."""
+    """Return the points (x, y) of the records in which both entries, named ``x`` and ``y``, are finite numbers."""
     found = (numbers_of(record, x, y) for record in records)
     return [(pair[0], pair[1]) for pair in found if pair is not None]
 

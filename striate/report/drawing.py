@@ -1,11 +1,12 @@
 """Draws the network: data flow from top to bottom through boxes, with branches side by side.
 
-A *card* is a box with a strip for every block of a chain that starts with weights or where branches meet: convolution,
-normalization, activation. A *unit* is the part between two places where only one array is needed; each unit is a
-picture of its own, so that the page can break the drawing into as many columns as it has room for.
+A *card* is a box with a strip for every block of a chain, such as a convolution, its normalization and its activation.
+A chain starts with weights, or where branches meet. A *unit* is the part between two places where only one array is
+needed; each unit is a picture of its own, so that the page can show the drawing in as many columns as fit on the
+screen.
 
     ┌──────────┐          the trunk (the longest path through the unit) on the left,
-    │ conv     │──╮       other paths in lanes on the right, without boxes where nothing happens on them
+    │ conv     │──╮       other paths in lanes on the right, without boxes if they contain no blocks
     │ norm     │  │
     └──────────┘  │
     ┌──────────┐  │
@@ -36,7 +37,8 @@ _TAIL = 14
 class Card:
     """A box of the drawing, with a strip for each of its blocks.
 
-    ``lane`` is its column, 0 for the trunk, and ``top`` its upper edge in the unit's picture.
+    ``before`` are the cards whose outputs it reads, with None for the input of its unit. ``lane`` is its column, 0 for
+    the trunk, and ``top`` its upper edge in the unit's picture, in pixels.
     """
 
     blocks: list[Block]
@@ -57,7 +59,10 @@ class Card:
 
 
 class Unit(NamedTuple):
-    """The cards between two places where only one array is needed, and the value that enters there."""
+    """The cards between two places where only one array is needed.
+
+    ``entry`` is that array, which the first card reads; None if it reads no array.
+    """
 
     cards: list[Card]
     entry: Value | None
@@ -85,8 +90,8 @@ def drawing(blocks: Sequence[Block]) -> Markup:
 def cards_of(blocks: Sequence[Block]) -> list[Card]:
     """Group chains of blocks into boxes.
 
-    A box begins with weights or where branches meet; a following block joins it if no other block reads the box's
-    output.
+    A box begins with weights or where branches meet. A block that follows joins it if it is the only one that reads the
+    box's output.
     """
     home: dict[Value, Card] = {}
     readers: dict[Value, int] = {}
@@ -110,7 +115,7 @@ def cards_of(blocks: Sequence[Block]) -> list[Card]:
 
 
 def units_of(cards: Sequence[Card]) -> list[Unit]:
-    """Divide the cards into units, at every place where only the last card's output is still needed."""
+    """Divide the cards into units: a unit ends where later cards need only the output of its last card."""
     last_reader: dict[Card | None, int] = {}
     for index, card in enumerate(cards):
         for source in card.before:

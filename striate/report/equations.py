@@ -55,7 +55,7 @@ def equation_of(block: Block) -> Equation:
 def whole_equation(blocks: Sequence[Block]) -> Markup | None:
     """Return the network as one equation, y = f(x), with letters marked by their layers.
 
-    None where it is too long to read.
+    The result is None if the equation is too long to read.
     """
     known: dict[Value, Expression] = {}
     text = ""

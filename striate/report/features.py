@@ -22,7 +22,7 @@ _STANDARDIZER = "standardizer"
 
 
 def section(material: Material) -> Section:
-    """Build the report's section on feature maps: some pictures, each followed through the layers."""
+    """Build the report's section on feature maps: for some pictures, the outputs of the layers."""
     lead = (
         "A picture passing through the network: each square is one channel of a layer, from dark at its smallest to "
         "bright at its largest value. Early layers keep the outlines of the picture, later ones only tell what is "

@@ -40,9 +40,9 @@ def section(material: Material) -> Section:
 
 
 def findings_of(material: Material) -> list[Found] | None:
-    """Return the findings of a run; None for a training without the doctor.
+    """Return the findings of the doctor about a run; None if the doctor did not watch the training.
 
-    They are those in run.json or, while there are none yet, those in progress.jsonl.
+    They are read from run.json or, if it has none yet, from progress.jsonl.
     """
     run = material.run
     kept: list[Found] = list(run.findings) if run else []

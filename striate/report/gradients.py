@@ -28,9 +28,9 @@ class Flow:
     """The statistics of every layer at every recorded step.
 
     layers   paths of the layers, in running order
-    moments  the steps, as fractional epochs where these are known
+    moments  the recorded steps, in epochs (fractions too) if the number of steps per epoch is known
     axis     "epoch" or "step", the unit of ``moments``
-    figures  arrays (layers, moments) by name, with NaN where a number is missing
+    figures  arrays (layers, moments) by name, with NaN for missing numbers
     """
 
     layers: list[str]
@@ -39,11 +39,11 @@ class Flow:
     figures: Mapping[str, Floats]
 
     def rows(self, figure: str) -> list[int]:
-        """Return the indices of the layers for which a statistic was recorded."""
+        """Return the indices of the layers for which the statistic ``figure`` was recorded."""
         return [int(row) for row in np.flatnonzero(np.isfinite(self.figures[figure]).any(axis=1))]
 
     def named(self, rows: list[int]) -> list[str]:
-        """Return the paths of the layers with these indices."""
+        """Return the paths of the layers with the indices ``rows``."""
         return [self.layers[row] for row in rows]
 
 
@@ -71,7 +71,7 @@ def section(material: Material) -> Section:
 
 
 def flow_of(material: Material) -> Flow | None:
-    """Return the watch records of the training as arrays; None where no layer ever had a gradient."""
+    """Return the records of the training's watch as arrays; None if there is no gradient of any layer."""
     steps = [found[0] for plan in material.records_of("plan") if (found := numbers_of(plan, "batches"))]
     per_epoch = max(1.0, steps[-1]) if steps else 1.0
     moments: list[tuple[float, dict[str, Any]]] = []

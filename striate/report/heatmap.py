@@ -1,4 +1,4 @@
-"""Draws a heatmap of layers over time: a row per layer, a column per moment, bright for large values."""
+"""Draws a heatmap of layers over time: a row per layer, a column per recorded step, bright for large values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def heatmap(
     log: bool,
     write: Callable[[float], str],
 ) -> tuple[Markup, Markup] | None:
-    """Return a heatmap and its colour scale; None where there is no number to show.
+    """Return a heatmap and its colour scale; None if there is no number to show.
 
     names    names of the layers
     values   (layers, moments); NaN is drawn grey

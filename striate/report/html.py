@@ -1,8 +1,8 @@
 """Writes HTML and SVG as nested calls.
 
-Text is escaped unless it is ``Markup``, so that nothing from a file becomes a tag.
+Text is escaped unless it is ``Markup``, so that text from a file can never become a tag.
 
-element("p", "loss ", element("b", 0.25), class_="note")  →  <p class="note">loss <b>0.25</b></p>
+    element("p", "loss ", element("b", 0.25), class_="note")  →  <p class="note">loss <b>0.25</b></p>
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9:-]*")
 
 @final
 class Markup(str):
-    """Text that is HTML already, and is not escaped again."""
+    """Text that is already HTML and is not escaped again."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""The material of a report: the model, its run if there is one, and its data if they can be opened."""
+"""The material of a report: the model, its run if there is one, and its data if they can be read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from striate.data import Dataset, Split, open_dataset
+from striate.data.number_options import Task
 from striate.data.picture import read_picture
 from striate.errors import OptionError, StriateError
 from striate.graph.graph import Graph
@@ -27,7 +28,7 @@ from striate.persistence import LoadedModel, load_saved, predict_graph
 from striate.report.anatomy import Block, blocks_of
 from striate.step import batch_type, training_graph
 from striate.train.record import read_progress
-from striate.train.run import MODEL_FILE, RUN_FILE, Run, read_run
+from striate.train.run import MODEL_FILE, RUN_FILE, Run, model_file, read_run
 
 Array = npt.NDArray[Any]
 MISTAKES = 12
@@ -38,7 +39,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Example:
-    """One input that the report explains, with its class number where that is known."""
+    """One input that the report explains, with its class number if that is known."""
 
     name: str
     image: Array
@@ -52,8 +53,10 @@ class Material:
     name      name of the run folder or model file
     model     the model as loaded from its file
     run       the run's description; None for a model file alone
-    data      the held-out data; None where they cannot be opened
+    data      the held-out data; None if they cannot be read
+    missing   the reason why there are no data, else ""
     records   the records of progress.jsonl
+    unread    the reason why progress.jsonl could not be read, else ""
     pictures  pictures that the user chose to explain
     """
 
@@ -71,7 +74,7 @@ class Material:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, from the model or the data; numbers where there are no names."""
+        """The names of the classes, from the model or the data; their numbers as text if they have no names."""
         known = self.model.classes or (self.data.classes if self.data else ())
         count = self.outputs
         return (*known, *(str(index) for index in range(len(known), count)))
@@ -79,7 +82,9 @@ class Material:
     @property
     def outputs(self) -> int:
         """The number of class scores per input; 0 for a model with other outputs."""
-        return outputs_of(self.model)
+        options = self.run.number_options if self.run else None
+        measured = options is not None and options.task not in (None, Task.classify)
+        return 0 if measured else outputs_of(self.model)
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -90,13 +95,13 @@ class Material:
     def network(self) -> Module | None:
         """The network as modules, rebuilt from the run, with the trained weights.
 
-        None where it cannot be rebuilt, or does not compute exactly the graph of the file.
+        It is None if it cannot be rebuilt, or does not compute exactly the graph of the file.
         """
         return None if self.run is None else rebuilt(self.model, self.run)
 
     @cached_property
     def training(self) -> Graph | None:
-        """The graph of a training step; None where the network cannot be rebuilt or does not classify."""
+        """The graph of a training step; None if the network cannot be rebuilt or does not classify."""
         if self.network is None or self.outputs < 2:
             return None
         x = batch_type(self.model.input_shape, self.network.dtype or DType.float32)
@@ -104,7 +109,7 @@ class Material:
 
     @cached_property
     def mistakes(self) -> list[Mistake]:
-        """The worst mistakes on the held-out data; empty without data or classes."""
+        """The wrongly classified held-out samples with the largest loss; empty without data or classes."""
         if self.data is None or not self.outputs:
             return []
         self.say(f"looking for mistakes among {len(self.data):,} held-out samples")
@@ -112,7 +117,7 @@ class Material:
 
     @property
     def batch_size(self) -> int:
-        """The batch size of the training; 64 where it is not known."""
+        """The batch size of the training; 64 if it is not known."""
         found = self.run.arguments.get("batch_size") if self.run else None
         return found if isinstance(found, int) and 1 <= found <= 4096 else 64
 
@@ -121,9 +126,15 @@ class Material:
         return [record for record in self.records if record.get("kind") == kind]
 
     def examples(self, count: int) -> list[Example]:
-        """Return the chosen pictures, or the first held-out samples of up to ``count`` different classes."""
+        """Return the pictures that the user chose, or else some held-out samples.
+
+        These are the first samples of up to ``count`` different classes, or without classes the first ``count``.
+        """
         if self.pictures or self.data is None:
             return self.pictures
+        if not self.data.is_classification:
+            shown = self.data.images[:count]
+            return [Example(f"held-out sample {n}", one) for n, one in enumerate(shown)]
         _, first = np.unique(self.data.labels, return_index=True)
         chosen = [int(index) for index in sorted(first)[:count]]
         return [
@@ -135,15 +146,15 @@ class Material:
 def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Material:
     """Gather the material of a report from a run folder or a model file.
 
-    Data that cannot be opened are noted in ``missing``, unless ``data`` names them. Raises an error where the model, an
-    image, or the named data cannot be read.
+    If the data of the run cannot be read, the reason is stored in ``missing``. Raises a ``StriateError`` if the model,
+    an image, or data that ``data`` names cannot be read.
     """
     folder = path if path.is_dir() else None
     # A folder made by hand may hold a model and progress.jsonl, without the command line's run.json.
     ours = folder is not None and ((path / RUN_FILE).exists() or not (path / MODEL_FILE).exists())
     run = read_run(path) if ours else None
     say("reading the model")
-    model = load_saved(path / MODEL_FILE if folder else path)
+    model = load_saved(model_file(path) if folder else path)
     material = Material(path.resolve().name or str(path), model, run, say=say)
     wanted = data or (run.data if run else None)
     if wanted is None:
@@ -197,7 +208,7 @@ def outputs_of(model: LoadedModel) -> int:
 def rebuilt(model: LoadedModel, run: Run) -> Module | None:
     """Rebuild the named network of a run, with the weights of the file.
 
-    None where that fails, or where the network does not compute exactly the graph of the file.
+    The result is None if that fails, or if the network does not compute exactly the graph of the file.
     """
     name = run.arguments.get("model")
     if not isinstance(name, str) or name not in MODELS or not outputs_of(model):

@@ -22,7 +22,7 @@ KEY = {
 
 
 def section(material: Material) -> Section:
-    """Build the report's section with the drawing of the network and the meaning of its colours."""
+    """Build the report's section with the drawing of the network and a legend of its colours."""
     used = {colour_of(block) for block in material.blocks}
     whole = whole_equation(material.blocks)
     entry = " × ".join(map(str, material.model.input_shape))

@@ -23,7 +23,7 @@ class Section:
     id        anchor of the section
     title     heading
     explains  how to read the section, and what would be a bad sign
-    body      the content
+    body      the content of the section
     """
 
     id: str

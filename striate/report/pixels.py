@@ -39,7 +39,8 @@ def _stops(values: Array, colours: Sequence[tuple[int, int, int]]) -> Pixels:
 def signed(values: Array, largest: float | None = None) -> Pixels:
     """Return numbers (H, W) around 0 as colours (H, W, 3), uint8: blue below 0, orange above.
 
-    ``largest`` has the full colour; it defaults to the largest absolute value. NaN and infinity are drawn as 0.
+    Numbers of size ``largest`` have the full colour; it defaults to the largest absolute value. NaN and infinity are
+    drawn as 0.
     """
     finite = np.nan_to_num(values.astype(float), nan=0.0, posinf=0.0, neginf=0.0)
     top = largest or float(np.max(np.abs(finite), initial=0.0)) or 1.0
@@ -52,16 +53,17 @@ def warm(values: Array) -> Pixels:
 
 
 def stretched(values: Array) -> Array:
-    """Return finite numbers shifted and scaled to 0 … 1; all 0 where they are equal."""
+    """Return finite numbers shifted and scaled to 0 … 1; if they are all equal, zeros."""
     values = np.nan_to_num(values.astype(float), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
 def picture(image: Array) -> Pixels:
-    """Return one input (C, H, W) as a picture.
+    """Return one input (C, H, W) as colours (H, W, 3), uint8.
 
-    uint8 is shown as it is, other numbers are scaled to their range; the channels are averaged unless there are 3.
+    uint8 is shown as it is, other numbers are scaled from their range to 0 … 255. Unless there are 3 channels, they are
+    averaged.
     """
     values = image.astype(float) / 255 if image.dtype == np.uint8 else stretched(image)
     if image.shape[0] != 3:
@@ -70,14 +72,17 @@ def picture(image: Array) -> Pixels:
 
 
 def over(image: Pixels, heatmap: Array) -> Pixels:
-    """Return a grey picture under a heatmap of the same size, which covers it more where it is larger."""
+    """Blend a picture, in grey, with the colours of a heatmap of the same size.
+
+    The heatmap has values from 0 to 1. Where they are larger, it covers more of the picture.
+    """
     grey = image.astype(float).mean(axis=2, keepdims=True)
     cover = 0.2 + 0.55 * np.clip(heatmap, 0, 1)[..., np.newaxis]
     return ((1 - cover) * grey + cover * warm(heatmap)).round().astype(np.uint8)
 
 
 def enlarged(tile: Pixels, times: int) -> Pixels:
-    """Return a picture in which every pixel has become a square of ``times`` × ``times`` pixels."""
+    """Return a picture in which every pixel is repeated as a square of ``times`` × ``times`` pixels."""
     return tile.repeat(times, axis=0).repeat(times, axis=1)
 
 
@@ -112,9 +117,9 @@ def data_uri(pixels: Pixels) -> str:
 
 
 def shown(pixels: Pixels, alt: str, class_: str = "pixels", scale: float = 1) -> Markup:
-    """Return the picture as an element of the page.
+    """Return the picture as an ``img`` element of the page, with the alternative text ``alt``.
 
-    It is shown at ``scale`` times its size where there is room, and pixels stay squares.
+    It is shown at ``scale`` times its size if the screen is wide enough, and pixels stay squares.
     """
     height, width, _ = pixels.shape
     return element(

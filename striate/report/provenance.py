@@ -44,7 +44,10 @@ def section(material: Material) -> Section:
 
 
 def command(material: Material) -> str:
-    """Return the command line that repeats the run, as far as its arguments are options; "" without a run."""
+    """Return the command line that repeats the run, from those of its arguments that are options.
+
+    The result is "" without a run.
+    """
     run = material.run
     if run is None:
         return ""

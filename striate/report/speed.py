@@ -24,9 +24,9 @@ _TONES = {"forward": "s1", "input gradient": "s2", "weight gradient": "s3", "bac
 
 
 def measured(material: Material) -> Profile | None:
-    """Return a short profile of a training step, or of a prediction where the network cannot be rebuilt.
+    """Return a short profile of a training step, or of a prediction if the network cannot be rebuilt.
 
-    None where nothing is compiled (``STRIATE_ENGINE=reference``), or the model has several inputs.
+    The result is None if nothing is compiled (``STRIATE_ENGINE=reference``), or the model has several inputs.
     """
     if settings.current().engine is not Engine.COMPILED or len(material.model.input_types) > 1:
         return None
@@ -50,7 +50,8 @@ def measured(material: Material) -> Profile | None:
 def section(material: Material, profile: Profile | None, requested: bool) -> Section:
     """Build the report's section on speed: totals, one bar per layer, and a table.
 
-    Without a profile it says why nothing was measured; ``requested`` is False if the user chose ``--no-speed``.
+    Without a profile, the section says why nothing was measured; ``requested`` is False if the user chose
+    ``--no-speed``.
     """
     lead = (
         "A short measurement on this computer, made now. Each bar is the time of one layer, forward and backward; the "

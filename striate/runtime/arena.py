@@ -1,6 +1,8 @@
 """Arenas: aligned blocks of memory, one per process for scratch and one per model for its state.
 
-base ──▶ │ offset 0 │ … │ offset 64·k │ … │        base at a multiple of 64 bytes, of 2 MiB when large
+    base ──▶ │ offset 0 │ … │ offset 64·k │ … │
+
+``base`` is a multiple of 4 KiB, or of 2 MiB if the arena is that large.
 """
 
 from __future__ import annotations
@@ -72,10 +74,10 @@ class Arena:
         self.reserve(size)
 
     def reserve(self, size: int, keep: bool = True) -> None:
-        """Make the arena at least ``size`` bytes large; growing moves it to another address.
+        """Make the arena at least ``size`` bytes large; if it has to grow, it moves to another address.
 
-        With ``keep``, the contents are preserved; otherwise they are lost. Existing views keep the old block alive and
-        no longer belong to the arena.
+        With ``keep``, the contents are preserved; otherwise they are lost. Views made before keep the old block alive
+        and no longer belong to the arena.
         """
         if size < 0:
             raise ValueError(f"an arena cannot have {size} bytes")
@@ -98,7 +100,7 @@ class Arena:
         self._block, self.size, self.base = block, capacity, block.ctypes.data
 
     def address(self, offset: int) -> int:
-        """Return the address of the byte at ``offset``; raise ``ValueError`` outside the arena."""
+        """Return the address of the byte at ``offset``; raise ``ValueError`` if it is outside the arena."""
         if not 0 <= offset <= self.size:
             raise ValueError(f"offset {offset} is outside the arena of {self.size} bytes")
         return self.base + offset
@@ -120,8 +122,8 @@ class Arena:
 class ScratchArena(Arena):
     """The scratch memory that all programs of a process share, one program at a time.
 
-    Hold ``lock`` from before a run writes to it until its results have been read. Its contents are undefined at the
-    start of every run, and it grows to the largest size requested.
+    A caller must hold ``lock`` from before a run writes to the arena until its results have been read. Its contents are
+    undefined at the start of every run, and it grows to the largest size requested.
     """
 
     def __init__(self) -> None:

@@ -5,6 +5,8 @@ A *phase* is one kernel run over all its chunks (parts of the work). The driver 
     descriptors  │ kernel, operands, per, group │ kernel, operands, per, group │ …
                               │                              └──────┐
     operands     │ phase 0: address, address, … │ phase 1: address, … │ …
+
+A phase has ``per`` chunks if ``group`` is 0, else ``per · ⌈N / group⌉`` for a batch of N.
 """
 
 from __future__ import annotations
@@ -49,10 +51,10 @@ Operand = Fixed | Scratch | External
 
 @dataclass(frozen=True)
 class Phase:
-    """One step of a program: a kernel that runs over chunks (parts of the work) in any order.
+    """One phase of a program: a kernel that runs over chunks (parts of the work) in any order.
 
-    There are ``per`` chunks if ``group`` is 0, else ``per · ⌈n / group⌉``. ``path`` is the layer that the phase comes
-    from; ``name`` says what the phase does there.
+    There are ``per`` chunks if ``group`` is 0, else ``per · ⌈N / group⌉`` for a batch of N. ``path`` is the layer that
+    the phase comes from; ``name`` says what the phase does there.
     """
 
     name: str
@@ -71,7 +73,7 @@ class Phase:
 class PhaseFailure:
     """The error status (above 0) that a kernel returned, with its phase and chunk.
 
-    If several chunks failed, it is the lowest.
+    If several chunks failed, ``chunk`` is the lowest of them.
     """
 
     status: int
@@ -175,13 +177,13 @@ class Program:
     ) -> int:
         """Run phases ``first`` to ``last - 1`` for a batch of ``n``; return 0, or a kernel's error status.
 
-        ``last`` None means to the end. ``externals`` gives the address of every external array; an array that is
-        omitted keeps its address from an earlier run. With ``single_threaded``, no other thread is woken. After an
-        error status, ``failure`` holds the phase and the chunk. Values in the scratch arena are valid only while the
-        caller holds its lock.
+        ``last`` None means all phases from ``first`` on. ``externals`` has the address of every external array by name;
+        an array that is omitted keeps its address from an earlier run. With ``single_threaded``, no other thread is
+        woken. After an error status, ``failure`` contains the phase and the chunk. Values in the scratch arena are
+        valid only while the caller holds its lock.
 
-        Raises ``ValueError`` for an invalid range of phases, batch or missing address, and ``RuntimeError`` if a
-        finalizer or signal handler calls it while its own thread is running a program.
+        Raises ``ValueError`` for an invalid range of phases or batch and for a missing address, and ``RuntimeError`` if
+        a finalizer or signal handler calls it while its own thread is running a program.
         """
         end = len(self.phases) if last is None else last
         if not 0 <= first <= end <= len(self.phases) or n < 0 or self._most_per * n > _MOST_CHUNKS:

@@ -55,7 +55,7 @@ class Section:
 
     @classmethod
     def of(cls, shapes: Mapping[str, Sizes]) -> Section:
-        """Lay out arrays of these shapes one after the other, each at a multiple of 16 elements."""
+        """Return a section with arrays of these shapes one after the other, each at a multiple of 16 elements."""
         places: dict[str, tuple[int, Sizes]] = {}
         position = 0
         for name, shape in shapes.items():
@@ -84,9 +84,10 @@ class Companion:
 class StateArena:
     """The parameters and buffers of one model in one block of memory.
 
-    ``parameters`` and ``buffers`` map dotted names to shapes; ``frozen`` names parameters that are not trained;
-    ``counters`` names int64 scalars. ``version`` counts writes: programs keep values derived from the contents until it
-    changes. Code that writes to the arena must call ``changed`` afterwards; users are only given read-only arrays.
+    ``parameters`` and ``buffers`` map dotted names to shapes; ``frozen`` names the parameters that are not trained;
+    ``counters`` names int64 scalars. ``version`` counts writes, so that programs know when values that they derived
+    from the contents are outdated. Code that writes to the arena must call ``changed`` afterwards; users are only given
+    read-only arrays.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class StateArena:
 
     @property
     def parameter_bounds(self) -> tuple[int, ...]:
-        """The index of the first element of every trainable parameter in ``flat_parameters``, then its length.
+        """The index in ``flat_parameters`` of the first element of each trainable parameter, then its length.
 
         Parameters without elements are left out.
         """
@@ -133,11 +134,11 @@ class StateArena:
         self.version += 1
 
     def like_parameters(self) -> Companion:
-        """Return a vector of zeros with the structure of the trainable parameters, such as for gradients."""
+        """Return a ``Companion`` of zeros with the structure of the trainable parameters, such as for gradients."""
         flat = aligned_zeros(self._parameters.length, self.dtype)
         return Companion(flat, self._parameters.views(flat))
 
     def like_buffers(self) -> Companion:
-        """Return a vector of zeros with the structure of the buffers (running statistics)."""
+        """Return a ``Companion`` of zeros with the structure of the buffers (running statistics)."""
         flat = aligned_zeros(self._buffers.length, self.dtype)
         return Companion(flat, self._buffers.views(flat))

@@ -1,4 +1,4 @@
-"""The thread team: Python threads that run the native driver, which works without the GIL.
+"""The thread team: Python threads that run the native driver, which does not hold the GIL.
 
 Python                                   native (striate.codegen.driver)
 Team.run ── wakes sleeping threads ────▶ run   thread 0, the calling thread, which takes part in the work
@@ -49,7 +49,7 @@ SLICE_SECONDS = 10e-3
 
 
 class Driver(Protocol):
-    """The part of ``striate.codegen.driver.NativeDriver`` that the team uses: addresses and memory layout."""
+    """Protocol: the part of ``striate.codegen.driver.NativeDriver`` that the team uses."""
 
     @property
     def run(self) -> int: ...
@@ -214,12 +214,12 @@ class Team:
     ) -> Failure | None:
         """Run phases (kernels) ``first`` to ``last - 1`` of the descriptors at address ``phases``.
 
-        ``n`` is the batch size. ``profile`` is 0, or the address of two 64-bit integers per phase, for the clock at its
-        start and its end. ``single_threaded`` leaves the other threads asleep, for work that would be done before they
-        wake up.
+        ``n`` is the batch size. ``profile`` is 0, or the address of two 64-bit integers per phase, to which the driver
+        writes its clock at the start and the end of the phase. ``single_threaded`` leaves the other threads asleep, for
+        work that would be done before they wake up.
 
-        Returns the failure if a kernel failed, in which case the phases after it were not run; otherwise None. A
-        ``KeyboardInterrupt`` is raised after the last phase.
+        Returns the failure if a kernel failed, in which case the phases after it were not run; otherwise None. If
+        Ctrl-C is pressed, ``KeyboardInterrupt`` is raised after the last phase.
         """
         if first >= last:
             return None
@@ -277,7 +277,7 @@ def cycles_per_second(driver: Driver) -> float:
 
 
 def current_team(driver: Driver) -> Team:
-    """Return the team of this process, with the number of threads that the settings currently say."""
+    """Return the team of this process, with as many threads as the current settings say."""
     threads = settings.current().threads
     with _shared_lock:
         if not _shared:

@@ -25,11 +25,11 @@ def parts_of(arrays: Mapping[str, Array], count: int) -> list[dict[str, Array]]:
 
 
 class Sum:
-    """Adds up the gradients and the loss of the parts of a batch: Σ w g / Σ w.
+    """Adds up the gradients g and the losses of the parts of a batch: Σ w g / Σ w.
 
-    w is the divisor of each part's mean: the number of its targets, or the sum of their weights. For a loss with
+    w is the divisor of each part's mean: the number of its targets, or the sum of their class weights. For a loss with
     ``reduction="sum"``, and for weighted samples, whose coefficients already contain the divisor of the whole batch, w
-    is 1 and the sum is not divided. A part in which no target has a weight adds nothing.
+    is 1 and the sum is not divided. A part with w = 0 adds nothing.
     """
 
     def __init__(self, loss: Loss, memory: StepMemory, weighted: bool) -> None:
@@ -40,7 +40,7 @@ class Sum:
         self._weight = 0.0
 
     def add(self, target: Array) -> None:
-        """Add the gradients and the loss that the step has just computed for one part of the batch.
+        """Add the gradients and the loss of the part of the batch that the step has just computed.
 
         ``target`` is the target of that part.
         """

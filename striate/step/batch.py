@@ -39,7 +39,7 @@ class Batch:
 
     @property
     def kind(self) -> object:
-        """A hashable key of everything in a batch that a compiled program depends on.
+        """A hashable key of everything in a batch that its compiled program depends on.
 
         It contains the shapes without N, the dtypes, the nesting, and whether there are sample weights.
         """
@@ -69,7 +69,7 @@ def batch_of(model: Module, loss: Loss, x: Any, y: Any, weight: Any = None) -> B
     loss function of several outputs also accepts a tuple or dict of targets. ``weight`` (N,) are sample weights.
 
     Raises ``DataError`` for an empty batch, ``ShapeError`` for inputs with different numbers of samples,
-    ``OptionError`` for several targets where the loss takes one, and the errors of the loss for unsuitable targets.
+    ``OptionError`` for several targets if the loss takes only one, and the errors of the loss for unsuitable targets.
     """
     given: Sequence[Any] = (x,)
     if isinstance(x, tuple):

@@ -15,9 +15,9 @@ from striate.options import number
 class Clipping:
     """The limits for gradients: ``clip_value`` for each element, then ``max_norm`` for all together.
 
-    ``clip_value`` = v limits each element to −v … v, as PyTorch's ``clip_grad_value_``. ``max_norm`` scales all
-    gradients down together so that their Euclidean norm is at most that, as ``clip_grad_norm_``. None means no limit.
-    Raises ``OptionError`` for a limit that is not finite and above 0.
+    ``clip_value`` = v limits each element to −v … v, as PyTorch's ``clip_grad_value_`` does. If the Euclidean norm of
+    all gradients together is above ``max_norm``, they are scaled down to this norm, as by ``clip_grad_norm_``. None
+    means no limit. Raises ``OptionError`` for a limit that is not finite and above 0.
     """
 
     max_norm: float | None = None
@@ -29,7 +29,7 @@ class Clipping:
                 number(name, value, above=0)
 
     def clip(self, g: Value) -> Clipped:
-        """Return the vector ``g`` of all gradients, clipped, with its norm before clipping."""
+        """Return the clipped gradients and their norm before clipping; ``g`` is the vector of all gradients."""
         if (
             self.max_norm is None and self.clip_value is None
         ) or not g.type.size():  # there may be no trainable parameters

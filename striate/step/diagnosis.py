@@ -1,4 +1,4 @@
-"""Finds why a step was refused: bad data, bad gradients, or the first layer that is not finite."""
+"""Finds out why a step was refused: invalid data or gradients, or the first NaN or infinite tensor."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from striate.step.training_graph import LOSS
 
 @dataclass(frozen=True)
 class RefusedStep:
-    """A training step that was refused because its results were not finite; the model is unchanged.
+    """A training step that was refused because a result was NaN or infinite; the model is unchanged.
 
-    ``bounded`` says whether the optimizer's options rule out an overflow of the update itself.
+    The result is the loss, a gradient, a new statistic or the update. ``bounded`` says whether the optimizer's options
+    make it impossible that the update itself overflows.
     """
 
     number: int
@@ -38,7 +39,7 @@ class RefusedStep:
     def error(
         self, program: GradientProgram, arrays: Mapping[str, Array], parts: Sequence[Mapping[str, Array]]
     ) -> StriateError:
-        """Return the error that names the faulty data, or the first layer and tensor that is not finite.
+        """Return the error that names the faulty data, or the first NaN or infinite tensor and its layer.
 
         ``arrays`` is the batch, and ``parts`` are the parts in which it was computed.
         """

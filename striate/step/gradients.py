@@ -53,7 +53,7 @@ def prepare_gradients(
     capacity: int,
     precision: Precision,
 ) -> GradientProgram:
-    """Trace, differentiate and compile the step for batches of the same kind as ``batch``.
+    """Trace, differentiate and compile the program for batches of the same kind as ``batch``.
 
     ``watch`` are patterns of watched layer paths; ``capacity`` is the largest N that will be run.
     """

@@ -22,14 +22,14 @@ class Average:
 
     @classmethod
     def beside(cls, arena: StateArena) -> Average:
-        """Create memory for averages, initialized with the contents of ``arena``."""
+        """Create averages for the parameters and buffers of ``arena``, which start with their present contents."""
         average = cls(arena.like_parameters(), arena.like_buffers())
         average.parameters.flat[...] = arena.flat_parameters
         average.buffers.flat[...] = arena.flat_buffers
         return average
 
     def views(self) -> dict[str, Array]:
-        """Return every average by the name that its parameter or buffer has in the model, as views."""
+        """Return every average by the name of its parameter or buffer, as views (no copies)."""
         return {**self.parameters.views, **self.buffers.views}
 
     def swap(self, arena: StateArena) -> None:

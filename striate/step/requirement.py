@@ -14,9 +14,10 @@ from striate.settings import Engine
 
 
 def require_precision(precision: Precision, dtype: DType | None = None) -> None:
-    """Raise an error if bfloat16 is requested but cannot be used.
+    """Raise an error if ``precision`` is bfloat16 and it cannot be used.
 
-    It is ``EngineError`` on processors without the instructions, and ``OptionError`` for a model in float64.
+    The error is ``EngineError`` on a processor without the instructions, and ``OptionError`` for a model of ``dtype``
+    float64.
     """
     if precision is Precision.full:
         return
@@ -38,5 +39,6 @@ def require_parts(model: object, optimizer: object) -> None:
     ):
         if not isinstance(given, kind):
             raise OptionError(
-                f"{name}={given!r:.200}: expected an object of {kind.__name__}\n  help: for example {example}"
+                f"{name}={given!r:.200}: expected an object of {kind.__name__}\n"
+                f"  help: the order is model, loss, optimizer; for example {example}"
             )

@@ -25,10 +25,10 @@ def state_places(memory: StepMemory, clock: Array) -> dict[str, Array]:
 
 
 def require_possible(rules: Assignment, name: str, array: Array) -> None:
-    """Raise ``DataError`` for state contents that no training produces.
+    """Raise ``DataError`` if ``array`` cannot be the part ``name`` of the state of a training.
 
-    These are a step that is not a whole number of at least 0, vectors with NaN or infinity, negative averages of
-    squares, and products outside [0, 1].
+    It cannot be a step number that is not a whole number of at least 0, a vector with NaN or infinity, a negative
+    average of squares, or a product outside [0, 1].
     """
     if name == "step":
         if not (array >= 0 and array == np.floor(array) and array < _MOST_STEPS):

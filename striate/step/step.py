@@ -4,8 +4,8 @@
     update      parameters, gradients, optimizer state, pending statistics → their new contents if
                 everything is finite; otherwise all keep their old contents
 
-So numbers that are not finite are never committed. Between the two programs, gradients can be inspected, averaged or
-accumulated. A step that was not finite can be replayed to find the layer where it went wrong.
+So numbers that are not finite never reach the model. Between the two programs, gradients can be inspected, averaged or
+accumulated. A step that was not finite can be replayed to find the layer where NaN or infinity first appeared.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from striate import habits
 from striate.arguments import Explained
 from striate.dtypes import Precision, precision_of
 from striate.engine import Executable
@@ -64,8 +65,8 @@ class TrainingStep(metaclass=Explained):
     (prediction, target) that returns one number, such as ``lambda x, y: st.ops.mean(abs(x - y))``; such a function may
     take several outputs and a tuple or dict of targets.
 
-        seed        seeds dropout, and parameters that have no values yet
-        capacity    the largest N for which memory is planned at the start; a larger batch is planned again
+        seed        seeds dropout, and the initial values of parameters that have none yet
+        capacity    the largest N for which memory is planned at the start; for a larger batch, memory is planned again
         clip_value  limits each element of the gradients to −clip_value … clip_value; None: no limit
         max_norm    then scales all gradients so that their norm is at most max_norm; None: no limit
         accumulate  k computes each batch in k parts, one after the other, and updates once with the gradients of the
@@ -81,9 +82,10 @@ class TrainingStep(metaclass=Explained):
         step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9))
         loss = step(x, y)
 
-    Raises ``OptionError`` for invalid options. A call raises ``ShapeError``, ``LabelError`` or ``DataError`` for
-    unsuitable data, and ``NonFiniteError`` if the loss or a gradient is not finite; parameters, statistics and
-    optimizer are then as before the call.
+    Raises ``OptionError`` for invalid options, and ``EngineError`` for bfloat16 on a processor without the
+    instructions. A call raises ``ShapeError``, ``LabelError`` or ``DataError`` for unsuitable data, and
+    ``NonFiniteError`` if the loss or a gradient is not finite; parameters, statistics and optimizer are then as before
+    the call.
     """
 
     def __init__(
@@ -142,13 +144,24 @@ class TrainingStep(metaclass=Explained):
 
     @property
     def seed(self) -> int:
-        """The seed of dropout and of parameters that had no values when the step was created."""
+        """The seed of dropout, and of the initial values of parameters that had none when the step was created."""
         return self._seed
 
     @property
     def ema(self) -> float | None:
         """The decay d of the exponential moving average, or None if no average is kept."""
         return self._ema
+
+    @property
+    def options(self) -> dict[str, object]:
+        """The constructor's options that change what a step computes, as a dict by name.
+
+        They are ``max_norm``, ``clip_value``, ``accumulate``, ``ema`` and ``precision``.
+        """
+        return {
+            "max_norm": self._clipping.max_norm, "clip_value": self._clipping.clip_value,
+            "accumulate": self._accumulate, "ema": self._ema, "precision": self._precision.value,
+        }  # fmt: skip
 
     @property
     def rules(self) -> Assignment:
@@ -175,23 +188,24 @@ class TrainingStep(metaclass=Explained):
         return loss
 
     def gradients(self, x: Any, y: Any, weight: Any = None) -> dict[str, Array]:
-        """Compute ∂loss/∂parameter without an update; return the gradients by dotted parameter name (copies).
+        """Compute ∂loss/∂parameter without an update; return copies of the gradients by dotted parameter name.
 
-        ``loss_value`` is then the loss. ``weight`` (N,) are sample weights, as in a call of the step. Gradients are not
-        clipped.
+        Afterwards, ``loss_value`` is the loss of this batch. ``weight`` (N,) are sample weights, as in a call of the
+        step. Gradients are not clipped.
         """
         self._compute_gradients(x, y, weight)
         return {name: np.array(view) for name, view in self._ensure_memory().gradients.views.items()}
 
     def update(self, gradients: Mapping[str, Array] | None = None) -> None:
-        """Apply the optimizer's update with the latest gradients, or with the given ones.
+        """Make one update of the model, with the latest gradients or with the given ones.
 
         ``gradients`` are arrays by dotted parameter name, for example accumulated or averaged. Running statistics
         become those that the last call of ``gradients`` computed, if they have not been applied yet and the model has
         not changed since.
 
-        Raises ``OptionError`` if there are no gradients or a name is wrong, ``ShapeError`` and ``DTypeError`` for
-        unsuitable arrays, and ``NonFiniteError`` for gradients that are not finite; the model is then unchanged.
+        Raises ``OptionError`` if ``gradients`` is None and none have been computed, or if a name is wrong;
+        ``ShapeError`` and ``DTypeError`` for arrays that do not fit the parameters; and ``NonFiniteError`` for
+        gradients that are not finite. The model is then unchanged.
         """
         self.use_average(False)
         memory = self._ensure_memory()
@@ -210,7 +224,7 @@ class TrainingStep(metaclass=Explained):
 
     @property
     def loss_value(self) -> float:
-        """The loss that was computed last, as a float."""
+        """The loss of the last batch, before its update, as a float."""
         return float(self._ensure_memory().loss)
 
     def watch(self, pattern: str = "*") -> Watch:
@@ -239,11 +253,14 @@ class TrainingStep(metaclass=Explained):
             self._keep(self._memory)
 
     def gradient_views(self) -> Mapping[str, Array]:
-        """Return the gradients of the last step by parameter name, as views of the step's memory (no copies)."""
+        """Return the gradients that were computed last, by parameter name, as views (no copies)."""
         return self._ensure_memory().gradients.views
 
     def update_views(self) -> Mapping[str, Array]:
-        """Return what the last update added to each parameter, as views; empty if no watch is active."""
+        """Return what the last update added to each parameter, as views (no copies), by parameter name.
+
+        The result is empty if no watch is active.
+        """
         moved = self._ensure_memory().moved
         return {} if moved is None else moved.views
 
@@ -276,8 +293,8 @@ class TrainingStep(metaclass=Explained):
     def use_average(self, use: bool) -> None:
         """Put the moving averages into the model (True), or the trained parameters and statistics (False).
 
-        Each step puts the trained parameters back first. Raises ``OptionError`` if the step keeps no average
-        (``ema=None``).
+        If the averages are in the model, the next step first puts the trained parameters back. Raises ``OptionError``
+        if the step keeps no average (``ema=None``).
         """
         if bool(self._uses_average) is use:
             return
@@ -290,9 +307,10 @@ class TrainingStep(metaclass=Explained):
 
     @contextmanager
     def averaged(self) -> Generator[Module]:
-        """Put the moving averages into the model for the duration of a ``with`` block, to evaluate or save it.
+        """Put the moving averages into the model during a ``with`` block, to evaluate or save it.
 
-        The block receives the model. Raises ``OptionError`` if the step keeps no average (``ema=None``).
+        ``with step.averaged() as model:`` provides the model itself. Raises ``OptionError`` if the step keeps no
+        average (``ema=None``).
         """
         before = bool(self._uses_average)
         self.use_average(True)
@@ -307,8 +325,8 @@ class TrainingStep(metaclass=Explained):
         """Return copies of the step number and the optimizer's vectors, by name.
 
         The names are ``step``, ``momentum_buffer.conv1.weight`` … With ``ema``, there are also ``average.conv1.weight``
-        … and ``uses_average``, which is 1 while the averages are in the model; the arrays ``average.…`` are then the
-        trained parameters.
+        … and ``uses_average``. ``uses_average`` is 1 while the averages are in the model; the arrays ``average.…`` then
+        contain the trained parameters.
         """
         state: dict[str, Array] = {"step": np.array(self._clock)}
         if self._memory is not None or self.model.initialized():
@@ -316,11 +334,11 @@ class TrainingStep(metaclass=Explained):
         return state
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Restore what ``state_dict`` returned; nothing is written unless all of it is valid.
+        """Restore the state that ``state_dict`` returned; nothing is written unless all of it is valid.
 
-        Raises ``OptionError`` for missing or unknown names, ``ShapeError`` and ``DTypeError`` for arrays of another
-        model, and ``DataError`` for contents that no training produces: a step that is not a whole number of at least
-        0, vectors with NaN or infinity, and negative averages of squares.
+        Raises ``OptionError`` for missing or unknown names, ``ShapeError`` and ``DTypeError`` for arrays that do not
+        fit the model, and ``DataError`` for contents that cannot result from a training: a step that is not a whole
+        number of at least 0, vectors with NaN or infinity, negative averages of squares, and products outside [0, 1].
         """
         write_all(
             self._places(), state, "optimizer state", lambda name, array: require_possible(self._rules, name, array)
@@ -335,11 +353,7 @@ class TrainingStep(metaclass=Explained):
 
         Programs, memory and watches are not included.
         """
-        options = {
-            "seed": self.seed, "capacity": self._capacity, "max_norm": self._clipping.max_norm,
-            "clip_value": self._clipping.clip_value, "accumulate": self._accumulate, "ema": self._ema,
-            "precision": self.precision.value,
-        }  # fmt: skip
+        options = {"seed": self.seed, "capacity": self._capacity, **self.options}
         parts = {"model": self.model, "loss": self.loss, "optimizer": self.optimizer}
         return {"parts": parts, "options": options, "state": self.state_dict()}
 
@@ -348,6 +362,14 @@ class TrainingStep(metaclass=Explained):
         if len(state["state"]) > 1:
             self.load_state_dict(state["state"])
         self._clock[...] = state["state"]["step"]
+
+    def __getattr__(self, name: str) -> object:
+        raise habits.missing("TrainingStep", name, dir(type(self)), habits.STEP)
+
+    def __repr__(self) -> str:
+        """Return what is trained, how, and the number of steps so far."""
+        parts = f"{type(self.model).__name__}, {type(self.loss).__name__}, {self.optimizer.brief()}"
+        return f"TrainingStep({parts}): {self.step_number:,} step{'s' * (self.step_number != 1)}"
 
     # Internal
 

@@ -1,9 +1,10 @@
-"""Builds the graph of a training step; no other code does.
+"""Builds the graph of a training step.
 
     x → model → prediction;  prediction, y → loss → gradients with respect to the trained parameters
     also: the new contents of running statistics, and the values that a watch requests
 
-The training step runs this graph; code that shows, measures or explains training builds the same graph here.
+The training step runs this graph; code that shows, measures or explains training builds the same graph with this
+module.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ WEIGHT = "sample weights"
 
 
 def gradient_name(parameter: str) -> str:
-    """Return the name of the graph output with the gradient of a parameter."""
+    """Return the name of the graph's output that is the gradient with respect to ``parameter``."""
     return f"gradient of {parameter}"
 
 
 def statistic_name(state: str) -> str:
-    """Return the name of the graph output with the new contents of a running statistic."""
+    """Return the name of the graph's output that is the new contents of the running statistic ``state``."""
     return f"new {state}"
 
 
@@ -45,8 +46,9 @@ def statistic_name(state: str) -> str:
 class TrainingGraph:
     """A training step as a graph, whose ``roles`` say what each output is: the loss, a gradient …
 
-    ``trace`` knows the parameters that were read, ``calls`` are the calls of the model's layers in order, and
-    ``prediction`` is the value that the loss compares with the target (of several outputs, the first).
+    ``trace`` has the parameters that were read, and ``calls`` are the calls of the model's layers in order.
+    ``prediction`` is the value that the loss compares with the target; if the model has several outputs, it is the
+    first.
     """
 
     graph: Graph
@@ -70,8 +72,8 @@ def training_graph(
 
     ``y`` is a type or, for a loss of several targets, a tuple or dict of types; None means the type that the loss
     expects for the prediction. ``watch`` are patterns of layer paths, as in ``TrainingStep.watch``. ``trained`` names
-    the parameters to differentiate with respect to; None means those with ``requires_grad``. With ``weighted``, the
-    loss is Σ c_n l_n, where l_n is the loss of sample n and c is the input ``WEIGHT`` (N,).
+    the parameters to differentiate with respect to; None means those whose ``requires_grad`` is True. With
+    ``weighted``, the loss is Σ c_n l_n, where l_n is the loss of sample n and c is the input ``WEIGHT`` (N,).
 
     Raises ``ShapeError`` if the model's outputs do not fit the loss or ``y``, and ``OptionError`` for unknown names in
     ``trained``.

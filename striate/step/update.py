@@ -1,7 +1,7 @@
 """The program of the update: writes all parameters, optimizer vectors and statistics in one pass.
 
     ok       whether loss + Σ g² + Σ statistics is finite (for options with which the update itself could overflow,
-             also Σ new contents)
+             also the sum of the new contents)
     θ, v, …  their new contents if ok, else the old ones
     θ̄        d θ̄ + (1 − d) θ after every step, if an exponential moving average is kept; θ after the first step
 
@@ -33,10 +33,11 @@ MOVED = "moved"
 def prepare_update(
     memory: StepMemory, rules: Assignment, clock: Array, clipping: Clipping, ema: float | None
 ) -> Executable:
-    """Compile the update of the parameters; its outputs are ``ok`` and ``norm``.
+    """Compile the update of the parameters, a program whose outputs are ``ok`` and ``norm``.
 
     ``ok`` says whether everything was finite, so that the update was made; ``norm`` is √Σ g² of the gradients before
-    clipping. ``clock`` () float64 counts the committed steps. ``ema`` is the decay d of the moving average, or None.
+    clipping. ``clock``, a float64 array of shape (), counts the committed steps. ``ema`` is the decay d of the moving
+    average, or None.
     """
     return _Update(memory, rules, clock, clipping, ema).prepared()
 

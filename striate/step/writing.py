@@ -18,11 +18,11 @@ def write_all(
     what: str,
     require: Callable[[str, Array], None] = lambda name, array: None,
 ) -> None:
-    """Write the arrays ``given`` to the places with the same names: all, or none if one is invalid.
+    """Write each array in ``given`` to the array of the same name in ``places``: all, or none if one is invalid.
 
-    ``what`` begins the error messages. ``require(name, array)`` may raise for unacceptable contents. Raises
-    ``OptionError`` if the names differ, ``ShapeError`` if a shape differs, and ``DTypeError`` for arrays that are not
-    of real numbers, and for numbers that overflow the dtype of their place.
+    ``what`` begins the error messages. ``require(name, array)`` may raise an error for contents that are not allowed.
+    Raises ``OptionError`` if the names differ, ``ShapeError`` if a shape differs, and ``DTypeError`` for arrays that
+    are not of real numbers, and for numbers that overflow the dtype of their place.
     """
     if not isinstance(given, Mapping):
         raise OptionError(f"{what}: expected a mapping of names to arrays, not {given!r:.60}")

@@ -29,8 +29,9 @@ from striate.tracing.tree import Leaf, contains_value, flatten_tree, output_valu
 class CompiledFunction:
     """A function that is traced and compiled for each combination of shapes with which it is called.
 
-    ``scalars`` says whether NumPy's floats are arrays of shape (); otherwise they are static, like Python's numbers.
-    The other arguments are those of ``compile``.
+    If ``scalars`` is true, NumPy's floats, such as ``np.float32(0.5)``, are inputs of shape (); otherwise they are
+    constants of the program, like Python's numbers. ``limit`` is the ``programs`` of ``compile``, which documents the
+    other arguments.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class CompiledFunction:
         wraps(function)(self)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Support copies and pickles: they have the same function and options, and programs of their own."""
+        """Support copies and pickles: a copy has the same function and options, and compiles its own programs."""
         return CompiledFunction, (self._function, self._batched, self._capacity, self._limit, self._scalars)
 
     def __repr__(self) -> str:
@@ -161,16 +162,16 @@ def compile(
         smooth = st.compile(lambda x, w: st.ops.conv(x, w, padding=1))
         y = smooth(x, w)                                                    # NumPy arrays in and out
 
-    The function is traced and compiled once for each combination of shapes, dtypes, nesting and static arguments.
-    NumPy's floats, such as ``np.float32(0.5)``, are arrays of shape (); Python's numbers and other objects are static.
-    At most ``programs`` compiled programs are kept; the least recently used is dropped first. With ``batched``, axis 0
-    of every array is a size N that may change from call to call without recompilation; ``capacity`` is the largest N
-    for which memory is planned at the start.
+    The function is traced and compiled once for each combination of shapes, dtypes, nesting and static arguments. A
+    static argument is a constant of the program: a Python number, or any other object that is not an array. NumPy's
+    floats, such as ``np.float32(0.5)``, are arrays of shape (). At most ``programs`` compiled programs are kept; the
+    least recently used is dropped first. With ``batched``, axis 0 of every array is a size N that may change from call
+    to call without recompilation; ``capacity`` is the largest N for which memory is planned at the start.
 
     Arrays may have any strides, byte order and real dtype; dtypes that programs do not support, such as float16, are
-    widened. Raises ``OptionError`` for limits that are not whole numbers of at least 1. A call raises ``DTypeError``
-    for arrays that are not of real numbers, and ``TracingError`` for a function that depends on array contents in
-    Python.
+    widened. Raises ``OptionError`` unless ``capacity`` and ``programs`` are whole numbers of at least 1. A call raises
+    ``DTypeError`` for arrays that are not of real numbers, and ``TracingError`` for a function that depends on array
+    contents in Python.
     """
     if not callable(function):
         raise OptionError(f"compile({function!r}): expected a function\n  help: st.compile(lambda x: st.ops.tanh(x))")
@@ -182,14 +183,15 @@ def compile(
 
 
 def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> CompiledFunction:
-    """Return a function that computes the value of ``function`` and its gradients, as (value, gradients).
+    """Return a compiled function that computes ``function`` and its gradients, as (value, gradients).
 
         value, (dx, dw) = st.value_and_grad(loss_function, argnums=(0, 1))(x, w)
 
     ``function`` must return a single number. ``argnums`` is the index of the argument to differentiate with respect to,
-    or a sequence of indices; the gradients have the nesting, shapes and dtypes of that argument, or are a tuple of such
-    for a sequence. Raises ``OptionError`` for invalid indices. A call raises ``DTypeError`` for arguments that are not
-    float arrays, and ``ShapeError`` or ``TracingError`` if the result is not a single traced number.
+    or a sequence of indices. For one index, the gradients have the nesting, shapes and dtypes of that argument; for a
+    sequence, they are a tuple with an item of this kind for each index. Raises ``OptionError`` for invalid indices. A
+    call raises ``DTypeError`` for arguments that are not float arrays, and ``ShapeError`` or ``TracingError`` if the
+    result is not a single traced number.
     """
     if not callable(function):
         raise OptionError(

@@ -6,12 +6,13 @@ adds nodes to the graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 from inspect import signature
 from types import ModuleType
 from typing import Any, cast
 
+from striate import habits
 from striate.errors import DTypeError
 from striate.graph.value import Value
 from striate.tracing.function import CompiledFunction
@@ -20,7 +21,10 @@ _PROGRAMS = 16
 
 
 class Operations(ModuleType):
-    """A stand-in for a module of functions of values; its functions accept NumPy arrays too."""
+    """A copy of a module of operations whose functions accept NumPy arrays as well as traced values.
+
+    A call with arrays compiles the function for their shapes, runs it and returns arrays.
+    """
 
     def __init__(self, module: ModuleType) -> None:
         super().__init__(module.__name__, module.__doc__)
@@ -31,6 +35,8 @@ class Operations(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if name not in self.__all__:
+            if not hasattr(self._module, name):
+                raise habits.missing("st.ops", name, self.__all__, habits.OPERATIONS | _ranked(name, self.__all__))
             return getattr(self._module, name)
         if name not in self._compiled:
             function = _requiring_values(getattr(self._module, name))
@@ -39,6 +45,12 @@ class Operations(ModuleType):
 
     def __dir__(self) -> list[str]:
         return sorted(self.__all__)
+
+
+def _ranked(name: str, known: Collection[str]) -> dict[str, str]:
+    """Return the answer for a name of PyTorch with a number of dimensions, such as ``max_pool2d``."""
+    base = name[:-2] if name[-2:] in ("1d", "2d", "3d") else name
+    return {name: f"st.ops.{base}, whatever the number of dimensions"} if base != name and base in known else {}
 
 
 def _requiring_values(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -20,8 +20,8 @@ from striate.tracing.tree import Tree, flatten_tree, rebuild_tree
 class TracedFunction:
     """A traced function that is ready to run: it takes arrays by name and returns nested arrays.
 
-    ``checks`` are called with N and ``contents`` with arrays before each run. ``models`` are the models that the
-    function calls, with their versions at the time of tracing.
+    Before each run, ``checks`` are called with N, and ``contents`` check the input arrays (such as the range of
+    labels). ``models`` are the models that the function calls, each with its ``version`` at the time of tracing.
     """
 
     graph: Graph
@@ -59,7 +59,7 @@ class FunctionCache:
         self._lock = Lock()  # another thread may remove the function that was just found
 
     def find(self, key: object) -> TracedFunction | None:
-        """Return the function for a key, or None."""
+        """Return the function for a key, or None if the cache has none."""
         with self._lock:
             found = self._functions.get(key)
             if found is not None:

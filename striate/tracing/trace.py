@@ -26,7 +26,7 @@ KEY = "key"
 
 
 class TracedArray(Protocol):
-    """A parameter or buffer of a layer, as a trace sees it (a protocol)."""
+    """Protocol: a parameter or buffer of a layer, as a trace sees it."""
 
     @property
     def learned(self) -> bool:
@@ -44,12 +44,12 @@ class TracedArray(Protocol):
         ...
 
     def materialized(self) -> Array:
-        """Return the array in the memory block of its model, where it is placed first if necessary."""
+        """Return the array in the memory block of its model; it is placed there first if necessary."""
         ...
 
 
 class TracedModule(Protocol):
-    """A module, as a trace sees it (a protocol)."""
+    """Protocol: a module, as a trace sees it."""
 
     @property
     def version(self) -> int:
@@ -61,8 +61,8 @@ class TracedModule(Protocol):
 class LayerCall:
     """One call of a layer during a trace.
 
-    ``layer`` is an ``nn.Module``, a class that this package does not import. ``is_leaf`` says that the layer contains
-    no other layers.
+    ``layer`` is an ``nn.Module``; its type is ``Any`` because this package does not import ``nn``. ``is_leaf`` says
+    whether the layer contains no other layers.
     """
 
     path: str
@@ -78,7 +78,7 @@ _active: ContextVar[Trace | None] = ContextVar("striate_trace", default=None)
 class Trace:
     """The record of one traced run; a context manager, inside which the function is called.
 
-    ``names`` and ``paths`` are the dotted names of parameters and modules as seen from the traced model.
+    ``names`` and ``paths`` map parameters and modules to their dotted names as seen from the traced model.
     """
 
     def __init__(self, training: bool = False) -> None:
@@ -122,7 +122,7 @@ class Trace:
         return self.inputs[name]
 
     def key(self) -> tuple[Value, int]:
-        """Return (key, stream): the input that seeds random operations, and a number unique in this trace."""
+        """Return (key, stream): the input that seeds random operations, and a number for this operation alone."""
         self.streams += 1
         return self.input(KEY, TensorType(DType.int64, ())), self.streams - 1
 
@@ -166,13 +166,17 @@ class Trace:
         updates: Mapping[str, Value] | None = None,
         roles: Mapping[str, OutputRole] | None = None,
     ) -> Graph:
-        """Return the traced graph with these outputs, after verifying it."""
+        """Return the traced graph with the given outputs and updates (new contents of states), verified.
+
+        ``updates`` None means no updates; the trace's own are in ``self.updates``. ``roles`` are the roles of the
+        outputs; one without a role is a plain result. Raises ``GraphError`` for an invalid graph.
+        """
         return check(Graph(self.inputs, outputs, dict(updates or {}), self.captured, dict(roles or {})), "trace")
 
     def bindings(self) -> dict[str, Array]:
         """Return the arrays of all parameters and states that were read, by name.
 
-        Models that were not used before are assigned memory now.
+        A model that has no memory yet is assigned some now.
         """
         for parameter in self.parameters.values():
             parameter.materialized()  # placing one model may move arrays that another shares, so all are placed first
@@ -201,6 +205,9 @@ def active_trace(what: str) -> Trace:
 
 
 def array_type(array: Array, name: str, batched: bool) -> TensorType:
-    """Return the type of an array as a graph input; ``batched`` makes axis 0 the symbolic N."""
+    """Return the type of an array as a graph input; ``batched`` makes axis 0 the symbolic N.
+
+    ``name`` is what the error message calls the array. Raises ``DTypeError`` for a dtype that programs do not support.
+    """
     shape: Shape = (N, *array.shape[1:]) if batched and array.ndim else array.shape
     return TensorType(dtype_of(known_dtype(array, name)), shape)

@@ -13,7 +13,10 @@ Leaf = tuple[str, Any]
 
 
 def flatten_tree(tree: Tree, name: str) -> list[Leaf]:
-    """Return the leaves of a tree in order, as (name, leaf): ``x``, ``x.0``, ``x.weight`` …"""
+    """Return the leaves of a tree in order, as pairs (name, leaf).
+
+    The names begin with ``name`` and are dotted: ``x`` for a single leaf, else ``x.0``, ``x.weight`` …
+    """
     if isinstance(tree, dict):
         items = [(str(key), value) for key, value in cast("dict[object, Any]", tree).items()]
     elif isinstance(tree, (tuple, list)):
@@ -24,9 +27,9 @@ def flatten_tree(tree: Tree, name: str) -> list[Leaf]:
 
 
 def rebuild_tree(tree: Tree, leaves: list[Any]) -> Tree:
-    """Return a tree with the same nesting and other leaves.
+    """Return a tree with the same nesting whose leaves are those in the list ``leaves``.
 
-    The leaves are removed from the front of ``leaves``, which is empty afterwards if the numbers agree.
+    The leaves are removed from the front of the list, which is empty afterwards if it has as many as the tree.
     """
     if isinstance(tree, dict):
         return {key: rebuild_tree(value, leaves) for key, value in cast("dict[object, Any]", tree).items()}
@@ -55,7 +58,10 @@ def contains_value(tree: Tree) -> bool:
 
 
 def output_values(tree: Tree) -> dict[str, Value]:
-    """Return the traced values among the leaves of a function's result: ``out``, ``out.0``, ``out.loss`` …"""
+    """Return the traced values among the leaves of a function's result, by dotted name.
+
+    The names are ``out`` for a single leaf, else ``out.0``, ``out.loss`` …
+    """
     return {name: leaf for name, leaf in flatten_tree(tree, "out") if isinstance(leaf, Value)}
 
 

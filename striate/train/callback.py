@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from striate.graph.value import Array
 from striate.train.history import Epoch
 from striate.train.progress import Moment, Plan
 
@@ -46,3 +48,16 @@ class Callback:
 
         Not after an error or Ctrl-C.
         """
+
+    # What a checkpoint has of a callback
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return the arrays that a resumed training needs; none by default."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Restore what ``state_dict`` returned. Called after ``begin`` when a training is resumed."""
+
+    def describe(self) -> str:
+        """Return name and options as text, so that a resumed training notices a change; "" leaves the callback out."""
+        return type(self).__name__

@@ -13,6 +13,7 @@ from striate.train.history import Epoch
 from striate.train.numerals import number_text
 from striate.train.progress import Moment, Plan, epoch_line
 
+_UNKNOWN = "–"
 _OTHERS = 44  # the fewest columns for the epoch, the bar and the remaining time
 
 
@@ -24,6 +25,8 @@ class _Numbers(ProgressColumn):
         self._width = width
 
     def render(self, task: Task) -> Text:
+        if task.fields["loss"] == _UNKNOWN:  # before the first batch
+            return Text("")
         text = f"loss {task.fields['loss']}"
         for part in (f"{task.fields['speed']}", f"training accuracy {task.fields['accuracy']}"):
             if len(text) + 2 + len(part) <= self._width - _OTHERS:
@@ -57,7 +60,7 @@ class Live:
             refresh_per_second=8,
         )
         self._task = self._bars.add_task(
-            "", total=None, doing=f"epoch 1/{plan.epochs}", loss="–", accuracy="–", speed="–"
+            "", total=None, doing=f"epoch 1/{plan.epochs}", loss=_UNKNOWN, accuracy=_UNKNOWN, speed=""
         )
         self._bars.start()
         jit.kernels.progress = self._compiling
@@ -70,6 +73,10 @@ class Live:
     def warn(self, text: str) -> None:
         if self._bars is not None:
             self._bars.console.print(Text(f"warning: {text}"), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        if self._bars is not None:
+            self._bars.console.print(Text(text), soft_wrap=True)
 
     def finding(self, finding: Finding) -> None:
         if self._bars is not None:
@@ -88,7 +95,7 @@ class Live:
             doing=f"epoch {moment.epoch}/{self._plan.epochs}",
             loss=number_text(moment.loss),
             speed=f"{moment.images_per_second:,.0f} {self._plan.unit}s/s",
-            accuracy="–" if moment.accuracy is None else f"{100 * moment.accuracy:.0f} %",
+            accuracy=_UNKNOWN if moment.accuracy is None else f"{100 * moment.accuracy:.0f} %",
         )
 
     def epoch(self, epoch: Epoch) -> None:

@@ -97,6 +97,9 @@ class EarlyStopping(Callback):
             name.removeprefix(_WEIGHTS): array for name, array in state.items() if name.startswith(_WEIGHTS)
         }
 
+    def describe(self) -> str:
+        return f"EarlyStopping(patience={self.patience}, min_delta={self.min_delta:g}, monitor={self.monitor!r})"
+
     def _monitored(self, epoch: Epoch) -> tuple[str, float]:
         """Return the name and the value of the monitored field; raises ``OptionError`` if the epoch lacks it."""
         name = self.monitor or ("loss" if epoch.validation_loss is None else "validation_loss")

@@ -15,18 +15,20 @@ class EpochLoss:
     divided by the number of samples, so that data sets of different sizes can be compared.
     """
 
-    def __init__(self, loss: Loss) -> None:
+    def __init__(self, loss: Loss, total: float = 0.0, weight: float = 0.0) -> None:
         self._loss = loss
-        self._total = 0.0
-        self._weight = 0.0
+        self.total = total
+        """Σ w·l so far."""
+        self.weight = weight
+        """Σ w so far."""
 
     def add(self, value: float, target: Array, weights: Array | None = None) -> None:
         """Add the loss ``value`` of a batch, with its targets and its samples' weights (N,) (None: all 1)."""
         total, weight = self._loss.totals(value, target, weights)
-        self._total += total
-        self._weight += weight
+        self.total += total
+        self.weight += weight
 
     @property
     def value(self) -> float:
         """The loss of the batches so far; NaN if the weights of all samples are 0."""
-        return self._total / self._weight if self._weight else math.nan
+        return self.total / self.weight if self.weight else math.nan

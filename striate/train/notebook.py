@@ -22,15 +22,35 @@ def history_html(history: History) -> str:
     """Return curves of loss and validation accuracy, and a table of the last epochs, as HTML."""
     if not len(history):
         return "<p>no finished epoch yet</p>"
+    return f'<div style="display:flex;flex-wrap:wrap;gap:16px">{"".join(_charts(history))}</div>{_table(history)}'
+
+
+def history_svg(history: History) -> str:
+    """The same curves as a picture, a document of its own; "" without a finished epoch."""
+    charts = _charts(history)
+    if not charts:
+        return ""
+    places = [chart.replace("<svg ", f'<svg x="{_WIDTH * place}" ', 1) for place, chart in enumerate(charts)]
+    width = _WIDTH * len(charts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{_HEIGHT}" color="#222">'
+        f'<rect width="{width}" height="{_HEIGHT}" fill="white"/>{"".join(places)}</svg>\n'
+    )
+
+
+def _charts(history: History) -> list[str]:
+    """The curves of the losses and of the accuracy, each an SVG."""
+    if not len(history):
+        return []
     training = [(epoch.number, epoch.loss) for epoch in history]
     held_out = [(epoch.number, epoch.validation_loss) for epoch in history if epoch.validation_loss is not None]
     accuracy = [
         (epoch.number, 100 * epoch.validation_accuracy) for epoch in history if epoch.validation_accuracy is not None
     ]
-    charts = _chart("loss", [(training, _BLUE, "training"), (held_out, _ORANGE, "held out")])
+    charts = [_chart("loss", [(training, _BLUE, "training"), (held_out, _ORANGE, "held out")])]
     if accuracy:
-        charts += _chart("held-out accuracy, %", [(accuracy, _GREEN, "")])
-    return f'<div style="display:flex;flex-wrap:wrap;gap:16px">{charts}</div>{_table(history)}'
+        charts.append(_chart("held-out accuracy, %", [(accuracy, _GREEN, "")]))
+    return [chart for chart in charts if chart]
 
 
 def _chart(title: str, given: Sequence[tuple[Series, str, str]]) -> str:

@@ -60,6 +60,10 @@ class Progress(Protocol):
         """Called after ``start`` with a warning about the data."""
         ...
 
+    def note(self, text: str) -> None:
+        """Called after ``start`` with information that is not a problem, such as where a resumed training continues."""
+        ...
+
     def finding(self, finding: Finding) -> None:
         """Called with every new finding of the doctor, which diagnoses problems of the training."""
         ...
@@ -88,6 +92,9 @@ class Silent:
     def warn(self, text: str) -> None:
         warnings.warn(text, stacklevel=3)
 
+    def note(self, text: str) -> None:
+        pass
+
     def finding(self, finding: Finding) -> None:
         pass  # it is in trainer.findings
 
@@ -102,10 +109,7 @@ class Silent:
 
 
 class Together:
-    """Several progress displays as one.
-
-    The first decides whether the live accuracy is needed, and receives the warnings.
-    """
+    """Several progress displays as one; the first decides whether the live accuracy is needed."""
 
     def __init__(self, first: Progress, *others: Progress) -> None:
         self._first = first
@@ -120,7 +124,12 @@ class Together:
             one.start(plan)
 
     def warn(self, text: str) -> None:
-        self._first.warn(text)
+        for one in self._all:
+            one.warn(text)
+
+    def note(self, text: str) -> None:
+        for one in self._all:
+            one.note(text)
 
     def finding(self, finding: Finding) -> None:
         for one in self._all:
@@ -154,24 +163,28 @@ class Lines:
     def start(self, plan: Plan) -> None:
         self._plan = plan
         epochs, batches = counted(plan.epochs, "epoch"), counted(plan.batches, "batch", "batches")
-        self._say(f"{counted(plan.samples, plan.unit)}, {epochs} of {batches} of up to {plan.batch_size}")
+        self.say(f"{counted(plan.samples, plan.unit)}, {epochs} of {batches} of up to {plan.batch_size}")
 
     def warn(self, text: str) -> None:
-        self._say(f"warning: {text}")
+        self.say(f"warning: {text}")
+
+    def note(self, text: str) -> None:
+        self.say(text)
 
     def finding(self, finding: Finding) -> None:
-        self._say(finding.brief)
+        self.say(finding.brief)
 
     def batch(self, moment: Moment) -> None:
         pass
 
     def epoch(self, epoch: Epoch) -> None:
-        self._say(epoch_line(epoch, self._plan))
+        self.say(epoch_line(epoch, self._plan))
 
     def stop(self) -> None:
         pass
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Print a line."""
         print(text, file=self._stream or sys.stderr, flush=True)
 
 

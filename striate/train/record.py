@@ -17,6 +17,7 @@ end.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -73,6 +74,22 @@ class Record:
         self._watched = -1  # the step of the last watch line
         self._began = self._batch_due = self._watch_due = 0.0
 
+    @property
+    def size(self) -> int | None:
+        """The size of the file in bytes; None if it is not open."""
+        return None if self._file is None else os.fstat(self._file).st_size
+
+    def go_on(self, size: int | None) -> None:
+        """Keep the first ``size`` bytes of the file (None: all), to which the next ``start`` appends.
+
+        Later lines are about steps after the checkpoint, which the resumed training repeats.
+        """
+        self._append = True
+        if size is not None:
+            with contextlib.suppress(OSError):
+                if self.path.stat().st_size > size:
+                    os.truncate(self.path, size)
+
     def of(self, step: TrainingStep, watch: Watch | None) -> None:
         """Set the training step and the watch that the lines describe; to be called before ``start``."""
         self._step, self._watch = step, watch
@@ -101,6 +118,9 @@ class Record:
 
     def warn(self, text: str) -> None:
         """Ignore warnings, which are not part of the record."""
+
+    def note(self, text: str) -> None:
+        """Not part of the record."""
 
     def finding(self, finding: Finding) -> None:
         """Write a line for a finding of the doctor, which diagnoses problems of the training."""

@@ -1,45 +1,48 @@
 """The run folder: everything needed to use, evaluate and repeat a training.
 
-RUN/model.safetensors    the model, as ``st.save`` writes it
+RUN/run.json             arguments, seed, data set, versions; at the end history, final evaluation, findings
+RUN/model.safetensors    the model, as ``st.save`` writes it, when the training has ended
 RUN/progress.jsonl       the events of the training, one per line: see ``striate.train.record``
-RUN/run.json             arguments, seed, data set, versions, history, final evaluation, findings
+RUN/checkpoints/         the state from which a training is resumed: see ``striate.train.checkpoints``
+RUN/log.txt              the printed lines, with the time
+RUN/curves.svg           loss and accuracy by epoch
+RUN/.lock                the lock of the running training: see ``striate.persistence.lock``
 """
 
 from __future__ import annotations
 
 import json
-import platform
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
-from striate.data import Dataset, PictureOptions, Split, open_dataset
-from striate.data.catalog import KNOWN
+from striate.data import Dataset, NumberOptions, Opened, PictureOptions, Split, open_data, open_dataset
+from striate.data.catalog import KNOWN, options_from_json
 from striate.data.reading import Reading
 from striate.errors import DataError, ModelFileError, OptionError
 from striate.persistence import write_atomically
-from striate.version import VERSION
+from striate.persistence.atomic import remove_leftovers
+from striate.persistence.lock import LOCK_FILE, FolderLock
+from striate.train.callback import Callback
+from striate.train.checkpoints import BEST, FOLDER, LAST, PREVIOUS
+from striate.train.environment import versions
+from striate.train.log import LOG_FILE
+from striate.train.progress import Plan
+from striate.train.record import PROGRESS_FILE
+
+if TYPE_CHECKING:
+    from striate.train.trainer import Trainer
 
 MODEL_FILE = "model.safetensors"
 RUN_FILE = "run.json"
-_OF_A_RUN = {MODEL_FILE, RUN_FILE, "progress.jsonl"}  # the files that a killed training may leave
+CURVES_FILE = "curves.svg"
+_WRITTEN = (MODEL_FILE, CURVES_FILE, LOG_FILE, PROGRESS_FILE, RUN_FILE)
+_OF_A_RUN = {*_WRITTEN, FOLDER, LOCK_FILE}
 _FORMAT = "striate run 1"
 _LARGEST = 64_000_000
 _BESIDE = 100_000  # bytes of the graph in the model's file, and of run.json
-
-
-def versions() -> dict[str, str]:
-    """Return the versions and the machine that can affect the results of a run, by name."""
-    return {
-        "striate": VERSION,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
 
 
 @dataclass
@@ -58,7 +61,7 @@ class Run:
     evaluation: dict[str, Any] | None = None
     findings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  # of the doctor
     versions: dict[str, str] = field(default_factory=versions)
-    data_options: dict[str, Any] = field(default_factory=dict[str, Any])  # how images were read: see ``PictureOptions``
+    data_options: dict[str, Any] = field(default_factory=dict[str, Any])  # ``PictureOptions`` or ``NumberOptions``
     centring: dict[str, Any] | None = None  # place and size of figures in images: ``data.centring``
 
     def dataset(self, split: Split) -> Dataset:
@@ -69,10 +72,22 @@ class Run:
         require_there(self.data)
         return open_dataset(self.data, split, self.data_options)
 
+    def opened(self) -> Opened:
+        """Open both parts of the run's data set, as for the training; raises like ``open_data``."""
+        require_there(self.data)
+        return open_data(self.data, self.data_options or None)
+
     @property
     def reading(self) -> Reading | None:
         """How images are read from files; None for other data."""
-        return PictureOptions.from_json(self.data_options).reading if self.data_options else None
+        options = options_from_json(self.data_options) if self.data_options else None
+        return options.reading if isinstance(options, PictureOptions) else None
+
+    @property
+    def number_options(self) -> NumberOptions | None:
+        """How files of numbers are read; None for other data."""
+        options = options_from_json(self.data_options) if self.data_options else None
+        return options if isinstance(options, NumberOptions) else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents of ``run.json`` as a dictionary."""
@@ -87,37 +102,82 @@ def require_there(data: str) -> None:
         )
 
 
-def free_folder(folder: Path) -> Path:
-    """Return the folder or, if it has a run, the first of ``folder-2``, ``folder-3``, … without one."""
+def claim_free_folder(folder: Path, room: int = 0) -> tuple[Path, FolderLock]:
+    """Claim the folder or, if it has a run, the first of ``folder-2``, ``folder-3``, … without one.
+
+    A folder in which another training runs counts as a folder with a run. Returns the folder and its lock; raises as
+    ``claim_folder`` does.
+    """
     tried, number = folder, 1
-    while (tried / RUN_FILE).exists():
+    while True:
+        if not (tried / RUN_FILE).exists():
+            lock = FolderLock(_made(tried))
+            if lock.try_take():
+                if not (tried / RUN_FILE).exists():
+                    return tried, _claimed(lock, tried, room, overwrite=False)
+                lock.release()
         number += 1
         tried = folder.with_name(f"{folder.name}-{number}")
-    return tried
 
 
-def claim_folder(folder: Path, room: int = 0, *, overwrite: bool = False) -> None:
-    """Create the folder of a run, and check before training that the run can be saved there.
+def claim_folder(folder: Path, room: int = 0, *, overwrite: bool = False) -> FolderLock:
+    """Create and lock the folder of a run, and check before training that the run can be saved there.
 
-    A folder with the remains of a training that was killed is used again. Raises ``OptionError`` for a folder with a
-    run, unless ``overwrite``; for a folder with other files, which are never overwritten; and if ``room`` bytes cannot
-    be written.
+    The remains of a training that was killed before its first checkpoint, and with ``overwrite`` a whole run, are
+    removed. Returns the lock. Raises ``OptionError`` for a folder that another training uses; for a folder with a run,
+    unless ``overwrite``; for a folder with other files, which are never overwritten; and if ``room`` bytes cannot be
+    written.
     """
+    lock = FolderLock(_made(folder))
+    if not (folder / RUN_FILE).exists():  # of a foreign folder, before there is a lock that leaves a file in it
+        _require_free(folder, overwrite)
+    lock.take()
+    return _claimed(lock, folder, room, overwrite)
+
+
+def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"{folder}: cannot be the folder of a run: {error.strerror or error}") from error
+    return folder
+
+
+def _claimed(lock: FolderLock, folder: Path, room: int, overwrite: bool) -> FolderLock:
+    try:
+        _require_free(folder, overwrite)
+        _require_room(folder, room)
+        _clear(folder)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def _require_free(folder: Path, overwrite: bool) -> None:
+    try:
         names = {entry.name for entry in folder.iterdir()}
     except OSError as error:
         raise OptionError(f"{folder}: cannot be the folder of a run: {error.strerror or error}") from error
     if RUN_FILE in names and not overwrite:
         raise OptionError(
-            f"{folder}: holds a run already\n  help: --overwrite replaces it; or give --out another folder, or no --out"
+            f"{folder}: holds a run already\n  help: --resume {folder} continues it, --overwrite replaces it; "
+            "or give --out another folder, or no --out"
         )
-    if RUN_FILE not in names and (others := names - _OF_A_RUN):
+    others = {name for name in names if name not in _OF_A_RUN and not _is_leftover(name)}
+    if RUN_FILE not in names and others:
         shown = ", ".join(sorted(others)[:5])
         raise OptionError(
             f"{folder}: holds {shown}, but no {RUN_FILE}; it is not the folder of a run and is not overwritten\n"
             "  help: give --out a new or empty folder"
         )
+
+
+def _is_leftover(name: str) -> bool:
+    return any(name.startswith(f".{known}.") for known in _WRITTEN)
+
+
+def _require_room(folder: Path, room: int) -> None:
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(bytes(room + _BESIDE))
@@ -129,10 +189,48 @@ def claim_folder(folder: Path, room: int = 0, *, overwrite: bool = False) -> Non
         ) from error
 
 
+def _clear(folder: Path) -> None:
+    """Remove the files of an earlier run, ``run.json`` last; other files stay."""
+    try:
+        for name in (LAST, PREVIOUS, BEST):
+            (folder / FOLDER / name).unlink(missing_ok=True)
+        for name in _WRITTEN:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise OptionError(f"{folder}: an earlier run cannot be removed: {error.strerror or error}") from error
+    remove_leftovers(folder, _WRITTEN)
+    remove_leftovers(folder / FOLDER, (LAST, PREVIOUS, BEST))
+
+
+def model_file(folder: Path) -> Path:
+    """Return the path of the model in a run folder; raises ``ModelFileError`` if the training has not saved it yet."""
+    path = folder / MODEL_FILE
+    if not path.exists() and (folder / RUN_FILE).exists():
+        raise ModelFileError(
+            f"{folder}: no model in it: the training is running, or was killed before it ended\n"
+            f"  help: striate train --resume {folder} continues a training that was killed"
+        )
+    return path
+
+
 def write_run(folder: Path, run: Run) -> None:
     """Write ``run.json`` into the folder."""
     text = json.dumps(run.to_json(), indent=2, ensure_ascii=False, default=str) + "\n"
     write_atomically(folder / RUN_FILE, text.encode())
+
+
+class RunFile(Callback):
+    """A callback that writes ``run.json`` when training begins, so that a training that is killed can be resumed."""
+
+    def __init__(self, folder: Path, run: Run) -> None:
+        self._folder, self._run = folder, run
+
+    def begin(self, trainer: Trainer, plan: Plan) -> None:
+        self._run.history = trainer.history.to_json()
+        write_run(self._folder, self._run)
+
+    def describe(self) -> str:
+        return ""
 
 
 def read_run(folder: Path) -> Run:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Protocol
 
 import numpy as np
 
+from striate.errors import DataError
 from striate.graph.value import Array
 from striate.watch.observation import Layer, Observation
 from striate.watch.table import html_table, text_table
@@ -53,6 +54,15 @@ class _Count:
     samples: int = 0
 
 
+@dataclass
+class _Restored:
+    """Firings of this pass before the training was resumed."""
+
+    samples: int = 0
+    fired: dict[str, Array] = field(default_factory=dict[str, Array])
+    seen: dict[str, int] = field(default_factory=dict[str, int])
+
+
 class Watch:
     """Shows what training does to each layer; ``step.watch("*")`` makes one, which every step updates.
 
@@ -82,11 +92,12 @@ class Watch:
         self._latest: Observation | None = None
         self._counts: list[_Count] = []
         self._last_samples = 0
+        self._restored = _Restored()
 
     @property
     def samples(self) -> int:
         """The number of samples since the pass (over the data) began."""
-        return sum(count.samples for count in self._counts)
+        return self._restored.samples + sum(count.samples for count in self._counts)
 
     def wants(self, path: str) -> bool:
         """Whether the watch's pattern matches the path of a layer."""
@@ -107,6 +118,30 @@ class Watch:
 
     def start_pass(self) -> None:
         """Reset the counts of firings; call it where a pass over the data begins."""
+        self._counts.clear()
+        self._restored = _Restored()
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return the counts of firings: ``samples`` of this pass, and ``fired.act1``, ``seen.act1``, … of each layer.
+
+        ``fired`` (C,) float64 is how often each unit fired, ``seen`` () int64 the number of outputs of each unit.
+        """
+        fired, seen = self._totals()
+        state: dict[str, Array] = {"samples": np.array(self.samples)}
+        state |= {f"fired.{path}": np.array(units, np.float64) for path, units in fired.items()}
+        return state | {f"seen.{path}": np.array(count) for path, count in seen.items()}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Continue counting from what ``state_dict`` returned; statistics of the last batch come with the next step.
+
+        Raises ``DataError`` for a state that lacks a part.
+        """
+        try:
+            fired = {name[6:]: np.array(array, np.float64) for name, array in state.items() if name[:6] == "fired."}
+            seen = {path: int(state[f"seen.{path}"]) for path in fired}
+            self._restored = _Restored(int(state["samples"]), fired, seen)
+        except KeyError as error:
+            raise DataError(f"the state of a watch lacks {error}") from error
         self._counts.clear()
 
     def close(self) -> None:
@@ -154,8 +189,12 @@ class Watch:
 
         Each entry is float64 (C,), from 0 to 1.
         """
-        fired: dict[str, Array] = {}
-        seen: dict[str, int] = {}
+        fired, seen = self._totals()
+        return {path: units / max(seen[path], 1) for path, units in fired.items()}
+
+    def _totals(self) -> tuple[dict[str, Array], dict[str, int]]:
+        """Return how often each unit has fired since the pass began, and the number of outputs of each unit, by path"""
+        fired, seen = dict(self._restored.fired), dict(self._restored.seen)
         for count in self._counts:
             for layer in self._layers(count.observation):
                 units = count.observation.units_of("firing", layer.tensor, count.fired)
@@ -166,7 +205,7 @@ class Watch:
                 fired[layer.path] = fired.get(layer.path, 0) + units
                 elements = count.observation.tensors[layer.tensor].elements(count.samples)
                 seen[layer.path] = seen.get(layer.path, 0) + elements
-        return {path: units / max(seen[path], 1) for path, units in fired.items()}
+        return fired, seen
 
     def silent_units(self) -> dict[str, list[int]]:
         """Return the indices of units that never fired since the pass began, by path of the layer.

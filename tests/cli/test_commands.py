@@ -91,7 +91,9 @@ def test_importing_striate_loads_nothing_that_only_a_terminal_needs() -> None:
 
 
 def test_train_writes_the_run_and_ends_with_the_accuracy(run: Path, data: Path) -> None:
-    assert sorted(entry.name for entry in run.iterdir()) == ["model.safetensors", "progress.jsonl", "run.json"]
+    assert sorted(entry.name for entry in run.iterdir()) == [
+        "checkpoints", "curves.svg", "log.txt", "model.safetensors", "progress.jsonl", "run.json",
+    ]  # fmt: skip
     document = json.loads((run / "run.json").read_text())
     assert document["finished"] is True
     assert document["seed"] == 0
@@ -349,6 +351,23 @@ def test_show_says_that_a_saved_model_predicts(run: Path) -> None:
     assert "holds the graph" not in striate("show", "lenet5").stderr
 
 
+def test_a_native_object(run: Path, data: Path, tmp_path: Path) -> None:
+    result = striate("export", run, "--native", "-o", tmp_path / "net", "--data", data, "--softmax", "--no-uint8")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"exported {tmp_path / 'net'}: net.o, net.h, net.json, net_test.c\n  targets  ")
+    for arguments, words in (
+        ((), "writes one of two forms"),
+        (("--native", "--onnx", "net.onnx"), "writes one of two forms"),
+        (("--native",), "needs a folder to write"),
+        (("--native", "-o", tmp_path, "--fold"), "--fold belongs to --onnx"),
+        (("--native", "-o", tmp_path, "--target", "x86-64-v5"), "did you mean 'x86-64-v"),
+        (("--onnx", "net.onnx", "-o", tmp_path), "--output belongs to --native"),
+    ):
+        refused = striate("export", run, *arguments)
+        assert refused.exit_code == 2
+        assert words in refused.stderr
+
+
 def test_a_disk_without_room_is_noticed_before_training(data: Path, tmp_path: Path) -> None:
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
@@ -412,10 +431,8 @@ def test_ctrl_c_finishes_the_step_saves_and_exits_130(data: Path, tmp_path: Path
     assert document["history"]["epochs"]
     assert load(tmp_path / "run" / "model.safetensors").input_shape == (1, 8, 8)
     assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == [
-        "model.safetensors",
-        "progress.jsonl",
-        "run.json",
-    ]
+        "checkpoints", "curves.svg", "log.txt", "model.safetensors", "progress.jsonl", "run.json",
+    ]  # fmt: skip
 
 
 def test_a_second_ctrl_c_leaves_at_once(data: Path, tmp_path: Path) -> None:

@@ -15,6 +15,16 @@ def _images(count: int = 3) -> np.ndarray:
     return np.zeros((count, 1, 8, 8), dtype=np.float32)
 
 
+def test_samples_are_reached_as_in_a_list() -> None:
+    data = Dataset(np.arange(12, dtype=np.float32).reshape(4, 3), np.array([1, 0, 1, 0]))
+    x, y = data[-1]
+    assert (x.tolist(), int(y)) == ([9, 10, 11], 0)
+    assert [int(label) for _, label in data] == [1, 0, 1, 0]
+    assert data[1:3].labels.tolist() == [0, 1]
+    with pytest.raises(IndexError):
+        data[4]
+
+
 def test_bytes_stay_bytes_and_other_numbers_become_float32() -> None:
     labels = np.array([0, 2], dtype=np.uint8)
     assert Dataset(np.zeros((2, 1, 8, 8), np.uint8), labels).images.dtype == np.uint8

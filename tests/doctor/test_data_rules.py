@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,10 @@ def test_two_copies_of_forty_are_named() -> None:
     (found,) = before(setup_of(mlp(8), validation=few))
     assert (found.kind, found.cause, found.units) == ("leakage", "exact", (38, 39))
     assert "(38, 39)" in found.message
+    (named,) = before(
+        setup_of(mlp(8), validation=replace(few, files=tuple(f"test/{place}.png" for place in range(40))))
+    )
+    assert "(test/38.png, test/39.png)" in named.message
 
 
 # Equal samples
@@ -131,6 +136,9 @@ def test_one_sample_under_two_labels_is_named_and_left_out() -> None:
     (found,) = before(setup)
     assert (found.kind, found.units) == ("conflicting_labels", (5, 100))
     assert f"5 and 100 ({'abcd'[one.labels[5]]}, " in found.message
+    files = tuple(f"{place}.png" for place in range(102))
+    (named,) = before(setup_of(mlp(8), train_set=replace(copies, files=files)))
+    assert "5.png and 100.png (" in named.message
     cured = found.remedy.apply(setup)
     assert cured.train_set is not None
     assert len(cured.train_set) == 100

@@ -28,6 +28,14 @@ TRAINER = st.Trainer(nn.Sequential(nn.Linear(3, 2)), nn.CrossEntropyLoss(), opti
         (nn.ReLU(), "state_dcit", "did you mean 'state_dict'?"),
         (optim, "Sgd", "did you mean 'SGD'?"),
         (optim, "CosineAnnealingLR", "optim.CosineSchedule"),
+        (TRAINER.step, "backward", "loss = step(x, y)"),
+        (TRAINER.step.optimizer, "zero_grad", "leave it out"),
+        (DATA, "targets", "data.labels"),
+        (st.data, "DataLoader", "st.data.batches(data"),
+        (st.models, "ResNet18", "did you mean 'resnet18'?"),
+        (st.ops, "max_pool2d", "st.ops.max_pool, whatever"),
+        (st.ops, "cat", "st.ops.concat"),
+        (st.ops, "softmx", "did you mean 'softmax'?"),
         (TRAINER, "predict", "trainer.model(x)"),
         (TRAINER, "save", "st.save(trainer.model"),
         (TRAINER, "fitt", "did you mean 'fit'?"),
@@ -64,6 +72,12 @@ def test_unknown_names_are_still_no_attributes() -> None:
         (lambda: st.Trainer(TRAINER.model, TRAINER.step.loss, optim.SGD(lr=0.1), epochs=3), "trainer.fit(train_set, e"),
         (lambda: st.data.Dataset(DATA.images, DATA.labels, class_names="ab"), "did you mean 'classes'?"),
         (lambda: st.data.Dataset(DATA.images, -1 - DATA.labels), "labels.astype(np.float32), if they are measured"),
+        (lambda: st.models.resnet18(num_classes=3), "resnet18 has no argument 'num_classes'; did you mean 'classes'?"),
+        (lambda: st.data.Standardizer(DATA.images), "data.Standardizer.fit(images)"),
+        (lambda: st.Trainer(TRAINER.model, TRAINER.step.optimizer, TRAINER.step.loss), "the order is model, loss, opt"),
+        (lambda: st.save("model.safetensors", TRAINER.model), "the model comes first"),
+        (lambda: TRAINER.fit(st.data.open_data("digits"), epochs=1), "fit(found.train, found.held_out, epochs=10)"),
+        (lambda: TRAINER.fit("digits", epochs=1), "st.data.open_data(name).train"),
         (lambda: TRAINER.history["val_loss"], "history.validation_losses"),
         (lambda: TRAINER.step(DATA.images, np.array(["a", "b"] * 4)), "np.unique(y, return_inverse=True)"),
     ],
@@ -89,14 +103,16 @@ def test_errors_inside_of_a_constructor_stay_what_they_are() -> None:
     "table",
     [
         habits.LAYERS, habits.MODULE, habits.OPTIMIZERS, habits.PACKAGE, habits.TRAINER, habits.HISTORY,
-        habits.ARGUMENTS, habits.FIRST_ARGUMENTS,
+        habits.ARGUMENTS, habits.FIRST_ARGUMENTS, habits.STEP, habits.OPTIMIZER, habits.DATASET, habits.DATA,
+        habits.OPERATIONS, habits.CONSTRUCTORS,
     ],
 )  # fmt: skip
 def test_every_answer_names_things_that_exist(table: dict[str, str]) -> None:
     for answer in table.values():
-        for place, name in re.findall(r"(?<!')\b(nn|optim|st|model|trainer|history)\.(\w+)", answer):
+        for place, name in re.findall(r"(?<!')\b(nn|optim|st|model|trainer|history|step|data)\.(\w+)", answer):
             owner = {
-                "nn": nn, "optim": optim, "st": st, "model": nn.ReLU(), "trainer": TRAINER, "history": TRAINER.history
+                "nn": nn, "optim": optim, "st": st, "model": nn.ReLU(), "trainer": TRAINER, "history": TRAINER.history,
+                "step": TRAINER.step, "data": DATA if hasattr(DATA, name) else st.data,
             }[place]  # fmt: skip
             assert hasattr(owner, name), f"{place}.{name} in {answer!r}"
 

@@ -92,3 +92,8 @@ def test_a_spawned_process_predicts() -> None:
     model, _ = trained()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as workers:
         np.testing.assert_array_equal(workers.submit(model, X).result(), model(X))
+
+
+@pytest.mark.parametrize("name", st.models.MODELS)
+def test_every_named_network_can_be_sent(name: str) -> None:
+    assert repr(sent(st.models.build(name))) == repr(st.models.build(name))

@@ -47,7 +47,7 @@ class Standardize(Change):
 
 @dataclass(frozen=True)
 class ClipInputs(Change):
-    """Clips the inputs of both sets to the range low … high, and fits the model's standardizer again."""
+    """Clips the inputs of both data sets to the range low … high, and fits the model's standardizer again."""
 
     low: float
     high: float
@@ -67,7 +67,7 @@ class ClipInputs(Change):
 
 @dataclass(frozen=True)
 class DropFeatures(Change):
-    """Removes ``features`` (columns or channels) from both sets.
+    """Removes ``features`` (columns or channels, by index) from both data sets.
 
     The layer at path ``first`` infers its number of inputs again, and the model's standardizer is fitted again.
     """
@@ -90,7 +90,7 @@ class DropFeatures(Change):
 
 
 def without_features(dataset: Dataset, features: tuple[int, ...]) -> Dataset:
-    """Return a copy of the data set without these columns or channels."""
+    """Return a copy of the data set without the given columns or channels."""
     return with_images(dataset, np.delete(dataset.images, np.array(features, np.int64), axis=1))
 
 
@@ -101,7 +101,7 @@ def with_images(dataset: Dataset, images: Array) -> Dataset:
 
 @dataclass(frozen=True)
 class DropLeaked(Change):
-    """Removes the validation samples at ``indices``, which the training set contains as well."""
+    """Removes the validation samples at ``indices``, because the training set contains them as well."""
 
     indices: tuple[int, ...]
 
@@ -172,7 +172,7 @@ class RenumberValidation(Change):
 
 @dataclass(frozen=True)
 class Resplit(Change):
-    """Mixes both sets and divides them again at random, so that each has the same share of every class.
+    """Mixes both data sets and divides them again at random, so that each has the same share of every class.
 
     The validation set keeps its share of all samples.
     """
@@ -207,8 +207,8 @@ class Resplit(Change):
 class AffineValidation(Change):
     """Converts the validation inputs to the units of the training inputs: x · scale + offset.
 
-    ``scale`` and ``offset`` hold one number for each feature, or one number for all. Results are rounded to uint8 where
-    the training inputs are uint8.
+    ``scale`` and ``offset`` hold one number for each feature, or one number for all. If the training inputs are uint8,
+    the results are rounded to uint8.
     """
 
     scale: tuple[float, ...]

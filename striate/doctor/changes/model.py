@@ -21,7 +21,7 @@ _SLOPE = 0.1
 class Activation(LayerChange):
     """Replaces the layers at ``paths`` by another activation.
 
-    ``kind`` is a name in ``nn.activation.ACTIVATION_LAYERS``; ``slope`` is the negative slope where the activation has
+    ``kind`` is a name in ``nn.activation.ACTIVATION_LAYERS``; ``slope`` is the negative slope if the activation has
     one.
     """
 
@@ -59,10 +59,10 @@ class Initialization(LayerChange):
         )
 
     def command(self, setup: Setup) -> str | None:
-        """Return the ``--init`` option.
+        """Return the option ``--init`` of ``striate train`` for this initialization.
 
-        It is "" for a single layer with "torch": the command line initializes the last layer of its networks that way
-        anyway.
+        It is "" for a single layer with "torch", because the command line initializes the last layer of its networks in
+        that way anyway.
         """
         if self.init == "torch":
             return "" if len(self.paths) == 1 else "--init torch"

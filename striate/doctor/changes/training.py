@@ -30,7 +30,7 @@ def _options(rule: Optimizer, without: str = "") -> list[str]:
 
 
 def option_of(rule: Optimizer, name: str) -> float | None:
-    """Return a numeric option of an optimizer, or None where it has no such option."""
+    """Return a numeric option of an optimizer, or None if it has no such option."""
     value = vars(rule).get(name) if name in [one.name for one in fields(rule)] else None
     return float(value) if isinstance(value, int | float) else None
 
@@ -75,7 +75,7 @@ class OptimizerOption(Change):
 
 @dataclass(frozen=True)
 class ScheduleLength(Change):
-    """Stretches the learning rate schedule to ``steps``, all steps of the training."""
+    """Stretches the learning rate schedule to ``steps``, the number of steps of the training."""
 
     steps: int
 
@@ -89,7 +89,7 @@ class ScheduleLength(Change):
 
 
 def stretched(schedule: Schedule, steps: int) -> Schedule | None:
-    """Return the schedule with this number of total steps; None for a schedule without a total."""
+    """Return the schedule with this number of steps in all; None for a schedule without such a number."""
     if not is_dataclass(schedule) or isinstance(schedule, type):
         return None
     if "total_steps" not in [one.name for one in fields(schedule)]:

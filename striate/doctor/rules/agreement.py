@@ -1,4 +1,4 @@
-"""The rule that compares the inputs of both sets: their scale, polarity, and order of channels."""
+"""The rule that compares the inputs of training and validation: scale, polarity, order of channels."""
 
 from __future__ import annotations
 
@@ -74,10 +74,11 @@ def other_inputs(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def of_equal_shares(ours: Sample, theirs: Sample) -> tuple[Sample, Sample]:
-    """Return parts of both samples with equal numbers of each class, where their class shares differ much.
+    """Return parts of both samples that have equal numbers of each class.
 
-    Different classes have different inputs, which must not be mistaken for a different preparation. Both parts are
-    empty where the sets have no class in common; samples with similar shares are returned as they are.
+    Different classes have different inputs, which must not be mistaken for a different preparation. If the class shares
+    of the two samples are similar, both are returned unchanged. Both parts are empty if the sets have no class in
+    common.
     """
     classes = max(len(ours.dataset.classes), len(theirs.dataset.classes))
     a, b = (np.bincount(one.y, minlength=classes) for one in (ours, theirs))
@@ -93,9 +94,9 @@ def of_equal_shares(ours: Sample, theirs: Sample) -> tuple[Sample, Sample]:
 
 @dataclass(frozen=True)
 class Map:
-    """An affine map between the inputs of the two sets: training ≈ validation · scale + offset.
+    """An affine map between the inputs of the two data sets: training ≈ validation · scale + offset.
 
-    ``scale`` and ``offset`` hold one number for each varying feature of a table or signal, and one in all for pictures.
+    ``scale`` and ``offset`` hold one number for each varying feature of a table or signal, or one in all for pictures.
     """
 
     scale: Array
@@ -107,9 +108,9 @@ class Map:
 
 
 def map_between(ours: Sample, theirs: Sample) -> Map | None:
-    """Return the affine map that brings the validation inputs to the training inputs.
+    """Return the affine map that converts the validation inputs to the scale of the training inputs.
 
-    None where the inputs agree already, or where no affine map makes both their moments and their ranges agree.
+    The result is None if the inputs agree already, or if no affine map makes both their moments and their ranges agree.
     """
     varying = ~ours.constant
     a, b = _parts(ours, varying), _parts(theirs, varying)
@@ -229,7 +230,7 @@ class Order:
 def swapped_channels(ours: Sample, theirs: Sample) -> Order | None:
     """Return the order of the validation channels that fits the training set.
 
-    None where their own order fits, or none fits.
+    The result is None if their own order fits, or if no order does.
     """
     if ours.is_table or ours.features not in COLOURS:
         return None

@@ -30,7 +30,7 @@ ENOUGH = 5
     ),
 )  # fmt: skip
 def no_gradient(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find layers that never change: frozen at their start, not registered, unused, or without a gradient."""
+    """Find layers that never change: frozen with initial weights, not registered, unused, or without gradient."""
     structure = trace.structure
     if structure is None:
         return

@@ -28,7 +28,7 @@ LISTED = 3
     explains=("overfitting",),
 )
 def conflicting_labels(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find samples with equal inputs but different labels, in the training set and across both sets."""
+    """Find samples with equal inputs but different labels, in the training set or in training and validation."""
     train_set, validation = trace.setup.train_set, trace.setup.validation
     if train_set is None or trace.data is None or not trace.setup.classifies or trace.data.is_discrete:
         return
@@ -49,10 +49,14 @@ def conflicting_labels(trace: TrainingTrace) -> Iterator[Finding]:
     places = tuple(sorted(i for group in conflicts for i in group))
     names = train_set.classes
     shown = [
-        f"{' and '.join(map(str, group[:3]))} ({', '.join(names[int(labels[i])] for i in group[:3])})"
+        f"{' and '.join(map(train_set.sample_name, group[:3]))} ({', '.join(names[int(labels[i])] for i in group[:3])})"
         for group in conflicts[:LISTED]
     ]
-    shown += [f"{i} and {j} of validation" for i, j in across[: LISTED - len(shown)]]
+    shown += [
+        f"{train_set.sample_name(i)} and {validation.sample_name(j)} of validation"
+        for i, j in across[: LISTED - len(shown)]
+        if validation is not None
+    ]
     count = len(conflicts) + len(across)
     share = len(places) / len(train_set)
     more = f" and {count - len(shown)} more" if count > len(shown) else ""

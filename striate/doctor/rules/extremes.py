@@ -1,6 +1,6 @@
 """The rule about single huge inputs before a convolution.
 
-Where a convolution is computed by Winograd's algorithm, the rounding error of a huge input reaches all outputs of its
+If a convolution is computed by Winograd's algorithm, the rounding error of a huge input reaches all outputs of its
 tile, even those that do not depend on it.
 """
 
@@ -32,7 +32,7 @@ KEPT = 100.0
 
 
 def deviations(values: Array) -> tuple[float, float, float]:
-    """Return the median of one feature's values, their usual deviation from it, and the largest one.
+    """Return (median, usual deviation from it, largest deviation) of the values of one feature.
 
     The usual deviation is the root mean square of the smaller 99 % of the deviations.
     """
@@ -46,7 +46,7 @@ def deviations(values: Array) -> tuple[float, float, float]:
 
 
 def convolves(structure: Structure | None) -> bool:
-    """Whether the network has a 2-d convolution with a filter larger than 1×1."""
+    """Return whether the network has a 2-d convolution with a filter larger than 1×1."""
     return structure is not None and any(
         one.rank == 4 and "weight" in one.parameters and max(one.parameters["weight"].sizes[2:], default=1) > 1
         for one in structure.maps

@@ -50,11 +50,11 @@ def signal(trace: TrainingTrace) -> dict[str, float]:
 
 
 def growth(trace: TrainingTrace) -> float:
-    """Return the factor by which each layer scales the signal's spread at the start: a geometric mean.
+    """Return the factor by which a layer scales the signal's spread at the start: a geometric mean.
 
-    A product Wx has √(mean w² · fan-in) times the root mean square of x, and an activation passes on 1/gain of it, or
-    at most all of it where it saturates. Layers that are followed by a normalization are left out; the result is 1
-    where no layer is left.
+    A product Wx has √(mean w² · fan-in) times the root mean square of x. The activation multiplies that by 1/gain, or
+    by at most 1 if it can saturate. Layers that are followed by a normalization are left out; if no layer is left, the
+    result is 1.
     """
     structure = trace.structure
     factors: list[float] = []
@@ -86,9 +86,9 @@ def growth(trace: TrainingTrace) -> float:
     ),
 )  # fmt: skip
 def vanishing_gradients(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find a gradient that all but disappears on its way to the first layers.
+    """Find a gradient that almost disappears on its way to the first layers.
 
-    ∂L/∂W₁ contains the product of the slopes σ′(a_l) of all layers above.
+    ∂L/∂W₁ contains the product of the slopes σ′(a_l) of all layers after the first.
     """
     structure, norms = trace.structure, early_flow(trace)
     if structure is None or len(norms) < 3 or len(trace.early) < 3:

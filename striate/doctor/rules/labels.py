@@ -1,7 +1,8 @@
 """Rules about labels: whether they belong to their inputs, and whether there is more than one class.
 
-Samples near each other tend to have the same label. How much more often than by chance shows, before any training,
-whether labels belong to their inputs. Where distances say nothing even for correct labels, only training can tell.
+Samples near each other tend to have the same label. How much more often than by chance they do shows, before any
+training, whether labels belong to their inputs. If distances say nothing even for correct labels, only training can
+tell.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def one_class(trace: TrainingTrace) -> Iterator[Finding]:
     ),
 )  # fmt: skip
 def labels_shifted(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find labels that are some samples away from their inputs, or numbered unlike those of validation."""
+    """Find labels that are some samples away from their inputs, or numbered differently in validation."""
     sample = trace.data
     if sample is None or not trace.setup.classifies or len(sample.y) < LEAST or sample.chance > 0.9:
         return
@@ -195,7 +196,7 @@ def _alike(a: Array, b: Array) -> bool:
     ),
 )  # fmt: skip
 def labels_shuffled(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find labels that have nothing to do with their inputs."""
+    """Find labels that are not related to their inputs."""
     sample = trace.data
     if sample is None or not trace.setup.classifies or len(sample.y) < LEAST or sample.chance > 0.9:
         return

@@ -190,7 +190,7 @@ def _out_of_reach(trace: TrainingTrace, last: Passed, low: float, high: float) -
     ),
 )  # fmt: skip
 def loss_at_start(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find a first loss far above that of equal probabilities, and a loss that sums over the batch."""
+    """Find a first loss far above that of equal probabilities, or a loss that sums over the batch."""
     structure = trace.structure
     if not trace.losses or trace.continued or structure is None or not structure.maps:
         return
@@ -339,15 +339,18 @@ def _last_path(trace: TrainingTrace) -> str:
 
 
 def saturates(one: Passed) -> bool:
-    """Whether this is an activation that flattens out at both ends, such as sigmoid and tanh."""
+    """Return whether this is an activation that is flat at both ends, such as sigmoid and tanh."""
     return one.activation is not None and one.activation.saturation_bounds is not None
 
 
 def weakens(one: Passed) -> bool:
-    """Whether this is an activation whose derivative is always below 1, as the sigmoid's (at most 1/4)."""
+    """Return whether this is an activation whose derivative is always below 1, like the sigmoid's (at most 1/4)."""
     return one.activation is not None and one.activation.max_derivative < 1
 
 
 def can_die(one: Passed) -> bool:
-    """Whether this is an activation whose units can die, as those of ReLU that are 0 for every sample."""
+    """Return whether this is an activation whose units can die, like ReLU.
+
+    The outputs and gradients of a dead unit stay 0.
+    """
     return one.activation is not None and one.activation.units_can_die

@@ -1,4 +1,4 @@
-"""The rule for trainings that learned nothing, where no other rule says why."""
+"""The rule for trainings that learned nothing, if no other rule says why."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def unexplained(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def fall_of(losses: list[float]) -> tuple[float, float]:
-    """Return by how much the loss falls per step, and the standard error, by fitting a straight line.
+    """Return (how much the loss falls per step, its standard error), from fitting a straight line.
 
-    Returns 0 and infinity for fewer than 10 losses, or where one is not finite.
+    Returns (0, infinity) for fewer than 10 losses, or if a loss is not finite.
     """
     y = np.asarray(losses, np.float64)
     if len(y) < 10 or not np.isfinite(y).all():

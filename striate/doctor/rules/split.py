@@ -78,7 +78,7 @@ def sorted_split(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def in_time_order(sample: Sample) -> bool:
-    """Whether consecutive samples are much nearer to each other than other samples of the same class."""
+    """Return whether consecutive samples are much nearer to each other than other samples of the same class."""
     labels, images = sample.dataset.labels, sample.dataset.images
     if len(labels) < 20:
         return False
@@ -151,7 +151,11 @@ def _leaked(trace: TrainingTrace, places: Array, looked_at: int, cause: str) -> 
     else:
         text = "leave them out of the validation set (or split before copying, augmenting)"
         remedy = Remedy.of(trace.setup, text, DropLeaked(indices))
-    listed = f" ({', '.join(map(str, indices[:6]))}{', …' if len(indices) > 6 else ''})" if len(indices) < 50 else ""
+    listed = ""
+    if trace.setup.validation is not None and len(indices) < 50:
+        most = 3 if trace.setup.validation.files else 6
+        names = [trace.setup.validation.sample_name(place) for place in indices[:most]]
+        listed = f" ({', '.join(names)}{', …' if len(indices) > most else ''})"
     return Finding(
         "leakage", Severity.ERROR if share > 0.1 else Severity.WARNING, "validation", indices,
         {"exact": 0.98, "near": 0.9, "overlap": 0.95}[cause],
@@ -209,11 +213,11 @@ def _contrasts(sample: Sample) -> Array:
 
 
 def overlapping(images: Array, others: Array) -> Array:
-    """Return the indices of signals in ``others`` that share a piece of 8 values with one of ``images``.
+    """Return the indices of signals in ``others`` that share a piece of 8 values with a signal in ``images``.
 
-    Both are (n, C, L). The pieces at a quarter and at three quarters of each signal in ``others``, channel 0, are
-    looked up among all pieces of ``images``. Constant pieces of ``images`` do not count. Empty for anything but
-    signals.
+    Both arrays are (n, C, L); the result is empty for other shapes. Two pieces of channel 0 of each signal in
+    ``others``, at a quarter and at three quarters of its length, are looked up among all pieces of ``images``. Constant
+    pieces of ``images`` do not count.
     """
     if images.ndim != 3 or images.shape[2] < 2 * PIECE or images.size > 1 << 24:
         return np.zeros(0, np.int64)

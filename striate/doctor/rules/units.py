@@ -135,7 +135,7 @@ def dead_units(trace: TrainingTrace) -> Iterator[Finding]:
     ),
 )  # fmt: skip
 def saturated_units(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find layers most of whose outputs lie on the flat ends of the activation, with small gradients."""
+    """Find layers whose outputs lie mostly on the flat ends of the activation, with small gradients."""
     structure = trace.structure
     if structure is None or not trace.readings:
         return

@@ -29,10 +29,11 @@ Axes = tuple["AdaptiveAxis | None", "AdaptiveAxis | None", "AdaptiveAxis | None"
 
 @dataclass(frozen=True)
 class AdaptiveMaxWindows(KernelSpec):
-    """The forward kernel: the maximum of each window, and its position as a row-major index.
+    """The forward kernel: the maximum of each window, and its row-major index in the input plane.
 
-    The maximum is passed on to ``region``, the fused elementwise work, which stores it. Operands: x, index, and then
-    those of the region. ``source`` and ``index`` are the memory layouts of x and of the index array.
+    ``axes`` are the windows along D, H and W. The maximum is passed on to ``region``, the fused elementwise work, which
+    stores it. Operands: x, index, and then those of the region. ``source`` and ``index`` are the memory layouts of x
+    and of the index array.
     """
 
     source: Storage

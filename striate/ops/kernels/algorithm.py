@@ -77,8 +77,8 @@ OPERATIONS_A_BYTE = 10
 def choose(g: Geometry, direction: Direction, stored: DType, options: CompileOptions) -> ConvolutionAlgorithm:
     """Return the algorithm for one direction of a convolution: forward, input gradient or weight gradient.
 
-    ``stored`` is the dtype of the activations in memory. The result depends only on the arguments. It is
-    ``batch_specialized`` if a program for a single sample uses direct sums where other programs use Winograd's tiles.
+    ``stored`` is the dtype of the activations in memory. The result depends only on the arguments. The algorithm is
+    ``batch_specialized`` if a program for a single sample uses direct sums, and other programs use Winograd's tiles.
     """
     winograd = _winograd(g, direction, stored) if options.winograd else None
     if winograd is None or direction is Direction.WEIGHT_GRADIENT:
@@ -89,9 +89,9 @@ def choose(g: Geometry, direction: Direction, stored: DType, options: CompileOpt
 
 
 def form_of(algorithm: Algorithm) -> Form | None:
-    """Return the form of Winograd's algorithm, which has the sizes of its tiles, or None for direct sums.
+    """Return the form of Winograd's algorithm, which has the sizes of its tiles; None for direct sums.
 
-    Raises ``GraphError`` for an algorithm that is not one of convolutions.
+    Raises ``GraphError`` for an algorithm that does not belong to a convolution.
     """
     if not isinstance(algorithm, ConvolutionAlgorithm):
         raise GraphError(f"{algorithm} is not an algorithm for a convolution")
@@ -108,10 +108,10 @@ def _winograd(g: Geometry, direction: Direction, stored: DType) -> Winograd | No
 
 
 def suited_form(g: Geometry, direction: Direction) -> Form | None:
-    """Return the form of Winograd's algorithm that suits this direction of a convolution, if any.
+    """Return the form of Winograd's algorithm that suits this direction of a convolution, or None.
 
-    It depends only on the shapes. None means that no form exists, or that its transforms would cost more than the
-    products that they save.
+    The result depends only on the shapes. It is None if there is no such form, or if its transforms would cost more
+    than the products that they save.
     """
     taps, stride, before = g.kernel[2], g.stride[2], g.before[2]
     tile = WINOGRAD_TILES.get((taps, stride))
@@ -131,10 +131,10 @@ def suited_form(g: Geometry, direction: Direction) -> Form | None:
 
 
 def reads_mostly_filters(g: Geometry, form: Form, direction: Direction) -> bool:
-    """Whether a single sample has so few tiles that Winograd's algorithm is slower than direct sums.
+    """Return whether a single sample has so few tiles that Winograd's algorithm is slower than direct sums.
 
-    The transformed filters are larger than the filters. With few tiles, the time to read them from memory is longer
-    than that of the operations which they save.
+    The transformed filters are larger than the filters. With few tiles, reading them from memory takes longer than the
+    multiplications that the algorithm saves.
     """
     tiles = math.prod(
         -(-size // form.tile) for size in (g.size if direction is Direction.INPUT_GRADIENT else g.count)[1:]
@@ -168,10 +168,10 @@ def weight_gradient_halos(g: Geometry, form: Form | None) -> tuple[Halo, Halo]:
 
 
 def winograd_halo(form: Form, before: Three, size: Three, count: Three) -> Halo:
-    """Return the halo, the border of zeros, that Winograd's tiles read around an input of ``size`` positions.
+    """Return the halo, the border of zeros, that Winograd's tiles read around an input.
 
-    ``count`` are the sizes of the output. A tile at the end of a row is read as a whole, even if only some of its
-    outputs exist. ``before`` is the padding.
+    ``before`` is the padding before the input, ``size`` the size of the input, and ``count`` that of the output, along
+    each axis. A tile at the end of a row is read as a whole, even if only some of its outputs exist.
     """
     after = [0, 0, 0]
     for axis in (1, 2):
@@ -181,6 +181,9 @@ def winograd_halo(form: Form, before: Three, size: Three, count: Three) -> Halo:
 
 
 def flipped_before(g: Geometry, form: Form) -> Three:
-    """Return the zeros before the first pixel of dy in an input gradient, which flips the filter."""
+    """Return how many zeros an input gradient reads before the first pixel of dy along each axis.
+
+    The input gradient is computed as a convolution of dy with the flipped filter.
+    """
     _, h, w = (form.taps - 1 - b if form.stride == 1 else 1 - (b + 1) // 2 for b in g.before)
     return 0, h, w

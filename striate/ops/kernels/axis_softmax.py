@@ -23,9 +23,10 @@ CHUNK = 16384
 
 @dataclass(frozen=True)
 class AxisKernel(KernelSpec):
-    """Base class of the kernels (abstract): it divides (samples, outer, size, inner) into chunks.
+    """Base class of the kernels of this module (abstract): divides (samples, outer, size, inner) into chunks.
 
-    ``samples`` is 0 if axis 0 is the run-time N. A *unit* is one line, or the up to 16 lines that one vector holds.
+    ``samples`` is 0 if axis 0 is the run-time N. A *unit* is one line, or the up to 16 lines that one vector holds. A
+    *chunk*, the work of one thread at a time, is some units of one sample, or all units of some samples.
     """
 
     dtype: DType
@@ -46,7 +47,7 @@ class AxisKernel(KernelSpec):
 
     @property
     def slice(self) -> int:
-        """The largest number of units (a line, or the lines in one vector) of one sample in one chunk."""
+        """The largest number of units (a line, or the lines in one vector) in a chunk of one sample."""
         return min(self.units, max(1, CHUNK // (self.size * min(self.inner, LANES))))
 
     @property
@@ -108,9 +109,10 @@ class Line:
         return count if self.contiguous else self.beside
 
     def load(self, operand: int, step: Index, count: int, otherwise: float = 0.0) -> Vector:
-        """Return vector number ``step`` of the unit, from an operand of the kernel.
+        """Return vector number ``step`` of the unit, read from operand number ``operand`` of the kernel.
 
-        Of a contiguous line, only the first ``count`` lanes are loaded; the others hold ``otherwise``.
+        Of a contiguous line, only the first ``count`` lanes are loaded; the others hold ``otherwise``. Of neighbouring
+        lines, one lane is loaded for each.
         """
         k = self.k
         x = k.load_masked(self._at(operand, step), self.spec.dtype, self._count(count))
@@ -119,14 +121,14 @@ class Line:
         )
 
     def store(self, operand: int, step: Index, count: int, value: Vector) -> None:
-        """Store ``value`` as vector number ``step`` of the unit, in an operand of the kernel.
+        """Write ``value`` as vector number ``step`` of the unit, to operand number ``operand`` of the kernel.
 
-        Of a contiguous line, only the first ``count`` lanes are stored; otherwise, one lane for each line.
+        Of a contiguous line, only the first ``count`` lanes are stored; of neighbouring lines, one lane for each.
         """
         self.k.store_masked(value, self._at(operand, step), self.spec.dtype, self._count(count))
 
     def each(self, body: Callable[[Index, int], None]) -> None:
-        """Write a loop of ``body(step, count)`` over the vectors of the line, the steps.
+        """Write a loop that runs ``body(step, count)`` for every vector (step) of the unit.
 
         ``count`` is the number of lanes in use; it is below 16 only in the last vector of a contiguous line.
         """
@@ -137,10 +139,10 @@ class Line:
             body(self.whole, self.rest)
 
     def fold(self, start: float, step: Callable[[Vector, Index, int], Vector], dtype: DType) -> Vector:
-        """Write a loop of carry = step(carry, number, count) over the vectors of the line; return the last carry.
+        """Write a loop of carry = step(carry, number, count) over the vectors; return the last carry.
 
-        ``number`` counts the vectors from 0, and ``count`` is the number of lanes in use. The first carry is a vector
-        of ``dtype`` with ``start`` in every lane.
+        ``number`` counts the vectors of the unit from 0, and ``count`` is the number of lanes in use. The first carry
+        is a vector of ``dtype`` with ``start`` in every lane.
         """
         k = self.k
         carry = k.constant(start, dtype)
@@ -151,7 +153,10 @@ class Line:
         return step(carry, self.whole, self.rest) if self.rest else carry
 
     def largest(self, operand: int) -> Vector:
-        """Return the maximum of each line: in every lane for a contiguous line, else in the lane of each line."""
+        """Return the maximum of each line.
+
+        The maximum of a contiguous line is in every lane; those of neighbouring lines are in one lane each.
+        """
         k = self.k
         found = self.fold(-math.inf, lambda m, b, c: k.max(m, self.load(operand, b, c, -math.inf)), self.spec.dtype)
         return k.splat(k.fold_lanes(found, k.max)) if self.contiguous else found
@@ -172,7 +177,7 @@ class Line:
 
 @dataclass(frozen=True)
 class SoftmaxLines(AxisKernel):
-    """The kernel of y = softmax(x), or of its logarithm if ``logarithm``. Operands: x, y."""
+    """The kernel of y = softmax(x), or with ``logarithm`` of y = ln softmax(x). Operands: x, y."""
 
     logarithm: bool
 
@@ -190,7 +195,7 @@ class SoftmaxLines(AxisKernel):
 
 @dataclass(frozen=True)
 class SoftmaxGradientLines(AxisKernel):
-    """The kernel of the gradient, dx = y·(dy − Σ y·dy), or dx = dy − e^y·Σ dy if ``logarithm``.
+    """The kernel of the gradient, dx = y·(dy − Σ y·dy), or with ``logarithm`` dx = dy − e^y·Σ dy.
 
     y is the softmax of x, or its logarithm. dx and dy are the gradients with respect to x and y. Operands: y, dy, dx.
     """

@@ -88,7 +88,7 @@ def _called(node: Node) -> str:
 
 
 def chosen(context: LoweringContext) -> ConvolutionAlgorithm:
-    """Return the algorithm that the layout stage chose for the context's convolution."""
+    """Return the algorithm that the layout stage chose for the convolution of ``context``."""
     assert isinstance(context.algorithm, ConvolutionAlgorithm)
     return context.algorithm
 
@@ -97,7 +97,7 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
     """Return the launches of a convolution or input gradient with Winograd's algorithm.
 
     One launch transforms the filters, and another computes the convolution in transformed tiles. If the transformed
-    filters are large (``MOST_FILTERS``), the input is transformed by a launch of its own, and unless the weights are
+    filters have more than ``MOST_FILTERS`` bytes, a launch of its own transforms the input, and unless the weights are
     constant, the convolution's kernel transforms the filters itself.
     """
     x, w = context.node.inputs
@@ -155,7 +155,7 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
 
 
 def lower_convolution(context: LoweringContext, g: Geometry, direction: Direction) -> list[Launch]:
-    """Return the launches of a convolution (x to y) or of its input gradient (dy to dx, ``transposed``).
+    """Return the launches of a convolution (from x to y) or of its input gradient (from dy to dx).
 
     In the direct form, one launch packs the weights, and another sums over taps and channels. If Winograd's algorithm
     was chosen for the node, the launches are those of ``lower_winograd``.
@@ -247,8 +247,8 @@ def _operands(source: Storage, arriving: Storage) -> DType:
 def lower_winograd_gradient(context: LoweringContext, g: Geometry, winograd: Winograd) -> list[Launch]:
     """Return the launches of a weight gradient with Winograd's algorithm.
 
-    The first sums over transformed tiles. If it divides the samples into several shares, a second launch adds the sums
-    of the shares and transforms them back.
+    The first launch sums over transformed tiles. If it divides the samples into several shares, a second launch adds
+    the sums of the shares and transforms them back.
     """
     x, dy = context.node.inputs
     source, arriving = context.storage(x), context.storage(dy)

@@ -42,10 +42,15 @@ It adds the products of the first ``channels`` channels of the block at x, and r
 class DirectConvolution(KernelSpec):
     """Base class of the kernels that sum over taps and channels (abstract).
 
-    ``region`` is the fused elementwise work, which runs on each tile of sums while it is in registers. ``source`` is
-    the memory layout of x, and ``grouping`` says which input channels an output block reads; None means all. A chunk is
-    one group of samples and one output block (16 output channels). With ``block_first``, consecutive chunks have the
-    same output block, otherwise the same group of samples. Operands: x, packed weights, and then those of the region.
+        source            the memory layout of x
+        channels          the number of input channels that each output block (16 output channels) sums over
+        grouping          which input channels an output block reads; None means all
+        block_first       whether consecutive chunks have the same output block, rather than the same group of samples
+        region            the fused elementwise work, which runs on each tile of sums while it is in registers
+        channels_at_once  the number of channels in the body of a loop
+        reading           the inputs of the output block whose code is being written
+
+    A chunk is one group of samples and one output block. Operands: x, packed weights, and then those of the region.
     """
 
     source: Storage
@@ -58,7 +63,10 @@ class DirectConvolution(KernelSpec):
 
     @property
     def taps(self) -> int:
-        """The number of taps for which the packed weights have entries, those of all parts together."""
+        """The number of taps in the packed weights, over all parts.
+
+        A part is a set of output positions that read the same taps.
+        """
         raise NotImplementedError
 
     @property
@@ -91,7 +99,7 @@ class DirectConvolution(KernelSpec):
 
     @property
     def padded(self) -> int:
-        """The number of input channels that are summed over, rounded up to whole blocks of ``inner``."""
+        """The number of input channels that are summed over, rounded up to a multiple of ``inner``."""
         return -(-self.channels // self.inner) * self.inner
 
     def write(self, k: Kernel) -> None:
@@ -139,7 +147,7 @@ class DirectConvolution(KernelSpec):
     ) -> list[Vector]:
         """Write the loop that adds every input block to ``sums`` with ``add``; return the new sums.
 
-        The packed weights hold ``packed`` taps for each input block, of which ``add`` sums at most ``summed``.
+        The packed weights contain ``packed`` taps for each input block; ``add`` sums at most ``summed`` of them.
         """
         whole, rest = divmod(self.channels, self.inner)
         reading = self.reading or Reading(whole, int(rest > 0), rest)
@@ -191,11 +199,12 @@ class DirectConvolution(KernelSpec):
 class TapConvolution(DirectConvolution):
     """The kernel y[start + spread·q] = Σ_c Σ_tap w[tap][c] · x[c][step·q + offset(tap)].
 
-    It computes the outputs of all positions q of all parts. A part (see ``geometry``) is a set of output positions that
+    It computes the outputs at all positions q of all parts. A part (see ``geometry``) is a set of output positions that
     read the same taps; the forward pass has one, and an input gradient has one for each residue of the position modulo
-    the stride. The outputs of a part are computed in tiles of pixels, whose sums are in registers. If a program has a
-    single sample with one output pixel, a chunk computes ``abreast`` output blocks at a time, because each addition to
-    a single sum would wait for the one before.
+    the stride. The outputs of a part are computed in tiles of pixels, whose sums are in registers; ``tiles`` are the
+    (rows, columns) of the tile of each part. Loops over taps are unrolled up to ``unrolled`` multiply-adds in a loop
+    body. If a program has a single sample with one output pixel, a chunk computes ``abreast`` output blocks at a time,
+    because each addition to a single sum would wait for the one before.
     """
 
     parts: tuple[Part, ...]
@@ -213,7 +222,7 @@ class TapConvolution(DirectConvolution):
 
     @property
     def written(self) -> int:
-        """The number of vector multiply-adds in the code of the kernel, which determines how long it compiles."""
+        """The number of vector multiply-adds in the kernel's code, which determines how long compiling it takes."""
         whole, rest = divmod(self.channels, self.inner)
         if isinstance(self.grouping, Banded):
             rest = self.grouping.rest
@@ -364,7 +373,8 @@ class TapConvolution(DirectConvolution):
 def unrolled_axes(part: Part, pixels: int, channels: int, most: int) -> list[bool]:
     """Return, for each of three axes, whether the loop over the taps along it is unrolled.
 
-    Inner loops are unrolled first, while the body has at most ``most`` multiply-adds.
+    Inner loops are unrolled first, as long as the body has at most ``most`` multiply-adds. Each tap has ``pixels`` ·
+    ``channels`` of them.
     """
     body = channels * pixels
     unrolled = [False, False, False]
@@ -379,9 +389,10 @@ def unrolled_axes(part: Part, pixels: int, channels: int, most: int) -> list[boo
 def written_products(part: Part, tile: tuple[int, int], channels: Sequence[int], unrolled: int, at_once: int) -> int:
     """Return the number of vector multiply-adds in the code of a part.
 
-    A part is a set of output positions that read the same taps. There is separate code for every size of tiles (whole
-    tiles and the remainders at the ends of rows and columns), and for every entry of ``channels``. ``at_once`` is the
-    number of channels in the body of the loop over channels.
+    A part is a set of output positions that read the same taps. There is separate code for every size of tile (whole
+    tiles and the remainders at the ends of rows and columns), and for every number of channels in ``channels``.
+    ``unrolled`` is the largest number of multiply-adds in an unrolled loop body, and ``at_once`` the number of channels
+    in the body of the loop over channels.
     """
     total = 0
     for (_, _, rows), (_, _, columns) in itertools.product(*(_cover(n, t) for n, t in zip(part.sizes[1:], tile))):

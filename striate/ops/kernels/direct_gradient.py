@@ -51,12 +51,13 @@ class WeightGradient(KernelSpec):
     """The kernel dw[tap][c][16 o] = Σ_n Σ_q dy[n, q][16 o] · x[n, c][step·q + offset(tap)].
 
     The samples are divided into ``shares``, each with its own sums, so that several threads have work; ``Unpack`` adds
-    the shares. A chunk is one share, ``outs`` output blocks and one input block. The sums of a few (channel, tap) pairs
-    are in registers during the loop over all pixels. A few samples at a time are used for all output blocks of the
-    chunk, so that they are read from the cache. If ``paired``, x and dy are pairs of bfloat16 pixels (see
-    ``direct_pairs``), and the loop is over pairs of pixels.
+    the shares. A chunk is one share, ``outs`` output blocks and one input block. The sums of a few (channel, tap)
+    pairs, at most ``accumulators``, are in registers during the loop over all pixels. A few samples at a time are used
+    for all output blocks of the chunk, so that they are read from the cache. If ``paired``, x and dy are pairs of
+    bfloat16 pixels (see ``direct_pairs``), and the loop is over pairs of pixels.
 
-    Operands: x, dy, partial sums as [share][output block][input block][c][tap][16].
+    ``source`` and ``arriving`` are the memory layouts of x and dy. Operands: x, dy, partial sums as [share][output
+    block][input block][c][tap][16].
     """
 
     source: Storage
@@ -83,7 +84,7 @@ class WeightGradient(KernelSpec):
 
     @property
     def kept(self) -> DType:
-        """The dtype of the partial sums in memory: float64 if very many products are added, else that of ``sums``."""
+        """The dtype of the partial sums in memory: float64 if very many products are added, else ``sums``."""
         return DType.float64 if self.is_long or self.has_one_pixel else self.sums
 
     @property
@@ -93,10 +94,10 @@ class WeightGradient(KernelSpec):
 
     @property
     def channels(self) -> int:
-        """The number of channels that one chunk multiplies.
+        """The number of input channels in a chunk.
 
-        It is 16, those of an input block. For an input in plain order it is the number of all channels, and in lanewise
-        kernels that of the channels of a group.
+        It is 16, an input block. If the input is in plain order, it is the number of all channels, and in lanewise
+        kernels the number of channels of a group.
         """
         if isinstance(self.grouping, Lanewise):
             return self.grouping.inputs
@@ -294,8 +295,12 @@ class WeightGradient(KernelSpec):
         def add_product(offset: int, row: Row | None, acc: Vector) -> Vector:
             place = k.offset(pixel, offset, dtype)
             if row is not None:
-                return k.fma(lanes_of(k, dtype, place, row, self.source.strides[1]), g, acc)
-            return k.dot(k.broadcast_pair(place), g, acc) if self.paired else k.fma(k.broadcast(place, dtype), g, acc)
+                return k.multiply_add(lanes_of(k, dtype, place, row, self.source.strides[1]), g, acc)
+            return (
+                k.dot(k.broadcast_pair(place), g, acc)
+                if self.paired
+                else k.multiply_add(k.broadcast(place, dtype), g, acc)
+            )
 
         return [add_product(offset, row, acc) for (offset, row), acc in zip(places, sums, strict=True)]
 
@@ -306,7 +311,10 @@ def _dot(k: Kernel, indices: tuple[Index, Index, Index], strides: tuple[int, int
 
 
 def evenly(items: list[Item], most: int) -> list[list[Item]]:
-    """Return the items in lists of at most ``most`` items, all of the same length except perhaps the last one."""
+    """Return the items in lists of at most ``most`` items.
+
+    All lists have the same length, except that the last one may be shorter.
+    """
     count = max(1, -(-len(items) // most))
     size = -(-len(items) // count)
     return [items[i : i + size] for i in range(0, len(items), size)]

@@ -30,8 +30,9 @@ Range = tuple[int, int, int]
 class PairPixels(KernelSpec):
     """The kernel pairs[p / shrink] = (x[p], x[p + hop]) along each row, for the pixels p of ``ranges``.
 
-    The second number of a pair is 0 if p + hop is beyond pixel ``last``. ``source`` and ``pairs`` are the memory
-    layouts of x and of the result. A chunk is (sample, channel block). Operands: x in bfloat16, pairs.
+    ``ranges`` has (first, one past the last, step) for each axis. The second number of a pair is 0 if p + hop is beyond
+    pixel ``last``. ``source`` and ``pairs`` are the memory layouts of x and of the result. A chunk is (sample, channel
+    block). Operands: x in bfloat16, pairs.
     """
 
     source: Storage
@@ -66,7 +67,10 @@ class PairPixels(KernelSpec):
 
 
 def paired_inputs(source: Storage, part: Part) -> PairPixels:
-    """Return the kernel that writes the pairs of x, the inputs of two neighbouring outputs."""
+    """Return the kernel that writes the pairs of x: the inputs that a tap reads for two neighbouring outputs.
+
+    ``part`` (see ``geometry``) has the taps.
+    """
     ranges: list[Range] = []
     for axis, (span, (low, high)) in enumerate(zip(part.spans, part.reach(), strict=True)):
         step = part.step[axis] * (2 if axis == 2 else 1)
@@ -83,7 +87,7 @@ def paired_outputs(arriving: Storage) -> PairPixels:
 
 
 def over_pairs(part: Part) -> Part:
-    """Return the same part over pairs of neighbouring outputs: half the width, twice the step."""
+    """Return ``part`` with pairs of neighbouring outputs as its positions: half the width, twice the step."""
     d, h, w = part.step
     depth, height, width = part.sizes
     return replace(part, step=(d, h, 2 * w), sizes=(depth, height, -(-width // 2)))

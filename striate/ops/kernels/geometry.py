@@ -1,9 +1,9 @@
 """The geometry that convolution and pooling share: which input positions each output position reads.
 
-A *part* computes outputs at positions  start + spread · q  from inputs at  step · q + first + stride · tap.
-The forward pass is one part. The input gradient of a strided window has one part for each residue of the output
-position modulo the stride, because this residue determines which taps of the window reach the position. The outputs of
-a part without taps are zeros.
+A *part* computes outputs at positions  start + spread · q  from inputs at  step · q + first + stride · tap  along each
+axis, where q counts the outputs and tap the taps. The forward pass is one part. The input gradient of a strided window
+has one part for each residue of the output position modulo the stride, because this residue determines which taps of
+the window reach the position. The outputs of a part without taps are zeros.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def forward_part(kernel: Three, stride: Three, before: Three, dilation: Three, s
 
 
 def every_position(sizes: Three) -> Part:
-    """Return the ``Part`` with one tap that reads each position of an array for the same position of the output."""
+    """Return the ``Part`` in which each output position reads only the input at the same position."""
     one, zero = (1, 1, 1), (0, 0, 0)
     return forward_part(one, one, zero, one, sizes)
 
@@ -92,17 +92,20 @@ class Residues:
 
     @property
     def common(self) -> int:
-        """gcd(stride, dilation): taps reach a position i only if i + before is a multiple of it."""
+        """gcd(stride, dilation): taps reach position i only if i + before is a multiple of this number."""
         return math.gcd(self.stride, self.dilation)
 
     @property
     def hop(self) -> int:
-        """The distance, in taps, of two neighbouring taps that reach the same position."""
+        """The distance, in taps, between two neighbouring taps that reach the same position of x."""
         return self.stride // self.common
 
     @property
     def apart(self) -> int:
-        """The distance, in positions of dy, of what two neighbouring taps of the same position read."""
+        """The distance, in positions of dy, between the inputs of two neighbouring taps.
+
+        The taps are ``hop`` apart and reach the same position of x.
+        """
         return self.dilation // self.common
 
     @property
@@ -122,7 +125,10 @@ class Residues:
         return tap if not rest and tap < self.kernel else None
 
     def span(self, start: int) -> Span:
-        """Return the taps of the positions start + stride · q, the last tap first, so that dy is read in order."""
+        """Return the taps that reach the positions start + stride · q of x, the last tap first.
+
+        In this order, dy is read from low to high positions.
+        """
         first = self.first(start)
         if first is None:
             return Span(0, 1, 0, 0, -1)
@@ -158,7 +164,8 @@ def residues_of(
 def gradient_parts(kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three) -> tuple[Part, ...]:
     """Return the parts of an input gradient, one for each combination of residues modulo the strides.
 
-    dx[i] sums w[k] · dy[(i + before − k · dilation) / stride] over the k for which the quotient is whole.
+    dx[i] sums w[k] · dy[(i + before − k · dilation) / stride] over the k for which the quotient is whole. ``sizes`` are
+    those of x.
     """
     axes = residues_of(kernel, stride, before, dilation, sizes)
     return tuple(
@@ -172,7 +179,17 @@ def gradient_parts(kernel: Three, stride: Three, before: Three, dilation: Three,
 
 @dataclass(frozen=True)
 class Geometry:
-    """The sizes and options of a convolution, extended to three spatial axes (D, H, W)."""
+    """The sizes and options of a convolution, with three spatial axes (D, H, W).
+
+        filters           the number of output channels
+        depth             the number of input channels of a group
+        groups            the number of groups
+        kernel, stride, dilation   as in PyTorch, along each axis
+        before            the padding before each axis
+        size, count       the spatial sizes of x and of y
+
+    An axis that the convolution does not have has size 1.
+    """
 
     filters: int
     depth: int  # input channels of a group
@@ -186,17 +203,17 @@ class Geometry:
 
     @property
     def forward(self) -> Part:
-        """The single ``Part``, output positions and their taps, of the forward pass, which computes y."""
+        """The single ``Part`` (output positions and their taps) of the forward pass, which computes y."""
         return forward_part(self.kernel, self.stride, self.before, self.dilation, self.count)
 
     @property
     def backward(self) -> tuple[Part, ...]:
-        """The ``Part``s, output positions and their taps, of the input gradient, which together compute dx."""
+        """The parts (output positions and their taps) of the input gradient, which together compute dx."""
         return gradient_parts(self.kernel, self.stride, self.before, self.dilation, self.size)
 
     @property
     def residues(self) -> tuple[Residues, Residues, Residues]:
-        """The positions of dx along each axis by their residue modulo the stride, which determines their taps.
+        """The ``Residues`` along each axis, which say what taps reach a position of dx.
 
         The combinations of residues over the axes are the parts of ``backward``.
         """
@@ -204,17 +221,20 @@ class Geometry:
 
     @property
     def work(self) -> int:
-        """Floating point operations for one sample in direct form; a multiplication and an addition count as two."""
+        """The number of floating-point operations for one sample in direct form.
+
+        A multiplication and an addition count as two.
+        """
         return 2 * self.filters * self.depth * math.prod(self.kernel) * math.prod(self.count)
 
 
 def forward_halo(g: Geometry) -> Halo:
-    """Return how many zeros the forward pass reads around each plane of x in memory (the halo)."""
+    """Return the halo of x for the forward pass: how many zeros around each plane in memory are read."""
     return _halo(g.forward.reach(), g.size)
 
 
 def gradient_halo(g: Geometry) -> Halo:
-    """Return how many zeros the input gradient reads around each plane of dy in memory (the halo)."""
+    """Return the halo of dy for the input gradient: how many zeros around each plane in memory are read."""
     d, h, w = (axis.reach() for axis in g.residues)
     return _halo((d, h, w), g.count) if d and h and w else NO_HALO
 

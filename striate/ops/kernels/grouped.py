@@ -39,10 +39,10 @@ MOST_ROWS = 24
 
 @dataclass(frozen=True)
 class Reading:
-    """What an output block sums over, for the function that writes its code.
+    """The input channels that an output block sums over, for the function that writes its code.
 
-    Without a table, these are ``whole`` input blocks and ``partial`` (0 or 1) more blocks of ``rest`` channels. With a
-    table, they are the channels that it names.
+    If ``table`` is None, they are ``whole`` input blocks of 16 channels and ``partial`` (0 or 1) more blocks of
+    ``rest`` channels. Otherwise, the table says where each lane finds them.
     """
 
     whole: Index = 0
@@ -105,7 +105,7 @@ class Banded(Groups):
         return self.count * self.inputs % BLOCK
 
     def each(self, k: Kernel, block: Index, body: Body) -> None:
-        """Write the code of an output block by calling ``body`` once."""
+        """Write the code of an output block: call ``body`` once, with the ``Reading`` of the block."""
         whole = self.count * self.inputs // BLOCK
         count = k.imin(self.span, k.isub(whole, self.first(k, block))) if self.rest else self.span
         body(Reading(count, k.isub(self.span, count), self.rest))
@@ -123,36 +123,41 @@ def _span(groups: Banded) -> int:
 
 @dataclass(frozen=True)
 class Lanewise(Groups):
-    """The lanewise form: every lane reads the input channels of its own group, as a table of places says.
+    """The lanewise form: every lane reads the input channels of its own group, which a table locates.
 
-    Output blocks that are ``period`` apart have the same table, except the last block, which may have fewer channels.
+    A table has, for each input channel of a group and each lane, the input block and lane to read. Output blocks that
+    are ``period`` apart have the same table, except the last block, which may have fewer channels.
     """
 
     def first(self, k: Kernel, block: Index) -> Index:
-        """Emit the number of the input block from which the places in an output block's table are counted."""
+        """Emit the number of the first input block that an output block reads.
+
+        The table of the output block counts input blocks from there.
+        """
         return k.idiv(k.imul(k.idiv(k.imul(block, BLOCK), self.outputs), self.inputs), BLOCK)
 
     @property
     def tables(self) -> tuple[Table, ...]:
         """The different tables, which say where each lane of an output block finds its input channels.
 
-        They are those of one period, then that of the last block if it differs; empty if there are too many.
+        They are the tables of one period, and that of the last block if it differs. The result is empty if there are
+        too many.
         """
         return _variants(self).tables
 
     @property
     def period(self) -> int:
-        """The number of output blocks after which the tables of places of input channels repeat."""
+        """The number of output blocks after which the tables repeat."""
         return _variants(self).period
 
     @property
     def possible(self) -> bool:
-        """Whether the tables of places of input channels are few enough for a kernel with code for each of them."""
+        """Whether there are so few tables that a kernel can have code for each of them."""
         return 0 < len(self.tables) <= MOST_VARIANTS and len(self.tables) * self.inputs <= MOST_ROWS
 
     @property
     def cost(self) -> int:
-        """The number of vector multiply-adds and permutations for one tap of one output block, at most."""
+        """The largest number of vector multiply-adds and permutations for one tap of one output block."""
         return max(sum(1 + _permutations(row) for row in table) for table in self.tables)
 
     @property
@@ -162,7 +167,10 @@ class Lanewise(Groups):
         return max(0 if _permutations(row) == 0 else 1 + len({one[0] for one in row if one}) for row in rows)
 
     def each(self, k: Kernel, block: Index, body: Body) -> None:
-        """Write the code for every table by calling ``body``, each inside a test for the output blocks that use it."""
+        """Write the code of all output blocks: call ``body`` with the ``Reading`` of every table.
+
+        Each call is inside a test for the output blocks that use the table.
+        """
         found = _variants(self)
         for number, table in enumerate(found.tables):
             special = number == found.period
@@ -229,9 +237,9 @@ def _permutations(row: Row) -> int:
 
 
 def grouping(g: Geometry, transposed: bool) -> Banded | Lanewise | None:
-    """Return how the outputs, y or with ``transposed`` dx, read inputs in blocks; None if there is only one group.
+    """Return how the 16 channels of an output block read the inputs; None if there is only one group.
 
-    This is the cheaper one of the lanewise and the banded form.
+    The outputs are y, or with ``transposed`` dx. The result is the cheaper one of the lanewise and the banded form.
     """
     if g.groups == 1:
         return None

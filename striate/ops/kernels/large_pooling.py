@@ -1,8 +1,8 @@
 """The kernels of pooling with large windows: they loop over the taps, which those in ``pooling`` unroll.
 
 A loop covers only the taps that lie inside the array. Along the last axis, however, several neighbouring windows share
-one loop, in which the taps outside the row or the window are masked. Sums are accumulated in float64, after every
-``SEGMENT`` elements.
+one loop, in which the taps outside the row or the window are masked. Sums of ``SEGMENT`` elements are added up in
+float64.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ Terms = Callable[[tuple[Index, ...]], list[Vector]]
 
 
 def nested(k: Kernel, ranges: Sequence[Range], carry: list[Vector], body: Body) -> list[Vector]:
-    """Write a loop nest over all of ``ranges``, the last one innermost; return the loop-carried values at its end."""
+    """Write a loop nest over all of ``ranges``, the last one innermost; return the loop-carried values.
+
+    A range is (start, stop). ``body(indices, carry)`` writes the innermost body and returns the values to carry on.
+    """
 
     def enter(indices: tuple[Index, ...], carry: list[Vector]) -> list[Vector]:
         if len(indices) == len(ranges):
@@ -133,7 +136,7 @@ class _Taps:
 
 @dataclass(frozen=True)
 class LargeMaxWindows(KernelSpec):
-    """The kernel of max pooling with large windows: as ``MaxWindows``, but with loops over the taps."""
+    """The kernel of max pooling with large windows: like ``pooling.MaxWindows``, but with loops over the taps."""
 
     source: Storage
     index: Storage
@@ -176,7 +179,10 @@ class LargeMaxWindows(KernelSpec):
 
 @dataclass(frozen=True)
 class LargeAverageWindows(KernelSpec):
-    """The kernel of average pooling with large windows: as ``AverageWindows``, but with loops over the taps."""
+    """The kernel of average pooling with large windows: like ``pooling.AverageWindows``, but with loops.
+
+    It loops over the taps.
+    """
 
     source: Storage
     part: Part
@@ -205,9 +211,10 @@ class LargeAverageWindows(KernelSpec):
 
 @dataclass(frozen=True)
 class LargeAverageGradient(KernelSpec):
-    """The gradient of average pooling with large windows: dx = Σ dy / area over the windows that contain a position.
+    """The kernel of the gradient of average pooling with large windows: dx = Σ dy / divisor.
 
-    It loops over these windows. Operands: dy, then those of the fused epilogue, ``region``.
+    It sums over the windows that contain a position, each with its divisor (see ``pooling.Window``). Operands: dy, then
+    those of the fused epilogue, ``region``.
     """
 
     arriving: Storage
@@ -250,11 +257,11 @@ class LargeAverageGradient(KernelSpec):
 
 @dataclass(frozen=True)
 class LargeMaxGradient(KernelSpec):
-    """The gradient of max pooling with large windows: dx = Σ dy over the windows whose maximum is at a position.
+    """The kernel of the gradient of max pooling with large windows.
 
-    Every window adds its dy to one element of a plane in the thread's scratch memory, so the work does not grow with
-    the size of the window. The fused epilogue, ``region``, runs on the finished plane. Operands: dy, index, then those
-    of the epilogue.
+    dx at a position is Σ dy over the windows whose maximum is at this position. Every window adds its dy to one element
+    of a plane in the thread's scratch memory, so the work does not grow with the size of the window. The fused
+    epilogue, ``region``, runs on the finished plane. Operands: dy, index, then those of the epilogue.
     """
 
     arriving: Storage
@@ -264,7 +271,7 @@ class LargeMaxGradient(KernelSpec):
 
     @property
     def scratch_bytes(self) -> int:
-        """Bytes of scratch memory for each thread: one plane of 16 channels."""
+        """The number of bytes of scratch memory for each thread: one plane of 16 channels."""
         return self.region.domain.pixels * LANES * self.arriving.dtype.computed.numpy.itemsize
 
     def write(self, k: Kernel) -> None:

@@ -60,9 +60,11 @@ def _unravelled(k: Kernel, number: Index, sizes: Sequence[int]) -> list[Index]:
 
 @dataclass(frozen=True)
 class PackPanels(KernelSpec):
-    """The kernel that packs matrices into panels [batch…][panel][k][16]; lanes after the last column are undefined.
+    """The kernel that packs matrices into panels of 16 columns, [batch…][panel][k][16].
 
-    A chunk, the unit of work of a thread, is one panel. Operands: the matrices, the panels.
+    ``source`` has the strides of the matrices, which have ``depth`` rows (index k) and ``columns`` columns; lanes after
+    the last column are undefined. A chunk, the unit of work of a thread, is one panel. Operands: the matrices, the
+    panels.
     """
 
     dtype: DType
@@ -78,7 +80,10 @@ class PackPanels(KernelSpec):
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(per, group) as in ``Launch.chunks``: the number of panels, for each sample (group 1) if axis 0 is N."""
+        """The number of chunks as a pair (per, group).
+
+        It is ``per`` panels in all if group is 0, or ``per`` panels for each sample (group 1) if axis 0 is N.
+        """
         symbolic = bool(self.batch) and self.batch[0] == 0
         return math.prod(size for size in self.batch if size) * self.blocks, 1 if symbolic else 0
 
@@ -105,7 +110,10 @@ class PackPanels(KernelSpec):
 
 
 def panel_row(k: Kernel, dtype: DType, source: Pointer, step: int, count: Index, target: Pointer) -> None:
-    """Emit the copy of ``count`` elements, which are ``step`` elements apart, to one row of a panel."""
+    """Emit the copy of ``count`` elements to one row of a panel.
+
+    They are ``step`` elements apart, from ``source`` on; ``target`` is the address of the row.
+    """
     if step == 1:
         row = k.load_masked(source, dtype, count)
     else:
@@ -115,11 +123,21 @@ def panel_row(k: Kernel, dtype: DType, source: Pointer, step: int, count: Index,
 
 @dataclass(frozen=True)
 class MatrixProduct(KernelSpec):
-    """The kernel of a matrix product, C[b][m][n] = Σ_k A[b][m][k] · B[b][k][n], with a fused epilogue on each tile.
+    """The kernel of a matrix product, C[b][m][n] = Σ_k A[b][m][k] · B[b][k][n], with a fused epilogue.
 
-    A chunk, the unit of work of a thread, is ``group`` indices of axis 0 of C (which are rows if C is a single matrix)
-    at one index of the other batch axes, with ``row_part`` rows and ``column_part`` panels of each matrix. Operands: A,
-    the panels of B, then those of the epilogue, ``region``.
+        left         the strides of A
+        panels       the strides of the packed B along the batch axes, in elements
+        batch        the sizes of the batch axes of C; that of N is 0
+        rows         the number of rows of C, or 0 if they are the N samples
+        depth        the number of products in a sum
+        tile         (rows, panels) of a tile
+        group        the number of indices of axis 0 in a chunk
+        row_part     the number of rows in a chunk, if there are batch axes
+        column_part  the number of panels in a chunk
+
+    A chunk, the unit of work of a thread, is ``group`` indices of axis 0 of C, one index of each other batch axis, and
+    ``row_part`` rows and ``column_part`` panels of each matrix. If there are no batch axes, axis 0 of C are its rows.
+    Operands: A, the panels of B, then those of the epilogue, ``region``.
     """
 
     dtype: DType
@@ -137,7 +155,7 @@ class MatrixProduct(KernelSpec):
 
     @property
     def parts(self) -> tuple[int, int]:
-        """The number of parts into which the rows and the panels of a matrix are divided among chunks."""
+        """(number of parts of the rows, number of parts of the panels) into which chunks divide a matrix."""
         across = -(-self.blocks // self.column_part)
         return (-(-self.rows // self.row_part) if self.batch else 1), across
 
@@ -148,7 +166,10 @@ class MatrixProduct(KernelSpec):
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(per, group) as in ``Launch.chunks``: ``per`` chunks for every ``group`` samples, or in all if group is 0."""
+        """The number of chunks as a pair (per, group).
+
+        It is ``per`` if group is 0, else ``per`` for every ``group`` samples; the last group may have fewer samples.
+        """
         first = self.batch[0] if self.batch else self.rows
         per = math.prod(self.batch[1:]) * math.prod(self.parts)
         return (per, self.group) if not first else (per * -(-first // self.group), 0)
@@ -279,7 +300,7 @@ def steps(
             for r, offset in enumerate(offsets):
                 x = k.broadcast(k.offset(rows, offset + i * step, dtype), dtype)
                 for p, column in enumerate(columns):
-                    found.append(k.fma(x, column, carry[r * len(panels) + p]))
+                    found.append(k.multiply_add(x, column, carry[r * len(panels) + p]))
             carry = found
         return carry
 
@@ -298,7 +319,7 @@ def steps(
 class Term:
     """One axis that is summed over, with its strides in both operands in elements.
 
-    If ``batched``, the axis has ``size`` indices for each of the N samples.
+    If ``batched``, the axis is N joined with others: it has ``size`` indices for each of the N samples.
     """
 
     size: int
@@ -308,7 +329,10 @@ class Term:
 
 
 def joined_terms(terms: Sequence[Term]) -> tuple[Term, ...]:
-    """Join neighbouring axes that have one common stride in both operands; leave out axes of size 1."""
+    """Join neighbouring axes that can be traversed with a single stride in both operands.
+
+    Axes of size 1 are left out.
+    """
     found: list[Term] = []
     for term in terms:
         if term.size == 1 and not term.batched and found:
@@ -331,10 +355,11 @@ Step = Callable[[Index, Index, Index, list[Vector]], list[Vector]]
 class MatrixSum(KernelSpec):
     """The kernel of products that are summed over several axes: C[b][m][n] = Σ A[…][m] · B[…][n].
 
-    The outermost summed axis is divided into ``shares``. A chunk, the unit of work of a thread, is one panel of C for
-    one share and one index of the kept batch axes. Strips of at most ``SUMMED`` products are summed in ``dtype``, and
-    the sums of the strips are added in float64. Operands: A, B, and the partial sums [share][b][panel][m][16] in
-    float64, which ``AddShares`` adds up.
+    ``terms`` are the summed axes; the outermost of them is divided into ``shares``. ``left`` and ``right`` are the
+    strides of A and B along the batch axes of C, which have the sizes ``batch`` (0 for N). A chunk, the unit of work of
+    a thread, is one panel of C for one share and one index of the batch axes. Strips of at most ``SUMMED`` products are
+    summed in ``dtype``, and the sums of the strips are added in float64. Operands: A, B, and the partial sums
+    [share][b][panel][m][16] in float64, which ``AddShares`` adds up.
     """
 
     dtype: DType
@@ -354,7 +379,7 @@ class MatrixSum(KernelSpec):
 
     @property
     def units(self) -> int:
-        """The number of panels of all matrices; of one sample if axis 0 is N."""
+        """The number of panels of all matrices of C, or of those of one sample if axis 0 is N."""
         return math.prod(size for size in self.batch if size) * self.blocks
 
     @property
@@ -369,7 +394,7 @@ class MatrixSum(KernelSpec):
 
     @property
     def scratch_bytes(self) -> int:
-        """Bytes of scratch memory for each thread, which holds the packed strip of B in use."""
+        """The number of bytes of scratch memory for each thread: it holds the packed strip of B in use."""
         return SUMMED * LANES * self.dtype.numpy.itemsize
 
     @property
@@ -461,7 +486,7 @@ class MatrixSum(KernelSpec):
                     column = k.load(k.offset(k.scratch, k.imul(row, LANES), dtype), dtype, 64)
                     here = k.offset(lines, a, dtype)
                     return [
-                        k.fma(k.broadcast(k.offset(here, r * self.left.row, dtype), dtype), column, total)
+                        k.multiply_add(k.broadcast(k.offset(here, r * self.left.row, dtype), dtype), column, total)
                         for r, total in enumerate(carry)
                     ]
 

@@ -25,7 +25,9 @@ class Pack(KernelSpec):
     """The kernel that packs weights (O, C / groups, taps…) from NumPy's order into that of the direct form.
 
     With ``transposed``, it packs for the input gradient: the lanes are then input channels c, and the sums run over the
-    output channels o. A chunk, the unit of work of a thread, is one output block. Operands: weights, packed weights.
+    output channels o. ``operands`` is the dtype of the packed weights, ``channels`` the number of channels that each
+    output block sums over, and ``inner`` the number of channels in an input block. A chunk, the unit of work of a
+    thread, is one output block. Operands: weights, packed weights.
     """
 
     dtype: DType
@@ -42,7 +44,7 @@ class Pack(KernelSpec):
 
     @property
     def outputs(self) -> int:
-        """The number of channels that become lanes: the output channels O, or with ``transposed`` the inputs C."""
+        """The number of channels that become lanes: O, or with ``transposed`` the input channels C."""
         return self.depth * self.groups if self.transposed else self.filters
 
     @property

@@ -18,7 +18,11 @@ Strides = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True)
 class OneRow:
-    """A 1×1 convolution whose positions form one row: its geometry, its input's layout, and the work fused into it."""
+    """A 1×1 convolution whose positions form one row.
+
+    ``geometry`` is its geometry, ``source`` the layout of its input, and ``region`` its epilogue (the fused elementwise
+    work).
+    """
 
     geometry: Geometry
     source: Storage

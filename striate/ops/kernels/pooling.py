@@ -40,9 +40,11 @@ class Prologue:
 
 @dataclass(frozen=True)
 class Window:
-    """The windows of average pooling and their divisors, as ``Averaging.areas`` defines them.
+    """The windows of average pooling and their divisors.
 
-    The divisor is the product over the axes of the number of positions that count in the window.
+    The divisor is ``override`` if it is not 0, else the product over the axes of the number of positions that count in
+    the window: those in x (of sizes ``size``), and with ``count_include_pad`` those in the padding, too. The padding
+    has ``before`` and ``after`` positions along each axis.
     """
 
     kernel: Three
@@ -67,7 +69,7 @@ class Window:
         return total
 
     def windows(self, axis: int) -> int:
-        """Return an upper bound of the number of windows along an axis, counting an incomplete last window."""
+        """Return the largest possible number of windows along an axis, including an incomplete last window."""
         length = self.size[axis] + self.before[axis] + self.after[axis]
         return max(1, -(-(length - self.kernel[axis]) // self.stride[axis]) + 1)
 
@@ -79,7 +81,7 @@ class Window:
         return stop - start
 
     def area(self, k: Kernel, position: Position) -> Index:
-        """Emit the computation of the divisor of the window at ``position``."""
+        """Emit the divisor of the window at ``position`` (d, h, w), regardless of ``override``."""
         total: Index = 1
         for axis, p in enumerate(position):
             start = k.iadd(k.imul(p, self.stride[axis]), -self.before[axis])
@@ -90,7 +92,10 @@ class Window:
         return total
 
     def divided(self, k: Kernel, total: Vector, position: Position, dtype: DType) -> Vector:
-        """Emit ``total`` divided by the divisor of the window at ``position``; ``dtype`` is that of ``total``."""
+        """Emit ``total`` divided by the divisor of the window at ``position``; ``dtype`` is that of ``total``.
+
+        ``position`` is (d, h, w), counted in windows.
+        """
         if self.constant:
             return k.mul(total, k.constant(1 / self.constant, dtype))
         area = k.splat(k.convert(k.as_index(self.area(k, position)), dtype.computed))
@@ -98,7 +103,10 @@ class Window:
 
 
 def place_of(k: Kernel, part: Part, axis: int, p: Index, tap: Index) -> Index:
-    """Emit the position along an axis that tap ``tap`` of the part's window p reads."""
+    """Emit the position, along one axis, of the input that a tap of a window reads.
+
+    ``part`` has the geometry; ``p`` is the number of the window and ``tap`` that of the tap.
+    """
     span = part.spans[axis]
     return k.iadd(k.imul(p, part.step[axis]), span.first, k.imul(tap, span.stride))
 
@@ -157,7 +165,7 @@ class Pixels:
         self.base: Pointer | None = None
 
     def begin(self, n: Index, block: Index) -> None:
-        """Emit the selection of a sample and a block of 16 channels, from which ``load`` then reads."""
+        """Select a sample and a block of 16 channels, from which ``load`` then reads."""
         if self.writer:
             self.writer.begin_block(n, block)
         else:
@@ -197,7 +205,10 @@ Emit = Callable[[Part, Index, Index, Position, int], list[Vector]]
 
 
 def singly(k: Kernel, emit: Callable[[Part, Index, Index, Position], Vector]) -> Emit:
-    """Return an ``Emit`` that calls ``emit`` for each of the neighbouring outputs in turn."""
+    """Return a function for ``walk`` that emits the outputs of a row one by one, with ``emit``.
+
+    ``emit(part, n, block, position)`` emits the vector of one output.
+    """
 
     def emit_all(part: Part, n: Index, block: Index, at: Position, columns: int) -> list[Vector]:
         return [emit(part, n, block, (at[0], at[1], k.iadd(at[2], column))) for column in range(columns)]
@@ -214,10 +225,11 @@ def walk(
     begin: Callable[[Index, Index], None] | None = None,
     enter: Callable[[Index, Index], None] | None = None,
 ) -> None:
-    """Write the loop nest of a kernel: ``emit`` computes every output position, and the epilogue runs on the results.
+    """Write the loop nest of a kernel: ``emit`` computes every output, and the epilogue runs on the results.
 
-    ``begin(n, block)`` is called before the positions of each sample and block of channels, and ``enter(d, h)`` before
-    those of each row.
+    ``emit(part, n, block, position, columns)`` emits the vectors of ``columns`` neighbouring outputs of a row, and
+    ``writer`` writes the epilogue. ``begin(n, block)`` is called before the positions of each sample and block of
+    channels, and ``enter(d, h)`` before those of each row.
     """
     group, block = k.idiv(k.chunk, domain.blocks), k.imod(k.chunk, domain.blocks)
     first, last = samples_of(k, domain, group)
@@ -277,10 +289,10 @@ def _positions(
 
 @dataclass(frozen=True)
 class MaxWindows(KernelSpec):
-    """The kernel of max pooling: y is the maximum of each window, and index the number of the tap that has it.
+    """The kernel of max pooling: y is the maximum of each window, and index the number of the tap that read it.
 
-    Operands: x, index, then those of the fused epilogue, ``region``. With a ``prologue`` there is no operand x, and the
-    operands of the prologue come last.
+    Operands: x, index, then those of the fused epilogue, ``region``. With a ``prologue``, which computes x, there is no
+    operand x, and the operands of the prologue come last.
     """
 
     source: Storage
@@ -328,8 +340,8 @@ class MaxWindows(KernelSpec):
 class AverageWindows(KernelSpec):
     """The kernel of average pooling: y is the sum over each window, divided by the window's divisor.
 
-    Operands: x, then those of the fused epilogue, ``region``. With a ``prologue`` there is no operand x, and the
-    operands of the prologue come last.
+    Operands: x, then those of the fused epilogue, ``region``. With a ``prologue``, which computes x, there is no
+    operand x, and the operands of the prologue come last.
     """
 
     source: Storage

@@ -30,8 +30,9 @@ LONG = 64
 class Mapped(KernelSpec):
     """Base class of the kernels that apply linear maps along the spatial axes (abstract).
 
-    Operands: x, then those of the fused epilogue, ``region``. With a ``prologue`` there is no operand x, and the
-    operands of the prologue come last.
+    ``maps`` are the maps along D, H and W; None is an axis that does not change. Operands: x, then those of the fused
+    epilogue, ``region``. With a ``prologue``, which computes x, there is no operand x, and the operands of the prologue
+    come last.
     """
 
     source: Storage
@@ -70,7 +71,8 @@ class Mapped(KernelSpec):
     def vector(self, k: Kernel, rows: Sequence[Terms], load: Callable[[Sequence[Index]], Vector]) -> Vector:
         """Emit the output vector of one position.
 
-        ``rows`` holds, for each axis, the terms of its linear map at this position; ``load`` loads x at a position.
+        ``rows`` has, for each axis, the terms (input position and weight) that the axis' map sums at this position.
+        ``load`` loads x at an input position.
         """
         raise NotImplementedError
 
@@ -123,7 +125,8 @@ class Weighted(Mapped):
 class PlainPad(KernelSpec):
     """The kernel that pads an array in NumPy's order with ``fill`` along any axis, or crops it. Operands: y, x.
 
-    A chunk, the unit of work of a thread, is one index along axis 0 of y. The caller gives a vector a second axis.
+    A chunk, the unit of work of a thread, is one index along axis 0 of y. The arrays have at least two axes: the caller
+    adds one to a vector. ``strides`` and ``origin`` are those of x, ``result`` the strides of y, in elements.
     """
 
     dtype: DType

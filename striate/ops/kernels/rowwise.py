@@ -1,7 +1,8 @@
-"""The kernels of softmax and the losses of class indices: a few passes over all channels of each position.
+"""The kernels of softmax, and of losses whose targets are class indices.
 
-The channels of a position are stored in blocks of 16, one plane apart; a pass goes over them block by block. Lanes of
-the last block that are not channels are replaced by neutral values, which do not change the result.
+They make a few passes over all channels of each position. The channels of a position are stored in blocks of 16, one
+plane apart; a pass goes over them block by block. Lanes of the last block that are not channels are replaced by neutral
+values, which do not change the result.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ LONG_ROW = 4096
 class RowKernel(KernelSpec):
     """Base class of kernels that combine the channels of each position (abstract).
 
-    ``storage`` is the memory layout of the first operand, the logits. A chunk, the unit of work of a thread, is a group
-    of samples.
+    ``storage`` is the memory layout of the first operand, such as the logits. A chunk, the unit of work of a thread, is
+    a group of samples.
     """
 
     domain: Domain
@@ -36,7 +37,7 @@ class RowKernel(KernelSpec):
 
     @property
     def dtype(self) -> DType:
-        """The dtype of the first operand, the logits."""
+        """The dtype of the first operand."""
         return self.storage.dtype
 
     def write(self, k: Kernel) -> None:
@@ -54,7 +55,7 @@ class RowKernel(KernelSpec):
 class Row:
     """Emits loads and stores of the channels of one position, for operands with the memory layout ``storage``.
 
-    ``place`` is (n, d, h, w) of the position.
+    ``place`` is the position, (n, d, h, w).
     """
 
     def __init__(self, k: Kernel, storage: Storage, place: tuple[Index, Index, Index, Index]) -> None:
@@ -229,8 +230,8 @@ class SoftmaxGradientRows(RowKernel):
 class LabelRows(RowKernel):
     """Base class of the kernels of losses whose targets are class indices (abstract).
 
-    The first operands are the logits, the labels and, if ``weighted``, the class weights. ``ignored`` is the label that
-    does not count.
+    The first operands are the logits, the labels and, if ``weighted``, the class weights. ``smoothing`` is the label
+    smoothing ε, and ``ignored`` is the label of items that do not count.
     """
 
     smoothing: float
@@ -243,11 +244,11 @@ class LabelRows(RowKernel):
         return 3 if self.weighted else 2
 
     def label(self, k: Kernel, n: Index, pixel: Index) -> tuple[Index, Index, Any]:
-        """Emit the reading of the label of one pixel of sample n; return (label, item, left out).
+        """Emit the reading of the label of one position of sample n; return (label, item, left out).
 
-        ``item`` is the number of the pixel over all samples, and ``left out`` the condition that its label is the
+        ``item`` is the number of the position over all samples, and ``left out`` the condition that its label is the
         ignored one. Labels are checked before the kernel runs, but they are clamped nevertheless, so that no label can
-        cause a read outside of memory.
+        cause a read outside the array.
         """
         item = k.iadd(k.imul(n, self.storage.pixels), pixel)
         label = k.load_scalar(k.offset(k.operand(1), item, DType.int64), DType.int64)
@@ -255,7 +256,10 @@ class LabelRows(RowKernel):
         return k.imin(k.imax(label, 0), self.storage.channels - 1), item, left_out
 
     def store_losses(self, k: Kernel, loss: Vector, share: Vector, item: Index, left_out: Any) -> None:
-        """Emit the stores of the loss of an item and of its share, the weight in the mean; both are 0 if left out."""
+        """Emit the stores of the loss of an item and of its share; both are 0 if it is left out.
+
+        The share is the weight of the item in the mean of the losses.
+        """
         zero = k.constant(0, self.dtype)
         for number, value in enumerate((loss, share)):
             counted = k.choose(left_out, zero, value)
@@ -280,7 +284,7 @@ class LabelRows(RowKernel):
         if not self.smoothing:
             return chosen
         total = row.total(lambda s, b, c: k.add(s, self.weights(k, b, c)))
-        return k.fma(total, k.constant(self.smoothing / self.storage.channels, self.dtype), chosen)
+        return k.multiply_add(total, k.constant(self.smoothing / self.storage.channels, self.dtype), chosen)
 
 
 @dataclass(frozen=True)
@@ -300,7 +304,7 @@ class CrossEntropyRows(LabelRows):
 
             def add(total: Vector, block: Index, count: int) -> Vector:
                 centred = k.sub(row.load(0, block, count), peak)
-                return k.fma(k.mul(self.weights(k, block, count), share), centred, total)
+                return k.multiply_add(k.mul(self.weights(k, block, count), share), centred, total)
 
             explained = k.add(explained, row.total(add))
         loss = k.sub(k.mul(self.target_sum(k, row, label), log_total), explained)
@@ -322,7 +326,10 @@ class LikelihoodRows(LabelRows):
 
 @dataclass(frozen=True)
 class OneHotRows(LabelRows):
-    """The kernel of ``OneHot``: y[c] = a where c = label, else 0. Operands: x (not read), labels, a, y."""
+    """The kernel of the operation ``OneHot``: y[c] = a where c = label, else 0.
+
+    ``a`` is a number for each position. Operands: x (not read), labels, a, y.
+    """
 
     result: Storage
 
@@ -361,7 +368,7 @@ class CrossEntropyGradientRows(LabelRows):
         def write(block: Index, count: int) -> None:
             hot = k.select(k.lane_is(k.isub(label, k.imul(block, LANES))), own, zero)
             if self.smoothing:
-                hot = k.fma(self.weights(k, block, count), share, hot)
+                hot = k.multiply_add(self.weights(k, block, count), share, hot)
             power = k.exp(k.sub(row.load(0, block, LANES), peak))
             out.store(self.given + 1, block, k.sub(k.mul(power, scale), hot))
 

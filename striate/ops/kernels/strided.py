@@ -1,7 +1,7 @@
 """The kernel of the input gradient of a convolution with a large stride.
 
 It loops over the residues of the position modulo the stride. The kernels in ``direct`` have separate code for each
-residue, which is too much for a stride of 7: in two dimensions, that has 49 residues.
+residue, which would be too much code here: with a stride of 7, there are 49 residues in two dimensions.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ def _taps(k: Kernel, axis: Residues, position: Index) -> _Taps:
 
 @dataclass(frozen=True)
 class StridedGradient(DirectConvolution):
-    """The kernel of dx[i] = Σ_c Σ_k w[k][c] · dy[c][(i + before − k · dilation) / stride], for whole quotients only.
+    """The kernel of dx[i] = Σ_c Σ_k w[k][c] · dy[c][(i + before − k · dilation) / stride].
 
-    The positions of a row with the same residue modulo the stride have the same taps; ``columns`` of them are computed
-    at a time. The weights are packed as a single part. Operands: as in ``DirectConvolution``, whose input is here dy.
+    The sum runs over the k for which the quotient is whole. The positions of a row with the same residue modulo the
+    stride have the same taps; ``columns`` of them are computed at a time. The weights are packed as a single part.
+    Operands: as in ``DirectConvolution``, whose input is here dy.
     """
 
     residues: tuple[Residues, Residues, Residues]

@@ -59,10 +59,10 @@ class Transforms:
 
 @functools.cache
 def transforms(m: int, r: int) -> Transforms:
-    """Return the transforms of F(m, r) by Toom and Cook, in which row j of G and Bᵀ belongs to point j, the last to ∞.
+    """Return the transforms of F(m, r) by Toom and Cook.
 
-    With f_j = Π (a_j − a_k):  Aᵀ[i, j] = a_jⁱ,  G[j, k] = a_jᵏ / f_j,  and Bᵀ inverts M[t, j] = a_jᵗ / f_j, so that
-    Σ_j Aᵀ[i, j] G[j, k] Bᵀ[j, l] = 1 where l = i + k, else 0.
+    Row j of G and Bᵀ belongs to point a_j, the last row to ∞. With f_j = Π (a_j − a_k):  Aᵀ[i, j] = a_jⁱ,  G[j, k] =
+    a_jᵏ / f_j,  and Bᵀ inverts M[t, j] = a_jᵗ / f_j, so that Σ_j Aᵀ[i, j] G[j, k] Bᵀ[j, l] = 1 where l = i + k, else 0.
     """
     n = m + r - 1
     points = POINTS[: n - 1]
@@ -76,7 +76,7 @@ def transforms(m: int, r: int) -> Transforms:
 
 @dataclass(frozen=True)
 class Form:
-    """Which minimal filtering computes a tile; the same along both axes.
+    """The form of minimal filtering that computes a tile; it is the same along both axes.
 
     ``stride`` 1: F(tile, taps) of a convolution, an input gradient, or, with the roles exchanged, a weight gradient.
     ``stride`` 2, only with three taps: a convolution, or with ``upward`` its input gradient. In the latter, two of the
@@ -118,7 +118,8 @@ class Form:
     def gradient(self) -> Transforms:
         """The transforms of the weight gradient.
 
-        ``filter`` transforms tiles of dy, ``output`` computes the taps, and ``input`` is that of the convolution.
+        ``filter`` transforms tiles of dy, ``output`` computes the taps, and ``input`` transforms tiles of x as in the
+        convolution.
         """
         if self.stride == 1:
             return transforms(self.taps, self.tile).with_plain_filter()
@@ -224,34 +225,35 @@ def apply(k: Kernel, matrix: Matrix, x: Sequence[Vector | None]) -> list[Vector]
 
 
 def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
-    """Emit Bᵀ d for tiles of six points, in 16 operations where the matrix has 26 entries that are not 0.
+    """Emit Bᵀ d for tiles of six points, in 16 operations, although Bᵀ has 26 entries that are not 0.
 
     Bᵀ depends only on m + r.
 
-    Row j holds the coefficients of M(x) / (x − a_j), the last those of M(x) = x (x² − 1)(x − ½)(x + 2). With
-    t = d₃ − d₁ and u = d₄ − d₂, which come from the factor x² − 1, every row is u or t plus a few terms.
+    Row j holds the coefficients of M(x) / (x − a_j), the last those of M(x) = x (x² − 1)(x − ½)(x + 2). With t = d₃ −
+    d₁ and u = d₄ − d₂, which come from the factor x² − 1, every row is u or t plus a few terms.
     """
     d0, d1, d2, d3, d4, d5 = d
     half, three_halves, two = (k.constant_like(d0, number) for number in (-0.5, 1.5, 2.0))
     t, u = k.sub(d3, d1), k.sub(d4, d2)
     return [
-        k.fma(three_halves, t, k.add(k.sub(d0, d2), u)),
-        k.fma(three_halves, k.add(d2, d3), k.add(u, t)),
-        k.fma(three_halves, k.sub(d3, d2), k.sub(u, t)),
-        k.fma(two, t, u),
-        k.fma(half, t, u),
-        k.fma(three_halves, u, k.sub(k.sub(d5, d3), t)),
+        k.multiply_add(three_halves, t, k.add(k.sub(d0, d2), u)),
+        k.multiply_add(three_halves, k.add(d2, d3), k.add(u, t)),
+        k.multiply_add(three_halves, k.sub(d3, d2), k.sub(u, t)),
+        k.multiply_add(two, t, u),
+        k.multiply_add(half, t, u),
+        k.multiply_add(three_halves, u, k.sub(k.sub(d5, d3), t)),
     ]
 
 
 def transform_both(
     k: Kernel, matrix: Matrix, along: Callable[[Sequence[Vector]], list[Vector]], load: Callable[[int, int], Vector]
 ) -> Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]:
-    """Emit T d Tᵀ for d[i][j] = ``load(i, j)`` and T = ``matrix``; yield (numbers of rows, iterator over these rows).
+    """Emit T d Tᵀ for d[i][j] = ``load(i, j)`` and T = ``matrix``, some rows at a time.
 
-    ``along`` applies T to vectors. Rows of T that are unit vectors copy a row of d: each is yielded by itself, and its
-    pixels are loaded only then. The other rows are yielded together, because they share loads. Each row is computed
-    when the iterator is advanced, so that it can be stored before the next one needs registers.
+    Yields pairs (numbers of rows, iterator over these rows). ``along`` applies T to vectors. Rows of T that are unit
+    vectors copy a row of d: each is yielded by itself, and its pixels are loaded only then. The other rows are yielded
+    together, because they share loads. Each row is computed when the iterator is advanced, so that it can be stored
+    before the next one needs registers.
     """
     size = len(matrix[0])
     passed = {i: row.index(1) for i, row in enumerate(matrix) if sum(map(bool, row)) == 1 and 1 in row}
@@ -279,7 +281,7 @@ def _combine(k: Kernel, row: Sequence[Fraction], x: Sequence[Vector | None]) -> 
         elif abs(factor) == 1:
             total = k.add(total, value) if factor == 1 else k.sub(total, value)
         else:
-            total = k.fma(value, _number(k, value, factor), total)
+            total = k.multiply_add(value, _number(k, value, factor), total)
     assert total is not None
     return total
 

@@ -39,6 +39,8 @@ class TileConvolution(KernelSpec):
 
     Tiles are multiplied in batches of ``together``. V, the transformed input, is stored in the order in which the
     products read it: [batch][position][input block][tile][16]. M, the products, are [batch][position][tile][16].
+    ``operands`` is the dtype of U (the transformed filters) and V, and ``before`` the padding before the height and the
+    width.
     """
 
     source: Storage
@@ -96,9 +98,10 @@ class TileConvolution(KernelSpec):
         return self.n * self.n * self.per_product * self.sums.numpy.itemsize
 
     def filter_of(self, k: Kernel, position: Index) -> Index:
-        """Emit the number of the entry of the transformed filter by which a position of V is multiplied.
+        """Emit the number of the entry of the transformed filter that multiplies a position of V.
 
-        V is the transformed input. It is the same number, unless several positions share an entry of the filter.
+        V is the transformed input. The entry and the position have the same number, unless several positions share an
+        entry of the filter.
         """
         n, filters = self.n, self.form.filters
         if n == filters:
@@ -107,7 +110,7 @@ class TileConvolution(KernelSpec):
         return k.iadd(k.imul(k.imin(i, filters - 1), filters), k.imin(j, filters - 1))
 
     def tiles_of(self, k: Kernel, number: Index) -> tuple[Index, Index]:
-        """Emit (first sample, number of tiles) of a group of samples."""
+        """Emit (first sample, number of tiles) of the group of samples number ``number``."""
         rows, columns = self.grid
         first, last = samples_of(k, self.region.domain, number)
         return first, k.imul(k.isub(last, first), rows * columns)
@@ -213,10 +216,10 @@ class TileConvolution(KernelSpec):
     def fetch_finish(
         self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tiles: tuple[Index, Index], number: Index
     ) -> None:
-        """Emit prefetches of some of the memory that the epilogue of a batch will read and write.
+        """Emit prefetches of memory that the epilogue of a batch of tiles will read and write.
 
-        It is called while the core is busy with the products of position ``number``, and fetches a share for each
-        position.
+        It is called before the products of each position, and fetches the share of position ``number``, which arrives
+        while the core multiplies. ``tiles`` are the first tile of the batch and one past its last.
         """
         m = self.form.tile
         rows = -(-m // min(m, self.n * self.n // self.together))
@@ -227,7 +230,7 @@ class TileConvolution(KernelSpec):
             writer.fetch(sample, block, k.iadd(k.imul(row, m), line), k.imul(column, m), rows, m)
 
     def close(self, k: Kernel, writer: RegionWriter, number: Index, block: Index) -> None:
-        """Emit the end of each sample of a group, where the epilogue writes the halos of its stores."""
+        """Emit the end of each sample of group ``number``: the epilogue writes the halos of its stores."""
         first, last = samples_of(k, self.region.domain, number)
         with k.loop(first, last) as sample:
             writer.begin_block(sample.index, block)
@@ -236,19 +239,23 @@ class TileConvolution(KernelSpec):
 
 @dataclass(frozen=True)
 class WinogradConvolution(TileConvolution):
-    """The kernel of Winograd convolution. A chunk, the unit of work of a thread, is (sample group, some output blocks).
+    """The kernel of Winograd convolution for filters that fit into the cache of a core.
 
-    for batch of tiles: V = Bᵀ d B;  for output block: for position: M = V · U;  then Y = Aᵀ M A
+        for batch of tiles: V = Bᵀ d B;  for output block: for position: M = V · U;  then Y = Aᵀ M A
 
-    V and M of one batch are in the thread's scratch memory. The output blocks are divided into ``shares``. Operands: x,
-    the packed filters U, then those of the fused epilogue, ``region``.
+    A chunk, the unit of work of a thread, is one group of samples and one of ``shares`` parts of the output blocks. V
+    and M of one batch are in the thread's scratch memory. Operands: x, the packed filters U, then those of the fused
+    epilogue, ``region``.
     """
 
     shares: int
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(per, group) as in ``Launch.chunks``: ``per`` chunks for every ``group`` samples, or in all if group is 0."""
+        """The number of chunks as a pair (per, group).
+
+        It is ``per`` if group is 0, else ``per`` for every ``group`` samples; the last group may have fewer samples.
+        """
         per, group = self.region.domain.groups
         return per * self.shares, group
 

@@ -28,11 +28,13 @@ Rows = Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]
 
 @dataclass(frozen=True)
 class WinogradWeightGradient(KernelSpec):
-    """The kernel of the weight gradient by minimal filtering.
+    """The kernel of the weight gradient of a convolution by Winograd's minimal filtering.
 
-    A chunk, the unit of work of a thread, is (share of the samples, range of output blocks, range of input blocks).
+        for tiles in batches: V = Bᵀ x B, W = G dy Gᵀ;  for position, output block, input block: M += Wᵀ V
 
-    for tiles in batches: V = Bᵀ x B, W = G dy Gᵀ;  for position, output block, input block: M += Wᵀ V
+    A chunk, the unit of work of a thread, is one share of the samples, one range of ``outs`` output blocks and one
+    range of ``intos`` input blocks. ``source`` and ``arriving`` are the memory layouts of x and dy, and ``before`` is
+    the padding.
 
     V and W are in the thread's scratch memory as [position][block][tile][16], in bfloat16 as […][pair of tiles][16][2].
     M is [position][16 input channels][16 output channels] for each output block and input block. If there are several
@@ -59,7 +61,7 @@ class WinogradWeightGradient(KernelSpec):
 
     @property
     def ranges(self) -> tuple[int, int]:
-        """The numbers of ranges into which the output blocks and the input blocks are divided among chunks."""
+        """(number of ranges of output blocks, number of ranges of input blocks) among which chunks are divided."""
         return -(-self.arriving.blocks // self.outs), -(-self.source.blocks // self.intos)
 
     @property
@@ -97,7 +99,7 @@ class WinogradWeightGradient(KernelSpec):
 
     @property
     def finishes(self) -> bool:
-        """Whether a chunk sums over all samples, so that it can compute the gradient itself."""
+        """Whether there is only one share, so that a chunk sums over all samples and computes dW itself."""
         return self.shares == 1
 
     @property

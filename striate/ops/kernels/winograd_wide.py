@@ -29,7 +29,10 @@ class WinogradInput(KernelSpec):
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(per, group) as in ``Launch.chunks``: ``per`` chunks for every ``group`` samples, or in all if group is 0."""
+        """The number of chunks as a pair (per, group).
+
+        It is ``per`` if group is 0, else ``per`` for every ``group`` samples; the last group may have fewer samples.
+        """
         per, group = self.conv.region.domain.groups
         return per * self.conv.source.blocks, group
 
@@ -60,13 +63,12 @@ class WinogradInput(KernelSpec):
 class WideWinogradConvolution(TileConvolution):
     """The kernel of a Winograd convolution with many channels, which also transforms the filters.
 
-    A chunk, the unit of work of a thread, is one output block:
+        U = G g Gᵀ;  for some sample groups: for position: for batch of tiles: M = V · U;  then Y = Aᵀ M A
 
-    U = G g Gᵀ;  for some sample groups: for position: for batch of tiles: M = V · U;  then Y = Aᵀ M A
-
-    The products M are in the thread's scratch memory. So is U, unless the weights are constant: then they are
-    ``packed``, that is, U is an operand that is computed only once. Operands: V, the weights in NumPy's order or U,
-    then those of the fused epilogue, ``region``.
+    A chunk, the unit of work of a thread, is one output block. The filters of a position are read once for every
+    ``groups`` groups of samples. The products M are in the thread's scratch memory. So is U, unless the weights are
+    constant: then they are ``packed``, that is, U is an operand that is computed only once. ``filters`` is the kernel
+    that would pack U. Operands: V, the weights in NumPy's order or U, then those of the fused epilogue, ``region``.
     """
 
     filters: WinogradPack
@@ -75,12 +77,12 @@ class WideWinogradConvolution(TileConvolution):
 
     @property
     def kept(self) -> int:
-        """The number of batches of tiles whose products are in scratch memory at the same time."""
+        """The number of batches of tiles whose products M are in scratch memory at the same time."""
         return self.groups * self.batches
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(number of chunks, 0), as in ``Launch.chunks``: one chunk for each block of output channels."""
+        """The number of chunks as a pair (number, 0): one chunk for each block of output channels."""
         return self.region.domain.blocks, 0
 
     @property

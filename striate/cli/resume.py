@@ -1,0 +1,76 @@
+"""``striate train --resume RUN``, which uses the options of the run as defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from striate.cli.report import say_note
+from striate.errors import OptionError
+from striate.train.run import Run, read_run
+
+_FIXED = (
+    "model", "activation", "norm", "negative_slope", "init", "depth", "width", "standardize", "seed", "size", "resize",
+    "channels", "held_out", "on_error", "task", "kind", "label_column", "group_column", "ignore_columns", "window",
+    "stride", "length", "channels_last",
+)  # fmt: skip
+"""Options that define the network and the data; a resumed training cannot change them."""
+_ELSEWHERE = ("out", "overwrite", "find_lr")
+
+
+def resumed_run(context: typer.Context, value: Path | None) -> Path | None:
+    """Read a run's options before those of the command line are evaluated, and use them as defaults.
+
+    It is the callback of ``--resume``, which is evaluated first. Raises ``ModelFileError`` for a folder without a run.
+    """
+    if value is not None and not context.resilient_parsing:
+        context.default_map = {**(context.default_map or {}), **defaults_of(read_run(value))}
+    return value
+
+
+def defaults_of(run: Run) -> dict[str, Any]:
+    """Return the options of ``striate train`` that a run was started with, by parameter name."""
+    data = dict(run.data_options)
+    if data.get("size") is not None:
+        data["size"] = "x".join(str(side) for side in data["size"])
+    for name in ("label_column", "ignore_columns"):
+        if name in data:
+            data[name] = ",".join(data[name]) or None
+    arguments = {name: value for name, value in run.arguments.items() if name != "threads"}
+    return {**data, **arguments, "data": run.data, "seed": run.seed}
+
+
+def require_resumable(context: typer.Context, run: Run) -> None:
+    """Raise ``OptionError`` for options of the command line that a resumed training cannot take."""
+    given = {name: value for name, value in context.params.items() if _is_given(context, name)}
+    for name in _ELSEWHERE:
+        if name in given:
+            raise OptionError(
+                f"--{name.replace('_', '-')} does not go with --resume, which continues a run in its own folder"
+            )
+    before = defaults_of(run)
+    for name in _FIXED:
+        if name in given and given[name] != before.get(name):
+            raise OptionError(
+                f"--{name.replace('_', '-')} cannot change in a resumed training: {before.get(name)} then, "
+                f"{given[name]} now\n  help: leave it out, or start a new training"
+            )
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Return whether an option was given on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def is_finished(run: Run, epochs: int | None) -> bool:
+    """Say so and return True if a run has nothing left to do for this number of epochs."""
+    planned, done = int(run.arguments.get("epochs", 0)), len(run.history.get("epochs", ()))
+    if not run.finished or (epochs is not None and epochs > planned):
+        return False
+    stopped = run.history.get("stopped")
+    why = f"stopped after {done} of {planned} epochs: {stopped}" if stopped else f"{done} epochs are done"
+    say_note(f"the run is finished already: {why}\n  help: --epochs {planned + 5} goes on to {planned + 5} epochs")
+    return True

@@ -1,0 +1,158 @@
+"""Writes native functions other than kernels, such as those of the driver, as LLVM IR."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+from striate.errors import EngineError
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
+POINTER = ir.PointerType()
+WORDS = I64.as_pointer()
+KERNEL = ir.FunctionType(I32, [I64, I64, POINTER, POINTER])
+"""The type of every kernel: status = kernel(chunk, n, operands, scratch of the thread)."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The processor and operating system of an LLVM triple, where the driver's code depends on them."""
+
+    triple: str
+
+    @property
+    def arm(self) -> bool:
+        return self.triple.startswith(("aarch64", "arm64"))
+
+    @property
+    def windows(self) -> bool:
+        return "windows" in self.triple
+
+    def check(self) -> None:
+        """Raise ``EngineError`` for a processor that is neither x86 nor 64-bit ARM."""
+        if not self.arm and not self.triple.startswith(("x86_64", "amd64", "i386", "i686")):
+            raise EngineError(f"no driver is written for {self.triple}; STRIATE_ENGINE=reference runs in NumPy")
+
+
+class FunctionWriter:
+    """Writes one native function, with branches and loops as ``with`` blocks.
+
+    A function that is not ``public`` has internal linkage: it is visible only inside its module.
+    """
+
+    def __init__(self, module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type], public: bool = False):
+        self.module = module
+        self.function = ir.Function(module, ir.FunctionType(result, arguments), name)
+        if not public:
+            self.function.linkage = "internal"
+        self.arguments: tuple[Any, ...] = self.function.args
+        self.builder: Any = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.machine = Machine(str(module.triple))
+
+    def intrinsic(self, name: str, result: ir.Type, arguments: list[Any]) -> Any:
+        """Write a call of LLVM's intrinsic ``name``, which is declared at its first use."""
+        function = self.module.globals.get(name)
+        if function is None:
+            function = ir.Function(self.module, ir.FunctionType(result, [a.type for a in arguments]), name)
+        return self.builder.call(function, arguments)
+
+    # Memory
+
+    def word(self, base: Any, index: Any) -> Any:
+        """Return the address of the 64-bit word ``index`` of an array of words."""
+        return self.builder.gep(base, [index if isinstance(index, ir.Value) else I64(index)])
+
+    def acquire(self, address: Any) -> Any:
+        """Load a word; later accesses of this thread see what was written before the word was released."""
+        return self.builder.load_atomic(address, "acquire", 8, typ=I64)
+
+    def release(self, value: Any, address: Any) -> None:
+        """Store a word so that a thread which acquires it also sees all earlier writes of this thread."""
+        self.builder.store_atomic(value, address, "release", 8)
+
+    def variable(self, value: Any) -> Any:
+        """Return the address of a new variable on the stack that contains ``value``."""
+        with self.builder.goto_entry_block():
+            slot = self.builder.alloca(value.type)
+        self.builder.store(value, slot)
+        return slot
+
+    # Control
+
+    def is_(self, comparison: str, left: Any, right: Any) -> Any:
+        """Compare unsigned integers; ``right`` may be a Python int."""
+        return self.builder.icmp_unsigned(comparison, left, left.type(right) if isinstance(right, int) else right)
+
+    @contextmanager
+    def loop(self) -> Generator[Loop]:
+        """Write an endless loop: ``leave_if`` breaks out of it, ``again_if`` continues with the next iteration."""
+        head = self.function.append_basic_block("loop")
+        after = self.function.append_basic_block("after")
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
+        yield Loop(self, head, after)
+        if not self.builder.block.is_terminated:
+            self.builder.branch(head)
+        self.builder.position_at_end(after)
+
+    # The machine
+
+    def cycles(self) -> Any:
+        """Read the clock of the processor, in ticks."""
+        if self.machine.arm:
+            # Programs may not read ARM's cycle counter. They may read its timer, which has fewer ticks per second.
+            register = self.module.add_metadata(["cntvct_el0"])
+            return self.intrinsic("llvm.read_volatile_register.i64", I64, [register])
+        return self.intrinsic("llvm.readcyclecounter", I64, [])
+
+    def pause(self) -> None:
+        """Tell the processor that this is a waiting loop."""
+        if self.machine.arm:
+            self.intrinsic("llvm.aarch64.hint", ir.VoidType(), [I32(1)])
+        else:
+            self.intrinsic("llvm.x86.sse2.pause", ir.VoidType(), [])
+
+    def flush_denormals(self) -> Callable[[], None]:
+        """Write code that sets the floating-point control: round to nearest, no traps, denormals are 0.
+
+        Returns a function that writes the code which restores the caller's control word.
+        """
+        if self.machine.arm:
+            before = self.intrinsic("llvm.aarch64.get.fpcr", I64, [])
+            self.intrinsic("llvm.aarch64.set.fpcr", ir.VoidType(), [I64(1 << 24)])
+            return lambda: self.intrinsic("llvm.aarch64.set.fpcr", ir.VoidType(), [before])
+        saved = self.variable(I32(0))
+        ours = self.variable(I32(0x1F80 | 0x8000 | 0x0040))
+        self.intrinsic("llvm.x86.sse.stmxcsr", ir.VoidType(), [saved])
+        self.intrinsic("llvm.x86.sse.ldmxcsr", ir.VoidType(), [ours])
+        return lambda: self.intrinsic("llvm.x86.sse.ldmxcsr", ir.VoidType(), [saved])
+
+
+@dataclass(frozen=True)
+class Loop:
+    """An endless loop that is being written: branches out of it and back to its start."""
+
+    writer: FunctionWriter
+    head: Any
+    after: Any
+
+    def leave_if(self, condition: Any) -> None:
+        """Leave the loop if ``condition`` is true."""
+        self._jump_if(condition, self.after)
+
+    def again_if(self, condition: Any) -> None:
+        """Start the next iteration if ``condition`` is true."""
+        self._jump_if(condition, self.head)
+
+    def again(self) -> None:
+        """Start the next iteration."""
+        self.writer.builder.branch(self.head)
+
+    def _jump_if(self, condition: Any, target: Any) -> None:
+        following = self.writer.function.append_basic_block("on")
+        self.writer.builder.cbranch(condition, target, following)
+        self.writer.builder.position_at_end(following)

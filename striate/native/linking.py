@@ -1,0 +1,41 @@
+"""Links an object file to a shared library with the system's linker."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from striate.codegen.target import Target, is_arm
+from striate.errors import EngineError
+
+_LINKERS = {True: ("ld.lld", "aarch64-linux-gnu-ld"), False: ("ld.lld", "ld", "x86_64-linux-gnu-ld")}
+
+
+def link_shared(data: bytes, name: str, functions: Sequence[str], target: Target) -> bytes:
+    """Return a shared library that exports the functions of an object file and needs no other library.
+
+    Raises ``EngineError`` if there is no linker for the target, or it fails.
+    """
+    linker = next((found for one in _LINKERS[is_arm(target.triple)] if (found := shutil.which(one))), None)
+    if linker is None:
+        raise EngineError(
+            f"{name}.so needs a linker, and none of {', '.join(_LINKERS[is_arm(target.triple)])} is installed\n"
+            f"  help: without shared=True (--shared), {name}.o is written, which st.native.load takes as well"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "in.o").write_bytes(data)
+        exported = " ".join(f"{function};" for function in functions)
+        (place / "names.map").write_text(f"{{ global: {exported} local: *; }};\n", encoding="utf-8")
+        command = [
+            linker, "-shared", "-soname", f"{name}.so", "-Bsymbolic", "-z", "noexecstack", "-z", "defs",
+            "--build-id=none", "--hash-style=gnu", f"--version-script={place / 'names.map'}",
+            "-o", str(place / "out.so"), str(place / "in.o"),
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise EngineError(f"{linker} failed to link {name}.so: {done.stderr.strip()[:500]}")
+        return (place / "out.so").read_bytes()

@@ -1,0 +1,34 @@
+"""The optimizers of the estimators, by name or as an object."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from striate.errors import OptionError, unknown_option
+from striate.optim import OPTIMIZERS, SCHEDULES, SGD
+from striate.optim.optimizer import Optimizer
+
+MOMENTUM = 0.9
+"""The momentum of the optimizer named "sgd"."""
+
+
+def chosen_optimizer(optimizer: str | Optimizer, learning_rate: float | None, schedule: str, steps: int) -> Optimizer:
+    """Return the optimizer with this name, or the given one, with its learning rate and schedule.
+
+    ``learning_rate`` replaces that of the optimizer; None keeps it, and is the usual rate of a named optimizer.
+    ``schedule`` is a name in ``optim.SCHEDULES`` over all ``steps``; "constant" keeps the schedule of a given
+    optimizer. Raises ``OptionError`` for anything else.
+    """
+    if not isinstance(schedule, str) or schedule not in SCHEDULES:
+        raise unknown_option("schedule", schedule, SCHEDULES)
+    if isinstance(optimizer, str):
+        if optimizer not in OPTIMIZERS:
+            raise unknown_option("optimizer", optimizer, OPTIMIZERS)
+        kind = OPTIMIZERS[optimizer]
+        rate = kind.usual_lr if learning_rate is None else learning_rate
+        chosen = SGD(lr=rate, momentum=MOMENTUM) if kind is SGD else kind(lr=rate)
+    elif isinstance(optimizer, Optimizer):
+        chosen = optimizer if learning_rate is None else replace(optimizer, lr=learning_rate)
+    else:
+        raise OptionError(f"optimizer={optimizer!r}; expected a name or an optimizer\n  help: optim.AdamW(lr=0.001)")
+    return chosen if schedule == "constant" else replace(chosen, schedule=SCHEDULES[schedule](steps))

@@ -1,0 +1,113 @@
+"""``ConvNetRegressor``, a regressor for scikit-learn."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import RegressorMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from striate.errors import ShapeError
+from striate.graph import arithmetic
+from striate.graph.value import Value
+from striate.nn import MSELoss
+from striate.nn.container import Sequential
+from striate.nn.loss import Loss
+from striate.nn.module import Module
+from striate.sklearn.base import ConvNet
+from striate.sklearn.moments import moments
+
+Array = npt.NDArray[Any]
+
+
+class Rescaling(Module):
+    """Undo a standardization: y = x σ + μ, with x and y (N, k), and ``mean`` μ and ``sigma`` σ (k,)"""
+
+    mean: Value
+    sigma: Value
+
+    def __init__(self, mean: Array, sigma: Array) -> None:
+        self.register_buffer("mean", mean)
+        self.register_buffer("sigma", sigma)
+
+    def forward(self, x: Value) -> Value:
+        sizes = (1, *self.parameter("mean").sizes)
+        return x * arithmetic.reshape(self.sigma, sizes) + arithmetic.reshape(self.mean, sizes)
+
+
+class ConvNetRegressor(RegressorMixin, ConvNet):
+    """A regressor that trains a network of striate, for scikit-learn.
+
+        regressor = ConvNetRegressor(epochs=50, random_state=0).fit(X, y)
+        predictions = regressor.predict(X)
+
+    The parameters are those of ``ConvNetClassifier`` without ``class_weight``. The loss is ``nn.MSELoss()`` unless
+    ``loss`` is another one, such as ``nn.HuberLoss()``. ``y`` is (N,), or (N, k) for k targets.
+
+    ``standardize`` also standardizes the targets, so that the learning rate does not depend on their unit; the losses
+    in ``history_`` are those of the standardized targets. ``predict`` and ``model_`` return numbers in the unit of y.
+
+    After ``fit``: ``history_`` (an ``st.train.History``), ``model_`` (a module), ``input_shape_``, ``n_features_in_``,
+    and ``feature_names_in_`` if X has column names.
+    """
+
+    targets_are_numbers: ClassVar[bool] = True
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train one epoch on ``X`` and ``y``, and return the estimator; a later call continues the optimizer.
+
+        ``schedule`` is not used. Targets are standardized as in the first call.
+        """
+        return self._train_further(X, y, sample_weight, None)
+
+    def predict(self, X: Any) -> Array:
+        """Return the predicted targets, float64, (N,) or (N, k) as ``y`` was in ``fit``."""
+        outputs = self._computed(X)
+        if len(self._mean) != outputs.shape[1]:
+            raise ShapeError(f"the network returns {outputs.shape[1]} numbers for each sample, not {len(self._mean)}")
+        return (outputs * self._sigma + self._mean).reshape(len(outputs), *self._target_shape)
+
+    @property
+    def model_(self) -> Module:
+        """The trained model, for ``st.save`` and everything else that takes a model: X → y (N, k) in the unit of y.
+
+        With ``standardize``, each access returns a new copy of the network, followed by the inverse of the
+        standardization of the targets.
+        """
+        check_is_fitted(self)
+        if not self.standardize:
+            return self._network
+        network = copy.deepcopy(self._network)
+        standardizer, network.standardizer = network.standardizer, None
+        model = Sequential(network, Rescaling(self._mean, self._sigma)).to(self.dtype)
+        model.standardizer = standardizer
+        return model
+
+    def _learn_targets(self, y: Array, weights: Array | None, classes: Array | None) -> None:
+        self._target_shape = y.shape[1:]
+        targets = y.reshape(len(y), -1)
+        self._mean, self._sigma = np.zeros(targets.shape[1]), np.ones(targets.shape[1])
+        if self.standardize:
+            self._mean, self._sigma = moments(targets, weights)
+
+    def _encoded(self, y: Array) -> Array:
+        if y.shape[1:] != self._target_shape:
+            expected = f"({', '.join(['N', *map(str, self._target_shape)])}{'' if self._target_shape else ','})"
+            raise ShapeError(f"y is {y.shape}, but in the first call it was {expected}")
+        return (y.reshape(len(y), -1) - self._mean) / self._sigma
+
+    def _outputs(self) -> int:
+        return len(self._mean)
+
+    def _usual_loss(self) -> Loss:
+        return MSELoss()
+
+    def __sklearn_tags__(self) -> Tags:
+        """Return what scikit-learn may assume about the estimator."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,103 @@
+"""Five networks as native objects: 100 samples equal to the model's, bit for bit, in C with one thread and two.
+
+And what other programs say of them: valgrind, nm, and an emulator of another architecture.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import striate as st
+from striate import nn
+from tests.native.conftest import compiled, output_of
+
+NETWORKS = {
+    "lenet5": (lambda: st.models.lenet5(), (1, 28, 28)),
+    "vgg_small": (lambda: st.models.vgg_small(), (3, 32, 32)),
+    "resnet20": (lambda: st.models.resnet20(), (3, 32, 32)),
+    "mobilenet_v2": (lambda: st.models.mobilenet_v2(multiplier=0.5), (3, 32, 32)),
+    "resnet1d": (lambda: st.models.resnet1d(channels=3, width=32), (3, 96)),
+}
+LARGEST_CODE = {"lenet5": 100_000}
+"""Bytes of code and tables, without weights."""
+
+
+def network(name: str, count: int) -> tuple[nn.Module, np.ndarray]:
+    """Return a network with running statistics that normalize, and random samples for it."""
+    build, shape = NETWORKS[name]
+    model = build().initialize(3)
+    x = np.random.default_rng(1).standard_normal((count, *shape)).astype(np.float32)
+    model(x[:2])
+    state = model.state_dict()
+    random = np.random.default_rng(2)
+    for key, array in state.items():
+        if key.endswith("running_var"):
+            state[key] = random.uniform(0.5, 2, array.shape).astype(np.float32)
+        elif key.endswith(("running_mean", "bias")):
+            state[key] = (0.1 * random.standard_normal(array.shape)).astype(np.float32)
+    model.load_state_dict(state)
+    return model, x
+
+
+def ran(folder: Path, program: list[str], x: np.ndarray, outputs: int, threads: int) -> np.ndarray:
+    """Run the test program on a file of samples and return its outputs."""
+    (folder / "in").write_bytes(x.tobytes())
+    output_of([*program, "in", "out", str(threads)], folder)
+    return np.fromfile(folder / "out", np.float32).reshape(len(x), outputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 7])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_hundred_samples_have_the_same_bits(name: str, batch: int, tmp_path: Path) -> None:
+    model, x = network(name, 100)
+    found = st.export_native(model, tmp_path, batch=batch)
+    assert found.checked
+    assert found.code_bytes <= LARGEST_CODE.get(name, 2_000_000)
+    program = compiled(tmp_path, "net_test.c", "net.o", options=("-std=c99",))
+    assert output_of([str(program)], tmp_path).endswith("\nok\n")
+    expected = np.concatenate([model(x[i : i + batch]) for i in range(0, 100, batch)])
+    for threads in (1, 2):
+        np.testing.assert_array_equal(ran(tmp_path, [str(program)], x, expected.shape[1], threads), expected)
+
+
+@pytest.mark.slow
+def test_nm_finds_no_undefined_symbol_and_valgrind_no_error(tmp_path: Path) -> None:
+    if shutil.which("nm") is None or shutil.which("valgrind") is None:
+        pytest.skip("nm or valgrind is not installed")
+    model, _ = network("lenet5", 3)
+    st.export_native(model, tmp_path, batch=3, target="x86-64-v3")  # valgrind knows no AVX-512
+    assert output_of(["nm", "-u", "net.o"], tmp_path) == ""
+    program = compiled(tmp_path, "net_test.c", "net.o", options=("-g",))
+    command = ["valgrind", "-q", "--error-exitcode=9", str(program)]
+    assert output_of(command, tmp_path).endswith("\nok\n")
+
+
+@pytest.mark.slow
+def test_it_runs_on_another_architecture(tmp_path: Path) -> None:
+    compiler, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
+    if compiler is None or emulator is None:
+        pytest.skip("aarch64-linux-gnu-gcc or qemu-aarch64 is not installed")
+    for name in ("lenet5", "resnet1d"):
+        model, x = network(name, 4)
+        st.export_native(model, tmp_path, batch=2, target="aarch64-generic")
+        program = compiled(tmp_path, "net_test.c", "net.o", compiler=compiler, options=("-static",))
+        assert output_of([emulator, str(program)], tmp_path).endswith("\nok\n")
+        np.testing.assert_allclose(ran(tmp_path, [emulator, str(program)], x, 10, 2), model(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_shared_library_needs_nothing(tmp_path: Path) -> None:
+    if shutil.which("ld") is None or shutil.which("readelf") is None:
+        pytest.skip("binutils are not installed")
+    model, x = network("lenet5", 5)
+    st.export_native(model, tmp_path, batch=5, shared=True)
+    assert "Shared library" not in subprocess.check_output(["readelf", "-d", tmp_path / "net.so"], text=True)
+    assert "no relocations" in subprocess.check_output(["readelf", "-r", tmp_path / "net.so"], text=True)
+    (tmp_path / "net.o").unlink()
+    np.testing.assert_array_equal(st.native.load(tmp_path)(x, threads=2), model(x))
