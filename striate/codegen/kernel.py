@@ -382,6 +382,13 @@ class Kernel:
             vector = self.builder.insert_element(vector, element, _lane_number(lane))
         return vector
 
+    def gathered(self, pointers: Sequence[Any], dtype: DType) -> Any:
+        """Return a vector whose lane i is the element at ``pointers[i]``."""
+        vector = ir.Constant(vector_type(dtype), ir.Undefined)
+        for lane, pointer in enumerate(pointers):
+            vector = self.builder.insert_element(vector, self.load_scalar(pointer, dtype), _lane_number(lane))
+        return vector
+
     def store_strided(self, vector: Any, pointer: Any, dtype: DType, stride: int, count: Index) -> None:
         """Store lane i of a vector to element i · ``stride``, for i < ``count``."""
         for lane in range(LANES):

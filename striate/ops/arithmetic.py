@@ -345,8 +345,8 @@ def clip(x: Value, min: Operand | None = None, max: Operand | None = None) -> Va
 def _limit(name: str, value: object, otherwise: float) -> float:
     if value is None:
         return otherwise
-    if isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value):
-        return float(value) if math.isinf(value) else number(f"clip: {name}", value)
+    if isinstance(value, Real) and not isinstance(value, bool) and value == value:  # not NaN
+        return float(value) if value in (-math.inf, math.inf) else number(f"clip: {name}", value)
     raise OptionError(f"clip: {name}={value!r}; expected a number, ±inf, an array or None")
 
 

@@ -17,7 +17,7 @@ from striate.errors import DTypeError
 from striate.graph.arithmetic import Binary, Elementwise, constant, elementwise
 from striate.graph.notation import COMPARISON, Expression, infix
 from striate.graph.onnx import OnnxWriter
-from striate.graph.op import Gradients, Needed, Sample, Values, current_path, register, same_dtype
+from striate.graph.op import Gradients, Needed, Sample, Values, place, register, same_dtype
 from striate.graph.value import Array, DType, TensorType, Value, operators
 
 
@@ -201,7 +201,7 @@ def _require_bools(op: Elementwise, inputs: Sequence[TensorType]) -> None:
     wrong = next((x for x in inputs[: op.conditions] if x.dtype is not DType.bool), None)
     if wrong is not None:
         raise DTypeError(
-            f"{op} at {current_path()!r}: a condition is a bool, got {wrong}\n"
+            f"{place(op)}: a condition is a bool, got {wrong}\n"
             "  help: st.ops.not_equal(x, 0), or a comparison such as st.ops.greater(x, 0)"
         )
 

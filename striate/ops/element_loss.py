@@ -14,7 +14,7 @@ import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
 from striate.errors import unknown_option
-from striate.graph.arithmetic import Binary, cast, elementwise
+from striate.graph.arithmetic import Binary, cast, constant, elementwise, reshape
 from striate.graph.op import Gradients, Needed, Sample, Values, register
 from striate.graph.value import Array, Value, shape_text
 from striate.ops.arithmetic import abs, exp, log, maximum
@@ -297,23 +297,43 @@ def poisson_nll_loss(
 
 
 def gaussian_nll_loss(
-    input: Value, target: Value, var: Value, full: bool = False, eps: float = 1e-6, *, reduction: str = "mean"
+    input: Value, target: Value, var: Value | float, full: bool = False, eps: float = 1e-6, *, reduction: str = "mean"
 ) -> Value:
     """Return ½ (ln v + (x − t)² / v), by default the mean.
 
     This is the negative log-likelihood of the target t in a normal distribution. x is the predicted mean, t the target,
     and v = max(``var``, ``eps``) the predicted variance; no gradient flows to ``var`` where it is below ``eps``.
-    ``var`` has the shape of x, or size 1 on the last axis. ``full`` adds the constant ½ ln 2π. x and t have the same
-    shape; x is float32 or float64, and t is converted to its dtype. ``reduction`` is "mean" (over all elements, a
-    scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes differ, DTypeError for
-    another dtype of x, and OptionError for another ``reduction`` or unless ``eps`` > 0.
+    ``var`` has the shape of x, possibly with axes of size 1 or without the last axis; it may also be a number. t has a
+    shape that broadcasts to that of x. x is float32 or float64, and t and ``var`` are converted to its dtype. ``full``
+    adds the constant ½ ln 2π. ``reduction`` is "mean" (over all elements of x, a scalar), "sum" (a scalar) or "none"
+    (one loss per element). Raises ShapeError if a shape does not broadcast to that of x, DTypeError for another dtype
+    of x, and OptionError for another ``reduction`` or unless ``eps`` > 0.
     """
     chosen, eps = loss_reduction(reduction), number("gaussian_nll_loss: eps", eps, above=0)
-    error = input - _pair("gaussian_nll_loss", input, target)
-    if var.shape != input.shape and var.shape != (*input.shape[:-1], 1):
-        raise shape_error(
-            "gaussian_nll_loss", f"var {var.type} for an input {input.type}", f"give shape {shape_text(input.shape)}"
-        )
-    variance = where(less(var, eps), eps, var)
+    if not input.dtype.is_float:
+        raise dtype_error("gaussian_nll_loss", f"the prediction is {input.type}", 'st.ops.cast(x, "float32")')
+    if isinstance(var, Value):
+        if var.type.rank and var.shape == input.shape[:-1]:
+            var = reshape(var, (*var.shape, 1))
+        if var.type.rank not in (0, input.type.rank):
+            given = f"var {var.type} for an input {input.type}"
+            raise shape_error("gaussian_nll_loss", given, f"give shape {shape_text(input.shape)}")
+        variance = cast(_broadcast("var", var, input), input.dtype)
+        variance = where(less(variance, eps), eps, variance)
+    else:
+        variance = constant(max(number("gaussian_nll_loss: var", var), eps), input.dtype)
+    error = input - cast(_broadcast("target", target, input), input.dtype)
     losses = (log(variance) + error * error / variance) * 0.5
     return reduced(losses + 0.5 * math.log(2 * math.pi) if flag("gaussian_nll_loss: full", full) else losses, chosen)
+
+
+def _broadcast(name: str, x: Value, input: Value) -> Value:
+    """Return x, whose shape has to broadcast to that of the input of ``gaussian_nll_loss``.
+
+    Raises ``ShapeError`` for other shapes, also if x would repeat the input. ``name`` is what the error calls x.
+    """
+    own = input.shape[input.type.rank - x.type.rank :]
+    if x.type.rank > input.type.rank or any(one not in (1, size) for one, size in zip(x.shape, own, strict=True)):
+        given = f"{name} {x.type} does not broadcast to an input {input.type}"
+        raise shape_error("gaussian_nll_loss", given, f"give it the shape {shape_text(input.shape)}")
+    return x

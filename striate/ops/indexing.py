@@ -20,6 +20,9 @@ from striate.ops.movement import Concat, Slice, Transpose, Window
 from striate.ops.requirement import N_STAYS, Axes, dtype_error, place, require_axes, require_axis, shape_error
 from striate.ops.shaping import product, unsqueeze
 
+MOST_RANK = 64
+"""The most axes that NumPy's arrays have."""
+
 # Transposing
 
 
@@ -69,7 +72,7 @@ def swapaxes(x: Value, axis0: int, axis1: int) -> Value:
 
 
 def _permuted(what: str, x: Value, axes: Sequence[int]) -> Value:
-    order = [require_axis(what, x.type, one) for one in axes]
+    order = [require_axis(what, x.type, one) for one in options.whole_numbers(f"{what}: axes", axes, -MOST_RANK)]
     if sorted(order) != list(range(x.type.rank)):
         raise shape_error(what, f"axes {tuple(axes)} are not those of {x.type}", "name each axis once")
     if x.type.batched and order[0] != 0:
@@ -233,7 +236,7 @@ def take(x: Value, indices: Sequence[int], axis: int) -> Value:
     at = require_axis("take", x.type, axis)
     if isinstance(x.shape[at], Batch):
         raise shape_error("take", f"cannot take some of the samples of {x.type}", N_STAYS)
-    places = _places(x, at, list(indices))
+    places = _places(x, at, options.whole_numbers("take: indices", indices, -(2**62)))
     runs: list[Window] = []
     for one in places:  # indices at equal distances are read as one slice
         last = runs[-1] if runs else None
@@ -267,11 +270,12 @@ def roll(x: Value, shift: int | Sequence[int], axis: int | Sequence[int]) -> Val
     length; different lengths raise OptionError. x has any shape and dtype. Raises ShapeError for an axis that does not
     exist, and for axis 0 of a batch.
     """
-    shifts, axes = (one if isinstance(one, Sequence) else (one,) for one in (shift, axis))
+    shifts = options.whole_numbers("roll: shift", shift if isinstance(shift, Sequence) else [shift], -(2**62))
+    axes = axis if isinstance(axis, Sequence) else (axis,)
     if len(shifts) != len(axes):
         raise OptionError(f"roll: shift={shift!r}, axis={axis!r}; give a shift for each axis")
     for by, one in zip(shifts, axes, strict=True):
-        at, by = require_axis("roll", x.type, one), options.whole_number("roll: shift", by, -(2**62))
+        at = require_axis("roll", x.type, one)
         size = x.shape[at]
         if isinstance(size, Batch):
             raise shape_error("roll", f"cannot move the samples of {x.type}", N_STAYS)
@@ -340,7 +344,7 @@ def split(x: Value, split_size_or_sections: int | Sequence[int], axis: int = 0) 
         each = options.whole_number("split: split_size_or_sections", split_size_or_sections, 1)
         sizes = [min(each, size - start) for start in range(0, size, each)] or [0]
     else:
-        sizes = [options.whole_number("split: split_size_or_sections", one, 0) for one in split_size_or_sections]
+        sizes = list(options.whole_numbers("split: split_size_or_sections", split_size_or_sections, 0))
     if sum(sizes) != size:
         raise shape_error("split", f"sizes {sizes} add up to {sum(sizes)}, not to axis {axis} of {x.type}", f"{size}")
     starts = [sum(sizes[:place]) for place in range(len(sizes))]

@@ -556,7 +556,7 @@ def cross_entropy(
         return reshape(losses, ())
     if target.dtype.is_float and target.shape == input.shape:
         return reduced(_soft_cross_entropy(input, cast(target, input.dtype), weights, smoothing), chosen)
-    losses, shares = CrossEntropy(smoothing, ignored)(input, _as_labels(target), *weights)
+    losses, shares = CrossEntropy(smoothing, ignored)(input, as_labels(target), *weights)
     return reduced(losses, chosen, shares)
 
 
@@ -572,7 +572,8 @@ def _soft_cross_entropy(logits: Value, target: Value, weights: tuple[Value, ...]
     return -sum(target * LogSoftmax()(logits), axis=1)
 
 
-def _as_labels(target: Value) -> Value:
+def as_labels(target: Value) -> Value:
+    """Return labels of smaller integers or bools as int64; others are returned unchanged, and refused later."""
     return cast(target, DType.int64) if target.dtype in (DType.int32, DType.uint8, DType.bool) else target
 
 
@@ -600,7 +601,7 @@ def nll_loss(
         losses = nll_loss(_as_batch(input), _as_batch(target), weight, ignore_index=ignored, reduction=reduction)
         return reshape(losses, ())
     op = NegativeLogLikelihood(ignore_index=ignored)
-    losses, shares = op(input, _as_labels(target), *(() if weight is None else (weight,)))
+    losses, shares = op(input, as_labels(target), *(() if weight is None else (weight,)))
     return reduced(losses, chosen, shares)
 
 
@@ -634,7 +635,7 @@ def multi_margin_loss(
         return reshape(losses, ())
     if input.type.rank != 2:
         raise shape_error("multi_margin_loss", f"expected scores (N, C), got {input.type}", "flatten the positions")
-    op, labels = NegativeLogLikelihood(ignore_index=NO_LABEL), _as_labels(target)
+    op, labels = NegativeLogLikelihood(ignore_index=NO_LABEL), as_labels(target)
     own = reshape(-op(input, labels)[0], (input.shape[0], 1))
     missing = maximum(input - own + margin, 0.0)
     least = max(margin, 0.0)  # the term c = label, which the sum below includes and the loss does not

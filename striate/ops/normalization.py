@@ -17,7 +17,7 @@ from striate.graph.value import Array, Batch, Shape, TensorType, Value
 from striate.ops.arithmetic import Sqrt
 from striate.ops.convolution import channel_vector
 from striate.ops.reduction import Moments, Sum, average_and_variance, numel
-from striate.ops.requirement import require_floats, shape_error
+from striate.ops.requirement import dtype_error, require_floats, shape_error
 from striate.ops.shaping import expanded, filled
 from striate.options import flag, number
 
@@ -277,6 +277,11 @@ def batch_norm(
         raise shape_error(
             "batch_norm", f"expected (N, C) or (N, C, positions…), got {input.type}", "x[None] is a batch of one sample"
         )
+    for vector in (input, running_mean, running_var):
+        if not vector.dtype.is_float:
+            raise dtype_error(
+                "batch_norm", f"expected floating point numbers, got {vector.type}", 'st.ops.cast(x, "float32")'
+            )
     affine = [channel_vector("batch_norm", vector, input) for vector in _affine(weight, bias, eps)]
     mean, variance = (channel_vector("batch_norm", vector, input) for vector in (running_mean, running_var))
     return _normalized(input, mean, variance, affine, float(eps))

@@ -441,7 +441,7 @@ def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float |
     x = input.type
     if how is not PadMode.constant:
         if value not in (None, 0):
-            raise OptionError(f'pad: value={value!r} has no effect with mode="{mode}"')
+            raise OptionError(f'pad: value={value!r} has no effect with mode="{mode}"\n  help: leave it out')
         return _padded_with_copies(input, pairs, how)
     number = 0.0 if value is None else options.number("pad: value", value)
     if not x.dtype.is_float and not number.is_integer():

@@ -528,7 +528,10 @@ def require_half(what: str, kernel: Sizes, padding: Pairs) -> None:
 def refuse_indices(what: str, return_indices: object) -> None:
     """Raise ``OptionError`` unless ``return_indices`` is False, the only value that is supported."""
     if return_indices is not False:
-        raise OptionError(f"{what}: return_indices={return_indices!r}; only False is supported")
+        raise OptionError(
+            f"{what}: return_indices={return_indices!r}; only False is supported\n"
+            "  help: leave it out; the gradient reaches the maxima without their places"
+        )
 
 
 def max_pool(
@@ -617,7 +620,7 @@ def require_divisor(what: str, divisor: object) -> int:
     """
     found = whole_number(f"{what}: divisor_override", divisor, -LARGEST, LARGEST)
     if found == 0:
-        raise OptionError(f"{what}: divisor_override=0; a sum cannot be divided by 0")
+        raise OptionError(f"{what}: divisor_override=0; expected a number that a sum can be divided by")
     return found
 
 

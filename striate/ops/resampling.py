@@ -20,7 +20,7 @@ from striate.locks import cached_property
 from striate.ops.adaptive import adaptive_avg_pool
 from striate.ops.axis_map import AxisMap, Entry, Row, Run, Scalar, Terms, chosen, transposed
 from striate.ops.mapped import Mapped, Maps
-from striate.ops.requirement import require_floats, require_positions, shape_error
+from striate.ops.requirement import place, require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded
 from striate.ops.unbatched import over_samples, position_axes
 from striate.ops.window import LARGEST, Sizes, per_axis, positions, times
@@ -500,7 +500,9 @@ def checked_options(
     """
     options.choice(f"{what}: mode", mode, MODES)
     if mode not in LINEAR_MODES and align_corners is not None:
-        raise OptionError(f'{what}: align_corners={align_corners!r} has no effect with mode="{mode}"')
+        raise OptionError(
+            f'{what}: align_corners={align_corners!r} has no effect with mode="{mode}"\n  help: leave it out'
+        )
     aligned = align_corners is not None and options.flag(f"{what}: align_corners", align_corners)
     again = recompute_scale_factor is not None and options.flag(
         f"{what}: recompute_scale_factor", recompute_scale_factor
@@ -508,7 +510,7 @@ def checked_options(
     if (size is None) == (scale_factor is None):
         raise OptionError(f"{what}: give either size or scale_factor\n  help: scale_factor=2 doubles every axis")
     if again and size is not None:
-        raise OptionError(f"{what}: recompute_scale_factor=True has no effect with size")
+        raise OptionError(f"{what}: recompute_scale_factor=True has no effect with size\n  help: leave it out")
     if size is not None:
         per_axis(f"{what}: size", size, len(size) if isinstance(size, Sequence) else 1)
     else:
@@ -534,5 +536,8 @@ def _counts(own: Sizes, size: int | Sequence[int] | None, scale_factor: object) 
     scales = _scales(scale_factor, len(own))
     counts = tuple(int(length * scale) for length, scale in zip(own, scales, strict=True))
     if max(counts) > LARGEST or (0 not in own and min(counts) < 1):
-        raise OptionError(f"scale_factor={scale_factor!r} makes {times(counts)} positions of {times(own)}")
+        raise OptionError(
+            f"{place('interpolate')}: scale_factor={scale_factor!r} makes {times(counts)} positions of {times(own)}\n"
+            f"  help: choose a factor for which every axis has 1 to {LARGEST:,} positions"
+        )
     return counts

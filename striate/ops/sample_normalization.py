@@ -26,6 +26,7 @@ from striate.ops.normalization import batch_norm
 from striate.ops.reduction import Moments, Sum, average_and_variance
 from striate.ops.requirement import place, require_floats, shape_error
 from striate.ops.shaping import expanded
+from striate.ops.window import LARGEST
 from striate.options import flag, number, whole_number
 
 
@@ -412,7 +413,7 @@ def local_response_norm(input: Value, size: int, alpha: float = 1e-4, beta: floa
     and others, 2012. Raises ShapeError for another number of axes, DTypeError for another dtype, and OptionError unless
     ``size`` is a whole number of 1 or more.
     """
-    size = whole_number("local_response_norm: size", size, 1)
+    size = whole_number("local_response_norm: size", size, 1, LARGEST)
     alpha, beta, k = (number(f"local_response_norm: {name}", value) for name, value in
                       (("alpha", alpha), ("beta", beta), ("k", k)))  # fmt: skip
     require_axis_of_channels("local_response_norm", input, positions=True)

@@ -11,13 +11,13 @@ import numpy as np
 
 from striate import options
 from striate.codegen.kernel import Kernel, Vector
-from striate.errors import GraphError, ShapeError
+from striate.errors import GraphError, OptionError
 from striate.graph.arithmetic import MOST_AXES, Elementwise, checked_shape, constant, joined_sizes, reshape
 from striate.graph.notation import Expression
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value, operators, shape_text
-from striate.ops.requirement import N_STAYS, Axes, place, require_axes, require_axis, shape_error
+from striate.ops.requirement import N_STAYS, Axes, require_axes, require_axis, shape_error
 
 
 @register
@@ -38,7 +38,11 @@ class BroadcastTo(Elementwise):
             have in (1, want) for have, want in zip(x.shape, self.shape[: x.rank], strict=True)
         )
         if not fits:
-            raise ShapeError(f"{place(self)}: {x} cannot be repeated to {shape_text(self.shape)}")
+            raise shape_error(
+                self,
+                f"{x} cannot be repeated to {shape_text(self.shape)}",
+                "axes of size 1 can be repeated, others not",
+            )
         return (x.with_shape(self.shape),)
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
@@ -136,10 +140,10 @@ def unflatten(x: Value, axis: int, sizes: Sequence[int]) -> Value:
     size = x.shape[at]
     if isinstance(size, Batch):
         raise shape_error("unflatten", f"the samples of {x.type} must stay on axis 0", N_STAYS)
-    parts = [options.whole_number("unflatten: sizes", one, -1) for one in sizes]
+    parts = options.whole_numbers("unflatten: sizes", sizes, -1)
     known = math.prod(part for part in parts if part != -1)
     if parts.count(-1) > 1 or (known != size if -1 not in parts else not known or size % known != 0):
-        raise shape_error("unflatten", f"axis {axis} of {x.type} is not {tuple(parts)}", f"sizes with product {size}")
+        raise shape_error("unflatten", f"axis {axis} of {x.type} is not {parts}", f"sizes with product {size}")
     found = tuple(size // known if part == -1 else part for part in parts)
     return reshape(x, (*x.shape[:at], *found, *x.shape[at + 1 :]))
 
@@ -189,6 +193,8 @@ def expand(x: Value, *sizes: int | Batch) -> Value:
     if len(sizes) == 1 and isinstance(given[0], tuple | list):
         sizes = cast("tuple[int, ...]", given[0])
     missing = len(sizes) - x.type.rank
+    if any(not isinstance(size, int | np.integer | Batch) for size in cast("tuple[object, ...]", sizes)):
+        raise OptionError(f"expand: sizes={sizes!r:.60}; expected whole numbers, where -1 keeps the size of an axis")
     found = [x.shape[axis - missing] if axis >= missing and size == -1 else size for axis, size in enumerate(sizes)]
     return broadcast_to(x, tuple(found))
 
@@ -200,8 +206,7 @@ def tile(x: Value, reps: int | Sequence[int]) -> Value:
     axes are added before the first. Raises ShapeError if the symbolic axis N would be repeated, and OptionError unless
     ``reps`` are whole numbers of 0 or more.
     """
-    given = [reps] if isinstance(reps, int | np.integer) else reps
-    counts = [options.whole_number("tile: reps", one, 0) for one in given]
+    counts = options.whole_numbers("tile: reps", [reps] if isinstance(reps, int | np.integer) else reps, 0)
     if len(counts) > x.type.rank:
         if x.type.batched:
             raise shape_error("tile", f"the samples of {x.type} must stay on axis 0", N_STAYS)

@@ -66,10 +66,11 @@ def norm(x: Value, p: float = 2, axis: Axes = None, keepdims: bool = False) -> V
     size 1 with ``keepdims``. Raises ShapeError for an axis that x does not have, DTypeError for another dtype, and
     OptionError for axes that are not whole numbers and a p that is not a number.
     """
-    if not isinstance(p, Real) or isinstance(p, bool) or math.isnan(p):
+    if not isinstance(p, Real) or isinstance(p, bool) or p != p:
         raise OptionError(f"norm: p={p!r:.60}; expected a number, or float('inf')")
+    order = float(p) if p in (-math.inf, math.inf) else number("norm: p", p)
     axes = require_axes("norm", x.type, axis)
-    return dropped(_norm(x, float(p), axes), axes, keepdims)
+    return dropped(_norm(x, order, axes), axes, keepdims)
 
 
 def _norm(x: Value, p: float, axes: tuple[int, ...]) -> Value:

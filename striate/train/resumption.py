@@ -58,6 +58,7 @@ def configuration(trainer: Trainer, weights: Array | None) -> dict[str, str]:
         "seed": str(trainer.seed),
         "batch_size": str(trainer.batch_size),
         "shuffle": str(trainer.shuffle),
+        "augment": ", ".join(map(repr, trainer.augment)) or "none",
         "moving average": "none" if step.ema is None else "kept",
         "ema": repr(step.ema),
         **{name: repr(value) for name, value in step.options.items() if name != "ema"},

@@ -45,6 +45,9 @@ def test_sigterm_exits_143_and_resume_ends_with_the_same_file(tmp_path: Path, mo
     assert ended.exit_code == 143
     assert "interrupted after step 47; the model is in" in ended.stderr
     assert f"help: striate train --resume '{run}' continues the training" in ended.stderr
+    (run / "model.safetensors").unlink()  # as if it had been killed
+    early = CliRunner().invoke(app, ["evaluate", str(run)])
+    assert (early.exit_code, f"striate train --resume {run} continues" in early.stderr) == (2, True)
     assert json.loads((run / "run.json").read_text())["finished"] is False
     held = striate("digits", "--out", run)
     assert (held.exit_code, "--resume" in held.stderr) == (2, True)
