@@ -154,6 +154,27 @@ def test_a_finished_training_says_so_and_more_epochs_continue_it(tmp_path: Path)
     ]  # fmt: skip
 
 
+def test_a_training_that_was_stopped_early_goes_on(tmp_path: Path) -> None:
+    one = trainer(tmp_path, rule=optim.SGD(lr=0.0), record=tmp_path)
+    one.fit(data(), data(20, 1), epochs=9)
+    assert (len(one.history), one.history.kept) == (3, 1)
+    said = Told()
+    again = trainer(tmp_path, rule=optim.SGD(lr=0.0), progress=said, record=tmp_path)
+    again.fit(data(), data(20, 1), epochs=9, resume=True)
+    assert said.lines == [
+        (
+            "finished already: 3 epochs (validation_loss has not improved for 2 epochs); "
+            "a larger number of epochs continues it"
+        )
+    ]
+    assert (again.history.kept, again.history.stopped) == (1, "validation_loss has not improved for 2 epochs")
+    again = trainer(tmp_path, rule=optim.SGD(lr=0.0), record=tmp_path)
+    last = tmp_path / "checkpoints" / "last.safetensors"
+    assert len(again.fit(data(), data(20, 1), epochs=10, resume=last)) == 5  # patience begins again
+    events = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
+    assert [event["number"] for event in events if event["kind"] == "epoch"] == [1, 2, 3, 4, 5]
+
+
 def test_what_has_changed_is_said_or_refused(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         trainer(Checkpoints(tmp_path, every=1), Quits(6)).fit(data(), data(20, 1), epochs=3)
