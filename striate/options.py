@@ -113,8 +113,8 @@ def _range(least: float, most: float, above: float, below: float) -> str:
     if math.isfinite(least) and math.isfinite(most):
         return f" from {least:g} to {most:g}"
     limits = (
-        (least, f"of {least:g} or more"), (most, f"of {most:g} or less"),
-        (above, f"above {above:g}"), (below, f"below {below:g}"),
+        (least, f"of {least:g} or more"), (above, f"above {above:g}"),
+        (most, f"at most {most:g}" if math.isfinite(above) else f"of {most:g} or less"), (below, f"below {below:g}"),
     )  # fmt: skip
     parts = [text for limit, text in limits if math.isfinite(limit)]
     return f" {' and '.join(parts)}" if parts else ""

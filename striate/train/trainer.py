@@ -44,6 +44,7 @@ from striate.train.place import Place
 from striate.train.progress import Lines, Moment, Plan, Progress, Silent, Together
 from striate.train.record import Record
 from striate.train.resumption import Resumption, captured, configuration, fingerprints, nothing_left
+from striate.train.tta import Views
 from striate.train.waiting import Waiting
 
 VALIDATION_BATCH = 256
@@ -343,9 +344,12 @@ class Trainer(metaclass=Explained):
         """Whether there is a moving average of the weights."""
         return self.step.ema is not None and self.step.step_number > 0
 
-    def evaluate(self, dataset: Dataset) -> Evaluation:
-        """Evaluate the model on a data set: the trainer's loss, and accuracy or errors."""
-        return evaluate(self.model, dataset, VALIDATION_BATCH, loss=self.step.loss)
+    def evaluate(self, dataset: Dataset, *, tta: Views | str = "") -> Evaluation:
+        """Evaluate the model on a data set: the trainer's loss, and accuracy or errors.
+
+        The samples are not augmented; ``tta`` averages predictions over views of each, as in ``train.evaluate``.
+        """
+        return evaluate(self.model, dataset, VALIDATION_BATCH, loss=self.step.loss, tta=tta)
 
     def __getattr__(self, name: str) -> object:
         raise habits.missing("Trainer", name, dir(type(self)), habits.TRAINER)
