@@ -14,6 +14,7 @@ Options and data may differ between the checkpoint and the training that is resu
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -50,22 +51,27 @@ def configuration(trainer: Trainer, weights: Array | None) -> dict[str, str]:
     step = trainer.step
     rule = step.optimizer
     found = {"optimizer": type(rule).__name__}
-    found |= {one.name: repr(getattr(rule, one.name)) for one in fields(rule)}
+    found |= {one.name: _text(getattr(rule, one.name)) for one in fields(rule)}
     loss_weights = [digest(array)[:8] for array in step.loss.state_dict().values()]
     found |= {
-        "loss": repr(step.loss),
+        "loss": _text(step.loss),
         "weights of the loss": ", ".join(loss_weights) or "none",
         "sample_weight": "none" if weights is None else digest(weights)[:8],
         "seed": str(trainer.seed),
         "batch_size": str(trainer.batch_size),
         "shuffle": str(trainer.shuffle),
-        "augment": ", ".join(map(repr, trainer.augment)) or "none",
+        "augment": ", ".join(map(_text, trainer.augment)) or "none",
         "moving average": "none" if step.ema is None else "kept",
         "ema": repr(step.ema),
         **{name: repr(value) for name, value in step.options.items() if name != "ema"},
     }
     described = [text for one in trainer.callbacks if (text := one.describe())]
     return found | {"callbacks": ", ".join(described) or "none"}
+
+
+def _text(thing: object) -> str:
+    """Return the representation of an option without addresses of functions, which differ between processes."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
 
 
 def captured(trainer: Trainer, epochs: int, data: Fingerprints, options: dict[str, str]) -> Checkpoint:
