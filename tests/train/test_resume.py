@@ -72,6 +72,7 @@ PLAIN: dict[str, Any] = {"rule": optim.SGD(lr=0.1, momentum=0.9)}
 FULL: dict[str, Any] = {
     "rule": optim.AdamW(lr=0.02, schedule=optim.CosineSchedule(16)), "ema": 0.8, "accumulate": 2, "max_norm": 1.0,
     "loss": nn.CrossEntropyLoss(np.array([1.0, 2.0, 0.5]), label_smoothing=0.1),
+    "augment": "crop:1 noise:0.1 mixup",
 }  # fmt: skip
 STEPS = 4  # of an epoch
 
