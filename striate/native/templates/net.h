@@ -66,8 +66,19 @@ int ${n}_run(${weights_argument}const ${n}_input *input, ${n}_output *output, vo
 int ${n}_run_batch(${weights_argument}int32_t count, const ${n}_input *input, ${n}_output *output, void *scratch,
     const ${n}_parallel *parallel);
 $uint8_functions
+/* The macros above as functions, for programs that load the network without its header. */
 int32_t ${n}_abi_version(void);
-size_t ${n}_scratch_size(int32_t threads);
+int32_t ${n}_alignment(void);
+size_t ${n}_scratch_size(int32_t threads); /* bytes */
+int32_t ${n}_batch(void);
+int32_t ${n}_input_size(void);
+int32_t ${n}_input_rank(void);
+const int32_t *${n}_input_shape(void);
+int32_t ${n}_output_size(void);
+int32_t ${n}_output_rank(void);
+const int32_t *${n}_output_shape(void);
+int32_t ${n}_classes(void);
+int32_t ${n}_levels(void);
 
 /* The index of the target that runs on this computer, or -1 if none does; ${n}_target(level) is its name. The check can
  * take microseconds in a virtual machine. */
