@@ -44,6 +44,14 @@ def test_cpp(compiler: str, folder: Path, names: str) -> None:
     assert output_of([str(program)], folder, SAMPLES.tobytes()) == names
 
 
+def test_the_program_of_the_documentation(model: nn.Module, folder: Path) -> None:
+    page = (EXAMPLES.parents[1] / "docs" / "native.md").read_text(encoding="utf-8")
+    (folder / "page.c").write_text(page.split("```c\n")[1].split("```")[0], encoding="utf-8")
+    program = compiled(folder, "page.c", "net.o", options=("-std=c11",))
+    found = [float(line.rpartition(" ")[2]) for line in output_of([str(program)], folder).splitlines()]
+    np.testing.assert_allclose(found, model(np.zeros((1, 2, 9, 8), np.uint8))[0], rtol=1e-4)
+
+
 def test_rust(folder: Path, names: str) -> None:
     rustc = shutil.which("rustc")
     if rustc is None:

@@ -38,8 +38,8 @@ extern "C" {
 typedef $input_type ${n}_input;
 typedef $output_type ${n}_output;
 
-/* Scratch memory in bytes, aligned to ${N}_ALIGNMENT. Its contents do not matter, but the first ${N}_ALIGNMENT bytes
- * remember the check of the processor from one call to the next. */
+/* Scratch memory in bytes, aligned to ${N}_ALIGNMENT. It may contain anything. Its first ${N}_ALIGNMENT bytes remember
+ * from one call to the next that the processor was checked; zero them once if a tool reports uninitialized reads. */
 #define ${N}_ALIGNMENT 64
 #define ${N}_SCRATCH_BYTES $scratch_bytes /* for one thread */
 #define ${N}_SCRATCH_BYTES_FOR(threads) ($scratch_fixed + (size_t)$scratch_per_thread * (size_t)(threads))
