@@ -34,6 +34,7 @@ not in circles; what is imported for annotations alone (``if TYPE_CHECKING``) ma
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -150,8 +151,14 @@ def _imports(file: Path) -> Iterator[Import]:
     return visit(ast.parse(file.read_text(encoding="utf-8"), str(file)), False, False)
 
 
-ALL = [one for file in _files() for one in _imports(file)]
-INTERNAL = [one for one in ALL if one.module.split(".")[0] == "striate"]
+@functools.cache
+def _all() -> list[Import]:
+    """Return the imports of the package, read once, and not while tests are collected."""
+    return [one for file in _files() for one in _imports(file)]
+
+
+def _internal() -> list[Import]:
+    return [one for one in _all() if one.module.split(".")[0] == "striate"]
 
 
 def _allowed(importer: str, imported: str) -> bool:
@@ -168,13 +175,13 @@ def test_every_room_has_its_floor() -> None:
 
 
 def test_imports_point_down_only() -> None:
-    wrong = [str(one) for one in INTERNAL if not _allowed(_room(one.file), _imported_room(one))]
+    wrong = [str(one) for one in _internal() if not _allowed(_room(one.file), _imported_room(one))]
     assert not wrong, "\n".join(wrong)
 
 
 def test_modules_do_not_import_each_other_in_circles() -> None:
     graph: dict[str, set[str]] = {}
-    for one in INTERNAL:
+    for one in _internal():
         importer = ".".join(("striate", *one.file.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
         if one.module != importer and not one.for_annotations:
             graph.setdefault(importer, set()).add(one.module)
@@ -182,7 +189,7 @@ def test_modules_do_not_import_each_other_in_circles() -> None:
 
 
 def test_llvmlite_is_imported_in_codegen_alone() -> None:
-    wrong = [str(one) for one in ALL if one.module.split(".")[0] == "llvmlite" and _room(one.file) != "codegen"]
+    wrong = [str(one) for one in _all() if one.module.split(".")[0] == "llvmlite" and _room(one.file) != "codegen"]
     assert not wrong, "\n".join(wrong)
 
 
@@ -191,7 +198,7 @@ def test_only_extras_are_imported_inside_functions_and_nowhere_else() -> None:
         package = one.module.split(".")[0]
         return package not in EXTRAS or package in ROOMS_OF_EXTRAS.get(_room(one.file), "").split()
 
-    wrong = [str(one) for one in ALL if one.inside_function == outside(one)]
+    wrong = [str(one) for one in _all() if one.inside_function == outside(one)]
     assert not wrong, "\n".join(wrong)
 
 
@@ -212,13 +219,13 @@ def test_modules_opened_later_are_declared() -> None:
 
 def test_nothing_beyond_the_declared_packages_is_imported() -> None:
     known = CORE | EXTRAS | {"striate"} | sys.stdlib_module_names
-    wrong = [str(one) for one in ALL if one.module.split(".")[0] not in known]
+    wrong = [str(one) for one in _all() if one.module.split(".")[0] not in known]
     assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("forbidden", ["pickle", "marshal", "shelve"])
 def test_nothing_is_unpickled(forbidden: str) -> None:
-    wrong = [str(one) for one in ALL if one.module.split(".")[0] == forbidden]
+    wrong = [str(one) for one in _all() if one.module.split(".")[0] == forbidden]
     assert not wrong, "\n".join(wrong)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,11 @@ from rich.table import Table
 from striate.cli.report import output, say_json, say_warning
 from striate.data import Dataset, Split, open_data, open_dataset
 from striate.data.catalog import KNOWN
+from striate.data.decoding import OnError
 from striate.data.mnist import holds_idx
+from striate.data.number_files import number_files
+from striate.data.number_options import Kind, NumberOptions
+from striate.data.numbers import read_labelled
 from striate.errors import OptionError, ShapeError
 from striate.nn.module import Module
 from striate.options import whole_number
@@ -23,7 +28,8 @@ from striate.train.evaluation import Evaluation
 from striate.train.evaluation import evaluate as measured
 from striate.train.numerals import number_text, score_text
 from striate.train.outliers import outlier_warning
-from striate.train.run import MODEL_FILE, RUN_FILE, read_run, require_there
+from striate.train.run import RUN_FILE, model_file, read_run, require_there
+from striate.train.tta import Views
 
 Array = npt.NDArray[Any]
 
@@ -33,12 +39,16 @@ def evaluate(
     data: Annotated[str | None, typer.Argument(help="Data set.", show_default="the run's data set")] = None,
     batch_size: Annotated[int, typer.Option(help="Images predicted together.")] = 256,
     on_error: Annotated[
-        str | None, typer.Option(help="Pictures that cannot be read: raise or skip.", show_default="as in training")
+        str | None, typer.Option(help="Data that cannot be read: raise or skip.", show_default="as in training")
     ] = None,
+    tta: Annotated[
+        str, typer.Option(help='Average over views of each sample: "flip", "vflip", "crop:4", or several.')
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure a trained network on held-out data."""
     whole_number("--batch-size", batch_size, 1)
+    views = Views.parse(tta)
     model = load(model_path(run))
     if data is None:
         if run.is_file():
@@ -47,7 +57,7 @@ def evaluate(
     dataset = opened_dataset(run, model, data, on_error)
     require_shape(model, dataset)
     warn_of_outliers(model, dataset.images, dataset.name)
-    result = measured(model, dataset, batch_size)
+    result = measured(model, dataset, batch_size, tta=views)
     if as_json:
         say_json({"run": str(run), "data": data, **result.to_json()})
     else:
@@ -65,8 +75,14 @@ def opened_dataset(run: Path, model: Module, data: str, on_error: str | None = N
     path = Path(data)
     if data in KNOWN or holds_idx(path):
         if on_error is not None:
-            raise OptionError(f"{data}: takes no --on-error, which is for files of pictures")
+            raise OptionError(f"{data}: takes no --on-error, which is for pictures and numbers of your own")
         return open_dataset(data, Split.TEST)
+    numbers = number_files(path, beside=False) if path.exists() else []
+    learned_numbers = found.number_options if found is not None else None
+    if numbers and (found is None or path.resolve() != Path(found.data)):
+        if on_error is not None and learned_numbers is not None:
+            learned_numbers = replace(learned_numbers, on_error=OnError.parse(on_error))
+        return read_labelled(path, learned_numbers or numbers_as_the_input(model))
     options = found.data_options if found is not None and found.data_options else _as_the_input(model)
     if on_error is not None:
         options = {**options, "on_error": on_error}
@@ -85,6 +101,14 @@ def _as_the_input(model: Module) -> dict[str, Any]:
             return {}
 
 
+def numbers_as_the_input(model: Module) -> NumberOptions:
+    """Return the options that read a file of numbers as the input of a model without a run."""
+    kinds = {1: Kind.table, 2: Kind.signals, 3: Kind.pictures, 4: Kind.volumes}
+    kind = kinds.get(len(model.input_shape))
+    length = model.input_shape[-1] if kind is Kind.signals else None
+    return NumberOptions(kind=kind, classes=model.classes, length=length)
+
+
 def require_shape(model: Module, dataset: Dataset) -> None:
     """Raise ``ShapeError`` for samples of another shape than a loaded model takes."""
     ours, theirs = dataset.images.shape[1:], model.input_shape
@@ -97,7 +121,7 @@ def require_shape(model: Module, dataset: Dataset) -> None:
 
 def model_path(run: Path) -> Path:
     """Return the model file of a run folder; a file, or a folder with ``config.json``, is returned unchanged."""
-    return run / MODEL_FILE if run.is_dir() and not (run / CONFIG).exists() else run
+    return model_file(run) if run.is_dir() and not (run / CONFIG).exists() else run
 
 
 def warn_of_outliers(model: Module, images: Array, name: str) -> None:
@@ -110,18 +134,29 @@ def warn_of_outliers(model: Module, images: Array, name: str) -> None:
 def print_evaluation(result: Evaluation, dataset: Dataset) -> None:
     """Print a table with one row per class, if there are any, then the loss, and the score as the last line."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("class")
-    table.add_column("accuracy", justify="right", no_wrap=True)
-    table.add_column("correct", justify="right", no_wrap=True)
+    table.add_column("class", overflow="fold")
+    for name in ("correct", "recall", "precision", "F1", "AUC"):
+        table.add_column(name, justify="right", no_wrap=True)
     for one in result.classes:
-        share = "–" if one.accuracy is None else f"{100 * one.accuracy:.2f} %"
-        table.add_row(one.name, share, f"{one.correct} of {one.count}")
+        auc = "–" if one.auc is None else f"{one.auc:.3f}"
+        shares = (_share(value) for value in (one.accuracy, one.precision, one.f1))
+        table.add_row(one.name, f"{one.correct} of {one.count}", *shares, auc)
     console = output()
     if result.classes:
         console.print(table)
     counted = f"{len(dataset):,} {dataset.unit}{'s' * (len(dataset) != 1)}"
-    console.print(f"{dataset.name}: {counted}, loss {number_text(result.loss)}", soft_wrap=True)
+    what = "loss" if result.mean_error is None else "mean squared error"
+    console.print(f"{dataset.name}: {counted}, {what} {number_text(result.loss)}", soft_wrap=True)
+    further = {"macro F1": result.f1, "macro AUC": result.auc, "top-5 accuracy": result.top5}
+    shown = [f"{name} {_share(value)}" for name, value in further.items() if value is not None]
+    if shown:
+        console.print(", ".join(shown), soft_wrap=True)
     print_score(console, result)
+
+
+def _share(value: float | None) -> str:
+    """Return a fraction in percent; a dash for None."""
+    return "–" if value is None else f"{100 * value:.2f} %"
 
 
 def print_score(console: Console, result: Evaluation) -> None:

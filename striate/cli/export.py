@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 import striate as st
 from striate.cli.evaluate import model_path
 from striate.cli.report import say_json, say_note
+from striate.cli.wording import fitted
 from striate.data import Split, open_dataset
 from striate.errors import OptionError, StriateError, opened_room
 from striate.graph.value import Array
@@ -97,7 +99,7 @@ def export(
                 "scratch_bytes": found.scratch_bytes,
             })  # fmt: skip
         else:
-            typer.echo(str(found))
+            typer.echo(fitted(str(found), sys.stdout))
         return
     assert onnx is not None
     if onnx.suffix != ".onnx":
@@ -115,7 +117,7 @@ def export(
             "differences": found.differences,
         })  # fmt: skip
     else:
-        typer.echo(str(found))
+        typer.echo(fitted(str(found), sys.stdout))
 
 
 def _samples(run: Path, data: str | None, count: int, model: Module) -> Array | None:

@@ -78,7 +78,7 @@ class GroupedCommand(Command):
         parameters = super().get_params(ctx)
         for one in parameters:
             if isinstance(one, TyperOption):
-                one.rich_help_panel = GROUP_OF.get(one.name or "")
+                one.rich_help_panel = GROUP_OF.get(one.name or "", one.rich_help_panel)
         return parameters
 
 

@@ -382,6 +382,13 @@ class Kernel:
             vector = self.builder.insert_element(vector, element, _lane_number(lane))
         return vector
 
+    def gathered(self, pointers: Sequence[Any], dtype: DType) -> Any:
+        """Return a vector whose lane i is the element at ``pointers[i]``."""
+        vector = ir.Constant(vector_type(dtype), ir.Undefined)
+        for lane, pointer in enumerate(pointers):
+            vector = self.builder.insert_element(vector, self.load_scalar(pointer, dtype), _lane_number(lane))
+        return vector
+
     def store_strided(self, vector: Any, pointer: Any, dtype: DType, stride: int, count: Index) -> None:
         """Store lane i of a vector to element i · ``stride``, for i < ``count``."""
         for lane in range(LANES):
@@ -573,10 +580,7 @@ class Kernel:
 
     def constant_like(self, x: Any, number: float) -> Any:
         """Return ``number`` in the type of ``x``: a vector with it in every lane, or a scalar."""
-        if isinstance(x.type, ir.VectorType):
-            integral = isinstance(x.type.element, ir.IntType)
-            return ir.Constant(x.type, [int(number) if integral else float(number)] * x.type.count)
-        return ir.Constant(x.type, int(number) if _integral(x.type) else float(number))
+        return vector_math.splat(x.type, int(number) if _integral(x.type) else float(number))
 
     def add(self, a: Any, b: Any) -> Any:
         """Return a + b in each lane; integers wrap around."""

@@ -97,11 +97,20 @@ _DOUBLE = _Format(
 )
 
 
+_constants: dict[tuple[str, str], ir.Constant] = {}
+"""Constants by type and numeral. Kernels share them, since writing 16 equal lanes as text again and again is slow."""
+
+
 def splat(type_: ir.Type, value: float | int) -> ir.Constant:
     """Return the constant ``value``, rounded to the type; a vector type has it in every lane."""
-    if isinstance(type_, ir.VectorType):
-        return ir.Constant(type_, [type_.element(value)] * type_.count)
-    return ir.Constant(type_, value)
+    key = (str(type_), repr(value))  # text, so that 0.0 and -0.0 are different keys
+    found = _constants.get(key)
+    if found is None:
+        vector = isinstance(type_, ir.VectorType)
+        found = ir.Constant(type_, [type_.element(value)] * type_.count if vector else value)
+        if len(_constants) < 4096:
+            _constants[key] = found
+    return found
 
 
 def _intrinsic(builder: ir.IRBuilder, name: str, *arguments: ir.Value) -> Any:

@@ -73,6 +73,10 @@ def element_words(k: Kernel, place: Place) -> Word:
     """Return, for each lane of the vector at ``place``, the row-major index of its element in its sample."""
     pixels = place.domain.pixels
     step = pixels if place.domain.space is Space.BLOCKED else 1
-    first = k.iadd(k.imul(place.channel, pixels), place.pixel)
+    return lanes_of_words(k, k.iadd(k.imul(place.channel, pixels), place.pixel), step)
+
+
+def lanes_of_words(k: Kernel, first: Index, step: int) -> Word:
+    """Return the numbers first, first + step, first + 2 · step, … in the lanes of a vector, modulo 2³²."""
     lanes = ir.Constant(ir.VectorType(I32, LANES), [lane * step for lane in range(LANES)])
     return Word(k, lanes) + index_word(k, first)

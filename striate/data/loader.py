@@ -41,6 +41,20 @@ def batch_count(count: int, batch_size: int) -> int:
     return -(-count // whole_number("batch_size", batch_size, 1))
 
 
+def index_batches(
+    count: int, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True, first: int = 0
+) -> list[npt.NDArray[np.int64]]:
+    """Return the indices of the samples in each batch of an epoch over ``count`` samples, as ``batches`` orders them.
+
+    Raises ``OptionError`` as ``batches`` does.
+    """
+    number = batch_count(count, batch_size)
+    seed, epoch = checked_seed(seed), whole_number("epoch", epoch, 0, 2**64 - 1)
+    index = order(count, seed, epoch) if flag("shuffle", shuffle) else np.arange(count)
+    numbers = range(whole_number("first", first, 0), number)
+    return [index[i * count // number : (i + 1) * count // number] for i in numbers]
+
+
 def batches(
     dataset: Dataset, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True, first: int = 0
 ) -> Iterator[Batch]:
@@ -60,9 +74,5 @@ def batches(
     [88, 89, 89, 89]
     """
     require_dataset(dataset)
-    count = batch_count(len(dataset), batch_size)
-    seed, epoch = checked_seed(seed), whole_number("epoch", epoch, 0, 2**64 - 1)
-    index = order(len(dataset), seed, epoch) if flag("shuffle", shuffle) else np.arange(len(dataset))
-    numbers = range(whole_number("first", first, 0), count)
-    chosen = (index[i * len(index) // count : (i + 1) * len(index) // count] for i in numbers)
+    chosen = index_batches(len(dataset), batch_size, seed=seed, epoch=epoch, shuffle=shuffle, first=first)
     return (Batch(dataset.images[part], dataset.labels[part], part) for part in chosen)

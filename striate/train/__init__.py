@@ -10,9 +10,10 @@ from striate.train.history import Epoch, History
 from striate.train.rate_search import RateSearch, find_rate
 from striate.train.record import Record, read_progress
 from striate.train.trainer import Trainer
+from striate.train.tta import Averaged, Views, averaged
 
 __all__ = [
-    "Callback", "Checkpoint", "Checkpoints", "ClassResult", "EarlyStopping", "Epoch", "Evaluation", "History",
-    "RateSearch", "Record", "Trainer",
-    "balanced_weights", "evaluate", "find_rate", "read_checkpoint", "read_progress",
+    "Averaged", "Callback", "Checkpoint", "Checkpoints", "ClassResult", "EarlyStopping", "Epoch", "Evaluation",
+    "History", "RateSearch", "Record", "Trainer",
+    "Views", "averaged", "balanced_weights", "evaluate", "find_rate", "read_checkpoint", "read_progress",
 ]  # fmt: skip

@@ -24,6 +24,7 @@ class Epoch:
     smoothing, if it differs from ``validation_loss``. ``validation_accuracy`` is from 0 to 1, and ``validation_error``
     the mean of |prediction − target| for measured targets. These are None without validation, or if they are not
     defined. ``number`` counts from 1; ``seconds`` and ``images_per_second`` are for training without validation.
+    ``waiting`` is the part of ``seconds`` in which the network waited for its batches, augmentation included.
     """
 
     number: int
@@ -34,6 +35,7 @@ class Epoch:
     validation_accuracy: float | None = None
     validation_cross_entropy: float | None = None
     validation_error: float | None = None
+    waiting: float = 0.0
 
 
 @dataclass(repr=False)
@@ -68,6 +70,11 @@ class History:
     def seconds(self) -> float:
         """The time spent on training steps, in seconds, without validation."""
         return math.fsum(epoch.seconds for epoch in self.epochs)
+
+    @property
+    def waiting(self) -> float:
+        """The share of ``seconds`` in which the network waited for its batches, from 0 to 1."""
+        return math.fsum(epoch.waiting for epoch in self.epochs) / max(self.seconds, 1e-9)
 
     def to_json(self) -> dict[str, object]:
         """Return the history as a dictionary of plain numbers and lists."""

@@ -13,7 +13,7 @@ from striate.train.progress import Lines, Plan
 LOG_FILE = "log.txt"
 
 
-class Log(Lines):
+class LogFile(Lines):
     """Progress that appends its lines to ``log.txt`` in a folder; errors of writing are ignored."""
 
     def __init__(self, folder: Path) -> None:

@@ -13,6 +13,7 @@ class Place:
     batch        number of its batches that are done
     samples      number of its samples that were trained on
     seconds      time spent on it
+    waiting      the part of that time in which the network waited for a batch
     loss_total   Σ w·l over its samples so far: ``EpochLoss.total``
     loss_weight  Σ w over its samples so far: ``EpochLoss.weight``
     stopping     the reason with which a callback has stopped the training, or None
@@ -23,6 +24,7 @@ class Place:
     batch: int = 0
     samples: int = 0
     seconds: float = 0.0
+    waiting: float = 0.0
     loss_total: float = 0.0
     loss_weight: float = 0.0
     stopping: str | None = None
@@ -30,5 +32,6 @@ class Place:
 
     def begin_epoch(self, number: int) -> None:
         """Move to the beginning of an epoch."""
-        self.epoch, self.batch, self.samples, self.seconds = number, 0, 0, 0.0
+        self.epoch, self.batch, self.samples = number, 0, 0
+        self.seconds = self.waiting = 0.0
         self.loss_total = self.loss_weight = 0.0

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -15,12 +16,14 @@ import numpy as np
 
 from striate import habits
 from striate.arguments import Explained, explained
+from striate.data.augment import InputStage, Transform
+from striate.data.augment.stage import checked_transforms
 from striate.data.dataset import Array, Dataset, require_dataset
 from striate.data.loader import batch_count, batches
 from striate.doctor import Doctor, Finding, Findings, Setup
 from striate.dtypes import Precision
 from striate.errors import NonFiniteError, OptionError, ShapeError
-from striate.nn.loss import Loss, LossFunction
+from striate.nn.loss import LabelLoss, Loss, LossFunction
 from striate.nn.module import Module
 from striate.optim.optimizer import Optimizer
 from striate.options import flag, require_instance, whole_number
@@ -35,12 +38,14 @@ from striate.train.epoch_loss import EpochLoss
 from striate.train.evaluation import Evaluation, evaluate
 from striate.train.history import Epoch, History
 from striate.train.interruption import Interruption
-from striate.train.log import Log
+from striate.train.log import LogFile
 from striate.train.outliers import outlier_warning
 from striate.train.place import Place
 from striate.train.progress import Lines, Moment, Plan, Progress, Silent, Together
 from striate.train.record import Record
 from striate.train.resumption import Resumption, captured, configuration, fingerprints, nothing_left
+from striate.train.tta import Views
+from striate.train.waiting import Waiting
 
 VALIDATION_BATCH = 256
 """The number of samples in a batch of validation or evaluation."""
@@ -58,6 +63,8 @@ class Trainer(metaclass=Explained):
     precision   as in ``TrainingStep``, which also explains ``max_norm``, ``clip_value``, ``accumulate`` and ``ema``;
                 with ``ema`` the moving average of the weights is evaluated, and the model has it after ``fit``
     shuffle     False keeps the order of the data set
+    augment     random changes of the training samples, see ``data.augment``: a list such as
+                ``[augment.RandomCrop(padding=4), augment.RandomHorizontalFlip()]``, or text such as "crop:4 flip"
     doctor      whether the doctor diagnoses the training; what it finds is in ``findings`` and shown with the progress
     progress    True (live in a terminal, lines elsewhere), False, or an object with the methods of ``Progress``
     leave       function called with the exit code on a second Ctrl-C or SIGTERM
@@ -85,6 +92,7 @@ class Trainer(metaclass=Explained):
         ema: float | None = None,
         precision: str | Precision = Precision.full,
         shuffle: bool = True,
+        augment: Sequence[Transform] | str = (),
         doctor: bool = True,
         progress: bool | Progress = True,
         leave: Callable[[int], None] | None = None,
@@ -98,6 +106,7 @@ class Trainer(metaclass=Explained):
         self.seed = checked_seed(seed)
         self.batch_size = whole_number("batch_size", batch_size, 1)
         self.shuffle = flag("shuffle", shuffle)
+        self.augment = checked_transforms(augment)
         self._uses_doctor = flag("doctor", doctor) and flag("watch", watch)
         if not isinstance(progress, Progress) or isinstance(progress, type):
             flag("progress", progress)
@@ -121,6 +130,7 @@ class Trainer(metaclass=Explained):
         self._leave = leave
         self._options = tuple(options)
         self._weights: Array | None = None
+        self._stage: InputStage | None = None
         self._saving: Callable[[bool], None] = lambda best: None
 
     @explained
@@ -159,6 +169,7 @@ class Trainer(metaclass=Explained):
             require_dataset(validation, "validation")
         self._check_validation(train_set, validation)
         self._weights = None if sample_weight is None else checked_weights(sample_weight, len(train_set))
+        self._stage = self._input_stage(train_set)
         if resume is False:
             self._require_no_checkpoints()
         with self._held():
@@ -214,7 +225,7 @@ class Trainer(metaclass=Explained):
             resumption = Resumption(saved, self, last, data, options, allow_changes)
             resumption.restore_model(train_set.images.shape[1:])
             self.place = resumption.place
-            if self.record is not None and self._checkpoints is not None and self._checkpoints.run == source:
+            if self.record is not None and self.record.path.parent.resolve() in (at := source.resolve(), *at.parents):
                 self.record.go_on(saved.record)
         batch_size, samples = self.batch_size, len(train_set)
         plan = Plan(last, batch_count(samples, batch_size), samples, batch_size, train_set.unit)
@@ -333,9 +344,12 @@ class Trainer(metaclass=Explained):
         """Whether there is a moving average of the weights."""
         return self.step.ema is not None and self.step.step_number > 0
 
-    def evaluate(self, dataset: Dataset) -> Evaluation:
-        """Evaluate the model on a data set: the trainer's loss, and accuracy or errors."""
-        return evaluate(self.model, dataset, VALIDATION_BATCH, loss=self.step.loss)
+    def evaluate(self, dataset: Dataset, *, tta: Views | str = "") -> Evaluation:
+        """Evaluate the model on a data set: the trainer's loss, and accuracy or errors.
+
+        The samples are not augmented; ``tta`` averages predictions over views of each, as in ``train.evaluate``.
+        """
+        return evaluate(self.model, dataset, VALIDATION_BATCH, loss=self.step.loss, tta=tta)
 
     def __getattr__(self, name: str) -> object:
         raise habits.missing("Trainer", name, dir(type(self)), habits.TRAINER)
@@ -372,13 +386,16 @@ class Trainer(metaclass=Explained):
         """Train and validate one epoch, or the rest of it; returns None if a callback stopped it."""
         place, number = self.place, self.place.epoch
         mean_loss = EpochLoss(self.step.loss, place.loss_total, place.loss_weight)
-        labelled = train_set.is_classification and self.step.loss.takes_labels
+        mixed = self._stage is not None and self._stage.mixes
+        labelled = train_set.is_classification and self.step.loss.takes_labels and not mixed
         sampled = SampledAccuracy(self.model) if progress.live and labelled else None
         if self.watch is not None and place.batch == 0:
             self.watch.start_pass()
         start = time.perf_counter() - place.seconds
-        order = batches(
-            train_set, self.batch_size, seed=self.seed, epoch=number - 1, shuffle=self.shuffle, first=place.batch
+        source = self._stage.batches if self._stage is not None else partial(batches, train_set)
+        order = Waiting(
+            source(self.batch_size, seed=self.seed, epoch=number - 1, shuffle=self.shuffle, first=place.batch),
+            place.waiting,
         )
         doctor = self.doctor
         for x, y, indices in order:
@@ -394,7 +411,7 @@ class Trainer(metaclass=Explained):
             mean_loss.add(loss, y, weights)
             place.batch, place.samples = place.batch + 1, place.samples + len(y)
             place.loss_total, place.loss_weight = mean_loss.total, mean_loss.weight
-            place.seconds = time.perf_counter() - start
+            place.seconds, place.waiting = time.perf_counter() - start, order.seconds
             if doctor is not None:
                 self._tell(progress, doctor.after(x, y, loss))
             accuracy = None if sampled is None else sampled.accuracy
@@ -413,7 +430,7 @@ class Trainer(metaclass=Explained):
                 start += time.perf_counter() - before
         speed = place.samples / max(place.seconds, 1e-9)
         if validation is None:
-            return Epoch(number, mean_loss.value, place.seconds, speed)
+            return Epoch(number, mean_loss.value, place.seconds, speed, waiting=place.waiting)
         with self.evaluated() as model:
             found = evaluate(
                 model, validation, VALIDATION_BATCH, loss=self.step.loss,
@@ -421,8 +438,32 @@ class Trainer(metaclass=Explained):
             )  # fmt: skip
         entropy = None if self.step.loss.is_plain_cross_entropy else known(found.cross_entropy)
         return Epoch(
-            number, mean_loss.value, place.seconds, speed, found.loss, known(found.accuracy), entropy, found.mean_error
-        )
+            number, mean_loss.value, place.seconds, speed, found.loss, known(found.accuracy), entropy, found.mean_error,
+            place.waiting,
+        )  # fmt: skip
+
+    def _input_stage(self, train_set: Dataset) -> InputStage | None:
+        """Return the stage that augments the training samples, or None without augmentation.
+
+        Raises ``OptionError`` for transforms that fit neither the samples nor the loss.
+        """
+        if not self.augment:
+            return None
+        pool = None if self._weights is None else np.flatnonzero(self._weights)
+        stage = InputStage(train_set, self.augment, seed=self.seed, pool=pool)
+        shape = train_set.images.shape[1:]
+        if stage.shape != shape:
+            raise OptionError(
+                f"augment: samples become {stage.shape}, but the network is evaluated on {shape}\n"
+                "  help: RandomCrop(padding=…) and RandomResizedCrop() keep the size; or crop the data beforehand"
+            )
+        loss = self.step.loss
+        if stage.mixes and train_set.is_classification and isinstance(loss, LabelLoss) and not loss.takes_probabilities:
+            raise OptionError(
+                f"augment: MixUp and CutMix make probabilities of the labels, which {loss!r} does not take\n"
+                "  help: nn.CrossEntropyLoss() takes them"
+            )
+        return stage
 
     def _leave_if_asked(self, interruption: Interruption) -> None:
         """Write a checkpoint and raise ``KeyboardInterrupt`` if Ctrl-C was pressed or SIGTERM came."""
@@ -439,7 +480,7 @@ class Trainer(metaclass=Explained):
         record.model = record.model or type(self.model).__name__
         record.data = record.data or train_set.name
         record.complain = progress.warn
-        return Together(progress, record, Log(record.path.parent))
+        return Together(progress, record, LogFile(record.path.parent))
 
     def _tell(self, progress: Progress, new: Sequence[Finding]) -> None:
         """Show new findings of the doctor, each only once, without those that are consequences of others."""

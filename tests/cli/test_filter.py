@@ -107,7 +107,7 @@ def test_without_a_name_it_is_written_here(photo: Path, tmp_path: Path, monkeypa
         (["--list"], "takes no picture"),
         (["-w", ""], "--weights is empty"),
         (["gaussian_blur", "-s", "sigma=1", "-s", "sigma=2"], "sigma is given twice"),
-        (["gaussian_blur", "-s", "sigma=-1"], "sigma=-1; expected a finite number of 128 or less and above 0"),
+        (["gaussian_blur", "-s", "sigma=-1"], "sigma=-1; expected a finite number above 0 and at most 128"),
         (["sobel_x", "--cval", "5"], "--cval 5 has no effect with --mode reflect"),
         (["sobel_x", "--mode", "constant", "--cval", "nan"], "cval=nan; expected a finite number"),
         (["-w", "1e39"], "exceed float32"),

@@ -18,7 +18,7 @@ def _command(*arguments: str, encoding: str = "utf-8") -> list[str]:
     return ["env", f"PYTHONIOENCODING={encoding}", sys.executable, "-m", "striate", *arguments]
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1"])
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
 def test_text_is_written_in_any_encoding(encoding: str) -> None:
     help_text = subprocess.run(_command("train", "--help", encoding=encoding), capture_output=True, check=True)
     assert "Learning rate, >= 0" in " ".join(help_text.stdout.decode(encoding).replace("|", " ").split())
@@ -54,11 +54,12 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
-@pytest.mark.parametrize("delay", [0.1, 0.2, 0.3])
+@pytest.mark.parametrize("delay", [0.1, 0.3])
 def test_ctrl_c_during_the_start_leaves_no_traceback(delay: float) -> None:
     child = subprocess.Popen(_command("show", "resnet18"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     time.sleep(delay)
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate()
-    assert b"Traceback" not in errors
+    # Python may still be starting, on a busy computer: then it leaves in its own way, with none of our modules in it.
+    assert b"Traceback" not in errors or b"striate" not in errors
     assert child.returncode in (0, 130, -signal.SIGINT)  # done already; ended by us; before Python itself was ready

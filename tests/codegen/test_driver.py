@@ -26,7 +26,7 @@ def test_no_chunk_is_lost_when_every_step_is_interrupted(threads: int) -> None:
     team.reserve_scratch(64)
     generator = np.random.default_rng(threads)
     try:
-        for _ in range(30):
+        for _ in range(10):
             chain = Chain(generator.choice([1, 2, 3, 4, 5, 7, 9, 20], size=30).tolist(), 1)
             for _ in range(10):
                 chain.run(team)

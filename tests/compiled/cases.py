@@ -76,6 +76,13 @@ def samples(name: str) -> list[Sample]:
     return found
 
 
+def some_samples(name: str, most: int | None) -> list[Sample]:
+    """Return at most ``most`` samples of an operation, spread evenly over all of them; None means all."""
+    found = samples(name)
+    count = len(found) if most is None else min(most, len(found))
+    return [found[number * len(found) // count] for number in range(count)]
+
+
 def as_dtype(array: Array, dtype: DType) -> Array:
     """Return a C-ordered copy, with floats converted to ``dtype``."""
     return np.array(array, dtype.numpy if array.dtype.kind == "f" else array.dtype, order="C")

@@ -19,7 +19,7 @@ from striate import settings
 from striate.codegen.target import current
 from striate.graph.value import DType
 from striate.runtime.arena import scratch_arena
-from tests.compiled.cases import OPERATIONS, assert_same_bits, forward, samples
+from tests.compiled.cases import OPERATIONS, assert_same_bits, forward, some_samples
 from tests.compiled.networks import NARROW, NETWORKS, step_problems
 from tests.compiled.placement import POISON
 
@@ -39,10 +39,10 @@ SUBSET = [
 ]  # fmt: skip
 
 
-def _run(folder: Path, target: str, names: list[str], *options: str) -> subprocess.CompletedProcess[str]:
+def _run(folder: Path, target: str, extent: str, names: list[str]) -> subprocess.CompletedProcess[str]:
     root = Path(striate.__file__).parents[1]
     environment = {**os.environ, "STRIATE_CACHE": str(folder), "PYTHONPATH": str(root), "STRIATE_ENGINE": "compiled"}
-    command = [sys.executable, *options, "-m", "tests.compiled.guarded_run", target, *names]
+    command = [sys.executable, "-m", "tests.compiled.guarded_run", target, extent, *names]
     return subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -52,18 +52,22 @@ def _assert_clean(done: subprocess.CompletedProcess[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "names",
-    [QUICK, ["mixed"], *(pytest.param(names, marks=pytest.mark.slow) for names in BATCHES)],
-    ids=lambda names: f"{names[0]}-{names[-1]}",
+    ("extent", "names"),
+    [
+        ("quick", QUICK),
+        ("quick", ["mixed"]),
+        *(pytest.param("all", names, marks=pytest.mark.slow) for names in BATCHES),
+    ],
+    ids=lambda names: f"{names[0]}-{names[-1]}" if isinstance(names, list) else names,
 )
-def test_on_guarded_pages(kernel_folder: Path, names: list[str]) -> None:
-    _assert_clean(_run(kernel_folder, settings.current().target, names))
+def test_on_guarded_pages(kernel_folder: Path, extent: str, names: list[str]) -> None:
+    _assert_clean(_run(kernel_folder, settings.current().target, extent, names))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(current().lanes <= 8, reason="the vectors of the target are not longer than 8 lanes")
 def test_on_guarded_pages_with_eight_lanes(kernel_folder: Path) -> None:
-    _assert_clean(_run(kernel_folder, "x86-64-v3", SUBSET))
+    _assert_clean(_run(kernel_folder, "x86-64-v3", "all", SUBSET))
 
 
 def test_the_guard_bites(kernel_folder: Path) -> None:
@@ -89,7 +93,7 @@ def test_what_scratch_memory_held_before_changes_no_bit(name: str) -> None:
     if name in (*NETWORKS, *NARROW):
         problems = step_problems(name)
     else:
-        problems = [forward(sample, DType.float32) for sample in samples(name)]
+        problems = [forward(sample, DType.float32) for sample in some_samples(name, 8)]
     for problem in problems:
         states = {key: array.copy() for key, array in problem.bindings.items()}
         executable = problem.compiled()

@@ -36,6 +36,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="memory maps of Linux")
 def test_a_hundred_shapes_take_as_much_memory_as_twenty(tmp_path: Path) -> None:
     environment = {**os.environ, "STRIATE_CACHE": str(tmp_path / "cache"), "STRIATE_THREADS": "1"}

@@ -29,8 +29,8 @@ from tests.compiled.cases import TOLERANCE, Problem, assert_same_bits, total
 CAPACITY = 7
 CHANNELS = (1, 3, 16, 17, 33)
 DTYPES = st.sampled_from([DType.float32, DType.float64])
-some = settings(max_examples=settings.default.max_examples // 10, suppress_health_check=list(HealthCheck))
-"""Each example compiles a program: five of them in the quick profile, twenty in the exhaustive one."""
+some = settings(max_examples=settings.default.max_examples // 16, suppress_health_check=list(HealthCheck))
+"""Each example compiles a program: three of them in the quick profile, six in the exhaustive one."""
 
 Shape = tuple[int, ...]
 Build = Callable[..., Value]

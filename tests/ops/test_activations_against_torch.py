@@ -84,7 +84,7 @@ def compared(ours: Function, theirs: Function, x: np.ndarray, tolerance: float) 
     np.testing.assert_allclose(dx, there.grad.numpy(), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64])
 @pytest.mark.parametrize("name", ALL)
 def test_values_and_gradients(name: str, dtype: Any) -> None:
     x = (2 * np.random.default_rng(3).standard_normal((3, 7, 5))).astype(dtype)
@@ -127,7 +127,7 @@ shapes = strategy.lists(strategy.sampled_from([1, 2, 3, 5, 17]), min_size=1, max
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(shapes, strategy.integers(0, 4), strategy.sampled_from(["softmax", "log_softmax"]), strategy.booleans())
 def test_softmax_along_any_axis(sizes: list[int], axis: int, name: str, double: bool) -> None:
     dim = axis % len(sizes) - len(sizes) * (axis % 2)

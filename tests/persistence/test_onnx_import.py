@@ -146,8 +146,14 @@ EXPORTERS: dict[str, Callable[[Any, Any, Any, Path], None]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "exporter"),
+    [
+        pytest.param(name, exporter, marks=[pytest.mark.slow] if number % 3 and exporter != "traced" else [])
+        for number, name in enumerate(NAMES)
+        for exporter in EXPORTERS
+    ],
+)
 def test_what_pytorch_exports_predicts_the_same(name: str, exporter: str, tmp_path: Path) -> None:
     torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
     pytest.importorskip("onnx", reason="onnx is not installed")

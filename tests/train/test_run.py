@@ -57,6 +57,10 @@ def test_a_folder_belongs_to_one_training(tmp_path: Path) -> None:
     assert child.stdout.readline() == b"held\n"
     with pytest.raises(OptionError, match=f"process {child.pid} on "):
         claim_folder(tmp_path / "run")
+    write_run(tmp_path / "run", run())
+    with pytest.raises(OptionError, match=f"process {child.pid} on "):
+        claim_folder(tmp_path / "run")
+    (tmp_path / "run" / RUN_FILE).unlink()
     child.kill()
     child.communicate()
     claim_folder(tmp_path / "run").release()  # nothing is left of the killed process's lock

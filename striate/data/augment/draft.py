@@ -1,0 +1,150 @@
+"""``Draft``: the numbers that say what is done to each sample of a batch, collected from all transforms.
+
+The transforms only draw numbers. All geometric transforms of a sample compose into one map from the pixels of the
+result to the source, so that a picture is resampled once; all changes of colour compose into one matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.data.augment.keys import Keys
+
+Array = npt.NDArray[Any]
+Fill = tuple[float, ...]
+GREY = (0.299, 0.587, 0.114)
+"""The weights of red, green and blue in the grey value of a pixel (ITU-R BT.601, as in torchvision)."""
+
+
+class Border(Enum):
+    """What lies outside of a sample: a constant, its nearest element, its mirror image, or its other end."""
+
+    CONSTANT = "constant"
+    EDGE = "edge"
+    REFLECT = "reflect"
+    WRAP = "wrap"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a list of transforms needs the kernel to do, besides moving elements.
+
+    affine   pictures are resampled at arbitrary positions
+    colour   channels are mixed by a matrix
+    tone     pictures are solarized, posterized or stretched to full contrast
+    noise    normal numbers are added
+    boxes    the number of boxes that are filled
+    """
+
+    affine: bool = False
+    colour: bool = False
+    tone: bool = False
+    noise: bool = False
+    boxes: int = 0
+
+    def __or__(self, other: Work) -> Work:
+        return Work(
+            self.affine or other.affine, self.colour or other.colour, self.tone or other.tone,
+            self.noise or other.noise, self.boxes + other.boxes,
+        )  # fmt: skip
+
+
+class Draft:
+    """The parameters of B samples, to which each transform adds its own.
+
+    ``shape`` is the shape of the source samples, (C, sizes…). ``sizes`` are the current sizes, which crops change.
+    """
+
+    def __init__(self, keys: Keys, shape: Sequence[int], work: Work) -> None:
+        count = len(keys)
+        self.keys, self.work = keys, work
+        self.channels, *sizes = shape
+        self.sizes = list(sizes)
+        rank = len(sizes)
+        self.sign = np.ones((rank, count), np.int64)
+        self.offset = np.zeros((rank, count), np.int64)
+        self.matrix = np.tile(np.eye(2, 3), (count, 1, 1)) if work.affine else None
+        size = 3 if self.channels == 3 else 1
+        self.gain = np.tile(np.eye(size), (count, 1, 1))
+        self.grey = np.zeros(count)
+        self.solarize = np.full(count, np.inf)
+        self.posterize = np.zeros(count)
+        self.stretch = np.zeros(count, bool)
+        self.noise = np.zeros(count)
+        self.noise_words = (np.zeros(count, np.uint32), np.zeros(count, np.uint32))
+        self.boxes: list[tuple[Array, Array]] = []  # starts and stops, int64 (rank, B)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    # Geometry: the current element i lies at sign · i + offset of the source, or at matrix · (x, y, 1)
+
+    def crop(self, axis: int, start: Array, size: int) -> None:
+        """Keep ``size`` elements of a spatial axis from ``start`` (B,) on, which may be negative."""
+        if self.matrix is None:
+            self.offset[axis] += self.sign[axis] * start
+        else:
+            self.matrix[:, :, 2] += self.matrix[:, :, 1 - axis] * start[:, np.newaxis]
+        self.sizes[axis] = size
+
+    def flip(self, axis: int, chosen: Array) -> None:
+        """Reverse a spatial axis of the chosen samples, bool (B,)."""
+        last = self.sizes[axis] - 1
+        if self.matrix is None:
+            self.offset[axis] += np.where(chosen, self.sign[axis] * last, 0)
+            self.sign[axis] *= np.where(chosen, -1, 1)
+        else:
+            column = self.matrix[:, :, 1 - axis]
+            self.matrix[:, :, 2] += np.where(chosen[:, np.newaxis], column * last, 0)
+            column *= np.where(chosen, -1, 1)[:, np.newaxis]
+
+    def resample(self, matrix: Array, sizes: tuple[int, int] | None = None) -> None:
+        """Read the pixel (x, y) of the result at ``matrix`` (B, 2, 3) · (x, y, 1) of the current picture."""
+        assert self.matrix is not None
+        outer, inner = self.matrix, matrix
+        composed = np.empty_like(outer)
+        for row in range(2):
+            for column in range(3):
+                composed[:, row, column] = (
+                    outer[:, row, 0] * inner[:, 0, column] + outer[:, row, 1] * inner[:, 1, column]
+                )
+            composed[:, row, 2] += outer[:, row, 2]
+        self.matrix = composed
+        if sizes is not None:
+            self.sizes = list(sizes)
+
+    # Colour: y = gain · x + grey · μ, where μ is the mean grey value of the sample
+
+    def scale(self, factor: Array) -> None:
+        """Multiply all elements of the samples by ``factor`` (B,)."""
+        self.gain *= factor[:, np.newaxis, np.newaxis]
+        self.grey *= factor
+
+    def contrast(self, factor: Array) -> None:
+        """Multiply the differences from the mean grey value of each sample by ``factor`` (B,)."""
+        mean = self._grey_gain() + self.grey  # the mean grey value of the current sample is this times μ
+        self.gain *= factor[:, np.newaxis, np.newaxis]
+        self.grey = factor * self.grey + (1 - factor) * mean
+
+    def recolour(self, matrix: Array) -> None:
+        """Multiply the colours by ``matrix`` (B, 3, 3), which must keep the grey value of every colour."""
+        composed = np.zeros_like(self.gain)
+        for k in range(3):
+            composed += matrix[:, :, k : k + 1] * self.gain[:, k : k + 1, :]
+        self.gain = composed
+
+    def _grey_gain(self) -> Array:
+        """Return the factor by which the colour matrix multiplies the grey value, (B,)."""
+        if self.gain.shape[1] == 1:
+            return self.gain[:, 0, 0]
+        return (np.array(GREY)[:, np.newaxis] * self.gain).sum(axis=(1, 2))
+
+    def erase(self, starts: Array, stops: Array) -> None:
+        """Fill the box from ``starts`` to ``stops`` − 1, int64 (rank, B); where they are equal, nothing is filled."""
+        self.boxes.append((starts, stops))

@@ -1,0 +1,139 @@
+"""Boxes that are erased, and masks of signals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from striate.data.augment.draft import Draft, Work
+from striate.data.augment.keys import Draws
+from striate.data.augment.transform import FillOption, Transform, checked_fill, interval, probability, sizes
+from striate.errors import OptionError
+from striate.options import number, whole_number
+
+
+@dataclass(frozen=True)
+class RandomErasing(Transform):
+    """Fill a random rectangle of a picture with probability ``p`` (Zhong and others, 2017, arXiv:1708.04896).
+
+    scale  the area of the rectangle as a share of the picture, drawn uniformly
+    ratio  height / width, its logarithm drawn uniformly; a rectangle that would not fit is made smaller
+    value  a number, one for each channel, or "mean": the means of the channels over the data
+
+    Raises ``OptionError``.
+    """
+
+    p: float = 0.5
+    scale: tuple[float, float] = (0.02, 0.33)
+    ratio: tuple[float, float] = (0.3, 3.3)
+    value: FillOption = 0.0
+
+    def __post_init__(self) -> None:
+        probability("RandomErasing", self.p)
+        interval("RandomErasing: scale", self.scale, 0, 1)
+        interval("RandomErasing: ratio", self.ratio, 1e-3, 1e3)
+        object.__setattr__(self, "value", checked_fill("RandomErasing: value", self.value))
+
+    @property
+    def work(self) -> Work:
+        return Work(boxes=1)
+
+    @property
+    def fills(self) -> tuple[FillOption, ...]:
+        return (self.value,)
+
+    def apply(self, draft: Draft, draws: Draws) -> None:
+        size = np.array(draft.sizes)[:, np.newaxis]
+        chosen = draws.happens(self.p)
+        area = draws.uniform(*self.scale) * size.prod()
+        ratio = np.exp(draws.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
+        wanted = np.round(np.stack([np.sqrt(area * ratio), np.sqrt(area / ratio)])).astype(np.int64)
+        extent = np.minimum(wanted, size) * chosen
+        start = np.stack([draws.whole(size[axis] - extent[axis] + 1) for axis in range(2)])
+        draft.erase(start, start + extent)
+
+
+@dataclass(frozen=True)
+class Cutout(Transform):
+    """Fill ``count`` boxes of ``size`` around random elements (DeVries and Taylor, 2017, arXiv:1708.04552).
+
+    A box is cut off where it extends beyond the sample. ``size`` is one number for all axes, or one for each; ``value``
+    is a number, one for each channel, or "mean". For signals, pictures and volumes. Raises ``OptionError``.
+    """
+
+    ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)
+    size: int | tuple[int, ...] = 8
+    count: int = 1
+    value: FillOption = 0.0
+
+    def __post_init__(self) -> None:
+        whole_number("Cutout: count", self.count, 1, 64)
+        object.__setattr__(self, "value", checked_fill("Cutout: value", self.value))
+
+    @property
+    def work(self) -> Work:
+        return Work(boxes=self.count)
+
+    @property
+    def fills(self) -> tuple[FillOption, ...]:
+        return (self.value,) * self.count
+
+    def check(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> tuple[int, ...]:
+        shape = super().check(shape, dtype)
+        boxes = sizes("Cutout: size", self.size, len(shape) - 1, 1)
+        if all(box >= 2 * size for box, size in zip(boxes, shape[1:], strict=True)):
+            raise OptionError(f"{self} erases whole samples of {shape}\n  help: a size below {min(shape[1:])}")
+        return shape
+
+    def apply(self, draft: Draft, draws: Draws) -> None:
+        size = np.array(draft.sizes)[:, np.newaxis]
+        box = np.array(sizes("Cutout: size", self.size, len(draft.sizes), 1))[:, np.newaxis]
+        for _ in range(self.count):
+            start = np.stack([draws.whole(one) for one in draft.sizes]) - box // 2
+            draft.erase(np.clip(start, 0, size), np.clip(start + box, 0, size))
+
+
+@dataclass(frozen=True)
+class RandomMask(Transform):
+    """Fill ``count`` intervals of a signal, in all channels; each has a random length of up to ``length`` time steps.
+
+    A length below 1 is a share of the signal. The time masks of SpecAugment (Park and others, 2019, arXiv:1904.08779).
+    ``value`` is a number, one for each channel, or "mean". Raises ``OptionError``.
+    """
+
+    ranks: ClassVar[tuple[int, ...]] = (1,)
+    length: float = 0.1
+    count: int = 1
+    value: FillOption = 0.0
+
+    def __post_init__(self) -> None:
+        number("RandomMask: length", self.length, 0)
+        whole_number("RandomMask: count", self.count, 1, 64)
+        object.__setattr__(self, "value", checked_fill("RandomMask: value", self.value))
+
+    @property
+    def work(self) -> Work:
+        return Work(boxes=self.count)
+
+    @property
+    def fills(self) -> tuple[FillOption, ...]:
+        return (self.value,) * self.count
+
+    def check(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> tuple[int, ...]:
+        shape = super().check(shape, dtype)
+        if self.length > shape[1]:
+            raise OptionError(
+                f"{self}: the signals have only {shape[1]} time steps\n  help: length=0.1, a tenth of them"
+            )
+        return shape
+
+    def apply(self, draft: Draft, draws: Draws) -> None:
+        (size,) = draft.sizes
+        most = round(self.length * size) if self.length < 1 else int(self.length)
+        for _ in range(self.count):
+            extent = draws.whole(most + 1)
+            start = draws.whole(size - extent + 1)[np.newaxis]
+            draft.erase(start, start + extent)

@@ -1,0 +1,71 @@
+"""Runs the kernels of the input stage on the team of threads, or their NumPy references."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from striate import settings
+from striate.codegen import driver, jit
+from striate.codegen.launch import KernelSpec
+from striate.data.augment.kernel import SampleKernel
+from striate.data.augment.mix_kernel import MixKernel, mixed
+from striate.data.augment.reference import augmented
+from striate.runtime.program import External, Phase, Program
+from striate.settings import Engine
+
+Array = npt.NDArray[Any]
+_SMALL = 1 << 15
+"""The number of elements below which one thread is done before another one has woken up."""
+
+
+class Native:
+    """A compiled kernel of the input stage, which runs once for each sample of a batch."""
+
+    def __init__(self, spec: KernelSpec, operands: int, thread_scratch: int = 0) -> None:
+        loaded = jit.kernels.get([spec])
+        self._names = [f"operand {number}" for number in range(operands)]
+        phase = Phase(type(spec).__name__, "input", loaded[spec.key], [External(name) for name in self._names], 1, 1)
+        self._program = Program([phase], driver.load(), thread_scratch=thread_scratch, keep=[loaded])
+
+    def run(self, arrays: Sequence[Array], count: int, elements: int) -> None:
+        """Run the kernel for ``count`` samples; ``elements`` is the size of the work, which decides on the threads."""
+        addresses = {name: array.ctypes.data for name, array in zip(self._names, arrays, strict=True)}
+        self._program.run(count, addresses, single_threaded=elements < _SMALL)
+
+
+class Augmenter:
+    """Runs a ``SampleKernel``: ``batch`` returns augmented samples."""
+
+    def __init__(self, spec: SampleKernel) -> None:
+        self.spec = spec
+        compiled = settings.current().engine is Engine.COMPILED
+        self._native = Native(spec, 5, spec.thread_scratch) if compiled else None
+
+    def batch(self, data: Array, rows: Array, ints: Array, floats: Array) -> Array:
+        """Return the batch (B, C, D, H, W); the operands are those of ``SampleKernel``, without the batch."""
+        if self._native is None:
+            return augmented(self.spec, data, rows, ints, floats)
+        batch = np.empty((len(rows), self.spec.source[0], *self.spec.size), self.spec.dtype.numpy)
+        if len(rows):
+            self._native.run((data, rows, ints, floats, batch), len(rows), batch.size)
+        return batch
+
+
+class Blender:
+    """Runs a ``MixKernel``: ``mix`` mixes samples of a batch with their partners, in place."""
+
+    def __init__(self, spec: MixKernel) -> None:
+        self.spec = spec
+        compiled = settings.current().engine is Engine.COMPILED
+        self._native = Native(spec, 5) if compiled else None
+
+    def mix(self, batch: Array, partners: Array, places: Array, boxes: Array, shares: Array) -> None:
+        """Mix the samples at ``places``; the operands are those of ``MixKernel``."""
+        if self._native is None:
+            mixed(batch, partners, places, boxes, shares)
+        elif len(places):
+            self._native.run((batch, partners, places, boxes, shares), len(places), partners.size)

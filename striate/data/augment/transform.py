@@ -1,0 +1,140 @@
+"""``Transform``: the base class of augmentations, and checks that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import numpy as np
+
+from striate.data.augment.draft import Border, Draft, Fill, Work
+from striate.data.augment.keys import Draws
+from striate.errors import OptionError
+from striate.options import choice, number, whole_number
+
+KINDS = {0: "tables (D,)", 1: "signals (C, L)", 2: "pictures (C, H, W)", 3: "volumes (C, D, H, W)"}
+MEAN = "mean"
+FillOption = float | str | Sequence[float]
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Base of augmentations (abstract): a frozen description of a random change of one sample.
+
+    ``check`` says which samples it takes and what size they have afterwards; ``apply`` draws its random numbers and
+    adds what it does to a ``Draft``, for many samples at once.
+    """
+
+    ranks: ClassVar[tuple[int, ...]] = (2,)
+    """The numbers of spatial axes of the samples that the transform takes."""
+    whole_samples: ClassVar[bool] = False
+    """Whether the transform runs on finished samples (``Lambda``, ``MixUp``, ``CutMix``) instead of in the draft."""
+
+    @property
+    def work(self) -> Work:
+        """What the compiled kernel must be able to do for this transform."""
+        return Work()
+
+    @property
+    def border(self) -> tuple[Border, FillOption] | None:
+        """What lies outside of the samples, and the number to fill it with; None where it makes no difference."""
+        return None
+
+    @property
+    def fills(self) -> tuple[FillOption, ...]:
+        """The numbers that fill each of the transform's boxes."""
+        return ()
+
+    def check(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> tuple[int, ...]:
+        """Return the shape (C, sizes…) of the result for samples of ``shape`` and ``dtype``.
+
+        Raises ``OptionError`` for samples that the transform does not take.
+        """
+        if len(shape) - 1 not in self.ranks:
+            usable = " and ".join(KINDS[rank] for rank in self.ranks)
+            raise OptionError(
+                f"{self} is for {usable}, and the samples are {KINDS.get(len(shape) - 1, 'arrays')} of shape {shape}\n"
+                f"  help: {_ALTERNATIVES.get(len(shape) - 1, 'train without it')}"
+            )
+        return shape
+
+    def apply(self, draft: Draft, draws: Draws) -> None:
+        """Draw random numbers for all samples of the draft, and add what the transform does to each."""
+        raise NotImplementedError
+
+
+_ALTERNATIVES = {
+    0: "for tables GaussianNoise, RandomScaling, MixUp",
+    1: "for signals RandomShift, RandomScaling, GaussianNoise, RandomMask, RandomCrop, RandomFlip, MixUp, CutMix",
+    2: "for pictures RandomCrop, RandomHorizontalFlip, RandomRotation, ColorJitter, RandomErasing, and others",
+    3: "for volumes RandomCrop, RandomFlip, RandomScaling, GaussianNoise, RandomErasing, MixUp, CutMix",
+}
+
+
+def probability(transform: str, p: object) -> float:
+    """Return a probability from 0 to 1 as a float; raises ``OptionError``."""
+    return number(f"{transform}: p", p, 0, 1)
+
+
+def interval(name: str, given: object, least: float, most: float) -> tuple[float, float]:
+    """Return two numbers (low, high) with least ≤ low ≤ high ≤ most; raises ``OptionError``."""
+    if isinstance(given, Sequence) and not isinstance(given, str) and len(cast("Sequence[object]", given)) == 2:
+        low, high = (number(name, one, least, most) for one in cast("Sequence[object]", given))
+        if low <= high:
+            return low, high
+    raise OptionError(f"{name}={given!r}; expected two numbers (low, high) from {least:g} to {most:g}, low ≤ high")
+
+
+def around(name: str, given: object, centre: float, least: float, most: float) -> tuple[float, float]:
+    """Return an interval: (low, high) as given, or centre − x … centre + x for one number x ≥ 0.
+
+    The lower end is at least ``least``. Raises ``OptionError`` for ends outside of ``least`` … ``most``.
+    """
+    if isinstance(given, Sequence):
+        return interval(name, cast("Sequence[object]", given), least, most)
+    reach = number(name, given, 0, most - centre)
+    return max(least, centre - reach), centre + reach
+
+
+def sizes(name: str, given: object, rank: int, least: int) -> tuple[int, ...]:
+    """Return one whole number for each of ``rank`` spatial axes; one number stands for all axes.
+
+    Raises ``OptionError`` for another count, or numbers below ``least``.
+    """
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        several = tuple(whole_number(name, one, least) for one in cast("Sequence[object]", given))
+        if len(several) != rank:
+            raise OptionError(f"{name}={given!r}; expected {rank} whole numbers, one for each axis, or one for all")
+        return several
+    return (whole_number(name, given, least),) * rank
+
+
+def checked_border(name: str, mode: object, modes: Sequence[Border]) -> Border:
+    """Return the border with this name; raises ``OptionError``, which lists those that are known."""
+    return Border(choice(f"{name}: padding mode", mode, [one.value for one in modes]))
+
+
+def checked_fill(name: str, fill: object) -> FillOption:
+    """Return a number, a tuple of one number for each channel, or "mean"; raises ``OptionError`` for anything else."""
+    if fill == MEAN:
+        return MEAN
+    if isinstance(fill, Sequence) and not isinstance(fill, str):
+        return tuple(number(name, one) for one in cast("Sequence[object]", fill))
+    return number(name, fill)
+
+
+def channel_fill(fill: FillOption, channels: int, means: Fill, largest: float) -> Fill:
+    """Return the number with which each channel is filled; "mean" stands for the means of the channels.
+
+    Raises ``OptionError`` for a wrong count, and for numbers that the samples cannot have: ``largest`` is 255 for
+    uint8, else infinity.
+    """
+    if isinstance(fill, str):
+        return means
+    numbers = tuple(fill) if isinstance(fill, Sequence) else (fill,) * channels
+    if len(numbers) != channels:
+        raise OptionError(f"fill={fill!r} has {len(numbers)} numbers, and the samples have {channels} channels")
+    if largest < np.inf and not all(0 <= one <= largest for one in numbers):
+        raise OptionError(f"fill={fill!r}; samples of bytes are filled with numbers from 0 to {largest:g}")
+    return numbers

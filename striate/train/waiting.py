@@ -1,0 +1,30 @@
+"""The time that a training waits for its data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from striate.data.loader import Batch
+
+
+class Waiting:
+    """An iterator over the same batches that measures the time until each of them is ready.
+
+    ``seconds`` is the sum so far, to which ``seconds`` of an interrupted epoch are added: the time in which the network
+    did not compute because a batch was being made.
+    """
+
+    def __init__(self, batches: Iterator[Batch], seconds: float = 0.0) -> None:
+        self._batches = batches
+        self.seconds = seconds
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        start = time.perf_counter()
+        try:
+            return next(self._batches)
+        finally:
+            self.seconds += time.perf_counter() - start
