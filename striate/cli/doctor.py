@@ -10,18 +10,17 @@ import typer
 from rich.text import Text
 
 from striate.cli.report import output, say_json, say_note
-from striate.data import Split
 from striate.data.standardizer import standardizer_of
 from striate.doctor import Finding, Findings, Setup, posthoc
 from striate.errors import OptionError, StriateError
-from striate.models import MODELS, build, options_of
-from striate.nn.loss import CrossEntropyLoss
+from striate.models import MODELS, options_of
 from striate.nn.module import Module
 from striate.optim import OPTIMIZERS, SGD, Optimizer
 from striate.persistence import load
 from striate.train.history import Epoch
 from striate.train.record import read_progress
 from striate.train.run import Run, model_file, read_run
+from striate.train.task import loss_for, network_for
 
 
 def doctor(
@@ -56,9 +55,10 @@ def examined(folder: Path, document: Run) -> Findings:
     Raises ``OptionError`` if the data can no longer be found.
     """
     try:
-        train_set, held_out = document.dataset(Split.TRAIN), document.dataset(Split.TEST)
+        opened = document.opened()
     except StriateError as error:
         raise OptionError(f"the data of this run can no longer be read: {error}") from error
+    train_set, held_out = opened.train, opened.held_out
     epochs = [Epoch(**entries) for entries in document.history.get("epochs", [])]
     arguments, model = document.arguments, load(model_file(folder))
     standardizer = standardizer_of(model)
@@ -66,7 +66,7 @@ def examined(folder: Path, document: Run) -> Findings:
     network: Module = model
     if name in MODELS:
         own = {option: arguments[option] for option in options_of(name) if option in arguments}
-        network = build(name, channels=train_set.images.shape[1], classes=len(train_set.classes), **own)
+        network = network_for(opened, name, document.seed, own)
         if standardizer is not None:
             network.standardizer = standardizer
     kind = OPTIMIZERS.get(str(arguments.get("optimizer")), SGD)
@@ -75,7 +75,7 @@ def examined(folder: Path, document: Run) -> Findings:
     }
     rule: Optimizer = replace(kind(lr=0.0), **options)
     setup = Setup(
-        network, CrossEntropyLoss(), rule, batch_size=int(arguments.get("batch_size", 64)),
+        network, loss_for(opened), rule, batch_size=int(arguments.get("batch_size", 64)),
         epochs=int(arguments.get("epochs", 1)), seed=document.seed, command_line=command_line_of(name, kind),
     )  # fmt: skip
     losses: list[Any] = [epoch.loss for epoch in epochs]

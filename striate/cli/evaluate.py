@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,11 @@ from rich.table import Table
 from striate.cli.report import output, say_json, say_warning
 from striate.data import Dataset, Split, open_data, open_dataset
 from striate.data.catalog import KNOWN
+from striate.data.decoding import OnError
 from striate.data.mnist import holds_idx
+from striate.data.number_files import number_files
+from striate.data.number_options import Kind, NumberOptions
+from striate.data.numbers import read_labelled
 from striate.errors import OptionError, ShapeError
 from striate.nn.module import Module
 from striate.options import whole_number
@@ -34,7 +39,7 @@ def evaluate(
     data: Annotated[str | None, typer.Argument(help="Data set.", show_default="the run's data set")] = None,
     batch_size: Annotated[int, typer.Option(help="Images predicted together.")] = 256,
     on_error: Annotated[
-        str | None, typer.Option(help="Pictures that cannot be read: raise or skip.", show_default="as in training")
+        str | None, typer.Option(help="Data that cannot be read: raise or skip.", show_default="as in training")
     ] = None,
     tta: Annotated[
         str, typer.Option(help='Average over views of each sample: "flip", "vflip", "crop:4", or several.')
@@ -70,8 +75,14 @@ def opened_dataset(run: Path, model: Module, data: str, on_error: str | None = N
     path = Path(data)
     if data in KNOWN or holds_idx(path):
         if on_error is not None:
-            raise OptionError(f"{data}: takes no --on-error, which is for files of pictures")
+            raise OptionError(f"{data}: takes no --on-error, which is for pictures and numbers of your own")
         return open_dataset(data, Split.TEST)
+    numbers = number_files(path, beside=False) if path.exists() else []
+    learned_numbers = found.number_options if found is not None else None
+    if numbers and (found is None or path.resolve() != Path(found.data)):
+        if on_error is not None and learned_numbers is not None:
+            learned_numbers = replace(learned_numbers, on_error=OnError.parse(on_error))
+        return read_labelled(path, learned_numbers or numbers_as_the_input(model))
     options = found.data_options if found is not None and found.data_options else _as_the_input(model)
     if on_error is not None:
         options = {**options, "on_error": on_error}
@@ -88,6 +99,14 @@ def _as_the_input(model: Module) -> dict[str, Any]:
             return {"channels": channels, "size": (height, width)}
         case _:
             return {}
+
+
+def numbers_as_the_input(model: Module) -> NumberOptions:
+    """Return the options that read a file of numbers as the input of a model without a run."""
+    kinds = {1: Kind.table, 2: Kind.signals, 3: Kind.pictures, 4: Kind.volumes}
+    kind = kinds.get(len(model.input_shape))
+    length = model.input_shape[-1] if kind is Kind.signals else None
+    return NumberOptions(kind=kind, classes=model.classes, length=length)
 
 
 def require_shape(model: Module, dataset: Dataset) -> None:
@@ -115,18 +134,29 @@ def warn_of_outliers(model: Module, images: Array, name: str) -> None:
 def print_evaluation(result: Evaluation, dataset: Dataset) -> None:
     """Print a table with one row per class, if there are any, then the loss, and the score as the last line."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("class")
-    table.add_column("accuracy", justify="right", no_wrap=True)
-    table.add_column("correct", justify="right", no_wrap=True)
+    table.add_column("class", overflow="fold")
+    for name in ("correct", "recall", "precision", "F1", "AUC"):
+        table.add_column(name, justify="right", no_wrap=True)
     for one in result.classes:
-        share = "–" if one.accuracy is None else f"{100 * one.accuracy:.2f} %"
-        table.add_row(one.name, share, f"{one.correct} of {one.count}")
+        auc = "–" if one.auc is None else f"{one.auc:.3f}"
+        shares = (_share(value) for value in (one.accuracy, one.precision, one.f1))
+        table.add_row(one.name, f"{one.correct} of {one.count}", *shares, auc)
     console = output()
     if result.classes:
         console.print(table)
     counted = f"{len(dataset):,} {dataset.unit}{'s' * (len(dataset) != 1)}"
-    console.print(f"{dataset.name}: {counted}, loss {number_text(result.loss)}", soft_wrap=True)
+    what = "loss" if result.mean_error is None else "mean squared error"
+    console.print(f"{dataset.name}: {counted}, {what} {number_text(result.loss)}", soft_wrap=True)
+    further = {"macro F1": result.f1, "macro AUC": result.auc, "top-5 accuracy": result.top5}
+    shown = [f"{name} {_share(value)}" for name, value in further.items() if value is not None]
+    if shown:
+        console.print(", ".join(shown), soft_wrap=True)
     print_score(console, result)
+
+
+def _share(value: float | None) -> str:
+    """Return a fraction in percent; a dash for None."""
+    return "–" if value is None else f"{100 * value:.2f} %"
 
 
 def print_score(console: Console, result: Evaluation) -> None:

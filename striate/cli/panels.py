@@ -9,7 +9,11 @@ _GROUPS = {
     ),
     "Loss and stopping": ("label_smoothing", "class_weights", "patience", "min_delta"),
     "Network": ("activation", "norm", "negative_slope", "init", "depth", "width"),
-    "Pictures": ("size", "resize", "channels", "held_out", "on_error"),
+    "Data": ("held_out", "on_error", "task"),
+    "Pictures": ("size", "resize", "channels"),
+    "Tables, signals, volumes": (
+        "kind", "label_column", "group_column", "ignore_columns", "window", "stride", "length", "channels_last",
+    ),
     "Running": ("find_lr", "precision", "threads", "checkpoint_every", "allow_changes", "as_json"),
     "Switches": ("decay_norm_and_bias", "standardize", "doctor"),
 }  # fmt: skip

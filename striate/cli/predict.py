@@ -1,4 +1,4 @@
-"""``striate predict``: classify pictures."""
+"""``striate predict``: what a model predicts for pictures, or for the rows, series and volumes of a file."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import numpy.typing as npt
 import typer
 
 from striate.cli.evaluate import model_path, warn_of_outliers
+from striate.cli.predict_numbers import predict_numbers
 from striate.cli.report import say_error, say_json, say_warning
 from striate.data.centring import Centring, read_centred
+from striate.data.number_files import ENDINGS
 from striate.data.reading import Reading
 from striate.errors import DataError, OptionError
 from striate.nn.module import Module
@@ -26,7 +28,10 @@ _SHOWN = 3
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder that `striate train` created, or a model file.")],
-    images: Annotated[list[Path], typer.Argument(help="Pictures: PNG, JPEG, BMP, GIF, TIFF, WebP, PPM.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="Pictures (PNG, JPEG, BMP, GIF, TIFF, WebP, PPM), or .csv, .tsv, .ts, .npy, .npz files."),
+    ],
     centre: Annotated[
         bool, typer.Option(help="Centre and scale figures as in the training data, if those have a plain background.")
     ] = True,
@@ -35,13 +40,19 @@ def predict(
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print all classes as JSON.")] = False,
 ) -> None:
-    """Classify pictures: the most probable classes of each."""
+    """Predict the classes of pictures and signals, or the numbers that the model has learned to estimate."""
     model = load(model_path(run))
     found = read_run(run) if (run / RUN_FILE).is_file() else None
+    if all(path.suffix.lower() in ENDINGS for path in images):
+        predict_numbers(model, found.number_options if found else None, images, as_json=as_json)
+        return
     form = Centring.from_json(found.centring) if found and centre else None
     channels, *size = model.input_shape
     if len(size) != 2:
-        raise OptionError(f"{run}: this model takes samples of shape {model.input_shape}, not pictures")
+        raise OptionError(
+            f"{run}: this model takes samples of shape {model.input_shape}, not pictures\n"
+            f"  help: give files of numbers: {', '.join(ENDINGS)}"
+        )
     reading = (found.reading if found else None) or Reading(channels, (size[0], size[1]))
     answering = averaged(model, tta)
     rows: list[dict[str, Any]] = []

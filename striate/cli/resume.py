@@ -13,7 +13,8 @@ from striate.train.run import Run, read_run
 
 _FIXED = (
     "model", "activation", "norm", "negative_slope", "init", "depth", "width", "standardize", "seed", "size", "resize",
-    "channels", "held_out", "on_error",
+    "channels", "held_out", "on_error", "task", "kind", "label_column", "group_column", "ignore_columns", "window",
+    "stride", "length", "channels_last",
 )  # fmt: skip
 """Options that define the network and the data; a resumed training cannot change them."""
 _ELSEWHERE = ("out", "overwrite", "find_lr")
@@ -34,6 +35,9 @@ def defaults_of(run: Run) -> dict[str, Any]:
     data = dict(run.data_options)
     if data.get("size") is not None:
         data["size"] = "x".join(str(side) for side in data["size"])
+    for name in ("label_column", "ignore_columns"):
+        if name in data:
+            data[name] = ",".join(data[name]) or None
     arguments = {name: value for name, value in run.arguments.items() if name != "threads"}
     return {**data, **arguments, "data": run.data, "seed": run.seed}
 

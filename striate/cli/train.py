@@ -26,21 +26,21 @@ from striate.cli.streams import same_target
 from striate.data import Dataset, Opened, Standardizer, batch_count, open_data
 from striate.data.augment import InputStage
 from striate.data.centring import Centring
+from striate.data.number_files import ENDINGS
+from striate.data.number_options import Kind, Task
 from striate.data.tree import ARCHIVES
 from striate.dtypes import precision_of
 from striate.errors import ModelFileError, NonFiniteError, OptionError, unknown_option
-from striate.models import MODELS, build, options_of
+from striate.models import MODELS, options_of
 from striate.models.block import ACTIVATIONS, STARTS, NormPlacement
 from striate.nn import Module
-from striate.nn.loss import CrossEntropyLoss, Loss
 from striate.nn.standardization import Standardization
 from striate.optim import OPTIMIZERS, SCHEDULES, SGD, Optimizer, Schedule, WarmupSchedule
-from striate.options import choice, number, whole_number
+from striate.options import number, whole_number
 from striate.options import seed as checked_seed
 from striate.persistence import save, write_atomically
 from striate.persistence.lock import FolderLock
 from striate.step import Clipping, require_precision
-from striate.train.balance import balanced_weights
 from striate.train.callback import Callback
 from striate.train.checkpoints import Checkpoints
 from striate.train.early_stopping import EarlyStopping
@@ -62,24 +62,14 @@ from striate.train.run import (
     read_run,
     write_run,
 )
+from striate.train.task import Recipe, loss_for, network_for, recipe_for
 from striate.train.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The default model, number of epochs and batch size for a data set."""
-
-    model: str
-    epochs: int
-    batch_size: int
-
 
 RECIPES = {
     "digits": Recipe("lenet5", 20, 32),  # only 1,442 pictures, so many passes
     "mnist": Recipe("lenet5", 3, 64),
     "cifar10": Recipe("vgg_small", 5, 64),
 }
-OTHER = Recipe("lenet5", 5, 64)
 _WIDTH_OF_ALL, _WIDTH_OF_NARROW = 68, 42
 MOMENTUM = 0.9
 _ROWS = 20
@@ -95,13 +85,19 @@ def train(
     data: Annotated[
         str,
         typer.Argument(
-            help="digits (in the package), mnist, cifar10; a folder, zip or tar of pictures; or a folder of IDX files."
+            help="digits (in the package), mnist, cifar10; a folder, zip or tar of pictures; a file of numbers (.csv, "
+            ".tsv, .ts, .npy, .npz); or a folder of IDX files."
         ),
     ] = "digits",
-    model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}.", show_default="lenet5")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.", show_default="digits 20, mnist 3")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help=f"{', '.join(MODELS)}.", show_default="lenet5; tables mlp, signals fcn, volumes resnet18_3d"),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data.", show_default="digits 20, numbers 5 to 50")
+    ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Samples per step.", show_default="digits 32, mnist 64")
+        int | None, typer.Option(help="Samples per step.", show_default="digits 32, mnist 64, few samples 16")
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate, ≥ 0.", show_default=_RATES)] = None,
     optimizer: Annotated[str, typer.Option(help=f"{_NAMES}.")] = "sgd",
@@ -158,10 +154,35 @@ def train(
         int | None, typer.Option(help="1 grey, 3 colours.", show_default="1 if no picture has colours")
     ] = None,
     held_out: Annotated[
-        float | None, typer.Option(help="Share of pictures held out where no parts are given.", show_default="0.2")
+        float | None, typer.Option(help="Share held out where no parts are given.", show_default="0.2")
     ] = None,
     on_error: Annotated[
-        str | None, typer.Option(help="Pictures that cannot be read: raise or skip.", show_default="raise")
+        str | None,
+        typer.Option(help="Pictures, rows and series that cannot be read: raise or skip.", show_default="raise"),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help=f"{', '.join(Task.__members__)}.", show_default="by the labels")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help=f"What a file holds: {', '.join(Kind.__members__)}.", show_default="by its form")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of the labels, or several with commas.", show_default="by its name")
+    ] = None,
+    group_column: Annotated[
+        str | None, typer.Option(help="Column whose groups stay on one side.", show_default="by its name")
+    ] = None,
+    ignore_columns: Annotated[str | None, typer.Option(help="Columns that are not read, with commas.")] = None,
+    window: Annotated[int | None, typer.Option(help="Rows of the windows cut from a table of time steps.")] = None,
+    stride: Annotated[
+        int | None, typer.Option(help="Rows from one window to the next.", show_default="half a window")
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option(help="Steps that signals are brought to.", show_default="the longest")
+    ] = None,
+    channels_last: Annotated[
+        bool | None,
+        typer.Option("--channels-last/--channels-first", help="Place of the channels.", show_default="by the shape"),
     ] = None,
     standardize: Annotated[
         bool, typer.Option(help="Standardize the data, inside the model.", show_default=False)
@@ -204,31 +225,41 @@ def train(
         raise OptionError("--allow-changes has no effect without --resume")
     numbers = precision_of(precision)
     require_precision(numbers)  # before data are read and a folder is created
-    recipe = RECIPES.get(data, OTHER)
-    opened = opened_data(data, size, resize, channels, held_out, on_error, seed)
+    opened = opened_data(
+        data,
+        {
+            "size": size, "resize": resize, "channels": channels, "held_out": held_out, "on_error": on_error,
+            "task": task, "kind": kind, "label_column": label_column, "group_column": group_column,
+            "ignore_columns": ignore_columns, "window": window, "stride": stride, "length": length,
+            "channels_last": channels_last, "seed": seed,
+        },
+    )  # fmt: skip
     train_set, validation = opened.train, opened.held_out
+    recipe = RECIPES.get(data) or recipe_for(train_set)
     chosen = Chosen(
         model or recipe.model,
         whole_number("--epochs", recipe.epochs if epochs is None else epochs, 1),
         whole_number("--batch-size", recipe.batch_size if batch_size is None else batch_size, 1),
     )
-    loss = chosen_loss(class_weights, label_smoothing, train_set)
+    loss = loss_for(opened, class_weights, label_smoothing)
     callbacks = chosen_callbacks(patience, min_delta)
     require_step_options(max_norm, clip_value, accumulate, ema)
     steps = chosen.epochs * batch_count(len(train_set), chosen.batch_size)
+    rate = recipe.lr if lr is None and optimizer == "sgd" and chosen.model == recipe.model else lr
     rule = chosen_optimizer(
-        optimizer, lr, momentum, weight_decay, chosen_schedule(schedule, steps, warmup), decay_norm_and_bias
+        optimizer, rate, momentum, weight_decay, chosen_schedule(schedule, steps, warmup), decay_norm_and_bias
     )
     InputStage(train_set, augment)  # raises for transforms that do not fit, before a folder is created
+    usual = recipe.options if chosen.model == recipe.model else {}
     options = chosen_options(
         chosen.model,
         {
             "activation": activation, "norm": norm, "negative_slope": negative_slope, "init": init,
-            "depth": depth, "width": width,
+            "depth": usual.get("depth") if depth is None else depth,
+            "width": usual.get("width") if width is None else width,
         },
     )  # fmt: skip
-    planes, classes = train_set.images.shape[1], len(train_set.classes)
-    network = build(chosen.model, channels=planes, classes=classes, seed=seed, **options)
+    network = network_for(opened, chosen.model, seed, options)
     if standardize:
         # Fitted only on training data; it becomes part of the model and its file.
         fit = Standardizer.fit(train_set.images)
@@ -293,27 +324,18 @@ def train(
 
 
 def data_name(path: Path) -> str:
-    """Return the name of a folder or archive, without the archive's suffix."""
+    """Return the name of a folder, archive or file of numbers, without its ending."""
     name = path.resolve().name
-    ending = next((ending for ending in ARCHIVES if name.lower().endswith(ending)), "")
+    ending = next((ending for ending in (*ARCHIVES, *ENDINGS) if name.lower().endswith(ending)), "")
     return name[: len(name) - len(ending)] or "data"
 
 
 def opened_data(
     data: str,
-    size: str | None,
-    resize: str | None,
-    channels: int | None,
-    held_out: float | None,
-    on_error: str | None,
-    seed: int,
+    given: Mapping[str, Any],
 ) -> Opened:
     """Open the data with the options from the command line, and print their notes."""
-    given = {
-        "size": size, "resize": resize, "channels": channels,
-        "held_out": held_out, "on_error": on_error,
-    }  # fmt: skip
-    options = {name: value for name, value in given.items() if value is not None} | {"seed": seed}
+    options = {name: value for name, value in given.items() if value is not None}
     with Steps("train") as steps:
         opened = open_data(data, options, lambda done, count: steps.count("reading pictures", done, count))
     for note in opened.notes:
@@ -405,14 +427,6 @@ def chosen_optimizer(
     return kind(lr=rate, schedule=schedule, decay_norm_and_bias=decay_norm_and_bias, **options)
 
 
-def chosen_loss(class_weights: str | None, label_smoothing: float, train_set: Dataset) -> Loss:
-    """Return cross-entropy with the class weights and label smoothing from the command line."""
-    if class_weights is not None:
-        choice("--class-weights", class_weights, ("balanced",))
-    weight = None if class_weights is None else balanced_weights(train_set)
-    return CrossEntropyLoss(weight, label_smoothing=label_smoothing)
-
-
 def chosen_callbacks(patience: int | None, min_delta: float) -> tuple[Callback, ...]:
     """Return the callback for early stopping if ``patience`` is given; raises ``OptionError``."""
     if patience is None:
@@ -441,9 +455,9 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
         run.finished = trainer.history.finished
         run.findings = trainer.findings.to_json()
         try:
-            save(trainer.model, folder / MODEL_FILE, input_shape=shape, classes=train_set.classes)
+            save(trainer.model, folder / MODEL_FILE, input_shape=shape)
         except ModelFileError as error:
-            raise rescued(trainer.model, shape, train_set.classes, error, again) from error
+            raise rescued(trainer.model, shape, error, again) from error
         write_run(folder, run)
         if picture := history_svg(trainer.history):
             write_atomically(folder / CURVES_FILE, picture.encode())
@@ -472,15 +486,13 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
     return evaluation
 
 
-def rescued(
-    model: Module, shape: Sequence[int], classes: Sequence[str], error: ModelFileError, again: str
-) -> ModelFileError:
+def rescued(model: Module, shape: Sequence[int], error: ModelFileError, again: str) -> ModelFileError:
     """Save a model in the system's temporary folder where its own cannot be written; returns the error to raise."""
     problem = str(error).splitlines()[0]
     cure = f"  help: make room; then {again} writes the rest"
     try:
         path = Path(tempfile.mkdtemp(prefix="striate-")) / MODEL_FILE
-        save(model, path, input_shape=shape, classes=classes)
+        save(model, path, input_shape=shape)
     except (ModelFileError, OSError):
         return ModelFileError(f"{problem}; the training is in its last checkpoint\n{cure}")
     return ModelFileError(f"{problem}; the model is in {path} instead\n{cure}")

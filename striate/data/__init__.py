@@ -1,4 +1,4 @@
-"""Data sets in memory, batches, standardization, and readers of MNIST, CIFAR-10, digits and pictures."""
+"""Data sets in memory, batches, standardization, and readers of pictures, tables, signals, volumes and usual sets."""
 
 from striate import habits
 from striate.data import augment
@@ -8,7 +8,9 @@ from striate.data.dataset import Dataset, Split, check_labels
 from striate.data.digits import load_digits
 from striate.data.loader import Batch, batch_count, batches
 from striate.data.mnist import load_idx_folder, load_mnist
-from striate.data.pictures import Opened, PictureOptions
+from striate.data.number_options import NumberOptions
+from striate.data.opened import Opened
+from striate.data.picture_options import PictureOptions
 from striate.data.standardizer import Outlier, Standardizer
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "open_dataset",
     "Opened",
     "PictureOptions",
+    "NumberOptions",
 ]
 
 

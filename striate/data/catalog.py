@@ -13,9 +13,23 @@ from striate.data.dataset import Dataset, Split
 from striate.data.decoding import Progress
 from striate.data.digits import load_digits
 from striate.data.mnist import holds_idx, load_idx_folder, load_mnist
-from striate.data.pictures import Opened, PictureOptions, open_pictures
-from striate.errors import OptionError
+from striate.data.number_files import number_files
+from striate.data.number_options import NumberOptions
+from striate.data.numbers import open_numbers
+from striate.data.opened import Opened
+from striate.data.picture import SUFFIXES
+from striate.data.picture_options import PictureOptions
+from striate.data.pictures import open_pictures
+from striate.data.tree import ARCHIVES
+from striate.errors import DataError, OptionError
 from striate.options import path as checked_path
+
+Options = PictureOptions | NumberOptions
+"""How data are read and split, for pictures and for files of numbers."""
+
+_NOT_READ = (
+    ".arff", ".h5", ".hdf5", ".json", ".mat", ".ods", ".parquet", ".pickle", ".pkl", ".pt", ".xls", ".xlsx",
+)  # fmt: skip
 
 KNOWN: dict[str, Callable[[Split], Dataset]] = {
     "digits": load_digits,
@@ -27,26 +41,29 @@ KNOWN: dict[str, Callable[[Split], Dataset]] = {
 @explained
 def open_data(
     name: str | Path,
-    options: PictureOptions | Mapping[str, Any] | None = None,
+    options: Options | Mapping[str, Any] | None = None,
     progress: Progress = lambda done, count: None,
     **fields: Any,
 ) -> Opened:
     """Open the training part and the held-out part of the data set with this name, or at this path.
 
         found = st.data.open_data("shapes.zip", size=64, held_out=0.1)
+        found = st.data.open_data("motion.csv", window=128, label_column="activity")
 
-    name      "digits", "mnist" or "cifar10"; a folder of IDX files; or pictures: a folder of class folders, given train
-              and test (or val) folders, or a CSV table of files and labels, also inside a zip or tar archive
-    options   how pictures are read and split: ``PictureOptions``, or its fields as a dictionary
+    name      a name such as "digits" or "mnist"; a folder of IDX files; pictures: a folder of class folders, given
+              train and test (or val) folders, or a CSV table of files and labels, also inside a zip or tar archive; or
+              numbers: a .csv, .tsv, .ts, .npy or .npz file, a folder with a pair such as train.csv and test.csv
+    options   how the data are read and split: ``PictureOptions`` for pictures, ``NumberOptions`` for numbers, or their
+              fields as a dictionary
     progress  called with (files done, files in all) while pictures are read
-    fields    the fields of ``PictureOptions`` by name, such as ``size=64``, instead of ``options``
+    fields    the fields of the options by name, such as ``size=64``, instead of ``options``
 
     Raises ``OptionError`` for anything but a known name or an existing path, and for options that do not apply to the
     data; ``DataError``, naming the file or line, for data that cannot be read.
     """
-    chosen = _options(options, fields)
     path = checked_path("data set", name).expanduser()
     if str(name) in KNOWN or holds_idx(path):
+        chosen = _picture_options(options, fields)
         given, usual = chosen.to_json(), PictureOptions(seed=chosen.seed).to_json()
         if changed := [option for option in given if given[option] != usual[option]]:
             shown = {option: str(given[option]) for option in changed}
@@ -59,12 +76,16 @@ def open_data(
         train, held_out = (_fixed(name, path, split) for split in (Split.TRAIN, Split.TEST))
         return Opened(train, held_out, (), (), None, ())
     if path.exists():
-        return open_pictures(path, chosen, progress)
+        if number_files(path):
+            return open_numbers(path, _number_options(name, options, fields))
+        _require_data(path)
+        return open_pictures(path, _picture_options(options, fields), progress)
     near = difflib.get_close_matches(str(name), KNOWN, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise OptionError(
         f"{name}: no such file or folder, and no data set of that name{hint}\n"
-        f"  known by name: {', '.join(KNOWN)}; by path: pictures (a folder, zip or tar) and folders of IDX files"
+        f"  known by name: {', '.join(KNOWN)}\n"
+        "  by path: pictures (a folder, zip or tar), numbers (.csv, .tsv, .ts, .npy, .npz), and folders of IDX files"
     )
 
 
@@ -72,7 +93,7 @@ def open_data(
 def open_dataset(
     name: str | Path,
     split: Split | str = Split.TRAIN,
-    options: PictureOptions | Mapping[str, Any] | None = None,
+    options: Options | Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Dataset:
     """Open one part of a data set, "train" or "test", with the names, options and errors of ``open_data``."""
@@ -84,17 +105,65 @@ def open_dataset(
     return opened.train if part is Split.TRAIN else opened.held_out
 
 
-def _options(options: object, fields: Mapping[str, Any]) -> PictureOptions:
-    """Return the options, given as an object, a dictionary, or by name; raises ``OptionError``."""
-    if options is not None and fields:
-        raise OptionError(f"options and {', '.join(fields)}; give options in one way")
+def options_from_json(document: Mapping[str, Any]) -> Options:
+    """Return the options that ``to_json`` wrote, of pictures or of numbers; raises ``OptionError``."""
+    return NumberOptions.from_json(document) if "kind" in document else PictureOptions.from_json(document)
+
+
+def _picture_options(options: object, fields: Mapping[str, Any]) -> PictureOptions:
+    """Return the options of pictures, given as an object, a dictionary, or by name; raises ``OptionError``."""
     if isinstance(options, PictureOptions):
+        _require_one_way(fields)
         return options
-    if options is not None and not isinstance(options, Mapping):
-        raise OptionError(
-            f"options={options!r:.200}; expected PictureOptions\n  help: data.PictureOptions(size=(64, 64))"
+    given = _given(options, fields, "PictureOptions(size=(64, 64))")
+    own, other = PictureOptions().to_json(), NumberOptions().to_json()
+    if foreign := [name for name in given if name in other and name not in own]:
+        raise OptionError(f"pictures take no {', '.join(foreign)}; such options are for files of numbers")
+    return PictureOptions.from_json(given)
+
+
+def _number_options(name: str | Path, options: object, fields: Mapping[str, Any]) -> NumberOptions:
+    """Return the options of files of numbers, as ``_picture_options`` does."""
+    if isinstance(options, NumberOptions):
+        _require_one_way(fields)
+        return options
+    given = _given(options, fields, "NumberOptions(window=128)")
+    own, other = NumberOptions().to_json(), PictureOptions().to_json()
+    if foreign := [field for field in given if field in other and field not in own]:
+        raise OptionError(f"{name}: takes no {', '.join(foreign)}, since it holds numbers and not files of pictures")
+    return NumberOptions.from_json(given)
+
+
+def _given(options: object, fields: Mapping[str, Any], example: str) -> Mapping[str, Any]:
+    """Return the options as a dictionary; raises ``OptionError`` for anything else."""
+    if options is None:
+        return fields
+    _require_one_way(fields)
+    if isinstance(options, PictureOptions | NumberOptions):
+        return options.to_json()
+    if not isinstance(options, Mapping):
+        raise OptionError(f"options={options!r:.200}; expected {example.partition('(')[0]}\n  help: data.{example}")
+    return cast("Mapping[str, Any]", options)
+
+
+def _require_one_way(fields: Mapping[str, Any]) -> None:
+    """Raise ``OptionError`` where options are given by name beside an object or a dictionary."""
+    if fields:
+        raise OptionError(f"options and {', '.join(fields)}; give options in one way")
+
+
+def _require_data(path: Path) -> None:
+    """Raise ``DataError`` for a file that is neither an archive nor numbers, as its ending says."""
+    ending = path.suffix.lower()
+    if not path.is_file() or path.name.lower().endswith(ARCHIVES):
+        return
+    if ending in SUFFIXES:
+        raise DataError(f"{path}: a single picture; a data set is a folder with a folder of pictures for each class")
+    if ending in _NOT_READ:
+        raise DataError(
+            f"{path}: files of the kind {ending} are not read\n"
+            "  help: save tables as .csv in UTF-8, arrays with np.savez(path, x=inputs, y=labels)"
         )
-    return PictureOptions.from_json(cast("Mapping[str, Any]", options) if options else fields)
 
 
 def _fixed(name: str | Path, path: Path, split: Split) -> Dataset:

@@ -6,119 +6,26 @@ import hashlib
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from striate.arguments import Explained
 from striate.data.dataset import Dataset, Split
 from striate.data.decoding import Headers, OnError, Progress, bad_files, decode, headers
 from striate.data.labelled import Labelled, Picture, labelled_pictures
+from striate.data.opened import Opened
 from striate.data.picture import FORMATS
-from striate.data.reading import Reading, Resize, same_size, size_of
+from striate.data.picture_options import PictureOptions
+from striate.data.reading import same_size
 from striate.data.splitting import absent_classes, stratified_split
 from striate.data.tree import Tree, open_tree
-from striate.errors import DataError, OptionError, unknown_option
-from striate.options import choice, number, whole_number
-from striate.options import seed as checked_seed
+from striate.errors import DataError
 
 _DEPTHS = (255, 1023, 4095, 16383, 65535)
 _LISTED = 3
-
-
-@dataclass(frozen=True)
-class PictureOptions(metaclass=Explained):
-    """How pictures are read, and how they are split into a training and a held-out part.
-
-    size      (height, width) in pixels, or one number for both; None: all pictures must have one size, which is used
-    resize    how pictures of other proportions are resized: stretch, crop or pad
-    channels  1 grey, 3 RGB; None: grey if no picture is coloured
-    most      the value that becomes 255 in 16-bit grey pictures; None: the smallest of 255, 1023, 4095, 16383 and 65535
-              that no pixel exceeds
-    held_out  the share of every class that is held out, between 0 and 1, where the data give no parts
-    seed      determines which samples are held out
-    on_error  what to do with files that cannot be read: raise or skip
-    """
-
-    size: tuple[int, int] | None = None
-    resize: Resize = Resize.stretch
-    channels: int | None = None
-    most: int | None = None
-    held_out: float = 0.2
-    seed: int = 0
-    on_error: OnError = OnError.refuse
-
-    def __post_init__(self) -> None:
-        # A size may also be one number or text, and the two choices may be names.
-        if self.size is not None:
-            object.__setattr__(self, "size", size_of(self.size))
-        if not isinstance(self.resize, Resize):
-            object.__setattr__(self, "resize", Resize[choice("resize", self.resize, Resize.__members__)])
-        object.__setattr__(self, "on_error", OnError.parse(self.on_error))
-        if self.channels not in (None, 1, 3):
-            raise OptionError(f"channels={self.channels!r}; expected 1 (grey) or 3 (red, green, blue)")
-        if self.most is not None:
-            whole_number("most", self.most, 1, 65535)
-        number("held_out", self.held_out, above=0, below=1)
-        checked_seed(self.seed)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the options as a JSON object, for ``run.json``."""
-        document = asdict(self) | {"resize": self.resize.value, "on_error": self.on_error.value}
-        return document | {"size": list(self.size) if self.size else None}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> PictureOptions:
-        """Return the options of a JSON object; missing ones have their defaults.
-
-        Raises ``OptionError`` for unknown options and values.
-        """
-        known = cls().to_json()
-        for name in document:
-            if name not in known:
-                raise unknown_option("option of the data", name, known)
-        return cls(**document)
-
-    @property
-    def reading(self) -> Reading | None:
-        """How one picture is read; None while size, channels or ``most`` are not determined."""
-        if self.size is None or self.channels is None or self.most is None:
-            return None
-        return Reading(self.channels, self.size, self.resize, self.most)
-
-
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """A labelled data set in two parts, one for training and one held out.
-
-    train, held_out              the two parts
-    train_files, held_out_files  paths of the picture files in the order of the samples; empty for other data
-    options                      the options with every value that reading determined; None for other data
-    notes                        messages for the user, such as files that were skipped
-    given_parts                  whether the data themselves contain a held-out part
-    """
-
-    train: Dataset
-    held_out: Dataset
-    train_files: tuple[str, ...]
-    held_out_files: tuple[str, ...]
-    options: PictureOptions | None
-    notes: tuple[str, ...]
-    given_parts: bool = True
-
-    def to_evaluate(self) -> Dataset:
-        """Return the data for evaluating a model trained elsewhere: the given held-out part, else all samples."""
-        if self.given_parts:
-            return self.held_out
-        return replace(
-            self.train,
-            images=np.concatenate([self.train.images, self.held_out.images]),
-            labels=np.concatenate([self.train.labels, self.held_out.labels]),
-            files=(*self.train.files, *self.held_out.files),
-        )
 
 
 def open_pictures(

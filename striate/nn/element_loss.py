@@ -12,7 +12,7 @@ import numpy as np
 
 from striate.graph.array import unmasked
 from striate.graph.value import Array, Value
-from striate.nn.loss import ElementLoss
+from striate.nn.loss import ElementLoss, Loss
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
 from striate.ops.element_loss import (
@@ -109,6 +109,7 @@ class BCEWithLogitsLoss(ElementLoss):
     labels of 1: with p = 3 they count three times as much.
     """
 
+    decides: ClassVar[bool] = True
     weight: Value | None
     pos_weight: Value | None
 
@@ -121,6 +122,11 @@ class BCEWithLogitsLoss(ElementLoss):
 
     def forward(self, x: Value, y: Value) -> Value:
         return binary_cross_entropy_with_logits(x, y, self.weight, reduction=self.reduction, pos_weight=self.pos_weight)
+
+
+def loss_of_labels() -> Loss:
+    """Return the loss for several yes-or-no labels of each sample."""
+    return BCEWithLogitsLoss()
 
 
 class KLDivLoss(ElementLoss):

@@ -36,6 +36,8 @@ class Loss(Module):
     """Whether targets are class numbers, and predictions are scores with the classes on axis 1."""
     predicts_targets: ClassVar[bool] = False
     """Whether predictions estimate the targets themselves, so that their differences are errors."""
+    decides: ClassVar[bool] = False
+    """Whether the predictions are logits of yes-or-no labels, where numbers above 0 mean yes."""
     takes_logits: ClassVar[bool] = False
     """Whether the predictions are logits, whose softmax gives probabilities."""
     reductions: ClassVar[tuple[str, ...]] = tuple(one.name for one in LossReduction)
@@ -489,6 +491,11 @@ class MSELoss(ElementLoss):
         rows = targets.reshape(len(targets), -1).astype(np.float64)
         mean = np.average(rows, axis=0, weights=weights)
         return float(np.average(np.square(rows - mean), axis=0, weights=weights).mean())
+
+
+def loss_of_classes(weight: Array | None = None, label_smoothing: float = 0.0) -> Loss:
+    """Return the loss for one class of each sample, with class weights (C,) or None."""
+    return CrossEntropyLoss(weight, label_smoothing=label_smoothing)
 
 
 def loss_of_measured_targets() -> Loss:

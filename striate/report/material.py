@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from striate.data import Dataset, Split, open_dataset
+from striate.data.number_options import Task
 from striate.data.picture import read_picture
 from striate.errors import OptionError, StriateError
 from striate.graph.graph import Graph
@@ -81,7 +82,9 @@ class Material:
     @property
     def outputs(self) -> int:
         """The number of class scores per input; 0 for a model with other outputs."""
-        return outputs_of(self.model)
+        options = self.run.number_options if self.run else None
+        measured = options is not None and options.task not in (None, Task.classify)
+        return 0 if measured else outputs_of(self.model)
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -125,10 +128,13 @@ class Material:
     def examples(self, count: int) -> list[Example]:
         """Return the pictures that the user chose, or else some held-out samples.
 
-        These are the first samples of up to ``count`` different classes.
+        These are the first samples of up to ``count`` different classes, or without classes the first ``count``.
         """
         if self.pictures or self.data is None:
             return self.pictures
+        if not self.data.is_classification:
+            shown = self.data.images[:count]
+            return [Example(f"held-out sample {n}", one) for n, one in enumerate(shown)]
         _, first = np.unique(self.data.labels, return_index=True)
         chosen = [int(index) for index in sorted(first)[:count]]
         return [

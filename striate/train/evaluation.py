@@ -14,28 +14,50 @@ from striate.data.dataset import Dataset, require_dataset
 from striate.data.loader import batches
 from striate.errors import ShapeError
 from striate.graph.value import dtype_of
+from striate.nn.element_loss import loss_of_labels
 from striate.nn.loss import Loss, LossFunction, as_loss, loss_of_measured_targets
 from striate.nn.module import Module
 from striate.options import require_instance
 from striate.train.epoch_loss import EpochLoss
+from striate.train.metrics import auc, top_hits
 from striate.train.numerals import number_text, score_text
 from striate.train.tta import Averaged, Views, averaged
 
 Array = npt.NDArray[Any]
+_MOST_SCORES = 20_000_000  # numbers of scores that are kept to rank them
 
 
 @dataclass(frozen=True)
 class ClassResult:
-    """The result of one class: the number of its samples, and how many of them were predicted correctly."""
+    """The result of one class, or of one yes-or-no label.
+
+    count      the number of its samples
+    correct    how many of them were predicted correctly
+    predicted  how many samples of any class were predicted as this one
+    auc        the area under the ROC curve of its score against all other classes; None where it is not known
+    """
 
     name: str
     correct: int
     count: int
+    predicted: int = 0
+    auc: float | None = None
 
     @property
     def accuracy(self) -> float | None:
-        """The fraction of correct predictions, from 0 to 1; None for a class without samples."""
+        """The fraction of its samples that are predicted correctly (the recall); None for a class without samples."""
         return self.correct / self.count if self.count else None
+
+    @property
+    def precision(self) -> float | None:
+        """The fraction of the predictions as this class that are correct; None where there are none."""
+        return self.correct / self.predicted if self.predicted else None
+
+    @property
+    def f1(self) -> float | None:
+        """The harmonic mean of precision and recall; None for a class without samples and predictions."""
+        total = self.count + self.predicted
+        return 2 * self.correct / total if total else None
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,13 +65,14 @@ class Evaluation:
     """The loss of a model over all samples of a data set, and accuracy or errors.
 
     For class labels: ``correct`` of ``count`` predictions are right, over all samples and for each of ``classes``; for
-    labels of positions, over the positions that are not ignored. ``cross_entropy`` is the mean cross entropy in nats,
-    without class weights and label smoothing. ``loss`` is the value of the given loss function; if none was given, it
-    equals ``cross_entropy``.
+    labels of positions, over the positions that are not ignored; for yes-or-no labels, over all labels of all samples.
+    ``top5`` is the fraction of samples whose class is among the five with the highest scores; None for up to five
+    classes. ``cross_entropy`` is the mean cross entropy in nats, without class weights and label smoothing. ``loss`` is
+    the value of the given loss function; if none was given, it equals ``cross_entropy``.
 
     For measured targets: ``mean_error`` is the mean of |prediction − target|, and ``r2`` the fraction of the targets'
-    variance that is explained, 1 − mean squared error / variance. ``accuracy`` and ``cross_entropy`` are then NaN; they
-    are also NaN if the loss function does not define them.
+    variance that is explained, 1 − mean squared error / variance; for targets (N, k) the mean over the k columns.
+    ``accuracy`` and ``cross_entropy`` are then NaN; they are also NaN if the loss function does not define them.
     """
 
     loss: float
@@ -59,6 +82,17 @@ class Evaluation:
     cross_entropy: float
     mean_error: float | None = None
     r2: float | None = None
+    top5: float | None = None
+
+    @property
+    def f1(self) -> float | None:
+        """The mean F1 of the classes that have samples (macro average); None without classes."""
+        return _mean([one.f1 for one in self.classes if one.count])
+
+    @property
+    def auc(self) -> float | None:
+        """The mean area under the ROC curve of the classes that have one; None without such classes."""
+        return _mean([one.auc for one in self.classes])
 
     @property
     def accuracy(self) -> float:
@@ -81,13 +115,27 @@ class Evaluation:
             found |= {"mean_error": self.mean_error, "r2": self.r2}
         if not self.classes:
             return found
+        if self.top5 is not None:
+            found["top5"] = self.top5
+        if not math.isnan(self.cross_entropy):
+            found["cross_entropy"] = self.cross_entropy
         return found | {
-            "cross_entropy": self.cross_entropy,
+            "f1": self.f1,
+            "auc": self.auc,
             "classes": [
-                {"name": one.name, "accuracy": one.accuracy, "correct": one.correct, "count": one.count}
+                {
+                    "name": one.name, "accuracy": one.accuracy, "correct": one.correct, "count": one.count,
+                    "predicted": one.predicted, "precision": one.precision, "f1": one.f1, "auc": one.auc,
+                }
                 for one in self.classes
             ],
-        }
+        }  # fmt: skip
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """Return the mean of the values that are not None; None if there are none."""
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
 
 
 def log_softmax(logits: Array) -> Array:
@@ -125,7 +173,9 @@ def evaluate(
     answering = averaged(model, tta, probabilities=by_class)
     if by_class:
         return _by_class(answering, dataset, batch_size, chosen, after_batch)
-    return _by_target(answering, dataset, batch_size, chosen or loss_of_measured_targets(), after_batch)
+    if chosen is None and dataset.labels.ndim == 2 and dataset.labels.dtype == np.uint8:
+        chosen = loss_of_labels()
+    return _by_target(answering, dataset, batch_size, chosen or loss_of_measured_targets(), after_batch, model.classes)
 
 
 def _by_class(
@@ -138,6 +188,8 @@ def _by_class(
     """Return loss and accuracy for samples with one class label each."""
     classes = len(dataset.classes)
     right, seen = np.zeros(classes, np.int64), np.bincount(dataset.labels, minlength=classes)
+    predicted, hits = np.zeros(classes, np.int64), 0
+    scores: list[Array] | None = [] if len(dataset) * classes <= _MOST_SCORES else None
     entropies: list[float] = []
     own = None if loss is None or loss.is_plain_cross_entropy else EpochLoss(loss)
     for x, y, _ in batches(dataset, batch_size, shuffle=False):
@@ -150,15 +202,27 @@ def _by_class(
         entropies += (-log_softmax(logits)[np.arange(len(y)), y]).tolist()
         if loss is not None and own is not None:
             own.add(float(loss(logits, loss.target(y, len(y), logits.dtype))), y)
-        right += np.bincount(y[logits.argmax(axis=1) == y], minlength=classes)
+        answers = logits.argmax(axis=1)
+        right += np.bincount(y[answers == y], minlength=classes)
+        predicted += np.bincount(answers, minlength=classes)[:classes]
+        hits += top_hits(logits, y, 5) if classes > 5 else 0
+        if scores is not None:
+            scores.append(log_softmax(logits)[:, :classes].astype(np.float32))
         after_batch(len(y))
+    areas = [None] * classes if scores is None else _areas(np.concatenate(scores), dataset.labels, seen)
     results = tuple(
-        ClassResult(name, int(correct), int(count))
-        for name, correct, count in zip(dataset.classes, right, seen, strict=True)
+        ClassResult(name, int(correct), int(count), int(answered), area)
+        for name, correct, count, answered, area in zip(dataset.classes, right, seen, predicted, areas, strict=True)
     )
     entropy = math.fsum(entropies) / len(dataset)
     value = entropy if own is None else own.value
-    return Evaluation(value, int(right.sum()), len(dataset), results, entropy)
+    top5 = hits / len(dataset) if classes > 5 else None
+    return Evaluation(value, int(right.sum()), len(dataset), results, entropy, top5=top5)
+
+
+def _areas(scores: Array, labels: Array, seen: Array) -> list[float | None]:
+    """Return the area under the ROC curve of each class that has samples, from scores (N, C)."""
+    return [auc(scores[:, place], labels == place) if count else None for place, count in enumerate(seen)]
 
 
 def _by_target(
@@ -167,14 +231,18 @@ def _by_target(
     batch_size: int,
     loss: Loss,
     after_batch: Callable[[int], None],
+    label_names: tuple[str, ...],
 ) -> Evaluation:
     """Return the evaluation for targets other than one class label per sample.
 
-    It has the loss, and the accuracy over positions or the errors of measured targets.
+    It has the loss, and the accuracy over positions or yes-or-no labels, or the errors of measured targets.
     """
     own = EpochLoss(loss)
     right = seen = 0
-    errors, squares, targets = Running(), Running(), Running()
+    errors = Running()
+    columns: list[tuple[Running, Running]] = []  # squared errors and targets, of each column of targets (N, k)
+    logits: list[Array] = []
+    several = loss.decides and dataset.labels.ndim == 2 and dataset.labels.dtype.kind in "iu"
     for x, y, _ in batches(dataset, batch_size, shuffle=False):
         outputs = np.asarray(model(x))
         target = loss.target(y, len(y), outputs.dtype)
@@ -191,15 +259,37 @@ def _by_target(
         elif loss.predicts_targets:
             difference = outputs.astype(np.float64) - target
             errors.add(np.abs(difference))
-            squares.add(np.square(difference))
-            targets.add(target.astype(np.float64))
+            wide = target.astype(np.float64)
+            pairs = [(difference, wide)] if wide.ndim != 2 else list(zip(difference.T, wide.T))
+            columns = columns or [(Running(), Running()) for _ in pairs]
+            for (squares, targets), (apart, own_target) in zip(columns, pairs):
+                squares.add(np.square(apart))
+                targets.add(own_target)
+        elif several:
+            logits.append(outputs)
         after_batch(len(y))
     entropy = own.value if loss.is_plain_cross_entropy else math.nan
+    if logits:
+        return _by_label(own.value, np.concatenate(logits), dataset.labels > 0, label_names)
     if not loss.predicts_targets:
         return Evaluation(own.value, right, seen, (), entropy)
-    variance = targets.variance
-    r2 = 1 - squares.mean / variance if variance > 0 else math.nan
-    return Evaluation(own.value, 0, 0, (), entropy, errors.mean, r2)
+    shares = [1 - squares.mean / targets.variance for squares, targets in columns if targets.variance > 0]
+    return Evaluation(
+        own.value, 0, 0, (), entropy, errors.mean, math.fsum(shares) / len(shares) if shares else math.nan
+    )
+
+
+def _by_label(loss: float, logits: Array, labels: npt.NDArray[np.bool_], names: tuple[str, ...]) -> Evaluation:
+    """Return the evaluation of yes-or-no labels (N, k); a logit above 0 predicts yes."""
+    answers = logits > 0
+    results = tuple(
+        ClassResult(
+            names[place] if place < len(names) else f"label {place}", int((answers & labels)[:, place].sum()),
+            int(labels[:, place].sum()), int(answers[:, place].sum()), auc(logits[:, place], labels[:, place]),
+        )
+        for place in range(labels.shape[1])
+    )  # fmt: skip
+    return Evaluation(loss, int((answers == labels).sum()), labels.size, results, math.nan)
 
 
 class Running:

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from striate.data import Dataset, PictureOptions, Split, open_dataset
-from striate.data.catalog import KNOWN
+from striate.data import Dataset, NumberOptions, Opened, PictureOptions, Split, open_data, open_dataset
+from striate.data.catalog import KNOWN, options_from_json
 from striate.data.reading import Reading
 from striate.errors import DataError, ModelFileError, OptionError
 from striate.persistence import write_atomically
@@ -61,7 +61,7 @@ class Run:
     evaluation: dict[str, Any] | None = None
     findings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  # of the doctor
     versions: dict[str, str] = field(default_factory=versions)
-    data_options: dict[str, Any] = field(default_factory=dict[str, Any])  # how images were read: see ``PictureOptions``
+    data_options: dict[str, Any] = field(default_factory=dict[str, Any])  # ``PictureOptions`` or ``NumberOptions``
     centring: dict[str, Any] | None = None  # place and size of figures in images: ``data.centring``
 
     def dataset(self, split: Split) -> Dataset:
@@ -72,10 +72,22 @@ class Run:
         require_there(self.data)
         return open_dataset(self.data, split, self.data_options)
 
+    def opened(self) -> Opened:
+        """Open both parts of the run's data set, as for the training; raises like ``open_data``."""
+        require_there(self.data)
+        return open_data(self.data, self.data_options or None)
+
     @property
     def reading(self) -> Reading | None:
         """How images are read from files; None for other data."""
-        return PictureOptions.from_json(self.data_options).reading if self.data_options else None
+        options = options_from_json(self.data_options) if self.data_options else None
+        return options.reading if isinstance(options, PictureOptions) else None
+
+    @property
+    def number_options(self) -> NumberOptions | None:
+        """How files of numbers are read; None for other data."""
+        options = options_from_json(self.data_options) if self.data_options else None
+        return options if isinstance(options, NumberOptions) else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents of ``run.json`` as a dictionary."""

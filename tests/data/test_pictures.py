@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from striate.data import open_data, open_dataset
-from striate.data.pictures import PictureOptions
+from striate.data.picture_options import PictureOptions
 from striate.data.reading import Reading, Resize
 from striate.data.splitting import stratified_split
 from striate.data.tree import natural, open_tree

@@ -1,0 +1,189 @@
+"""Reads arrays in .npy and .npz files as samples; files with pickled objects are refused.
+
+    data.npz                      x and y, and where there are any groups; or x_train, y_train, x_test and y_test
+    X.npy and y.npy               or NAME.npy and NAME_y.npy, NAME_labels.npy; X_train.npy and y_train.npy
+
+What the samples are follows from the rank: (N, D) features; (N, C, L) signals; (N, H, W) of uint8, and (N, C, H, W)
+with 1, 3 or 4 channels, pictures; (N, D, H, W) and (N, C, D, H, W) volumes. Channels on the last axis are recognized
+where they are few: up to 4 of pictures and volumes, up to 64 and a quarter of the steps of signals.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.data.number_options import Kind, NumberOptions
+from striate.data.samples import Samples
+from striate.errors import DataError
+
+Array = npt.NDArray[Any]
+_INPUTS = ("x", "data", "inputs", "images", "signals", "volumes", "values", "arr_0")
+_TARGETS = ("y", "labels", "label", "target", "targets", "classes", "arr_1")
+_GROUPS = ("groups", "group")
+_PICTURE_CHANNELS = (1, 3, 4)
+_MOST_LAST = 64
+
+
+def array_samples(path: Path, options: NumberOptions, part: str = "") -> Samples:
+    """Return the samples of an array file; ``part`` is "train" or "test" for arrays such as ``x_train``."""
+    options.require_no_columns(path)
+    if path.suffix.lower() == ".npz":
+        arrays = _archive(path)
+        x, y = _named(arrays, _INPUTS, part), _named(arrays, _TARGETS, part)
+        groups = _named(arrays, _GROUPS, part)
+        if x is None:
+            raise DataError(
+                f"{path}: no inputs among its arrays {', '.join(arrays) or '(none)'}\n"
+                f"  help: np.savez(path, x=inputs, y=labels); inputs may also be called {', '.join(_INPUTS[1:-1])}"
+            )
+    else:
+        x, groups = _loaded(path), None
+        beside = _labels_beside(path)
+        y = None if beside is None else _loaded(beside)
+    return _samples(path, x, y, groups, options)
+
+
+def has_parts(path: Path) -> bool:
+    """Whether an .npz file has arrays for training and for testing."""
+    if path.suffix.lower() != ".npz":
+        return False
+    arrays = _archive(path)
+    return _named(arrays, _INPUTS, "train") is not None and _named(arrays, _INPUTS, "test") is not None
+
+
+def _samples(path: Path, x: Array, y: Array | None, groups: Array | None, options: NumberOptions) -> Samples:
+    """Return arrays as samples, with the channels on axis 1."""
+    if x.dtype.kind not in "buif":
+        raise DataError(f"{path}: inputs of type {x.dtype} are not real numbers")
+    if x.ndim < 2 or 0 in x.shape:
+        raise DataError(f"{path}: nothing to read in inputs of shape {x.shape}; expected (N, …) with N ≥ 1")
+    if x.dtype.kind == "f" and np.isinf(x).any():
+        place = tuple(int(one) for one in np.argwhere(np.isinf(x))[0])
+        raise DataError(f"{path}: inputs[{', '.join(map(str, place))}] is {x[place]}; every number must be finite")
+    for name, other in (("labels", y), ("groups", groups)):
+        if other is not None and len(other) != len(x):
+            raise DataError(f"{path}: {len(x):,} inputs, but {len(other):,} {name}; each input needs one")
+    kind, x, notes = _arranged(path, x, options)
+    count = x.shape[1]
+    names = tuple(f"{'feature' if kind is Kind.table else 'channel'} {place}" for place in range(count))
+    labels: list[tuple[str, ...]] = [()] * len(x)
+    targets: tuple[str, ...] = ()
+    if y is not None:
+        if y.dtype.kind not in "buifUS":
+            raise DataError(f"{path}: labels of type {y.dtype} are neither numbers nor text")
+        if y.ndim > 2:
+            raise DataError(f"{path}: labels of shape {y.shape}; expected (N,), or (N, k) for several targets")
+        rows = y.reshape(len(y), -1)
+        rows = rows.astype(np.int64) if rows.dtype.kind == "b" else rows
+        labels = [tuple(_text(value) for value in row) for row in rows.tolist()]
+        targets = tuple(f"target {place}" for place in range(rows.shape[1])) if rows.shape[1] > 1 else ("label",)
+    return Samples(
+        kind, names if count > 1 else ("value",), list(x), labels, [f"sample {place}" for place in range(len(x))],
+        targets, None if groups is None else [_text(one) for one in groups.reshape(len(groups), -1)[:, 0].tolist()],
+        [None] * len(x), notes=notes,
+    )  # fmt: skip
+
+
+def _arranged(path: Path, x: Array, options: NumberOptions) -> tuple[Kind, Array, list[str]]:
+    """Return what the samples are, the array with channels on axis 1, and a note where they were on the last axis."""
+    kind = options.kind or _kind(x)
+    ranks = {Kind.table: (2,), Kind.signals: (2, 3), Kind.pictures: (3, 4), Kind.volumes: (4, 5)}[kind]
+    if x.ndim not in ranks:
+        raise DataError(f"{path}: inputs of shape {x.shape} are not {kind.value}, which have {ranks[-1]} axes")
+    if kind is Kind.table:
+        return kind, x, []
+    if x.ndim < ranks[-1]:
+        return kind, x[:, np.newaxis], []
+    last = options.channels_last
+    if last is None:
+        first, channels, positions = x.shape[1], x.shape[-1], min(x.shape[1:-1])
+        if kind is Kind.signals:
+            last = channels <= _MOST_LAST and channels * 4 <= first
+        else:
+            last = channels in _PICTURE_CHANNELS and positions > 4 and first not in _PICTURE_CHANNELS
+    if not last:
+        return kind, x, []
+    moved = np.ascontiguousarray(np.moveaxis(x, -1, 1))
+    axes = {Kind.signals: "time", Kind.pictures: "height, width"}.get(kind, "depth, height, width")
+    note = (
+        f"inputs of shape {x.shape} are read as (samples, {axes}, channels): {x.shape[-1]} channels; "
+        "channels_last=False reads the channels from axis 1"
+    )
+    return kind, moved, [] if options.channels_last else [note]
+
+
+def _kind(x: Array) -> Kind:
+    """Return what samples of this shape and type are."""
+    match x.ndim:
+        case 2:
+            return Kind.table
+        case 3:
+            return Kind.pictures if x.dtype == np.uint8 else Kind.signals
+        case 4:
+            last = x.shape[-1] in _PICTURE_CHANNELS and min(x.shape[1:3]) > 4
+            pictures = last or x.shape[1] in _PICTURE_CHANNELS
+            return Kind.pictures if pictures else Kind.volumes
+        case 5:
+            return Kind.volumes
+        case _:
+            raise DataError(f"inputs of shape {x.shape}; expected 2 to 5 axes")
+
+
+def _loaded(path: Path) -> Array:
+    """Return the array of a .npy file; raises ``DataError`` for pickled objects and damaged files."""
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: not an array that can be read: {_reason(error)}") from error
+
+
+def _archive(path: Path) -> dict[str, Array]:
+    """Return the arrays of an .npz file by their names in lower case; raises ``DataError`` as ``_loaded`` does."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name.lower(): np.asarray(file[name]) for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not an archive of arrays that can be read: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return why an array cannot be read, in words of our own where NumPy speaks of pickles."""
+    if "pickle" in str(error):
+        return "it holds pickled objects, which can run code, or is damaged"
+    return str(error) or type(error).__name__
+
+
+def _named(arrays: dict[str, Array], names: tuple[str, ...], part: str) -> Array | None:
+    """Return the array with one of the names, such as ``x_train`` for the part "train"; None if there is none."""
+    endings = {"": ("",), "train": ("_train",), "test": ("_test", "_val", "_valid")}[part]
+    return next((arrays[name + ending] for ending in endings for name in names if name + ending in arrays), None)
+
+
+def _labels_beside(path: Path) -> Path | None:
+    """Return the file of labels that belongs to a .npy file; None if there is none."""
+    stem = path.stem
+    names = [f"{stem}_y", f"{stem}_labels"]
+    for given in ("X", "x"):
+        if stem == given or stem.startswith(f"{given}_"):
+            names += [f"{letter}{stem[1:]}" for letter in "yY"] + ["labels" + stem[1:]]
+    return next((found for name in names if (found := path.with_name(f"{name}.npy")).is_file()), None)
+
+
+def is_labels(path: Path) -> bool:
+    """Whether a .npy file holds the labels of another one, by its name."""
+    stem = path.stem.lower()
+    return stem in ("y", "labels") or stem.startswith(("y_", "labels_")) or stem.endswith(("_y", "_labels"))
+
+
+def _text(value: object) -> str:
+    """Return a label as text; numbers keep all their digits, and whole ones have no fraction."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+    return str(value)

@@ -1,0 +1,116 @@
+"""Makes one array of samples: fills missing numbers, brings signals to one length, and scales intensities.
+
+Features      a missing number becomes the median of its column in the training part
+Signals       a missing number is interpolated linearly between its neighbours in time; at the ends it has the value of
+              the nearest one; a channel without any number has the channel's median in the training part. Shorter
+              signals repeat their last values, longer ones are cut at the end
+Volumes       integers become (x − low) / (high − low), limited to 0 … 1; low and high are the 0.5 % and 99.5 %
+              quantiles of the training part. Pictures of integers other than uint8 likewise
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from striate.data.number_options import Kind, NumberOptions
+from striate.data.samples import Array, Samples, gaps
+from striate.errors import DataError
+
+_SAMPLED = 1_000_000  # numbers of a column from which its median, and voxels from which the quantiles are computed
+_QUANTILES = (0.005, 0.995)
+
+
+def completed(samples: Samples, train: Sequence[int], options: NumberOptions, name: str) -> NumberOptions:
+    """Return the options with length, fill and limits as the training samples determine them."""
+    values = [samples.values[place] for place in train]
+    options = replace(options, kind=samples.kind, columns=options.columns or samples.columns)
+    if samples.kind is Kind.signals and options.length is None:
+        options = replace(options, length=max(one.shape[1] for one in values))
+    if samples.kind in (Kind.table, Kind.signals):
+        return options if options.fill else replace(options, fill=_medians(values, samples.columns, name))
+    if options.limits is None and values[0].dtype.kind in "iu" and values[0].dtype != np.uint8:
+        options = replace(options, limits=_limits(values))
+    return options
+
+
+def assembled(samples: Samples, options: NumberOptions, name: str) -> Array:
+    """Return all samples as one array (N, …), by the rules above and completed options.
+
+    Raises ``DataError`` where the samples have other shapes than one another.
+    """
+    if samples.kind is Kind.signals:
+        length = options.length or max(one.shape[1] for one in samples.values)
+        return np.stack([_fitted(one, length, options.fill) for one in samples.values])
+    shape = samples.values[0].shape
+    for one, place in zip(samples.values, samples.places):
+        if one.shape != shape:
+            raise DataError(f"{name}, {place}: shape {one.shape}, but {samples.places[0]} has {shape}")
+    array = np.stack(samples.values)
+    if samples.kind is Kind.table:
+        if gaps(array):
+            array = np.where(np.isnan(array), np.array(options.fill), array)
+    elif options.limits is not None and array.dtype.kind in "iu" and array.dtype != np.uint8:
+        low, high = options.limits
+        array = np.clip((array.astype(np.float32) - np.float32(low)) / np.float32(high - low), 0, 1)
+    return array
+
+
+def notes_on(samples: Samples, options: NumberOptions) -> list[str]:
+    """Return messages about missing numbers, unequal lengths, and scaled intensities."""
+    notes: list[str] = []
+    missing = sum(gaps(one) for one in samples.values)
+    if missing and samples.kind in (Kind.table, Kind.signals):
+        how = "interpolated" if samples.kind is Kind.signals else "replaced by the column's median in the training part"
+        notes.append(f"{missing:,} missing number{'s are' if missing > 1 else ' is'} {how}")
+    if samples.kind is Kind.signals:
+        lengths = sorted({one.shape[1] for one in samples.values})
+        if len(lengths) > 1:
+            notes.append(
+                f"signals of {lengths[0]} to {lengths[-1]} steps are brought to {options.length}: shorter ones repeat "
+                "their last values, longer ones are cut at the end"
+            )
+    if options.limits is not None and samples.values[0].dtype.kind in "iu":
+        low, high = options.limits
+        notes.append(f"intensities from {low:g} to {high:g} become 0 to 1; those beyond are limited")
+    return notes
+
+
+def _medians(values: Sequence[Array], columns: tuple[str, ...], name: str) -> tuple[float, ...]:
+    """Return the median of each column or channel; raises ``DataError`` for one without any number."""
+    found: list[float] = []
+    for place, column in enumerate(columns):
+        numbers = np.concatenate([np.atleast_1d(one[place]) for one in values])
+        numbers = numbers[:: max(1, len(numbers) // _SAMPLED)].astype(np.float64)
+        numbers = numbers[~np.isnan(numbers)]
+        if not len(numbers):
+            raise DataError(
+                f"{name}: the column {column!r} has no number in the training part\n"
+                f'  help: leave it out with ignore_columns="{column}"'
+            )
+        found.append(float(np.median(numbers)))
+    return tuple(found)
+
+
+def _limits(values: Sequence[Array]) -> tuple[float, float]:
+    """Return the 0.5 % and 99.5 % quantiles of the intensities."""
+    step = max(1, sum(one.size for one in values) // _SAMPLED)
+    numbers = np.concatenate([one.ravel()[::step] for one in values])
+    low, high = (float(one) for one in np.quantile(numbers, _QUANTILES))
+    return low, high if high > low else low + 1
+
+
+def _fitted(signal: Array, length: int, fill: tuple[float, ...]) -> Array:
+    """Return a signal (C, L) without missing numbers, with ``length`` steps."""
+    signal = signal[:, :length]
+    if gaps(signal):
+        signal = signal.copy()
+        steps = np.array(range(signal.shape[1]))
+        for channel, median in zip(signal, fill):
+            missing = np.isnan(channel)
+            channel[missing] = (
+                median if missing.all() else np.interp(steps[missing], steps[~missing], channel[~missing])
+            )
+    return np.pad(signal, ((0, 0), (0, length - signal.shape[1])), mode="edge")

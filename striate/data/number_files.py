@@ -1,0 +1,110 @@
+"""Finds the files of numbers at a path: a file, a pair for training and testing, or a folder with either.
+
+NAME_TRAIN.ts and NAME_TEST.ts, train.csv and test.csv, X_train.npy and X_test.npy are pairs, in any case and with any
+of the endings .csv, .tsv, .ts, .npz and .npy; so are files for training and validation (val, valid, validation).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from striate.data.array_files import array_samples, has_parts, is_labels
+from striate.data.dataset import Split
+from striate.data.number_options import Kind, NumberOptions
+from striate.data.picture import SUFFIXES
+from striate.data.samples import Samples
+from striate.data.series_files import ts_samples, ucr_samples
+from striate.data.table_samples import table_samples
+from striate.data.text_table import read_table, shortened
+from striate.errors import DataError
+
+TEXT = (".csv", ".tsv", ".ts")
+ARRAYS = (".npy", ".npz")
+ENDINGS = (*TEXT, *ARRAYS)
+_PART = re.compile(r"(?P<before>^|.*[_\-. ])(?P<part>train|training|test|testing|val|valid|validation)$", re.IGNORECASE)
+_HELD = ("test", "testing", "val", "valid", "validation")
+_VALIDATION = ("val", "valid", "validation")
+
+
+@dataclass(frozen=True)
+class NumberFile:
+    """A file of numbers, its part where its name says it, and the part of its arrays to read, "" for all."""
+
+    path: Path
+    part: Split | None = None
+    arrays: str = ""
+
+    def samples(self, options: NumberOptions, labelled: bool = True) -> Samples:
+        """Return the samples of the file, all of its part."""
+        ending = self.path.suffix.lower()
+        if ending == ".ts":
+            samples = ts_samples(self.path, options)
+        elif ending in ARRAYS:
+            samples = array_samples(self.path, options, self.arrays)
+        else:
+            table = read_table(self.path)
+            rows_of_series = not table.named and options.window is None and options.kind is not Kind.table
+            ucr = rows_of_series and (options.kind is Kind.signals or bool(_PART.match(self.path.stem)))
+            samples = ucr_samples(table, options) if ucr else table_samples(table, options, labelled)
+        if self.part is not None:
+            samples.parts = [self.part] * len(samples)
+        return samples
+
+
+def number_files(path: Path, beside: bool = True) -> list[NumberFile]:
+    """Return the files of numbers at a path; empty where it is a folder or archive of something else.
+
+    ``beside`` adds the file for testing that belongs to one for training. Raises ``DataError`` for a folder of several
+    files that are not a pair.
+    """
+    if path.is_dir():
+        return _in_folder(path)
+    if path.suffix.lower() not in ENDINGS or not path.is_file():
+        return []
+    if has_parts(path):
+        return [NumberFile(path, Split.TRAIN, "train"), NumberFile(path, Split.TEST, "test")]
+    named = _PART.match(path.stem)
+    if beside and named and named["part"].lower() not in _HELD and (other := _held_out(path, path.parent)) is not None:
+        return [NumberFile(path, Split.TRAIN), NumberFile(other, Split.TEST)]
+    return [NumberFile(path)]
+
+
+def _in_folder(folder: Path) -> list[NumberFile]:
+    """Return the pair, or the only file of numbers, in a folder without pictures."""
+    files = sorted(
+        one for one in folder.iterdir()
+        if one.suffix.lower() in ENDINGS and one.is_file() and not one.name.startswith(".") and not is_labels(one)
+    )  # fmt: skip
+    if not files or _has_pictures(folder):
+        return []
+    for one in files:
+        named = _PART.match(one.stem)
+        if named and named["part"].lower() not in _HELD and (other := _held_out(one, folder)) is not None:
+            return [NumberFile(one, Split.TRAIN), NumberFile(other, Split.TEST)]
+    if len(files) > 1:
+        raise DataError(
+            f"{folder}: {len(files)} files of numbers, {shortened([one.name for one in files], 6)}\n"
+            "  expected: one of them, or a pair such as train.csv and test.csv\n  help: name the file itself"
+        )
+    return number_files(files[0])
+
+
+def _held_out(train: Path, folder: Path) -> Path | None:
+    """Return the file that is held out beside one for training: validation if there is one, else test."""
+    own = _PART.match(train.stem)
+    if own is None:
+        return None
+    found: dict[str, Path] = {}
+    for one in sorted(folder.iterdir()):
+        named = _PART.match(one.stem)
+        if named and one.suffix == train.suffix and named["before"].lower() == own["before"].lower():
+            found[named["part"].lower()] = one
+    return next((found[part] for part in (*_VALIDATION, "test", "testing") if part in found), None)
+
+
+def _has_pictures(folder: Path) -> bool:
+    """Whether there is a picture anywhere below a folder."""
+    return any(Path(name).suffix.lower() in SUFFIXES for _, _, names in os.walk(folder) for name in names)

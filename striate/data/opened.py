@@ -1,0 +1,43 @@
+"""An opened data set: a part to learn from and a part that is held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from striate.data.dataset import Dataset
+from striate.data.number_options import NumberOptions
+from striate.data.picture_options import PictureOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A labelled data set in two parts, one for training and one held out.
+
+    train, held_out              the two parts
+    train_files, held_out_files  where each sample comes from, in the order of the samples: paths of picture files, or
+                                 lines of tables; empty for data sets known by name
+    options                      the options with every value that reading determined; None for data sets known by name
+    notes                        messages for the user, such as files that were skipped
+    given_parts                  whether the data themselves contain a held-out part
+    """
+
+    train: Dataset
+    held_out: Dataset
+    train_files: tuple[str, ...]
+    held_out_files: tuple[str, ...]
+    options: PictureOptions | NumberOptions | None
+    notes: tuple[str, ...]
+    given_parts: bool = True
+
+    def to_evaluate(self) -> Dataset:
+        """Return the data for evaluating a model trained elsewhere: the given held-out part, else all samples."""
+        if self.given_parts:
+            return self.held_out
+        return replace(
+            self.train,
+            images=np.concatenate([self.train.images, self.held_out.images]),
+            labels=np.concatenate([self.train.labels, self.held_out.labels]),
+            files=(*self.train.files, *self.held_out.files),
+        )

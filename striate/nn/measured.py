@@ -1,0 +1,64 @@
+"""A last layer and a loss for measured targets of any unit and size.
+
+With both, the layers before see the same gradients whether a price is given in cents or in thousands.
+"""
+
+from __future__ import annotations
+
+from striate.graph import arithmetic
+from striate.graph.value import Array, Value
+from striate.nn.container import Sequential
+from striate.nn.loss import Loss, MSELoss
+from striate.nn.module import Module
+from striate.ops.element_loss import mse_loss
+
+
+class Rescaling(Module):
+    """The last layer of a network for measured targets: y = mean + scale · x
+
+    x (N, k) → y (N, k); ``mean`` and ``scale`` (k,) are mean and standard deviation of the training targets, so that
+    the layers before predict numbers of mean 0 and standard deviation 1. They are not learned.
+    """
+
+    mean: Value
+    scale: Value
+
+    def __init__(self, mean: Array, scale: Array) -> None:
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", scale)
+
+    def forward(self, x: Value) -> Value:
+        sizes = (1, *self.parameter("mean").sizes)
+        return x * arithmetic.reshape(self.scale, sizes) + arithmetic.reshape(self.mean, sizes)
+
+
+class RelativeMSELoss(MSELoss):
+    """Mean squared error relative to the variance of the training targets: L = mean ((x − y) / scale)²
+
+    A network that always predicts the mean of the training targets has a loss of about 1. ``scale`` (k,) are their
+    standard deviations.
+    """
+
+    scale: Value
+
+    def __init__(self, scale: Array) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale)
+
+    def forward(self, x: Value, y: Value) -> Value:
+        scale = arithmetic.reshape(self.scale, (1, *self.parameter("scale").sizes))
+        return mse_loss(x / scale, y / scale, reduction=self.reduction)
+
+    def constant_loss(self, targets: Array, weights: Array) -> float:
+        return super().constant_loss(targets / self.parameter("scale").data, weights)
+
+
+def rescaled(network: Module, mean: Array, scale: Array) -> Sequential:
+    """Return the network with a ``Rescaling`` as its last layer; a ``Sequential`` is extended in place."""
+    layer = Rescaling(mean, scale)
+    return network.append(layer) if isinstance(network, Sequential) else Sequential(network, layer)
+
+
+def relative_loss(scale: Array) -> Loss:
+    """Return the mean squared error relative to the standard deviations ``scale`` (k,) of the targets."""
+    return RelativeMSELoss(scale)
