@@ -156,7 +156,7 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
         if self._several:
             if y.ndim != 2 or y.shape[1] != len(self.classes_) or not np.isin(y, (0, 1)).all():
                 raise LabelError(f"y is {y.shape}; expected a matrix (N, {len(self.classes_)}) of 0 and 1, as before")
-            return y.astype(np.float64)
+            return y.astype(np.uint8)
         labels = self._labels(y)
         unknown = ~np.isin(labels, self.classes_)
         if unknown.any():

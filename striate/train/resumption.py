@@ -44,7 +44,7 @@ def fingerprints(train_set: Dataset, validation: Dataset | None) -> Fingerprints
     return found if validation is None else found | {HELD_OUT: Fingerprint.of(validation)}
 
 
-def configuration(trainer: Trainer, weights: Array | None) -> dict[str, str]:
+def configuration(trainer: Trainer, weights: Array | None, validation_weights: Array | None = None) -> dict[str, str]:
     """Return the options of a training as text, by the names of the parameters that set them."""
     step = trainer.step
     rule = step.optimizer
@@ -55,6 +55,7 @@ def configuration(trainer: Trainer, weights: Array | None) -> dict[str, str]:
         "loss": repr(step.loss),
         "weights of the loss": "none" if not loss_weights else ", ".join(loss_weights.values()),
         "sample_weight": "none" if weights is None else digest(weights),
+        "validation_weight": "none" if validation_weights is None else digest(validation_weights),
         "seed": str(trainer.seed),
         "batch_size": str(trainer.batch_size),
         "shuffle": str(trainer.shuffle),
