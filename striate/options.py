@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -30,7 +31,10 @@ def number(
     is what the message calls the value, such as "SGD: momentum".
     """
     if isinstance(value, Real) and not isinstance(value, bool):
-        found = float(value)
+        try:
+            found = float(value)
+        except OverflowError:
+            found = math.inf
         if math.isfinite(found) and least <= found <= most and above < found < below:
             return found
     raise OptionError(f"{name}={value!r}; expected a finite number{_range(least, most, above, below)}")
@@ -47,6 +51,19 @@ def whole_number(name: str, value: object, least: int, most: int | None = None) 
             return found
     allowed = f"of {least} or more" if most is None else f"from {least} to {most:,}"
     raise OptionError(f"{name}={value!r}; expected a whole number {allowed}")
+
+
+def whole_numbers(name: str, value: object, least: int) -> tuple[int, ...]:
+    """Return a sequence of integers as a tuple of ints, each of at least ``least``.
+
+    Raises ``OptionError`` for anything else, such as a single number, a text or bytes.
+    """
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence | np.ndarray):
+        raise OptionError(
+            f"{name}={value!r:.60}; expected a sequence of whole numbers of {least} or more, such as (2, 3)"
+        )
+    given = cast("Sequence[object]", value)
+    return tuple(whole_number(name, one, least) for one in given)
 
 
 def seed(value: object) -> int:

@@ -112,6 +112,9 @@ def _parameters() -> set[str]:
                 found |= set(inspect.signature(one).parameters)
             except (TypeError, ValueError):
                 continue
+    for file in (PACKAGE / "sklearn").glob("*.py"):  # read, not imported, since scikit-learn is an extra
+        trees = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        found |= {one.arg for one in trees if isinstance(one, ast.arg)}
     return found
 
 

@@ -171,11 +171,20 @@ class Dataset(metaclass=Explained):
         return self.files[place] if self.files else str(place)
 
 
+_CURES = {
+    "Opened": "give its parts: fit(found.train, found.held_out, epochs=10)",
+    "str": "st.data.open_data(name).train",
+    "PosixPath": "st.data.open_data(path).train",
+}
+"""What to give instead of objects that are often given as a data set, by the names of their classes."""
+
+
 def require_dataset(data: object, what: str = "data") -> None:
     """Raise ``OptionError`` unless ``data`` is a ``Dataset``; ``what`` names it in the message."""
     if not isinstance(data, Dataset):
         raise OptionError(
-            f"{what}: expected a Dataset, not {type(data).__name__}\n  help: st.data.Dataset(images, labels)"
+            f"{what}: expected a Dataset, not {type(data).__name__}\n"
+            f"  help: {_CURES.get(type(data).__name__, 'st.data.Dataset(images, labels)')}"
         )
 
 

@@ -21,7 +21,7 @@ from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph.graph import Constant
 from striate.graph.notation import DIFFERENCE, PRODUCT, QUOTIENT, SUM, Expression, infix, prefix
 from striate.graph.onnx import OnnxWriter
-from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, current_path, register, same_dtype
+from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, place, register, same_dtype
 from striate.graph.value import Array, Batch, Dim, DType, Shape, TensorType, Value, operators, shape_text
 
 
@@ -41,7 +41,10 @@ def broadcast_shapes(shapes: Sequence[Shape], where: Callable[[], str]) -> Shape
             if dim == 1 or dim is result[axis] or dim == result[axis]:
                 continue
             if result[axis] != 1:
-                raise ShapeError(f"{where()}: shapes do not broadcast: {', '.join(shape_text(s) for s in shapes)}")
+                raise ShapeError(
+                    f"{where()}: shapes do not broadcast: {', '.join(shape_text(s) for s in shapes)}\n"
+                    f"  help: on axis {axis} the sizes must be equal, or 1; x[:, None] adds an axis of size 1"
+                )
             result[axis] = dim
     return tuple(result)
 
@@ -81,7 +84,7 @@ class Elementwise(Op):
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         dtype = self.result_dtype(inputs)
-        shape = broadcast_shapes([type.shape for type in inputs], lambda: f"{self} at {current_path()!r}")
+        shape = broadcast_shapes([type.shape for type in inputs], lambda: place(self))
         same = shape is inputs[0].shape and dtype is inputs[0].dtype
         return (inputs[0] if same else TensorType(dtype, shape),)
 
@@ -96,8 +99,7 @@ class Elementwise(Op):
         if x.dtype is DType.bool or (self.fractional and not x.dtype.is_float):
             needed = "floating point numbers" if self.fractional else "numbers"
             raise DTypeError(
-                f"{self} at {current_path()!r}: needs {needed}, got {x}\n"
-                '  help: st.ops.cast(x, "float32"), or arrays of float32'
+                f'{place(self)}: needs {needed}, got {x}\n  help: st.ops.cast(x, "float32"), or arrays of float32'
             )
 
     def emit(self, k: Kernel, *inputs: Any, **_: Any) -> Vector:
@@ -343,7 +345,7 @@ class Reshape(Op):
         y = x.with_shape(self.shape)
         if x.batched != y.batched or x.size() != y.size():
             raise ShapeError(
-                f"{self} at {current_path()!r}: {x} and {shape_text(self.shape)} differ in size\n"
+                f"{place(self)}: {x} and {shape_text(self.shape)} differ in size\n"
                 "  help: give sizes with the same product, one of them -1 to have it inferred"
             )
         return (y,)
@@ -409,7 +411,7 @@ def _inferred_shape(x: Value, shape: object) -> Shape:
         return (x.shape[0], *fixed[1:])
     if x.type.batched and not (fixed and isinstance(fixed[0], Batch)):
         raise ShapeError(
-            f"reshape at {current_path()!r}: {x.type} cannot become {_written_shape(given)}: the number of samples N "
+            f"{place('reshape')}: {x.type} cannot become {_written_shape(given)}: the number of samples N "
             "is known only when the program runs\n"
             "  help: keep N on axis 0, (*x.shape[:1], …) or (-1, …) with the sizes of one sample, or compile for a "
             "fixed size: st.compile(f, batched=False)"
@@ -419,7 +421,7 @@ def _inferred_shape(x: Value, shape: object) -> Shape:
         if not known or x.type.size() % known:
             each = " per sample" if x.type.batched else ""
             raise ShapeError(
-                f"reshape at {current_path()!r}: no size in place of -1 makes {x.type} {_written_shape(given)}\n"
+                f"{place('reshape')}: no size in place of -1 makes {x.type} {_written_shape(given)}\n"
                 f"  help: {x.type.size()} elements{each} must be a multiple of {known}"
             )
         sizes[open_axes[0]] = x.type.size() // known
@@ -531,14 +533,17 @@ def elementwise(op: Elementwise, *operands: object) -> Value:
         raise TracingError(f"{op} needs an array, got {got}\n  help: np.asarray(x, np.float32)")
     like = next((x for x in given if x.dtype is not DType.bool), given[0])
     truth = next((x for x in given if x.dtype is DType.bool), like)
-    values = [as_value(x, truth if place < op.conditions else like) for place, x in enumerate(operands)]
+    try:
+        values = [as_value(x, truth if index < op.conditions else like) for index, x in enumerate(operands)]
+    except (DTypeError, OptionError, TracingError) as error:
+        raise type(error)(f"{place(op)}: {error}") from error
     numbers = values[op.conditions :]
     dtype = next((x.dtype for x in numbers if x.dtype is not DType.bool), DType.bool)
     numbers = [cast(x, dtype) if x.dtype is DType.bool else x for x in numbers]
     values = [*values[: op.conditions], *numbers]
     if len({value.dtype for value in numbers}) > 1:
         raise DTypeError(
-            f"{op} at {current_path()!r}: operands of {', '.join(str(value.type) for value in values)}\n"
+            f"{place(op)}: operands of {', '.join(str(value.type) for value in values)}\n"
             "  help: convert one of them with st.ops.cast"
         )
     aligned = align(values)
@@ -566,7 +571,7 @@ def _with_joined_axes(op: Elementwise, values: list[Value]) -> Value:
             groups.append([axis])
     if len(groups) > MOST_AXES:
         raise ShapeError(
-            f"{op} at {current_path()!r}: more than {MOST_AXES} alternations of repeated axes: "
+            f"{place(op)}: more than {MOST_AXES} alternations of repeated axes: "
             f"{', '.join(str(value.type) for value in values)}\n"
             "  help: repeat one operand first, with st.ops.broadcast_to"
         )

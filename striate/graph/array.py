@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from striate.dtypes import KNOWN
-from striate.errors import DTypeError
+from striate.errors import DTypeError, EngineError
 from striate.graph.value import Array
+from striate.runtime.arena import out_of_memory
 
 _WIDENED = {
     "float16": np.float32, "int8": np.int32, "int16": np.int32, "uint16": np.int32, "uint32": np.int64,
@@ -33,14 +34,18 @@ def native(array: Array, name: str) -> Array:
     """Return the same numbers as an array that programs can read: ``array`` itself, or a copy.
 
     ``name`` begins the error message. Raises ``DTypeError`` if the elements are not real numbers of a supported dtype,
-    or the array is masked.
+    or the array is masked, and ``EngineError`` if there is no memory for the copy.
     """
     dtype = array.dtype
     flags = array.flags
     if dtype.isnative and flags.c_contiguous and flags.aligned and dtype.name in KNOWN and type(array) is np.ndarray:
         return array
     unmasked(array, name)
-    found = np.ascontiguousarray(array, known_dtype(array, name)).reshape(array.shape)
+    dtype = known_dtype(array, name)
+    try:
+        found = np.ascontiguousarray(array, dtype).reshape(array.shape)
+    except MemoryError as error:  # such as a view that repeats its elements
+        raise EngineError(f"{name}: {out_of_memory(array.size * dtype.itemsize)}") from error
     return found if found.flags.aligned else found.copy()
 
 

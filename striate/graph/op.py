@@ -379,7 +379,13 @@ def current_path() -> str:
     return ".".join(_path.get())
 
 
+def place(op: Op | str) -> str:
+    """Return the path of the layer being traced and the operation: ``at "block1.conv" convolution(stride=2)``."""
+    path = current_path()
+    return f'at "{path}" {op}' if path else f"{op}"
+
+
 def same_dtype(op: Op, inputs: Sequence[TensorType]) -> None:
     """Raise ``GraphError`` if the inputs of ``op`` differ in dtype; conversions must be explicit."""
     if any(type.dtype is not inputs[0].dtype for type in inputs):
-        raise GraphError(f"{op} at {current_path()!r}: mixed dtypes {', '.join(str(type) for type in inputs)}")
+        raise GraphError(f"{place(op)}: mixed dtypes {', '.join(str(type) for type in inputs)}")

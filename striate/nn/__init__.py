@@ -44,6 +44,7 @@ from striate.nn.element_loss import (
 )
 from striate.nn.linear import Linear
 from striate.nn.loss import CrossEntropyLoss, Loss, MSELoss, MultiMarginLoss, NLLLoss
+from striate.nn.margin_loss import CosineEmbeddingLoss, MultiLabelMarginLoss, TripletMarginLoss
 from striate.nn.module import Module
 from striate.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from striate.nn.padding import (
@@ -128,7 +129,8 @@ __all__ = [
     "CircularPad1d", "CircularPad2d", "CircularPad3d",
     "Loss", "CrossEntropyLoss", "NLLLoss", "MultiMarginLoss", "BCELoss", "BCEWithLogitsLoss", "MSELoss", "L1Loss",
     "SmoothL1Loss", "HuberLoss", "KLDivLoss", "PoissonNLLLoss", "GaussianNLLLoss", "SoftMarginLoss",
-    "MultiLabelSoftMarginLoss", "HingeEmbeddingLoss", "MarginRankingLoss", "init",
+    "MultiLabelSoftMarginLoss", "HingeEmbeddingLoss", "MarginRankingLoss", "TripletMarginLoss", "CosineEmbeddingLoss",
+    "MultiLabelMarginLoss", "init",
 ]  # fmt: skip
 
 

@@ -48,6 +48,10 @@ class Normalization(Module):
         """Return the statistics used in prediction; None if the layer always computes them from its input."""
         return None
 
+    def unshifted(self, affine: bool) -> dict[str, object]:
+        """Return {"bias": False} for a layer that learns γ without β, as an option; else no option."""
+        return {"bias": False} if affine and "bias" not in self.own_state() else {}
+
 
 class ChannelNormalization(Normalization):
     """Base of layers that normalize each channel and may keep running statistics (abstract).
@@ -64,7 +68,13 @@ class ChannelNormalization(Normalization):
     num_batches_tracked: Value
 
     def __init__(
-        self, num_features: int | None, eps: float, momentum: float | None, affine: bool, track_running_stats: bool
+        self,
+        num_features: int | None,
+        eps: float,
+        momentum: float | None,
+        affine: bool,
+        track_running_stats: bool,
+        bias: bool,
     ) -> None:
         self.num_features = None if num_features is None else per_axis("num_features", num_features, 1)[0]
         name = type(self).__name__
@@ -75,7 +85,8 @@ class ChannelNormalization(Normalization):
         self.frozen_statistics = False
         shape = (self.num_features,)
         self.register_parameter("weight", Parameter(shape, "ones") if affine else None)
-        self.register_parameter("bias", Parameter(shape, "zeros") if affine else None)
+        shifted = flag(f"{name}: bias", bias) and affine
+        self.register_parameter("bias", Parameter(shape, "zeros") if shifted else None)
         if track_running_stats:
             self.register_parameter("running_mean", Parameter(shape, "zeros", role=Role.BUFFER))
             self.register_parameter("running_var", Parameter(shape, "ones", role=Role.BUFFER))
@@ -140,6 +151,7 @@ class ChannelNormalization(Normalization):
         parts += [f"momentum={self.momentum}"] if self.momentum != 0.1 else []
         parts += [f"affine={self.affine}"] if self.affine is not affine else []
         parts += [f"track_running_stats={self.track_running_stats}"] if self.track_running_stats is not track else []
+        parts += ["bias=False"] if self.unshifted(self.affine) else []
         return ", ".join(parts)
 
 
@@ -148,10 +160,11 @@ class BatchNorm(ChannelNormalization):
 
     Training computes μ and the biased variance σ² over the batch and all positions, and updates the running statistics
     by running ← (1 − momentum) · running + momentum · batch, with the unbiased variance. Prediction normalizes with the
-    running statistics. γ and β are (C,) and exist if ``affine``. ``momentum=None`` averages over all batches seen;
-    ``num_features=None`` is inferred from the first input. After ``model.freeze("layer1*", statistics=True)``, training
-    also normalizes with the running statistics and leaves them unchanged. Raises ``ShapeError`` if training would see
-    only one value per channel. Ioffe and Szegedy, arXiv:1502.03167; options as in PyTorch.
+    running statistics. γ and β are (C,) and exist if ``affine``, β only with ``bias``. ``momentum=None`` averages over
+    all batches seen; ``num_features=None`` is inferred from the first input. After ``model.freeze("layer1*",
+    statistics=True)``, training also normalizes with the running statistics and leaves them unchanged. Raises
+    ``ShapeError`` if training would see only one value per channel. Ioffe and Szegedy, arXiv:1502.03167; options as in
+    PyTorch.
     """
 
     ranks: ClassVar[tuple[int, ...]]
@@ -167,8 +180,10 @@ class BatchNorm(ChannelNormalization):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
+        *,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias)
 
     def forward(self, x: Value) -> Value:
         trace = active_trace("BatchNorm")
@@ -228,7 +243,7 @@ class BatchNorm(ChannelNormalization):
     def torch_layer(self) -> ForeignLayer:
         options = {
             "num_features": self.num_features, "eps": self.eps, "momentum": self.momentum, "affine": self.affine,
-            "track_running_stats": self.track_running_stats,
+            "track_running_stats": self.track_running_stats, **self.unshifted(self.affine),
         }  # fmt: skip
         return ForeignLayer(f"BatchNorm{max(self.ranks) - 2}d", options)
 

@@ -132,14 +132,16 @@ class GroupNorm(Normalization):
     """Group normalization: y = (x − μ) / √(σ² + ε) · γ + β, with statistics of each group of channels.
 
     x is (N, C, spatial axes…) or (N, C). The channels are split into ``num_groups`` groups; μ and σ² of a sample and
-    group are over its channels and positions. γ and β are (C,). Raises ``OptionError`` unless ``num_groups`` divides
-    ``num_channels``. Wu and He, 2018; options as in PyTorch.
+    group are over its channels and positions. γ and β are (C,), and β exists only with ``bias``. Raises ``OptionError``
+    unless ``num_groups`` divides ``num_channels``. Wu and He, 2018; options as in PyTorch.
     """
 
     weight: Value | None
     bias: Value | None
 
-    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
+    def __init__(
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, bias: bool = True
+    ) -> None:
         self.num_groups = whole_number("GroupNorm: num_groups", num_groups, 1)
         self.num_channels = whole_number("GroupNorm: num_channels", num_channels, 1)
         if self.num_channels % self.num_groups:
@@ -150,7 +152,8 @@ class GroupNorm(Normalization):
         self.eps = number("GroupNorm: eps", eps, 0.0)
         self.affine = flag("GroupNorm: affine", affine)
         self.register_parameter("weight", Parameter((self.num_channels,), "ones") if affine else None)
-        self.register_parameter("bias", Parameter((self.num_channels,), "zeros") if affine else None)
+        shifted = flag("GroupNorm: bias", bias) and affine
+        self.register_parameter("bias", Parameter((self.num_channels,), "zeros") if shifted else None)
 
     def forward(self, x: Value) -> Value:
         if x.type.rank >= 2 and x.shape[1] != self.num_channels:
@@ -165,7 +168,8 @@ class GroupNorm(Normalization):
 
     def torch_layer(self) -> ForeignLayer:
         options = {
-            "num_groups": self.num_groups, "num_channels": self.num_channels, "eps": self.eps, "affine": self.affine
+            "num_groups": self.num_groups, "num_channels": self.num_channels, "eps": self.eps, "affine": self.affine,
+            **self.unshifted(self.affine),
         }  # fmt: skip
         return ForeignLayer("GroupNorm", options)
 
@@ -173,6 +177,7 @@ class GroupNorm(Normalization):
         parts = [str(self.num_groups), str(self.num_channels)]
         parts += [f"eps={self.eps:g}"] if self.eps != 1e-5 else []
         parts += ["affine=False"] if not self.affine else []
+        parts += ["bias=False"] if self.unshifted(self.affine) else []
         return ", ".join(parts)
 
 
@@ -181,7 +186,8 @@ class InstanceNorm(Ranked, ChannelNormalization):
 
     μ and σ² are those of each channel of each sample, over its positions. With ``track_running_stats``, training also
     updates running statistics by the averages over the samples, and prediction normalizes with them. γ and β (C,) exist
-    if ``affine``. Raises ``ShapeError`` for inputs with a single position. Ulyanov et al., 2016; options as in PyTorch.
+    if ``affine``, β only with ``bias``. Raises ``ShapeError`` for inputs with a single position. Ulyanov et al., 2016;
+    options as in PyTorch.
     """
 
     defaults: ClassVar[tuple[bool, bool]] = (False, False)
@@ -193,8 +199,10 @@ class InstanceNorm(Ranked, ChannelNormalization):
         momentum: float | None = 0.1,
         affine: bool = False,
         track_running_stats: bool = False,
+        *,
+        bias: bool = True,
     ) -> None:
-        ChannelNormalization.__init__(self, num_features, eps, momentum, affine, track_running_stats)
+        ChannelNormalization.__init__(self, num_features, eps, momentum, affine, track_running_stats, bias)
 
     def forward(self, x: Value) -> Value:
         trace = active_trace(type(self).__name__)
@@ -227,7 +235,7 @@ class InstanceNorm(Ranked, ChannelNormalization):
     def torch_layer(self) -> ForeignLayer:
         options = {
             "num_features": self.num_features, "eps": self.eps, "momentum": self.momentum, "affine": self.affine,
-            "track_running_stats": self.track_running_stats,
+            "track_running_stats": self.track_running_stats, **self.unshifted(self.affine),
         }  # fmt: skip
         return ForeignLayer(f"InstanceNorm{self.rank}d", options)
 

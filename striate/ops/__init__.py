@@ -90,6 +90,7 @@ from striate.ops.indexing import (
 )
 from striate.ops.linear import linear
 from striate.ops.loss import cross_entropy, multi_margin_loss, nll_loss
+from striate.ops.margin_loss import cosine_embedding_loss, multilabel_margin_loss, triplet_margin_loss
 from striate.ops.matmul import matmul
 from striate.ops.normalization import batch_norm
 from striate.ops.padding import pad
@@ -165,6 +166,7 @@ __all__ = [
     "cross_entropy", "nll_loss", "multi_margin_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
     "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "soft_margin_loss", "multilabel_soft_margin_loss",
     "hinge_embedding_loss", "margin_ranking_loss", "poisson_nll_loss", "gaussian_nll_loss",
+    "triplet_margin_loss", "cosine_embedding_loss", "multilabel_margin_loss",
 ]  # fmt: skip
 
 known_operations.update(__all__)

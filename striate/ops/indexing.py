@@ -1,7 +1,7 @@
 """Functions that move elements without arithmetic, such as transpose, take, concat, split and flip.
 
-They work for any dtype and any number of axes. If axis 0 of an array is the symbolic N, the number of samples, it must
-remain the first axis and keep its size.
+They work for any dtype and any number of axes. An array is a batch if axis 0 has the symbolic size N, the number of
+samples; it must then remain the first axis and keep its size.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from striate.graph.value import Batch, Dim, Shape, Value, operators
 from striate.ops.movement import Concat, Slice, Transpose, Window
 from striate.ops.requirement import N_STAYS, Axes, dtype_error, place, require_axes, require_axis, shape_error
 from striate.ops.shaping import product, unsqueeze
+
+MOST_RANK = 64
+"""The most axes that NumPy's arrays have."""
 
 # Transposing
 
@@ -46,7 +49,7 @@ def moveaxis(x: Value, source: int | Sequence[int], destination: int | Sequence[
 
     Both are single axes, or sequences of the same length. The other axes keep their order. x has any shape and dtype.
     Raises ShapeError for an axis that does not exist and if axis 0 of a batch would move, and OptionError if an axis is
-    named twice.
+    named twice or the lengths differ.
     """
     given = [one if isinstance(one, Sequence) else (one,) for one in (source, destination)]
     taken, placed = ([require_axis("moveaxis", x.type, one) for one in axes] for axes in given)
@@ -69,7 +72,7 @@ def swapaxes(x: Value, axis0: int, axis1: int) -> Value:
 
 
 def _permuted(what: str, x: Value, axes: Sequence[int]) -> Value:
-    order = [require_axis(what, x.type, one) for one in axes]
+    order = [require_axis(what, x.type, one) for one in options.whole_numbers(f"{what}: axes", axes, -MOST_RANK)]
     if sorted(order) != list(range(x.type.rank)):
         raise shape_error(what, f"axes {tuple(axes)} are not those of {x.type}", "name each axis once")
     if x.type.batched and order[0] != 0:
@@ -227,12 +230,13 @@ def take(x: Value, indices: Sequence[int], axis: int) -> Value:
     """Return the elements of x at the given indices along an axis, as ``np.take``.
 
     The indices are whole numbers that are known when the function is traced; negative ones count from the end. x has
-    any shape and dtype. Raises ShapeError for an index out of range, and for axis 0 of a batch.
+    any shape and dtype. Raises ShapeError for an index out of range, an axis that does not exist and axis 0 of a batch,
+    and TracingError for other indices.
     """
     at = require_axis("take", x.type, axis)
     if isinstance(x.shape[at], Batch):
         raise shape_error("take", f"cannot take some of the samples of {x.type}", N_STAYS)
-    places = _places(x, at, list(indices))
+    places = _places(x, at, options.whole_numbers("take: indices", indices, -(2**62)))
     runs: list[Window] = []
     for one in places:  # indices at equal distances are read as one slice
         last = runs[-1] if runs else None
@@ -266,11 +270,12 @@ def roll(x: Value, shift: int | Sequence[int], axis: int | Sequence[int]) -> Val
     length; different lengths raise OptionError. x has any shape and dtype. Raises ShapeError for an axis that does not
     exist, and for axis 0 of a batch.
     """
-    shifts, axes = (one if isinstance(one, Sequence) else (one,) for one in (shift, axis))
+    shifts = options.whole_numbers("roll: shift", shift if isinstance(shift, Sequence) else [shift], -(2**62))
+    axes = axis if isinstance(axis, Sequence) else (axis,)
     if len(shifts) != len(axes):
         raise OptionError(f"roll: shift={shift!r}, axis={axis!r}; give a shift for each axis")
     for by, one in zip(shifts, axes, strict=True):
-        at, by = require_axis("roll", x.type, one), options.whole_number("roll: shift", by, -(2**62))
+        at = require_axis("roll", x.type, one)
         size = x.shape[at]
         if isinstance(size, Batch):
             raise shape_error("roll", f"cannot move the samples of {x.type}", N_STAYS)
@@ -287,7 +292,8 @@ def concat(values: Sequence[Value], axis: int = 1) -> Value:
     """Concatenate values along an axis: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …).
 
     The default is axis 1, the channels. All values have the same dtype, and the same sizes on all other axes. Raises
-    ShapeError otherwise, for an empty sequence and for axis 0 of a batch, and DTypeError.
+    ShapeError if other sizes differ, for an axis that does not exist and for axis 0 of a batch, and DTypeError if the
+    dtypes differ or there are no values.
     """
     if not values:
         raise shape_error("concat", "got no values to concatenate", "give at least one value")
@@ -309,8 +315,8 @@ def concat(values: Sequence[Value], axis: int = 1) -> Value:
 def stack(values: Sequence[Value], axis: int = 0) -> Value:
     """Join values along a new axis, as ``np.stack``: two values (C, H) with ``axis=0`` → (2, C, H).
 
-    All values have the same shape and dtype. Raises ShapeError or DTypeError otherwise, and ShapeError for an empty
-    sequence.
+    All values have the same shape and dtype. Raises ShapeError if the shapes differ, and DTypeError if the dtypes
+    differ or there are no values.
     """
     if not values:
         raise shape_error("stack", "got no values to stack", "give at least one value")
@@ -328,9 +334,9 @@ def stack(values: Sequence[Value], axis: int = 0) -> Value:
 def split(x: Value, split_size_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Value, ...]:
     """Return a tuple of consecutive parts of x along an axis, as ``torch.split``.
 
-    ``split_size_or_sections`` is the size of every part, where the last one may be smaller, or a sequence of the sizes
-    of all parts. Raises ShapeError if these do not add up to the size of the axis, and for axis 0 of a batch;
-    OptionError for sizes that are not whole numbers.
+    ``split_size_or_sections`` is the size of every part, except that the last one may be smaller, or a sequence of the
+    sizes of all parts. Raises ShapeError if these sizes do not add up to the size of the axis, for an axis that does
+    not exist and for axis 0 of a batch, and OptionError for sizes that are not whole numbers.
     """
     at, size = _divided("split", x, axis)
     sizes: list[int]
@@ -338,7 +344,7 @@ def split(x: Value, split_size_or_sections: int | Sequence[int], axis: int = 0) 
         each = options.whole_number("split: split_size_or_sections", split_size_or_sections, 1)
         sizes = [min(each, size - start) for start in range(0, size, each)] or [0]
     else:
-        sizes = [options.whole_number("split: split_size_or_sections", one, 0) for one in split_size_or_sections]
+        sizes = list(options.whole_numbers("split: split_size_or_sections", split_size_or_sections, 0))
     if sum(sizes) != size:
         raise shape_error("split", f"sizes {sizes} add up to {sum(sizes)}, not to axis {axis} of {x.type}", f"{size}")
     starts = [sum(sizes[:place]) for place in range(len(sizes))]
@@ -348,8 +354,8 @@ def split(x: Value, split_size_or_sections: int | Sequence[int], axis: int = 0) 
 def chunk(x: Value, chunks: int, axis: int = 0) -> tuple[Value, ...]:
     """Return a tuple of at most ``chunks`` consecutive parts of x along an axis, as ``torch.chunk``.
 
-    All parts have the same size, except that the last one may be smaller. Raises ShapeError for axis 0 of a batch, and
-    OptionError unless ``chunks`` is a whole number of at least 1.
+    All parts have the same size, except that the last one may be smaller. Raises ShapeError for an axis that does not
+    exist and for axis 0 of a batch, and OptionError unless ``chunks`` is a whole number of at least 1.
     """
     _, size = _divided("chunk", x, axis)
     count = options.whole_number("chunk: chunks", chunks, 1)
@@ -359,7 +365,8 @@ def chunk(x: Value, chunks: int, axis: int = 0) -> tuple[Value, ...]:
 def unbind(x: Value, axis: int = 0) -> tuple[Value, ...]:
     """Return a tuple of all slices of x along an axis, without this axis, as ``torch.unbind``.
 
-    For x (2, C, H) and axis 0, they are two arrays (C, H). Raises ShapeError for axis 0 of a batch.
+    For x (2, C, H) and axis 0, the result is two arrays (C, H). Raises ShapeError for an axis that does not exist and
+    for axis 0 of a batch.
     """
     at, size = _divided("unbind", x, axis)
     rest: Shape = (*x.shape[:at], *x.shape[at + 1 :])

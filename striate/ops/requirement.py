@@ -10,14 +10,8 @@ from numbers import Integral
 from typing import cast
 
 from striate.errors import DTypeError, OptionError, ShapeError
-from striate.graph.op import Op, current_path
+from striate.graph.op import Op, place
 from striate.graph.value import TensorType
-
-
-def place(op: Op | str) -> str:
-    """Return the path of the layer being traced and the operation: ``at "block1.conv" convolution(stride=2)``."""
-    path = current_path()
-    return f'at "{path}" {op}' if path else f"{op}"
 
 
 def shape_error(op: Op | str, what: str, cure: str) -> ShapeError:

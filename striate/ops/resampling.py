@@ -20,7 +20,7 @@ from striate.locks import cached_property
 from striate.ops.adaptive import adaptive_avg_pool
 from striate.ops.axis_map import AxisMap, Entry, Row, Run, Scalar, Terms, chosen, transposed
 from striate.ops.mapped import Mapped, Maps
-from striate.ops.requirement import require_floats, require_positions, shape_error
+from striate.ops.requirement import place, require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded
 from striate.ops.unbatched import over_samples, position_axes
 from striate.ops.window import LARGEST, Sizes, per_axis, positions, times
@@ -36,8 +36,8 @@ For longer axes, the kernel computes the indices.
 class ResampledAxis(AxisMap):
     """Base class of resampling along one axis (abstract): position p of y corresponds to a coordinate in x.
 
-    The coordinate increases with p by ``step``, which is the input size / output size unless a scale factor was given.
-    ``length`` is the output size.
+    The coordinate increases with p by ``step``, which is the input size / output size, or 1 / scale factor if one was
+    given. ``length`` is the output size.
     """
 
     length: int
@@ -100,7 +100,7 @@ class ResampledAxis(AxisMap):
 
 @dataclass(frozen=True)
 class NearestAxis(ResampledAxis):
-    """Nearest neighbours along one axis: y[p] = x[⌊p · step⌋], or x[⌊(p + ½) · step⌋] if ``centred``."""
+    """Nearest-neighbour resampling along one axis: y[p] = x[⌊p · step⌋], or x[⌊(p + ½) · step⌋] if ``centred``."""
 
     centred: bool
 
@@ -357,7 +357,8 @@ class LinearResampling(Interpolation):
     """y[n, c, p] = Σ of the neighbours of p · step along each axis, weighted by their distance: 1 − a and a
 
     Linear, bilinear or trilinear interpolation: x (N, C, positions…) → y (N, C, *count), float32 or float64. Along each
-    axis the two neighbours of the coordinate i + a are x[i] and x[i + 1].
+    axis, position p has the coordinate i + a in x, with whole i and 0 ≤ a ≤ 1 as in ``LinearAxis``. Its neighbours x[i]
+    and x[i + 1] have the weights 1 − a and a.
     """
 
     title: ClassVar[str] = "upsample linear"
@@ -451,15 +452,16 @@ def interpolate(
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
 ) -> Value:
-    """x resampled to the spatial sizes ``size``, or to ⌊``scale_factor`` · size of x⌋; as in PyTorch.
+    """Return x resampled to the spatial sizes ``size``, or to ⌊``scale_factor`` · size of x⌋, as in PyTorch.
 
     ``input`` is x (N, C, positions…) or one sample (C, positions…), float32 or float64; ``size`` and ``scale_factor``
     are one number, or one for each spatial axis. ``mode``: "nearest" takes the element at ⌊p · step⌋ and
     "nearest-exact" the one at ⌊(p + ½) · step⌋, for one to three axes; "linear" (one axis), "bilinear" (two) and
     "trilinear" (three) interpolate; "area" is ``adaptive_avg_pool``. With ``align_corners``, the centres of the first
     and of the last positions of x and y coincide, otherwise their outer edges. The step is 1 / ``scale_factor``; with
-    ``size`` or ``recompute_scale_factor``, it is the ratio of the sizes of x and y.
-    Raises ShapeError, DTypeError and OptionError (also unless exactly one of ``size`` and ``scale_factor`` is given).
+    ``size`` or ``recompute_scale_factor``, it is the ratio of the sizes of x and y. Raises ShapeError if the number of
+    axes does not suit the mode, DTypeError for another dtype, and OptionError for invalid options and unless exactly
+    one of ``size`` and ``scale_factor`` is given.
     """
     aligned, again = checked_options("interpolate", size, scale_factor, mode, align_corners, recompute_scale_factor)
 
@@ -498,7 +500,9 @@ def checked_options(
     """
     options.choice(f"{what}: mode", mode, MODES)
     if mode not in LINEAR_MODES and align_corners is not None:
-        raise OptionError(f'{what}: align_corners={align_corners!r} has no effect with mode="{mode}"')
+        raise OptionError(
+            f'{what}: align_corners={align_corners!r} has no effect with mode="{mode}"\n  help: leave it out'
+        )
     aligned = align_corners is not None and options.flag(f"{what}: align_corners", align_corners)
     again = recompute_scale_factor is not None and options.flag(
         f"{what}: recompute_scale_factor", recompute_scale_factor
@@ -506,7 +510,7 @@ def checked_options(
     if (size is None) == (scale_factor is None):
         raise OptionError(f"{what}: give either size or scale_factor\n  help: scale_factor=2 doubles every axis")
     if again and size is not None:
-        raise OptionError(f"{what}: recompute_scale_factor=True has no effect with size")
+        raise OptionError(f"{what}: recompute_scale_factor=True has no effect with size\n  help: leave it out")
     if size is not None:
         per_axis(f"{what}: size", size, len(size) if isinstance(size, Sequence) else 1)
     else:
@@ -532,5 +536,8 @@ def _counts(own: Sizes, size: int | Sequence[int] | None, scale_factor: object) 
     scales = _scales(scale_factor, len(own))
     counts = tuple(int(length * scale) for length, scale in zip(own, scales, strict=True))
     if max(counts) > LARGEST or (0 not in own and min(counts) < 1):
-        raise OptionError(f"scale_factor={scale_factor!r} makes {times(counts)} positions of {times(own)}")
+        raise OptionError(
+            f"{place('interpolate')}: scale_factor={scale_factor!r} makes {times(counts)} positions of {times(own)}\n"
+            f"  help: choose a factor for which every axis has 1 to {LARGEST:,} positions"
+        )
     return counts

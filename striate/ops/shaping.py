@@ -11,13 +11,13 @@ import numpy as np
 
 from striate import options
 from striate.codegen.kernel import Kernel, Vector
-from striate.errors import GraphError, ShapeError
+from striate.errors import GraphError, OptionError
 from striate.graph.arithmetic import MOST_AXES, Elementwise, checked_shape, constant, joined_sizes, reshape
 from striate.graph.notation import Expression
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value, operators, shape_text
-from striate.ops.requirement import N_STAYS, Axes, place, require_axes, require_axis, shape_error
+from striate.ops.requirement import N_STAYS, Axes, require_axes, require_axis, shape_error
 
 
 @register
@@ -38,7 +38,11 @@ class BroadcastTo(Elementwise):
             have in (1, want) for have, want in zip(x.shape, self.shape[: x.rank], strict=True)
         )
         if not fits:
-            raise ShapeError(f"{place(self)}: {x} cannot be repeated to {shape_text(self.shape)}")
+            raise shape_error(
+                self,
+                f"{x} cannot be repeated to {shape_text(self.shape)}",
+                "axes of size 1 can be repeated, others not",
+            )
         return (x.with_shape(self.shape),)
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
@@ -71,7 +75,7 @@ class BroadcastTo(Elementwise):
 
 
 def expanded(gradient: Value, like: Value) -> Value:
-    """Return ``gradient`` broadcast to the shape of ``like``; gradients of sums arrive with smaller shapes."""
+    """Return ``gradient`` broadcast to the shape of ``like``; the gradient of a sum, for example, is smaller."""
     return _repeated(gradient, like.shape)
 
 
@@ -107,7 +111,7 @@ def product(sizes: Sequence[object]) -> int:
 
 
 def flatten(x: Value, start_dim: int = 1, end_dim: int = -1) -> Value:
-    """x with the axes from ``start_dim`` to ``end_dim`` joined into one: (N, C, positions…) → (N, C · Π positions).
+    """Return x with its axes from ``start_dim`` to ``end_dim`` joined into one: (N, C, H, W) → (N, C · H · W).
 
     Both ends are inclusive. Unlike ``torch.flatten``, it starts at axis 1 by default, as ``nn.Flatten`` does; a vector
     (N,) then becomes (N, 1). Raises ShapeError for a scalar, for axes that x does not have, and if the symbolic N would
@@ -127,7 +131,7 @@ def flatten(x: Value, start_dim: int = 1, end_dim: int = -1) -> Value:
 
 
 def unflatten(x: Value, axis: int, sizes: Sequence[int]) -> Value:
-    """x with one axis split into several of the given ``sizes``, whose product is the size of the axis.
+    """Return x with one axis split into several of the given ``sizes``, whose product is the size of the axis.
 
     One of the sizes may be −1, and is then inferred. Raises ShapeError for sizes that do not fit, and for axis 0 if its
     size is the symbolic N.
@@ -136,18 +140,18 @@ def unflatten(x: Value, axis: int, sizes: Sequence[int]) -> Value:
     size = x.shape[at]
     if isinstance(size, Batch):
         raise shape_error("unflatten", f"the samples of {x.type} must stay on axis 0", N_STAYS)
-    parts = [options.whole_number("unflatten: sizes", one, -1) for one in sizes]
+    parts = options.whole_numbers("unflatten: sizes", sizes, -1)
     known = math.prod(part for part in parts if part != -1)
     if parts.count(-1) > 1 or (known != size if -1 not in parts else not known or size % known != 0):
-        raise shape_error("unflatten", f"axis {axis} of {x.type} is not {tuple(parts)}", f"sizes with product {size}")
+        raise shape_error("unflatten", f"axis {axis} of {x.type} is not {parts}", f"sizes with product {size}")
     found = tuple(size // known if part == -1 else part for part in parts)
     return reshape(x, (*x.shape[:at], *found, *x.shape[at + 1 :]))
 
 
 def squeeze(x: Value, axis: Axes = None) -> Value:
-    """x without the given axes, which must have size 1, or without all axes of size 1 (None).
+    """Return x without the given axes, which must have size 1, or without all axes of size 1 (None).
 
-    Raises ShapeError for an axis of another size, or one that x does not have.
+    Raises ShapeError for an axis of another size and for an axis that x does not have.
     """
     if axis is None:
         chosen = tuple(one for one, size in enumerate(x.shape) if size == 1)
@@ -159,7 +163,7 @@ def squeeze(x: Value, axis: Axes = None) -> Value:
 
 
 def unsqueeze(x: Value, axis: int) -> Value:
-    """x with a new axis of size 1, which is axis ``axis`` of the result.
+    """Return x with a new axis of size 1, which is axis ``axis`` of the result.
 
     Raises ShapeError if the result would not have this axis, and for axis 0 if the first size of x is the symbolic N.
     """
@@ -170,7 +174,7 @@ def unsqueeze(x: Value, axis: int) -> Value:
 
 
 def broadcast_to(x: Value, shape: Shape) -> Value:
-    """x repeated along its axes of size 1, and along new axes before its first, until it has ``shape``; as in NumPy.
+    """Return x repeated along its axes of size 1 and along new leading axes until it has ``shape``, as in NumPy.
 
     Raises ShapeError if x cannot be broadcast to this shape.
     """
@@ -181,26 +185,28 @@ def broadcast_to(x: Value, shape: Shape) -> Value:
 
 
 def expand(x: Value, *sizes: int | Batch) -> Value:
-    """x broadcast to the given sizes, as ``torch.Tensor.expand``; a size of −1 keeps the size that x has.
+    """Return x broadcast to the given sizes, as ``torch.Tensor.expand``; −1 keeps the size that x has.
 
-    The sizes are arguments or one tuple. Raises ShapeError if x cannot be broadcast to them.
+    The sizes are separate arguments or one tuple. Raises ShapeError if x cannot be broadcast to them.
     """
     given: tuple[object, ...] = sizes
     if len(sizes) == 1 and isinstance(given[0], tuple | list):
         sizes = cast("tuple[int, ...]", given[0])
     missing = len(sizes) - x.type.rank
+    if any(not isinstance(size, int | np.integer | Batch) for size in cast("tuple[object, ...]", sizes)):
+        raise OptionError(f"expand: sizes={sizes!r:.60}; expected whole numbers, where -1 keeps the size of an axis")
     found = [x.shape[axis - missing] if axis >= missing and size == -1 else size for axis, size in enumerate(sizes)]
     return broadcast_to(x, tuple(found))
 
 
 def tile(x: Value, reps: int | Sequence[int]) -> Value:
-    """x repeated as a whole along each axis, [x, x, …], as ``np.tile``.
+    """Return x repeated as a whole along each axis, [x, x, …], as ``np.tile``.
 
     ``reps`` holds the number of repetitions for each of the last axes of x; if it has more entries than x has axes, new
-    axes are added before the first. Raises ShapeError if the symbolic axis N would be repeated.
+    axes are added before the first. Raises ShapeError if the symbolic axis N would be repeated, and OptionError unless
+    ``reps`` are whole numbers of 0 or more.
     """
-    given = [reps] if isinstance(reps, int | np.integer) else reps
-    counts = [options.whole_number("tile: reps", one, 0) for one in given]
+    counts = options.whole_numbers("tile: reps", [reps] if isinstance(reps, int | np.integer) else reps, 0)
     if len(counts) > x.type.rank:
         if x.type.batched:
             raise shape_error("tile", f"the samples of {x.type} must stay on axis 0", N_STAYS)
@@ -211,10 +217,11 @@ def tile(x: Value, reps: int | Sequence[int]) -> Value:
 
 
 def repeat(x: Value, repeats: int, axis: int) -> Value:
-    """x with each element repeated ``repeats`` times in succession along an axis: [x₀, x₀, x₁, x₁, …].
+    """Return x with each element repeated ``repeats`` times along an axis: [x₀, x₀, x₁, x₁, …].
 
-    As ``np.repeat`` and ``torch.repeat_interleave``. Raises ShapeError for an axis that x does not have, and for axis 0
-    if its size is the symbolic N.
+    The function works like ``np.repeat`` and ``torch.repeat_interleave``. Raises ShapeError for an axis that x does not
+    have, and for axis 0 if its size is the symbolic N, and OptionError unless ``repeats`` is a whole number of 0 or
+    more.
     """
     count = options.whole_number("repeat: repeats", repeats, 0)
     return _multiplied("repeat", x, require_axis("repeat", x.type, axis), count, before=False)

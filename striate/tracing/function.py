@@ -14,7 +14,7 @@ from typing import Any, TypeGuard, cast
 import numpy as np
 
 from striate.engine import prepare
-from striate.errors import DTypeError, OptionError, ShapeError, TracingError
+from striate.errors import DTypeError, OptionError, ShapeError, StriateError, TracingError
 from striate.graph import arithmetic
 from striate.graph.array import native
 from striate.graph.contents import content_checks
@@ -59,7 +59,7 @@ class CompiledFunction:
                 arguments, options = self._captured(arguments, options)
             return self._function(*arguments, **options)
         leaves = self._leaves(arguments, options)
-        arrays = {name: native(leaf, name) for name, leaf in leaves if _is_array(leaf)}
+        arrays = {name: self._native(name, leaf) for name, leaf in leaves if _is_array(leaf)}
         static = tuple((name, leaf.__class__, leaf) for name, leaf in leaves if not _is_array(leaf))
         types = tuple((name, array_type(array, name, self._batched)) for name, array in arrays.items())
         key = (types, _hashable(static), tree_structure((arguments, options)))
@@ -68,6 +68,22 @@ class CompiledFunction:
         if program is None or program.outdated:
             program = self._programs.keep(key, self._build(arguments, options, dict(types), n))
         return program(arrays, n)
+
+    def _native(self, name: str, array: Array) -> Array:
+        """Return an array as programs take it; an error calls it by the function and the parameter."""
+        try:
+            return native(array, name)
+        except StriateError:
+            return native(array, self._shown(name))
+
+    def _shown(self, name: str) -> str:
+        """Return what an error calls a leaf: ``exp: x`` for ``argument.0`` of a function of ``st.ops``."""
+        first, _, rest = name.partition(".")
+        place, _, inner = rest.partition(".")
+        names = list(signature(self._function).parameters)
+        if self._scalars or first != "argument" or int(place) >= len(names):
+            return name
+        return f"{self._function.__name__}: {names[int(place)]}{inner and f'[{inner}]'}"
 
     def _captured(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of a call inside a trace, with arrays replaced by constants of the trace.

@@ -18,25 +18,15 @@ ABSENT: dict[str, tuple[str, ...]] = {
         "LazyConv1d", "LazyConv2d", "LazyConv3d", "LazyConvTranspose1d", "LazyConvTranspose2d", "LazyConvTranspose3d",
     ),
     "rare in convolutional networks": (
-        "Bilinear", "CosineEmbeddingLoss", "FractionalMaxPool2d", "FractionalMaxPool3d", "LinearCrossEntropyLoss",
-        "MultiLabelMarginLoss",
+        "Bilinear", "FractionalMaxPool2d", "FractionalMaxPool3d", "LinearCrossEntropyLoss",
     ),
 }  # fmt: skip
 """Reason → modules that striate does not have."""
 
 EXCLUSIONS: dict[str, dict[str, tuple[str, ...]]] = {
-    "an affine normalization has both γ and β": {
-        "keyword argument 'bias'": (
-            "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d",
-            "InstanceNorm3d",
-        ),
-    },
     "training on no samples is a mistake": {"with N = 0": ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d")},
     "the places of the maxima are not an output": {"return_indices=True": ("MaxPool1d", "MaxPool2d", "MaxPool3d")},
     "a negative weight of a class is a mistake": {"not negative": ("MultiMarginLoss", "CrossEntropyLoss")},
-    "a variance of another shape is mostly a mistake, and is not broadcast": {
-        "gaussian_nll_loss: var": ("GaussianNLLLoss",),
-    },
     "an array of shape () has no axes, as in NumPy": {"does not exist in": ("Softmax", "LogSoftmax", "Softmin")},
 }  # fmt: skip
 """Reason → words of the refusal → modules."""

@@ -117,11 +117,14 @@ def normalized(x: Any, mean: Any, variance: Any, weight: Any = None, bias: Any =
     return ops.batch_norm(x, mean, variance, weight, bias, **options)
 
 
-def pooled(function: Function) -> Function:
-    def adapted(*given: Any, return_indices: bool = False, **options: Any) -> Any:
+def pooled(function: Function, rank: int) -> Function:
+    """Refuse ``return_indices``, and give one kernel size for each axis: PyTorch's name says how many there are."""
+
+    def adapted(x: Any, kernel_size: Any, *given: Any, return_indices: bool = False, **options: Any) -> Any:
         if return_indices:
             raise RefusedError("the places of the maxima are not returned")
-        return function(*given, **options)
+        sizes = tuple(kernel_size) if isinstance(kernel_size, list | tuple) else (kernel_size,)
+        return function(x, sizes * rank if len(sizes) == 1 else sizes, *given, **options)
 
     return adapted
 
@@ -140,8 +143,8 @@ def interpolated(
     x: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: Any = None, *more: Any,
     antialias: bool = False, **options: Any,
 ) -> Any:  # fmt: skip
-    if mode in ("bicubic", "area") or antialias:
-        raise RefusedError("cubic, area and smoothed interpolation are not built")
+    if mode == "bicubic" or antialias:
+        raise RefusedError("cubic and smoothed interpolation are not built")
     return ops.interpolate(x, size, scale_factor, mode, align_corners, *more, **options)
 
 
@@ -158,7 +161,8 @@ _ACTIVATIONS = (
 _LOSSES = (
     "cross_entropy", "nll_loss", "multi_margin_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
     "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "soft_margin_loss", "multilabel_soft_margin_loss",
-    "hinge_embedding_loss", "margin_ranking_loss", "poisson_nll_loss", "gaussian_nll_loss",
+    "hinge_embedding_loss", "margin_ranking_loss", "poisson_nll_loss", "gaussian_nll_loss", "triplet_margin_loss",
+    "cosine_embedding_loss", "multilabel_margin_loss",
 )  # fmt: skip
 
 TABLE: dict[str, Function] = {
@@ -167,8 +171,8 @@ TABLE: dict[str, Function] = {
     **{f"nn.functional.{name}": getattr(ops, name) for name in _LOSSES},
     **{f"nn.functional.conv{rank}d": ops.conv for rank in (1, 2, 3)},
     **{f"nn.functional.conv_transpose{rank}d": ops.conv_transpose for rank in (1, 2, 3)},
-    **{f"nn.functional.avg_pool{rank}d": ops.avg_pool for rank in (1, 2, 3)},
-    **{f"nn.functional.max_pool{rank}d": pooled(ops.max_pool) for rank in (1, 2, 3)},
+    **{f"nn.functional.avg_pool{rank}d": pooled(ops.avg_pool, rank) for rank in (1, 2, 3)},
+    **{f"nn.functional.max_pool{rank}d": pooled(ops.max_pool, rank) for rank in (1, 2, 3)},
     **{f"nn.functional.adaptive_avg_pool{rank}d": adaptive(ops.adaptive_avg_pool, rank) for rank in (1, 2, 3)},
     **{f"nn.functional.adaptive_max_pool{rank}d": adaptive(ops.adaptive_max_pool, rank) for rank in (1, 2, 3)},
     "nn.functional.batch_norm": normalized, "nn.functional.interpolate": interpolated,

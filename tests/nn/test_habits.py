@@ -76,6 +76,8 @@ def test_unknown_names_are_still_no_attributes() -> None:
         (lambda: st.data.Standardizer(DATA.images), "data.Standardizer.fit(images)"),
         (lambda: st.Trainer(TRAINER.model, TRAINER.step.optimizer, TRAINER.step.loss), "the order is model, loss, opt"),
         (lambda: st.save("model.safetensors", TRAINER.model), "the model comes first"),
+        (lambda: TRAINER.fit(st.data.open_data("digits"), epochs=1), "fit(found.train, found.held_out, epochs=10)"),
+        (lambda: TRAINER.fit("digits", epochs=1), "st.data.open_data(name).train"),
         (lambda: TRAINER.history["val_loss"], "history.validation_losses"),
         (lambda: TRAINER.step(DATA.images, np.array(["a", "b"] * 4)), "np.unique(y, return_inverse=True)"),
     ],

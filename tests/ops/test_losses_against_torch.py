@@ -146,6 +146,41 @@ def test_multi_margin_loss(p: int, weighted: bool) -> None:
         _compare("multi_margin_loss", random.standard_normal((7, 5)), labels, options | {"reduction": reduction}, False)
 
 
+@given(data=some.data())
+@settings(max_examples=6)
+def test_losses_of_pairs_and_triplets(data: some.DataObject) -> None:
+    random = np.random.default_rng(data.draw(some.integers(0, 2**32)))
+    shape = tuple(data.draw(some.lists(some.sampled_from([1, 3, 17]), min_size=1, max_size=2)))
+    a, b, c = random.standard_normal((3, *shape))
+    reduction = data.draw(some.sampled_from(["mean", "sum", "none"]))
+    options = {"margin": 0.4, "p": data.draw(some.sampled_from([1, 2, 3.5])), "swap": data.draw(some.booleans())}
+    sign = np.asarray(_sign(random, shape[:-1]))
+    for name, arrays, chosen in (("triplet_margin_loss", (a, b, c), options),
+                                ("cosine_embedding_loss", (a, b, sign), {"margin": 0.1})):  # fmt: skip
+        tensors = [torch.tensor(one, requires_grad=one is not sign) for one in arrays]
+        theirs = getattr(F, name)(*tensors, **chosen, reduction=reduction)
+        theirs.sum().backward()
+
+        def total(*arrays: Any, name: str = name, chosen: Any = chosen) -> Any:
+            return ops.sum(getattr(ops, name)(*arrays, **chosen, reduction=reduction))
+
+        found = np.asarray(getattr(ops, name)(*arrays, **chosen, reduction=reduction))
+        np.testing.assert_allclose(found, theirs.detach().numpy(), rtol=1e-9, atol=1e-12)
+        _, gradients = st.value_and_grad(total, argnums=(0, 1))(*arrays)
+        for ours, tensor in zip(gradients, tensors):
+            np.testing.assert_allclose(ours, tensor.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_multilabel_margin_loss() -> None:
+    x = np.random.default_rng(0).standard_normal((4, 5))
+    y = np.array([[3, 0, -1, 1, 2], [-1, 0, 0, 0, 0], [1, 1, 4, -1, 7 - 8], [0, 1, 2, 3, 4]])
+    for reduction in ("mean", "sum", "none"):
+        _compare("multilabel_margin_loss", x, y, {"reduction": reduction}, by_target=False)
+    _compare("multilabel_margin_loss", x[0], y[0], {}, by_target=False)
+    with pytest.raises(LabelError, match=r"label 5 at index \(0, 1\)"):
+        ops.multilabel_margin_loss(x, np.where(y == 0, 5, y))
+
+
 def test_losses_of_three_operands() -> None:
     random = np.random.default_rng(0)
     a, b, sign, var = *random.standard_normal((2, 4, 3)), _sign(random, (4, 3)), random.random((4, 3))
@@ -154,6 +189,13 @@ def test_losses_of_three_operands() -> None:
     for full in (False, True):
         theirs = F.gaussian_nll_loss(*map(torch.tensor, (a, b, var)), full=full)
         np.testing.assert_allclose(ops.gaussian_nll_loss(a, b, var, full), theirs.numpy())
+    for variance, target in ((var[:, :1], b), (var[:, 0], b[:, :1]), (var[:1], b[0]), (0.5, b)):
+        given = [torch.tensor(one) if isinstance(one, np.ndarray) else one for one in (a, target, variance)]
+        theirs = F.gaussian_nll_loss(*given, reduction="none")
+        np.testing.assert_allclose(ops.gaussian_nll_loss(a, target, variance, reduction="none"), theirs.numpy())
+    for variance, target in ((var[:2], b), (var, b[:3]), (var, np.stack([b, b]))):
+        with pytest.raises(ShapeError, match="gaussian_nll_loss: "):
+            ops.gaussian_nll_loss(a, target, variance)
     theirs = F.poisson_nll_loss(torch.tensor(var), torch.tensor(abs(a)), log_input=False)
     np.testing.assert_allclose(ops.poisson_nll_loss(var, abs(a), log_input=False), theirs.numpy())
 

@@ -217,7 +217,7 @@ def test_a_number_of_epochs_that_has_no_meaning_is_refused(epochs: Any) -> None:
         trainer().fit(stripes(), epochs=epochs)
 
 
-@pytest.mark.parametrize("data", [None, "digits", stripes().images, (stripes().images, stripes().labels)])
+@pytest.mark.parametrize("data", [None, stripes().images, (stripes().images, stripes().labels)])
 def test_what_is_not_a_data_set_is_refused(data: Any) -> None:
     help = r"\n  help: st\.data\.Dataset\(images, labels\)"
     with pytest.raises(OptionError, match=f"the training set: expected a Dataset, not {type(data).__name__}{help}"):
