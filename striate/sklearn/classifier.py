@@ -13,8 +13,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
 from striate.errors import DataError, LabelError, OptionError
-from striate.nn import BCEWithLogitsLoss, CrossEntropyLoss
-from striate.nn.loss import Loss
+from striate.nn.element_loss import loss_of_labels
+from striate.nn.loss import Loss, loss_of_classes
 from striate.optim.optimizer import Optimizer
 from striate.sklearn.base import ConvNet
 from striate.sklearn.network import Network
@@ -170,7 +170,7 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
         return len(self.classes_)
 
     def _usual_loss(self) -> Loss:
-        return BCEWithLogitsLoss() if self._several else CrossEntropyLoss()
+        return loss_of_labels() if self._several else loss_of_classes()
 
     def _class_names(self) -> tuple[str, ...]:
         if self._several:

@@ -12,8 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from striate.errors import ShapeError
-from striate.nn import MSELoss
-from striate.nn.loss import Loss
+from striate.nn.loss import Loss, loss_of_measured_targets
 from striate.nn.measured import rescaled
 from striate.nn.module import Module
 from striate.sklearn.base import ConvNet
@@ -83,7 +82,7 @@ class ConvNetRegressor(RegressorMixin, ConvNet):
         return len(self._mean)
 
     def _usual_loss(self) -> Loss:
-        return MSELoss()
+        return loss_of_measured_targets()
 
     def __sklearn_tags__(self) -> Tags:
         """Return what scikit-learn may assume about the estimator."""
