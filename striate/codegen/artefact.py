@@ -16,6 +16,7 @@ initialize. A *level* is a set of instructions, such as that of x86-64-v3; the b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -108,6 +109,7 @@ class Artefact:
     fingerprint     eight bytes that identify the network, its sizes and its constants
     external        whether the constants are given to each call instead of being part of the object
     classes         the names of the classes
+    input_shape     the sizes of one sample, and ``output_shape`` those of its output
     """
 
     name: str
@@ -121,13 +123,25 @@ class Artefact:
     fingerprint: bytes
     external: bool
     classes: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
 
     @property
     def functions(self) -> list[str]:
         """The names of the functions that the object exports."""
         runs = [f"{run}{entry.suffix}" for entry in self.entries for run in ("run", "run_batch")]
-        others = ("abi_version", "scratch_size", "level", "target", "class_name", "status_text")
-        return [f"{self.name}_{one}" for one in (*runs, *others)]
+        others = ("scratch_size", "level", "target", "class_name", "status_text", "input_shape", "output_shape")
+        return [f"{self.name}_{one}" for one in (*runs, *others, *self.numbers)]
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The numbers that functions without arguments return, by the names of the functions."""
+        return {
+            "abi_version": ABI_VERSION, "alignment": ALIGNMENT, "batch": self.batch,
+            "input_size": math.prod(self.input_shape), "input_rank": len(self.input_shape),
+            "output_size": math.prod(self.output_shape), "output_rank": len(self.output_shape),
+            "classes": len(self.classes), "levels": len(self.levels),
+        }  # fmt: skip
 
     @property
     def most_operands(self) -> int:
@@ -465,7 +479,13 @@ class _ObjectWriter:
     def write_information(self) -> None:
         """Write the functions that describe the artefact."""
         prefix = self.artefact.name
-        self.write_constant_function(f"{prefix}_abi_version", ABI_VERSION)
+        for name, value in self.artefact.numbers.items():
+            number = FunctionWriter(self.module, f"{prefix}_{name}", I32, [], public=True)
+            number.builder.ret(I32(value))
+        for name, shape in (("input_shape", self.artefact.input_shape), ("output_shape", self.artefact.output_shape)):
+            sizes = self.constant(f"{name}.sizes", I32, shape)
+            pointer = FunctionWriter(self.module, f"{prefix}_{name}", POINTER, [], public=True)
+            pointer.builder.ret(sizes)
         w = FunctionWriter(self.module, f"{prefix}_scratch_size", I64, [I32], public=True)
         (threads,) = w.arguments
         least = w.builder.select(w.builder.icmp_signed(">", threads, I32(1)), threads, I32(1))
@@ -477,10 +497,6 @@ class _ObjectWriter:
         self.write_text_function(f"{prefix}_target", self.artefact.level_names)
         self.write_text_function(f"{prefix}_class_name", self.artefact.classes)
         self.write_text_function(f"{prefix}_status_text", [STATUS_TEXTS[status] for status in Status])
-
-    def write_constant_function(self, name: str, value: int) -> None:
-        w = FunctionWriter(self.module, name, I32, [], public=True)
-        w.builder.ret(I32(value))
 
     def write_text_function(self, name: str, texts: Sequence[str]) -> None:
         """Write a function that returns text number i, or NULL if there is no such text."""

@@ -101,3 +101,26 @@ def test_a_shared_library_needs_nothing(tmp_path: Path) -> None:
     assert "no relocations" in subprocess.check_output(["readelf", "-r", tmp_path / "net.so"], text=True)
     (tmp_path / "net.o").unlink()
     np.testing.assert_array_equal(st.native.load(tmp_path)(x, threads=2), model(x))
+
+
+@pytest.mark.slow
+def test_a_processor_without_the_instructions_gets_an_error_or_a_lesser_level(tmp_path: Path) -> None:
+    emulator = shutil.which("qemu-x86_64")
+    if emulator is None:
+        pytest.skip("qemu-x86_64 is not installed")
+    model, x = network("lenet5", 2)
+    for target, processor, works in (
+        ("x86-64-v3", "Nehalem", False),
+        ("x86-64-v2,x86-64-v3", "Nehalem", True),
+        ("x86-64-v2,x86-64-v3,x86-64-v4", "max", True),
+        ("x86-64-v3", "max,-fma", False),
+        ("x86-64-v2", "core2duo", False),
+    ):
+        if not st.export_native(model, tmp_path, target=target).checked:
+            pytest.skip("this computer has another architecture")
+        command = [emulator, "-cpu", processor, str(compiled(tmp_path, "net_test.c", "net.o"))]
+        if works:
+            np.testing.assert_allclose(ran(tmp_path, command, x, 10, 1), model(x), rtol=1e-5, atol=1e-5)
+        else:
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+            assert (done.returncode, "lacks instructions" in done.stdout) == (1, True), done.stdout + done.stderr
