@@ -238,7 +238,7 @@ class Trainer(metaclass=Explained):
             if self.record is not None and self.record.path.parent.resolve() in (at := source.resolve(), *at.parents):
                 self.record.go_on(saved.record)
         batch_size, samples = self.batch_size, len(train_set)
-        plan = Plan(last, batch_count(samples, batch_size), samples, batch_size, train_set.unit)
+        plan = Plan(last, batch_count(samples, batch_size), samples, batch_size, train_set.unit, self.place.epoch)
         progress = self._recorded(chosen_progress(self._progress), train_set)
         self.doctor = None
         if self._uses_doctor:
