@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import typer
 
@@ -32,14 +32,17 @@ def resumed_run(context: typer.Context, value: Path | None) -> Path | None:
 
 def defaults_of(run: Run) -> dict[str, Any]:
     """Return the options of ``striate train`` that a run was started with, by parameter name."""
-    data = dict(run.data_options)
-    if data.get("size") is not None:
-        data["size"] = "x".join(str(side) for side in data["size"])
-    for name in ("label_column", "ignore_columns"):
-        if name in data:
-            data[name] = ",".join(data[name]) or None
+    data = {name: _option(name, value) for name, value in run.data_options.items()}
     arguments = {name: value for name, value in run.arguments.items() if name != "threads"}
     return {**data, **arguments, "data": run.data, "seed": run.seed}
+
+
+def _option(name: str, value: Any) -> Any:
+    """Return an option of the data as the command line takes it: lists as text, an empty one as None."""
+    if not isinstance(value, list):
+        return value
+    parts = [str(part) for part in cast("list[object]", value)]
+    return ("x" if name == "size" else ",").join(parts) or None
 
 
 def require_resumable(context: typer.Context, run: Run) -> None:

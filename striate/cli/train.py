@@ -71,6 +71,7 @@ RECIPES = {
     "cifar10": Recipe("vgg_small", 5, 64),
 }
 _WIDTH_OF_ALL, _WIDTH_OF_NARROW = 68, 42
+_WORTH_SAYING = 0.01  # the share of waiting for data from which on it is printed
 MOMENTUM = 0.9
 _ROWS = 20
 """The approximate number of rows in the table of learning rates."""
@@ -522,7 +523,8 @@ def print_result(run: Run, history: History, evaluation: Evaluation, folder: Pat
         print_epochs(console, history, unit)
     console.print(f"trained {run.arguments['model']} on {run.data} in {history.seconds:.1f} s", soft_wrap=True)
     augmented = ", augmentation included" if run.arguments["augment"] else ""
-    console.print(f"waited for data {100 * history.waiting:.2g} % of that time{augmented}", soft_wrap=True)
+    if augmented or history.waiting >= _WORTH_SAYING:
+        console.print(f"waited for data {100 * history.waiting:.2g} % of that time{augmented}", soft_wrap=True)
     if history.stopped:
         console.print(f"stopped after epoch {history.epochs[-1].number}: {history.stopped}", soft_wrap=True)
     if history.kept is not None:

@@ -15,6 +15,7 @@ import numpy as np
 from striate.codegen import elf
 from striate.codegen import target as targets
 from striate.codegen.artefact import ABI_VERSION, CONSTANTS_SECTION, Artefact, Entry
+from striate.codegen.artefact_writer import compile_artefact
 from striate.codegen.target import Target
 from striate.data.dataset import class_names
 from striate.data.standardizer import Standardizer, standardizer_of
@@ -149,7 +150,7 @@ def export_native(
     network = _Network(model, types, ends, levels, batch, samples, inside)
     names = class_names(model.classes if classes is None else classes)
     artefact = network.artefact(name, weights == "external", names)
-    data = artefact.compile()
+    data = compile_artefact(artefact)
     checked = network.check(artefact, data)
     return _written(place, artefact, data, network, checked, flag("shared", shared))
 
@@ -213,6 +214,11 @@ class _Network:
         chosen = as_samples(found, type)
         return np.ascontiguousarray(np.resize(chosen, (count, *chosen.shape[1:])))
 
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the sizes of one sample and of its output."""
+        first = self.predictions[0]
+        return first.input_type.concrete(1)[1:], first.output_type.concrete(1)[1:]
+
     def artefact(self, name: str, external: bool, classes: tuple[str, ...]) -> Artefact:
         constants = Constants()
         entries = [
@@ -230,7 +236,7 @@ class _Network:
         names = tuple(level for level, _ in self.levels)
         return Artefact(
             name, tuple(target for _, target in self.levels), names, tuple(entries), self.batch, arena, threads,
-            contents, digest.digest()[:8], external, classes,
+            contents, digest.digest()[:8], external, classes, *self.shapes(),
         )  # fmt: skip
 
     @cached_property
@@ -284,8 +290,8 @@ def description(artefact: Artefact, network: _Network) -> dict[str, Any]:
             {"function": f"{artefact.name}_run_batch{entry.suffix}", "dtype": prediction.input_type.dtype.value}
             for entry, prediction in zip(artefact.entries, network.predictions, strict=True)
         ],
-        "input_shape": list(first.input_type.concrete(1)[1:]),
-        "output_shape": list(first.output_type.concrete(1)[1:]),
+        "input_shape": list(artefact.input_shape),
+        "output_shape": list(artefact.output_shape),
         "output_dtype": first.output_type.dtype.value,
         "classes": list(artefact.classes),
         "weights": "external" if artefact.external else "internal",

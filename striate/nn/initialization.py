@@ -43,7 +43,7 @@ def uniform_by_fan_in(shape: tuple[int, ...], fan_in: int, random: np.random.Gen
 def he(negative_slope: float = 0.0) -> Initializer:
     """Return an initializer that draws from N(0, 2 / ((1 + α²) · fan_in)), where α is ``negative_slope``.
 
-    This variance keeps the variance of activations constant through layers with (leaky) ReLU. He et al.,
+    This variance keeps the variance of activations constant through layers with ReLU or leaky ReLU. He et al.,
     arXiv:1502.01852.
     """
     return scaled_normal(LeakyRelu(negative_slope).gain)
@@ -108,7 +108,7 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def initializer(init: str | Initializer) -> Initializer:
-    """Return the initializer with this name; a function is returned unchanged.
+    """Return the initializer with this name; an initializer function is returned unchanged.
 
     Raises ``OptionError``, which lists the known names, for anything else.
     """

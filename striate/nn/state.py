@@ -101,9 +101,9 @@ def _fits(arena: StateArena, parameters: Mapping[str, Parameter], dtype: DType, 
 def write_state(parameters: Mapping[str, Parameter], state: object, strict: bool) -> StateMismatch:
     """Copy the arrays of ``state`` into the parameters of the same names.
 
-    If one is invalid, nothing is written. Returns the names that were skipped. Raises ``ShapeError``, which counts the
-    matching names and lists wrong shapes, contents that are not numbers and, with ``strict``, missing and unexpected
-    names. Without ``strict`` it still raises if no name matches.
+    If one array is invalid, nothing is written. Returns the names that were skipped. Raises ``ShapeError``, which
+    counts the matching names and lists wrong shapes, contents that are not numbers and, with ``strict``, missing and
+    unexpected names. Without ``strict``, the error is still raised if no name matches.
     """
     arrays = _arrays_of(state)
     missing = [name for name in parameters if name not in arrays]

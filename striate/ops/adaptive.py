@@ -346,11 +346,11 @@ def _input_of(op: Anchor, dy: TensorType, windows: Sizes, size: Sizes) -> Tensor
 
 
 def output_sizes(what: str, output_size: AdaptiveSizes, rank: int) -> tuple[int | None, ...]:
-    """Return ``output_size`` as one entry for each of ``rank`` axes.
+    """Return ``output_size`` as a tuple with one entry for each of ``rank`` spatial axes.
 
     None as an entry means as many windows as positions. A single number or None applies to all axes. Raises
-    ``OptionError`` for another number of entries, and for entries that are not whole numbers of 0 or more. ``what`` is
-    the name of the function in the error.
+    ``OptionError`` if the number of entries is not ``rank``, and for entries that are not whole numbers of 0 or more.
+    ``what`` is the name of the function in the error.
     """
     given: tuple[object, ...] = (output_size,) * rank
     if isinstance(output_size, Sequence) and not isinstance(output_size, str | bytes):
@@ -370,10 +370,12 @@ def _windows(what: str, x: TensorType, output_size: AdaptiveSizes) -> Sizes:
 def adaptive_avg_pool(input: Value, output_size: AdaptiveSizes) -> Value:
     """Return the means of windows such that the output has ``output_size`` positions along each axis.
 
-    x (N, C, positions…), or one sample (C, positions…), has one to three axes of positions and is float32 or float64.
-    The output has the same shape, except for the sizes of these axes. ``output_size`` is one number for all axes or one
-    for each; None keeps the size of the input. Along an axis of ``size`` elements, output p is the mean of the elements
-    i with ⌊p · size / output_size⌋ ≤ i < ⌈(p + 1) · size / output_size⌉. Raises ShapeError, DTypeError and OptionError.
+    The input (N, C, positions…), or one sample (C, positions…), has one to three axes of positions and is float32 or
+    float64. The output has the same shape, except for the sizes of these axes. ``output_size`` is one number for all
+    axes or one for each; None keeps the size of the input. Along an axis of ``size`` elements, output p is the mean of
+    the elements i with ⌊p · size / output_size⌋ ≤ i < ⌈(p + 1) · size / output_size⌉. Raises ShapeError for another
+    number of axes or an axis of size 0, DTypeError for another dtype, and OptionError for sizes that are not whole or
+    not one for each axis.
     """
 
     def of_batch(x: Value) -> Value:
@@ -392,8 +394,8 @@ def adaptive_max_pool(input: Value, output_size: AdaptiveSizes, return_indices: 
     """Return the maxima of windows such that the output has ``output_size`` positions along each axis.
 
     Shapes, dtypes, windows and ``output_size`` are as in ``adaptive_avg_pool``. The result is NaN for a window that
-    contains NaN. If several elements of a window are the largest, the first one receives the gradient. Raises
-    ShapeError, DTypeError and OptionError; ``return_indices=True`` is not supported and raises OptionError.
+    contains NaN. If several elements of a window are the largest, the first one receives the gradient. Raises the same
+    errors as ``adaptive_avg_pool``, and OptionError for ``return_indices=True``, which is not supported.
     """
     refuse_indices("adaptive_max_pool", return_indices)
 
@@ -410,8 +412,9 @@ def adaptive_max_pool(input: Value, output_size: AdaptiveSizes, return_indices: 
 def global_max_pool(input: Value) -> Value:
     """Return the maximum of each channel over all positions: (N, C, positions…) → (N, C, 1…).
 
-    There are one to three axes of positions; x is float32 or float64. The result is NaN for a channel that contains
-    NaN. If several elements are the largest, the first one receives the gradient. Raises ShapeError and DTypeError.
+    The input has one to three axes of positions and is float32 or float64. The result is NaN for a channel that
+    contains NaN. If several elements are the largest, the first one receives the gradient. Raises ShapeError for
+    another number of axes or an axis of size 0, and DTypeError for another dtype.
     """
     require_positions("global_max_pool", input.type)
     return adaptive_max_pool(input, 1)

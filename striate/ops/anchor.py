@@ -90,9 +90,9 @@ class LoweringContext:
         return isinstance(value.node.op, Input) and value.node.op.name in self.options.constant_inputs
 
     def buffer(self, name: str, fixed: int = 0, per_group: int = 0, group: int = 1) -> Buffer:
-        """Return new scratch memory: ``fixed`` bytes, and ``per_group`` bytes for every ``group`` samples.
+        """Return new scratch memory of ``fixed`` bytes plus ``per_group`` bytes for every ``group`` samples.
 
-        The last group may have fewer samples.
+        The last group may have fewer samples. ``name`` appears in printed memory plans.
         """
         return Buffer(name, fixed, per_group, group)
 
@@ -135,9 +135,10 @@ class Anchor(Op):
     ) -> tuple[InputLayout, ...]:
         """Return the memory layout that the kernel requires of each input.
 
-        A layout is the possible channel blocks and a halo, a border of zeros around each plane. ``blocks`` are the
-        channel blocks of the inputs in memory so far: 16 (blocked, which means that 16 channels of a position are
-        adjacent) or 1 (plain, NumPy's order). By default, every input must be blocked.
+        A layout consists of the channel blocks that the kernel can read and the width of the halo, a border of zeros
+        around each plane. ``blocks`` are the channel blocks of the inputs in memory so far: 16 (blocked, which means
+        that 16 channels of a position are adjacent) or 1 (plain, NumPy's order). By default, every input must be
+        blocked.
         """
         return tuple(InputLayout((BLOCK,)) for _ in inputs)
 
@@ -149,5 +150,8 @@ class Anchor(Op):
         return tuple(BLOCK for _ in self.infer(*inputs))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
-        """Return the launches of the kernels that compute the node of ``context`` and the work fused into it."""
+        """Return the launches, kernels with their operands, that compute the node and the work fused into it.
+
+        ``context`` holds the node and everything else that the choice of kernels depends on.
+        """
         raise NotImplementedError

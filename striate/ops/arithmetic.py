@@ -1,7 +1,7 @@
 """Arithmetic, exp, log, √, absolute values and limits: elementwise functions that are not activations.
 
-Each operation is a class with three definitions of the same function: ``reference`` computes it in NumPy, ``gradient``
-builds the graph of its gradient, and ``emit`` writes its machine code for one vector of 16 elements.
+Each class defines its function in three methods: ``reference`` computes it in NumPy, ``gradient`` builds the graph of
+its gradient, and ``emit`` writes its machine code for one vector of 16 elements.
 """
 
 from __future__ import annotations
@@ -310,7 +310,8 @@ def maximum(a: Operand, b: Operand) -> Value:
     """Return the larger of a and b, elementwise; NaN where a or b is NaN.
 
     a and b have the same dtype, float32 or float64; Python numbers are converted to it. Shapes broadcast as in NumPy.
-    Where a = b, each receives half of the gradient. Raises ShapeError and DTypeError.
+    Where a = b, each receives half of the gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if
+    the dtypes differ or are not float.
     """
     return elementwise(Maximum(), a, b)
 
@@ -319,7 +320,8 @@ def minimum(a: Operand, b: Operand) -> Value:
     """Return the smaller of a and b, elementwise; NaN where a or b is NaN.
 
     a and b have the same dtype, float32 or float64; Python numbers are converted to it. Shapes broadcast as in NumPy.
-    Where a = b, each receives half of the gradient. Raises ShapeError and DTypeError.
+    Where a = b, each receives half of the gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if
+    the dtypes differ or are not float.
     """
     return elementwise(Minimum(), a, b)
 
@@ -329,8 +331,9 @@ def clip(x: Value, min: Operand | None = None, max: Operand | None = None) -> Va
 
     Either limit is a number, an array whose shape broadcasts with x, or None for no limit. Where min > max, the result
     is max. NaN stays NaN. The gradient goes to x where x is within the limits, including the limits themselves, and
-    otherwise to the limit, if it is an array. x has any shape and is float32 or float64. Raises ShapeError, DTypeError,
-    and OptionError for a limit that is NaN or not a number.
+    elsewhere to the limit that applies, if it is an array. x has any shape and is float32 or float64. Raises ShapeError
+    if the shapes do not broadcast, DTypeError for other dtypes or if the dtypes differ, and OptionError for a limit
+    that is NaN or neither a number nor an array.
     """
     if not isinstance(min, Value | np.ndarray) and not isinstance(max, Value | np.ndarray):
         return elementwise(Clamp(_limit("min", min, -math.inf), _limit("max", max, math.inf)), x)
@@ -350,7 +353,8 @@ def _limit(name: str, value: object, otherwise: float) -> float:
 def add(a: Operand, b: Operand) -> Value:
     """Return a + b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype; Python numbers and bools are converted to it. Raises ShapeError and DTypeError.
+    a and b have the same dtype, any but bool; Python numbers and bools are converted to it. Raises ShapeError if the
+    shapes do not broadcast, and DTypeError if the dtypes differ or are bool.
     """
     return elementwise(Add(), a, b)
 
@@ -358,7 +362,8 @@ def add(a: Operand, b: Operand) -> Value:
 def subtract(a: Operand, b: Operand) -> Value:
     """Return a − b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype; Python numbers and bools are converted to it. Raises ShapeError and DTypeError.
+    a and b have the same dtype, any but bool; Python numbers and bools are converted to it. Raises ShapeError if the
+    shapes do not broadcast, and DTypeError if the dtypes differ or are bool.
     """
     return elementwise(Subtract(), a, b)
 
@@ -366,7 +371,8 @@ def subtract(a: Operand, b: Operand) -> Value:
 def multiply(a: Operand, b: Operand) -> Value:
     """Return the product a · b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype; Python numbers and bools are converted to it. Raises ShapeError and DTypeError.
+    a and b have the same dtype, any but bool; Python numbers and bools are converted to it. Raises ShapeError if the
+    shapes do not broadcast, and DTypeError if the dtypes differ or are bool.
     """
     return elementwise(Multiply(), a, b)
 
@@ -374,8 +380,8 @@ def multiply(a: Operand, b: Operand) -> Value:
 def divide(a: Operand, b: Operand) -> Value:
     """Return a / b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype, float32 or float64; Python numbers are converted to it. Raises ShapeError and
-    DTypeError.
+    a and b have the same dtype, float32 or float64; Python numbers are converted to it. Raises ShapeError if the shapes
+    do not broadcast, and DTypeError if the dtypes differ or are not float.
     """
     return elementwise(Divide(), a, b)
 

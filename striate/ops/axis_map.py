@@ -26,7 +26,7 @@ Scalar = Any
 
 @dataclass(frozen=True)
 class Entry:
-    """One term weight · x[place] of a row, as values in a kernel's code; a weight of None means 1.
+    """One term weight · x[place] of a row, as values in a kernel's code; the weight is 1 if it is None.
 
     If ``exists`` is false at run time, the term counts as 0. ``place`` is a valid index in either case, so that the
     kernel may load x[place].
@@ -41,7 +41,8 @@ class Entry:
 class Run:
     """A row with the terms weight · x[i] for i from ``first`` to ``stop`` − 1, as values in a kernel's code.
 
-    ``weight(i)`` returns the weight of x[i], and ``share`` is one more factor of every term; None means 1.
+    ``weight(i)`` returns the weight of x[i]; ``share`` is a common factor of all terms. If either is None, it counts as
+    1.
     """
 
     first: Index
@@ -83,7 +84,10 @@ class AxisMap:
         raise NotImplementedError
 
     def terms(self, k: Kernel, p: Index, dtype: DType) -> Terms:
-        """Return the terms of y[p], computed by code in the kernel; the weights have the dtype ``dtype``."""
+        """Return the terms of y[p], computed by code in the kernel.
+
+        The result is a list with an ``Entry`` for each term, or one ``Run``; the weights have the dtype ``dtype``.
+        """
         raise NotImplementedError
 
     def transposed_terms(self, k: Kernel, i: Index, dtype: DType) -> Terms:

@@ -1,4 +1,4 @@
-"""softmax, log_softmax, softmin and glu, and the operations for axes other than the channels.
+"""softmax, log_softmax, softmin and glu, and the softmax operations for axes other than the channels.
 
 Axis 1, the channels, has its own operations in the module ``loss``, whose kernels read and write blocks of 16 channels
 as convolutions do. The operations of this module read and write arrays in plain (NumPy) order.
@@ -210,19 +210,19 @@ class AxisLogSoftmaxGradient(AlongAxis):
 def softmax(input: Value, dim: int = 1) -> Value:
     """Return y[i] = e^x[i] / Σ_j e^x[j] along axis ``dim``, by default the channels of (N, C, …).
 
-    y has the shape of x, is positive and sums to 1 along the axis. Negative ``dim`` counts from the last axis. Raises
-    ShapeError for axis 0 of a batch and for an axis that x does not have, DTypeError unless x is float32 or float64,
-    and OptionError unless ``dim`` is a whole number.
+    x is the input. y has the shape of x, is positive and sums to 1 along the axis. Negative ``dim`` counts from the
+    last axis. Raises ShapeError for axis 0 of a batch and for an axis that x does not have, DTypeError unless x is
+    float32 or float64, and OptionError unless ``dim`` is a whole number.
     """
     axis = require_axis("softmax", input.type, dim)
     return Softmax()(input) if _by_channel(input, axis) else AxisSoftmax(axis)(input)
 
 
 def log_softmax(input: Value, dim: int = 1) -> Value:
-    """Return ln softmax(x), y[i] = x[i] − ln Σ_j e^x[j] along axis ``dim``, without overflow.
+    """Return the logarithm of softmax, y[i] = x[i] − ln Σ_j e^x[j] along axis ``dim``, without overflow.
 
-    y has the shape of x. The default axis is that of the channels of (N, C, …); negative ``dim`` counts from the last
-    axis. Raises the same errors as ``softmax``.
+    x is the input; y has its shape. The default axis is that of the channels of (N, C, …); negative ``dim`` counts from
+    the last axis. Raises the same errors as ``softmax``.
     """
     axis = require_axis("log_softmax", input.type, dim)
     return LogSoftmax()(input) if _by_channel(input, axis) else AxisLogSoftmax(axis)(input)
@@ -231,16 +231,17 @@ def log_softmax(input: Value, dim: int = 1) -> Value:
 def softmin(input: Value, dim: int = 1) -> Value:
     """Return softmax(−x) along axis ``dim``, by default the channels of (N, C, …).
 
-    The smallest x gives the largest result. Shapes, dtypes and errors are those of ``softmax``.
+    x is the input; its smallest element gives the largest result. Shapes, dtypes and errors are those of ``softmax``.
     """
     return softmax(-input, dim)
 
 
 def glu(input: Value, dim: int = -1) -> Value:
-    """Return the gated linear unit a · σ(b) for the halves a and b of x along axis ``dim``.
+    """Return the gated linear unit a · σ(b) for the halves a and b of the input x along axis ``dim``.
 
     a is the first half, b the second; σ is the sigmoid. The result has half the size of x along this axis, by default
-    the last one. x is float32 or float64. Raises DTypeError, and ShapeError for an odd size and for axis 0 of a batch.
+    the last one. x is float32 or float64. Raises DTypeError for another dtype, ShapeError for an axis of odd size, axis
+    0 of a batch and an axis that x does not have, and OptionError unless ``dim`` is a whole number.
     """
     axis = require_axis("glu", input.type, dim)
     size = input.type.concrete(1)[axis]

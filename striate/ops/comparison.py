@@ -139,7 +139,7 @@ class Predicate(Elementwise):
         return (None,)
 
     def holds(self, k: Kernel, x: Vector) -> Condition:
-        """Write the code that tests each lane of a vector x; return a condition, one bit for each lane."""
+        """Write the code that tests each lane of a vector x; return the results as a vector of one bit per lane."""
         raise NotImplementedError
 
     def emit(self, k: Kernel, x: Vector) -> Vector:
@@ -334,7 +334,7 @@ def greater(a: Operand, b: Operand) -> Value:
     """Return the bool a > b, elementwise; false where a or b is NaN.
 
     a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError and DTypeError.
+    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(Greater(), a, b)
 
@@ -343,7 +343,7 @@ def greater_equal(a: Operand, b: Operand) -> Value:
     """Return the bool a ≥ b, elementwise; false where a or b is NaN.
 
     a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError and DTypeError.
+    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(GreaterEqual(), a, b)
 
@@ -352,7 +352,7 @@ def less(a: Operand, b: Operand) -> Value:
     """Return the bool a < b, elementwise; false where a or b is NaN.
 
     a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError and DTypeError.
+    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(Less(), a, b)
 
@@ -361,7 +361,7 @@ def less_equal(a: Operand, b: Operand) -> Value:
     """Return the bool a ≤ b, elementwise; false where a or b is NaN.
 
     a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError and DTypeError.
+    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(LessEqual(), a, b)
 
@@ -370,7 +370,7 @@ def equal(a: Operand, b: Operand) -> Value:
     """Return the bool a = b, elementwise; false where a or b is NaN.
 
     a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError and DTypeError.
+    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(Equal(), a, b)
 
@@ -379,7 +379,7 @@ def not_equal(a: Operand, b: Operand) -> Value:
     """Return the bool a ≠ b, elementwise; true where a or b is NaN.
 
     a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError and DTypeError.
+    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(NotEqual(), a, b)
 
@@ -387,7 +387,8 @@ def not_equal(a: Operand, b: Operand) -> Value:
 def logical_and(a: Value, b: Value) -> Value:
     """Return a bool for each element: whether a and b are both true.
 
-    Shapes broadcast as in NumPy. Raises ShapeError, and DTypeError for operands that are not bools.
+    Shapes broadcast as in NumPy. Raises ShapeError if the shapes do not broadcast, and DTypeError for operands that are
+    not arrays of bools.
     """
     return elementwise(LogicalAnd(), a, b)
 
@@ -395,7 +396,8 @@ def logical_and(a: Value, b: Value) -> Value:
 def logical_or(a: Value, b: Value) -> Value:
     """Return a bool for each element: whether at least one of a and b is true.
 
-    Shapes broadcast as in NumPy. Raises ShapeError, and DTypeError for operands that are not bools.
+    Shapes broadcast as in NumPy. Raises ShapeError if the shapes do not broadcast, and DTypeError for operands that are
+    not arrays of bools.
     """
     return elementwise(LogicalOr(), a, b)
 
@@ -403,7 +405,8 @@ def logical_or(a: Value, b: Value) -> Value:
 def logical_xor(a: Value, b: Value) -> Value:
     """Return a bool for each element: whether exactly one of a and b is true.
 
-    Shapes broadcast as in NumPy. Raises ShapeError, and DTypeError for operands that are not bools.
+    Shapes broadcast as in NumPy. Raises ShapeError if the shapes do not broadcast, and DTypeError for operands that are
+    not arrays of bools.
     """
     return elementwise(LogicalXor(), a, b)
 
@@ -440,10 +443,10 @@ def isinf(x: Value) -> Value:
 def where(condition: Value, a: Operand, b: Operand) -> Value:
     """Return a where ``condition`` is true, else b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype; Python numbers are converted to it. Each receives the gradient of the elements for
-    which it was chosen, and 0 for the others. Raises ShapeError and DTypeError. A condition of a dtype other than bool
-    also raises DTypeError, as in PyTorch, because libraries disagree on whether NaN is true; ``not_equal(x, 0)``
-    converts numbers to bools.
+    a and b have the same dtype; Python numbers are converted to it. The gradient of an element goes to the operand that
+    was chosen for it. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes of a and b differ.
+    A condition of a dtype other than bool also raises DTypeError, as in PyTorch, because libraries disagree on whether
+    NaN is true; ``not_equal(x, 0)`` converts numbers to bools.
     """
     return elementwise(Where(), condition, a, b)
 

@@ -71,7 +71,7 @@ class Convolutional(Windowed, Anchor):
     groups: int
 
     def geometry_of(self, x: TensorType, w: TensorType, y: TensorType) -> Geometry:
-        """Return the geometry of a convolution from x and w to y: its sizes and options on three spatial axes."""
+        """Return the geometry, sizes and options on three spatial axes, of the convolution of x with w to y."""
         size, count, (filters, depth, *kernel) = x.concrete(1)[2:], y.concrete(1)[2:], w.concrete(1)
         return Geometry(
             filters, depth, self.groups, spatial(kernel), spatial(self.stride),
@@ -79,7 +79,7 @@ class Convolutional(Windowed, Anchor):
         )  # fmt: skip
 
     def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
-        """Return the geometry, sizes and options on three spatial axes, for the types of the two inputs.
+        """Return the geometry, sizes and options on three spatial axes, for the given types of the two inputs.
 
         The geometry of a gradient is that of the convolution to which it belongs.
         """
@@ -175,7 +175,7 @@ class Convolutional(Windowed, Anchor):
         return isinstance(groups, kernels.grouped.Lanewise)
 
     def forward(self, x: Value, w: Value) -> Value:
-        """Return the convolution of x with w that has the options of this operation."""
+        """Return the convolution of x with w, with the stride, padding, dilation and groups of this operation."""
         return Convolution(self.stride, self.padding, self.dilation, self.groups)(x, w)
 
 
@@ -454,12 +454,12 @@ def conv(
     One sample (C, positions…) gives (O, positions…). All arrays are float32, or all are float64.
 
     ``stride``, ``padding`` and ``dilation`` are one number for all axes or one for each. ``padding`` is the number of
-    zeros before (``before`` in the equation) and after each axis. It may also be a pair (before, after) for each axis,
-    "valid" (no padding), or "same": the output has the size of the input, stride is 1, and a kernel of even size has
-    the extra zero after the input.
+    zeros before each axis (``before`` in the equation) and after it. It may also be a pair (before, after) for each
+    axis, "valid" (no padding), or "same": the output has the size of the input, stride is 1, and a kernel of even size
+    has the extra zero after the input.
 
-    Raises ShapeError, for example if channels do not match or a kernel is larger than its input, DTypeError and
-    OptionError.
+    Raises ShapeError if channels or groups do not match, or if a kernel is larger than the padded input; DTypeError for
+    other dtypes or if the dtypes differ; and OptionError for invalid options, such as a stride of 0.
 
         edges = st.ops.conv(pictures, sobel, padding="same")
     """

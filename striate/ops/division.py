@@ -26,7 +26,8 @@ class WholeDivision(Binary):
     def parts(self, k: Kernel, a: Vector, b: Vector) -> tuple[Vector, Vector]:
         """Write the code that computes the quotient ⌊a / b⌋ and the remainder a − b · ⌊a / b⌋ of two vectors.
 
-        a / b may be rounded up to a whole number that it does not reach; quotient and remainder are then corrected.
+        If the exact a / b is just below a whole number, the division may be rounded up to it; the code then corrects
+        both results.
         """
         quotient = k.floor(k.div(a, b))
         zero, one = k.constant_like(a, 0.0), k.constant_like(a, 1.0)
@@ -100,7 +101,7 @@ def floor_divide(a: Operand, b: Operand) -> Value:
     """Return ⌊a / b⌋, the same as ``a // b``, elementwise; shapes broadcast as in NumPy.
 
     a and b have the same dtype, float32 or float64; Python numbers are converted to it. There is no gradient. Raises
-    ShapeError and DTypeError.
+    ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ or are not float.
     """
     return elementwise(FloorDivide(), a, b)
 
@@ -109,7 +110,7 @@ def remainder(a: Operand, b: Operand) -> Value:
     """Return a − b · ⌊a / b⌋, the same as ``a % b``, elementwise; the result has the sign of b.
 
     a and b have the same dtype, float32 or float64; Python numbers are converted to it. Shapes broadcast as in NumPy.
-    Raises ShapeError and DTypeError.
+    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ or are not float.
     """
     return elementwise(Remainder(), a, b)
 

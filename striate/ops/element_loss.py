@@ -49,7 +49,7 @@ def _pair(what: str, input: Value, target: Value) -> Value:
 
 
 def shape_cure(prediction: tuple[object, ...], target: tuple[object, ...]) -> str:
-    """Return the help for a prediction and a target of different shapes: how to change the target."""
+    """Return the help text for a prediction and a target of different shapes, which says how to reshape the target."""
     if prediction == (*target, 1):
         return "y[:, None] gives the target the axis of size 1" if len(target) == 1 else "y[..., None]"
     if target == (*prediction, 1):
@@ -65,8 +65,8 @@ def mse_loss(input: Value, target: Value, *, reduction: str = "mean") -> Value:
     """Return the squared error (x − y)² of a prediction x and a target y, by default its mean.
 
     x and y have the same shape; x is float32 or float64, and y is converted to its dtype. ``reduction`` is "mean" (over
-    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and
-    OptionError.
+    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes differ,
+    DTypeError for another dtype of x, and OptionError for another ``reduction``.
     """
     chosen = loss_reduction(reduction)
     error = input - _pair("mse_loss", input, target)
@@ -77,8 +77,8 @@ def l1_loss(input: Value, target: Value, *, reduction: str = "mean") -> Value:
     """Return the absolute error |x − y| of a prediction x and a target y, by default its mean.
 
     x and y have the same shape; x is float32 or float64, and y is converted to its dtype. ``reduction`` is "mean" (over
-    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and
-    OptionError.
+    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes differ,
+    DTypeError for another dtype of x, and OptionError for another ``reduction``.
     """
     chosen = loss_reduction(reduction)
     return reduced(abs(input - _pair("l1_loss", input, target)), chosen)
@@ -89,7 +89,8 @@ def smooth_l1_loss(input: Value, target: Value, *, reduction: str = "mean", beta
 
     x is the prediction, y the target and β ≥ 0 is ``beta``; with β = 0, this is the L1 loss. x and y have the same
     shape; x is float32 or float64, and y is converted to its dtype. ``reduction`` is "mean" (over all elements, a
-    scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and OptionError.
+    scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes differ, DTypeError for
+    another dtype of x, and OptionError for another ``reduction`` or a negative β.
     """
     chosen, beta = loss_reduction(reduction), number("smooth_l1_loss: beta", beta, 0)
     if beta == 0:
@@ -104,7 +105,8 @@ def huber_loss(input: Value, target: Value, *, reduction: str = "mean", delta: f
 
     x is the prediction, y the target and δ > 0 is ``delta``. x and y have the same shape; x is float32 or float64, and
     y is converted to its dtype. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one
-    loss per element). Raises ShapeError, DTypeError and OptionError.
+    loss per element). Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and OptionError for
+    another ``reduction`` or unless δ > 0.
     """
     chosen, delta = loss_reduction(reduction), number("huber_loss: delta", delta, above=0)
     distance = abs(input - _pair("huber_loss", input, target))
@@ -127,7 +129,7 @@ class BinaryCrossEntropy(Binary):
         return -(t * yes + (1 - t) * no)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        """Return dx = dy · (x − t) / max(x (1 − x), 10⁻¹²), as in PyTorch, and the gradient dt."""
+        """Return dx = dy · (x − t) / max(x (1 − x), 10⁻¹²), as in PyTorch, and dt, the gradient with respect to t."""
         (x, t), (dy,) = inputs, output_gradients
         by_x = dy * (x - t) / maximum(x * (1 - x), _LEAST_VARIANCE) if needed[0] else None
         by_t = None
@@ -152,8 +154,9 @@ def binary_cross_entropy(input: Value, target: Value, weight: Value | None = Non
     x and t have the same shape, with values from 0 to 1; x outside this range gives NaN. Each logarithm is limited to
     −100 or more. x is float32 or float64, and t is converted to its dtype. ``weight`` w broadcasts to the shape of x;
     None means 1. If the network returns logits, ``binary_cross_entropy_with_logits`` is more accurate. ``reduction`` is
-    "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError,
-    DTypeError and OptionError.
+    "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the
+    shapes of x and t differ or that of w does not broadcast, DTypeError if x has another dtype or w not that of x, and
+    OptionError for another ``reduction``.
     """
     chosen = loss_reduction(reduction)
     losses = elementwise(BinaryCrossEntropy(), input, _pair("binary_cross_entropy", input, target))
@@ -173,7 +176,9 @@ def binary_cross_entropy_with_logits(
     σ is the sigmoid and t the target. x and t have the same shape, and t has values from 0 to 1. x is float32 or
     float64, and t is converted to its dtype. ``weight`` w and ``pos_weight`` p broadcast to the shape of x; None means
     1. For rare labels, p > 1 gives elements of label 1 more weight. ``reduction`` is "mean" (over all elements, a
-    scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and OptionError.
+    scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes of x and t differ or
+    those of w and p do not broadcast, DTypeError if x has another dtype or w or p not that of x, and OptionError for
+    another ``reduction``.
     """
     chosen = loss_reduction(reduction)
     t = _pair("binary_cross_entropy_with_logits", input, target)
@@ -188,8 +193,8 @@ def soft_margin_loss(input: Value, target: Value, *, reduction: str = "mean") ->
     """Return ln(1 + e^(−t · x)) for predictions x and targets t, which are −1 or 1, by default the mean.
 
     x and t have the same shape; x is float32 or float64, and t is converted to its dtype. ``reduction`` is "mean" (over
-    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and
-    OptionError.
+    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes differ,
+    DTypeError for another dtype of x, and OptionError for another ``reduction``.
     """
     chosen = loss_reduction(reduction)
     return reduced(-logsigmoid(input * _pair("soft_margin_loss", input, target)), chosen)
@@ -202,8 +207,8 @@ def multilabel_soft_margin_loss(
 
     x (N, C) are logits, float32 or float64; t (N, C) are the labels, 0 or 1, and are converted to the dtype of x. σ is
     the sigmoid. ``weight`` w (C,) has one number for each label; None means 1. ``reduction`` is "mean" (over the
-    samples, a scalar), "sum" (a scalar) or "none" (one loss per sample, (N,)). Raises ShapeError, DTypeError and
-    OptionError.
+    samples, a scalar), "sum" (a scalar) or "none" (one loss per sample, (N,)). Raises ShapeError if the shapes differ
+    or w is not (C,), DTypeError if x has another dtype or w not that of x, and OptionError for another ``reduction``.
     """
     chosen = loss_reduction(reduction)
     t = _pair("multilabel_soft_margin_loss", input, target)
@@ -216,8 +221,8 @@ def hinge_embedding_loss(input: Value, target: Value, margin: float = 1.0, *, re
 
     x are distances, and t says whether two inputs are similar (1) or not (−1). For any other t, both terms are added. x
     and t have the same shape; x is float32 or float64, and t is converted to its dtype. ``reduction`` is "mean" (over
-    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and
-    OptionError.
+    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes differ,
+    DTypeError for another dtype of x, and OptionError for another ``reduction`` or a margin that is not finite.
     """
     chosen, margin = loss_reduction(reduction), number("hinge_embedding_loss: margin", margin)
     t = _pair("hinge_embedding_loss", input, target)
@@ -232,8 +237,8 @@ def margin_ranking_loss(
 
     The target t is 1 where x₁ should be ranked higher than x₂, and −1 where it should be ranked lower. All three have
     the same shape; x₁ is float32 or float64, and the others are converted to its dtype. ``reduction`` is "mean" (over
-    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and
-    OptionError.
+    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes differ,
+    DTypeError for another dtype of x₁, and OptionError for another ``reduction`` or a margin that is not finite.
     """
     chosen, margin = loss_reduction(reduction), number("margin_ranking_loss: margin", margin)
     difference = input1 - _pair("margin_ranking_loss", input1, input2)
@@ -247,7 +252,7 @@ def kl_div(input: Value, target: Value, *, reduction: str = "mean", log_target: 
     ``log_target``. x and t have the same shape; x is float32 or float64, and t is converted to its dtype. ``reduction``
     is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). It may also be
     "batchmean", the sum divided by the number of samples, which is the mean divergence of distributions. Raises
-    ShapeError, DTypeError and OptionError.
+    ShapeError if the shapes differ, DTypeError for another dtype of x, and OptionError for another ``reduction``.
     """
     t = _pair("kl_div", input, target)
     if flag("kl_div: log_target", log_target):
@@ -277,7 +282,8 @@ def poisson_nll_loss(
     loss is x − t · ln(x + ε), where ε is ``eps``. The term ln t! is left out; ``full`` adds Stirling's approximation of
     it, t ln t − t + ½ ln(2πt), where t > 1. x and t have the same shape; x is float32 or float64, and t is converted to
     its dtype. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element).
-    Raises ShapeError, DTypeError and OptionError.
+    Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and OptionError for another ``reduction``
+    or a negative ε.
     """
     chosen, eps = loss_reduction(reduction), number("poisson_nll_loss: eps", eps, 0)
     t = _pair("poisson_nll_loss", input, target)
@@ -300,7 +306,8 @@ def gaussian_nll_loss(
     ``var`` has the shape of x, possibly with axes of size 1 or without the last axis; it may also be a number. t has a
     shape that broadcasts to that of x. x is float32 or float64, and t and ``var`` are converted to its dtype. ``full``
     adds the constant ½ ln 2π. ``reduction`` is "mean" (over all elements of x, a scalar), "sum" (a scalar) or "none"
-    (one loss per element). Raises ShapeError, DTypeError and OptionError.
+    (one loss per element). Raises ShapeError if a shape does not broadcast to that of x, DTypeError for another dtype
+    of x, and OptionError for another ``reduction`` or unless ``eps`` > 0.
     """
     chosen, eps = loss_reduction(reduction), number("gaussian_nll_loss: eps", eps, above=0)
     if not input.dtype.is_float:

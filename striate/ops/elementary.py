@@ -1,7 +1,7 @@
 """Powers, trigonometric functions, erf, expm1, log1p and rounding; ``arithmetic`` has exp, log and √.
 
-Each operation is a class with three definitions of the same function: ``reference`` computes it in NumPy, ``gradient``
-builds the graph of its gradient, and ``emit`` writes its machine code for one vector of 16 elements.
+Each class defines its function in three methods: ``reference`` computes it in NumPy, ``gradient`` builds the graph of
+its gradient, and ``emit`` writes its machine code for one vector of 16 elements.
 """
 
 from __future__ import annotations
@@ -380,11 +380,11 @@ _MOST_FACTORS = 16
 def power(x: Operand, exponent: Operand) -> Value:
     """Return x to the power of ``exponent``, elementwise; shapes broadcast as in NumPy.
 
-    Both are arrays, or one of them is a number, and they have one dtype, float32 or float64. As in NumPy, a negative x
-    with an exponent that is not whole gives NaN, and x = 0 with a negative exponent gives ±inf. If the exponent is a
-    number, whole and from 1 to 16, the power is computed by multiplications, and x may also be an array of integers.
-    The gradient with respect to the exponent is 0 where x is 0 and the exponent is not negative. Raises ShapeError and
-    DTypeError.
+    At least one operand is an array of float32 or float64; the other has the same dtype or is a number. As in NumPy, a
+    negative x with an exponent that is not whole gives NaN, and x = 0 with a negative exponent gives ±inf. If the
+    exponent is a whole number from 1 to 16, the power is computed by multiplications, and x may also be an array of
+    integers. The gradient with respect to the exponent is 0 where x is 0 and the exponent is not negative. Raises
+    ShapeError if the shapes do not broadcast, and DTypeError for other dtypes or if the dtypes differ.
     """
     if isinstance(x, Value) and isinstance(exponent, Real) and not isinstance(exponent, bool):
         number = float(exponent)

@@ -116,7 +116,7 @@ class Positions(Op):
         return (x.with_dtype(DType.float64),)
 
     def emit_at(self, k: Kernel, place: Place) -> Vector:
-        """Write the code that computes the indices of the elements in one vector, from the loop's position."""
+        """Write the code that computes the indices of the elements in one vector; ``place`` is the loop's position."""
         if not self.size:
             return k.splat(k.convert(k.as_index(place.n), DType.float64))
         element = element_words(k, place)
@@ -142,10 +142,10 @@ class Positions(Op):
 
 @dataclass(frozen=True)
 class ExtremePlace(Composite):
-    """Base class of argmax and argmin (abstract): the index of the first extreme along ``axis``, as int64.
+    """Base class of argmax and argmin (abstract): the index of the first largest or smallest element, as int64.
 
-    The axis is kept with size 1. If there is a NaN, the result is the index of the first NaN; over N = 0 samples it is
-    0. There is no gradient.
+    The search is along ``axis``, which is kept with size 1. If there is a NaN, the result is the index of the first
+    NaN; over N = 0 samples it is 0. There is no gradient.
     """
 
     axis: int
@@ -252,9 +252,9 @@ def min(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Return the smallest element of x over one axis, several axes, or all (None).
 
     The result is NaN if any element is NaN. With ``keepdims``, reduced axes remain with size 1. x is float32 or
-    float64. If several elements are the smallest, the gradient is divided equally among them. Raises DTypeError, and
-    ShapeError for an axis that x does not have or that has size 0. Over N = 0 samples, where N is known only at run
-    time, the result is ∞.
+    float64. If several elements are the smallest, the gradient is divided equally among them. Raises DTypeError for
+    another dtype, ShapeError for an axis that x does not have or that has size 0, and OptionError for axes that are not
+    whole numbers. Over N = 0 samples, where N is known only at run time, the result is ∞.
     """
     axes = require_axes("min", x.type, axis)
     if 0 in [x.shape[one] for one in axes]:
@@ -266,7 +266,8 @@ def prod(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Return the product of the elements of x over one axis, several axes, or all (None).
 
     The result for 0 elements is 1. With ``keepdims``, reduced axes remain with size 1. x is float32 or float64. The
-    gradient is also correct where elements are 0. Raises DTypeError, and ShapeError for an axis that x does not have.
+    gradient is also correct where elements are 0. Raises DTypeError for another dtype, ShapeError for an axis that x
+    does not have, and OptionError for axes that are not whole numbers.
     """
     axes = require_axes("prod", x.type, axis)
     return dropped(Prod(axes)(x) if axes else x, axes, keepdims)
@@ -275,8 +276,8 @@ def prod(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
 def logsumexp(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Return ln Σ eˣ over one axis, several axes, or all (None), without overflow; −∞ for 0 elements.
 
-    With ``keepdims``, reduced axes remain with size 1. x is float32 or float64. Raises DTypeError, and ShapeError for
-    an axis that x does not have.
+    With ``keepdims``, reduced axes remain with size 1. x is float32 or float64. Raises DTypeError for another dtype,
+    ShapeError for an axis that x does not have, and OptionError for axes that are not whole numbers.
     """
     axes = require_axes("logsumexp", x.type, axis)
     return dropped(LogSumExp(axes)(x) if axes else x, axes, keepdims)
@@ -285,9 +286,10 @@ def logsumexp(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
 def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Return the index of the first largest element along an axis, as int64; NaN counts as largest.
 
-    With ``axis=None``, it is the row-major index among all elements, which is possible only if axis 0 is not the
-    symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result is 0.
-    There is no gradient. Raises ShapeError for an axis that x does not have or that has size 0.
+    With ``axis=None``, the result is the row-major index among all elements, which is possible only if axis 0 is not
+    the symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result is
+    0. There is no gradient. Raises ShapeError for an axis that x does not have or that has size 0, and OptionError
+    unless ``axis`` is a whole number or None.
     """
     return _place("argmax", ArgMax, x, axis, keepdims)
 
@@ -295,9 +297,10 @@ def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
 def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Return the index of the first smallest element along an axis, as int64; NaN counts as smallest.
 
-    With ``axis=None``, it is the row-major index among all elements, which is possible only if axis 0 is not the
-    symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result is 0.
-    There is no gradient. Raises ShapeError for an axis that x does not have or that has size 0.
+    With ``axis=None``, the result is the row-major index among all elements, which is possible only if axis 0 is not
+    the symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result is
+    0. There is no gradient. Raises ShapeError for an axis that x does not have or that has size 0, and OptionError
+    unless ``axis`` is a whole number or None.
     """
     return _place("argmin", ArgMin, x, axis, keepdims)
 
@@ -332,7 +335,8 @@ def any(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Return a bool: whether any element of x over one axis, several axes, or all (None) is not 0.
 
     NaN counts as not 0. The result for 0 elements is false. With ``keepdims``, reduced axes remain with size 1. x has
-    any dtype. There is no gradient. Raises ShapeError for an axis that x does not have.
+    any dtype. There is no gradient. Raises ShapeError for an axis that x does not have, and OptionError for axes that
+    are not whole numbers.
     """
     axes = require_axes("any", x.type, axis)
     found = Max(axes)(_truth(x)) if axes else _truth(x)
@@ -343,7 +347,8 @@ def all(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Return a bool: whether all elements of x over one axis, several axes, or all (None) are not 0.
 
     NaN counts as not 0. The result for 0 elements is true. With ``keepdims``, reduced axes remain with size 1. x has
-    any dtype. There is no gradient. Raises ShapeError for an axis that x does not have.
+    any dtype. There is no gradient. Raises ShapeError for an axis that x does not have, and OptionError for axes that
+    are not whole numbers.
     """
     axes = require_axes("all", x.type, axis)
     found = Min(axes)(_truth(x)) if axes else _truth(x)

@@ -92,7 +92,10 @@ def _repeated(found: Array, x: Array) -> Array:
 
 
 def channel_sums(x: Value, groups: int) -> Value:
-    """Return the sums of x (N, C, 1…) over groups of channels, repeated for these channels: (N, C, 1…)."""
+    """Return the sums of x (N, C, 1…) over groups of channels, each repeated for the channels of its group.
+
+    The C channels are divided into ``groups`` groups of consecutive channels; the result has the shape of x.
+    """
     together = (x.shape[0], groups, x.type.channels // groups)
     total = Sum((2,))(reshape(x, together))
     return reshape(BroadcastTo(together)(total), x.shape)

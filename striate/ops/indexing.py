@@ -1,7 +1,7 @@
 """Functions that move elements without arithmetic, such as transpose, take, concat, split and flip.
 
-They work for any dtype and any number of axes. If axis 0 of an array is the symbolic N, the number of samples, it must
-remain the first axis and keep its size.
+They work for any dtype and any number of axes. An array is a batch if axis 0 has the symbolic size N, the number of
+samples; it must then remain the first axis and keep its size.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def moveaxis(x: Value, source: int | Sequence[int], destination: int | Sequence[
 
     Both are single axes, or sequences of the same length. The other axes keep their order. x has any shape and dtype.
     Raises ShapeError for an axis that does not exist and if axis 0 of a batch would move, and OptionError if an axis is
-    named twice.
+    named twice or the lengths differ.
     """
     given = [one if isinstance(one, Sequence) else (one,) for one in (source, destination)]
     taken, placed = ([require_axis("moveaxis", x.type, one) for one in axes] for axes in given)
@@ -230,7 +230,8 @@ def take(x: Value, indices: Sequence[int], axis: int) -> Value:
     """Return the elements of x at the given indices along an axis, as ``np.take``.
 
     The indices are whole numbers that are known when the function is traced; negative ones count from the end. x has
-    any shape and dtype. Raises ShapeError for an index out of range, and for axis 0 of a batch.
+    any shape and dtype. Raises ShapeError for an index out of range, an axis that does not exist and axis 0 of a batch,
+    and TracingError for other indices.
     """
     at = require_axis("take", x.type, axis)
     if isinstance(x.shape[at], Batch):
@@ -291,7 +292,8 @@ def concat(values: Sequence[Value], axis: int = 1) -> Value:
     """Concatenate values along an axis: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …).
 
     The default is axis 1, the channels. All values have the same dtype, and the same sizes on all other axes. Raises
-    ShapeError otherwise, for an empty sequence and for axis 0 of a batch, and DTypeError.
+    ShapeError if other sizes differ, for an axis that does not exist and for axis 0 of a batch, and DTypeError if the
+    dtypes differ or there are no values.
     """
     if not values:
         raise shape_error("concat", "got no values to concatenate", "give at least one value")
@@ -313,8 +315,8 @@ def concat(values: Sequence[Value], axis: int = 1) -> Value:
 def stack(values: Sequence[Value], axis: int = 0) -> Value:
     """Join values along a new axis, as ``np.stack``: two values (C, H) with ``axis=0`` → (2, C, H).
 
-    All values have the same shape and dtype. Raises ShapeError or DTypeError otherwise, and ShapeError for an empty
-    sequence.
+    All values have the same shape and dtype. Raises ShapeError if the shapes differ, and DTypeError if the dtypes
+    differ or there are no values.
     """
     if not values:
         raise shape_error("stack", "got no values to stack", "give at least one value")
@@ -332,9 +334,9 @@ def stack(values: Sequence[Value], axis: int = 0) -> Value:
 def split(x: Value, split_size_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Value, ...]:
     """Return a tuple of consecutive parts of x along an axis, as ``torch.split``.
 
-    ``split_size_or_sections`` is the size of every part, where the last one may be smaller, or a sequence of the sizes
-    of all parts. Raises ShapeError if these do not add up to the size of the axis, and for axis 0 of a batch;
-    OptionError for sizes that are not whole numbers.
+    ``split_size_or_sections`` is the size of every part, except that the last one may be smaller, or a sequence of the
+    sizes of all parts. Raises ShapeError if these sizes do not add up to the size of the axis, for an axis that does
+    not exist and for axis 0 of a batch, and OptionError for sizes that are not whole numbers.
     """
     at, size = _divided("split", x, axis)
     sizes: list[int]
@@ -352,8 +354,8 @@ def split(x: Value, split_size_or_sections: int | Sequence[int], axis: int = 0) 
 def chunk(x: Value, chunks: int, axis: int = 0) -> tuple[Value, ...]:
     """Return a tuple of at most ``chunks`` consecutive parts of x along an axis, as ``torch.chunk``.
 
-    All parts have the same size, except that the last one may be smaller. Raises ShapeError for axis 0 of a batch, and
-    OptionError unless ``chunks`` is a whole number of at least 1.
+    All parts have the same size, except that the last one may be smaller. Raises ShapeError for an axis that does not
+    exist and for axis 0 of a batch, and OptionError unless ``chunks`` is a whole number of at least 1.
     """
     _, size = _divided("chunk", x, axis)
     count = options.whole_number("chunk: chunks", chunks, 1)
@@ -363,7 +365,8 @@ def chunk(x: Value, chunks: int, axis: int = 0) -> tuple[Value, ...]:
 def unbind(x: Value, axis: int = 0) -> tuple[Value, ...]:
     """Return a tuple of all slices of x along an axis, without this axis, as ``torch.unbind``.
 
-    For x (2, C, H) and axis 0, they are two arrays (C, H). Raises ShapeError for axis 0 of a batch.
+    For x (2, C, H) and axis 0, the result is two arrays (C, H). Raises ShapeError for an axis that does not exist and
+    for axis 0 of a batch.
     """
     at, size = _divided("unbind", x, axis)
     rest: Shape = (*x.shape[:at], *x.shape[at + 1 :])

@@ -362,8 +362,9 @@ class CrossEntropy(LabelLoss):
 class CrossEntropyGradient(LabelLoss):
     """dx[c] = dloss · (softmax(x)[c] · Σ_j t[j] − t[c]), t[c] = w[c] · ((1 − ε) · [c = label] + ε / C)
 
-    Inputs: logits x (N, C, positions…), labels (N, positions…), optionally the class weights w (C,), and dloss
-    (N, positions…), the gradient with respect to the losses. Returns dx in the shape of x.
+    Inputs: logits x (N, C, positions…), labels (N, positions…), optionally the class weights w (C,), by default 1, and
+    dloss (N, positions…), the gradient with respect to the losses. [c = label] is 1 for the label and 0 for other
+    classes; ε is ``label_smoothing``. Returns dx in the shape of x.
     """
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -527,19 +528,21 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Value:
-    """−Σ_c w[c] · ((1 − ε) · t[c] + ε / C) · log_softmax(x)[c], averaged over samples and positions → scalar.
+    """Return −Σ_c w[c] · ((1 − ε) · t[c] + ε / C) · log_softmax(x)[c], by default its mean over the samples.
 
-    Cross entropy between the targets t and the softmax of the logits x over the C classes (axis 1).
+    This is the cross entropy between the targets t and the softmax of the logits x over the C classes (axis 1). Each
+    position of a sample counts as a sample of its own.
 
     ``input`` holds the logits x (N, C, positions…) in float32 or float64, or (C,) for one sample. ``target`` holds
     either integer labels (N, positions…), for which t[c] is 1 if c is the label and else 0, or the probabilities t in
-    the shape of the logits. ``weight`` holds w (C,), by default 1; ε is ``label_smoothing``. reduction="none" returns
-    the losses (N, positions…), and "sum" their sum.
+    the shape of the logits. ``weight`` holds w (C,), by default 1; ε is ``label_smoothing``. ``reduction`` is "mean" (a
+    scalar), "sum" (a scalar) or "none": the losses (N, positions…).
 
-    Labels equal to ``ignore_index`` do not count. As in PyTorch, the mean over labels divides by the sum of their
-    w[label], and is NaN if no label counts; the mean over probabilities divides by the number of samples and positions.
-    Raises ShapeError, DTypeError and OptionError, and LabelError before the computation if another label is outside
-    0 … C − 1.
+    Samples whose label is ``ignore_index`` do not count. As in PyTorch, the mean over labels divides by the sum of
+    their w[label], and is NaN if no label counts; the mean over probabilities divides by the number of samples and
+    positions. Raises ShapeError if target or weights do not match the logits, DTypeError unless the logits are float
+    and the labels integers, OptionError for another ``reduction`` and for ε outside [0, 1], and LabelError, before the
+    computation, if another label is outside 0 … C − 1.
     """
     chosen = loss_reduction(reduction)
     smoothing = number("cross_entropy: label_smoothing", label_smoothing, 0, 1)
@@ -586,11 +589,11 @@ def nll_loss(
     ignore_index: int = IGNORED,
     reduction: str = "mean",
 ) -> Value:
-    """−w[label] · x[label], averaged over samples and positions → scalar; x are the logarithms of probabilities.
+    """Return −w[label] · x[label] for logarithms of probabilities x, by default its mean over the samples.
 
     ``input`` holds x (N, C, positions…) in float32 or float64, or (C,) for one sample; ``target`` holds integer labels
-    (N, positions…), and ``weight`` holds w (C,), by default 1. Reductions, ignored labels and errors are the same as in
-    ``cross_entropy(x, …)``, which equals ``nll_loss(log_softmax(x), …)``.
+    (N, positions…), and ``weight`` holds w (C,), by default 1. Reductions, ignored labels and errors are those of
+    ``cross_entropy``; ``cross_entropy(x, …)`` equals ``nll_loss(log_softmax(x), …)``.
     """
     chosen = loss_reduction(reduction)
     ignored = whole_number("nll_loss: ignore_index", ignore_index, -(2**63), 2**63 - 1)
@@ -611,12 +614,13 @@ def multi_margin_loss(
     *,
     reduction: str = "mean",
 ) -> Value:
-    """w[label] / C · Σ_{c ≠ label} max(0, margin − x[label] + x[c])^p, averaged over samples → scalar.
+    """Return w[label] / C · Σ_{c ≠ label} max(0, margin − x[label] + x[c])^p, by default its mean over the samples.
 
     ``input`` holds the scores x (N, C) in float32 or float64, or (C,) for one sample; ``target`` holds integer labels
-    (N,), and ``weight`` holds w (C,), by default 1; p is 1 or 2. The mean divides by N. reduction="none" returns the
-    losses (N,), and "sum" their sum. Raises ShapeError, DTypeError and OptionError, and LabelError before the
-    computation if a label is outside 0 … C − 1.
+    (N,), and ``weight`` holds w (C,), by default 1; p is 1 or 2. The mean divides by N, whatever the weights.
+    ``reduction`` is "mean" (a scalar), "sum" (a scalar) or "none": the losses (N,). Raises ShapeError if the shapes do
+    not match, DTypeError unless the scores are float and the labels integers, OptionError for another ``reduction`` or
+    p, and LabelError, before the computation, if a label is outside 0 … C − 1.
     """
     chosen = loss_reduction(reduction)
     power, margin = whole_number("multi_margin_loss: p", p, 1, 2), number("multi_margin_loss: margin", margin)

@@ -103,7 +103,7 @@ class MatrixContraction(Anchor):
         return (PLAIN,)
 
     def matrices(self, type: TensorType, transposed: bool) -> kernels.matrix.Matrices:
-        """Return the strides of an operand in elements, after transposing; 0 for batch axes of size 1."""
+        """Return the strides of an operand in elements, exchanged if it is transposed; 0 for batch axes of size 1."""
         shape = type.concrete(1)
         strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
         batch = tuple(0 if size == 1 else stride for size, stride in zip(type.shape[:-2], strides[:-2], strict=True))
@@ -148,7 +148,8 @@ def _gradient(a: Value, b: Value, transpose_a: bool, transpose_b: bool, like: Va
 def product(a: Value, b: Value, transpose_a: bool, transpose_b: bool, axes: tuple[int, ...] = ()) -> Value:
     """Return A · B for operands of the same rank, 2 to 5, summed over the batch axes ``axes``, which keep size 1.
 
-    Chooses ``MatMulSum`` if batch axes or the samples are summed over, or if k is long, and ``MatMul`` otherwise.
+    The operation is ``MatMulSum`` if batch axes or the samples are summed over, or if the sum over k is long, and
+    ``MatMul`` otherwise.
     """
     op = MatMul(transpose_a, transpose_b)
     rows, summed = op.sizes(a.type, b.type)[1]
@@ -259,7 +260,7 @@ class MatMulSum(MatrixContraction):
     """C[b, m, n] = Σ over the batch axes ``axes`` and k of A[b, m, k] · B[b, k, n]
 
     The summed batch axes keep size 1. For single matrices, k may run over the samples. Sums are accumulated in float64.
-    It computes the gradients of matrices that were broadcast, and products with a long sum over k.
+    This operation computes the gradients of matrices that were broadcast, and products with a long sum over k.
     """
 
     direction: ClassVar[Direction] = Direction.WEIGHT_GRADIENT
@@ -353,10 +354,11 @@ def _part(whole: int, step: int, most: int) -> int:
 
 
 def matmul(a: Value, b: Value) -> Value:
-    """A · B as in NumPy: (…, M, K) and (…, K, N) → (…, M, N); axes before the last two broadcast.
+    """Return A · B as NumPy does: (…, M, K) and (…, K, N) → (…, M, N); axes before the last two broadcast.
 
     A vector (K,) counts as one row if it is A, and as one column if it is B; this axis is dropped from the result. Both
-    operands have the same dtype, float32 or float64. Raises ShapeError and DTypeError.
+    operands have the same dtype, float32 or float64. Raises ShapeError for scalars and for sizes that do not match, and
+    DTypeError for other dtypes or if the dtypes differ.
     """
     if a.type.rank == 0 or b.type.rank == 0:
         raise shape_error("matmul", f"expected matrices or vectors, got {a.type} and {b.type}", "x * y scales")
@@ -381,7 +383,8 @@ def contract(a: Value, b: Value, transpose_b: bool = False) -> Value:
     """Return A · B, or A · Bᵀ with ``transpose_b``, for operands of rank 2 or more, whose batch axes broadcast.
 
     An operand that is itself the transpose of another value is not transposed in memory: the kernel reads the original
-    with exchanged strides. Raises ShapeError and DTypeError.
+    with exchanged strides. Raises ShapeError for sizes that do not match, and DTypeError unless both operands have the
+    same float dtype.
     """
     a, transpose_a = _before_transposing(a)
     b, turned = _before_transposing(b)

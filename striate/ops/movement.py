@@ -57,7 +57,7 @@ class Movement(Anchor):
 
 
 def axis_strides(storage: Storage, rank: int) -> list[int]:
-    """Return the stride of each axis in elements; that of axis 1 is the distance between two blocks of channels.
+    """Return the stride of each axis in elements; for axis 1, the distance between two blocks of channels.
 
     In NumPy's order a block is one channel. ``rank`` is the number of axes of the array.
     """
@@ -79,7 +79,7 @@ def box_domain(type: TensorType, block: int) -> Domain:
 
 
 def five_strides(strides: Sequence[int], space: Space) -> Five:
-    """Convert the strides of an array's axes to strides of the five loops of a domain from ``box_domain``."""
+    """Convert the strides of an array's axes to strides of the five nested loops over a domain from ``box_domain``."""
     if space is Space.FLAT:
         return (FLAT_CHUNK * strides[0], 0, 0, 0, strides[0])
     if space is Space.PLANAR and len(strides) == 2:

@@ -227,12 +227,13 @@ def _affine(weight: Value | None, bias: Value | None, eps: float) -> list[Value]
 def batch_norm_with_statistics(
     input: Value, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5
 ) -> tuple[Value, Value, Value]:
-    """(y, μ, σ²): y = γ · (x − μ) / √(σ² + ε) + β with the statistics of each channel over this batch.
+    """Return y = γ · (x − μ) / √(σ² + ε) + β with the statistics of each channel over this batch, and μ and σ².
 
     ``input`` is x (N, C) or (N, C, positions…); ``weight`` is γ and ``bias`` is β, both (C,), by default 1 and 0; ε is
-    ``eps``. y has the shape of x; the mean μ and the biased variance σ² are (C,). All have the same dtype, float32 or
-    float64. If the program runs with N = 0, the statistics are NaN.
-    Raises ShapeError (a channel with fewer than two values, γ or β of the wrong size), DTypeError, OptionError.
+    ``eps``. The result is (y, μ, σ²). y has the shape of x; the mean μ and the biased variance σ² are (C,). All have
+    the same dtype, float32 or float64. If the program runs with N = 0, the statistics are NaN. Raises ShapeError if a
+    channel has fewer than two values or γ or β is not (C,), DTypeError for other dtypes or if the dtypes differ, and
+    OptionError unless ε > 0.
     """
     affine = _affine(weight, bias, eps)
     if input.type.rank > 1 and input.shape[1] != 0 and 0 in input.shape:
@@ -255,12 +256,14 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Value:
-    """y = γ · (x − μ) / √(σ² + ε) + β with the running mean μ and variance σ², or those of the batch when training.
+    """Return y = γ · (x − μ) / √(σ² + ε) + β with the running mean μ and variance σ², or those of the batch.
 
     ``input`` is x (N, C) or (N, C, positions…) in float32 or float64; ``weight`` is γ and ``bias`` is β, by default 1
-    and 0; all vectors are (C,). y has the shape of x. Unlike PyTorch's function, this one has no state: it does not
-    update the running statistics, and ``momentum`` has no effect; ``nn.BatchNorm2d`` updates them. Raises ShapeError,
-    DTypeError and OptionError (also if ``training`` is False and a running statistic is None).
+    and 0; all vectors are (C,). The statistics of the batch are used if ``training``. y has the shape of x. Unlike
+    PyTorch's function, this one has no state: it does not update the running statistics, and ``momentum`` has no
+    effect; ``nn.BatchNorm2d`` updates them. Raises ShapeError if a vector is not (C,) or, when training, if a channel
+    has fewer than two values; DTypeError for other dtypes or if the dtypes differ; and OptionError unless ε > 0, and if
+    ``training`` is False and a running statistic is None.
     """
     number("batch_norm: momentum", momentum, 0, 1)
     if flag("batch_norm: training", training):

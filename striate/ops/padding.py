@@ -149,7 +149,7 @@ class PositionPadding(Mapped):
         )
 
     def padded(self, x: TensorType) -> TensorType:
-        """Return the type of the padded x; raise ``ShapeError`` if the mode cannot pad this input by so much."""
+        """Return the type of the padded x; raise ``ShapeError`` if the mode does not allow so much padding."""
         require_floats(self, [x])
         require_positions(self, x)
         require_geometry(self, x.rank - 2, padding=self.padding)
@@ -192,9 +192,9 @@ class Pad(PositionPadding):
         return [Launch("pad", context.node.path, kernel, operands, context.domain.chunks)]
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
-        """Return ONNX operators; because ONNX crops before it copies, padding and cropping are separate where needed.
+        """Export as the ONNX operator Pad, in two steps where an array is padded and cropped.
 
-        Constant and circular padding crop first; reflecting and replicating crop afterwards.
+        ONNX crops before it pads. So do constant and circular padding here; reflecting and replicating crop afterwards.
         """
         cuts = tuple((min(0, before), min(0, after)) for before, after in self.padding)
         added = tuple((max(0, before), max(0, after)) for before, after in self.padding)
@@ -427,12 +427,14 @@ def without_zeros(x: Value) -> tuple[Value, Pairs | None]:
 
 
 def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Value:
-    """x padded with ``value``, or with its own elements if ``mode`` is "reflect", "replicate" or "circular".
+    """Return x padded with ``value``, or with its own elements if ``mode`` is "reflect", "replicate" or "circular".
 
     ``pad`` lists the numbers of elements as in PyTorch: before and after on the last axis, then on the axis before it,
     and so on; negative numbers crop. mode="constant" pads any axis but the symbolic N, in any dtype; ``value`` is 0 by
     default. The other modes pad only the spatial axes of (N, C, positions…) or of one sample (C, positions…), in
-    float32 or float64. Raises ShapeError, DTypeError and OptionError.
+    float32 or float64. Raises ShapeError if the mode does not allow these axes or so much padding, DTypeError for a
+    dtype that the mode does not allow, and OptionError for another mode, for a ``pad`` that is not pairs of whole
+    numbers, and for a ``value`` that does not fit.
     """
     how = PadMode[options.choice("pad: mode", mode, PadMode.__members__)]
     pairs = _pairs(pad)

@@ -324,10 +324,10 @@ class Threshold(Activation):
 
 
 def prelu(input: Value, weight: Value) -> Value:
-    """y = x where x > 0, else w · x, with a learned slope w for all channels or one for each channel.
+    """Return y = x where x > 0, else w · x, with a learned slope w for all channels or one for each.
 
-    ``input`` is x of any shape, float32 or float64; ``weight`` is w of shape (), (1,) or (C,), where C is the size of
-    axis 1 of x. Raises ShapeError for another number of weights.
+    The input x has any shape and is float32 or float64; ``weight`` is w of shape (), (1,) or (C,), where C is the size
+    of axis 1 of x. Raises ShapeError for another shape of w, and DTypeError for other dtypes or if the dtypes differ.
     """
     if weight.type.rank > 1 or (weight.type.size() != 1 and (input.type.rank < 2 or weight.shape[0] != input.shape[1])):
         channels = input.shape[1] if input.type.rank > 1 else 1
@@ -344,47 +344,66 @@ def prelu(input: Value, weight: Value) -> Value:
 
 
 def hardtanh(input: Value, min_val: float = -1.0, max_val: float = 1.0) -> Value:
-    """y = min(max(x, ``min_val``), ``max_val``). Any shape; float32 or float64.
+    """Return y = min(max(x, ``min_val``), ``max_val``) for each element x of the input.
 
-    The gradient is 1 between the two bounds, and 0 elsewhere, at the bounds too. Raises OptionError unless both bounds
-    are finite and ``min_val`` is below ``max_val``.
+    The derivative is 1 between the two bounds and 0 elsewhere, also at the bounds. The input has any shape and is
+    float32 or float64; other dtypes raise DTypeError. Raises OptionError unless both bounds are finite and ``min_val``
+    is below ``max_val``.
     """
     low, high = limits("hardtanh", min_val, max_val)
     return elementwise(Hardtanh(low, high), input)
 
 
 def relu6(input: Value) -> Value:
-    """y = min(max(x, 0), 6); y′ = 1 for 0 < x < 6, else 0. Any shape; float32 or float64."""
+    """Return y = min(max(x, 0), 6) for each element x of the input.
+
+    The derivative is 1 for 0 < x < 6, else 0. The input has any shape and is float32 or float64; other dtypes raise
+    DTypeError.
+    """
     return elementwise(Relu6(), input)
 
 
 def hardsigmoid(input: Value) -> Value:
-    """y = min(max(x/6 + ½, 0), 1); y′ = 1/6 for −3 < x < 3, else 0. Any shape; float32 or float64."""
+    """Return y = min(max(x/6 + ½, 0), 1) for each element x of the input.
+
+    The derivative is 1/6 for −3 < x < 3, else 0. The input has any shape and is float32 or float64; other dtypes raise
+    DTypeError.
+    """
     return elementwise(Hardsigmoid(), input)
 
 
 def hardswish(input: Value) -> Value:
-    """y = x · min(max(x + 3, 0), 6) / 6: 0 for x ≤ −3, and x for x ≥ 3. Any shape; float32 or float64."""
+    """Return y = x · min(max(x + 3, 0), 6) / 6 for each element x of the input.
+
+    y is 0 for x ≤ −3, and x for x ≥ 3. The input has any shape and is float32 or float64; other dtypes raise
+    DTypeError.
+    """
     return elementwise(Hardswish(), input)
 
 
 def hardshrink(input: Value, lambd: float = 0.5) -> Value:
-    """y = x where |x| > λ = ``lambd``, else 0. Any shape; float32 or float64. Raises OptionError unless λ is finite."""
+    """Return y = x where |x| > λ, else 0, for each element x of the input; λ is ``lambd``.
+
+    The input has any shape and is float32 or float64; other dtypes raise DTypeError. Raises OptionError unless λ is
+    finite.
+    """
     return elementwise(Hardshrink(number("hardshrink: lambd", lambd)), input)
 
 
 def softshrink(input: Value, lambd: float = 0.5) -> Value:
-    """y = x − λ where x > λ, x + λ where x < −λ, else 0, for λ = ``lambd``. Any shape; float32 or float64.
+    """Return y = x − λ where x > λ, x + λ where x < −λ, else 0, for each element x of the input.
 
-    Raises OptionError unless λ is finite and at least 0.
+    λ is ``lambd``. The input has any shape and is float32 or float64; other dtypes raise DTypeError. Raises OptionError
+    unless λ is finite and at least 0.
     """
     return elementwise(Softshrink(number("softshrink: lambd", lambd, 0)), input)
 
 
 def threshold(input: Value, threshold: float, value: float) -> Value:
-    """y = x where x > ``threshold``, else ``value``. Any shape; float32 or float64.
+    """Return y = x where x > ``threshold``, else ``value``, for each element x of the input.
 
-    The gradient is 0 where ``value`` is returned. Raises OptionError unless both numbers are finite.
+    The gradient is 0 where ``value`` is returned. The input has any shape and is float32 or float64; other dtypes raise
+    DTypeError. Raises OptionError unless both numbers are finite.
     """
     at, instead = number("threshold: threshold", threshold), number("threshold: value", value)
     return elementwise(Threshold(at, instead), input)

@@ -99,12 +99,18 @@ class Pooling(Windowed, Anchor):
         return self.large or residues > MOST_UNROLLED
 
     def windows_of(self, size: Sizes) -> Part:
-        """Return which input positions each window contains, as a ``Part``; ``size`` holds the sizes of the input."""
+        """Return which input positions each window contains, as a ``Part`` of the kernels' geometry.
+
+        ``size`` holds the spatial sizes of the input.
+        """
         counts = spatial(self.output_sizes(size))
         return forward_part(spatial(self.kernel), spatial(self.stride), self._before(), spatial(self.dilation), counts)
 
     def holders_of(self, size: Sizes) -> tuple[Part, ...]:
-        """Return which windows contain each input position, as a ``Part`` for each residue modulo the strides."""
+        """Return which windows contain each input position, as a ``Part`` for each residue modulo the strides.
+
+        ``Part`` is the kernels' description of such sets; ``size`` holds the spatial sizes of the input.
+        """
         return gradient_parts(
             spatial(self.kernel), spatial(self.stride), self._before(), spatial(self.dilation), spatial(size)
         )
@@ -332,7 +338,7 @@ class Averaging(Pooling):
 
     @property
     def geometry(self) -> tuple[Sizes, Pairs, Sizes, Sizes, bool, bool]:
-        """The positional fields that average pooling and its gradient share, in order."""
+        """The options that average pooling and its gradient have in common, in the order of their constructors."""
         return self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode, self.count_include_pad
 
     def areas(self, size: Sizes) -> Array:
@@ -537,13 +543,15 @@ def max_pool(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Value:
-    """The largest element of every window; NaN if the window contains a NaN. Padding is never the maximum.
+    """Return the largest element of every window, or NaN if it contains NaN; padding is never the maximum.
 
     ``input`` is (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
     float64; the result is (N, C, windows…). A sample is recognized by the number of entries in an option such as
     ``kernel_size=(3, 3)``, or by having two axes. ``stride`` is ``kernel_size`` by default; with ``ceil_mode``,
     incomplete windows at the end count too. If several elements are the largest, the first one gets the gradient.
-    Raises ShapeError, DTypeError and OptionError (also for ``return_indices=True``, which is not supported).
+    Raises ShapeError for another number of axes and a window larger than the padded input, DTypeError for another
+    dtype, and OptionError for invalid options, such as padding above half the kernel size or ``return_indices=True``,
+    which is not supported.
     """
     refuse_indices("max_pool", return_indices)
     rounds_up = flag("max_pool: ceil_mode", ceil_mode)
@@ -563,14 +571,15 @@ def avg_pool(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Value:
-    """The mean of every window; ``count_include_pad`` says whether the zeros of the padding count.
+    """Return the mean of every window; the zeros of the padding count only with ``count_include_pad``.
 
     ``input`` is (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
     float64; the result is (N, C, windows…). A sample is recognized by the number of entries in an option such as
     ``kernel_size=(3, 3)``, or by having two axes. ``stride`` is ``kernel_size`` by default; with ``ceil_mode``,
     incomplete windows at the end count too. Unless it is None, ``divisor_override`` divides every sum in place of the
-    number of elements.
-    Raises ShapeError, DTypeError and OptionError.
+    number of elements. Raises ShapeError for another number of axes and a window larger than the padded input,
+    DTypeError for another dtype, and OptionError for invalid options, such as padding above half the kernel size or a
+    divisor of 0.
     """
     rounds_up = flag("avg_pool: ceil_mode", ceil_mode)
     counts = flag("avg_pool: count_include_pad", count_include_pad)
@@ -586,11 +595,12 @@ def avg_pool(
 def lp_pool(
     input: Value, norm_type: float, kernel_size: PerAxis, stride: PerAxis | None = None, ceil_mode: bool = False
 ) -> Value:
-    """(Σ xᵖ)^(1/p) over every window, for p = ``norm_type`` > 0: the sum for p = 1, the 2-norm for p = 2.
+    """Return (Σ xᵖ)^(1/p) over every window, for p = ``norm_type`` > 0: the sum for p = 1, the 2-norm for p = 2.
 
-    Shapes, dtypes and windows are those of ``avg_pool`` without padding. The result is NaN where Σ xᵖ is negative and
-    p is not 1; the gradient is 0 where Σ xᵖ is 0 and p is not 1. As in PyTorch, the sum of an incomplete window
-    (``ceil_mode``) is scaled up to the full number of taps. Raises ShapeError, DTypeError and OptionError.
+    Shapes, dtypes and windows are those of ``avg_pool`` without padding. The result is NaN where Σ xᵖ is negative and p
+    is not 1; the gradient is 0 where Σ xᵖ is 0 and p is not 1. As in PyTorch, the sum of an incomplete window
+    (``ceil_mode``) is scaled up to the full number of taps. Raises the same errors as ``avg_pool``, and OptionError
+    unless p > 0.
     """
     p = number("lp_pool: norm_type", norm_type, above=0.0)
     rank = position_axes(input.type, kernel_size, stride)
@@ -615,9 +625,10 @@ def require_divisor(what: str, divisor: object) -> int:
 
 
 def global_avg_pool(input: Value) -> Value:
-    """The mean over all spatial positions: (N, C, positions…) → (N, C, 1…); float32 or float64.
+    """Return the mean of each channel over all positions: (N, C, positions…) → (N, C, 1…).
 
-    Raises ShapeError if there are no spatial axes or one of them has size 0, and DTypeError for integers.
+    The input has one to three spatial axes and is float32 or float64. Raises ShapeError for another number of axes or
+    an axis of size 0, and DTypeError for another dtype.
     """
     require_positions("global_avg_pool", input.type)
     if 0 in input.shape[2:]:

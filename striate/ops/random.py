@@ -132,11 +132,12 @@ class DropoutMask(Op):
 
 
 def dropout(input: Value, key: Integers, p: float = 0.5, stream: int = 0) -> Value:
-    """y = x · m, where m is 0 with probability ``p`` and 1 / (1 − p) otherwise (Srivastava and others, 2014).
+    """Return y = x · m, where m is 0 with probability ``p`` and 1 / (1 − p) otherwise.
 
     ``input`` is x (N, …) in float32 or float64. The mask m is a function of ``key``, ``stream`` and the element's
     index: ``key`` is an int64 scalar that should change with every step, and ``stream`` should differ for every dropout
-    of a network. p = 0 returns x. Raises DTypeError, and OptionError for a probability outside [0, 1].
+    of a network. p = 0 returns x. Srivastava and others, 2014. Raises ShapeError for a scalar x, DTypeError for another
+    dtype of x or of ``key``, and OptionError for a probability outside [0, 1] and a negative ``stream``.
     """
     p, stream = number("dropout: p", p, 0, 1), whole_number("dropout: stream", stream, 0, 2**31 - 1)
     if p == 0:
@@ -173,20 +174,21 @@ def _over(what: str, input: Value, axes: int, key: Integers, p: float, stream: i
 
 
 def feature_dropout(input: Value, key: Integers, p: float = 0.5, stream: int = 0) -> Value:
-    """y = x · m, where m is 0 for a whole channel of a sample with probability ``p``, and 1 / (1 − p) otherwise.
+    """Return y = x · m, where m is 0 for a whole channel with probability ``p``, and 1 / (1 − p) otherwise.
 
-    ``input`` is x (N, C, positions…) in float32 or float64; ``key`` and ``stream`` are as in ``dropout``. Tompson and
-    others, 2015 (arXiv:1411.4280). Raises ShapeError, DTypeError and OptionError.
+    ``input`` is x (N, C, positions…) in float32 or float64; a channel is dropped separately for each sample. ``key``,
+    ``stream`` and errors are as in ``dropout``; an x with fewer than two axes raises ShapeError. Tompson and others,
+    2015 (arXiv:1411.4280).
     """
     return _over("feature_dropout", input, 2, key, p, stream)
 
 
 def drop_path(input: Value, key: Integers, p: float = 0.0, stream: int = 0, scale_by_keep: bool = True) -> Value:
-    """y = x · m, where m is 0 for a whole sample with probability ``p``, and 1 / (1 − p) otherwise.
+    """Return y = x · m, where m is 0 for a whole sample with probability ``p``, and 1 / (1 − p) otherwise.
 
     This is stochastic depth (Huang and others, 2016, arXiv:1603.09382), for the branches of residual blocks. ``input``
-    is x (N, …) in float32 or float64; ``key`` and ``stream`` are as in ``dropout``. Without ``scale_by_keep``, m is 1
-    where a sample is kept. Raises ShapeError, DTypeError and OptionError.
+    is x (N, …) in float32 or float64; ``key``, ``stream`` and errors are as in ``dropout``. Without ``scale_by_keep``,
+    m is 1 where a sample is kept.
     """
     y = _over("drop_path", input, 1, key, p, stream)
     return y if flag("drop_path: scale_by_keep", scale_by_keep) or p == 1 else y * (1 - p)
@@ -196,12 +198,13 @@ _SELU_FLOOR = -1.7580993408473766  # the limit of SELU at −∞, −λα (Klamb
 
 
 def alpha_dropout(input: Value, key: Integers, p: float = 0.5, stream: int = 0, features: bool = False) -> Value:
-    """y = a · (x where kept, α′ where dropped) + b: dropout that preserves mean 0 and variance 1, for use with SELU.
+    """Return a · (x where kept, α′ where dropped) + b: dropout that preserves mean 0 and variance 1, for SELU.
 
     An element is dropped with probability ``p``. α′ = −1.7581 is the limit of SELU at −∞; a = 1 / √((1 − p)(1 + p α′²))
     and b = −a p α′ restore the moments. ``input`` is x in float32 or float64; ``key`` and ``stream`` are as in
     ``dropout``. With ``features``, whole channels of a sample (N, C, …) are dropped. p = 1 returns zeros. Klambauer and
-    others, 2017 (arXiv:1706.02515). Raises ShapeError, DTypeError and OptionError.
+    others, 2017 (arXiv:1706.02515). Raises ShapeError if ``features`` and x has fewer than two axes, DTypeError for
+    another dtype, and OptionError for a probability outside [0, 1].
     """
     p, stream = number("alpha_dropout: p", p, 0, 1), whole_number("alpha_dropout: stream", stream, 0, 2**31 - 1)
     if p == 0:

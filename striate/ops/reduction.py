@@ -66,7 +66,10 @@ class Reduction(Op):
         return 1
 
     def reduced(self, x: TensorType) -> TensorType:
-        """Return the type of x with size 1 on the reduced axes; raise ``ShapeError`` or ``DTypeError``."""
+        """Return the type of x with size 1 on the reduced axes; raise an error if it does not fit.
+
+        Raises ``DTypeError`` unless x is of floats, and ``ShapeError`` for an axis that x does not have.
+        """
         require_floats(self, [x])
         if list(self.axes) != sorted(set(self.axes)) or any(not 0 <= axis < x.rank for axis in self.axes):
             raise shape_error(self, f"axes {self.axes} do not exist in {x}", "name each axis once, in order, from 0")
@@ -329,10 +332,10 @@ def dropped(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
 
 
 def numel(x: Value, axis: Axes = None) -> Value:
-    """The number of elements of x over one axis, several, or all (None), as a scalar of x's dtype.
+    """Return the number of elements of x over one axis, several axes, or all (None), as a scalar of x's dtype.
 
-    It is a constant unless it depends on the symbolic N. Raises ShapeError and OptionError for axes that x does not
-    have.
+    It is a constant unless it depends on the symbolic N. Raises ShapeError for an axis that x does not have, and
+    OptionError for axes that are not whole numbers.
     """
     axes = require_axes("numel", x.type, axis)
     sizes = [x.shape[one] for one in axes]
@@ -341,30 +344,33 @@ def numel(x: Value, axis: Axes = None) -> Value:
 
 
 def sum(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
-    """Σ x over one axis, several, or all (None); 0 over no elements.
+    """Return Σ x over one axis, several axes, or all (None); the sum of no elements is 0.
 
     x is float32 or float64, and the result has its dtype. Reduced axes are dropped, or keep size 1 with ``keepdims``.
-    Raises ShapeError for an axis that x does not have, and DTypeError for integers.
+    Raises ShapeError for an axis that x does not have, DTypeError for another dtype, and OptionError for axes that are
+    not whole numbers.
     """
     axes = require_axes("sum", x.type, axis)
     return dropped(Sum(axes)(x) if axes else x, axes, keepdims)
 
 
 def mean(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
-    """(1/n) Σ x over one axis, several, or all (None); NaN over no elements.
+    """Return (1/n) Σ x over one axis, several axes, or all (None); the mean of no elements is NaN.
 
     x is float32 or float64, and the result has its dtype. Reduced axes are dropped, or keep size 1 with ``keepdims``.
-    Raises ShapeError for an axis that x does not have, and DTypeError for integers.
+    Raises ShapeError for an axis that x does not have, DTypeError for another dtype, and OptionError for axes that are
+    not whole numbers.
     """
     axes = require_axes("mean", x.type, axis)
     return dropped(Sum(axes)(x) / numel(x, axes) if axes else x, axes, keepdims)
 
 
 def moments(x: Value, axis: Axes = None, keepdims: bool = False) -> tuple[Value, Value]:
-    """Mean μ = (1/n) Σ x and biased variance (1/n) Σ (x − μ)² over one axis, several, or all (None).
+    """Return the mean μ = (1/n) Σ x and the biased variance (1/n) Σ (x − μ)² over some or all axes.
 
-    x is float32 or float64, and both results have its dtype; they are NaN over no elements. Reduced axes are dropped,
-    or keep size 1 with ``keepdims``. Raises ShapeError for an axis that x does not have, and DTypeError for integers.
+    ``axis`` is one axis, a tuple of axes, or None for all. x is float32 or float64, and both results have its dtype;
+    over no elements, they are NaN. Reduced axes are dropped, or keep size 1 with ``keepdims``. Raises ShapeError for an
+    axis that x does not have, DTypeError for another dtype, and OptionError for axes that are not whole numbers.
     """
     axes = require_axes("moments", x.type, axis)
     average, variance = Moments(axes)(x)
@@ -372,11 +378,12 @@ def moments(x: Value, axis: Axes = None, keepdims: bool = False) -> tuple[Value,
 
 
 def max(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
-    """The largest element over one axis, several, or all (None); NaN if one of the elements is NaN.
+    """Return the largest element over one axis, several axes, or all (None); NaN if an element is NaN.
 
     x is float32 or float64. Reduced axes are dropped, or keep size 1 with ``keepdims``. If several elements are the
-    largest, they share the gradient equally. Raises ShapeError for an axis that x does not have or one of size 0, and
-    DTypeError for integers; if the program runs with N = 0, the maximum over the samples is −inf.
+    largest, the gradient is divided equally among them. Raises ShapeError for an axis that x does not have or that has
+    size 0, DTypeError for another dtype, and OptionError for axes that are not whole numbers. Over N = 0 samples, where
+    N is known only at run time, the result is −∞.
     """
     axes = require_axes("max", x.type, axis)
     if any(x.shape[one] == 0 for one in axes):

@@ -36,8 +36,8 @@ For longer axes, the kernel computes the indices.
 class ResampledAxis(AxisMap):
     """Base class of resampling along one axis (abstract): position p of y corresponds to a coordinate in x.
 
-    The coordinate increases with p by ``step``, which is the input size / output size unless a scale factor was given.
-    ``length`` is the output size.
+    The coordinate increases with p by ``step``, which is the input size / output size, or 1 / scale factor if one was
+    given. ``length`` is the output size.
     """
 
     length: int
@@ -100,7 +100,7 @@ class ResampledAxis(AxisMap):
 
 @dataclass(frozen=True)
 class NearestAxis(ResampledAxis):
-    """Nearest neighbours along one axis: y[p] = x[⌊p · step⌋], or x[⌊(p + ½) · step⌋] if ``centred``."""
+    """Nearest-neighbour resampling along one axis: y[p] = x[⌊p · step⌋], or x[⌊(p + ½) · step⌋] if ``centred``."""
 
     centred: bool
 
@@ -357,7 +357,8 @@ class LinearResampling(Interpolation):
     """y[n, c, p] = Σ of the neighbours of p · step along each axis, weighted by their distance: 1 − a and a
 
     Linear, bilinear or trilinear interpolation: x (N, C, positions…) → y (N, C, *count), float32 or float64. Along each
-    axis the two neighbours of the coordinate i + a are x[i] and x[i + 1].
+    axis, position p has the coordinate i + a in x, with whole i and 0 ≤ a ≤ 1 as in ``LinearAxis``. Its neighbours x[i]
+    and x[i + 1] have the weights 1 − a and a.
     """
 
     title: ClassVar[str] = "upsample linear"
@@ -451,15 +452,16 @@ def interpolate(
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
 ) -> Value:
-    """x resampled to the spatial sizes ``size``, or to ⌊``scale_factor`` · size of x⌋; as in PyTorch.
+    """Return x resampled to the spatial sizes ``size``, or to ⌊``scale_factor`` · size of x⌋, as in PyTorch.
 
     ``input`` is x (N, C, positions…) or one sample (C, positions…), float32 or float64; ``size`` and ``scale_factor``
     are one number, or one for each spatial axis. ``mode``: "nearest" takes the element at ⌊p · step⌋ and
     "nearest-exact" the one at ⌊(p + ½) · step⌋, for one to three axes; "linear" (one axis), "bilinear" (two) and
     "trilinear" (three) interpolate; "area" is ``adaptive_avg_pool``. With ``align_corners``, the centres of the first
     and of the last positions of x and y coincide, otherwise their outer edges. The step is 1 / ``scale_factor``; with
-    ``size`` or ``recompute_scale_factor``, it is the ratio of the sizes of x and y.
-    Raises ShapeError, DTypeError and OptionError (also unless exactly one of ``size`` and ``scale_factor`` is given).
+    ``size`` or ``recompute_scale_factor``, it is the ratio of the sizes of x and y. Raises ShapeError if the number of
+    axes does not suit the mode, DTypeError for another dtype, and OptionError for invalid options and unless exactly
+    one of ``size`` and ``scale_factor`` is given.
     """
     aligned, again = checked_options("interpolate", size, scale_factor, mode, align_corners, recompute_scale_factor)
 

@@ -49,7 +49,7 @@ class SampleNormalization(Composite):
         raise NotImplementedError
 
     def total(self, x: Value) -> Value:
-        """Return Σ x over the elements that share one μ and σ², in a shape that broadcasts to x."""
+        """Return Σ x over the elements that share one μ and σ², as an array that broadcasts to x."""
         raise NotImplementedError
 
     def together(self, x: TensorType) -> int:
@@ -282,11 +282,12 @@ def layer_norm(
     bias: Value | None = None,
     eps: float = 1e-5,
 ) -> Value:
-    """y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the biased variance σ² over the last axes of x.
+    """Return y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the biased variance σ² over the last axes of x.
 
     ``input`` is x (…, *normalized_shape) in float32 or float64; ``weight`` is γ and ``bias`` is β, both of the shape
-    ``normalized_shape``, by default 1 and 0; ε is ``eps``. y has the shape and dtype of x. Raises ShapeError,
-    DTypeError and OptionError.
+    ``normalized_shape``, by default 1 and 0; ε is ``eps``. y has the shape and dtype of x. Raises ShapeError unless x,
+    γ and β have these sizes, DTypeError for other dtypes or if the dtypes differ, and OptionError for sizes that are
+    not whole and a negative ε.
     """
     eps = number("layer_norm: eps", eps, 0)
     sizes = _trailing("layer_norm", input, normalized_shape, {"weight": weight, "bias": bias})
@@ -302,11 +303,12 @@ def layer_norm(
 def channel_layer_norm(
     input: Value, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-6
 ) -> Value:
-    """y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the biased variance σ² over the channels of each position.
+    """Return y = γ · (x − μ) / √(σ² + ε) + β with the mean and variance over the channels of each position.
 
     ``input`` is x (N, C, positions…) in float32 or float64; ``weight`` is γ and ``bias`` is β, both (C,), by default 1
-    and 0; ε is ``eps``. y has the shape of x. Networks such as ConvNeXt (Liu and others, 2022) compute it as
-    ``layer_norm`` between two permutations of the axes. Raises ShapeError, DTypeError and OptionError.
+    and 0; ε is ``eps``. μ is the mean and σ² the biased variance. y has the shape of x. Networks such as ConvNeXt (Liu
+    and others, 2022) compute it as ``layer_norm`` between two permutations of the axes. Raises ShapeError unless γ and
+    β are (C,), DTypeError for other dtypes or if the dtypes differ, and OptionError for a negative ε.
     """
     eps = number("channel_layer_norm: eps", eps, 0)
     require_axis_of_channels("channel_layer_norm", input)
@@ -318,11 +320,12 @@ def channel_layer_norm(
 def rms_norm(
     input: Value, normalized_shape: int | tuple[int, ...], weight: Value | None = None, eps: float | None = None
 ) -> Value:
-    """y = γ · x / √(mean x² + ε), the mean over the last axes of x, which have the sizes ``normalized_shape``.
+    """Return y = γ · x / √(mean x² + ε), with the mean over the last axes of x.
 
     ``input`` is x (…, *normalized_shape) in float32 or float64; ``weight`` is γ of the shape ``normalized_shape``, by
-    default 1. If ``eps`` is None, ε is the machine epsilon of x's dtype, as in PyTorch. Raises ShapeError, DTypeError
-    and OptionError.
+    default 1. If ``eps`` is None, ε is the machine epsilon of x's dtype, as in PyTorch. Raises ShapeError unless x and
+    γ have these sizes, DTypeError for other dtypes or if the dtypes differ, and OptionError for sizes that are not
+    whole and a negative ε.
     """
     require_floats(RmsNormalization(), [input.type])
     chosen = float(np.finfo(input.dtype.numpy).eps) if eps is None else number("rms_norm: eps", eps, 0)
@@ -335,11 +338,13 @@ def rms_norm(
 def group_norm(
     input: Value, num_groups: int, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5
 ) -> Value:
-    """y = γ · (x − μ) / √(σ² + ε) + β with μ and σ² over the positions and channels of each group of each sample.
+    """Return y = γ · (x − μ) / √(σ² + ε) + β with the mean and variance of each group of channels of a sample.
 
     ``input`` is x (N, C, positions…) or (N, C) in float32 or float64. The C channels are divided into ``num_groups``
-    groups of neighbours. ``weight`` is γ and ``bias`` is β, both (C,), by default 1 and 0; ε is ``eps``. y has the
-    shape of x. Raises ShapeError (also for a single sample with one value in a group), DTypeError and OptionError.
+    groups of neighbours. ``weight`` is γ and ``bias`` is β, both (C,), by default 1 and 0; ε is ``eps``. μ is the mean
+    and σ² the biased variance over the positions and channels of a group. y has the shape of x. Raises ShapeError if
+    the groups do not divide the channels, γ or β is not (C,), or a single sample has one value per group; DTypeError
+    for other dtypes or if the dtypes differ; and OptionError for a negative ε.
     """
     eps = number("group_norm: eps", eps, 0)
     groups = whole_number("group_norm: num_groups", num_groups, 1)
@@ -373,12 +378,14 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Value:
-    """y = γ · (x − μ) / √(σ² + ε) + β with μ and σ² over the positions of each channel of each sample.
+    """Return y = γ · (x − μ) / √(σ² + ε) + β with the mean and variance of each channel of each sample.
 
     ``input`` is x (N, C, positions…) in float32 or float64; ``weight`` is γ and ``bias`` is β, both (C,), by default 1
-    and 0; ε is ``eps``. y has the shape of x. If ``use_input_stats`` is False, μ and σ² are the running statistics
-    (C,). This function has no state: it does not update them, and ``momentum`` has no effect. Raises ShapeError (also
-    for channels of one position), DTypeError and OptionError.
+    and 0; ε is ``eps``. μ is the mean and σ² the biased variance over the positions. y has the shape of x. If
+    ``use_input_stats`` is False, μ and σ² are the running statistics (C,). This function has no state: it does not
+    update them, and ``momentum`` has no effect. Raises ShapeError if a vector is not (C,) or channels have a single
+    position, DTypeError for other dtypes or if the dtypes differ, and OptionError for a negative ε or missing running
+    statistics.
     """
     number("instance_norm: momentum", momentum, 0, 1)
     eps = number("instance_norm: eps", eps, 0)
@@ -399,11 +406,12 @@ def instance_norm(
 
 
 def local_response_norm(input: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Value:
-    """y[c] = x[c] / (k + α / size · Σ_j x[j]²)^β over the ``size`` channels j around c; channels outside count as 0.
+    """Return y[c] = x[c] / (k + α / size · Σ_j x[j]²)^β over the ``size`` channels j around c.
 
-    ``input`` is x (N, C, positions…) in float32 or float64; y has its shape. α is ``alpha`` and β is ``beta``. The sum
-    is computed by a 1×1 convolution whose weights are a band matrix of ones. Krizhevsky and others, 2012. Raises
-    ShapeError, DTypeError and OptionError.
+    ``input`` is x (N, C, positions…) in float32 or float64; y has its shape. α is ``alpha`` and β is ``beta``; channels
+    outside x count as 0. The sum is computed by a 1×1 convolution whose weights are a band matrix of ones. Krizhevsky
+    and others, 2012. Raises ShapeError for another number of axes, DTypeError for another dtype, and OptionError unless
+    ``size`` is a whole number of 1 or more.
     """
     size = whole_number("local_response_norm: size", size, 1, LARGEST)
     alpha, beta, k = (number(f"local_response_norm: {name}", value) for name, value in

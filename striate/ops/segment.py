@@ -24,8 +24,8 @@ class SegmentSum(Anchor):
     """y[i] = Σ x[j] over the segment that i lies in: bounds[s] ≤ i, j < bounds[s + 1]
 
     x and y are vectors (L,) of float32 or float64; every element of a segment of y is the segment's sum. ``bounds`` are
-    strictly increasing from 0 to L: segment s begins at bounds[s] and ends before bounds[s + 1]. Raises ShapeError for
-    other bounds.
+    strictly increasing from 0 to L: segment s begins at bounds[s] and ends before bounds[s + 1]. Raises ShapeError if
+    the bounds are not of this form.
     """
 
     kind: ClassVar[Kind] = Kind.GATHER

@@ -75,7 +75,7 @@ class BroadcastTo(Elementwise):
 
 
 def expanded(gradient: Value, like: Value) -> Value:
-    """Return ``gradient`` broadcast to the shape of ``like``; gradients of sums arrive with smaller shapes."""
+    """Return ``gradient`` broadcast to the shape of ``like``; the gradient of a sum, for example, is smaller."""
     return _repeated(gradient, like.shape)
 
 
@@ -111,7 +111,7 @@ def product(sizes: Sequence[object]) -> int:
 
 
 def flatten(x: Value, start_dim: int = 1, end_dim: int = -1) -> Value:
-    """x with the axes from ``start_dim`` to ``end_dim`` joined into one: (N, C, positions…) → (N, C · Π positions).
+    """Return x with its axes from ``start_dim`` to ``end_dim`` joined into one: (N, C, H, W) → (N, C · H · W).
 
     Both ends are inclusive. Unlike ``torch.flatten``, it starts at axis 1 by default, as ``nn.Flatten`` does; a vector
     (N,) then becomes (N, 1). Raises ShapeError for a scalar, for axes that x does not have, and if the symbolic N would
@@ -131,7 +131,7 @@ def flatten(x: Value, start_dim: int = 1, end_dim: int = -1) -> Value:
 
 
 def unflatten(x: Value, axis: int, sizes: Sequence[int]) -> Value:
-    """x with one axis split into several of the given ``sizes``, whose product is the size of the axis.
+    """Return x with one axis split into several of the given ``sizes``, whose product is the size of the axis.
 
     One of the sizes may be −1, and is then inferred. Raises ShapeError for sizes that do not fit, and for axis 0 if its
     size is the symbolic N.
@@ -149,9 +149,9 @@ def unflatten(x: Value, axis: int, sizes: Sequence[int]) -> Value:
 
 
 def squeeze(x: Value, axis: Axes = None) -> Value:
-    """x without the given axes, which must have size 1, or without all axes of size 1 (None).
+    """Return x without the given axes, which must have size 1, or without all axes of size 1 (None).
 
-    Raises ShapeError for an axis of another size, or one that x does not have.
+    Raises ShapeError for an axis of another size and for an axis that x does not have.
     """
     if axis is None:
         chosen = tuple(one for one, size in enumerate(x.shape) if size == 1)
@@ -163,7 +163,7 @@ def squeeze(x: Value, axis: Axes = None) -> Value:
 
 
 def unsqueeze(x: Value, axis: int) -> Value:
-    """x with a new axis of size 1, which is axis ``axis`` of the result.
+    """Return x with a new axis of size 1, which is axis ``axis`` of the result.
 
     Raises ShapeError if the result would not have this axis, and for axis 0 if the first size of x is the symbolic N.
     """
@@ -174,7 +174,7 @@ def unsqueeze(x: Value, axis: int) -> Value:
 
 
 def broadcast_to(x: Value, shape: Shape) -> Value:
-    """x repeated along its axes of size 1, and along new axes before its first, until it has ``shape``; as in NumPy.
+    """Return x repeated along its axes of size 1 and along new leading axes until it has ``shape``, as in NumPy.
 
     Raises ShapeError if x cannot be broadcast to this shape.
     """
@@ -185,9 +185,9 @@ def broadcast_to(x: Value, shape: Shape) -> Value:
 
 
 def expand(x: Value, *sizes: int | Batch) -> Value:
-    """x broadcast to the given sizes, as ``torch.Tensor.expand``; a size of −1 keeps the size that x has.
+    """Return x broadcast to the given sizes, as ``torch.Tensor.expand``; −1 keeps the size that x has.
 
-    The sizes are arguments or one tuple. Raises ShapeError if x cannot be broadcast to them.
+    The sizes are separate arguments or one tuple. Raises ShapeError if x cannot be broadcast to them.
     """
     given: tuple[object, ...] = sizes
     if len(sizes) == 1 and isinstance(given[0], tuple | list):
@@ -200,10 +200,11 @@ def expand(x: Value, *sizes: int | Batch) -> Value:
 
 
 def tile(x: Value, reps: int | Sequence[int]) -> Value:
-    """x repeated as a whole along each axis, [x, x, …], as ``np.tile``.
+    """Return x repeated as a whole along each axis, [x, x, …], as ``np.tile``.
 
     ``reps`` holds the number of repetitions for each of the last axes of x; if it has more entries than x has axes, new
-    axes are added before the first. Raises ShapeError if the symbolic axis N would be repeated.
+    axes are added before the first. Raises ShapeError if the symbolic axis N would be repeated, and OptionError unless
+    ``reps`` are whole numbers of 0 or more.
     """
     counts = options.whole_numbers("tile: reps", [reps] if isinstance(reps, int | np.integer) else reps, 0)
     if len(counts) > x.type.rank:
@@ -216,10 +217,11 @@ def tile(x: Value, reps: int | Sequence[int]) -> Value:
 
 
 def repeat(x: Value, repeats: int, axis: int) -> Value:
-    """x with each element repeated ``repeats`` times in succession along an axis: [x₀, x₀, x₁, x₁, …].
+    """Return x with each element repeated ``repeats`` times along an axis: [x₀, x₀, x₁, x₁, …].
 
-    As ``np.repeat`` and ``torch.repeat_interleave``. Raises ShapeError for an axis that x does not have, and for axis 0
-    if its size is the symbolic N.
+    The function works like ``np.repeat`` and ``torch.repeat_interleave``. Raises ShapeError for an axis that x does not
+    have, and for axis 0 if its size is the symbolic N, and OptionError unless ``repeats`` is a whole number of 0 or
+    more.
     """
     count = options.whole_number("repeat: repeats", repeats, 0)
     return _multiplied("repeat", x, require_axis("repeat", x.type, axis), count, before=False)

@@ -421,69 +421,88 @@ class Tanhshrink(Activation):
 
 
 def elu(input: Value, alpha: float = 1.0) -> Value:
-    """y = x where x > 0, else α (eˣ − 1), for α = ``alpha``. Any shape; float32 or float64.
+    """Return y = x where x > 0, else α (eˣ − 1), for each element x of the input; α is ``alpha``.
 
-    Clevert and others, 2015 (arXiv:1511.07289). Raises OptionError unless α is finite.
+    Clevert and others, 2015 (arXiv:1511.07289). The input has any shape and is float32 or float64; other dtypes raise
+    DTypeError. Raises OptionError unless α is finite.
     """
     return elementwise(Elu(number("elu: alpha", alpha)), input)
 
 
 def selu(input: Value) -> Value:
-    """y = 1.0507 x where x > 0, else 1.7581 (eˣ − 1). Any shape; float32 or float64.
+    """Return y = 1.0507 x where x > 0, else 1.7581 (eˣ − 1), for each element x of the input.
 
-    The constants preserve mean 0 and variance 1 from layer to layer. Klambauer and others, 2017 (arXiv:1706.02515).
+    The constants preserve mean 0 and variance 1 from layer to layer. Klambauer and others, 2017 (arXiv:1706.02515). The
+    input has any shape and is float32 or float64; other dtypes raise DTypeError.
     """
     return elementwise(Selu(), input)
 
 
 def celu(input: Value, alpha: float = 1.0) -> Value:
-    """y = x where x > 0, else α (e^(x/α) − 1), for α = ``alpha``. Any shape; float32 or float64.
+    """Return y = x where x > 0, else α (e^(x/α) − 1), for each element x of the input; α is ``alpha``.
 
-    Barron, 2017 (arXiv:1704.07483). Raises OptionError unless α is finite and above 0.
+    Barron, 2017 (arXiv:1704.07483). The input has any shape and is float32 or float64; other dtypes raise DTypeError.
+    Raises OptionError unless α is finite and above 0.
     """
     return elementwise(Celu(number("celu: alpha", alpha, above=0)), input)
 
 
 def gelu(input: Value, approximate: str = "none") -> Value:
-    """y = x · Φ(x), where Φ is the standard normal distribution function ½ (1 + erf(x / √2)).
+    """Return y = x · Φ(x) for each element x of the input; Φ is the normal distribution function.
 
-    Any shape; float32 or float64. With ``approximate="tanh"``, y = ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))), as in
-    PyTorch. Raises OptionError unless ``approximate`` is "none" or "tanh". Hendrycks and Gimpel, 2016
-    (arXiv:1606.08415).
+    Φ(x) = ½ (1 + erf(x / √2)). With ``approximate="tanh"``, y = ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))), as in
+    PyTorch. Hendrycks and Gimpel, 2016 (arXiv:1606.08415). The input has any shape and is float32 or float64; other
+    dtypes raise DTypeError. Raises OptionError unless ``approximate`` is "none" or "tanh".
     """
     return elementwise(Gelu(choice("approximate", approximate, ("none", "tanh"))), input)
 
 
 def silu(input: Value) -> Value:
-    """y = x · σ(x) with σ(x) = 1 / (1 + e⁻ˣ), also called swish. Any shape; float32 or float64."""
+    """Return y = x · σ(x), also called swish, for each element x of the input; σ is the sigmoid.
+
+    The input has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Silu(), input)
 
 
 def mish(input: Value) -> Value:
-    """y = x · tanh(ln(1 + eˣ)). Any shape; float32 or float64. Misra, 2019 (arXiv:1908.08681)."""
+    """Return y = x · tanh(ln(1 + eˣ)) for each element x of the input.
+
+    Misra, 2019 (arXiv:1908.08681). The input has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Mish(), input)
 
 
 def softplus(input: Value, beta: float = 1.0, threshold: float = 20.0) -> Value:
-    """y = ln(1 + e^(βx)) / β for β = ``beta``, and y = x where βx > ``threshold``. Any shape; float32 or float64.
+    """Return y = ln(1 + e^(βx)) / β, or x where βx > ``threshold``, for each element x of the input.
 
-    Raises OptionError unless β is finite and not 0, and the threshold is finite.
+    β is ``beta``. The input has any shape and is float32 or float64; other dtypes raise DTypeError. Raises OptionError
+    unless β is finite and not 0, and the threshold is finite.
     """
     return elementwise(Softplus(nonzero("softplus: beta", beta), number("softplus: threshold", threshold)), input)
 
 
 def softsign(input: Value) -> Value:
-    """y = x / (1 + |x|), in (−1, 1). Any shape; float32 or float64."""
+    """Return y = x / (1 + |x|) for each element x of the input; y lies in (−1, 1).
+
+    The input has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Softsign(), input)
 
 
 def logsigmoid(input: Value) -> Value:
-    """y = ln σ(x) = −ln(1 + e⁻ˣ), the logarithm of the sigmoid. Any shape; float32 or float64."""
+    """Return y = ln σ(x) = −ln(1 + e⁻ˣ) for each element x of the input; σ is the sigmoid.
+
+    The input has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(LogSigmoid(), input)
 
 
 def tanhshrink(input: Value) -> Value:
-    """y = x − tanh(x). Any shape; float32 or float64."""
+    """Return y = x − tanh(x) for each element x of the input.
+
+    The input has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Tanhshrink(), input)
 
 

@@ -18,21 +18,24 @@ from striate.options import number
 
 
 def var(x: Value, axis: Axes = None, correction: float = 1, keepdims: bool = False) -> Value:
-    """Σ (x − μ)² / max(n − correction, 0) over one axis, several, or all (None), for n elements with the mean μ.
+    """Return Σ (x − μ)² / max(n − correction, 0) over one axis, several axes, or all (None).
 
-    As in PyTorch, n ≤ ``correction`` gives NaN, or infinity if the sum is not 0. ``correction=0`` gives the biased
-    variance, which is NumPy's default. x is float32 or float64. Reduced axes are dropped, or keep size 1 with
-    ``keepdims``. Raises ShapeError, DTypeError and OptionError.
+    n is the number of elements and μ their mean. As in PyTorch, n ≤ ``correction`` gives NaN, or infinity if the sum is
+    not 0. ``correction=0`` gives the biased variance, which is NumPy's default. x is float32 or float64. Reduced axes
+    are dropped, or keep size 1 with ``keepdims``. Raises ShapeError for an axis that x does not have, DTypeError for
+    another dtype, and OptionError for axes that are not whole numbers and a ``correction`` that is not finite.
     """
     axes = require_axes("var", x.type, axis)
     return dropped(_variance(x, axes, number("var: correction", correction)), axes, keepdims)
 
 
 def std(x: Value, axis: Axes = None, correction: float = 1, keepdims: bool = False) -> Value:
-    """√(Σ (x − μ)² / max(n − correction, 0)) over one axis, several, or all (None): the square root of ``var``.
+    """Return √(Σ (x − μ)² / max(n − correction, 0)), the square root of ``var``, over some or all axes.
 
-    Its gradient is 0 where all elements are equal. x is float32 or float64. Reduced axes are dropped, or keep size 1
-    with ``keepdims``. Raises ShapeError, DTypeError and OptionError.
+    ``axis`` is one axis, a tuple of axes, or None for all. The gradient is 0 where all elements are equal. x is float32
+    or float64. Reduced axes are dropped, or keep size 1 with ``keepdims``. Raises ShapeError for an axis that x does
+    not have, DTypeError for another dtype, and OptionError for axes that are not whole numbers and a ``correction``
+    that is not finite.
     """
     axes = require_axes("std", x.type, axis)
     return dropped(_root(_variance(x, axes, number("std: correction", correction))), axes, keepdims)
@@ -56,11 +59,12 @@ def _root(x: Value) -> Value:
 
 
 def norm(x: Value, p: float = 2, axis: Axes = None, keepdims: bool = False) -> Value:
-    """(Σ |x|ᵖ)^(1/p) over one axis, several, or all (None), as ``torch.linalg.vector_norm``.
+    """Return (Σ |x|ᵖ)^(1/p) over one axis, several axes, or all (None), as ``torch.linalg.vector_norm``.
 
     ``p`` is a number, ∞ (the largest |x|), −∞ (the smallest |x|), or 0 (the number of elements that are not 0). The
     gradient of the 2-norm is 0 where all elements are 0. x is float32 or float64. Reduced axes are dropped, or keep
-    size 1 with ``keepdims``. Raises ShapeError, DTypeError and OptionError.
+    size 1 with ``keepdims``. Raises ShapeError for an axis that x does not have, DTypeError for another dtype, and
+    OptionError for axes that are not whole numbers and a p that is not a number.
     """
     if not isinstance(p, Real) or isinstance(p, bool) or p != p:
         raise OptionError(f"norm: p={p!r:.60}; expected a number, or float('inf')")

@@ -98,15 +98,17 @@ def conv_transpose(
     groups: int = 1,
     dilation: PerAxis = 1,
 ) -> Value:
-    """y[n, o, i · stride + k · dilation − padding] += w[c, o, k] · x[n, c, i] for all c, k, i, plus b[o].
+    """Return the transposed convolution y[n, o, i · stride + k · dilation − padding] += w[c, o, k] · x[n, c, i].
 
-    ``input`` is x (N, C, positions…) with one to three spatial axes, or one sample (C, positions…); ``weight`` is w
-    (C, O / groups, taps…), and ``bias`` is b (O,), by default 0. The result is (N, O, positions…), or (O, positions…)
-    for one sample; all have the same dtype, float32 or float64. Along each axis the output has
-    (size − 1) · stride − 2 · padding + dilation · (taps − 1) + output_padding + 1 positions.
+    The products are added up over all c, k and i, and to b[o]. ``input`` is x (N, C, positions…) with one to three
+    spatial axes, or one sample (C, positions…); ``weight`` is w (C, O / groups, taps…), and ``bias`` is b (O,), by
+    default 0. The result is (N, O, positions…), or (O, positions…) for one sample; all have the same dtype, float32 or
+    float64. Along each axis the output has (size − 1) · stride − 2 · padding + dilation · (taps − 1) + output_padding +
+    1 positions.
 
-    Raises ShapeError (channels that do not match, an output without positions), DTypeError and OptionError (an output
-    padding that is not smaller than the larger of stride and dilation).
+    Raises ShapeError if the channels do not match or the output would have no positions, DTypeError for other dtypes or
+    if the dtypes differ, and OptionError for invalid options, such as an output padding that is not smaller than the
+    larger of stride and dilation.
 
         larger = st.ops.conv_transpose(features, filters, stride=2, padding=1, output_padding=1)
     """
@@ -139,7 +141,7 @@ def conv_transpose(
 def output_paddings(output_padding: PerAxis, stride: Sizes, dilation: Sizes) -> Sizes:
     """Return the output padding of every axis as a tuple.
 
-    Raises ``OptionError`` unless each is smaller than the larger of stride and dilation along its axis.
+    Raises ``OptionError`` unless the output padding of each axis is smaller than the larger of its stride and dilation.
     """
     more = per_axis("output_padding", output_padding, len(stride), least=0)
     if any(one >= max(s, d) for one, s, d in zip(more, stride, dilation, strict=True)):

@@ -1,4 +1,4 @@
-"""Unbatched inputs: one sample (C, positions…) in place of a batch (N, C, positions…), which PyTorch accepts, too.
+"""Unbatched inputs: one sample (C, positions…) in place of a batch (N, C, positions…), which PyTorch accepts too.
 
 A value whose axis 0 is the symbolic N is always a batch. Any other value is one sample if it has one axis fewer than a
 batch has in this operation.

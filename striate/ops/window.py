@@ -30,7 +30,7 @@ LARGEST = 2**31 - 1
 
 
 class PaddingMode(Enum):
-    """The paddings that can be given by name, "same" and "valid"."""
+    """The paddings that can be given by name: "same", where the output has the size of the input, and "valid", none."""
 
     same = "same"  # the output has the size of the input; only for stride 1
     valid = "valid"  # no padding
@@ -39,7 +39,7 @@ class PaddingMode(Enum):
 def per_axis(what: str, value: PerAxis, rank: int, least: int = 1) -> Sizes:
     """Return one whole number for each of the ``rank`` spatial axes, from a single number or a sequence.
 
-    Raises ``OptionError`` for another count, or unless the numbers are whole and from ``least`` to 2³¹ − 1. ``what``
+    Raises ``OptionError`` unless there are ``rank`` numbers, all of them whole and from ``least`` to 2³¹ − 1. ``what``
     is the option that the error names.
     """
     values: tuple[Any, ...] = (value,) * rank
@@ -225,9 +225,10 @@ def tap_slices(tap: Sizes, count: Sizes, stride: Sizes, dilation: Sizes) -> tupl
 
 
 def padded(x: Array, padding: Pairs, number: float = 0.0, extra: Sizes | None = None) -> Array:
-    """Return x padded with ``number`` along its spatial axes, in NumPy; ``extra`` adds more after the end of each axis.
+    """Return x padded with ``number`` along its spatial axes, in NumPy.
 
-    All axes before those of ``padding`` keep their sizes.
+    ``padding`` has (before, after) for each spatial axis, and ``extra`` the number of further elements after each of
+    them; None means 0. All axes before the spatial ones keep their sizes.
     """
     more = extra or (0,) * len(padding)
     widths = [(before, after + e) for (before, after), e in zip(padding, more, strict=True)]

@@ -14,6 +14,7 @@ Options and data may differ between the checkpoint and the training that is resu
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from striate.data.standardizer import standardizer_of
 from striate.errors import ModelFileError, OptionError, StriateError
 from striate.graph.value import Array
 from striate.train.checkpoint import Checkpoint
+from striate.train.early_stopping import EarlyStopping
 from striate.train.environment import versions
 from striate.train.fingerprint import Fingerprint, digest
 from striate.train.history import Epoch
@@ -44,27 +46,33 @@ def fingerprints(train_set: Dataset, validation: Dataset | None) -> Fingerprints
     return found if validation is None else found | {HELD_OUT: Fingerprint.of(validation)}
 
 
-def configuration(trainer: Trainer, weights: Array | None) -> dict[str, str]:
+def configuration(trainer: Trainer, weights: Array | None, validation_weights: Array | None) -> dict[str, str]:
     """Return the options of a training as text, by the names of the parameters that set them."""
     step = trainer.step
     rule = step.optimizer
     found = {"optimizer": type(rule).__name__}
-    found |= {one.name: repr(getattr(rule, one.name)) for one in fields(rule)}
-    loss_weights = {name: digest(array) for name, array in step.loss.state_dict().items()}
+    found |= {one.name: _text(getattr(rule, one.name)) for one in fields(rule)}
+    loss_weights = [digest(array)[:8] for array in step.loss.state_dict().values()]
     found |= {
-        "loss": repr(step.loss),
-        "weights of the loss": "none" if not loss_weights else ", ".join(loss_weights.values()),
-        "sample_weight": "none" if weights is None else digest(weights),
+        "loss": _text(step.loss),
+        "weights of the loss": ", ".join(loss_weights) or "none",
+        "sample_weight": "none" if weights is None else digest(weights)[:8],
+        "validation_weight": "none" if validation_weights is None else digest(validation_weights)[:8],
         "seed": str(trainer.seed),
         "batch_size": str(trainer.batch_size),
         "shuffle": str(trainer.shuffle),
-        "augment": ", ".join(map(repr, trainer.augment)) or "none",
+        "augment": ", ".join(map(_text, trainer.augment)) or "none",
         "moving average": "none" if step.ema is None else "kept",
         "ema": repr(step.ema),
         **{name: repr(value) for name, value in step.options.items() if name != "ema"},
     }
     described = [text for one in trainer.callbacks if (text := one.describe())]
     return found | {"callbacks": ", ".join(described) or "none"}
+
+
+def _text(thing: object) -> str:
+    """Return the representation of an option without addresses of functions, which differ between processes."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
 
 
 def captured(trainer: Trainer, epochs: int, data: Fingerprints, options: dict[str, str]) -> Checkpoint:
@@ -132,7 +140,8 @@ class Resumption:
         again = TRAINING in data_changes or any(name in changed for name in _ORDER)
         self.place = Place(**vars(saved.place))
         self.place.told = [(kind, cause) for kind, cause in saved.place.told]
-        if epochs > saved.epochs:
+        self._goes_on = self.place.stopping is not None and epochs > saved.epochs
+        if self._goes_on:
             self.place.stopping = None
         self.began_again = again and self.place.batch > 0
         if self.began_again:
@@ -182,6 +191,8 @@ class Resumption:
                 del known[number]
                 if state := saved.part(f"callbacks.{number}"):
                     callback.load_state_dict(state)
+                    if self._goes_on and isinstance(callback, EarlyStopping):
+                        callback.waited = 0  # it stopped the training, and would at once do so again
         if trainer.watch is not None and saved.part("watch") and not self.began_again:
             trainer.watch.load_state_dict(saved.part("watch"))
 

@@ -35,10 +35,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from striate.cli import app
 from striate.train import read_progress
@@ -198,7 +197,7 @@ class Faults:
         opened = os.fdopen
 
         def fdopen(*arguments: Any, **named: Any) -> Any:
-            stream = opened(*arguments, **named)
+            stream = cast("io.BufferedWriter", opened(*arguments, **named))
             return Writer(stream, self) if "w" in arguments[1:2] or "wb" in arguments[1:2] else stream
 
         os.fdopen = fdopen
@@ -248,9 +247,8 @@ class Writer:
         self._stream.close()
 
 
-@contextmanager
-def forked(log: Path, faults: Faults | None, arguments: list[str]) -> Iterator[tuple[int, str]]:
-    """Train in a fork of this process; gives its status as ``os.waitpid`` and what it wrote to standard error."""
+def forked(log: Path, faults: Faults | None, arguments: list[str]) -> tuple[int, str]:
+    """Train in a fork of this process; returns its status as ``os.waitpid`` and what it wrote to standard error."""
     pid = os.fork()
     if pid == 0:
         code = 70
@@ -278,43 +276,43 @@ def forked(log: Path, faults: Faults | None, arguments: list[str]) -> Iterator[t
             sys.stderr.flush()
             os._exit(int(code))
     _, status = os.waitpid(pid, 0)
-    yield status, log.read_text(errors="replace")
+    return status, log.read_text(errors="replace")
 
 
 def ending(status: int) -> str:
     return "killed" if os.WIFSIGNALED(status) else f"exit code {os.waitstatus_to_exitcode(status)}"
 
 
-def fault(folder: Path, count: int, seed: int) -> None:
+def fault(folder: Path, count: int, ways: list[str], seed: int) -> None:
     chance = random.Random(seed)
     log, straight = folder / "errors.txt", folder / "straight"
+    calls = 0
     for _ in range(2):
         shutil.rmtree(straight, ignore_errors=True)
-        with forked(log, Faults(), ["digits", *SHORT, "--out", str(straight)]) as (status, errors):
-            if status:
-                raise FailedError(errors)
-            calls = int(errors.split("calls ")[1])
+        status, errors = forked(log, Faults(), ["digits", *SHORT, "--out", str(straight)])
+        if status:
+            raise FailedError(errors)
+        calls = int(errors.split("calls ")[1])
     expected = sha(straight)
     half = (straight / "checkpoints" / "last.safetensors").stat().st_size // 2
     print(f"writing calls of a training: {calls}; SHA-256 {expected[:16]}…", flush=True)
     places = sorted(chance.sample(range(calls), min(count, calls)))
     outcomes: collections.Counter[str] = collections.Counter()
-    for way in ("once", "full", "half", "die"):
+    for way in ways:
         for place in places:
             run = folder / "run"
             shutil.rmtree(run, ignore_errors=True)
             begin = ["digits", *SHORT, "--out", str(run)]
-            with forked(log, Faults(place, way, half), begin) as (status, errors):
-                outcomes[f"{way}: {ending(status)}"] += 1
-                if "Traceback" in errors or (os.WIFSIGNALED(status) and way != "die"):
-                    raise FailedError(f"{way} at call {place}: {errors}")
-                if errors.count("error:") > 1:
-                    raise FailedError(f"{way} at call {place}: several messages: {errors}")
+            status, errors = forked(log, Faults(place, way, half), begin)
+            outcomes[f"{way}: {ending(status)}"] += 1
+            if "Traceback" in errors or (os.WIFSIGNALED(status) and way != "die"):
+                raise FailedError(f"{way} at call {place}: {errors}")
+            if errors.count("error:") > 1:
+                raise FailedError(f"{way} at call {place}: several messages: {errors}")
             require_checkpoint(run)
-            again = ["--resume", str(run)] if (run / RUN_FILE).exists() else begin
-            with forked(log, None, again) as (status, errors):
-                if status:
-                    raise FailedError(f"{way} at call {place}: not resumed: {errors}")
+            status, errors = forked(log, None, ["--resume", str(run)] if (run / RUN_FILE).exists() else begin)
+            if status:
+                raise FailedError(f"{way} at call {place}: not resumed: {errors}")
             if sha(run) != expected:
                 raise FailedError(f"{way} at call {place}: another SHA-256")
             outcomes["the same SHA-256"] += 1
@@ -324,16 +322,17 @@ def fault(folder: Path, count: int, seed: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--chain", type=int, default=12, help="kills of one run at most")
-    parser.add_argument("--faults", type=int, default=60, help="calls that fail, in each of the four ways")
+    parser.add_argument("--faults", type=int, default=60, help="calls that fail, in each of the ways")
+    parser.add_argument("--ways", default="once,full,half,die", help="the ways in which calls fail")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="striate-kills-") as folder:
         try:
             if given.faults:
-                fault(Path(folder), given.faults, given.seed)
+                fault(Path(folder), given.faults, given.ways.split(","), given.seed)
             if given.kills:
                 kill(Path(folder), given.kills, given.chain, given.seed)
         except FailedError as error:

@@ -9,7 +9,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from striate.cli import app
@@ -103,6 +105,26 @@ def test_a_model_that_cannot_be_written_is_saved_elsewhere(tmp_path: Path, monke
     again = striate("--resume", run)
     assert "finished already: 1 epoch;" in again.stderr
     assert (again.exit_code, sha(run)) == (0, hashlib.sha256(rescued.read_bytes()).hexdigest())
+
+
+def test_files_of_numbers_and_pictures_are_read_as_before(tmp_path: Path) -> None:
+    """A resumed run reads its data with the options of the run: nothing has changed, as far as it can tell."""
+    rows = ["a,b,who,kind", *(f"{i % 7},{i % 5},{i // 4},{'xy'[i % 2]}" for i in range(60))]
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    for number in range(12):
+        picture = tmp_path / "pictures" / "ab"[number % 2] / f"{number}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((9, 8, 3), 20 * number, np.uint8)).save(picture)
+    for data, options in (
+        ("table.csv", ("--label-column", "kind", "--group-column", "who", "--held-out", 0.3)),
+        ("pictures", ("--model", "mlp", "--size", "6x7", "--augment", "flip")),
+    ):
+        run = tmp_path / f"run of {data}"
+        assert striate(tmp_path / data, *options, "--epochs", 1, "--seed", 3, "--out", run).exit_code == 0
+        again = striate("--resume", run, "--epochs", 2)
+        assert again.exit_code == 0, again.stderr
+        changed = [line for line in again.stderr.splitlines() if "change" in line]
+        assert [line.split(":")[1] for line in changed] == [" schedule", " epochs"], again.stderr
 
 
 def test_what_cannot_be_resumed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import striate as st
 from striate import nn
 from striate.data import Dataset
 from striate.doctor import Doctor, Finding, Setup
+from striate.doctor.changes.data import DropLeaked, DropSamples
 from striate.doctor.rules.split import in_time_order
 from striate.doctor.sample import Sample
 from tests.doctor.trainings import clouds, mlp, setup_of, standardized, trained, with_inputs, with_labels
@@ -251,3 +253,16 @@ def test_a_class_that_validation_lacks_moves_the_others() -> None:
     np.testing.assert_array_equal(cured.validation.labels, left.labels)
     assert not before(cured)
     assert not before(setup_of(mlp(16), train_set=ours, validation=left)), "a class less is no other numbering"
+
+
+@pytest.mark.parametrize("name", ["validation", "train_set"])
+def test_the_code_that_leaves_samples_out_does_what_the_change_does(name: str) -> None:
+    data = standardized(10)
+    change = DropLeaked((2, 5)) if name == "validation" else DropSamples((2, 5))
+    setup = setup_of(mlp(8), train_set=data, validation=data)
+    names: dict[str, Any] = {"np": np, name: data, "finding": SimpleNamespace(units=(2, 5))}
+    exec(change.code(setup), names)
+    changed = change.apply(setup)
+    expected = changed.validation if name == "validation" else changed.train_set
+    assert expected is not None
+    np.testing.assert_array_equal(names[name].images, expected.images)

@@ -5,8 +5,10 @@ And what other programs say of them: valgrind, nm, and an emulator of another ar
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import striate as st
 from striate import nn
 from tests.native.conftest import compiled, output_of
 
+CHECKOUT = Path(__file__).parents[2]
 NETWORKS = {
     "lenet5": (lambda: st.models.lenet5(), (1, 28, 28)),
     "vgg_small": (lambda: st.models.vgg_small(), (3, 32, 32)),
@@ -67,6 +70,23 @@ def test_a_hundred_samples_have_the_same_bits(name: str, batch: int, tmp_path: P
 
 
 @pytest.mark.slow
+def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
+    """Other hashes of strings, another number of threads, and no cache change nothing."""
+    model, _ = network("lenet5", 1)
+    st.save(model, tmp_path / "model.safetensors")
+    written: list[dict[str, bytes]] = []
+    for number in ("1", "2"):
+        folder = tmp_path / number
+        command = [sys.executable, "-m", "striate", "export", str(tmp_path / "model.safetensors"), "--native"]
+        options = ["-o", str(folder), "--batch", "4", "--target", "x86-64-v2,x86-64-v3,x86-64-v4"]
+        changes = {"PYTHONHASHSEED": number, "STRIATE_THREADS": number, "STRIATE_CACHE": "off"}
+        subprocess.run([*command, *options], check=True, capture_output=True, env=os.environ | changes, cwd=CHECKOUT)
+        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert written[0] == written[1]
+    assert sorted(written[0]) == ["net.h", "net.json", "net.o", "net_test.c"]
+
+
+@pytest.mark.slow
 def test_nm_finds_no_undefined_symbol_and_valgrind_no_error(tmp_path: Path) -> None:
     if shutil.which("nm") is None or shutil.which("valgrind") is None:
         pytest.skip("nm or valgrind is not installed")
@@ -101,3 +121,26 @@ def test_a_shared_library_needs_nothing(tmp_path: Path) -> None:
     assert "no relocations" in subprocess.check_output(["readelf", "-r", tmp_path / "net.so"], text=True)
     (tmp_path / "net.o").unlink()
     np.testing.assert_array_equal(st.native.load(tmp_path)(x, threads=2), model(x))
+
+
+@pytest.mark.slow
+def test_a_processor_without_the_instructions_gets_an_error_or_a_lesser_level(tmp_path: Path) -> None:
+    emulator = shutil.which("qemu-x86_64")
+    if emulator is None:
+        pytest.skip("qemu-x86_64 is not installed")
+    model, x = network("lenet5", 2)
+    for target, processor, works in (
+        ("x86-64-v3", "Nehalem", False),
+        ("x86-64-v2,x86-64-v3", "Nehalem", True),
+        ("x86-64-v2,x86-64-v3,x86-64-v4", "max", True),
+        ("x86-64-v3", "max,-fma", False),
+        ("x86-64-v2", "core2duo", False),
+    ):
+        if not st.export_native(model, tmp_path, target=target).checked:
+            pytest.skip("this computer has another architecture")
+        command = [emulator, "-cpu", processor, str(compiled(tmp_path, "net_test.c", "net.o"))]
+        if works:
+            np.testing.assert_allclose(ran(tmp_path, command, x, 10, 1), model(x), rtol=1e-5, atol=1e-5)
+        else:
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+            assert (done.returncode, "lacks instructions" in done.stdout) == (1, True), done.stdout + done.stderr

@@ -223,6 +223,22 @@ def test_drawing_leaves_pyplot_alone() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
 
 
+def test_augmented_samples_are_those_of_the_input_stage(dataset: Dataset) -> None:
+    stage = st.data.augment.InputStage(dataset, "flip crop:1 cutmix", seed=4)
+    shown = _shown(figure := st.plot.augmented(dataset, "flip crop:1 cutmix", count=2, epochs=3, seed=4))
+    assert len(shown) == 2 * 4
+    np.testing.assert_allclose(shown[0], dataset.images[0].transpose(1, 2, 0) / 255)
+    np.testing.assert_allclose(shown[7], stage.batch([39], 2)[0][0].transpose(1, 2, 0) / 255)
+    assert dataset.classes[dataset.labels[39]] in _texts(figure)
+    assert " % " in _texts(figure)
+    signals = Dataset(np.ones((3, 2, 9), np.float32), np.arange(3))
+    named = st.plot.augmented(signals, {"shifted": "shift:2", "noisy": "noise"}, epochs=2)
+    assert [len(axes.lines) for axes in named.axes] == [2] * 6
+    assert {"shifted", "noisy", "epoch 2"} <= set(_texts(named).splitlines())
+    with pytest.raises(OptionError, match="cannot be drawn"):
+        st.plot.augmented(Dataset(np.ones((3, 2), np.float32), np.arange(3)), "noise")
+
+
 def test_without_matplotlib_the_extra_is_named_and_notebooks_still_show() -> None:
     program = (
         "import sys, importlib.abc\n"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file  # pyright: ignore[reportUnknownVariableType]
 
 from striate import nn, optim
 from striate.data import Dataset
@@ -71,7 +71,7 @@ class Told(Silent):
 PLAIN: dict[str, Any] = {"rule": optim.SGD(lr=0.1, momentum=0.9)}
 FULL: dict[str, Any] = {
     "rule": optim.AdamW(lr=0.02, schedule=optim.CosineSchedule(16)), "ema": 0.8, "accumulate": 2, "max_norm": 1.0,
-    "loss": nn.CrossEntropyLoss(np.array([1.0, 2.0, 0.5]), label_smoothing=0.1),
+    "augment": "flip crop:1 mixup:0.2", "loss": nn.CrossEntropyLoss(np.array([1.0, 2.0, 0.5]), label_smoothing=0.1),
 }  # fmt: skip
 STEPS = 4  # of an epoch
 
@@ -152,6 +152,27 @@ def test_a_finished_training_says_so_and_more_epochs_continue_it(tmp_path: Path)
     assert said.lines[1:] == [
         "resumed from the end of epoch 2, step 8", "changed since the checkpoint: epochs: 2 then, 4 now",
     ]  # fmt: skip
+
+
+def test_a_training_that_was_stopped_early_goes_on(tmp_path: Path) -> None:
+    one = trainer(tmp_path, rule=optim.SGD(lr=0.0), record=tmp_path)
+    one.fit(data(), data(20, 1), epochs=9)
+    assert (len(one.history), one.history.kept) == (3, 1)
+    said = Told()
+    again = trainer(tmp_path, rule=optim.SGD(lr=0.0), progress=said, record=tmp_path)
+    again.fit(data(), data(20, 1), epochs=9, resume=True)
+    assert said.lines == [
+        (
+            "finished already: 3 epochs (validation_loss has not improved for 2 epochs); "
+            "a larger number of epochs continues it"
+        )
+    ]
+    assert (again.history.kept, again.history.stopped) == (1, "validation_loss has not improved for 2 epochs")
+    again = trainer(tmp_path, rule=optim.SGD(lr=0.0), record=tmp_path)
+    last = tmp_path / "checkpoints" / "last.safetensors"
+    assert len(again.fit(data(), data(20, 1), epochs=10, resume=last)) == 5  # patience begins again
+    events = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
+    assert [event["number"] for event in events if event["kind"] == "epoch"] == [1, 2, 3, 4, 5]
 
 
 def test_what_has_changed_is_said_or_refused(tmp_path: Path) -> None:

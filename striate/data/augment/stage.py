@@ -39,13 +39,14 @@ _MEASURED = 1024
 
 
 @dataclass(frozen=True)
-class _Tables:
+class Tables:
     """The parameters of some samples: the table of each segment, and the seeds of each function."""
 
     parts: tuple[Table | Array, ...]
 
-    def at(self, chosen: slice | Array) -> _Tables:
-        return _Tables(tuple(one.part(chosen) if isinstance(one, Table) else one[chosen] for one in self.parts))
+    def at(self, chosen: slice | Array) -> Tables:
+        """Return the parameters of some of the samples."""
+        return Tables(tuple(one.part(chosen) if isinstance(one, Table) else one[chosen] for one in self.parts))
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class _Pairs:
     """The partners of some samples: their indices and parameters, and how they are mixed."""
 
     partners: Array
-    tables: _Tables
+    tables: Tables
     mixture: Mixture
 
 
@@ -164,9 +165,9 @@ class InputStage:
 
     # Random parameters
 
-    def _drawn(self, rows: Array, epoch: int) -> tuple[_Tables, _Pairs | None]:
+    def _drawn(self, rows: Array, epoch: int) -> tuple[Tables, _Pairs | None]:
         keys = Keys(self.seed, epoch, rows)
-        tables = self._tables(keys)
+        tables = self.tables(keys)
         if not self._mixers:
             return tables, None
         partners = self._pool[keys.draws(_PARTNER).whole(len(self._pool))]
@@ -180,9 +181,10 @@ class InputStage:
             np.stack([one.stops for one in found], axis=1)[:, chosen, place],
             np.stack([one.label for one in found])[chosen, place],
         )
-        return tables, _Pairs(partners, self._tables(Keys(self.seed, epoch, rows, role=1)), mixture)
+        return tables, _Pairs(partners, self.tables(Keys(self.seed, epoch, rows, role=1)), mixture)
 
-    def _tables(self, keys: Keys) -> _Tables:
+    def tables(self, keys: Keys) -> Tables:
+        """Draw the parameters of all transforms for the samples of ``keys``."""
         parts: list[Table | Array] = []
         for part in self._parts:
             if isinstance(part, Segment):
@@ -190,11 +192,11 @@ class InputStage:
             else:
                 draws = keys.draws(part[0])
                 parts.append(np.stack([draws.bits(), draws.bits()], axis=1))
-        return _Tables(tuple(parts))
+        return Tables(tuple(parts))
 
     # Samples
 
-    def _made(self, rows: Array, tables: _Tables, pairs: _Pairs | None) -> tuple[Array, Array]:
+    def _made(self, rows: Array, tables: Tables, pairs: _Pairs | None) -> tuple[Array, Array]:
         x, y = self._augmented(rows, tables), self.dataset.labels[rows]
         if pairs is None:
             return x, y
@@ -208,7 +210,7 @@ class InputStage:
         self._blender.mix(x.reshape(-1, *shape), others.reshape(-1, *shape), places, boxes[places], shares)
         return x, self._mixed_labels(y, self.dataset.labels[pairs.partners], mixture.label)
 
-    def _augmented(self, rows: Array, tables: _Tables) -> Array:
+    def _augmented(self, rows: Array, tables: Tables) -> Array:
         data = self.dataset.images
         for part, table in zip(self._parts, tables.parts, strict=True):
             if isinstance(part, Segment):

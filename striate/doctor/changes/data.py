@@ -106,7 +106,8 @@ class DropLeaked(Change):
     indices: tuple[int, ...]
 
     def code(self, setup: Setup) -> str:
-        return "validation = validation.subset([i for i in range(len(validation)) if i not in finding.units])"
+        kept = "kept = np.delete(np.arange(len(validation)), finding.units)"
+        return f"{kept}\nvalidation = validation.subset(kept)"
 
     def apply(self, setup: Setup) -> Setup:
         if setup.validation is None:
@@ -257,7 +258,8 @@ class DropSamples(Change):
     indices: tuple[int, ...]
 
     def code(self, setup: Setup) -> str:
-        return "train_set = train_set.subset([i for i in range(len(train_set)) if i not in finding.units])"
+        kept = "kept = np.delete(np.arange(len(train_set)), finding.units)"
+        return f"{kept}\ntrain_set = train_set.subset(kept)"
 
     def apply(self, setup: Setup) -> Setup:
         if setup.train_set is None:

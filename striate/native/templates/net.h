@@ -38,8 +38,8 @@ extern "C" {
 typedef $input_type ${n}_input;
 typedef $output_type ${n}_output;
 
-/* Scratch memory in bytes, aligned to ${N}_ALIGNMENT. Its contents do not matter, but the first ${N}_ALIGNMENT bytes
- * remember the check of the processor from one call to the next. */
+/* Scratch memory in bytes, aligned to ${N}_ALIGNMENT. It may contain anything. Its first ${N}_ALIGNMENT bytes remember
+ * from one call to the next that the processor was checked; zero them once if a tool reports uninitialized reads. */
 #define ${N}_ALIGNMENT 64
 #define ${N}_SCRATCH_BYTES $scratch_bytes /* for one thread */
 #define ${N}_SCRATCH_BYTES_FOR(threads) ($scratch_fixed + (size_t)$scratch_per_thread * (size_t)(threads))
@@ -66,8 +66,19 @@ int ${n}_run(${weights_argument}const ${n}_input *input, ${n}_output *output, vo
 int ${n}_run_batch(${weights_argument}int32_t count, const ${n}_input *input, ${n}_output *output, void *scratch,
     const ${n}_parallel *parallel);
 $uint8_functions
+/* The macros above as functions, for programs that load the network without its header. */
 int32_t ${n}_abi_version(void);
-size_t ${n}_scratch_size(int32_t threads);
+int32_t ${n}_alignment(void);
+size_t ${n}_scratch_size(int32_t threads); /* bytes */
+int32_t ${n}_batch(void);
+int32_t ${n}_input_size(void);
+int32_t ${n}_input_rank(void);
+const int32_t *${n}_input_shape(void);
+int32_t ${n}_output_size(void);
+int32_t ${n}_output_rank(void);
+const int32_t *${n}_output_shape(void);
+int32_t ${n}_classes(void);
+int32_t ${n}_levels(void);
 
 /* The index of the target that runs on this computer, or -1 if none does; ${n}_target(level) is its name. The check can
  * take microseconds in a virtual machine. */

@@ -148,7 +148,9 @@ static int test(void)
     const ${n}_input *input = (const ${n}_input *)(const void *)golden_input;
     ${n}_parallel parallel = {NULL, THREADS, threads_run};
     void *scratch = scratch_for(THREADS);
-    int failures = ${n}_abi_version() != ${N}_ABI_VERSION || ${n}_scratch_size(1) != ${N}_SCRATCH_BYTES;
+    int failures = ${n}_abi_version() != ${N}_ABI_VERSION || ${n}_scratch_size(1) != ${N}_SCRATCH_BYTES ||
+        ${n}_scratch_size(3) != ${N}_SCRATCH_BYTES_FOR(3) || ${n}_input_size() != ${N}_INPUT_SIZE ||
+        ${n}_output_size() != ${N}_OUTPUT_SIZE || ${n}_batch() != ${N}_BATCH;
     int status = ${n}_run_batch(${weights_value}1, input, output, scratch, NULL);
     failures += check("one sample", status, output, golden_single[level], ${N}_OUTPUT_SIZE);
     status = ${n}_run_batch(${weights_value}1, input, output, scratch, &parallel);
