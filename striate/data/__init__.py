@@ -11,6 +11,7 @@ from striate.data.mnist import load_idx_folder, load_mnist
 from striate.data.number_options import NumberOptions
 from striate.data.opened import Opened
 from striate.data.picture_options import PictureOptions
+from striate.data.scan import Problem, Scan, scan_data
 from striate.data.standardizer import Outlier, Standardizer
 
 __all__ = [
@@ -29,6 +30,9 @@ __all__ = [
     "load_mnist",
     "open_data",
     "open_dataset",
+    "Problem",
+    "Scan",
+    "scan_data",
     "Opened",
     "PictureOptions",
     "NumberOptions",
