@@ -276,7 +276,8 @@ def train(
             print_search(search)
         return
     network.infer(train_set.images.shape[1:])
-    folder, lock = claimed(data, out, overwrite, resume, network)
+    copies = 1 + len(rule.slots) + (ema is not None) + (patience is not None)  # of the weights, in a checkpoint
+    folder, lock = claimed(data, out, overwrite, resume, network, copies)
     arguments = {
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
         "lr": rule.lr, "momentum": asdict(rule).get("momentum"), "weight_decay": asdict(rule).get("weight_decay"),
@@ -348,14 +349,18 @@ def opened_data(
 
 
 def claimed(
-    data: str, out: Path | None, overwrite: bool, resume: Path | None, network: Module
+    data: str, out: Path | None, overwrite: bool, resume: Path | None, network: Module, copies: int
 ) -> tuple[Path, FolderLock]:
-    """Make and lock the folder of a run, or lock that of the run to resume."""
+    """Make and lock the folder of a run, or lock that of the run to resume.
+
+    The disk must have room for the model and for three checkpoints, each with ``copies`` vectors of the model's size.
+    """
     if resume is not None:
         lock = FolderLock(resume)
         lock.take()
         return resume, lock
-    room = sum(4 * math.prod(int(size or 0) for size in parameter.shape) for _, parameter in network.named_state())
+    size = sum(4 * math.prod(int(size or 0) for size in parameter.shape) for _, parameter in network.named_state())
+    room = size * (1 + 3 * copies)
     if out is None:
         return claim_free_folder(Path("runs") / (data if data in KNOWN else data_name(Path(data))), room)
     return out, claim_folder(out, room, overwrite=overwrite)

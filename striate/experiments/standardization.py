@@ -26,7 +26,7 @@ LARGEST = 3.0  # powers of ten between the smallest and the largest unit
 
 
 def units(features: int) -> tuple[Array, Array]:
-    """Return a random unit 10^u, u in [−1.5, 1.5], and an offset of up to five units for each feature."""
+    """Return, for each feature, a random unit 10^u with u in [−1.5, 1.5], and an offset of up to five units."""
     random = np.random.Generator(np.random.Philox(key=8))
     unit = 10 ** random.uniform(-LARGEST / 2, LARGEST / 2, features)
     return unit, unit * random.uniform(-5, 5, features)
@@ -43,9 +43,10 @@ def as_features(dataset: Dataset, scaled_badly: bool) -> Dataset:
 
 
 def recount(features: Array) -> tuple[float, Array]:
-    """Return the largest difference between ``Standardizer`` and its equation, and its constant features.
+    """Return the largest difference between ``Standardizer`` and its equation, and its result for constant features.
 
-    The equation is computed in float64. The second result is x̂ of the features that are equal in all samples.
+    The equation is computed in float64. The second result is the standardized values x̂ of those features that are
+    equal in all samples.
     """
     fitted = Standardizer.fit(features)
     given, x = fitted.transform(features), features.astype(np.float64)

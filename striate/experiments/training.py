@@ -55,7 +55,7 @@ def prepared(model: Module, train_set: Dataset, seed: int, standardized: bool = 
 def train(
     model: Module, train_set: Dataset, rule: Optimizer, *, seed: int, epochs: int, batch_size: int = 32
 ) -> Trained:
-    """Train with cross-entropy for some epochs.
+    """Train with cross-entropy for ``epochs`` epochs; ``rule`` is the optimizer.
 
     If a loss or gradient is not finite, the training ends, and the model keeps the weights of the step before.
     """
@@ -73,7 +73,10 @@ def train(
 
 
 def gradient_norms(model: Module, dataset: Dataset, seed: int, samples: int = 256) -> dict[str, float]:
-    """Return ‖g‖ = √Σg² for each weight of a linear map or convolution, by name, over one batch; no update."""
+    """Return ‖g‖ = √Σg² for each weight of a linear map or convolution, by name, for one batch.
+
+    The batch has ``samples`` samples, chosen by ``seed``. The weights are not updated.
+    """
     step = TrainingStep(model, CrossEntropyLoss(), _NO_UPDATE, seed=seed)
     chosen = dataset.images[:samples], dataset.labels[:samples]
     return {

@@ -15,6 +15,7 @@ import numpy as np
 from striate.codegen import elf
 from striate.codegen import target as targets
 from striate.codegen.artefact import ABI_VERSION, CONSTANTS_SECTION, Artefact, Entry
+from striate.codegen.artefact_writer import compile_artefact
 from striate.codegen.target import Target
 from striate.data.dataset import class_names
 from striate.data.standardizer import Standardizer, standardizer_of
@@ -149,7 +150,7 @@ def export_native(
     network = _Network(model, types, ends, levels, batch, samples, inside)
     names = class_names(model.classes if classes is None else classes)
     artefact = network.artefact(name, weights == "external", names)
-    data = artefact.compile()
+    data = compile_artefact(artefact)
     checked = network.check(artefact, data)
     return _written(place, artefact, data, network, checked, flag("shared", shared))
 

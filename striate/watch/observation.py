@@ -107,16 +107,17 @@ class Observation:
             }
 
     def units_of(self, what: str, tensor: int, flat: Array | None = None) -> Array | None:
-        """Return one statistic for each unit of a tensor, float64; None where the tensor does not have it.
+        """Return the statistic called ``what`` for each unit (channel) of a tensor, as float64 (C,).
 
-        It is read from ``flat``, which defaults to the array that the program writes.
+        ``tensor`` is the index of the tensor; the result is None if the statistic does not exist for it. The numbers
+        are read from ``flat``, by default the array that the program writes.
         """
         part = self.parts[what].get(tensor)
         return None if part is None else (self.flat[what] if flat is None else flat)[part].astype(np.float64)
 
 
 def observe(wanted: Callable[[str], bool], passed: Sequence[LayerCall], prediction: Value, dtype: DType) -> Observation:
-    """Build the statistics of the outputs at all paths that ``wanted`` accepts, in running order.
+    """Add the statistics of the outputs at all paths that ``wanted`` accepts to the graph, in running order.
 
     The tensors are the outputs of the layers ``passed``, and of activations that a module's own ``forward`` calls:
     ``st.ops.relu`` in the module at "block1" is "block1.relu". Further uses of a path are ``path#2``, ``path#3`` …

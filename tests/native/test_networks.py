@@ -5,8 +5,10 @@ And what other programs say of them: valgrind, nm, and an emulator of another ar
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import striate as st
 from striate import nn
 from tests.native.conftest import compiled, output_of
 
+CHECKOUT = Path(__file__).parents[2]
 NETWORKS = {
     "lenet5": (lambda: st.models.lenet5(), (1, 28, 28)),
     "vgg_small": (lambda: st.models.vgg_small(), (3, 32, 32)),
@@ -64,6 +67,23 @@ def test_a_hundred_samples_have_the_same_bits(name: str, batch: int, tmp_path: P
     expected = np.concatenate([model(x[i : i + batch]) for i in range(0, 100, batch)])
     for threads in (1, 2):
         np.testing.assert_array_equal(ran(tmp_path, [str(program)], x, expected.shape[1], threads), expected)
+
+
+@pytest.mark.slow
+def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
+    """Other hashes of strings, another number of threads, and no cache change nothing."""
+    model, _ = network("lenet5", 1)
+    st.save(model, tmp_path / "model.safetensors")
+    written: list[dict[str, bytes]] = []
+    for number in ("1", "2"):
+        folder = tmp_path / number
+        command = [sys.executable, "-m", "striate", "export", str(tmp_path / "model.safetensors"), "--native"]
+        options = ["-o", str(folder), "--batch", "4", "--target", "x86-64-v2,x86-64-v3,x86-64-v4"]
+        changes = {"PYTHONHASHSEED": number, "STRIATE_THREADS": number, "STRIATE_CACHE": "off"}
+        subprocess.run([*command, *options], check=True, capture_output=True, env=os.environ | changes, cwd=CHECKOUT)
+        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert written[0] == written[1]
+    assert sorted(written[0]) == ["net.h", "net.json", "net.o", "net_test.c"]
 
 
 @pytest.mark.slow
