@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from striate.errors import DTypeError, LabelError, OptionError, ShapeError, unknown_option
+from striate.errors import DTypeError, LabelError, OptionError, ShapeError
 from striate.graph.array import unmasked
 from striate.graph.value import Array, DType, Shape, TensorType, Value, dtype_of, shape_text
 from striate.nn.module import Module
@@ -16,7 +16,7 @@ from striate.nn.parameter import Parameter, Role
 from striate.ops.element_loss import mse_loss, shape_cure
 from striate.ops.loss import IGNORED, cross_entropy, multi_margin_loss, nll_loss
 from striate.ops.loss_reduction import LossReduction
-from striate.options import number, whole_number
+from striate.options import choice, number, whole_number
 from striate.tracing import Tree
 
 LossFunction = Callable[[Any, Any], Value]
@@ -49,9 +49,7 @@ class Loss(Module):
         return None
 
     def __init__(self, *, reduction: str = "mean") -> None:
-        if reduction not in self.reductions:
-            raise unknown_option("reduction", reduction, self.reductions)
-        self.reduction = reduction
+        self.reduction = choice("reduction", reduction, self.reductions)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         """Return the targets ``y`` of ``n`` samples as an array that ``forward`` takes.

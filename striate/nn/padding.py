@@ -12,6 +12,7 @@ from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind
 from striate.nn.pooling import Positional
 from striate.ops.padding import PadMode, pad
+from striate.ops.window import LARGEST
 from striate.options import number
 
 
@@ -30,7 +31,8 @@ class Padding(Positional):
 
     def __init__(self, padding: int | Sequence[int]) -> None:
         sides = tuple(padding) if isinstance(padding, Sequence) else (padding,) * (2 * self.rank)
-        if len(sides) != 2 * self.rank or not all(isinstance(n, Integral) and not isinstance(n, bool) for n in sides):
+        whole = all(isinstance(n, Integral) and not isinstance(n, bool) and abs(n) <= LARGEST for n in sides)
+        if len(sides) != 2 * self.rank or not whole:
             raise OptionError(
                 f"{type(self).__name__}: padding={padding!r}; expected a whole number or {2 * self.rank}, "
                 "two for each axis of positions"

@@ -165,7 +165,10 @@ def _samples(module: Predicting, arrays: Mapping[str, Array]) -> int:
         )
     sizes = {array.shape[0] for array in arrays.values()}
     if len(sizes) > 1:
-        raise ShapeError(f"the inputs have different numbers of samples: {sorted(sizes)}")
+        raise ShapeError(
+            f"the inputs have different numbers of samples: {sorted(sizes)}\n"
+            "  help: axis 0 of every input counts the samples; give each the same number"
+        )
     return sizes.pop()
 
 
