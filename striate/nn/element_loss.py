@@ -10,7 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from striate.graph.array import unmasked
+from striate.errors import OptionError
+from striate.graph.array import native, unmasked
 from striate.graph.value import Array, Value
 from striate.nn.loss import ElementLoss, Loss
 from striate.nn.module import Module
@@ -249,7 +250,12 @@ class GaussianNLLLoss(Module):
 
 def _buffer(array: object, name: str) -> Parameter | None:
     """Return an array of weights as a buffer of the layer; None stays None."""
-    return None if array is None else Parameter(np.asarray(unmasked(array, name)), role=Role.BUFFER)
+    if array is None:
+        return None
+    given = native(np.asarray(unmasked(array, name)), name)
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise OptionError(f"{name}={array!r:.60}; expected finite numbers")
+    return Parameter(given, role=Role.BUFFER)
 
 
 def _listed(*parts: str) -> str:
