@@ -25,6 +25,7 @@ from striate.cli.resume import is_finished, require_resumable, resumed_run
 from striate.cli.streams import same_target
 from striate.data import Dataset, Opened, Standardizer, batch_count, open_data
 from striate.data.augment import InputStage
+from striate.data.catalog import KNOWN
 from striate.data.centring import Centring
 from striate.data.number_files import ENDINGS
 from striate.data.number_options import Kind, Task
@@ -68,7 +69,9 @@ from striate.train.trainer import Trainer
 RECIPES = {
     "digits": Recipe("lenet5", 20, 32),  # only 1,442 pictures, so many passes
     "mnist": Recipe("lenet5", 3, 64),
+    "fashion_mnist": Recipe("lenet5", 5, 64),
     "cifar10": Recipe("vgg_small", 5, 64),
+    "cifar100": Recipe("vgg_small", 10, 64),
 }
 _WIDTH_OF_ALL, _WIDTH_OF_NARROW = 68, 42
 _WORTH_SAYING = 0.01  # the share of waiting for data from which on it is printed
@@ -86,8 +89,8 @@ def train(
     data: Annotated[
         str,
         typer.Argument(
-            help="digits (in the package), mnist, cifar10; a folder, zip or tar of pictures; a file of numbers (.csv, "
-            ".tsv, .ts, .npy, .npz); or a folder of IDX files."
+            help="digits (in the package), mnist, fashion_mnist, cifar10, cifar100; a folder, zip or tar of pictures; "
+            "a file of numbers (.csv, .tsv, .ts, .npy, .npz); or a folder of IDX files."
         ),
     ] = "digits",
     model: Annotated[
@@ -287,7 +290,7 @@ def train(
     }  # fmt: skip
     form = Centring.of(train_set.images)
     run = Run(
-        data if data in RECIPES else str(Path(data).resolve()), arguments, seed,
+        data if data in KNOWN else str(Path(data).resolve()), arguments, seed,
         centring=None if form is None else form.to_json(),
         data_options={} if opened.options is None else opened.options.to_json(),
     )  # fmt: skip
@@ -359,7 +362,7 @@ def claimed(
     size = sum(4 * math.prod(int(size or 0) for size in parameter.shape) for _, parameter in network.named_state())
     room = size * (1 + 3 * copies)
     if out is None:
-        return claim_free_folder(Path("runs") / (data if data in RECIPES else data_name(Path(data))), room)
+        return claim_free_folder(Path("runs") / (data if data in KNOWN else data_name(Path(data))), room)
     return out, claim_folder(out, room, overwrite=overwrite)
 
 

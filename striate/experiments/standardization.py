@@ -33,7 +33,10 @@ def units(features: int) -> tuple[Array, Array]:
 
 
 def as_features(dataset: Dataset, scaled_badly: bool) -> Dataset:
-    """Return the images as float32 features (N, D) from 0 to 1; optionally each in its own unit and offset."""
+    """Return the images as float32 features (N, D) from 0 to 1.
+
+    With ``scaled_badly``, each feature has a unit and an offset of its own, from ``units``.
+    """
     flat = dataset.images.reshape(len(dataset), -1).astype(np.float64)
     flat = flat / 255 if dataset.images.dtype == np.uint8 else flat
     if scaled_badly:

@@ -272,7 +272,7 @@ class ConvolutionTranspose(FilterBank):
     (C, O / groups, kernel sizes…), the bias (O,), as in PyTorch. Along each axis the output has (size − 1) · stride − 2
     · padding + dilation · (kernel_size − 1) + output_padding + 1 positions. ``in_channels=None`` is inferred;
     ``padding_mode`` must be "zeros". Raises ``OptionError`` for invalid options, such as an ``output_padding`` that is
-    not smaller than stride or dilation, and ``ShapeError`` for inputs with another number of axes or channels.
+    smaller than neither stride nor dilation, and ``ShapeError`` for inputs with another number of axes or channels.
     """
 
     def __init__(

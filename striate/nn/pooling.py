@@ -367,9 +367,10 @@ class GlobalPool(Module):
         return super().traced_forward(inputs)
 
     def foreign(self, name: str) -> ForeignLayer | None:
-        """Return PyTorch's adaptive pooling to one position for the inputs that the layer was last traced with.
+        """Return PyTorch's adaptive pooling to one position, for inputs with as many axes as the latest one.
 
-        PyTorch has it for 1 to 3 spatial axes; otherwise, the result is None.
+        PyTorch has such a layer for 1 to 3 spatial axes; otherwise, the result is None. ``name`` is that of the class
+        without the number of axes.
         """
         return ForeignLayer(f"{name}{self._rank}d", {"output_size": 1}) if 1 <= self._rank <= 3 else None
 

@@ -1,4 +1,4 @@
-"""The base of optimizers: equations on the flat vector of all parameters, compiled into a single loop."""
+"""The base class of optimizers: equations on the flat vector of all parameters, compiled into a single loop."""
 
 from __future__ import annotations
 
