@@ -39,7 +39,7 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
     """
     chosen = options or NumberOptions()
     files = number_files(path)
-    samples = _merged(files, chosen)
+    samples = merged(files, chosen)
     name = str(path)
     targets = _targets(samples, files, chosen)
     train, held_out, given = _split(samples, targets, chosen, name)
@@ -77,7 +77,7 @@ def read_labelled(path: Path, options: NumberOptions) -> Dataset:
     """
     files = number_files(path, beside=False)
     files = [file for file in files if file.part is not Split.TRAIN] or files
-    samples = _merged(files, options)
+    samples = merged(files, options)
     held = [place for place, part in enumerate(samples.parts) if part is Split.TEST]
     targets = _targets(samples, files, options)
     names = targets.classes if targets.task is Task.classify else ()
@@ -112,7 +112,7 @@ def _require_alike(samples: Samples, options: NumberOptions, path: Path) -> None
         )
 
 
-def _merged(files: list[NumberFile], options: NumberOptions) -> Samples:
+def merged(files: list[NumberFile], options: NumberOptions) -> Samples:
     """Return the samples of one or two files together."""
     first, *others = [file.samples(options) for file in files]
     _require_alike(first, options, files[0].path)

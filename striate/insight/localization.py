@@ -98,7 +98,7 @@ def occlusion(
 
     target    the class, by number or name; None: the predicted class
     window    size in pixels, one number or one per axis; None: about a fifth of the picture along each axis
-    stride    likewise; None: half of the window
+    stride    in pixels, one number or one per axis; None: half of the window
     baseline  what covers the window, as in ``integrated_gradients``
 
     Raises ``OptionError`` for an unknown class, a window larger than the picture, or a stride larger than the window.

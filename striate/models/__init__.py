@@ -67,7 +67,7 @@ def build(
 
     ``channels`` is the number of input channels (default: that of the network), ``classes`` the number of outputs; the
     other options are those of the network's function. ``seed`` initializes the parameters. Raises ``OptionError``,
-    which lists the known ones, for an unknown name or option.
+    whose message lists the valid ones, for an unknown name or option.
 
         model = st.models.build("lenet5", channels=1, classes=10, activation="relu", seed=0)
     """

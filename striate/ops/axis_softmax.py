@@ -32,7 +32,7 @@ from striate.ops.shaping import expanded
 
 @dataclass(frozen=True)
 class AlongAxis(Anchor):
-    """Base class of operations that combine all elements along one axis (abstract).
+    """Base class of operations that combine the elements along one axis, such as softmax (abstract).
 
     The axis may not be axis 0 of a batch.
     """

@@ -76,7 +76,7 @@ class Reduction(Op):
         return x.with_shape(tuple(1 if axis in self.axes else dim for axis, dim in enumerate(x.shape)))
 
     def elements(self, x: TensorType) -> tuple[int, bool]:
-        """Return (the number of elements over the axes without the symbolic N, whether N is among the axes)."""
+        """Return (product of the sizes of the reduced axes except the symbolic N, whether N is one of these axes)."""
         known = math.prod(dim for axis in self.axes if isinstance(dim := x.shape[axis], int))
         return known, x.batched and 0 in self.axes
 

@@ -10,7 +10,7 @@ from striate.ops.segment import SegmentSum
 
 @dataclass(frozen=True)
 class Layers:
-    """The places of the parameters in the flat vector of all parameters.
+    """The positions of the parameters in the flat vector of all parameters.
 
     Parameter i covers the elements from ``bounds[i]`` up to, but not including, ``bounds[i + 1]``.
     """
