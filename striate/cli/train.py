@@ -254,7 +254,7 @@ def train(
         optimizer, rate, momentum, weight_decay, chosen_schedule(schedule, steps, warmup), decay_norm_and_bias
     )
     InputStage(train_set, augment)  # raises for transforms that do not fit, before a folder is created
-    usual = recipe.options if chosen.model == recipe.model else {}
+    usual: Mapping[str, Any] = recipe.options if chosen.model == recipe.model else {}
     options = chosen_options(
         chosen.model,
         {
