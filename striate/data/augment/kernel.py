@@ -14,7 +14,6 @@ from typing import Any
 
 from striate.codegen.kernel import LANES, Kernel
 from striate.data.augment.computing import colour, noise, tone
-from striate.data.augment.draft import Fill
 from striate.data.augment.moving import move
 from striate.data.augment.resampling import resample
 from striate.data.augment.sample import Sample
@@ -39,8 +38,8 @@ class SampleKernel(Specification):
             noise(sample)
         if self.computes:
             store(sample)
-        for number, fill in enumerate(self.boxes):
-            erase(sample, number, fill)
+        if self.boxes:
+            erase(sample)
 
 
 def store(s: Sample) -> None:
@@ -53,11 +52,11 @@ def store(s: Sample) -> None:
         return k.convert(k.min(k.max(k.round(value), k.constant(0, F32)), k.constant(255, F32)), spec.dtype)
 
     with k.loop(0, s.channels) as channels:
-        for element in range(0, spec.plane, LANES) if spec.plane < LANES else ():
-            value = stored(k.load(s.scratch(channels.index, element), F32))
-            for lane in range(spec.plane - element):
-                k.store_scalar(k.lane(value, lane), s.final(channels.index, element + lane))
-        if spec.plane >= LANES:
+        if spec.plane < LANES:
+            value = stored(k.load(s.scratch(channels.index), F32))
+            for lane in range(spec.plane):
+                k.store_scalar(k.lane(value, lane), s.final(channels.index, lane))
+        else:
             s.run(
                 spec.plane,
                 lambda i: k.store(
@@ -67,17 +66,20 @@ def store(s: Sample) -> None:
             )
 
 
-def erase(s: Sample, number: int, fill: Fill) -> None:
-    """Fill one box of the sample in the batch."""
+def erase(s: Sample) -> None:
+    """Fill all boxes of the sample in the batch, one after the other."""
     k, spec = s.k, s.spec
-    first = s.columns.box(number)
-    starts, stops = ([s.int_at(first + AXES * part + axis) for axis in range(AXES)] for part in (0, 1))
-    count = k.isub(stops[2], starts[2])
-    with (
-        k.loop(0, s.channels) as channels,
-        k.loop(starts[0], stops[0]) as depths,
-        k.loop(starts[1], stops[1]) as rows,
-    ):
-        row = k.iadd(k.imul(depths.index, spec.size[1]), rows.index)
-        to = s.final(channels.index, k.iadd(k.imul(row, spec.size[2]), starts[2]))
-        s.fill_run(to, count, s.filled(fill, channels.index, spec.dtype), spec.dtype)
+    fills = [one for fill in spec.boxes for one in fill]
+    with k.loop(0, len(spec.boxes)) as boxes:
+        first = k.iadd(s.columns.box(0), k.imul(boxes.index, 2 * AXES))
+        starts, stops = ([s.int_at(k.iadd(first, AXES * part + axis)) for axis in range(AXES)] for part in (0, 1))
+        count = k.isub(stops[2], starts[2])
+        with (
+            k.loop(0, s.channels) as channels,
+            k.loop(starts[0], stops[0]) as depths,
+            k.loop(starts[1], stops[1]) as rows,
+        ):
+            row = k.iadd(k.imul(depths.index, spec.size[1]), rows.index)
+            to = s.final(channels.index, k.iadd(k.imul(row, spec.size[2]), starts[2]))
+            fill = s.filled(fills, k.iadd(k.imul(boxes.index, s.channels), channels.index), spec.dtype)
+            s.fill_run(to, count, fill, spec.dtype)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
-from striate.data.augment.draft import Fill
 from striate.data.augment.specification import F32, Specification
 from striate.dtypes import DType
 
@@ -27,7 +26,7 @@ class Sample:
         self.ints = k.offset(k.operand(2), k.imul(self.sample, self.columns.ints), DType.int32)
         self.floats = k.offset(k.operand(3), k.imul(self.sample, self.columns.floats), F32)
 
-    def int_at(self, column: int) -> Index:
+    def int_at(self, column: Index) -> Index:
         """Return an integer parameter as an index."""
         found = self.k.load_scalar(self.k.offset(self.ints, column, DType.int32), DType.int32)
         return self.k.convert(found, DType.int64)
@@ -55,14 +54,14 @@ class Sample:
         """The dtype at ``target``."""
         return F32 if self.spec.computes else self.spec.dtype
 
-    def filled(self, fill: Fill, channel: Index, dtype: DType) -> Any:
-        """Return the constant of a channel in every lane."""
+    def filled(self, fills: Sequence[float], number: Index, dtype: DType) -> Any:
+        """Return ``fills[number]`` in every lane, rounded for bytes."""
         k = self.k
-        numbers = [round(one) for one in fill] if dtype is DType.uint8 else fill
+        numbers = [round(one) for one in fills] if dtype is DType.uint8 else fills
         if len(set(numbers)) == 1:
             return k.constant(numbers[0], dtype)
         table = k.table(numbers, dtype)
-        return k.broadcast(k.offset(table, channel, dtype), dtype)
+        return k.broadcast(k.offset(table, number, dtype), dtype)
 
     def run(self, count: Index, vector: Callable[[Index], None], scalar: Callable[[Index], None]) -> None:
         """Write ``vector(i)`` for whole vectors of a run and ``scalar(i)`` for each element of a short one.
