@@ -257,22 +257,27 @@ class _Network:
         return [target for _, target in self.levels]
 
     def check(self, artefact: Artefact, data: bytes) -> tuple[str, ...]:
-        """Run the object here, if this computer can, and return the level that ran.
+        """Run the object with every instruction set that this computer has, and return their names.
 
         Raises ``ModelFileError`` if an output differs from the model's in any bit.
         """
-        if not any(map(targets.runs_here, self._targets())):
+        levels = [number for number, target in enumerate(self._targets()) if targets.runs_here(target)]
+        if not levels:
             return ()
-        header = weights_file(artefact) if artefact.external else b""
-        network = loaded_object(data, description(artefact, self), header)
-        for golden in self.golden:
-            for x, expected in ((golden.input[:1], golden.outputs[network.level].single),
-                                (golden.input, golden.outputs[network.level].several)):  # fmt: skip
-                found = network(x)
-                if found.tobytes() != expected.tobytes():
-                    worst = np.nanmax(np.abs(found.astype(np.float64) - expected))
-                    raise ModelFileError(f"not exported: the object differs from the model by {worst:.3g}")
-        return (artefact.level_names[network.level],)
+        network = loaded_object(data, description(artefact, self), weights_file(artefact) if artefact.external else b"")
+        for level in levels:
+            network.use_level(level)
+            for golden in self.golden:
+                expected = golden.outputs[level]
+                _require_equal(network(golden.input[:1]), expected.single)
+                _require_equal(network(golden.input), expected.several)
+        return tuple(artefact.level_names[level] for level in levels)
+
+
+def _require_equal(found: Array, expected: Array) -> None:
+    if found.tobytes() != expected.tobytes():
+        worst = np.nanmax(np.abs(found.astype(np.float64) - expected))
+        raise ModelFileError(f"not exported: the object differs from the model by {worst:.3g}")
 
 
 def description(artefact: Artefact, network: _Network) -> dict[str, Any]:

@@ -88,6 +88,11 @@ def test_two_instruction_sets_and_external_weights(tiny: nn.Module, tmp_path: Pa
     assert [path.name for path in found.files][-1] == "net.weights"
     if not found.checked:
         return  # a processor of another architecture
+    assert found.checked == found.targets[: len(found.checked)]
+    network = st.native.load(tmp_path)
+    assert network.level == len(found.checked) - 1
+    with pytest.raises(OptionError, match="level=3"):
+        network.use_level(3)
     program = compiled(tmp_path, "net_test.c", "net.o")
     assert output_of([str(program)], tmp_path).endswith("ok\n")
     moved = (tmp_path / "net.weights").rename(tmp_path / "other")
