@@ -25,9 +25,10 @@ from striate.cli.resume import is_finished, require_resumable, resumed_run
 from striate.cli.streams import same_target
 from striate.data import Dataset, Opened, Standardizer, batch_count, open_data
 from striate.data.augment import InputStage
+from striate.data.augment.text import NAMES
 from striate.data.catalog import KNOWN
 from striate.data.centring import Centring
-from striate.data.number_files import ENDINGS
+from striate.data.number_files import ENDINGS, set_name
 from striate.data.number_options import Kind, Task
 from striate.data.tree import ARCHIVES
 from striate.dtypes import precision_of
@@ -78,6 +79,7 @@ _WORTH_SAYING = 0.01  # the share of waiting for data from which on it is printe
 MOMENTUM = 0.9
 _ROWS = 20
 """The approximate number of rows in the table of learning rates."""
+_CHANGES = f'Random changes of the training data, such as "crop:4 flip": {", ".join(NAMES)}.'
 _RATES = ", ".join(f"{name} {OPTIMIZERS[name].usual_lr:g}" for name in ("sgd", "adam")) + " …"
 _NAMES = ", ".join(OPTIMIZERS)
 _OF_PYTHON = ("schedule", "groups", "maximize", "decay_norm_and_bias")
@@ -122,9 +124,7 @@ def train(
     ema: Annotated[
         float | None, typer.Option(help="Decay, such as 0.999, of an average of the weights, which is saved.")
     ] = None,
-    augment: Annotated[
-        str, typer.Option(help='Random changes of the training data, such as "crop:4 flip"; see docs/augmentation.md.')
-    ] = "",
+    augment: Annotated[str, typer.Option(help=_CHANGES)] = "",
     label_smoothing: Annotated[float, typer.Option(help="Share of the target that all classes have, 0 to 1.")] = 0.0,
     class_weights: Annotated[str | None, typer.Option(help="balanced: rare classes count as much as others.")] = None,
     patience: Annotated[
@@ -269,7 +269,7 @@ def train(
         fit = Standardizer.fit(train_set.images)
         network.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
     if find_lr:
-        search = find_rate(network, loss, rule, train_set, batch_size=chosen.batch_size, seed=seed)
+        search = find_rate(network, loss, rule, train_set, batch_size=chosen.batch_size, seed=seed, augment=augment)
         if as_json:
             say_json(search.to_json())
         else:
@@ -331,7 +331,9 @@ def train(
 def data_name(path: Path) -> str:
     """Return the name of a folder, archive or file of numbers, without its ending."""
     name = path.resolve().name
-    ending = next((ending for ending in (*ARCHIVES, *ENDINGS) if name.lower().endswith(ending)), "")
+    if path.suffix.lower() in ENDINGS:
+        return set_name(path.resolve())
+    ending = next((ending for ending in ARCHIVES if name.lower().endswith(ending)), "")
     return name[: len(name) - len(ending)] or "data"
 
 

@@ -60,7 +60,10 @@ def recount(features: Array) -> tuple[float, Array]:
 
 
 def best(found: Measurement, data: str, form: str) -> tuple[float, str]:
-    """Return the highest median accuracy (0 to 1) over the learning rates, and the name of that setting."""
+    """Return the highest median accuracy (0 to 1) over the learning rates, and the name of that setting.
+
+    ``data`` is ``GOOD`` or ``BAD`` (units), and ``form`` is ``RAW`` or ``STANDARD``.
+    """
     settings = {rate: f"{data}, {form}, lr {rate:g}" for rate in RATES}
     medians = {rate: found.median(setting, "accuracy") for rate, setting in settings.items()}
     rate = max(medians, key=lambda one: medians[one])

@@ -33,7 +33,7 @@ def grad_cam(model: Module, image: npt.ArrayLike, target: Target = None, layer: 
     the picture by linear interpolation, as PyTorch's ``interpolate(align_corners=False)`` does; its unit is that of the
     score. ``target`` is the class, by number or name; None: the predicted class. Selvaraju et al., arXiv:1610.02391.
 
-    Raises ``OptionError`` for an unknown layer or class, ``ShapeError`` for a layer without positions.
+    Raises ``OptionError`` for an unknown layer or class, and ``ShapeError`` for a layer without positions.
     """
     if layer is not None:
         options.require_instance("layer", layer, str, '"conv1"')

@@ -358,7 +358,8 @@ class Conv3d(Convolution):
 class ConvTranspose1d(ConvolutionTranspose):
     """Transposed convolution along one spatial axis: (N, C, L) → (N, O, L′).
 
-    It computes the input gradient of ``Conv1d`` with the same options; see the base class ``ConvolutionTranspose``.
+    The layer computes the input gradient of ``Conv1d`` with the same options; see the base class
+    ``ConvolutionTranspose``.
     """
 
     rank = 1
@@ -367,7 +368,8 @@ class ConvTranspose1d(ConvolutionTranspose):
 class ConvTranspose2d(ConvolutionTranspose):
     """Transposed convolution of images: (N, C, H, W) → (N, O, H′, W′).
 
-    It computes the input gradient of ``Conv2d`` with the same options; see the base class ``ConvolutionTranspose``.
+    The layer computes the input gradient of ``Conv2d`` with the same options; see the base class
+    ``ConvolutionTranspose``.
     """
 
     rank = 2
@@ -376,7 +378,8 @@ class ConvTranspose2d(ConvolutionTranspose):
 class ConvTranspose3d(ConvolutionTranspose):
     """Transposed convolution of volumes: (N, C, D, H, W) → (N, O, D′, H′, W′).
 
-    It computes the input gradient of ``Conv3d`` with the same options; see the base class ``ConvolutionTranspose``.
+    The layer computes the input gradient of ``Conv3d`` with the same options; see the base class
+    ``ConvolutionTranspose``.
     """
 
     rank = 3

@@ -493,7 +493,7 @@ class MSELoss(ElementLoss):
 
 
 def loss_of_classes(weight: Array | None = None, label_smoothing: float = 0.0) -> Loss:
-    """Return the loss for one class of each sample, with class weights (C,) or None."""
+    """Return the default loss for one class per sample: ``CrossEntropyLoss``, with class weights (C,) or None."""
     return CrossEntropyLoss(weight, label_smoothing=label_smoothing)
 
 
