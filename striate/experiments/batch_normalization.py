@@ -1,4 +1,4 @@
-"""Experiment M10: batch normalization, for inputs of shape (B, D) and (B, C, H, W)."""
+"""Experiment M10: batch normalization, for inputs of shape (N, D) and (N, C, H, W)."""
 
 from __future__ import annotations
 

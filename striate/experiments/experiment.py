@@ -84,7 +84,7 @@ class Work:
         self.say(done, total, "")
 
     def say(self, done: int, total: int, text: str) -> None:
-        """Report progress, ``done`` of ``total`` runs and a text, if there is a function for reports."""
+        """Report that ``done`` of ``total`` trainings are finished and which one is next, if reports are wanted."""
         if self._report is not None:
             self._report(done, total, text)
 
@@ -92,11 +92,13 @@ class Work:
 class Experiment(ABC):
     """A claim about networks that is tested on real data (abstract).
 
-    name, title, equation   of the claim setup                   the data, networks and training in a few sentences data
-    the data set that the experiment is meant for: "mnist", or "digits", which is part of the package size
-    default numbers of seeds, samples and epochs usual_seconds           duration at the default size on two cores, with
-    cached kernels quantities              what is measured for each setting and seed predictions             what is
-    expected, stated before the run
+    name, title, equation   of the claim
+    setup                   the data, networks and training in a few sentences
+    data                    the preferred data set: "mnist", or "digits", which is part of the package
+    size                    default numbers of seeds, samples and epochs
+    usual_seconds           duration at the default size on two cores, with cached kernels
+    quantities              what is measured for each setting and seed
+    predictions             what is expected, stated before the run
     """
 
     name: ClassVar[str]
@@ -173,8 +175,8 @@ def material(wanted: str | None, preferred: str, opened: Callable[[str, str], Da
     """Open the data set ``wanted``, or by default the preferred one, with the digits as a fallback.
 
     ``opened(name, part)`` opens the part "train" or "test". The fallback is used, with a note, if the preferred set is
-    not found. Raises ``DataError`` if ``wanted`` cannot be read, ``OptionError`` if the samples are not pictures (C, H,
-    W).
+    not found. Raises ``DataError`` if ``wanted`` cannot be read, and ``OptionError`` if the samples are not pictures
+    (C, H, W).
     """
     name = preferred if wanted is None else wanted
     note = ""

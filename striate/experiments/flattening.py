@@ -27,7 +27,7 @@ INFERENCE = f"{NETWORKS} random networks"
 
 
 def random_front(random: np.random.Generator, shape: tuple[int, ...]) -> tuple[Sequential, tuple[int, int, int]]:
-    """Return two random convolutions, with a pool if it fits, and their output shape (C, H, W).
+    """Return two random convolutions, with a max pooling if it fits, and their output shape (C, H, W).
 
     The shape is computed from kernels, strides and paddings, independently of striate.
     """
@@ -146,7 +146,7 @@ class Flattening(Experiment):
         return right / NETWORKS
 
     def compare(self, found: Measurement, work: Work, seed: int) -> None:
-        """Train a network, replace its last two layers by two equivalent forms, and record the differences."""
+        """Train a network, replace its last two layers by two equivalent forms, and record how the outputs differ."""
         train_set, images = work.samples(seed), work.held_out.images
         parts = front(work)
         model = Sequential(*parts, Flatten(), Linear(None, work.classes))

@@ -16,7 +16,7 @@ class Prediction:
     text        what is expected, with a threshold, so that the numbers alone decide
     test        returns whether the measurements confirm it
     evidence    returns the deciding numbers in a few words
-    elsewhere   the same numbers as measured on other data or another machine, only for comparison
+    elsewhere   the same numbers as published or measured elsewhere, shown only for comparison
     condition   if given, the prediction is a limit of the claim: if its test passes, the claim holds only
                 under this condition
     """

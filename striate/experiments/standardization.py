@@ -33,7 +33,10 @@ def units(features: int) -> tuple[Array, Array]:
 
 
 def as_features(dataset: Dataset, scaled_badly: bool) -> Dataset:
-    """Return the images as float32 features (N, D) from 0 to 1; optionally each in its own unit and offset."""
+    """Return the images as float32 features (N, D) from 0 to 1.
+
+    With ``scaled_badly``, each feature has a unit and an offset of its own, from ``units``.
+    """
     flat = dataset.images.reshape(len(dataset), -1).astype(np.float64)
     flat = flat / 255 if dataset.images.dtype == np.uint8 else flat
     if scaled_badly:
@@ -57,7 +60,10 @@ def recount(features: Array) -> tuple[float, Array]:
 
 
 def best(found: Measurement, data: str, form: str) -> tuple[float, str]:
-    """Return the highest median accuracy (0 to 1) over the learning rates, and the name of that setting."""
+    """Return the highest median accuracy (0 to 1) over the learning rates, and the name of that setting.
+
+    ``data`` is ``GOOD`` or ``BAD`` (units), and ``form`` is ``RAW`` or ``STANDARD``.
+    """
     settings = {rate: f"{data}, {form}, lr {rate:g}" for rate in RATES}
     medians = {rate: found.median(setting, "accuracy") for rate, setting in settings.items()}
     rate = max(medians, key=lambda one: medians[one])

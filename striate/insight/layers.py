@@ -24,7 +24,7 @@ _ROOT = "output"
 
 
 class Layers:
-    """The outputs of a traced model's layers by name, ``values``, in running order."""
+    """The outputs of a traced model's layers: the dict ``values``, by name, in running order."""
 
     def __init__(self, trace: Trace, result: object) -> None:
         results = list(output_values(result).values())

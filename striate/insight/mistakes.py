@@ -120,7 +120,7 @@ def confusion(model: Module, dataset: Dataset) -> Confusion:
 def worst_mistakes(model: Module, dataset: Dataset, count: int = 16) -> list[Mistake]:
     """Return the ``count`` wrong predictions with the largest loss −log p(true class), worst first.
 
-    The list is shorter if there are fewer mistakes. Raises ``OptionError`` for a count below 1, ``ShapeError`` as
+    The list is shorter if there are fewer mistakes. Raises ``OptionError`` for a count below 1, and ``ShapeError`` as
     ``confusion`` does.
     """
     options.whole_number("count", count, 1)

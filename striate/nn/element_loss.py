@@ -126,7 +126,7 @@ class BCEWithLogitsLoss(ElementLoss):
 
 
 def loss_of_labels() -> Loss:
-    """Return the loss for several yes-or-no labels of each sample."""
+    """Return the default loss for several binary labels per sample: ``BCEWithLogitsLoss``."""
     return BCEWithLogitsLoss()
 
 
@@ -236,8 +236,8 @@ class MarginRankingLoss(Module):
 class GaussianNLLLoss(Module):
     """Gaussian negative log likelihood: L = mean ½ (ln v + (x − y)² / v), v = max(var, ε)
 
-    The loss is called as ``loss(x, y, var)`` with means, targets, and variances in the shape of x, or with size 1 on
-    the last axis. ``eps`` is ε; ``full`` adds the constant ½ ln 2π.
+    The loss is called as ``loss(x, y, var)`` with means, targets and variances. The shape of y broadcasts to that of x,
+    and so does that of var, which may also lack the last axis. ``eps`` is ε; ``full`` adds the constant ½ ln 2π.
     """
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:

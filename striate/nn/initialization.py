@@ -110,7 +110,7 @@ INITIALIZERS: dict[str, Initializer] = {
 def initializer(init: str | Initializer) -> Initializer:
     """Return the initializer with this name; an initializer function is returned unchanged.
 
-    Raises ``OptionError``, which lists the known names, for anything else.
+    Raises ``OptionError``, whose message lists the known names, for anything else.
     """
     if callable(init):
         return init

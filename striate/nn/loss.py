@@ -79,7 +79,7 @@ class Loss(Module):
     def constant_loss(self, targets: Array, weights: Array) -> float:
         """Return the mean loss of the best prediction that is the same for all samples; NaN if it is unknown.
 
-        It is a baseline that a trained model must beat. ``targets`` are (n, …), ``weights`` (n,) the weights of the
+        This is a baseline that a trained model must beat. ``targets`` are (n, …), ``weights`` (n,) the weights of the
         samples.
         """
         return math.nan
@@ -272,7 +272,7 @@ class LabelLoss(Loss):
     def sample_shares(self, target: Array) -> Array:
         """Return the sum of the class weights w[y] over the labels of each sample, as an array (N,).
 
-        Ignored labels count 0.
+        Ignored labels count as 0.
         """
         if target.dtype.kind == "f":
             return np.full(len(target), self.mean_weight(target[:1]))
@@ -493,10 +493,10 @@ class MSELoss(ElementLoss):
 
 
 def loss_of_classes(weight: Array | None = None, label_smoothing: float = 0.0) -> Loss:
-    """Return the loss for one class of each sample, with class weights (C,) or None."""
+    """Return the default loss for one class per sample: ``CrossEntropyLoss``, with class weights (C,) or None."""
     return CrossEntropyLoss(weight, label_smoothing=label_smoothing)
 
 
 def loss_of_measured_targets() -> Loss:
-    """Return the loss for evaluating on targets that are measured numbers, if none was given: ``MSELoss``."""
+    """Return the default loss for evaluation on real-valued targets: ``MSELoss``."""
     return MSELoss()

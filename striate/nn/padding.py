@@ -118,7 +118,7 @@ class ReflectionPad1d(Padding):
 class ReflectionPad2d(Padding):
     """Pad (N, C, H, W) or (C, H, W) with its mirror image, without repeating the edge.
 
-    ``padding`` is one number, less than the size of the axis, or (left, right, top, bottom).
+    ``padding`` is one number, less than H and W, or (left, right, top, bottom).
     """
 
     rank = 2
@@ -128,7 +128,7 @@ class ReflectionPad2d(Padding):
 class ReflectionPad3d(Padding):
     """Pad (N, C, D, H, W) or (C, D, H, W) with its mirror image, without repeating the edge.
 
-    ``padding`` is one number, less than the size of the axis, or (left, right, top, bottom, front, back).
+    ``padding`` is one number, less than D, H and W, or (left, right, top, bottom, front, back).
     """
 
     rank = 3
@@ -178,7 +178,7 @@ class CircularPad1d(Padding):
 class CircularPad2d(Padding):
     """Pad (N, C, H, W) or (C, H, W) periodically, with elements from the opposite side.
 
-    ``padding`` is one number, at most the size of the axis, or (left, right, top, bottom).
+    ``padding`` is one number, at most H and W, or (left, right, top, bottom).
     """
 
     rank = 2
@@ -188,7 +188,7 @@ class CircularPad2d(Padding):
 class CircularPad3d(Padding):
     """Pad (N, C, D, H, W) or (C, D, H, W) periodically, with elements from the opposite side.
 
-    ``padding`` is one number, at most the size of the axis, or (left, right, top, bottom, front, back).
+    ``padding`` is one number, at most D, H and W, or (left, right, top, bottom, front, back).
     """
 
     rank = 3

@@ -81,7 +81,7 @@ class Predictor:
     def predict(self, module: Predicting, inputs: tuple[Any, ...], training: bool) -> Any:
         """Return the outputs of the module for arrays with N on axis 0.
 
-        ``training`` computes as in training, with batch statistics and dropout.
+        With ``training``, the module computes as in training, with batch statistics and dropout.
         """
         arrays, n = arrays_of(module, inputs)
         program = self._find(module, arrays, n, training)

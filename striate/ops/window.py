@@ -192,7 +192,7 @@ def times(size: Sequence[int]) -> str:
 
 
 def brief(sizes: tuple[object, ...]) -> str:
-    """Return the sizes as text: "3" for (3, 3) and other equal sizes, else the tuple, such as "(3, 5)"."""
+    """Return the sizes as text: "3" for equal sizes such as (3, 3), else the tuple, such as "(3, 5)"."""
     return str(sizes[0]) if len(set(sizes)) == 1 else str(sizes)
 
 

@@ -188,7 +188,7 @@ def show_signed(axes: Axes, numbers: Array, limit: float | None = None) -> AxesI
 
 
 def columns_for(count: int, most: int = 8) -> int:
-    """Return the number of columns, at most ``most``, of a grid of ``count`` cells, a little wider than high."""
+    """Return how many columns, at most ``most``, make a grid of ``count`` cells a little wider than high."""
     return max(1, min(most, math.ceil(math.sqrt(count * 1.6))))
 
 

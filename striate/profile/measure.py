@@ -32,9 +32,9 @@ from striate.settings import Engine
 class Latency:
     """Times of single calls in seconds, each from input arrays to output arrays.
 
-    samples  batch size
-    calls    number of calls that were timed
-    median, p95, least    median, 95th percentile, and shortest time
+    samples             batch size
+    calls               number of calls that were timed
+    median, p95, least  median, 95th percentile, and shortest time
     """
 
     samples: int

@@ -16,13 +16,17 @@ WIDTH = 110
 class Profile:
     """Where the time of one training step or prediction goes, compared with the peak of this computer.
 
-    what               "training step" or "prediction" cpu, threads       the processor, and the number of threads used
-    samples            batch size repetitions        how often the call was timed clean              number of
-    repetitions that no other program disturbed kept               number of repetitions over which the means are taken
-    seconds            mean time of the whole call peak               largest rate, in FLOP/s, that a short probe of
-    multiply-adds reached on as many threads rows, phases       measurements by layer and pass, and by phase (kernel)
-    activation_bytes   bytes of activations and gradients that all phases read and write contraction_bytes  bytes of the
-    outputs of convolutions and linear layers
+    what               "training step" or "prediction"
+    cpu, threads       the processor, and the number of threads used
+    samples            batch size
+    repetitions        how often the call was timed
+    clean              number of repetitions that no other program disturbed
+    kept               number of repetitions over which the means are taken
+    seconds            mean time of the whole call
+    peak               largest rate, in FLOP/s, that a short probe of multiply-adds reached on as many threads
+    rows, phases       measurements by layer and pass, and by phase (kernel)
+    activation_bytes   bytes of activations and gradients that all phases read and write
+    contraction_bytes  bytes of the outputs of convolutions and linear layers
 
     Work is counted as for direct convolution, so that Winograd convolutions can exceed the peak.
     """

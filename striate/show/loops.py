@@ -59,9 +59,11 @@ array that the next convolution reads. In the backward pass they run in the conv
 class Loop:
     """One loop nest in words.
 
-    index     its number in the program backward  whether it belongs to the backward pass title     what it does, and
-    over which shape paths     paths of the layers that it computes rows      pairs (label, texts), such as ("computes",
-    ("v9 = …",))
+    index     its number in the program
+    backward  whether it belongs to the backward pass
+    title     what it does, and over which shape
+    paths     paths of the layers that it computes
+    rows      pairs (label, texts), such as ("computes", ("v9 = …",))
     """
 
     index: int

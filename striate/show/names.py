@@ -85,8 +85,10 @@ def result_name(graph: Graph, name: str) -> str:
 class LoopEquations(EquationWriter):
     """Writes the equations of one loop; a value that is used once is written inside the next expression.
 
-    lines     the equations reads     arrays that the loop reads, by name nodes     nodes that the loop computes in
-    registers entering  number of lines that precede the operation around which the loop is built, such as a convolution
+    lines     the equations
+    reads     arrays that the loop reads, by name
+    nodes     nodes that the loop computes in registers
+    entering  number of lines that precede the operation around which the loop is built, such as a convolution
     """
 
     def __init__(self, names: Names, group: Group) -> None:

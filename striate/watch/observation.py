@@ -39,7 +39,8 @@ from striate.tracing import LayerCall
 class Layer:
     """One use of a layer, and the index (``tensor``) of the watched tensor that is its output.
 
-    ``units`` is its number of units (channels); 0 where the output is a view whose axis 1 differs from the tensor's.
+    ``units`` is the layer's number of units (channels); it is 0 if the output is a view whose axis 1 differs from the
+    tensor's.
     """
 
     path: str
@@ -51,7 +52,7 @@ class Layer:
 class Tensor:
     """The size of one watched tensor: the number of its ``units`` (channels), and of the elements of each (``count``).
 
-    ``count`` is per sample where the tensor is ``batched``, else in all.
+    ``count`` is the number for one sample if the tensor is ``batched``, else the number for the whole tensor.
     """
 
     units: int
@@ -117,10 +118,11 @@ class Observation:
 
 
 def observe(wanted: Callable[[str], bool], passed: Sequence[LayerCall], prediction: Value, dtype: DType) -> Observation:
-    """Add the statistics of the outputs at all paths that ``wanted`` accepts to the graph, in running order.
+    """Return the statistics of the outputs at all paths that ``wanted`` accepts, as new values of the graph.
 
-    The tensors are the outputs of the layers ``passed``, and of activations that a module's own ``forward`` calls:
-    ``st.ops.relu`` in the module at "block1" is "block1.relu". Further uses of a path are ``path#2``, ``path#3`` …
+    The tensors are, in running order, the outputs of the layers ``passed``, and of activations that a module's own
+    ``forward`` calls: ``st.ops.relu`` in the module at "block1" is "block1.relu". Further uses of a path are
+    ``path#2``, ``path#3`` …
     """
     found: list[tuple[Layer, Value, bool]] = []
     uses: dict[str, int] = {}

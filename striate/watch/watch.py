@@ -69,7 +69,7 @@ class Watch:
         watch = step.watch("*")
         for x, y, _ in data.batches(train_set, 32, seed=0, epoch=0):
             step(x, y)
-        print(watch)                   # a table, one line a layer
+        print(watch)                   # a table, one line per layer
         watch.silent_units()           # {"act2": [3, 17]}: units that never fired
 
     A layer is named by its dotted path; if a forward pass uses it again, the further uses are ``path#2``, ``path#3`` …
