@@ -450,10 +450,6 @@ EXCEPTIONS: dict[str, tuple[str, set[str]]] = {
         "the network of a run of the command line is built and measured again",
         {"CrossEntropyLoss", "Standardization"},
     ),
-    "sklearn/": (
-        "an estimator's loss follows from its targets, and a regressor scales its network's output",
-        {"BCEWithLogitsLoss", "CrossEntropyLoss", "MSELoss", "Sequential"},
-    ),
     "step": ("the update is committed where Σ g² and the statistics are finite", {"IsFinite", "Sum", "Where"}),
     "watch/observation.py": ("what is watched is sums and moments", {"Moments", "Sum"}),
 }

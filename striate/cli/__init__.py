@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from striate.cli.bench import bench
+from striate.cli.data import data
 from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
 from striate.cli.experiment import experiment
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command(cls=GroupedCommand)(train)
 app.command(cls=Command)(evaluate)
 app.command(cls=Command)(predict)
+app.command(cls=Command)(data)
 app.command(cls=Command)(filter)
 app.command(cls=Command)(doctor)
 app.command(cls=Command)(inspect)

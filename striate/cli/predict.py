@@ -44,6 +44,8 @@ def predict(
     model = load(model_path(run))
     found = read_run(run) if (run / RUN_FILE).is_file() else None
     if all(path.suffix.lower() in ENDINGS for path in images):
+        if tta:
+            raise OptionError("--tta is for pictures; files of numbers are predicted as they are")
         predict_numbers(model, found.number_options if found else None, images, as_json=as_json)
         return
     form = Centring.from_json(found.centring) if found and centre else None

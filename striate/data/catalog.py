@@ -9,10 +9,11 @@ from typing import Any, cast
 
 from striate.arguments import explained
 from striate.data.cifar import load_cifar10
+from striate.data.cifar_binary import load_cifar100
 from striate.data.dataset import Dataset, Split
 from striate.data.decoding import Progress
 from striate.data.digits import load_digits
-from striate.data.mnist import holds_idx, load_idx_folder, load_mnist
+from striate.data.mnist import holds_idx, load_fashion_mnist, load_idx_folder, load_mnist
 from striate.data.number_files import number_files
 from striate.data.number_options import NumberOptions
 from striate.data.numbers import open_numbers
@@ -34,7 +35,9 @@ _NOT_READ = (
 KNOWN: dict[str, Callable[[Split], Dataset]] = {
     "digits": load_digits,
     "mnist": load_mnist,
+    "fashion_mnist": load_fashion_mnist,
     "cifar10": load_cifar10,
+    "cifar100": load_cifar100,
 }
 
 
@@ -63,7 +66,7 @@ def open_data(
     """
     path = checked_path("data set", name).expanduser()
     if str(name) in KNOWN or holds_idx(path):
-        chosen = _picture_options(options, fields)
+        chosen = picture_options(options, fields)
         given, usual = chosen.to_json(), PictureOptions(seed=chosen.seed).to_json()
         if changed := [option for option in given if given[option] != usual[option]]:
             shown = {option: str(given[option]) for option in changed}
@@ -77,9 +80,9 @@ def open_data(
         return Opened(train, held_out, (), (), None, ())
     if path.exists():
         if number_files(path):
-            return open_numbers(path, _number_options(name, options, fields))
-        _require_data(path)
-        return open_pictures(path, _picture_options(options, fields), progress)
+            return open_numbers(path, number_options(name, options, fields))
+        require_data(path)
+        return open_pictures(path, picture_options(options, fields), progress)
     near = difflib.get_close_matches(str(name), KNOWN, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise OptionError(
@@ -110,7 +113,7 @@ def options_from_json(document: Mapping[str, Any]) -> Options:
     return NumberOptions.from_json(document) if "kind" in document else PictureOptions.from_json(document)
 
 
-def _picture_options(options: object, fields: Mapping[str, Any]) -> PictureOptions:
+def picture_options(options: object, fields: Mapping[str, Any]) -> PictureOptions:
     """Return the options of pictures, given as an object, a dictionary, or by name; raises ``OptionError``."""
     if isinstance(options, PictureOptions):
         _require_one_way(fields)
@@ -122,8 +125,8 @@ def _picture_options(options: object, fields: Mapping[str, Any]) -> PictureOptio
     return PictureOptions.from_json(given)
 
 
-def _number_options(name: str | Path, options: object, fields: Mapping[str, Any]) -> NumberOptions:
-    """Return the options of files of numbers, as ``_picture_options`` does."""
+def number_options(name: str | Path, options: object, fields: Mapping[str, Any]) -> NumberOptions:
+    """Return the options of files of numbers, as ``picture_options`` does."""
     if isinstance(options, NumberOptions):
         _require_one_way(fields)
         return options
@@ -152,7 +155,7 @@ def _require_one_way(fields: Mapping[str, Any]) -> None:
         raise OptionError(f"options and {', '.join(fields)}; give options in one way")
 
 
-def _require_data(path: Path) -> None:
+def require_data(path: Path) -> None:
     """Raise ``DataError`` for a file that is neither an archive nor numbers, as its ending says."""
     ending = path.suffix.lower()
     if not path.is_file() or path.name.lower().endswith(ARCHIVES):

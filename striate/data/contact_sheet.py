@@ -69,7 +69,7 @@ def contact_sheet(title: str, tiles: Sequence[Tile], columns: int | None = None)
     head = 52
     sheet = Image.new("RGB", (across * (width + _GAP) + _GAP, head + rows * (height + _CAPTION + _GAP)), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((_GAP, 14), title, fill=_INK, font=_font(20))
+    draw.text((_GAP, 14), title, fill=_INK, font=sheet_font(20))
     for number, tile in enumerate(tiles):
         row, column = divmod(number, across)
         _draw(sheet, draw, tile, _GAP + column * (width + _GAP), head + row * (height + _CAPTION + _GAP), width, height)
@@ -92,16 +92,16 @@ def _draw(
         draw.rectangle((place[0] - 1, place[1] - 1, place[0] + size[0], place[1] + size[1]), outline=(205, 208, 212))
         sheet.paste(stencil, place)
         text += _STENCIL + 8
-    draw.text((text, top + height + 5), tile.name, fill=_INK, font=_font(15))
+    draw.text((text, top + height + 5), tile.name, fill=_INK, font=sheet_font(15))
     if tile.note:
-        draw.text((text, top + height + 25), tile.note, fill=_FAINT, font=_font(12))
+        draw.text((text, top + height + 25), tile.note, fill=_FAINT, font=sheet_font(12))
 
 
 def _text_width(tile: Tile) -> int:
     """Return the width of a tile's texts in pixels."""
-    return math.ceil(max(_font(15).getlength(tile.name), _font(12).getlength(tile.note)))
+    return math.ceil(max(sheet_font(15).getlength(tile.name), sheet_font(12).getlength(tile.note)))
 
 
-def _font(size: int) -> Any:
+def sheet_font(size: int) -> Any:
     """Return Pillow's default font in a size of pixels."""
     return ImageFont.load_default(size)

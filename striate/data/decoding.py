@@ -71,7 +71,7 @@ class Headers:
 def headers(tree: Tree, pictures: Sequence[Picture], progress: Progress = lambda done, count: None) -> Headers:
     """Read the headers of all picture files: sizes, modes, and files that cannot be read."""
     found = Headers()
-    for place, header in enumerate(_mapped(lambda picture: _header(tree, picture), pictures, progress)):
+    for place, header in enumerate(mapped(lambda picture: _header(tree, picture), pictures, progress)):
         if isinstance(header, str):
             found.bad[place] = header
         else:
@@ -121,7 +121,7 @@ def decode(
             return str(error)
         return None
 
-    for place, problem in enumerate(_mapped(into, range(len(pictures)), progress)):
+    for place, problem in enumerate(mapped(into, range(len(pictures)), progress)):
         if problem is not None:
             bad[place] = problem
     if bad and on_error is OnError.refuse:
@@ -157,7 +157,7 @@ def _memory() -> float:
         return float("inf")
 
 
-def _mapped(function: Callable[[Item], Result], items: Sequence[Item], progress: Progress) -> Iterator[Result]:
+def mapped(function: Callable[[Item], Result], items: Sequence[Item], progress: Progress) -> Iterator[Result]:
     """Apply a function to all items on all threads, and yield the results in order."""
 
     def applied(part: Sequence[Item]) -> list[Result]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from striate.data.dataset import Dataset, Split
 from striate.data.gaps import assembled, completed, notes_on
-from striate.data.number_files import NumberFile, number_files
+from striate.data.number_files import NumberFile, number_files, set_name
 from striate.data.number_options import Kind, NumberOptions, Task
 from striate.data.opened import Opened
 from striate.data.samples import Array, Samples
@@ -39,7 +39,7 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
     """
     chosen = options or NumberOptions()
     files = number_files(path)
-    samples = _merged(files, chosen)
+    samples = merged(files, chosen)
     name = str(path)
     targets = _targets(samples, files, chosen)
     train, held_out, given = _split(samples, targets, chosen, name)
@@ -48,6 +48,8 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
         targets=samples.targets,
     )  # fmt: skip
     notes = [*samples.notes, *notes_on(samples, chosen)]
+    if len(files) > 1 and files[1].path != files[0].path:
+        notes.insert(0, f"{files[1].path.name} is held out")
     if samples.bad:
         shown = "; ".join(samples.bad[:_LISTED]) + ("; …" if len(samples.bad) > _LISTED else "")
         notes.append(f"{len(samples.bad):,} of {len(samples) + len(samples.bad):,} were skipped: {shown}")
@@ -59,7 +61,7 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
             notes.append(f"no sample of {shortened(absent, 5)} is {what}")
     names = targets.classes if targets.task is Task.classify else ()
     whole = Dataset(
-        assembled(samples, chosen, name), targets.labels, names, path.stem, channels_first=True,
+        assembled(samples, chosen, name), targets.labels, names, set_name(path), channels_first=True,
         files=tuple(samples.places),
     )  # fmt: skip
     places = np.array(samples.places)
@@ -77,12 +79,12 @@ def read_labelled(path: Path, options: NumberOptions) -> Dataset:
     """
     files = number_files(path, beside=False)
     files = [file for file in files if file.part is not Split.TRAIN] or files
-    samples = _merged(files, options)
+    samples = merged(files, options)
     held = [place for place, part in enumerate(samples.parts) if part is Split.TEST]
     targets = _targets(samples, files, options)
     names = targets.classes if targets.task is Task.classify else ()
     whole = Dataset(
-        assembled(samples, options, str(path)), targets.labels, names, path.stem, channels_first=True,
+        assembled(samples, options, str(path)), targets.labels, names, set_name(path), channels_first=True,
         files=tuple(samples.places),
     )  # fmt: skip
     return whole.subset(np.array(held)) if held else whole
@@ -112,7 +114,7 @@ def _require_alike(samples: Samples, options: NumberOptions, path: Path) -> None
         )
 
 
-def _merged(files: list[NumberFile], options: NumberOptions) -> Samples:
+def merged(files: list[NumberFile], options: NumberOptions) -> Samples:
     """Return the samples of one or two files together."""
     first, *others = [file.samples(options) for file in files]
     _require_alike(first, options, files[0].path)

@@ -54,7 +54,7 @@ MODELS: dict[str, Callable[..., Module]] = {
 def options_of(name: str) -> dict[str, Any]:
     """Return the options of a named network with their defaults, without ``channels`` and ``classes``.
 
-    Raises ``OptionError``, which lists the known names, for an unknown network.
+    Raises ``OptionError``, whose message lists the known names, for an unknown network.
     """
     parameters = inspect.signature(MODELS[checked.choice("model", name, MODELS)]).parameters.values()
     return {one.name: one.default for one in parameters if one.name not in ("channels", "classes")}
@@ -67,7 +67,7 @@ def build(
 
     ``channels`` is the number of input channels (default: that of the network), ``classes`` the number of outputs; the
     other options are those of the network's function. ``seed`` initializes the parameters. Raises ``OptionError``,
-    which lists the known ones, for an unknown name or option.
+    whose message lists the valid ones, for an unknown name or option.
 
         model = st.models.build("lenet5", channels=1, classes=10, activation="relu", seed=0)
     """

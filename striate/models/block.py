@@ -31,7 +31,7 @@ STARTS = (FITTED, *(name for name in INITIALIZERS if name not in ("zeros", "ones
 
 
 class NormPlacement(Enum):
-    """Where a block of a network normalizes."""
+    """Where a block of a network normalizes: before the activation, at the start of the block, or nowhere."""
 
     BEFORE_ACTIVATION = "before_activation"  # between the convolution or linear layer and the activation
     BLOCK_START = "block_start"  # before the convolution or linear layer
@@ -39,7 +39,7 @@ class NormPlacement(Enum):
 
 
 class Stem(Enum):
-    """The first layers of an image network, which depend on the size of its images."""
+    """The kind of the first layers of an image network: "small" for small images, or "imagenet"."""
 
     SMALL = "small"  # keeps the size, for images of up to about 64 × 64 pixels
     IMAGENET = "imagenet"  # reduces the size as in the published networks, for images of 224 × 224 pixels
@@ -48,7 +48,7 @@ class Stem(Enum):
     def of(cls, name: str) -> Stem:
         """Return the stem with this name.
 
-        Raises ``OptionError``, which lists the known ones, for an unknown name.
+        Raises ``OptionError``, whose message lists the valid names, for an unknown one.
         """
         return cls(options.choice("stem", name, [stem.value for stem in cls]))
 
@@ -65,9 +65,16 @@ class Style:
 
     @classmethod
     def of(cls, activation: str, norm: str, negative_slope: float, init: str) -> Style:
-        """Return a style from the names of its choices.
+        """Return a style from the names of its choices: the common options of the named networks.
 
-        Raises ``OptionError``, which lists the known ones, for an unknown name.
+        activation      an activation, such as "relu", "leaky_relu", "tanh" or "sigmoid"
+        norm            where batch normalization is applied: "before_activation", "block_start" (before the convolution
+                        or linear layer) or "none"
+        negative_slope  α of the leaky ReLU; other activations may ignore it
+        init            an initializer, such as "he", "xavier" or "torch", or "fitted": N(0, gain² / fan_in), where the
+                        gain is that of the activation
+
+        Raises ``OptionError``, whose message lists the valid names, for an unknown one.
         """
         options.choice("activation", activation, ACTIVATION_LAYERS)
         placements = {placement.value: placement for placement in NormPlacement}
@@ -90,15 +97,15 @@ class Style:
         return self.norm is not NormPlacement.BEFORE_ACTIVATION
 
     def convolution(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[Module]:
-        """Return a convolution and its normalization as a list of layers, in the order of their application.
+        """Return a convolution and its normalization as a list of layers, in the order in which they are applied.
 
-        The convolution is padded to keep the size, which is divided by its stride.
+        The convolution is padded so that only the stride changes the image size, by division.
         """
         layer = Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=self.bias, init=self.init)
         return self._arranged(layer, BatchNorm2d, inputs, outputs)
 
     def pair(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[Conv2d, Module]:
-        """Return a convolution and its normalization as two layers, which ``mapped`` applies in their order.
+        """Return a convolution and its normalization as two layers, which ``mapped`` applies.
 
         Without normalization the second layer is the identity.
         """
@@ -108,11 +115,11 @@ class Style:
         return layer, BatchNorm2d(inputs if self.norm is NormPlacement.BLOCK_START else outputs)
 
     def mapped(self, layer: Module, norm: Module, x: Value) -> Value:
-        """Apply the two layers of ``pair`` to x in the chosen order."""
+        """Apply the two layers of ``pair`` to x in the order that the style's ``norm`` requires."""
         return layer(norm(x)) if self.norm is NormPlacement.BLOCK_START else norm(layer(x))
 
     def linear(self, inputs: int | None, outputs: int) -> list[Module]:
-        """Return a linear layer and its normalization as a list of layers, in the order of their application."""
+        """Return a linear layer and its normalization as a list of layers, in the order in which they are applied."""
         return self._arranged(Linear(inputs, outputs, bias=self.bias, init=self.init), BatchNorm1d, inputs, outputs)
 
     def _arranged(

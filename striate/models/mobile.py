@@ -44,8 +44,8 @@ def _convolution(
 class SqueezeExcitation(Module):
     """Scale every channel of each sample by a learned function of all channels: y = x · s
 
-    s = gate(fc2(act(fc1(mean(x))))), with the mean over the positions; fc1 has ``squeezed`` outputs, fc2 as many as x
-    has channels. Hu et al., arXiv:1709.01507.
+    s = gate(fc2(act(fc1(mean(x))))), with the mean over the positions and the activations ``act`` and ``gate``; fc1 has
+    ``squeezed`` outputs, fc2 as many as x has channels. Hu et al., arXiv:1709.01507.
     """
 
     portable: ClassVar[bool] = True
@@ -65,9 +65,9 @@ class SqueezeExcitation(Module):
 class InvertedResidual(Module):
     """Inverted residual block: y = x + project(depthwise(expand(x))), or without x if the shape changes
 
-    ``same`` says whether the shape stays the same. ``name`` is the attribute that torchvision gives to the chain of
-    layers: "conv" in MobileNetV2, "block" in later networks. ``drop`` is the probability that a sample skips the chain
-    in training.
+    ``same`` says whether the shape stays the same. ``name`` is the attribute that torchvision gives to this sequence of
+    layers: "conv" in MobileNetV2, "block" in later networks. ``drop`` is the probability that a sample skips these
+    layers in training.
     """
 
     portable: ClassVar[bool] = True
@@ -101,7 +101,7 @@ def mobilenet_v2(
     """MobileNetV2 for images, with seventeen inverted residual blocks. Sandler et al., arXiv:1801.04381.
 
     All widths are multiplied by ``multiplier``. With ``stem="small"``, for images of 32 pixels, the first convolution
-    and the first block of stride 2 have stride 1.
+    and the first block of stride 2 have stride 1. ``dropout`` is the dropout probability before the last linear layer.
     """
     small = Stem.of(stem) is Stem.SMALL
     inputs = divisible(32 * multiplier)
@@ -152,7 +152,7 @@ def mobilenet_v3_small(
     """MobileNetV3-Small for images: eleven inverted residual blocks, most with squeeze-and-excitation.
 
     With ``stem="small"``, for images of 32 pixels, the first convolution and the first block have stride 1 instead of
-    2.
+    2. ``dropout`` is the dropout probability before the last linear layer.
     """
     small = Stem.of(stem) is Stem.SMALL
     inputs, eps = 16, 1e-3
@@ -187,7 +187,8 @@ def efficientnet_b0(
     """EfficientNet-B0 for images: sixteen inverted residual blocks with squeeze-and-excitation and SiLU.
 
     With ``stem="small"``, for images of 32 pixels, the first convolution and the first block of stride 2 have stride 1.
-    In training, a sample skips block i = 0, 1, …, 15 with probability ``drop_path`` · i / 16 (stochastic depth).
+    ``dropout`` is the dropout probability before the last linear layer. In training, a sample skips block i = 0, 1, …,
+    15 with probability ``drop_path`` · i / 16 (stochastic depth).
     """
     small = Stem.of(stem) is Stem.SMALL
     inputs, number, total = 32, 0, sum(row[-1] for row in _EFFICIENT)

@@ -1,4 +1,4 @@
-"""Networks that are a single chain of layers."""
+"""Networks that are a single sequence of layers. Their options are explained in ``block.Style.of``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def first_cnn(
     """A network with one hidden layer of filters: y = tanh(x ∗ W₁ + b₁) W_out + b_out
 
     ∗ is the convolution. ``filters`` is the number of filters, ``kernel`` their size in pixels, and ``activation`` can
-    replace tanh.
+    replace tanh. ``negative_slope`` and ``init`` are explained in ``block.Style.of``.
     """
     style = Style.of(activation, "none", negative_slope, init)
     return Sequential(Conv2d(channels, filters, kernel, init=style.init), style.act(), Flatten(), Linear(None, classes))
@@ -47,7 +47,7 @@ def lenet5(
 
     Two 5×5 convolutions with 16 and 32 filters, each followed by max pooling, then 128 hidden units. After LeCun et
     al., 1998. The number of features before the first linear layer is inferred: 32·7·7 = 1568 for images of 28×28
-    pixels.
+    pixels. ``activation``, ``norm``, ``negative_slope`` and ``init`` are explained in ``block.Style.of``.
     """
     style = Style.of(activation, norm, negative_slope, init)
     layers: list[Module] = []
@@ -69,7 +69,8 @@ def vgg_small(
 ) -> Sequential:
     """Small VGG: six 3×3 convolutions, with a max pooling after every second one.
 
-    They have 32, 32, 64, 64, 128 and 128 filters. After Simonyan and Zisserman, arXiv:1409.1556.
+    They have 32, 32, 64, 64, 128 and 128 filters. After Simonyan and Zisserman, arXiv:1409.1556. ``activation``,
+    ``norm``, ``negative_slope`` and ``init`` are explained in ``block.Style.of``.
     """
     style = Style.of(activation, norm, negative_slope, init)
     layers: list[Module] = []
@@ -96,7 +97,8 @@ def mlp(
     """Multilayer perceptron: ``depth`` hidden layers of ``width`` units on the flattened image.
 
     It is deep and narrow by default: with a sigmoid and without normalization, almost no gradient reaches its first
-    layers. ``channels`` is accepted like in other networks but not used, since the number of inputs is inferred.
+    layers. ``channels`` is accepted as in other networks but not used, since the number of inputs is inferred.
+    ``activation``, ``norm``, ``negative_slope`` and ``init`` are explained in ``block.Style.of``.
     """
     options.whole_number("mlp: depth", depth, 1)
     options.whole_number("mlp: width", width, 1)

@@ -146,7 +146,10 @@ def resnet20(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """ResNet-20 for small images: three basic blocks each of 16, 32 and 64 channels."""
+    """ResNet-20 for small images: three basic blocks each of 16, 32 and 64 channels.
+
+    ``activation``, ``norm``, ``negative_slope`` and ``init`` are explained in ``block.Style.of``.
+    """
     style = Style.of(activation, norm, negative_slope, init)
     return residual_network(style, Stem.SMALL, channels, classes, BasicBlock, (16, 32, 64), (3, 3, 3))
 
@@ -169,6 +172,7 @@ def resnet18(
 
     ``stem`` is "small", a 3×3 convolution for images of up to about 64 pixels, or "imagenet", a 7×7 convolution of
     stride 2 and a max pooling. torchvision's network is ``resnet18(stem="imagenet", activation="relu")``.
+    ``activation``, ``norm``, ``negative_slope`` and ``init`` are explained in ``block.Style.of``.
     """
     style = Style.of(activation, norm, negative_slope, init)
     return residual_network(style, Stem.of(stem), channels, classes, BasicBlock, _WIDTHS, (2, 2, 2, 2))
@@ -187,7 +191,7 @@ def resnet34(
 ) -> Sequential:
     """ResNet-34 for images: 3, 4, 6 and 3 basic blocks of 64, 128, 256 and 512 channels.
 
-    ``stem`` is "small" or "imagenet" as in ``resnet18``.
+    The options are those of ``resnet18``; ``activation`` is "relu" by default.
     """
     style = Style.of(activation, norm, negative_slope, init)
     return residual_network(style, Stem.of(stem), channels, classes, BasicBlock, _WIDTHS, (3, 4, 6, 3))
@@ -206,7 +210,7 @@ def resnet50(
 ) -> Sequential:
     """ResNet-50 for images: 3, 4, 6 and 3 bottleneck blocks of 256, 512, 1024 and 2048 channels.
 
-    ``stem`` is "small" or "imagenet" as in ``resnet18``.
+    The options are those of ``resnet18``; ``activation`` is "relu" by default.
     """
     style = Style.of(activation, norm, negative_slope, init)
     return residual_network(style, Stem.of(stem), channels, classes, Bottleneck, _WIDTHS, (3, 4, 6, 3))
@@ -224,7 +228,7 @@ def preact_resnet18(
 ) -> Sequential:
     """ResNet-18 whose blocks begin with normalization and activation.
 
-    It has two blocks each of 64, 128, 256 and 512 channels. ``stem`` is "small" or "imagenet" as in ``resnet18``.
+    It has two blocks each of 64, 128, 256 and 512 channels. The options are those of ``resnet18``, without ``norm``.
     """
     style = Style.of(activation, "before_activation", negative_slope, init)
     return residual_network(style, Stem.of(stem), channels, classes, PreactivationBlock, _WIDTHS, (2, 2, 2, 2))

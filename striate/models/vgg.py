@@ -50,7 +50,8 @@ def vgg11_bn(channels: int = 3, classes: int = 10, *, stem: str = "small", dropo
     """VGG-11 for images: eight convolutions, each with batch normalization.
 
     With ``stem="imagenet"``, three linear layers (two of them with 4096 units) follow, as published. With "small", for
-    images whose sides are multiples of 32 pixels, there is one linear layer and no dropout.
+    images whose sides are multiples of 32 pixels, there is one linear layer and no dropout. ``dropout`` is the dropout
+    probability after each of the two large linear layers.
     """
     return _vgg((1, 1, 2, 2, 2), Stem.of(stem), channels, classes, dropout)
 
@@ -59,6 +60,6 @@ def vgg11_bn(channels: int = 3, classes: int = 10, *, stem: str = "small", dropo
 def vgg16_bn(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.5) -> Sequential:
     """VGG-16 for images: thirteen convolutions, each with batch normalization.
 
-    ``stem`` is "small" or "imagenet" as in ``vgg11_bn``.
+    The options are those of ``vgg11_bn``.
     """
     return _vgg((2, 2, 3, 3, 3), Stem.of(stem), channels, classes, dropout)

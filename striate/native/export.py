@@ -15,6 +15,7 @@ import numpy as np
 from striate.codegen import elf
 from striate.codegen import target as targets
 from striate.codegen.artefact import ABI_VERSION, CONSTANTS_SECTION, Artefact, Entry
+from striate.codegen.artefact_writer import compile_artefact
 from striate.codegen.target import Target
 from striate.data.dataset import class_names
 from striate.data.standardizer import Standardizer, standardizer_of
@@ -149,7 +150,7 @@ def export_native(
     network = _Network(model, types, ends, levels, batch, samples, inside)
     names = class_names(model.classes if classes is None else classes)
     artefact = network.artefact(name, weights == "external", names)
-    data = artefact.compile()
+    data = compile_artefact(artefact)
     checked = network.check(artefact, data)
     return _written(place, artefact, data, network, checked, flag("shared", shared))
 
@@ -185,7 +186,8 @@ class _Network:
         samples: Array | None,
         inside: Standardizer | None,
     ) -> None:
-        self.levels, self.batch = levels, batch
+        self.levels, self.batch, self.ends = levels, batch, ends
+        self.standardized = inside is not None
         self.predictions = [Prediction(model, type, ends) for type in types]
         self.programs = [
             [programs_for(prediction, target, batch) for _, target in levels] for prediction in self.predictions
@@ -256,22 +258,27 @@ class _Network:
         return [target for _, target in self.levels]
 
     def check(self, artefact: Artefact, data: bytes) -> tuple[str, ...]:
-        """Run the object here, if this computer can, and return the level that ran.
+        """Run the object with every instruction set that this computer has, and return their names.
 
         Raises ``ModelFileError`` if an output differs from the model's in any bit.
         """
-        if not any(map(targets.runs_here, self._targets())):
+        levels = [number for number, target in enumerate(self._targets()) if targets.runs_here(target)]
+        if not levels:
             return ()
-        header = weights_file(artefact) if artefact.external else b""
-        network = loaded_object(data, description(artefact, self), header)
-        for golden in self.golden:
-            for x, expected in ((golden.input[:1], golden.outputs[network.level].single),
-                                (golden.input, golden.outputs[network.level].several)):  # fmt: skip
-                found = network(x)
-                if found.tobytes() != expected.tobytes():
-                    worst = np.nanmax(np.abs(found.astype(np.float64) - expected))
-                    raise ModelFileError(f"not exported: the object differs from the model by {worst:.3g}")
-        return (artefact.level_names[network.level],)
+        network = loaded_object(data, description(artefact, self), weights_file(artefact) if artefact.external else b"")
+        for level in levels:
+            network.use_level(level)
+            for golden in self.golden:
+                expected = golden.outputs[level]
+                _require_equal(network(golden.input[:1]), expected.single)
+                _require_equal(network(golden.input), expected.several)
+        return tuple(artefact.level_names[level] for level in levels)
+
+
+def _require_equal(found: Array, expected: Array) -> None:
+    if found.tobytes() != expected.tobytes():
+        worst = np.nanmax(np.abs(found.astype(np.float64) - expected))
+        raise ModelFileError(f"not exported: the object differs from the model by {worst:.3g}")
 
 
 def description(artefact: Artefact, network: _Network) -> dict[str, Any]:
@@ -293,6 +300,9 @@ def description(artefact: Artefact, network: _Network) -> dict[str, Any]:
         "output_shape": list(artefact.output_shape),
         "output_dtype": first.output_type.dtype.value,
         "classes": list(artefact.classes),
+        "standardizer_inside": network.standardized,
+        "softmax_inside": network.ends.softmax,
+        "labels": network.ends.labels,
         "weights": "external" if artefact.external else "internal",
         "fingerprint": artefact.fingerprint.hex(),
         "scratch_bytes": artefact.scratch_size(),
@@ -304,26 +314,27 @@ def description(artefact: Artefact, network: _Network) -> dict[str, Any]:
 def _written(
     place: Path, artefact: Artefact, data: bytes, network: _Network, checked: tuple[str, ...], shared: bool
 ) -> NativeExport:
-    """Write all files of an export."""
+    """Write all files of an export, and remove those of an earlier one that this one does not have."""
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ModelFileError(f"{place}: cannot be created: {error.strerror or error}") from error
     name = artefact.name
     _, code = elf.sizes(data, CONSTANTS_SECTION)
-    facts = description(artefact, network) | {
-        "code_bytes": code, "object": f"{name}.o", "object_sha256": hashlib.sha256(data).hexdigest(),
-    }  # fmt: skip
+    facts = description(artefact, network) | {"code_bytes": code}
     files: dict[str, bytes] = {
         f"{name}.o": data,
         f"{name}.h": header(artefact, facts).encode(),
-        f"{name}.json": (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode(),
         f"{name}_test.c": test_program(artefact, facts, network.golden).encode(),
     }
     if artefact.external:
         files[f"{name}.weights"] = weights_file(artefact)
     if shared:
         files[f"{name}.so"] = link_shared(data, name, artefact.functions, artefact.levels[0])
+    facts["sha256"] = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
+    files[f"{name}.json"] = (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()
+    for file in {f"{name}.weights", f"{name}.so"} - files.keys():
+        (place / file).unlink(missing_ok=True)  # of another network, which a program would load by mistake
     for file, content in files.items():
         write_atomically(place / file, content)
     return NativeExport(

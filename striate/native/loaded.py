@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import Any, cast, final
 import numpy as np
 
 from striate.codegen import elf, jit, target
-from striate.codegen.artefact import ABI_VERSION, STATUS_TEXTS, Status
+from striate.codegen.artefact import ABI_VERSION, STATE, STATUS_TEXTS, Status
 from striate.errors import DTypeError, EngineError, ModelFileError, ShapeError
 from striate.graph.value import Array
 from striate.locks import Lock
@@ -43,7 +44,7 @@ class NativeNetwork:
 
     ``input_shape`` and ``output_shape`` are those of one sample, ``batch`` is the largest number of samples in one call
     of the native function, ``classes`` are the names of the classes, and ``level`` is the index in ``targets`` of the
-    instruction set that runs on this computer.
+    instruction set that runs, by default the best one that this computer has.
     """
 
     def __init__(self, description: Mapping[str, Any], find: Find, owner: object, weights: bytes = b"") -> None:
@@ -61,6 +62,8 @@ class NativeNetwork:
         self.level = int(jit.function(find(f"{name}_level"), ctypes.c_int32)())
         if self.level < 0:
             raise EngineError(f"{name} is compiled for {', '.join(self.targets)}: {STATUS_TEXTS[Status.PROCESSOR]}")
+        self._best = self.level
+        self._fingerprint = int.from_bytes(bytes.fromhex(str(description["fingerprint"])), "little")
         self._scratch_size = jit.function(find(f"{name}_scratch_size"), ctypes.c_size_t, ctypes.c_int32)
         self._weights = Arena(len(weights)) if weights else None
         if self._weights is not None:
@@ -103,8 +106,17 @@ class NativeNetwork:
                 self._run(samples[part], outputs[part], threads, pool)
         return outputs
 
+    def use_level(self, level: int) -> None:
+        """Run the instruction set ``targets[level]`` from now on, which this computer must have.
+
+        Raises ``OptionError`` for a level above the best one of this computer.
+        """
+        self.level = whole_number("level", level, 0, self._best)
+
     def _run(self, x: Array, y: Array, threads: int, pool: ThreadPoolExecutor) -> None:
         self._scratch.reserve(int(self._scratch_size(threads)), keep=False)
+        token = self._scratch.view(8 * STATE["token"], (1,), np.uint64)
+        token[0] = (self._fingerprint + self.level) % 2**64
 
         def loop(context: int, count: int, function: int, argument: int) -> None:
             iteration = _ITERATION(function)
@@ -148,18 +160,27 @@ def load(folder: str | Path, name: str = "net") -> NativeNetwork:
         if not isinstance(description, dict) or "abi_version" not in description:
             raise ModelFileError(f"{place / name}.json does not describe a native network")
         facts = cast("dict[str, Any]", description)
-        weights = (place / f"{name}.weights").read_bytes() if facts["weights"] == "external" else b""
+        weights = _read(place, f"{name}.weights", facts) if facts["weights"] == "external" else b""
         shared = place / f"{name}.so"
-        if shared.exists():
+        if shared.name in facts["sha256"] and shared.exists():
+            _read(place, shared.name, facts)
             library = ctypes.CDLL(str(shared.resolve()))
             return NativeNetwork(facts, lambda one: _address(library, one), library, weights)
-        return loaded_object((place / f"{name}.o").read_bytes(), facts, weights)
+        return loaded_object(_read(place, f"{name}.o", facts), facts, weights)
     except (OSError, ValueError, KeyError) as error:
-        if isinstance(error, ModelFileError | ShapeError):
+        if isinstance(error, ModelFileError):
             raise
         raise ModelFileError(
             f"{place}: cannot be loaded: {error}\n  help: striate export RUN --native -o {place} writes such a folder"
         ) from error
+
+
+def _read(place: Path, file: str, facts: Mapping[str, Any]) -> bytes:
+    """Return the contents of a file; raises ``ModelFileError`` if they are not those that the description names."""
+    content = (place / file).read_bytes()
+    if hashlib.sha256(content).hexdigest() != facts["sha256"][file]:
+        raise ModelFileError(f"{place / file} does not belong to the other files\n  help: export the network again")
+    return content
 
 
 def _address(library: ctypes.CDLL, name: str) -> int:

@@ -1,4 +1,4 @@
-"""Activation layers: each applies the operation of the same name in ``st.ops`` to every element."""
+"""Activation layers: each applies the function of the same name in ``st.ops`` to every element."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from striate.options import choice, flag, number, whole_number
 
 
 class Activation(Module):
-    """Base of layers that apply one elementwise operation to x of any shape (abstract).
+    """Base class of layers that apply one elementwise operation to x of any shape (abstract).
 
     The output has the shape and dtype of x.
     """
@@ -33,7 +33,7 @@ class Activation(Module):
     def with_slope(cls, negative_slope: float) -> Self:
         """Return a layer with the slope ``negative_slope`` for negative inputs, if the class has that option.
 
-        Classes without that option ignore the number.
+        Classes without that option return a layer with their defaults.
         """
         return cls()
 
@@ -117,7 +117,7 @@ class LeakyReLU(Activation):
 
 
 class _Named(Activation):
-    """Base of activations that ``torch.nn`` has under the same name with the same options (abstract)."""
+    """Base class of activations that ``torch.nn`` has under the same name with the same options (abstract)."""
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.operation.options().items())
@@ -130,8 +130,9 @@ class PReLU(Activation):
     """Leaky rectified linear unit with a learned slope w: y = x where x > 0, else wx
 
     ``num_parameters`` is 1, or the number of channels (axis 1), each of which then has its own slope. The slopes start
-    at ``init``. They should have no weight decay, which would pull them to 0. Raises ``OptionError`` for invalid
-    options, and ``ShapeError`` for another number of channels. He et al., arXiv:1502.01852.
+    at ``init``. They should have no weight decay, which would pull them to 0. Raises ``OptionError`` unless
+    ``num_parameters`` is a whole number of 1 or more, and ``ShapeError`` for inputs with another number of channels. He
+    et al., arXiv:1502.01852.
     """
 
     weight: Value

@@ -1,4 +1,4 @@
-"""Modules that contain modules: chains, lists, dictionaries, and skip connections."""
+"""Modules that contain modules: sequences, lists, dictionaries, branches, and skip connections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Sequential(Module):
     """Apply modules one after the other: y = f_n(… f_2(f_1(x)))
 
     ``Sequential(a, b)`` names its modules 0, 1, …; ``Sequential({"conv": a, "act": b})`` uses the given names. Raises
-    ``OptionError`` for anything but modules.
+    ``OptionError`` for an argument that is not a module.
     """
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
@@ -30,7 +30,7 @@ class Sequential(Module):
             setattr(self, name, module)
 
     def append(self, module: Module) -> Sequential:
-        """Add a module at the end, named by its index; returns this ``Sequential``."""
+        """Add a module at the end, named by its index, and return this ``Sequential``."""
         _require_module("Sequential", module)
         self._chain.append(str(len(self._chain)))
         setattr(self, self._chain[-1], module)
@@ -92,7 +92,7 @@ class Residual(Module):
 class Concat(Module):
     """Apply several branches to the same x and join their outputs along the channels (axis 1).
 
-    Outputs (N, C₁, …) and (N, C₂, …) give (N, C₁ + C₂, …).
+    Outputs (N, C₁, …) and (N, C₂, …) give (N, C₁ + C₂, …). Raises ``ShapeError`` if the outputs differ in another axis.
     """
 
     def __init__(self, *branches: Module) -> None:
@@ -124,14 +124,14 @@ class ModuleList(Module):
         self.extend(modules)
 
     def append(self, module: Module) -> ModuleList:
-        """Add a module at the end, named by its index; returns the list itself."""
+        """Add a module at the end, named by its index, and return this list."""
         _require_module("ModuleList", module)
         setattr(self, str(self._count), module)
         self._count += 1
         return self
 
     def extend(self, modules: Iterable[Module]) -> ModuleList:
-        """Add several modules at the end; returns the list itself."""
+        """Add several modules at the end, named by their indices, and return this list."""
         for module in modules:
             self.append(module)
         return self

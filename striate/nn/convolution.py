@@ -34,9 +34,9 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 class FilterBank(Ranked):
-    """Base of layers with learned filters: convolutions and transposed convolutions (abstract).
+    """Base class of layers with learned filters: convolutions and transposed convolutions (abstract).
 
-    ``in_channels=None`` is inferred from the first input. Raises ``OptionError`` for impossible options, such as groups
+    ``in_channels=None`` is inferred from the first input. Raises ``OptionError`` for invalid options, such as groups
     that do not divide the channels.
     """
 
@@ -98,7 +98,7 @@ class FilterBank(Ranked):
     def infer_sizes(self, x: Value) -> None:
         """Set ``in_channels`` from the input if it is None.
 
-        It stays None for inputs that ``require`` would refuse.
+        The option stays None for inputs that ``require`` would refuse.
         """
         if self.in_channels is not None or x.type.rank != self.rank + 2 or x.type.channels % self.groups:
             return
@@ -164,7 +164,7 @@ class FilterBank(Ranked):
         return f"(N, {self.in_channels or 'C'}, {', '.join(positions)})"
 
     def foreign_options(self, padding: Sizes) -> dict[str, object]:
-        """Return the keyword arguments of the equivalent layer of ``torch.nn``."""
+        """Return the keyword arguments of the equivalent layer of ``torch.nn``; ``padding`` is one of them."""
         return {
             "in_channels": self.in_channels, "out_channels": self.out_channels, "kernel_size": self.kernel_size,
             "stride": self.stride, "padding": padding, "dilation": self.dilation, "groups": self.groups,
@@ -189,8 +189,8 @@ class Convolution(FilterBank):
     (O, C / groups, kernel sizes…), the bias (O,), as in PyTorch; the filter is not flipped. ``in_channels=None`` is
     inferred. ``padding`` is a number, one number per axis, (before, after) per axis, "same" or "valid".
     ``padding_mode`` is "zeros", or "reflect", "replicate" or "circular", which repeat parts of the input. ``init``
-    names the initializer of the weights. Raises ``OptionError`` for impossible options, and ``ShapeError`` for inputs
-    with another number of axes or channels, or smaller than the window.
+    names the initializer of the weights. Raises ``OptionError`` for invalid options, such as groups that do not divide
+    the channels, and ``ShapeError`` for inputs with another number of axes or channels, or smaller than the window.
     """
 
     def __init__(
@@ -266,13 +266,13 @@ class Convolution(FilterBank):
 
 
 class ConvolutionTranspose(FilterBank):
-    """y[n, o, i·stride + k·dilation − padding] += w[c, o, k] · x[n, c, i] for all c, k, i.
+    """y[n, o, i·stride + k·dilation − padding] += w[c, o, k] · x[n, c, i] for all c, k, i; plus b[o] (abstract)
 
-    Plus b[o] (abstract) x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or
-    float64. The weight is (C, O / groups, kernel sizes…), the bias (O,), as in PyTorch. Along each axis the output has
-    (size − 1) · stride − 2 · padding + dilation · (kernel_size − 1) + output_padding + 1 positions.
-    ``in_channels=None`` is inferred; ``padding_mode`` must be "zeros". Raises ``OptionError`` for impossible options,
-    and ``ShapeError`` for inputs with another number of axes or channels.
+    x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64. The weight is
+    (C, O / groups, kernel sizes…), the bias (O,), as in PyTorch. Along each axis the output has (size − 1) · stride − 2
+    · padding + dilation · (kernel_size − 1) + output_padding + 1 positions. ``in_channels=None`` is inferred;
+    ``padding_mode`` must be "zeros". Raises ``OptionError`` for invalid options, such as an ``output_padding`` that is
+    smaller than neither stride nor dilation, and ``ShapeError`` for inputs with another number of axes or channels.
     """
 
     def __init__(
@@ -358,7 +358,8 @@ class Conv3d(Convolution):
 class ConvTranspose1d(ConvolutionTranspose):
     """Transposed convolution along one spatial axis: (N, C, L) → (N, O, L′).
 
-    It computes the input gradient of ``Conv1d`` with the same options; see the base class ``ConvolutionTranspose``.
+    The layer computes the input gradient of ``Conv1d`` with the same options; see the base class
+    ``ConvolutionTranspose``.
     """
 
     rank = 1
@@ -367,7 +368,8 @@ class ConvTranspose1d(ConvolutionTranspose):
 class ConvTranspose2d(ConvolutionTranspose):
     """Transposed convolution of images: (N, C, H, W) → (N, O, H′, W′).
 
-    It computes the input gradient of ``Conv2d`` with the same options; see the base class ``ConvolutionTranspose``.
+    The layer computes the input gradient of ``Conv2d`` with the same options; see the base class
+    ``ConvolutionTranspose``.
     """
 
     rank = 2
@@ -376,7 +378,8 @@ class ConvTranspose2d(ConvolutionTranspose):
 class ConvTranspose3d(ConvolutionTranspose):
     """Transposed convolution of volumes: (N, C, D, H, W) → (N, O, D′, H′, W′).
 
-    It computes the input gradient of ``Conv3d`` with the same options; see the base class ``ConvolutionTranspose``.
+    The layer computes the input gradient of ``Conv3d`` with the same options; see the base class
+    ``ConvolutionTranspose``.
     """
 
     rank = 3

@@ -10,7 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from striate.graph.array import unmasked
+from striate.errors import OptionError
+from striate.graph.array import native, unmasked
 from striate.graph.value import Array, Value
 from striate.nn.loss import ElementLoss, Loss
 from striate.nn.module import Module
@@ -105,8 +106,8 @@ class BCEWithLogitsLoss(ElementLoss):
     """Binary cross entropy of logits: L = −mean w · (p · y ln σ(x) + (1 − y) ln(1 − σ(x)))
 
     x are logits, σ(x) probabilities, and y targets between 0 and 1. x and y have the same shape, such as (N, C) for C
-    independent labels of each sample. ``weight`` w broadcasts to it. ``pos_weight`` p (C,) multiplies the loss of
-    labels of 1: with p = 3 they count three times as much.
+    independent labels of each sample. ``weight`` w broadcasts to this shape. ``pos_weight`` p (C,) multiplies the loss
+    of labels of 1: with p = 3 they count three times as much.
     """
 
     decides: ClassVar[bool] = True
@@ -125,14 +126,14 @@ class BCEWithLogitsLoss(ElementLoss):
 
 
 def loss_of_labels() -> Loss:
-    """Return the loss for several yes-or-no labels of each sample."""
+    """Return the default loss for several binary labels per sample: ``BCEWithLogitsLoss``."""
     return BCEWithLogitsLoss()
 
 
 class KLDivLoss(ElementLoss):
     """Kullback-Leibler divergence of the prediction e^x from the target y: L = mean y · (ln y − x)
 
-    x are logarithms of probabilities. y are probabilities, or with ``log_target`` their logarithms, in the shape of x.
+    x are logarithms of probabilities. y are probabilities or, with ``log_target``, their logarithms, in the shape of x.
     Use ``reduction="batchmean"`` (the sum divided by the number of samples) for the divergence of distributions; "mean"
     also divides by the number of classes.
     """
@@ -206,7 +207,7 @@ class MultiLabelSoftMarginLoss(ElementLoss):
 class HingeEmbeddingLoss(ElementLoss):
     """Loss of distances x of pairs: L = mean of x where y = 1 (similar), max(0, margin − x) where y = −1
 
-    x and y have the same shape.
+    x are distances and y labels, in the same shape.
     """
 
     def __init__(self, margin: float = 1.0, *, reduction: str = "mean") -> None:
@@ -220,7 +221,8 @@ class HingeEmbeddingLoss(ElementLoss):
 class MarginRankingLoss(Module):
     """Loss of pairs of scores in the wrong order: L = mean max(0, margin − y · (x₁ − x₂))
 
-    y = 1 says that x₁ should be larger than x₂, y = −1 the opposite. It is called with (x1, x2, y), all of one shape.
+    y = 1 says that x₁ should be larger than x₂, y = −1 the opposite. The loss is called as ``loss(x1, x2, y)`` with
+    arrays of the same shape.
     """
 
     def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
@@ -234,8 +236,8 @@ class MarginRankingLoss(Module):
 class GaussianNLLLoss(Module):
     """Gaussian negative log likelihood: L = mean ½ (ln v + (x − y)² / v), v = max(var, ε)
 
-    It is called with (x, y, var): means, targets, and variances in the shape of x, or with size 1 on the last axis.
-    ``eps`` is ε; ``full`` adds the constant ½ ln 2π.
+    The loss is called as ``loss(x, y, var)`` with means, targets and variances. The shape of y broadcasts to that of x,
+    and so does that of var, which may also lack the last axis. ``eps`` is ε; ``full`` adds the constant ½ ln 2π.
     """
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
@@ -248,7 +250,12 @@ class GaussianNLLLoss(Module):
 
 def _buffer(array: object, name: str) -> Parameter | None:
     """Return an array of weights as a buffer of the layer; None stays None."""
-    return None if array is None else Parameter(np.asarray(unmasked(array, name)), role=Role.BUFFER)
+    if array is None:
+        return None
+    given = native(np.asarray(unmasked(array, name)), name)
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise OptionError(f"{name}={array!r:.60}; expected finite numbers")
+    return Parameter(given, role=Role.BUFFER)
 
 
 def _listed(*parts: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from striate.errors import DTypeError, LabelError, OptionError, ShapeError, unknown_option
+from striate.errors import DTypeError, LabelError, OptionError, ShapeError
 from striate.graph.array import unmasked
 from striate.graph.value import Array, DType, Shape, TensorType, Value, dtype_of, shape_text
 from striate.nn.module import Module
@@ -16,7 +16,7 @@ from striate.nn.parameter import Parameter, Role
 from striate.ops.element_loss import mse_loss, shape_cure
 from striate.ops.loss import IGNORED, cross_entropy, multi_margin_loss, nll_loss
 from striate.ops.loss_reduction import LossReduction
-from striate.options import number, whole_number
+from striate.options import choice, number, whole_number
 from striate.tracing import Tree
 
 LossFunction = Callable[[Any, Any], Value]
@@ -24,7 +24,7 @@ LossFunction = Callable[[Any, Any], Value]
 
 
 class Loss(Module):
-    """Base of losses (abstract): ``forward(prediction, target)`` returns one number.
+    """Base class of losses (abstract): ``forward(prediction, target)`` returns one number.
 
     ``reduction`` is "mean", "sum", or "none", which returns the loss of every item instead. An item is an element, or
     for class labels a sample or position.
@@ -49,9 +49,7 @@ class Loss(Module):
         return None
 
     def __init__(self, *, reduction: str = "mean") -> None:
-        if reduction not in self.reductions:
-            raise unknown_option("reduction", reduction, self.reductions)
-        self.reduction = reduction
+        self.reduction = choice("reduction", reduction, self.reductions)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         """Return the targets ``y`` of ``n`` samples as an array that ``forward`` takes.
@@ -81,7 +79,7 @@ class Loss(Module):
     def constant_loss(self, targets: Array, weights: Array) -> float:
         """Return the mean loss of the best prediction that is the same for all samples; NaN if it is unknown.
 
-        It is a baseline that a trained model must beat. ``targets`` are (n, …), ``weights`` (n,) the weights of the
+        This is a baseline that a trained model must beat. ``targets`` are (n, …), ``weights`` (n,) the weights of the
         samples.
         """
         return math.nan
@@ -105,11 +103,12 @@ class Loss(Module):
         return found
 
     def totals(self, value: float, target: Array, weights: Array | None = None) -> tuple[float, float]:
-        """Return (Σ w·l, Σ w) for a batch whose loss is ``value``, to average the loss over several batches.
+        """Return (weighted sum of the losses, sum of the weights) for a batch whose loss is ``value``.
 
-        The loss over all batches is the quotient of the two sums over the batches. A mean is weighted by its divisor,
-        so the quotient does not depend on how samples are divided into batches. A sum is used unchanged and divided by
-        the number of samples. ``weights`` (N,) are the weights of the samples, 1 by default.
+        Both are needed to average the loss over several batches: the loss over all batches is the quotient of the two
+        totals. A mean is weighted by its divisor, so the quotient does not depend on how samples are divided into
+        batches. A sum is used unchanged and divided by the number of samples. ``weights`` (N,) are the weights of the
+        samples, 1 by default.
         """
         if self.reduction == "sum":
             return value, float(len(target) if weights is None else weights.sum())
@@ -123,7 +122,7 @@ class Loss(Module):
     def mean_weight(self, target: Array) -> float:
         """Return the divisor of the mean over a batch: the number of elements of the target.
 
-        Losses with another divisor override it.
+        Losses with another divisor override this method.
         """
         return float(target.size)
 
@@ -203,7 +202,7 @@ def real_targets(y: object, n: int) -> Array:
 
 
 class LabelLoss(Loss):
-    """Base of losses of class labels (abstract).
+    """Base class of losses of class labels (abstract).
 
     Predictions are (N, C, spatial axes…), labels (N, spatial axes…) integers from 0 to C − 1; bools count as 0 and 1.
     ``weight`` (C,) weights the classes. Raises ``OptionError`` for weights that are negative, not finite or all zero.
@@ -260,9 +259,9 @@ class LabelLoss(Loss):
             )
 
     def mean_weight(self, target: Array) -> float:
-        """Return the divisor of the mean: Σ w[y_n] over the labels that are not ignored.
+        """Return the divisor of the mean: the sum of the class weights w[y] over the labels that are not ignored.
 
-        For targets that are probabilities it is their number of items.
+        For targets that are probabilities, it is the number of samples and positions.
         """
         if target.dtype.kind == "f":
             return float(target.size / max(1, target.shape[1]))
@@ -273,7 +272,7 @@ class LabelLoss(Loss):
     def sample_shares(self, target: Array) -> Array:
         """Return the sum of the class weights w[y] over the labels of each sample, as an array (N,).
 
-        Ignored labels count 0.
+        Ignored labels count as 0.
         """
         if target.dtype.kind == "f":
             return np.full(len(target), self.mean_weight(target[:1]))
@@ -456,7 +455,7 @@ def _are_one_hot(labels: Array) -> bool:
 
 
 class ElementLoss(Loss):
-    """Base of losses that compare prediction and target element by element (abstract).
+    """Base class of losses that compare prediction and target element by element (abstract).
 
     Both have the same shape. Integer and bool targets are converted to the dtype of the model.
     """
@@ -494,10 +493,10 @@ class MSELoss(ElementLoss):
 
 
 def loss_of_classes(weight: Array | None = None, label_smoothing: float = 0.0) -> Loss:
-    """Return the loss for one class of each sample, with class weights (C,) or None."""
+    """Return the default loss for one class per sample: ``CrossEntropyLoss``, with class weights (C,) or None."""
     return CrossEntropyLoss(weight, label_smoothing=label_smoothing)
 
 
 def loss_of_measured_targets() -> Loss:
-    """Return the loss with which targets that are measured numbers are evaluated if no loss is given."""
+    """Return the default loss for evaluation on real-valued targets: ``MSELoss``."""
     return MSELoss()

@@ -100,7 +100,8 @@ class Module(metaclass=Explained):
     def traced_forward(self, inputs: tuple[Any, ...]) -> Any:
         """Call ``forward`` on traced inputs.
 
-        ``Ranked`` layers override this to accept one sample without the N axis.
+        Layers for a fixed number of spatial axes (``Ranked``) override this method to accept one sample without the N
+        axis.
         """
         return self.forward(*inputs)
 
@@ -165,7 +166,7 @@ class Module(metaclass=Explained):
         """The layer applied to the first input before ``forward``, as part of the compiled program, or None.
 
         Assign a layer, or a fitted object such as ``data.Standardizer.fit(images)``, which is converted to a layer.
-        Raises ``OptionError`` for anything else.
+        Assigning anything else raises ``OptionError``.
         """
         return self._modules.get("standardizer")
 
@@ -182,7 +183,7 @@ class Module(metaclass=Explained):
             self._contain("standardizer", layer)
 
     def register_buffer(self, name: str, array: Array) -> None:
-        """Add a named array that is saved with the model, but that the optimizer does not change."""
+        """Add a named array that is saved with the model but not changed by the optimizer."""
         setattr(self, name, Parameter(np.asarray(array), role=Role.BUFFER))
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
@@ -195,7 +196,7 @@ class Module(metaclass=Explained):
     def parameter(self, name: str) -> Parameter:
         """Return the ``Parameter`` object of the parameter or buffer ``name``.
 
-        Reading the attribute would return its array.
+        Reading the attribute ``name`` would return the array instead.
         """
         return self._parameters[name]
 
@@ -366,8 +367,8 @@ class Module(metaclass=Explained):
     def infer(self, *shapes: tuple[int, ...]) -> Self:
         """Infer all sizes given as None from the shape of one sample, without data and without compiling.
 
-        Give one shape, without N, for each input. Returns the module. Raises ``OptionError`` for anything but shapes,
-        and ``ShapeError`` if the layers do not fit together.
+        Give one shape, without N, for each input. Returns the module. Raises ``OptionError`` for an argument that is
+        not a shape, and ``ShapeError`` if the layers do not fit together.
 
             model = nn.Sequential(nn.Flatten(), nn.Linear(None, 10)).infer((1, 28, 28))
         """
@@ -398,7 +399,10 @@ class Module(metaclass=Explained):
         return [*(self._parents[-1]._ancestors() if self._parents else ()), self]
 
     def materialize(self) -> None:
-        """Allocate and fill the arrays of the outermost module around this one whose sizes are all known."""
+        """Allocate and fill the arrays of the largest module around this one for which all sizes are known.
+
+        The largest is the outermost in which no size is still to be inferred, or else this module.
+        """
         for module in self._ancestors():
             if module is self or all(parameter.known for _, parameter in module.named_state()):
                 module.arena()
@@ -472,9 +476,9 @@ class Module(metaclass=Explained):
         """Copy arrays into the parameters and buffers of the same names.
 
         If one array is invalid, nothing is written. Returns the names that were skipped: ``missing_keys`` (in the
-        model, not in ``state``) and ``unexpected_keys`` (in ``state``, not in the model). Raises ``ShapeError`` listing
-        wrong shapes, contents that are not numbers and, with ``strict``, missing and unexpected names. Without
-        ``strict`` it still raises if no name matches.
+        model, not in ``state``) and ``unexpected_keys`` (in ``state``, not in the model). Raises ``ShapeError``, whose
+        message lists wrong shapes, contents that are not numbers and, with ``strict``, missing and unexpected names.
+        Without ``strict``, the error is still raised if no name matches.
         """
         mismatch = write_state(dict(self.named_state()), state, flag("strict", strict))
         for _, module in self.named_modules():
@@ -569,7 +573,7 @@ class Module(metaclass=Explained):
 
     @property
     def input_types(self) -> tuple[TensorType, ...] | None:
-        """The types of the inputs, with N on axis 0, for which the module was last traced; None before that.
+        """The types of the inputs of the module's last trace, with N on axis 0; None before the first trace.
 
         A module is traced by ``infer`` and by the first call on arrays of a new shape.
         """
@@ -591,9 +595,10 @@ class Module(metaclass=Explained):
     def computed(self, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]) -> Any:
         """Trace, compile and run ``function`` on named arrays with N on axis 0, in prediction mode.
 
-        Returns its outputs as arrays. The function receives one traced value per array, by name. It may call the model,
-        inspect the active trace, and differentiate. The compiled program, one for all N, is kept under ``key``, which
-        must identify everything that the function depends on besides the model and the types of the arrays.
+        Returns its outputs as arrays. The function receives one traced value per array, by name. The function may call
+        the model, inspect the active trace, and differentiate. The compiled program, one for all N, is kept under
+        ``key``, which must identify everything that the function depends on besides the model and the types of the
+        arrays.
         """
         return self._predictor.computed(self, key, arrays, function)
 
@@ -647,8 +652,8 @@ class Module(metaclass=Explained):
     def summary(self, shape: tuple[int, ...] | None = None) -> str:
         """Return a table of all layers: path, layer, output shape, parameters, multiply-adds for one sample.
 
-        ``shape`` is the shape of one sample, without N; the default is that of ``input_types``. It never raises: an
-        error of ``forward`` is shown below the table.
+        ``shape`` is the shape of one sample, without N; the default is that of ``input_types``. The method raises no
+        errors: an error of ``forward`` is shown below the table.
         """
         return Summary.of(self, shape).text()
 

@@ -36,7 +36,7 @@ class RunningStatistics:
 
 
 class Normalization(Module):
-    """Base of layers that normalize and rescale: y = (x − μ)/σ · γ + β (abstract)
+    """Base class of layers that normalize and rescale: y = (x − μ)/σ · γ + β (abstract)
 
     The parameters ``weight`` and ``bias`` are γ and β if the layer learns them.
     """
@@ -49,12 +49,15 @@ class Normalization(Module):
         return None
 
     def unshifted(self, affine: bool) -> dict[str, object]:
-        """Return {"bias": False} for a layer that learns γ without β, as an option; else no option."""
+        """Return the option {"bias": False} if the layer learns γ but not β, otherwise an empty dict.
+
+        ``affine`` says whether the layer has γ.
+        """
         return {"bias": False} if affine and "bias" not in self.own_state() else {}
 
 
 class ChannelNormalization(Normalization):
-    """Base of layers that normalize each channel and may keep running statistics (abstract).
+    """Base class of layers that normalize each channel and may keep running statistics (abstract).
 
     If ``frozen_statistics`` is set, training also normalizes with the running statistics and leaves them unchanged.
     """
@@ -120,7 +123,7 @@ class ChannelNormalization(Normalization):
             self._know(next(iter(known), None))
 
     def require_features(self, trace: Trace, x: Value) -> None:
-        """Infer ``num_features`` from axis 1 of the input if it is None.
+        """Infer ``num_features`` from axis 1 of the input x if the option is None.
 
         Raises ``ShapeError`` if the input has another number of channels.
         """

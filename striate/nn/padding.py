@@ -12,11 +12,12 @@ from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind
 from striate.nn.pooling import Positional
 from striate.ops.padding import PadMode, pad
+from striate.ops.window import LARGEST
 from striate.options import number
 
 
 class Padding(Positional):
-    """Base of layers that pad each channel of (N, C, spatial axes…) or one sample (C, …) (abstract).
+    """Base class of layers that pad each channel of (N, C, spatial axes…) or one sample (C, …) (abstract).
 
     ``padding`` is one number for all sides, or (before, after) of the last axis, then of the axis before it, and so on.
     Negative numbers remove elements. Raises ``OptionError`` for another form, and ``ShapeError`` for inputs with
@@ -30,7 +31,8 @@ class Padding(Positional):
 
     def __init__(self, padding: int | Sequence[int]) -> None:
         sides = tuple(padding) if isinstance(padding, Sequence) else (padding,) * (2 * self.rank)
-        if len(sides) != 2 * self.rank or not all(isinstance(n, Integral) and not isinstance(n, bool) for n in sides):
+        whole = all(isinstance(n, Integral) and not isinstance(n, bool) and abs(n) <= LARGEST for n in sides)
+        if len(sides) != 2 * self.rank or not whole:
             raise OptionError(
                 f"{type(self).__name__}: padding={padding!r}; expected a whole number or {2 * self.rank}, "
                 "two for each axis of positions"
@@ -49,7 +51,7 @@ class Padding(Positional):
 
 
 class ConstantPad(Padding):
-    """Base of layers that pad with the number ``value`` (abstract)."""
+    """Base class of layers that pad with the number ``value`` (abstract)."""
 
     mode = PadMode.constant
 
@@ -104,63 +106,90 @@ class ZeroPad3d(Padding):
 
 
 class ReflectionPad1d(Padding):
-    """Pad (N, C, L) or (C, L) with its mirror image, without repeating the edge: c b | a b c | b a"""
+    """Pad (N, C, L) or (C, L) with its mirror image, without repeating the edge: c b | a b c | b a
+
+    ``padding`` is one number, less than L, or (left, right).
+    """
 
     rank = 1
     mode = PadMode.reflect
 
 
 class ReflectionPad2d(Padding):
-    """Pad (N, C, H, W) or (C, H, W) with its mirror image, without repeating the edge."""
+    """Pad (N, C, H, W) or (C, H, W) with its mirror image, without repeating the edge.
+
+    ``padding`` is one number, less than H and W, or (left, right, top, bottom).
+    """
 
     rank = 2
     mode = PadMode.reflect
 
 
 class ReflectionPad3d(Padding):
-    """Pad (N, C, D, H, W) or (C, D, H, W) with its mirror image, without repeating the edge."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) with its mirror image, without repeating the edge.
+
+    ``padding`` is one number, less than D, H and W, or (left, right, top, bottom, front, back).
+    """
 
     rank = 3
     mode = PadMode.reflect
 
 
 class ReplicationPad1d(Padding):
-    """Pad (N, C, L) or (C, L) by repeating the elements at the edge: a a | a b c | c c"""
+    """Pad (N, C, L) or (C, L) by repeating the elements at the edge: a a | a b c | c c
+
+    ``padding`` is one number or (left, right).
+    """
 
     rank = 1
     mode = PadMode.replicate
 
 
 class ReplicationPad2d(Padding):
-    """Pad (N, C, H, W) or (C, H, W) by repeating the elements at the edge."""
+    """Pad (N, C, H, W) or (C, H, W) by repeating the elements at the edge.
+
+    ``padding`` is one number or (left, right, top, bottom).
+    """
 
     rank = 2
     mode = PadMode.replicate
 
 
 class ReplicationPad3d(Padding):
-    """Pad (N, C, D, H, W) or (C, D, H, W) by repeating the elements at the edge."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) by repeating the elements at the edge.
+
+    ``padding`` is one number or (left, right, top, bottom, front, back).
+    """
 
     rank = 3
     mode = PadMode.replicate
 
 
 class CircularPad1d(Padding):
-    """Pad (N, C, L) or (C, L) periodically, with elements from the opposite side: b c | a b c | a b"""
+    """Pad (N, C, L) or (C, L) periodically, with elements from the opposite side: b c | a b c | a b
+
+    ``padding`` is one number, at most L, or (left, right).
+    """
 
     rank = 1
     mode = PadMode.circular
 
 
 class CircularPad2d(Padding):
-    """Pad (N, C, H, W) or (C, H, W) periodically, with elements from the opposite side."""
+    """Pad (N, C, H, W) or (C, H, W) periodically, with elements from the opposite side.
+
+    ``padding`` is one number, at most H and W, or (left, right, top, bottom).
+    """
 
     rank = 2
     mode = PadMode.circular
 
 
 class CircularPad3d(Padding):
-    """Pad (N, C, D, H, W) or (C, D, H, W) periodically, with elements from the opposite side."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) periodically, with elements from the opposite side.
+
+    ``padding`` is one number, at most D, H and W, or (left, right, top, bottom, front, back).
+    """
 
     rank = 3
     mode = PadMode.circular

@@ -101,7 +101,10 @@ class Parameter:
         return next((one for one in (self.array, self.loaded, self.initial) if one is not None), None)
 
     def forget(self) -> None:
-        """Discard trained and loaded contents: the next arena starts from ``initial`` or from a new draw."""
+        """Discard trained and loaded contents.
+
+        The next state arena starts from the array given to the constructor, or from a new draw by ``init``.
+        """
         self.array = self.loaded = None
 
     @property

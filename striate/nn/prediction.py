@@ -81,7 +81,7 @@ class Predictor:
     def predict(self, module: Predicting, inputs: tuple[Any, ...], training: bool) -> Any:
         """Return the outputs of the module for arrays with N on axis 0.
 
-        ``training`` computes as in training, with batch statistics and dropout.
+        With ``training``, the module computes as in training, with batch statistics and dropout.
         """
         arrays, n = arrays_of(module, inputs)
         program = self._find(module, arrays, n, training)
@@ -95,7 +95,7 @@ class Predictor:
     def computed(
         self, module: Predicting, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]
     ) -> Any:
-        """Trace ``function`` of the named arrays, which have N on axis 0, compile and run it.
+        """Trace ``function`` for the named arrays, which have N on axis 0, compile the program, and run it.
 
         See ``Module.computed``.
         """
@@ -152,7 +152,7 @@ def _prepared(trace: Trace, graph: Graph, outputs: Any, single_sample: bool) -> 
 
 
 def arrays_of(module: Predicting, inputs: tuple[Any, ...]) -> tuple[dict[str, Array], int]:
-    """Return the inputs by name (x, x1, …) as arrays that programs take, and the number of samples."""
+    """Return the inputs as arrays that programs take, by name (x, x1, …), and the number of samples."""
     arrays = {f"x{i}" if i else "x": as_input(module, array, first=not i) for i, array in enumerate(inputs)}
     return arrays, _samples(module, arrays)
 
@@ -165,7 +165,10 @@ def _samples(module: Predicting, arrays: Mapping[str, Array]) -> int:
         )
     sizes = {array.shape[0] for array in arrays.values()}
     if len(sizes) > 1:
-        raise ShapeError(f"the inputs have different numbers of samples: {sorted(sizes)}")
+        raise ShapeError(
+            f"the inputs have different numbers of samples: {sorted(sizes)}\n"
+            "  help: axis 0 of every input counts the samples; give each the same number"
+        )
     return sizes.pop()
 
 

@@ -17,9 +17,10 @@ from striate.tracing import active_trace, current_trace
 
 
 class RandomLayer(Module):
-    """Base of layers that set elements to 0 at random in training; in prediction y = x (abstract).
+    """Base class of layers that set elements to 0 at random in training; in prediction y = x (abstract).
 
-    ``p`` is the probability of 0, between 0 and 1. Raises ``OptionError`` for others and for ``inplace=True``.
+    ``p`` is the probability with which an element is set to 0. Raises ``OptionError`` unless 0 ≤ p ≤ 1, and for
+    ``inplace=True``.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.DROPOUT
@@ -60,7 +61,7 @@ class Dropout(RandomLayer):
 
 
 class FeatureDropout(RandomLayer, Ranked):
-    """Base of dropouts of whole channels: y = x · m / (1 − p) (abstract).
+    """Base class of dropouts of whole channels: y = x · m / (1 − p) (abstract).
 
     There is one m for each channel of each sample: m = 0 with probability p, else 1; in prediction y = x. Neighbouring
     positions are so similar that dropping single elements would hardly remove information. Tompson et al., 2015.
@@ -136,8 +137,8 @@ class DropPath(RandomLayer):
     """Stochastic depth: set whole samples to 0 at random in training. Huang et al., 2016.
 
     y = x · m / (1 − p), where m = 0 for a sample with probability p = ``drop_prob``, else 1; in prediction y = x. Use
-    it in the body of a residual block: nn.Residual(nn.Sequential(…, nn.DropPath(0.1))). With ``scale_by_keep=False``, y
-    = x · m. Name and options are those of timm.
+    it in the body of a residual block: nn.Residual(nn.Sequential(…, nn.DropPath(0.1))). ``scale_by_keep=False`` leaves
+    out the factor: y = x · m. Name and options are those of the package timm.
     """
 
     def __init__(self, drop_prob: float = 0.0, scale_by_keep: bool = True) -> None:

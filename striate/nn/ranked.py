@@ -1,6 +1,6 @@
 """Base class of layers for a fixed number of spatial axes.
 
-They also take one sample without the N axis.
+Such layers also take one sample without the N axis.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from striate.ops.unbatched import over_samples
 
 
 class Ranked(Module):
-    """Base of layers over (N, C, spatial axes…) that also accept one sample (C, spatial axes…) (abstract).
+    """Base class of layers over (N, C, spatial axes…) that also accept one sample (C, spatial axes…) (abstract).
 
     ``forward`` is written for batches. If the layer is called on an array with one axis fewer, it returns the result
     for that sample, as PyTorch does. In a traced function the same holds for values whose axis 0 is a plain number. An

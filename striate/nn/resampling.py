@@ -21,7 +21,8 @@ class Upsample(Module):
     The new sizes are ``size``, or ⌊size of x · ``scale_factor``⌋. ``mode`` is "nearest", "nearest-exact", "area" (means
     of windows), or an interpolation: "linear" for (N, C, L), "bilinear" for (N, C, H, W), "trilinear" for (N, C, D, H,
     W). With ``align_corners`` the centres of the first and last positions of x and y coincide, otherwise their outer
-    edges. Raises ``OptionError``, and ``ShapeError`` where the mode does not fit the number of axes.
+    edges. Raises ``OptionError`` for invalid options and unless exactly one of ``size`` and ``scale_factor`` is given,
+    and ``ShapeError`` if the mode does not suit the number of axes.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
@@ -97,7 +98,7 @@ class PixelShuffle(Ranked):
 class PixelUnshuffle(Ranked):
     """Move positions to channels: (N, C, H · r, W · r) → (N, C · r², H, W) for r = ``downscale_factor``
 
-    It is the inverse of ``PixelShuffle``.
+    The layer is the inverse of ``PixelShuffle``.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE

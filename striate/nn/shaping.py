@@ -42,7 +42,7 @@ class Flatten(Module):
 class Unflatten(Module):
     """Split axis ``dim`` into axes of ``unflattened_size``: (N, C · H) → (N, C, H) for dim 1 and (C, H)
 
-    A size of −1 is computed from the others. Raises ``OptionError`` for anything but sizes.
+    A size of −1 is computed from the others. Raises ``OptionError`` unless the sizes are whole numbers of −1 or more.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE

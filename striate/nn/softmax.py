@@ -13,7 +13,7 @@ from striate.options import whole_number
 
 
 class AlongAxis(Module):
-    """Base of layers that work along axis ``dim`` of x (abstract).
+    """Base class of layers that work along axis ``dim`` of x (abstract).
 
     A negative ``dim`` counts from the end; None is the default axis of the class.
     """

@@ -19,7 +19,7 @@ from striate.options import flag
 
 @dataclass(frozen=True)
 class AdaptiveMoments(Optimizer):
-    """Base of optimizers with running averages m of the gradient g and v of its square (abstract)
+    """Base class of optimizers with running averages m of the gradient g and v of its square (abstract)
 
     m ← β₁ m + (1 − β₁) g
     v ← β₂ v + (1 − β₂) g²
@@ -63,7 +63,7 @@ class AdaptiveMoments(Optimizer):
         return parameters, coupled(gradients, parameters, self.weight_decay)
 
     def averages(self, g: Value, kept: Mapping[str, Value], t: Value) -> tuple[Value, Value]:
-        """Return the updated averages m and v."""
+        """Return the updated averages m and v, from the gradient g and the old averages in ``kept``."""
         beta1, beta2 = self.beta1(t), self.betas[1]
         if isinstance(beta1, Value):
             m = kept["exp_avg"] * cast(beta1, g.dtype) + g * cast(1.0 - beta1, g.dtype)
@@ -88,7 +88,7 @@ def correction(beta: Value | float, step: Value) -> Value:
 
 @dataclass(frozen=True)
 class LargestMoments(AdaptiveMoments):
-    """Base of Adam and AdamW, whose option ``amsgrad`` computes v̂ from the largest v so far (abstract)"""
+    """Base class of Adam and AdamW, whose option ``amsgrad`` computes v̂ from the largest v so far (abstract)"""
 
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
     squares: ClassVar[tuple[str, ...]] = ("exp_avg_sq", "max_exp_avg_sq")
@@ -102,7 +102,10 @@ class LargestMoments(AdaptiveMoments):
         return self.slots if self.amsgrad else self.slots[:2]
 
     def moved(self, start: Value, g: Value, kept: Mapping[str, Value], t: Value) -> tuple[Value, dict[str, Value]]:
-        """Return ``start`` − η m̂ / (√v̂ + ε), and the updated averages."""
+        """Return ``start`` − η m̂ / (√v̂ + ε), and the updated averages by name.
+
+        ``start`` are the parameters after the weight decay.
+        """
         m, v = self.averages(g, kept, t)
         new = {"exp_avg": m, "exp_avg_sq": v}
         if self.amsgrad:

@@ -13,7 +13,7 @@ from striate.options import number, whole_number
 
 
 def require_schedule(what: str, schedule: object) -> None:
-    """Raise ``OptionError`` unless this is a schedule object.
+    """Raise ``OptionError`` unless ``schedule`` is a ``Schedule``.
 
     ``what`` is the option's name in the message.
     """

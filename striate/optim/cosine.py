@@ -97,7 +97,7 @@ class OneCycleSchedule(Schedule):
     cosine, or linearly with anneal_strategy="linear". With ``three_phase`` it first falls back to η₀ / div_factor, over
     as many steps as it rose. With ``cycle_momentum`` the optimizer's momentum, or its β₁, goes from ``max_momentum`` to
     ``base_momentum`` while the rate rises, and back. Smith and Topin, arXiv:1708.07120. Raises ``OptionError`` for
-    values outside of their ranges.
+    invalid values, such as a ``pct_start`` outside 0 … 1 or a momentum of 1.
     """
 
     total_steps: int

@@ -1,4 +1,4 @@
-"""The base of optimizers: equations on the flat vector of all parameters, compiled into a single loop."""
+"""The base class of optimizers: equations on the flat vector of all parameters, compiled into a single loop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ _OF_ALL = ("groups", "decay_norm_and_bias")
 
 @dataclass(frozen=True)
 class Optimizer(metaclass=Explained):
-    """Base of optimizers (abstract). A subclass writes ``update`` as equations on vectors of the graph.
+    """Base class of optimizers (abstract). A subclass writes ``update`` as equations on vectors of the graph.
+
+    In these equations, θ are the parameters, g is the gradient, and η is the learning rate of the step.
 
     lr                   η₀, a finite number ≥ 0
     schedule             the learning rate η as a function of the step
@@ -40,7 +42,7 @@ class Optimizer(metaclass=Explained):
     decay_norm_and_bias  False sets ``weight_decay`` to 0 for parameters with fewer than two axes: biases, and the
                          weights of normalizations
 
-    Raises ``OptionError`` for an option outside of its range.
+    Raises ``OptionError`` for an option outside its range.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
@@ -144,11 +146,11 @@ class Optimizer(metaclass=Explained):
         return largest <= 1e3 and decay <= 1e3 and largest * decay <= 0.5
 
     def kept(self) -> tuple[str, ...]:
-        """Return the names of the state vectors that the optimizer needs with these options."""
+        """Return the names of the state vectors, such as momenta, that the optimizer needs with its options."""
         return self.slots
 
     def initial(self, slot: str) -> float:
-        """Return the number with which a state vector is filled before the first step."""
+        """Return the number with which the state vector called ``slot`` is filled before the first step."""
         return 0.0
 
     @abstractmethod
@@ -157,8 +159,9 @@ class Optimizer(metaclass=Explained):
     ) -> tuple[Value, dict[str, Value]]:
         """Return the new parameters and the new state vectors by name, as values of the graph.
 
-        ``parameters`` and ``gradients`` are flat vectors. ``kept`` are the state vectors by name and the ``products``,
-        which are float64 scalars. t = 0, 1, … is the number of the step, a float64 scalar.
+        ``parameters`` and ``gradients`` are flat vectors. ``kept`` holds the state vectors and the running products
+        (float64 scalars, named in the class attribute ``products``), by name. t = 0, 1, … is the number of the step, a
+        float64 scalar.
         """
 
     def update_layers(
@@ -188,7 +191,7 @@ class Optimizer(metaclass=Explained):
         number(f"{type(self).__name__}: {name}", value, least, most, below=below)
 
     def require_betas(self, betas: object) -> None:
-        """Raise ``OptionError`` unless these are two numbers with 0 ≤ β₁, β₂ < 1."""
+        """Raise ``OptionError`` unless ``betas`` are two numbers with 0 ≤ β₁, β₂ < 1."""
         pair = cast_type("tuple[object, ...]", betas) if isinstance(betas, tuple | list) else ()
         if len(pair) != 2:
             raise OptionError(f"{type(self).__name__}: betas={betas!r}; expected two numbers, such as (0.9, 0.999)")

@@ -20,7 +20,7 @@ from striate.options import number, whole_number
 
 
 class Schedule(metaclass=Explained):
-    """Base of schedules (abstract).
+    """Base class of schedules (abstract).
 
     A subclass defines ``rate``, the learning rate as a function of the step t.
     """
@@ -50,7 +50,7 @@ class Schedule(metaclass=Explained):
         return start
 
     def least_start(self) -> float:
-        """Return the smallest learning rate η₀ of an optimizer that this schedule allows."""
+        """Return the smallest learning rate η₀ that an optimizer with this schedule may have."""
         return 0.0
 
 
@@ -70,7 +70,7 @@ class StepSchedule(Schedule):
     """Multiply the learning rate by γ every ``step_size`` steps: η_t = η₀ · γ^⌊t / step_size⌋
 
     γ is ``gamma`` > 0. This is PyTorch's ``StepLR``, with steps instead of epochs. Raises ``OptionError`` unless
-    step_size ≥ 1.
+    step_size ≥ 1 and γ > 0.
     """
 
     step_size: int
@@ -92,7 +92,7 @@ class MultiStepSchedule(Schedule):
     """Multiply the learning rate by γ at every milestone: η_t = η₀ · γ^(number of milestones ≤ t)
 
     ``milestones`` are numbers of steps, in increasing order; γ is ``gamma`` > 0. This is PyTorch's ``MultiStepLR``.
-    Raises ``OptionError`` for other values.
+    Raises ``OptionError`` unless the milestones are increasing whole numbers of 1 or more and γ > 0.
     """
 
     milestones: tuple[int, ...]
@@ -116,7 +116,7 @@ class MultiStepSchedule(Schedule):
 class ExponentialSchedule(Schedule):
     """Multiply the learning rate by γ after every step: η_t = η₀ · γ^t
 
-    γ is ``gamma`` > 0; otherwise it raises ``OptionError``. This is PyTorch's ``ExponentialLR``.
+    γ is ``gamma``. This is PyTorch's ``ExponentialLR``. Raises ``OptionError`` unless γ > 0.
     """
 
     gamma: float
@@ -176,7 +176,7 @@ def raised(base: float, exponent: Value) -> Value:
 
 
 def require_milestones(what: str, milestones: object) -> None:
-    """Raise ``OptionError`` unless these are whole numbers of steps from 1 on, in increasing order."""
+    """Raise ``OptionError`` unless ``milestones`` are increasing whole numbers of 1 or more."""
     if not isinstance(milestones, tuple | list) or not milestones:
         raise OptionError(f"{what}: milestones={milestones!r}; expected numbers of steps, such as (100, 150)")
     before = 0

@@ -107,7 +107,10 @@ class ConvNet(BaseEstimator):
 
     @abstractmethod
     def _encoded(self, y: Array) -> Array:
-        """Return the targets that the loss takes: class numbers int64 (N,), or numbers float64 (N, k)."""
+        """Return the targets that the loss takes.
+
+        They are class numbers int64 (N,), yes-or-no labels uint8 (N, k), or numbers float64 (N, k).
+        """
 
     @abstractmethod
     def _outputs(self) -> int:
@@ -190,7 +193,7 @@ class ConvNet(BaseEstimator):
         if sample_weight is not None:
             weights = checked_weights(_check_sample_weight(sample_weight, x, dtype=np.float64), len(x))
         if restart:
-            vars(self).pop("history_", None)  # so that an estimator whose new training fails is not fitted
+            self.__dict__.pop("history_", None)  # so that an estimator whose new training fails is not fitted
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             self.input_shape_ = self._sample_shape(x)
             self._learn_targets(y, weights, classes)
@@ -257,8 +260,9 @@ class ConvNet(BaseEstimator):
         validation = None if held_out is None else self._dataset(held_out)
         with settings.using_threads(self._threads()):
             self.history_ = self._trainer.fit(
-                self._dataset(samples), validation, epochs=epochs, sample_weight=samples.loss_weights
-            )
+                self._dataset(samples), validation, epochs=epochs, sample_weight=samples.loss_weights,
+                validation_weight=None if held_out is None else held_out.loss_weights,
+            )  # fmt: skip
 
     def _dataset(self, samples: Samples) -> Dataset:
         """Return the samples as a data set for the trainer."""

@@ -13,8 +13,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
 from striate.errors import DataError, LabelError, OptionError
-from striate.nn import BCEWithLogitsLoss, CrossEntropyLoss
-from striate.nn.loss import Loss
+from striate.nn.element_loss import loss_of_labels
+from striate.nn.loss import Loss, loss_of_classes
 from striate.optim.optimizer import Optimizer
 from striate.sklearn.base import ConvNet
 from striate.sklearn.network import Network
@@ -156,7 +156,7 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
         if self._several:
             if y.ndim != 2 or y.shape[1] != len(self.classes_) or not np.isin(y, (0, 1)).all():
                 raise LabelError(f"y is {y.shape}; expected a matrix (N, {len(self.classes_)}) of 0 and 1, as before")
-            return y.astype(np.float64)
+            return y.astype(np.uint8)
         labels = self._labels(y)
         unknown = ~np.isin(labels, self.classes_)
         if unknown.any():
@@ -170,7 +170,7 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
         return len(self.classes_)
 
     def _usual_loss(self) -> Loss:
-        return BCEWithLogitsLoss() if self._several else CrossEntropyLoss()
+        return loss_of_labels() if self._several else loss_of_classes()
 
     def _class_names(self) -> tuple[str, ...]:
         if self._several:

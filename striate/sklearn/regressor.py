@@ -12,31 +12,13 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from striate.errors import ShapeError
-from striate.graph import arithmetic
-from striate.graph.value import Value
-from striate.nn import MSELoss
-from striate.nn.container import Sequential
-from striate.nn.loss import Loss
+from striate.nn.loss import Loss, loss_of_measured_targets
+from striate.nn.measured import rescaled
 from striate.nn.module import Module
 from striate.sklearn.base import ConvNet
 from striate.sklearn.moments import moments
 
 Array = npt.NDArray[Any]
-
-
-class Rescaling(Module):
-    """Undo a standardization: y = x σ + μ, with x and y (N, k), and ``mean`` μ and ``sigma`` σ (k,)"""
-
-    mean: Value
-    sigma: Value
-
-    def __init__(self, mean: Array, sigma: Array) -> None:
-        self.register_buffer("mean", mean)
-        self.register_buffer("sigma", sigma)
-
-    def forward(self, x: Value) -> Value:
-        sizes = (1, *self.parameter("mean").sizes)
-        return x * arithmetic.reshape(self.sigma, sizes) + arithmetic.reshape(self.mean, sizes)
 
 
 class ConvNetRegressor(RegressorMixin, ConvNet):
@@ -81,11 +63,7 @@ class ConvNetRegressor(RegressorMixin, ConvNet):
         check_is_fitted(self)
         if not self.standardize:
             return self._network
-        network = copy.deepcopy(self._network)
-        standardizer, network.standardizer = network.standardizer, None
-        model = Sequential(network, Rescaling(self._mean, self._sigma)).to(self.dtype)
-        model.standardizer = standardizer
-        return model
+        return rescaled(copy.deepcopy(self._network), self._mean, self._sigma).to(self.dtype)
 
     def _learn_targets(self, y: Array, weights: Array | None, classes: Array | None) -> None:
         self._target_shape = y.shape[1:]
@@ -104,7 +82,7 @@ class ConvNetRegressor(RegressorMixin, ConvNet):
         return len(self._mean)
 
     def _usual_loss(self) -> Loss:
-        return MSELoss()
+        return loss_of_measured_targets()
 
     def __sklearn_tags__(self) -> Tags:
         """Return what scikit-learn may assume about the estimator."""

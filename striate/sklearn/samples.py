@@ -16,7 +16,7 @@ class Samples:
     """Checked training data of N samples.
 
     x          inputs (N, …)
-    targets    class numbers int64 (N,), or numbers float64 (N, k)
+    targets    class numbers int64 (N,), yes-or-no labels uint8 (N, k), or numbers float64 (N, k)
     weights    sample weights float64 (N,), or None if all are 1; a sample with weight 2 counts as two samples
     factors    float64 (N,), the class weight of each sample, or None if all are 1
     """

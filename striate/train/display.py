@@ -60,7 +60,7 @@ class Live:
             refresh_per_second=8,
         )
         self._task = self._bars.add_task(
-            "", total=None, doing=f"epoch 1/{plan.epochs}", loss=_UNKNOWN, accuracy=_UNKNOWN, speed=""
+            "", total=None, doing=f"epoch {plan.first}/{plan.epochs}", loss=_UNKNOWN, accuracy=_UNKNOWN, speed=""
         )
         self._bars.start()
         jit.kernels.progress = self._compiling

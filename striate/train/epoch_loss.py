@@ -1,11 +1,16 @@
-"""The loss of an epoch, computed from the losses of its batches."""
+"""The loss of an epoch or of a data set, computed from the losses of its batches."""
 
 from __future__ import annotations
 
+import copy
 import math
 
+import numpy as np
+
+from striate.errors import OptionError
 from striate.graph.value import Array
 from striate.nn.loss import Loss
+from striate.step.sample_weights import coefficients
 
 
 class EpochLoss:
@@ -32,3 +37,38 @@ class EpochLoss:
     def value(self) -> float:
         """The loss of the batches so far; NaN if the weights of all samples are 0."""
         return self.total / self.weight if self.weight else math.nan
+
+
+class HeldOutLoss(EpochLoss):
+    """The loss over a data set, from what a model predicts batch by batch.
+
+    ``weights`` (N,) are the weights of all samples; None: all are 1.
+    """
+
+    def __init__(self, loss: Loss, weights: Array | None = None) -> None:
+        super().__init__(loss)
+        self._weights = weights
+        self._each = loss
+        if weights is not None:
+            self._each = copy.deepcopy(loss)
+            self._each.reduction = "none"
+
+    def add_outputs(self, outputs: Array, target: Array, indices: Array) -> None:
+        """Add the loss of a batch: its outputs, its targets, and the indices of its samples.
+
+        Raises ``OptionError`` for weights and a loss that can only be computed for a whole batch.
+        """
+        if self._weights is None:
+            self.add(float(self._loss(outputs, target)), target)
+            return
+        weights = self._weights[indices]
+        if not weights.any():
+            return
+        losses = np.asarray(self._each(outputs, target), np.float64)
+        if losses.shape[:1] != (len(target),):
+            raise OptionError(
+                f"{self._loss!r} has no loss of each sample, so held-out samples cannot be weighted\n"
+                "  help: validation_weight=None, or a loss such as nn.CrossEntropyLoss() or nn.MSELoss()"
+            )
+        totals = losses.reshape(len(target), -1).sum(axis=1)
+        self.add(float((coefficients(weights, self._loss, target) * totals).sum()), target, weights)

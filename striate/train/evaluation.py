@@ -15,10 +15,11 @@ from striate.data.loader import batches
 from striate.errors import ShapeError
 from striate.graph.value import dtype_of
 from striate.nn.element_loss import loss_of_labels
-from striate.nn.loss import Loss, LossFunction, as_loss, loss_of_measured_targets
+from striate.nn.loss import Loss, LossFunction, as_loss, loss_of_classes, loss_of_measured_targets
 from striate.nn.module import Module
 from striate.options import require_instance
-from striate.train.epoch_loss import EpochLoss
+from striate.step import checked_weights
+from striate.train.epoch_loss import HeldOutLoss
 from striate.train.metrics import auc, top_hits
 from striate.train.numerals import number_text, score_text
 from striate.train.tta import Averaged, Views, averaged
@@ -153,6 +154,7 @@ def evaluate(
     loss: Loss | LossFunction | None = None,
     after_batch: Callable[[int], None] = lambda count: None,
     tta: Views | str = "",
+    sample_weight: Array | None = None,
 ) -> Evaluation:
     """Predict a data set with ``model(x)`` and compare with its targets; the model is not changed.
 
@@ -160,22 +162,28 @@ def evaluate(
     is that over the whole set, whatever the batch size (see ``EpochLoss``). The default is the mean cross entropy, or
     for measured targets the mean squared error. ``after_batch`` is called with the number of samples of each batch.
     Classes of the model and of the data are matched by name. ``tta`` averages the predictions over views of each
-    sample, such as "flip" or "flip crop:4" (see ``train.Views``).
+    sample, such as "flip" or "flip crop:4" (see ``train.Views``). ``sample_weight`` (N,) weights the samples in
+    ``loss``, as in training; all other measures count every sample once.
 
     Raises ``DataError`` for a class that the model does not know, ``ShapeError`` for outputs that are not one number
-    per class, and ``OptionError`` for anything that is not a model, a data set, a loss or a batch size.
+    per class, ``OptionError`` for anything that is not a model, a data set, a loss or a batch size, and for weights and
+    a loss that has no loss of each sample.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     require_dataset(dataset)
     dataset = dataset.with_classes(model.classes)
     chosen = None if loss is None else as_loss(loss)
+    weights = None if sample_weight is None else checked_weights(sample_weight, len(dataset))
     by_class = dataset.is_classification and (chosen is None or chosen.takes_labels)
     answering = averaged(model, tta, probabilities=by_class)
     if by_class:
-        return _by_class(answering, dataset, batch_size, chosen, after_batch)
+        if chosen is None and weights is not None:
+            chosen = loss_of_classes()
+        return _by_class(answering, dataset, batch_size, chosen, after_batch, weights)
     if chosen is None and dataset.labels.ndim == 2 and dataset.labels.dtype == np.uint8:
         chosen = loss_of_labels()
-    return _by_target(answering, dataset, batch_size, chosen or loss_of_measured_targets(), after_batch, model.classes)
+    chosen = chosen or loss_of_measured_targets()
+    return _by_target(answering, dataset, batch_size, chosen, after_batch, model.classes, weights)
 
 
 def _by_class(
@@ -184,6 +192,7 @@ def _by_class(
     batch_size: int,
     loss: Loss | None,
     after_batch: Callable[[int], None],
+    weights: Array | None,
 ) -> Evaluation:
     """Return loss and accuracy for samples with one class label each."""
     classes = len(dataset.classes)
@@ -191,8 +200,9 @@ def _by_class(
     predicted, hits = np.zeros(classes, np.int64), 0
     scores: list[Array] | None = [] if len(dataset) * classes <= _MOST_SCORES else None
     entropies: list[float] = []
-    own = None if loss is None or loss.is_plain_cross_entropy else EpochLoss(loss)
-    for x, y, _ in batches(dataset, batch_size, shuffle=False):
+    plain = loss is None or (loss.is_plain_cross_entropy and weights is None)
+    own = None if loss is None or plain else HeldOutLoss(loss, weights)
+    for x, y, indices in batches(dataset, batch_size, shuffle=False):
         logits = np.asarray(model(x))
         if logits.ndim != 2 or logits.shape[1] < classes:
             raise ShapeError(
@@ -201,7 +211,7 @@ def _by_class(
             )
         entropies += (-log_softmax(logits)[np.arange(len(y)), y]).tolist()
         if loss is not None and own is not None:
-            own.add(float(loss(logits, loss.target(y, len(y), logits.dtype))), y)
+            own.add_outputs(logits, loss.target(y, len(y), logits.dtype), indices)
         answers = logits.argmax(axis=1)
         right += np.bincount(y[answers == y], minlength=classes)
         predicted += np.bincount(answers, minlength=classes)[:classes]
@@ -232,22 +242,23 @@ def _by_target(
     loss: Loss,
     after_batch: Callable[[int], None],
     label_names: tuple[str, ...],
+    weights: Array | None,
 ) -> Evaluation:
     """Return the evaluation for targets other than one class label per sample.
 
     It has the loss, and the accuracy over positions or yes-or-no labels, or the errors of measured targets.
     """
-    own = EpochLoss(loss)
+    own = HeldOutLoss(loss, weights)
     right = seen = 0
     errors = Running()
     columns: list[tuple[Running, Running]] = []  # squared errors and targets, of each column of targets (N, k)
     logits: list[Array] = []
     several = loss.decides and dataset.labels.ndim == 2 and dataset.labels.dtype.kind in "iu"
-    for x, y, _ in batches(dataset, batch_size, shuffle=False):
+    for x, y, indices in batches(dataset, batch_size, shuffle=False):
         outputs = np.asarray(model(x))
         target = loss.target(y, len(y), outputs.dtype)
         loss.check_shape(target.shape, outputs.shape, dtype_of(target.dtype))
-        own.add(float(loss(outputs, target)), target)
+        own.add_outputs(outputs, target, indices)
         classes = len(dataset.classes) if dataset.is_classification else 0
         if loss.takes_labels or (
             outputs.ndim == 2 and outputs.shape[1] >= classes > 1
@@ -268,7 +279,7 @@ def _by_target(
         elif several:
             logits.append(outputs)
         after_batch(len(y))
-    entropy = own.value if loss.is_plain_cross_entropy else math.nan
+    entropy = own.value if loss.is_plain_cross_entropy and weights is None else math.nan
     if logits:
         return _by_label(own.value, np.concatenate(logits), dataset.labels > 0, label_names)
     if not loss.predicts_targets:

@@ -24,6 +24,7 @@ class Plan:
     samples: int  # in an epoch
     batch_size: int
     unit: str = "image"  # what messages call a sample
+    first: int = 1  # the number of the epoch that it begins with
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 RUN/progress.jsonl
 
-    {"kind": "plan", "time", "epochs", "batches", "samples", "batch_size", "model", "data", "layers": {path: layer},
-     "kinds": {path: kind}}
+    {"kind": "plan", "time", "epochs", "batches", "samples", "batch_size", "unit", "first", "model", "data",
+     "layers": {path: layer}, "kinds": {path: kind}}
     {"kind": "batch", "time", "epoch", "batch", "step", "loss", "accuracy", "images_per_second"}
     {"kind": "watch", "time", "epoch", "step", "samples", "layers": {path: {…}}}    see ``Watch.record``
     {"kind": "epoch", "time", …}                                                    the fields of ``Epoch``

@@ -46,7 +46,7 @@ def fingerprints(train_set: Dataset, validation: Dataset | None) -> Fingerprints
     return found if validation is None else found | {HELD_OUT: Fingerprint.of(validation)}
 
 
-def configuration(trainer: Trainer, weights: Array | None) -> dict[str, str]:
+def configuration(trainer: Trainer, weights: Array | None, validation_weights: Array | None) -> dict[str, str]:
     """Return the options of a training as text, by the names of the parameters that set them."""
     step = trainer.step
     rule = step.optimizer
@@ -57,6 +57,7 @@ def configuration(trainer: Trainer, weights: Array | None) -> dict[str, str]:
         "loss": _text(step.loss),
         "weights of the loss": ", ".join(loss_weights) or "none",
         "sample_weight": "none" if weights is None else digest(weights)[:8],
+        "validation_weight": "none" if validation_weights is None else digest(validation_weights)[:8],
         "seed": str(trainer.seed),
         "batch_size": str(trainer.batch_size),
         "shuffle": str(trainer.shuffle),

@@ -130,6 +130,7 @@ class Trainer(metaclass=Explained):
         self._leave = leave
         self._options = tuple(options)
         self._weights: Array | None = None
+        self._validation_weights: Array | None = None
         self._stage: InputStage | None = None
         self._saving: Callable[[bool], None] = lambda best: None
 
@@ -141,13 +142,15 @@ class Trainer(metaclass=Explained):
         *,
         epochs: int,
         sample_weight: Array | None = None,
+        validation_weight: Array | None = None,
         resume: bool | str | Path = False,
         allow_changes: bool = False,
     ) -> History:
         """Train for ``epochs`` more epochs, and return the history of all epochs of this trainer.
 
         ``sample_weight`` has one number ≥ 0 for each sample of the training set: with 2 a sample counts as if it were
-        there twice, with 0 as if it were absent. Batches in which all weights are 0 are skipped.
+        there twice, with 0 as if it were absent. Batches in which all weights are 0 are skipped. ``validation_weight``
+        are such weights of the validation samples in the validation loss; accuracy counts every sample once.
 
         ``resume`` continues from a checkpoint, and the training ends with the same bits as if nothing had interrupted
         it: the path of a run folder or of a checkpoint, or True for the trainer's own folder, where a training without
@@ -168,7 +171,14 @@ class Trainer(metaclass=Explained):
         if validation is not None:
             require_dataset(validation, "validation")
         self._check_validation(train_set, validation)
+        if validation_weight is not None and validation is None:
+            raise OptionError("validation_weight without validation data\n  help: trainer.fit(…, validation=held_out)")
         self._weights = None if sample_weight is None else checked_weights(sample_weight, len(train_set))
+        self._validation_weights = (
+            None
+            if validation is None or validation_weight is None
+            else checked_weights(validation_weight, len(validation))
+        )
         self._stage = self._input_stage(train_set)
         if resume is False:
             self._require_no_checkpoints()
@@ -216,7 +226,7 @@ class Trainer(metaclass=Explained):
         self.place = Place(epoch=len(self.history) + 1, told=self.place.told)
         last = epochs if source else len(self.history) + epochs
         notices: list[str] = []
-        options, data = configuration(self, self._weights), {}
+        options, data = configuration(self, self._weights, self._validation_weights), {}
         if source or self._checkpoints is not None:
             data = fingerprints(train_set, validation)
         resumption: Resumption | None = None
@@ -228,7 +238,7 @@ class Trainer(metaclass=Explained):
             if self.record is not None and self.record.path.parent.resolve() in (at := source.resolve(), *at.parents):
                 self.record.go_on(saved.record)
         batch_size, samples = self.batch_size, len(train_set)
-        plan = Plan(last, batch_count(samples, batch_size), samples, batch_size, train_set.unit)
+        plan = Plan(last, batch_count(samples, batch_size), samples, batch_size, train_set.unit, self.place.epoch)
         progress = self._recorded(chosen_progress(self._progress), train_set)
         self.doctor = None
         if self._uses_doctor:
@@ -434,9 +444,10 @@ class Trainer(metaclass=Explained):
         with self.evaluated() as model:
             found = evaluate(
                 model, validation, VALIDATION_BATCH, loss=self.step.loss,
-                after_batch=lambda count: self._leave_if_asked(interruption),
+                after_batch=lambda count: self._leave_if_asked(interruption), sample_weight=self._validation_weights,
             )  # fmt: skip
-        entropy = None if self.step.loss.is_plain_cross_entropy else known(found.cross_entropy)
+        plain = self.step.loss.is_plain_cross_entropy and self._validation_weights is None
+        entropy = None if plain else known(found.cross_entropy)
         return Epoch(
             number, mean_loss.value, place.seconds, speed, found.loss, known(found.accuracy), entropy, found.mean_error,
             place.waiting,

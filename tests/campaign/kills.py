@@ -283,7 +283,7 @@ def ending(status: int) -> str:
     return "killed" if os.WIFSIGNALED(status) else f"exit code {os.waitstatus_to_exitcode(status)}"
 
 
-def fault(folder: Path, count: int, seed: int) -> None:
+def fault(folder: Path, count: int, ways: list[str], seed: int) -> None:
     chance = random.Random(seed)
     log, straight = folder / "errors.txt", folder / "straight"
     calls = 0
@@ -298,7 +298,7 @@ def fault(folder: Path, count: int, seed: int) -> None:
     print(f"writing calls of a training: {calls}; SHA-256 {expected[:16]}…", flush=True)
     places = sorted(chance.sample(range(calls), min(count, calls)))
     outcomes: collections.Counter[str] = collections.Counter()
-    for way in ("once", "full", "half", "die"):
+    for way in ways:
         for place in places:
             run = folder / "run"
             shutil.rmtree(run, ignore_errors=True)
@@ -325,13 +325,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--chain", type=int, default=12, help="kills of one run at most")
-    parser.add_argument("--faults", type=int, default=60, help="calls that fail, in each of the four ways")
+    parser.add_argument("--faults", type=int, default=60, help="calls that fail, in each of the ways")
+    parser.add_argument("--ways", default="once,full,half,die", help="the ways in which calls fail")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="striate-kills-") as folder:
         try:
             if given.faults:
-                fault(Path(folder), given.faults, given.seed)
+                fault(Path(folder), given.faults, given.ways.split(","), given.seed)
             if given.kills:
                 kill(Path(folder), given.kills, given.chain, given.seed)
         except FailedError as error:

@@ -239,16 +239,6 @@ def test_workers_take_their_share_of_the_cores(backend: str, monkeypatch: pytest
     assert found.tolist() == [shares[backend]] * 2
 
 
-def test_share_of_a_worker_process() -> None:
-    cores = settings.available_threads()
-    assert settings.default_threads({"OMP_NUM_THREADS": "1"}, None) == cores
-    assert settings.default_threads({"OMP_NUM_THREADS": "1"}, "LokyProcess-1") == 1
-    assert settings.default_threads({"OMP_NUM_THREADS": "1,2"}, "LokyProcess-1") == 1
-    assert settings.default_threads({"OMP_NUM_THREADS": "999"}, "LokyProcess-1") == cores
-    assert settings.default_threads({"OMP_NUM_THREADS": "many"}, "Process-1") == cores
-    assert settings.default_threads({}, "ForkPoolWorker-3") == 1
-
-
 # Errors
 
 

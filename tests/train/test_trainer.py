@@ -144,6 +144,25 @@ def _written_out(name: str, logs: npt.NDArray[np.float64], labels: npt.NDArray[n
     return float(total / (len(labels) if "sum" in name else weights[labels].sum()))
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_validation_sample_counts_as_often_as_its_weight(name: str) -> None:
+    data = _skewed()
+    weights = np.arange(37) % 3
+    repeated = data.subset(np.repeat(np.arange(37), weights))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).initialize(3)
+    one = Trainer(model, LOSSES[name](), optim.SGD(lr=1e-30), batch_size=8, progress=False, doctor=False)
+    one.fit(data, data, epochs=1, validation_weight=weights)
+    one.fit(data, repeated, epochs=1)
+    assert one.history[0].validation_loss == pytest.approx(one.history[1].validation_loss, rel=1e-6)
+    assert one.history[0].validation_cross_entropy == pytest.approx(one.evaluate(data).cross_entropy, rel=1e-6)
+    if name == "plain":
+        with pytest.raises(OptionError, match="validation_weight without validation data"):
+            one.fit(data, epochs=1, validation_weight=weights)
+        whole = Trainer(model, lambda x, y: LOSSES["plain"]()(x, y) + 0, optim.SGD(), progress=False, doctor=False)
+        with pytest.raises(OptionError, match="no loss of each sample, so held-out samples cannot be weighted"):
+            whole.fit(data, data, epochs=1, validation_weight=weights)
+
+
 def test_the_loss_of_a_regression_is_a_mean_over_samples_too() -> None:
     values = np.random.default_rng(0).standard_normal((11, 2)).astype(np.float32)
     for reduction, exact in (("mean", float((values**2).mean())), ("sum", float((values**2).sum()) / 11)):
