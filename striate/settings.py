@@ -8,6 +8,7 @@
                        for any of them, but running them needs a processor with those instructions
     STRIATE_WINOGRAD   "on" (default) or "off": whether suitable convolutions use Winograd's algorithm
     STRIATE_DATA       folder of data sets such as MNIST
+    STRIATE_OFFLINE    "1" forbids downloads of data sets (default: "0")
 
 A variable that is unset or empty has its default.
 """
@@ -51,6 +52,7 @@ class Settings:
     target: str
     winograd: bool
     data: Path | None
+    offline: bool = False
 
 
 def available_threads() -> int:
@@ -101,7 +103,7 @@ def _default_cache(environment: Mapping[str, str]) -> Path:
 def read(environment: Mapping[str, str]) -> Settings:
     """Return the settings that an environment defines, such as ``os.environ``.
 
-    Raises ``OptionError`` for an invalid value of STRIATE_THREADS, STRIATE_ENGINE or STRIATE_WINOGRAD.
+    Raises ``OptionError`` for an invalid value of STRIATE_THREADS, STRIATE_ENGINE, STRIATE_WINOGRAD or STRIATE_OFFLINE.
     """
     threads = environment.get("STRIATE_THREADS", "")
     if threads and not (threads.isdecimal() and 1 <= int(threads) <= MOST_THREADS):
@@ -112,6 +114,9 @@ def read(environment: Mapping[str, str]) -> Settings:
     winograd = environment.get("STRIATE_WINOGRAD") or "on"
     if winograd not in ("on", "off"):
         raise unknown_option("STRIATE_WINOGRAD", winograd, ("on", "off"))
+    offline = environment.get("STRIATE_OFFLINE") or "0"
+    if offline not in ("0", "1"):
+        raise unknown_option("STRIATE_OFFLINE", offline, ("0", "1"))
     cache = environment.get("STRIATE_CACHE", "")
     data = environment.get("STRIATE_DATA")
     return Settings(
@@ -121,6 +126,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         target=environment.get("STRIATE_TARGET") or "host",
         winograd=winograd == "on",
         data=Path(data).expanduser() if data else None,
+        offline=offline == "1",
     )
 
 

@@ -95,6 +95,7 @@ OPENED_LATER = {
     ("errors", "f'striate.{room}'"): "rooms that need an extra",
     ("cli", "name"): "peers, where they are installed",
     ("cli", "striate.lab"): "the lab needs an extra",
+    ("data", "striate.data.transfer"): "a download, which brings urllib",
     ("train", "striate.train.display"): "bars for a terminal, which bring rich",
     ("train", "striate.codegen.target"): "the processor, for the environment of a run",
     ("experiments", "matplotlib"): "figures need an extra",

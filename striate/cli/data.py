@@ -17,6 +17,7 @@ from striate.data.class_sheet import class_sheet
 from striate.data.decoding import OnError
 from striate.data.picture import encoded_picture
 from striate.data.scan import MEASURED, Problem, Scan, scan_data
+from striate.data.usual import PUBLISHED, download
 from striate.errors import DataError, StriateError
 from striate.options import whole_number
 from striate.persistence import write_atomically
@@ -47,6 +48,9 @@ def data(
     ] = None,
     window: Annotated[int | None, typer.Option(help="Rows of the windows cut from a table of time steps.")] = None,
     stride: Annotated[int | None, typer.Option(help="Rows from one window to the next.")] = None,
+    fetch: Annotated[
+        bool, typer.Option("--download", help=f"Download what is missing of {', '.join(PUBLISHED)} into STRIATE_DATA.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scan as JSON.")] = False,
 ) -> None:
     """Scan data for what would spoil a training, and draw examples of every class."""
@@ -58,6 +62,8 @@ def data(
     }  # fmt: skip
     fields = {name: value for name, value in given.items() if value is not None}
     with Steps("data") as steps:
+        if fetch:
+            download(path, progress=lambda file, done, total: steps.count(file, done, total))
         found = scan_data(path, lambda done, count: steps.count("reading", done, count), **fields)
     if as_json:
         say_json(found.to_json())

@@ -10,6 +10,7 @@ import typer
 
 import striate as st
 from striate.cli.evaluate import model_path
+from striate.cli.progress import Steps
 from striate.cli.report import say_json, say_note
 from striate.cli.wording import fitted
 from striate.data import Split, open_dataset
@@ -87,11 +88,14 @@ def export(
                 "--fold belongs to --onnx" if fold else "--native needs a folder to write\n  help: --native -o net/"
             )
         model = load(model_path(run))
-        found = st.export_native(
-            model, output, input_shape=model.input_shape, samples=_samples(run, data, samples, model), batch=batch,
-            target=target, standardizer=standardizer, softmax=softmax, labels=labels, uint8=uint8, shared=shared,
-            weights=weights, name=name,
-        )  # fmt: skip
+        held_out = _samples(run, data, samples, model)
+        with Steps("export") as steps:
+            steps.say("compiling the network")
+            found = st.export_native(
+                model, output, input_shape=model.input_shape, samples=held_out, batch=batch, target=target,
+                standardizer=standardizer, softmax=softmax, labels=labels, uint8=uint8, shared=shared,
+                weights=weights, name=name,
+            )  # fmt: skip
         if as_json:
             say_json({
                 "files": [str(path) for path in found.files], "targets": found.targets, "checked": found.checked,

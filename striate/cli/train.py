@@ -25,6 +25,8 @@ from striate.cli.resume import is_finished, require_resumable, resumed_run
 from striate.cli.streams import same_target
 from striate.data import Dataset, Opened, Standardizer, batch_count, open_data
 from striate.data.augment import InputStage
+from striate.data.augment.text import NAMES
+from striate.data.catalog import KNOWN
 from striate.data.centring import Centring
 from striate.data.number_files import ENDINGS
 from striate.data.number_options import Kind, Task
@@ -68,13 +70,16 @@ from striate.train.trainer import Trainer
 RECIPES = {
     "digits": Recipe("lenet5", 20, 32),  # only 1,442 pictures, so many passes
     "mnist": Recipe("lenet5", 3, 64),
+    "fashion_mnist": Recipe("lenet5", 5, 64),
     "cifar10": Recipe("vgg_small", 5, 64),
+    "cifar100": Recipe("vgg_small", 10, 64),
 }
 _WIDTH_OF_ALL, _WIDTH_OF_NARROW = 68, 42
 _WORTH_SAYING = 0.01  # the share of waiting for data from which on it is printed
 MOMENTUM = 0.9
 _ROWS = 20
 """The approximate number of rows in the table of learning rates."""
+_CHANGES = f'Random changes of the training data, such as "crop:4 flip": {", ".join(NAMES)}.'
 _RATES = ", ".join(f"{name} {OPTIMIZERS[name].usual_lr:g}" for name in ("sgd", "adam")) + " …"
 _NAMES = ", ".join(OPTIMIZERS)
 _OF_PYTHON = ("schedule", "groups", "maximize", "decay_norm_and_bias")
@@ -86,8 +91,8 @@ def train(
     data: Annotated[
         str,
         typer.Argument(
-            help="digits (in the package), mnist, cifar10; a folder, zip or tar of pictures; a file of numbers (.csv, "
-            ".tsv, .ts, .npy, .npz); or a folder of IDX files."
+            help="digits (in the package), mnist, fashion_mnist, cifar10, cifar100; a folder, zip or tar of pictures; "
+            "a file of numbers (.csv, .tsv, .ts, .npy, .npz); or a folder of IDX files."
         ),
     ] = "digits",
     model: Annotated[
@@ -119,9 +124,7 @@ def train(
     ema: Annotated[
         float | None, typer.Option(help="Decay, such as 0.999, of an average of the weights, which is saved.")
     ] = None,
-    augment: Annotated[
-        str, typer.Option(help='Random changes of the training data, such as "crop:4 flip"; see docs/augmentation.md.')
-    ] = "",
+    augment: Annotated[str, typer.Option(help=_CHANGES)] = "",
     label_smoothing: Annotated[float, typer.Option(help="Share of the target that all classes have, 0 to 1.")] = 0.0,
     class_weights: Annotated[str | None, typer.Option(help="balanced: rare classes count as much as others.")] = None,
     patience: Annotated[
@@ -251,7 +254,7 @@ def train(
         optimizer, rate, momentum, weight_decay, chosen_schedule(schedule, steps, warmup), decay_norm_and_bias
     )
     InputStage(train_set, augment)  # raises for transforms that do not fit, before a folder is created
-    usual = recipe.options if chosen.model == recipe.model else {}
+    usual: Mapping[str, Any] = recipe.options if chosen.model == recipe.model else {}
     options = chosen_options(
         chosen.model,
         {
@@ -266,14 +269,15 @@ def train(
         fit = Standardizer.fit(train_set.images)
         network.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
     if find_lr:
-        search = find_rate(network, loss, rule, train_set, batch_size=chosen.batch_size, seed=seed)
+        search = find_rate(network, loss, rule, train_set, batch_size=chosen.batch_size, seed=seed, augment=augment)
         if as_json:
             say_json(search.to_json())
         else:
             print_search(search)
         return
     network.infer(train_set.images.shape[1:])
-    folder, lock = claimed(data, out, overwrite, resume, network)
+    copies = 1 + len(rule.slots) + (ema is not None) + (patience is not None)  # of the weights, in a checkpoint
+    folder, lock = claimed(data, out, overwrite, resume, network, copies)
     arguments = {
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
         "lr": rule.lr, "momentum": asdict(rule).get("momentum"), "weight_decay": asdict(rule).get("weight_decay"),
@@ -286,7 +290,7 @@ def train(
     }  # fmt: skip
     form = Centring.of(train_set.images)
     run = Run(
-        data if data in RECIPES else str(Path(data).resolve()), arguments, seed,
+        data if data in KNOWN else str(Path(data).resolve()), arguments, seed,
         centring=None if form is None else form.to_json(),
         data_options={} if opened.options is None else opened.options.to_json(),
     )  # fmt: skip
@@ -345,16 +349,20 @@ def opened_data(
 
 
 def claimed(
-    data: str, out: Path | None, overwrite: bool, resume: Path | None, network: Module
+    data: str, out: Path | None, overwrite: bool, resume: Path | None, network: Module, copies: int
 ) -> tuple[Path, FolderLock]:
-    """Make and lock the folder of a run, or lock that of the run to resume."""
+    """Make and lock the folder of a run, or lock that of the run to resume.
+
+    The disk must have room for the model and for three checkpoints, each with ``copies`` vectors of the model's size.
+    """
     if resume is not None:
         lock = FolderLock(resume)
         lock.take()
         return resume, lock
-    room = sum(4 * math.prod(int(size or 0) for size in parameter.shape) for _, parameter in network.named_state())
+    size = sum(4 * math.prod(int(size or 0) for size in parameter.shape) for _, parameter in network.named_state())
+    room = size * (1 + 3 * copies)
     if out is None:
-        return claim_free_folder(Path("runs") / (data if data in RECIPES else data_name(Path(data))), room)
+        return claim_free_folder(Path("runs") / (data if data in KNOWN else data_name(Path(data))), room)
     return out, claim_folder(out, room, overwrite=overwrite)
 
 

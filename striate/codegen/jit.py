@@ -121,15 +121,15 @@ def compile_object(ir_text: str, target: Target, passes: bool = False) -> bytes:
         return _machine(target).emit_object(module)
 
 
-def for_target(source: KernelSource, symbol: str, target: Target) -> str:
-    """Return the IR of a kernel that is named ``symbol`` and compiled for ``target``, whatever the module is for."""
+def for_target(ir_text: str, symbol: str, renamed: str, target: Target) -> str:
+    """Return the IR of the kernel ``symbol``, renamed and compiled for ``target``, whatever the module is for."""
     attributes = f'nounwind "target-cpu"="{target.cpu}" "target-features"="{target.machine_features}"'
     if target.tuned_for:
         attributes += f' "tune-cpu"="{target.tuned_for}"'
-    pattern = rf'(?m)^(define [^@\n]*@)"?{re.escape(source.symbol)}"?(\([^\n]*\))'
-    text, count = re.subn(pattern, lambda found: f'{found[1]}"{symbol}"{found[2]} {attributes}', source.ir())
+    pattern = rf'(?m)^(define [^@\n]*@)"?{re.escape(symbol)}"?(\([^\n]*\))'
+    text, count = re.subn(pattern, lambda found: f'{found[1]}"{renamed}"{found[2]} {attributes}', ir_text)
     if count != 1:
-        raise GraphError(f"kernel {source.symbol} is defined {count} times in its own code")
+        raise GraphError(f"kernel {symbol} is defined {count} times in its own code")
     return text
 
 

@@ -9,10 +9,11 @@ from typing import Any, cast
 
 from striate.arguments import explained
 from striate.data.cifar import load_cifar10
+from striate.data.cifar_binary import load_cifar100
 from striate.data.dataset import Dataset, Split
 from striate.data.decoding import Progress
 from striate.data.digits import load_digits
-from striate.data.mnist import holds_idx, load_idx_folder, load_mnist
+from striate.data.mnist import holds_idx, load_fashion_mnist, load_idx_folder, load_mnist
 from striate.data.number_files import number_files
 from striate.data.number_options import NumberOptions
 from striate.data.numbers import open_numbers
@@ -34,7 +35,9 @@ _NOT_READ = (
 KNOWN: dict[str, Callable[[Split], Dataset]] = {
     "digits": load_digits,
     "mnist": load_mnist,
+    "fashion_mnist": load_fashion_mnist,
     "cifar10": load_cifar10,
+    "cifar100": load_cifar100,
 }
 
 

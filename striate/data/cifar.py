@@ -1,6 +1,7 @@
 """CIFAR-10: 50,000 training and 10,000 held-out pictures, 3×32×32, of ten classes (Krizhevsky, 2009).
 
-The files are …/train/<class>/<picture>.jpg and …/test/<class>/<picture>.jpg, in cifar10.zip or an unpacked folder.
+The files are …/train/<class>/<picture>.jpg and …/test/<class>/<picture>.jpg, in cifar10.zip or an unpacked folder; or
+the archive of the binary version, cifar-10-binary.tar.gz.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from striate import settings
+from striate.data.cifar_binary import read_cifar10
 from striate.data.dataset import Array, Dataset, Split
 from striate.errors import DataError, OptionError
 from striate.options import path as checked_path
@@ -35,7 +37,8 @@ def load_cifar10(
     """Load one part of CIFAR-10 as pictures (N, 3, 32, 32) uint8 with their classes.
 
     split   "train" (50,000 pictures) or "test" (10,000)
-    source  an archive or folder; None: cifar10.zip or cifar10 in the folder that ``STRIATE_DATA`` names
+    source  an archive or folder; None: cifar10.zip, cifar10/cifar-10-binary.tar.gz or the folder cifar10, in the folder
+            that ``STRIATE_DATA`` names
     most    the number of pictures to read of each class; None: all, which takes about ten seconds for 50,000
 
     The classes alternate, so that the beginning of the data set contains all of them.
@@ -46,6 +49,8 @@ def load_cifar10(
     if most is not None:
         whole_number("most", most, 1)
     path = _source() if source is None else checked_path("source", source).expanduser()
+    if path.name.endswith(".tar.gz"):
+        return _first(read_cifar10(path, part, CLASSES), most)
     with _broken_named(path), _opened(path) as files:
         names = [sorted(name for name in files.names if _belongs(name, part, one))[:most] for one in CLASSES]
         missing = [one for one, found in zip(CLASSES, names) if not found]
@@ -69,13 +74,21 @@ def load_cifar10(
 def _source() -> Path:
     """Return the archive or folder in ``STRIATE_DATA``; raises ``DataError`` where there is none."""
     data = settings.current().data
-    for name in ("cifar10.zip", "cifar10"):
+    for name in ("cifar10.zip", "cifar10/cifar-10-binary.tar.gz", "cifar10"):
         if data is not None and (data / name).exists():
             return data / name
     raise DataError(
         "CIFAR-10 is not part of the package\n"
-        "  help: set STRIATE_DATA to the folder that holds cifar10.zip, or the unpacked folder cifar10"
+        "  help: set STRIATE_DATA to the folder that holds cifar10.zip, or the unpacked folder cifar10; "
+        "`striate data cifar10 --download` puts it there"
     )
+
+
+def _first(data: Dataset, most: int | None) -> Dataset:
+    """Return the first ``most`` pictures of each class, alternating as those of an archive of pictures; None: all."""
+    own = [np.flatnonzero(data.labels == label)[:most] for label in range(len(data.classes))]
+    order = [int(found[place]) for place in range(max(map(len, own))) for found in own if place < len(found)]
+    return data.subset(order)
 
 
 @contextmanager

@@ -18,6 +18,9 @@ from striate.options import path as checked_path
 
 _PREFIXES = {Split.TRAIN: "train", Split.TEST: "t10k"}
 _DIGITS = tuple("0123456789")
+_CLOTHES = (
+    "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
 
 
 def load_mnist(split: Split | str = Split.TRAIN, folder: Path | str | None = None) -> Dataset:
@@ -27,15 +30,31 @@ def load_mnist(split: Split | str = Split.TRAIN, folder: Path | str | None = Non
     ``DataError`` where a file is missing, truncated or of another format.
     """
     part = Split.parse(split)
-    if folder is None:
-        data = settings.current().data
-        if data is None:
-            raise DataError(
-                "MNIST is not part of the package\n"
-                "  help: give the folder of its IDX files, or set STRIATE_DATA to the folder that holds mnist/"
-            )
-        folder = data / "mnist"
-    return _load(checked_path("folder", folder), part, _DIGITS, "mnist")
+    return _load(_folder("mnist", "MNIST", folder), part, _DIGITS, "mnist")
+
+
+def load_fashion_mnist(split: Split | str = Split.TRAIN, folder: Path | str | None = None) -> Dataset:
+    """Load one part of Fashion-MNIST as pictures (N, 1, 28, 28) uint8: "train" (60,000) or "test" (10,000).
+
+    The files are in ``folder``, by default the folder ``fashion_mnist`` in the folder that ``STRIATE_DATA`` names.
+    Raises ``DataError`` as ``load_mnist`` does. Xiao et al., arXiv:1708.07747.
+    """
+    part = Split.parse(split)
+    return _load(_folder("fashion_mnist", "Fashion-MNIST", folder), part, _CLOTHES, "fashion_mnist")
+
+
+def _folder(name: str, title: str, given: Path | str | None) -> Path:
+    """Return the given folder, or that of the name in ``STRIATE_DATA``; raises ``DataError`` where it is not set."""
+    if given is not None:
+        return checked_path("folder", given)
+    data = settings.current().data
+    if data is None:
+        raise DataError(
+            f"{title} is not part of the package\n"
+            f"  help: give the folder of its IDX files, or set STRIATE_DATA to the folder that holds {name}/; "
+            f"`striate data {name} --download` puts it there"
+        )
+    return data / name
 
 
 def load_idx_folder(folder: Path | str, split: Split | str = Split.TRAIN) -> Dataset:

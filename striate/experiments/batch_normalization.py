@@ -1,4 +1,4 @@
-"""Experiment M10: batch normalization, for inputs of shape (B, D) and (B, C, H, W)."""
+"""Experiment M10: batch normalization, for inputs of shape (N, D) and (N, C, H, W)."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def batch_means(model: Sequential, images: Array) -> Array:
 
 
 def agreement(model: Module, images: Array) -> float:
-    """Return the share of images (0 to 1) with the same predicted class by batch and by running statistics."""
+    """Return the share of images (0 to 1) whose predicted class is the same by batch and by running statistics."""
     size = min(BATCH, len(images))
     starts = range(0, len(images) - size + 1, size)
     by_batch = np.concatenate(

@@ -43,7 +43,10 @@ def permuted(dataset: Dataset) -> Dataset:
 
 
 def highlighted(image: Array, kernel: Array) -> Array:
-    """Return |image ⊗ kernel| for a picture (H, W), zero-padded by 1; it is large where the pattern occurs."""
+    """Return |image ⊗ kernel| for a picture (H, W), zero-padded by 1; large numbers mark the kernel's pattern.
+
+    ⊗ is the cross-correlation, which networks call convolution.
+    """
     filtered = compile(_same_size)
     return np.abs(filtered(image[None, None].astype(np.float32), kernel[None, None])[0, 0])
 

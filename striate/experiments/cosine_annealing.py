@@ -30,7 +30,7 @@ SHOWN = 50
 def measured_rates(model: Module, work: Work) -> tuple[list[float], list[float]]:
     """Return the learning rates of the first 50 steps, as measured and by the equation.
 
-    In plain SGD the rate of a step is ‖Δθ‖ / ‖g‖. The model is trained by these steps.
+    In plain SGD the rate of a step is ‖Δθ‖ / ‖g‖. The steps train the model.
     """
     step = TrainingStep(model, CrossEntropyLoss(), SGD(lr=HIGH, schedule=CosineSchedule(SHOWN)))
     train_set = work.samples(0)

@@ -1,4 +1,4 @@
-"""Experiment M6: ReLU, its dead units (which are 0 for every input), and its failure in narrow networks."""
+"""Experiment M6: ReLU, its dead units (whose outputs are 0 for every input), and its failure in narrow networks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _total(x: Value) -> Value:
 
 
 def stuck(found: Measurement, setting: str) -> int:
-    """Return the number of seeds whose final accuracy is below 0.15, near chance."""
+    """Return the number of seeds for which a setting ends with an accuracy below 0.15, near chance."""
     return sum(value < STUCK for value in found.values(setting, "accuracy"))
 
 
@@ -51,12 +51,12 @@ def stuck_text(found: Measurement, setting: str) -> str:
 
 
 def broken(found: Measurement, setting: str) -> int:
-    """Return the number of seeds whose training overflowed, so that their units were not counted."""
+    """Return the number of seeds for which training overflowed, so that their units were not counted."""
     return len(found.values(setting, "accuracy")) - len(found.values(setting, "dead units"))
 
 
 class DeadUnits(Experiment):
-    """Compares deep ReLU networks with 5 and with 64 units per layer, and tanh with 5."""
+    """Compares deep ReLU networks with 5 and with 64 units per layer, and tanh networks with 5."""
 
     name = "M6"
     title = "ReLU and its dead units"
@@ -164,7 +164,7 @@ class DeadUnits(Experiment):
 
 
 def firing_map(axes: Any, shares: Array, title: str) -> Any:
-    """Draw how often each unit is positive, as an image of units × layers with a cross for dead units."""
+    """Draw ``shares``, how often each unit is positive, as an image of units × layers; dead units get a cross."""
     image = shares.T
     shown = axes.imshow(image, aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     units, layers = np.nonzero(image == 0)

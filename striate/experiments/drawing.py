@@ -96,9 +96,10 @@ def bars(
     colours: Sequence[str] = (BLUE,),
     chance: float | None = None,
 ) -> None:
-    """Draw a horizontal bar for the median of each setting, a mark for each seed, and the number beside it.
+    """Draw a bar for each setting: its length is the median of a quantity, with a mark for each seed.
 
-    ``labels`` default to the settings; ``chance`` draws a dotted line at that value of the quantity.
+    The number is written beside the bar. ``labels`` default to the names of the settings; ``chance`` draws a dotted
+    line at that value of the quantity.
     """
     form = found.quantity(quantity).form
     factor = 100 if form is Form.PERCENT else 1

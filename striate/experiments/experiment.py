@@ -1,4 +1,4 @@
-"""The parts that all experiments share: predict, measure, compare, judge, draw."""
+"""The base class of experiments, the data and size of a run, and the steps of a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Size:
     """The size of a run: numbers of seeds, training samples, held-out samples and epochs.
 
     ``samples`` and ``held_out`` are upper limits, since a data set may have fewer. Default sizes take well under two
-    minutes on two cores. Raises ``OptionError`` for less than 1, or fewer than 20 samples.
+    minutes on two cores. Raises ``OptionError`` if a number is less than 1 or there are fewer than 20 samples.
     """
 
     seeds: int
@@ -84,7 +84,7 @@ class Work:
         self.say(done, total, "")
 
     def say(self, done: int, total: int, text: str) -> None:
-        """Report progress, if a function for it was given."""
+        """Report that ``done`` of ``total`` trainings are finished and which one is next, if reports are wanted."""
         if self._report is not None:
             self._report(done, total, text)
 
@@ -93,8 +93,8 @@ class Experiment(ABC):
     """A claim about networks that is tested on real data (abstract).
 
     name, title, equation   of the claim
-    setup                   data, networks and training in a few sentences
-    data                    the data set it is meant for: "mnist", or "digits", which is part of the package
+    setup                   the data, networks and training in a few sentences
+    data                    the preferred data set: "mnist", or "digits", which is part of the package
     size                    default numbers of seeds, samples and epochs
     usual_seconds           duration at the default size on two cores, with cached kernels
     quantities              what is measured for each setting and seed
@@ -128,8 +128,8 @@ class Experiment(ABC):
 class Outcome:
     """The result of one run of an experiment: measurements, checked predictions, and the verdict.
 
-    ``data`` is the name of the data set, ``note`` says why it is not the preferred one (or is empty), and ``picture``
-    is the path of the picture, or None if there is none.
+    ``data`` is the name of the data set, ``note`` says why the preferred set was not used ("" if it was), and
+    ``picture`` is the path of the picture, or None if there is none.
     """
 
     experiment: Experiment
@@ -164,7 +164,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Material:
-    """The training and held-out data of an experiment; ``note`` says why a replacement is used, or is empty."""
+    """The training and held-out data of an experiment; ``note`` says why a replacement is used ("" if none is)."""
 
     train_set: Dataset
     held_out: Dataset
@@ -175,8 +175,8 @@ def material(wanted: str | None, preferred: str, opened: Callable[[str, str], Da
     """Open the data set ``wanted``, or by default the preferred one, with the digits as a fallback.
 
     ``opened(name, part)`` opens the part "train" or "test". The fallback is used, with a note, if the preferred set is
-    not found. Raises ``DataError`` if ``wanted`` cannot be read, ``OptionError`` if the samples are not pictures (C, H,
-    W).
+    not found. Raises ``DataError`` if ``wanted`` cannot be read, and ``OptionError`` if the samples are not pictures
+    (C, H, W).
     """
     name = preferred if wanted is None else wanted
     note = ""
@@ -194,7 +194,10 @@ def material(wanted: str | None, preferred: str, opened: Callable[[str, str], Da
 
 
 def perform(experiment: Experiment, given: Material, size: Size, report: Report | None = None) -> Outcome:
-    """Run an experiment: measure, compare with the predictions, and judge. No picture is drawn."""
+    """Run an experiment: measure, compare with the predictions, and judge.
+
+    ``report`` is called with the progress. No picture is drawn.
+    """
     start = time.perf_counter()
     found = experiment.measure(Work(given.train_set, given.held_out, size, report))
     seconds = time.perf_counter() - start

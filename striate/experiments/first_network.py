@@ -26,7 +26,7 @@ FILTERS = 16
 
 
 def by_hand(x: Array, weights: dict[str, Array]) -> Array:
-    """Return tanh(x ⊗ W₁ + b₁) W_out + b_out in NumPy and float64, for x of shape (N, C, H, W)."""
+    """Return tanh(x ⊗ W₁ + b₁) W_out + b_out in NumPy and float64, for x (N, C, H, W); ⊗ is a convolution."""
     w, b = weights["0.weight"], weights["0.bias"]
     kernel = w.shape[2]
     windows = np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), axis=(2, 3))

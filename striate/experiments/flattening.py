@@ -27,7 +27,7 @@ INFERENCE = f"{NETWORKS} random networks"
 
 
 def random_front(random: np.random.Generator, shape: tuple[int, ...]) -> tuple[Sequential, tuple[int, int, int]]:
-    """Return two random convolutions, with a pool if it fits, and their output shape (C, H, W).
+    """Return two random convolutions, with a max pooling if it fits, and their output shape (C, H, W).
 
     The shape is computed from kernels, strides and paddings, independently of striate.
     """
@@ -48,7 +48,7 @@ def random_front(random: np.random.Generator, shape: tuple[int, ...]) -> tuple[S
 
 
 def front(work: Work) -> list[Conv2d | ReLU | MaxPool2d]:
-    """Return the first layers of the trained networks, with outputs of shape (8, H', W')."""
+    """Return the convolutional layers of the trained networks; their outputs have the shape (8, H', W')."""
     layer = Conv2d(work.shape[0], 8, work.kernel, padding=work.kernel // 2, init="he")
     return [layer, ReLU(), MaxPool2d(2)]
 
@@ -131,7 +131,7 @@ class Flattening(Experiment):
     def inferred(self, work: Work, seed: int) -> float:
         """Return the share of six random networks whose inferred number of features is right.
 
-        Right means equal to the computed one and to that of the actual outputs.
+        Right means equal to the number computed by ``random_front`` and to the number in the actual outputs.
         """
         random = np.random.Generator(np.random.Philox(key=seed))
         right = 0
@@ -146,7 +146,7 @@ class Flattening(Experiment):
         return right / NETWORKS
 
     def compare(self, found: Measurement, work: Work, seed: int) -> None:
-        """Train a network, replace its last two layers by two equivalent forms, and record the differences."""
+        """Train a network, replace its last two layers by two equivalent forms, and record how the outputs differ."""
         train_set, images = work.samples(seed), work.held_out.images
         parts = front(work)
         model = Sequential(*parts, Flatten(), Linear(None, work.classes))

@@ -49,7 +49,7 @@ _WRITTEN: dict[Form, Callable[[float], str]] = {
 
 @dataclass(frozen=True)
 class Quantity:
-    """A measured quantity: its name, its format, and whether minimum and maximum are shown beside the median."""
+    """A measured quantity: its name, its format, and whether its minimum and maximum are shown beside the median."""
 
     name: str
     form: Form = Form.PERCENT
@@ -97,7 +97,7 @@ class Measurement:
         return self.numbers[setting].get(self.quantity(quantity).name, [])
 
     def median(self, setting: str, quantity: str) -> float:
-        """Return the median over the seeds, or NaN if nothing was measured (comparisons with it are false)."""
+        """Return the median over the seeds, or NaN, with which all comparisons are false, if nothing was measured."""
         values = self.values(setting, quantity)
         return median(values) if values else math.nan
 

@@ -26,7 +26,8 @@ def deep(
     """Return an MLP: flatten, ``depth`` hidden blocks of a linear map and an activation, and a linear output.
 
     ``normalized`` is "none", "between" (batch normalization between linear map and activation) or "start" (at the start
-    of each block). The layers are named linear1, norm1, active1, … and out.
+    of each block). ``init`` names the initializer of the weights, and ``affine`` says whether batch normalization
+    learns γ and β. The layers are named linear1, norm1, active1, … and out.
     """
     layers: dict[str, Module] = {"flatten": Flatten()}
     for block in range(1, depth + 1):
@@ -47,8 +48,8 @@ def convolutional(
 ) -> Sequential:
     """Return a CNN: one block for each number of ``filters``, and a linear output.
 
-    A block is a convolution that keeps the size, an activation, and 2×2 max pooling. The layers are named conv1,
-    active1, pool1, … and out.
+    A block is a convolution that keeps the size, an activation, and 2×2 max pooling. ``kernel`` is the filter size in
+    pixels, and ``init`` names the initializer of the weights. The layers are named conv1, active1, pool1, … and out.
     """
     layers: dict[str, Module] = {}
     for block, count in enumerate(filters, 1):

@@ -22,7 +22,7 @@ SETTINGS = {NONE: "none", BETWEEN: "between", START: "start", FIXED: "between"}
 
 
 def scales(model: Module) -> tuple[Array, Array]:
-    """Return the γ, and the β, of all normalization layers, each concatenated; empty if they have none."""
+    """Return all γ and all β of the normalization layers, as two vectors; empty if the layers have none."""
     parameters = [
         (name, parameter.data)
         for name, parameter in model.named_state()

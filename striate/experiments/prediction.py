@@ -16,7 +16,7 @@ class Prediction:
     text        what is expected, with a threshold, so that the numbers alone decide
     test        returns whether the measurements confirm it
     evidence    returns the deciding numbers in a few words
-    elsewhere   the same numbers as measured in another place, only for comparison
+    elsewhere   the same numbers as published or measured elsewhere, shown only for comparison
     condition   if given, the prediction is a limit of the claim: if its test passes, the claim holds only
                 under this condition
     """
@@ -53,7 +53,7 @@ class Compared:
 
 
 class Ruling(Enum):
-    """The result of an experiment for its claim: it holds, holds with a condition, or does not hold here."""
+    """The result of an experiment: its claim holds, holds with a condition, or does not hold on these data."""
 
     HOLDS = "holds"
     CONDITION = "holds with a condition"

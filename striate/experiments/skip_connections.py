@@ -36,7 +36,7 @@ DEEP = {kind: name_of(kind, DEPTHS[-1]) for kind in KINDS}
 
 
 def network(kind: str, depth: int, classes: int) -> Sequential:
-    """Return a linear map to 32 units, ``depth`` blocks of a linear map and tanh, and a linear output.
+    """Return a network: a linear map to 32 units, ``depth`` blocks of linear map and tanh, and a linear output.
 
     ``kind`` is "plain", "addition" (y = f(x) + x) or "concatenation" (y = [x, f(x)], 4 more features per block).
     Weights have PyTorch's default initialization.

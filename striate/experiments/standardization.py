@@ -26,14 +26,17 @@ LARGEST = 3.0  # powers of ten between the smallest and the largest unit
 
 
 def units(features: int) -> tuple[Array, Array]:
-    """Return a random unit 10^u, u in [−1.5, 1.5], and an offset of up to five units for each feature."""
+    """Return, for each feature, a random unit 10^u with u in [−1.5, 1.5], and an offset of up to five units."""
     random = np.random.Generator(np.random.Philox(key=8))
     unit = 10 ** random.uniform(-LARGEST / 2, LARGEST / 2, features)
     return unit, unit * random.uniform(-5, 5, features)
 
 
 def as_features(dataset: Dataset, scaled_badly: bool) -> Dataset:
-    """Return the images as float32 features (N, D) from 0 to 1; optionally each in its own unit and offset."""
+    """Return the images as float32 features (N, D) from 0 to 1.
+
+    With ``scaled_badly``, each feature has a unit and an offset of its own, from ``units``.
+    """
     flat = dataset.images.reshape(len(dataset), -1).astype(np.float64)
     flat = flat / 255 if dataset.images.dtype == np.uint8 else flat
     if scaled_badly:
@@ -43,9 +46,10 @@ def as_features(dataset: Dataset, scaled_badly: bool) -> Dataset:
 
 
 def recount(features: Array) -> tuple[float, Array]:
-    """Return the largest difference between ``Standardizer`` and its equation, and its constant features.
+    """Return the largest difference between ``Standardizer`` and its equation, and its result for constant features.
 
-    The equation is computed in float64. The second result is x̂ of the features that are equal in all samples.
+    The equation is computed in float64. The second result is the standardized values x̂ of those features that are
+    equal in all samples.
     """
     fitted = Standardizer.fit(features)
     given, x = fitted.transform(features), features.astype(np.float64)
@@ -56,7 +60,10 @@ def recount(features: Array) -> tuple[float, Array]:
 
 
 def best(found: Measurement, data: str, form: str) -> tuple[float, str]:
-    """Return the highest median accuracy (0 to 1) over the learning rates, and the name of that setting."""
+    """Return the highest median accuracy (0 to 1) over the learning rates, and the name of that setting.
+
+    ``data`` is ``GOOD`` or ``BAD`` (units), and ``form`` is ``RAW`` or ``STANDARD``.
+    """
     settings = {rate: f"{data}, {form}, lr {rate:g}" for rate in RATES}
     medians = {rate: found.median(setting, "accuracy") for rate, setting in settings.items()}
     rate = max(medians, key=lambda one: medians[one])

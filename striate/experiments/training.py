@@ -55,7 +55,7 @@ def prepared(model: Module, train_set: Dataset, seed: int, standardized: bool = 
 def train(
     model: Module, train_set: Dataset, rule: Optimizer, *, seed: int, epochs: int, batch_size: int = 32
 ) -> Trained:
-    """Train with cross-entropy for some epochs.
+    """Train with cross-entropy for ``epochs`` epochs; ``rule`` is the optimizer.
 
     If a loss or gradient is not finite, the training ends, and the model keeps the weights of the step before.
     """
@@ -73,7 +73,11 @@ def train(
 
 
 def gradient_norms(model: Module, dataset: Dataset, seed: int, samples: int = 256) -> dict[str, float]:
-    """Return ‖g‖ = √Σg² for each weight of a linear map or convolution, by name, over one batch; no update."""
+    """Return ‖g‖ = √Σg² for each weight of a linear map or convolution, by name, over one batch.
+
+    The batch is the first ``samples`` samples of the data set. The weights are not updated. ``seed`` is that of the
+    training step, for weights that have no values yet and for dropout.
+    """
     step = TrainingStep(model, CrossEntropyLoss(), _NO_UPDATE, seed=seed)
     chosen = dataset.images[:samples], dataset.labels[:samples]
     return {
@@ -84,7 +88,7 @@ def gradient_norms(model: Module, dataset: Dataset, seed: int, samples: int = 25
 
 
 def firing(model: Module, dataset: Dataset, seed: int, layers: list[str]) -> dict[str, Array]:
-    """Return, for each layer, the share of samples (0 to 1) for which each of its units is positive.
+    """Return, for each of ``layers``, how often each of its units is positive over a data set: a share, 0 to 1.
 
     A ReLU unit with share 0 is dead: no gradient reaches its weights.
     """

@@ -21,7 +21,7 @@ DEPTH, WIDTH = 12, 64
 
 
 class Setting(NamedTuple):
-    """One kind of network: activation, initialization, batch normalization, and number of hidden layers."""
+    """One of the compared networks: activation, initialization, batch normalization, and number of hidden layers."""
 
     activation: Callable[[], Module]
     init: str

@@ -1,4 +1,4 @@
-"""Explains a trained network by arrays: attributions, feature maps, receptive fields, mistakes.
+"""Explains a trained network by arrays of numbers: attributions, feature maps, receptive fields, mistakes.
 
 ``striate.plot`` draws the same results. Pictures are those that the model takes, (C, H, W), bytes or floats, before the
 model's standardizer.

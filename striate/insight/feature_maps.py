@@ -19,8 +19,8 @@ def feature_maps(model: Module, images: npt.ArrayLike, layers: str | Sequence[st
 
     Each output is (N, channels, positions…). ``layers`` is a pattern such as ``"conv*"``, the name of a block
     (``"features"``), or a list of these; ``striate.insight.layers`` explains the names. This works for every model:
-    chains, blocks, subclasses with their own ``forward``, and models from files. Layers compute as in prediction: with
-    running statistics and without dropout. Raises ``OptionError`` for an unknown layer, listing the known ones.
+    sequences, blocks, subclasses with their own ``forward``, and models from files. Layers compute as in prediction:
+    with running statistics and without dropout. Raises ``OptionError`` for an unknown layer, listing the known ones.
 
     >>> feature_maps(model, images)["0"].shape
     (8, 16, 28, 28)

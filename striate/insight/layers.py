@@ -1,9 +1,10 @@
 """Finds the outputs of a traced model's layers by the paths that graph nodes have.
 
-A layer is named by its path, such as ``conv1`` or ``stage1.0``; its second use is ``act#2``. A block that applies an
-operation of its own after its layers, such as a residual addition, counts as a layer too. An operation that a
-``forward`` applies between its layers is named by block and operation: ``relu``, ``block1.max_pool``. The result of the
-model's own last operation is ``output``. A model from a file has the same names, because its graph keeps the paths.
+A layer is named by its path, such as ``conv1`` or ``stage1.0``; the second use of a layer ``act`` is ``act#2``. A block
+that applies an operation of its own after its layers, such as a residual addition, counts as a layer too. An operation
+that a ``forward`` applies between its layers is named by block and operation: ``relu``, ``block1.max_pool``. The result
+of the model's own last operation is ``output``. A model from a file has the same names, because its graph keeps the
+paths.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _ROOT = "output"
 
 
 class Layers:
-    """The outputs of a traced model's layers by name, ``values``, in running order."""
+    """The outputs of a traced model's layers: the dict ``values``, by name, in running order."""
 
     def __init__(self, trace: Trace, result: object) -> None:
         results = list(output_values(result).values())

@@ -33,7 +33,7 @@ def grad_cam(model: Module, image: npt.ArrayLike, target: Target = None, layer: 
     the picture by linear interpolation, as PyTorch's ``interpolate(align_corners=False)`` does; its unit is that of the
     score. ``target`` is the class, by number or name; None: the predicted class. Selvaraju et al., arXiv:1610.02391.
 
-    Raises ``OptionError`` for an unknown layer or class, ``ShapeError`` for a layer without positions.
+    Raises ``OptionError`` for an unknown layer or class, and ``ShapeError`` for a layer without positions.
     """
     if layer is not None:
         options.require_instance("layer", layer, str, '"conv1"')
@@ -98,7 +98,7 @@ def occlusion(
 
     target    the class, by number or name; None: the predicted class
     window    size in pixels, one number or one per axis; None: about a fifth of the picture along each axis
-    stride    likewise; None: half of the window
+    stride    in pixels, one number or one per axis; None: half of the window
     baseline  what covers the window, as in ``integrated_gradients``
 
     Raises ``OptionError`` for an unknown class, a window larger than the picture, or a stride larger than the window.

@@ -42,8 +42,8 @@ class ReceptiveField:
     def __call__(self, position: Sequence[int] | None = None) -> tuple[slice, ...]:
         """Return the part of the input, as slices, that the output at a position depends on.
 
-        ``position`` is None for the middle of the layer's output. Raises ``OptionError`` for a position that does not
-        exist.
+        ``position`` is None for the middle of the layer's output. The slices are those of the axes of positions. Raises
+        ``OptionError`` for a position that does not exist.
         """
         place = tuple(size // 2 for size in self.positions) if position is None else _as_position(position)
         if len(place) != len(self.positions) or any(not 0 <= p < size for p, size in zip(place, self.positions)):
@@ -70,8 +70,8 @@ def receptive_field(
     """Return the part of an input, as slices, that a layer's output at one position depends on.
 
     ``shape`` is that of the input (C, H, W), and the slices are those of H and W. ``position`` is (row, column) in the
-    layer's output; None: its middle. The part is cut off at the edges of the input. Raises ``OptionError`` for an
-    unknown layer or a position that it does not have.
+    layer's output; None: its middle. The part does not extend beyond the edges of the input. Raises ``OptionError`` for
+    an unknown layer or a position that it does not have.
 
     >>> image[(slice(None), *receptive_field(model, "conv2", image.shape, (3, 4)))]
     """

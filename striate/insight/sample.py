@@ -20,7 +20,7 @@ Target = int | str | None
 
 
 def require_model(model: object) -> None:
-    """Raise ``OptionError`` for anything but a ``Module``."""
+    """Raise ``OptionError`` unless ``model`` is a ``Module``."""
     options.require_instance("model", model, Module, 'st.load("model.safetensors")')
 
 
@@ -73,7 +73,7 @@ def scores(model: Module, images: Array) -> Array:
 
 
 def class_index(model: Module, target: Target, logits: Array) -> int:
-    """Return the number of the class to explain, from a number, a name, or None for the predicted class.
+    """Return the number of the class to explain; ``target`` is its number, its name, or None for the predicted one.
 
     Raises ``OptionError`` for a class that the model does not have. ``logits`` (C,) are the model's outputs.
     """
@@ -93,14 +93,14 @@ def class_index(model: Module, target: Target, logits: Array) -> int:
 
 
 def one_hot(index: int, logits: Array, n: int) -> Array:
-    """Return (n, C) with a one for the class, the seed for differentiating its score."""
+    """Return an array (n, C) with 1 in the column of the class, by which scores are multiplied to differentiate one."""
     mask = np.zeros((n, logits.shape[-1]), logits.dtype)
     mask[:, index] = 1
     return mask
 
 
 def score_gradient(model: Module, images: Array, mask: Array) -> Array:
-    """Return ∂ Σ_c mask[n, c] · f_c(x[n]) / ∂x[n] for every sample n, of the shape of the images (floats)."""
+    """Return ∂ Σ_c mask[n, c] · f_c(x[n]) / ∂x[n] for every sample n, in the shape of ``images``, which are floats."""
 
     def gradient(x: Value, mask: Value) -> Value:
         return differentiate(model(x), [x], seed=mask)[0]
@@ -109,7 +109,7 @@ def score_gradient(model: Module, images: Array, mask: Array) -> Array:
 
 
 def baseline_of(model: Module, baseline: str | npt.ArrayLike, x: Array) -> Array:
-    """Return the baseline, an input that stands for no information, as an array of the shape of x.
+    """Return the baseline, an input that stands for no information, as an array with the shape of x.
 
     ``baseline`` is "zeros", "mean" (of the training data, from the standardizer), a number, one number per channel, or
     a picture.

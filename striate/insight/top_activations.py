@@ -45,9 +45,9 @@ class TopActivation:
 def top_activations(model: Module, layer: str, unit: int, dataset: Dataset, count: int = 9) -> list[TopActivation]:
     """Return the ``count`` pictures with the largest outputs of one unit of a layer, largest first.
 
-    A unit is a channel or a feature. A picture counts with the unit's largest output in it; the patch is the receptive
-    field of that output, cut off at the edges of the picture. Equal outputs stay in the order of the data set. Raises
-    ``OptionError`` for an unknown layer or unit.
+    A unit is a channel or a feature. Pictures are compared by the unit's largest output in each; the patch is the
+    receptive field of that output, cut off at the edges of the picture. Equal outputs stay in the order of the data
+    set. Raises ``OptionError`` for an unknown layer or unit.
     """
     return top_activations_by_unit(model, layer, dataset, count, [unit])[unit]
 
@@ -55,7 +55,7 @@ def top_activations(model: Module, layer: str, unit: int, dataset: Dataset, coun
 def top_activations_by_unit(
     model: Module, layer: str, dataset: Dataset, count: int = 9, units: Sequence[int] | None = None
 ) -> dict[int, list[TopActivation]]:
-    """Return the results of ``top_activations`` for several units, by unit, in one pass over the data set.
+    """Return the results of ``top_activations`` for several units, as a dict by unit, in one pass over the data set.
 
     ``units`` are the indices of channels or features; None: all of the layer.
     """

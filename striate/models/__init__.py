@@ -54,7 +54,7 @@ MODELS: dict[str, Callable[..., Module]] = {
 def options_of(name: str) -> dict[str, Any]:
     """Return the options of a named network with their defaults, without ``channels`` and ``classes``.
 
-    Raises ``OptionError``, which lists the known names, for an unknown network.
+    Raises ``OptionError``, whose message lists the known names, for an unknown network.
     """
     parameters = inspect.signature(MODELS[checked.choice("model", name, MODELS)]).parameters.values()
     return {one.name: one.default for one in parameters if one.name not in ("channels", "classes")}

@@ -23,7 +23,7 @@ class DenseLayer(Module):
     """Layer of a dense block: y = conv2(relu(norm2(conv1(relu(norm1(x))))))
 
     conv1 is 1×1 with 4 · ``growth`` outputs, conv2 is 3×3 with ``growth`` outputs. The image size stays the same.
-    ``dropout`` is the probability with which an element of y is set to 0 in training.
+    ``dropout`` is the probability of the dropout that is applied to y in training; 0: none.
     """
 
     def __init__(self, inputs: int, growth: int, dropout: float) -> None:
@@ -93,8 +93,8 @@ def _densenet(
 def densenet121(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.0) -> Sequential:
     """DenseNet-121 for images: blocks of 6, 12, 24 and 16 layers, each of which adds 32 channels.
 
-    ``stem`` is "small", for images of up to about 64 pixels, or "imagenet". ``dropout`` is the probability of zeros in
-    the output of each layer in training.
+    ``stem`` is "small", for images of up to about 64 pixels, or "imagenet". ``dropout`` is the dropout probability
+    after each layer.
     """
     return _densenet(Stem.of(stem), channels, classes, 32, (6, 12, 24, 16), 64, dropout)
 
@@ -103,6 +103,6 @@ def densenet121(channels: int = 3, classes: int = 10, *, stem: str = "small", dr
 def densenet_small(channels: int = 3, classes: int = 10, *, growth: int = 12, dropout: float = 0.0) -> Sequential:
     """DenseNet for small images: three blocks of 6 layers, each of which adds ``growth`` channels.
 
-    ``dropout`` is the probability of zeros in the output of each layer in training.
+    ``dropout`` is the dropout probability after each layer.
     """
     return _densenet(Stem.SMALL, channels, classes, growth, (6, 6, 6), 2 * growth, dropout)

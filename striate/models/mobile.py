@@ -101,8 +101,7 @@ def mobilenet_v2(
     """MobileNetV2 for images, with seventeen inverted residual blocks. Sandler et al., arXiv:1801.04381.
 
     All widths are multiplied by ``multiplier``. With ``stem="small"``, for images of 32 pixels, the first convolution
-    and the first block of stride 2 have stride 1. ``dropout`` is the probability of zeros before the last linear layer
-    in training.
+    and the first block of stride 2 have stride 1. ``dropout`` is the dropout probability before the last linear layer.
     """
     small = Stem.of(stem) is Stem.SMALL
     inputs = divisible(32 * multiplier)
@@ -153,7 +152,7 @@ def mobilenet_v3_small(
     """MobileNetV3-Small for images: eleven inverted residual blocks, most with squeeze-and-excitation.
 
     With ``stem="small"``, for images of 32 pixels, the first convolution and the first block have stride 1 instead of
-    2. ``dropout`` is the probability of zeros before the last linear layer in training.
+    2. ``dropout`` is the dropout probability before the last linear layer.
     """
     small = Stem.of(stem) is Stem.SMALL
     inputs, eps = 16, 1e-3
@@ -188,8 +187,8 @@ def efficientnet_b0(
     """EfficientNet-B0 for images: sixteen inverted residual blocks with squeeze-and-excitation and SiLU.
 
     With ``stem="small"``, for images of 32 pixels, the first convolution and the first block of stride 2 have stride 1.
-    ``dropout`` is the probability of zeros before the last linear layer in training. In training, a sample skips block
-    i = 0, 1, …, 15 with probability ``drop_path`` · i / 16 (stochastic depth).
+    ``dropout`` is the dropout probability before the last linear layer. In training, a sample skips block i = 0, 1, …,
+    15 with probability ``drop_path`` · i / 16 (stochastic depth).
     """
     small = Stem.of(stem) is Stem.SMALL
     inputs, number, total = 32, 0, sum(row[-1] for row in _EFFICIENT)

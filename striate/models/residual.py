@@ -191,7 +191,7 @@ def resnet34(
 ) -> Sequential:
     """ResNet-34 for images: 3, 4, 6 and 3 basic blocks of 64, 128, 256 and 512 channels.
 
-    The options are those of ``resnet18``.
+    The options are those of ``resnet18``; ``activation`` is "relu" by default.
     """
     style = Style.of(activation, norm, negative_slope, init)
     return residual_network(style, Stem.of(stem), channels, classes, BasicBlock, _WIDTHS, (3, 4, 6, 3))
@@ -210,7 +210,7 @@ def resnet50(
 ) -> Sequential:
     """ResNet-50 for images: 3, 4, 6 and 3 bottleneck blocks of 256, 512, 1024 and 2048 channels.
 
-    The options are those of ``resnet18``.
+    The options are those of ``resnet18``; ``activation`` is "relu" by default.
     """
     style = Style.of(activation, norm, negative_slope, init)
     return residual_network(style, Stem.of(stem), channels, classes, Bottleneck, _WIDTHS, (3, 4, 6, 3))

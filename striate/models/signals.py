@@ -25,8 +25,8 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> lis
 def fcn(channels: int = 1, classes: int = 10, *, width: int = 128) -> Sequential:
     """Fully convolutional network for time series, with kernels of 8, 5 and 3 steps.
 
-    The convolutions have ``width``, 2 · width and width channels and are followed by the mean over all steps. Wang et
-    al., arXiv:1611.06455.
+    The convolutions have ``width``, 2 · ``width`` and ``width`` channels and are followed by the mean over all steps.
+    Wang et al., arXiv:1611.06455.
     """
     return Sequential(
         *_convolution(channels, width, 8), ReLU(), *_convolution(width, 2 * width, 5), ReLU(),
@@ -54,7 +54,7 @@ class SignalBlock(Module):
 
 @explained
 def resnet1d(channels: int = 1, classes: int = 10, *, width: int = 64) -> Sequential:
-    """ResNet for time series: three residual blocks of ``width``, 2 · width and 2 · width channels.
+    """ResNet for time series: three residual blocks of ``width``, 2 · ``width`` and 2 · ``width`` channels.
 
     Wang et al., arXiv:1611.06455.
     """
@@ -87,7 +87,10 @@ class InceptionModule(Module):
 
 
 class InceptionBlock(Module):
-    """Residual block of three inception modules: y = relu(m₃(m₂(m₁(x))) + norm(c₁(x)))"""
+    """Residual block of three inception modules: y = relu(m₃(m₂(m₁(x))) + norm(c₁(x)))
+
+    m₁, m₂ and m₃ are the modules, and c₁ is a convolution with a kernel of 1 step.
+    """
 
     def __init__(self, inputs: int, width: int) -> None:
         self.body = Sequential(

@@ -38,8 +38,8 @@ class Fire(Module):
 def squeezenet1_1(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.5) -> Sequential:
     """SqueezeNet 1.1 for images: a convolution, eight fire modules, and three max poolings.
 
-    ``stem`` is "small", where the first convolution keeps the size, or "imagenet". ``dropout`` is the probability of
-    zeros before the last convolution in training.
+    ``stem`` is "small", where the first convolution keeps the size, or "imagenet". ``dropout`` is the dropout
+    probability before the last convolution.
     """
     first = Stem.of(stem) is Stem.IMAGENET
 

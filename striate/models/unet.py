@@ -27,8 +27,8 @@ class UNet(Module):
 
     ``depth`` levels of convolutions and 2×2 max poolings are followed by as many transposed convolutions, which restore
     the size. Each of these levels also reads the output of the same size from before the pooling. H and W must be
-    multiples of 2^depth. Unlike the published network it pads and normalizes its convolutions, so that the output has
-    the size of the input. ``width`` is the number of channels at full size.
+    multiples of 2^depth. Unlike in the published network, the convolutions are padded and normalized, so that the
+    output has the size of the input. ``width`` is the number of channels at full size.
     """
 
     def __init__(self, channels: int, classes: int, width: int, depth: int) -> None:

@@ -50,8 +50,8 @@ def vgg11_bn(channels: int = 3, classes: int = 10, *, stem: str = "small", dropo
     """VGG-11 for images: eight convolutions, each with batch normalization.
 
     With ``stem="imagenet"``, three linear layers (two of them with 4096 units) follow, as published. With "small", for
-    images whose sides are multiples of 32 pixels, there is one linear layer and no dropout. ``dropout`` is the
-    probability of zeros after each of the two large linear layers in training.
+    images whose sides are multiples of 32 pixels, there is one linear layer and no dropout. ``dropout`` is the dropout
+    probability after each of the two large linear layers.
     """
     return _vgg((1, 1, 2, 2, 2), Stem.of(stem), channels, classes, dropout)
 

@@ -15,6 +15,7 @@ import numpy as np
 from striate.codegen import elf
 from striate.codegen import target as targets
 from striate.codegen.artefact import ABI_VERSION, CONSTANTS_SECTION, Artefact, Entry
+from striate.codegen.artefact_writer import compile_artefact
 from striate.codegen.target import Target
 from striate.data.dataset import class_names
 from striate.data.standardizer import Standardizer, standardizer_of
@@ -149,7 +150,7 @@ def export_native(
     network = _Network(model, types, ends, levels, batch, samples, inside)
     names = class_names(model.classes if classes is None else classes)
     artefact = network.artefact(name, weights == "external", names)
-    data = artefact.compile()
+    data = compile_artefact(artefact)
     checked = network.check(artefact, data)
     return _written(place, artefact, data, network, checked, flag("shared", shared))
 
@@ -256,22 +257,27 @@ class _Network:
         return [target for _, target in self.levels]
 
     def check(self, artefact: Artefact, data: bytes) -> tuple[str, ...]:
-        """Run the object here, if this computer can, and return the level that ran.
+        """Run the object with every instruction set that this computer has, and return their names.
 
         Raises ``ModelFileError`` if an output differs from the model's in any bit.
         """
-        if not any(map(targets.runs_here, self._targets())):
+        levels = [number for number, target in enumerate(self._targets()) if targets.runs_here(target)]
+        if not levels:
             return ()
-        header = weights_file(artefact) if artefact.external else b""
-        network = loaded_object(data, description(artefact, self), header)
-        for golden in self.golden:
-            for x, expected in ((golden.input[:1], golden.outputs[network.level].single),
-                                (golden.input, golden.outputs[network.level].several)):  # fmt: skip
-                found = network(x)
-                if found.tobytes() != expected.tobytes():
-                    worst = np.nanmax(np.abs(found.astype(np.float64) - expected))
-                    raise ModelFileError(f"not exported: the object differs from the model by {worst:.3g}")
-        return (artefact.level_names[network.level],)
+        network = loaded_object(data, description(artefact, self), weights_file(artefact) if artefact.external else b"")
+        for level in levels:
+            network.use_level(level)
+            for golden in self.golden:
+                expected = golden.outputs[level]
+                _require_equal(network(golden.input[:1]), expected.single)
+                _require_equal(network(golden.input), expected.several)
+        return tuple(artefact.level_names[level] for level in levels)
+
+
+def _require_equal(found: Array, expected: Array) -> None:
+    if found.tobytes() != expected.tobytes():
+        worst = np.nanmax(np.abs(found.astype(np.float64) - expected))
+        raise ModelFileError(f"not exported: the object differs from the model by {worst:.3g}")
 
 
 def description(artefact: Artefact, network: _Network) -> dict[str, Any]:

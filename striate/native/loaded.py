@@ -12,7 +12,7 @@ from typing import Any, cast, final
 import numpy as np
 
 from striate.codegen import elf, jit, target
-from striate.codegen.artefact import ABI_VERSION, STATUS_TEXTS, Status
+from striate.codegen.artefact import ABI_VERSION, STATE, STATUS_TEXTS, Status
 from striate.errors import DTypeError, EngineError, ModelFileError, ShapeError
 from striate.graph.value import Array
 from striate.locks import Lock
@@ -43,7 +43,7 @@ class NativeNetwork:
 
     ``input_shape`` and ``output_shape`` are those of one sample, ``batch`` is the largest number of samples in one call
     of the native function, ``classes`` are the names of the classes, and ``level`` is the index in ``targets`` of the
-    instruction set that runs on this computer.
+    instruction set that runs, by default the best one that this computer has.
     """
 
     def __init__(self, description: Mapping[str, Any], find: Find, owner: object, weights: bytes = b"") -> None:
@@ -61,6 +61,8 @@ class NativeNetwork:
         self.level = int(jit.function(find(f"{name}_level"), ctypes.c_int32)())
         if self.level < 0:
             raise EngineError(f"{name} is compiled for {', '.join(self.targets)}: {STATUS_TEXTS[Status.PROCESSOR]}")
+        self._best = self.level
+        self._fingerprint = int.from_bytes(bytes.fromhex(str(description["fingerprint"])), "little")
         self._scratch_size = jit.function(find(f"{name}_scratch_size"), ctypes.c_size_t, ctypes.c_int32)
         self._weights = Arena(len(weights)) if weights else None
         if self._weights is not None:
@@ -103,8 +105,17 @@ class NativeNetwork:
                 self._run(samples[part], outputs[part], threads, pool)
         return outputs
 
+    def use_level(self, level: int) -> None:
+        """Run the instruction set ``targets[level]`` from now on, which this computer must have.
+
+        Raises ``OptionError`` for a level above the best one of this computer.
+        """
+        self.level = whole_number("level", level, 0, self._best)
+
     def _run(self, x: Array, y: Array, threads: int, pool: ThreadPoolExecutor) -> None:
         self._scratch.reserve(int(self._scratch_size(threads)), keep=False)
+        token = self._scratch.view(8 * STATE["token"], (1,), np.uint64)
+        token[0] = (self._fingerprint + self.level) % 2**64
 
         def loop(context: int, count: int, function: int, argument: int) -> None:
             iteration = _ITERATION(function)

@@ -272,7 +272,7 @@ class ConvolutionTranspose(FilterBank):
     (C, O / groups, kernel sizes…), the bias (O,), as in PyTorch. Along each axis the output has (size − 1) · stride − 2
     · padding + dilation · (kernel_size − 1) + output_padding + 1 positions. ``in_channels=None`` is inferred;
     ``padding_mode`` must be "zeros". Raises ``OptionError`` for invalid options, such as an ``output_padding`` that is
-    not smaller than stride or dilation, and ``ShapeError`` for inputs with another number of axes or channels.
+    smaller than neither stride nor dilation, and ``ShapeError`` for inputs with another number of axes or channels.
     """
 
     def __init__(
@@ -358,7 +358,8 @@ class Conv3d(Convolution):
 class ConvTranspose1d(ConvolutionTranspose):
     """Transposed convolution along one spatial axis: (N, C, L) → (N, O, L′).
 
-    It computes the input gradient of ``Conv1d`` with the same options; see the base class ``ConvolutionTranspose``.
+    The layer computes the input gradient of ``Conv1d`` with the same options; see the base class
+    ``ConvolutionTranspose``.
     """
 
     rank = 1
@@ -367,7 +368,8 @@ class ConvTranspose1d(ConvolutionTranspose):
 class ConvTranspose2d(ConvolutionTranspose):
     """Transposed convolution of images: (N, C, H, W) → (N, O, H′, W′).
 
-    It computes the input gradient of ``Conv2d`` with the same options; see the base class ``ConvolutionTranspose``.
+    The layer computes the input gradient of ``Conv2d`` with the same options; see the base class
+    ``ConvolutionTranspose``.
     """
 
     rank = 2
@@ -376,7 +378,8 @@ class ConvTranspose2d(ConvolutionTranspose):
 class ConvTranspose3d(ConvolutionTranspose):
     """Transposed convolution of volumes: (N, C, D, H, W) → (N, O, D′, H′, W′).
 
-    It computes the input gradient of ``Conv3d`` with the same options; see the base class ``ConvolutionTranspose``.
+    The layer computes the input gradient of ``Conv3d`` with the same options; see the base class
+    ``ConvolutionTranspose``.
     """
 
     rank = 3

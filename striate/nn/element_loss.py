@@ -10,7 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from striate.graph.array import unmasked
+from striate.errors import OptionError
+from striate.graph.array import native, unmasked
 from striate.graph.value import Array, Value
 from striate.nn.loss import ElementLoss, Loss
 from striate.nn.module import Module
@@ -125,7 +126,7 @@ class BCEWithLogitsLoss(ElementLoss):
 
 
 def loss_of_labels() -> Loss:
-    """Return the loss for several yes-or-no labels of each sample."""
+    """Return the default loss for several binary labels per sample: ``BCEWithLogitsLoss``."""
     return BCEWithLogitsLoss()
 
 
@@ -235,8 +236,8 @@ class MarginRankingLoss(Module):
 class GaussianNLLLoss(Module):
     """Gaussian negative log likelihood: L = mean ½ (ln v + (x − y)² / v), v = max(var, ε)
 
-    The loss is called as ``loss(x, y, var)`` with means, targets, and variances in the shape of x, or with size 1 on
-    the last axis. ``eps`` is ε; ``full`` adds the constant ½ ln 2π.
+    The loss is called as ``loss(x, y, var)`` with means, targets and variances. The shape of y broadcasts to that of x,
+    and so does that of var, which may also lack the last axis. ``eps`` is ε; ``full`` adds the constant ½ ln 2π.
     """
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
@@ -249,7 +250,12 @@ class GaussianNLLLoss(Module):
 
 def _buffer(array: object, name: str) -> Parameter | None:
     """Return an array of weights as a buffer of the layer; None stays None."""
-    return None if array is None else Parameter(np.asarray(unmasked(array, name)), role=Role.BUFFER)
+    if array is None:
+        return None
+    given = native(np.asarray(unmasked(array, name)), name)
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise OptionError(f"{name}={array!r:.60}; expected finite numbers")
+    return Parameter(given, role=Role.BUFFER)
 
 
 def _listed(*parts: str) -> str:

@@ -13,9 +13,10 @@ from functools import partial
 
 import numpy as np
 
-from striate.errors import OptionError, unknown_option
+from striate.errors import EngineError, OptionError, unknown_option
 from striate.graph.value import Array
 from striate.ops.activation import LeakyRelu
+from striate.runtime.arena import out_of_memory
 
 Initializer = Callable[[tuple[int, ...], int, "np.random.Generator"], Array]
 """A function (shape, fan_in, random generator) → array of that shape.
@@ -109,7 +110,7 @@ INITIALIZERS: dict[str, Initializer] = {
 def initializer(init: str | Initializer) -> Initializer:
     """Return the initializer with this name; an initializer function is returned unchanged.
 
-    Raises ``OptionError``, which lists the known names, for anything else.
+    Raises ``OptionError``, whose message lists the known names, for anything else.
     """
     if callable(init):
         return init
@@ -130,9 +131,12 @@ def bias_initializer(init: str | Initializer) -> Initializer:
 def drawn(init: Initializer, shape: tuple[int, ...], fan_in: int, random: np.random.Generator, name: str) -> Array:
     """Return the array that an initializer draws; raises ``OptionError`` if its shape is not ``shape``.
 
-    ``name`` is the parameter's name in the message.
+    ``name`` is the parameter's name in the message. Raises ``EngineError`` if there is no memory for the array.
     """
-    array = np.asarray(init(shape, fan_in, random))
+    try:
+        array = np.asarray(init(shape, fan_in, random))
+    except MemoryError as error:
+        raise EngineError(f"{name}: {out_of_memory(8 * math.prod(shape))}") from error
     if array.shape != shape:
         raise OptionError(f"the init function of {name!r} returned shape {array.shape}, expected {shape}")
     return array

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from striate.errors import DTypeError, LabelError, OptionError, ShapeError, unknown_option
+from striate.errors import DTypeError, LabelError, OptionError, ShapeError
 from striate.graph.array import unmasked
 from striate.graph.value import Array, DType, Shape, TensorType, Value, dtype_of, shape_text
 from striate.nn.module import Module
@@ -16,7 +16,7 @@ from striate.nn.parameter import Parameter, Role
 from striate.ops.element_loss import mse_loss, shape_cure
 from striate.ops.loss import IGNORED, cross_entropy, multi_margin_loss, nll_loss
 from striate.ops.loss_reduction import LossReduction
-from striate.options import number, whole_number
+from striate.options import choice, number, whole_number
 from striate.tracing import Tree
 
 LossFunction = Callable[[Any, Any], Value]
@@ -49,9 +49,7 @@ class Loss(Module):
         return None
 
     def __init__(self, *, reduction: str = "mean") -> None:
-        if reduction not in self.reductions:
-            raise unknown_option("reduction", reduction, self.reductions)
-        self.reduction = reduction
+        self.reduction = choice("reduction", reduction, self.reductions)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         """Return the targets ``y`` of ``n`` samples as an array that ``forward`` takes.
@@ -81,7 +79,7 @@ class Loss(Module):
     def constant_loss(self, targets: Array, weights: Array) -> float:
         """Return the mean loss of the best prediction that is the same for all samples; NaN if it is unknown.
 
-        It is a baseline that a trained model must beat. ``targets`` are (n, …), ``weights`` (n,) the weights of the
+        This is a baseline that a trained model must beat. ``targets`` are (n, …), ``weights`` (n,) the weights of the
         samples.
         """
         return math.nan
@@ -274,7 +272,7 @@ class LabelLoss(Loss):
     def sample_shares(self, target: Array) -> Array:
         """Return the sum of the class weights w[y] over the labels of each sample, as an array (N,).
 
-        Ignored labels count 0.
+        Ignored labels count as 0.
         """
         if target.dtype.kind == "f":
             return np.full(len(target), self.mean_weight(target[:1]))
@@ -495,10 +493,10 @@ class MSELoss(ElementLoss):
 
 
 def loss_of_classes(weight: Array | None = None, label_smoothing: float = 0.0) -> Loss:
-    """Return the loss for one class of each sample, with class weights (C,) or None."""
+    """Return the default loss for one class per sample: ``CrossEntropyLoss``, with class weights (C,) or None."""
     return CrossEntropyLoss(weight, label_smoothing=label_smoothing)
 
 
 def loss_of_measured_targets() -> Loss:
-    """Return the loss for evaluating on targets that are measured numbers, if none was given: ``MSELoss``."""
+    """Return the default loss for evaluation on real-valued targets: ``MSELoss``."""
     return MSELoss()

@@ -16,9 +16,9 @@ from striate.options import flag, number
 class TripletMarginLoss(Module):
     """Loss of triplets: L = mean max(0, margin + d(a, x₊) − d(a, x₋)), with d(u, v) = ‖u − v + ε‖_p
 
-    It is called with (anchor, positive, negative), all (N, D) or (D,). ``eps`` is ε. With ``swap``, d(x₊, x₋) counts in
-    place of d(a, x₋) where it is smaller. In training, let the model return the three and the loss be a function:
-    ``lambda out, y: triplet(*out)``.
+    The loss is called as ``loss(anchor, positive, negative)`` with arrays (N, D) or (D,). ``eps`` is ε. With ``swap``,
+    d(x₊, x₋) replaces d(a, x₋) where it is smaller. For training, let the model return all three arrays, and pass a
+    function as the loss: ``lambda out, y: triplet(*out)``.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class TripletMarginLoss(Module):
 class CosineEmbeddingLoss(Module):
     """Loss of the angle between pairs: L = mean of 1 − cos where y = 1, max(0, cos − margin) where y = −1
 
-    It is called with (x1, x2, y): vectors (N, D) or (D,), and targets (N,) or (). cos is the cosine of the angle
-    between x1 and x2. ``margin`` is from −1 to 1.
+    The loss is called as ``loss(x1, x2, y)`` with vectors (N, D) or (D,) and targets (N,) or (). cos is the cosine of
+    the angle between x1 and x2. ``margin`` is from −1 to 1.
     """
 
     def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:

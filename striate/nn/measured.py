@@ -1,6 +1,6 @@
-"""A last layer and a loss for measured targets of any unit and size.
+"""A last layer and a loss for real-valued targets (regression) of any unit and size.
 
-With both, the layers before see the same gradients whether a price is given in cents or in thousands.
+With both, the gradients of the other layers do not depend on the unit: a price may be given in cents or in thousands.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from striate.ops.element_loss import mse_loss
 
 
 class Rescaling(Module):
-    """The last layer of a network for measured targets: y = mean + scale · x
+    """The last layer of a network for real-valued targets: y = mean + scale · x
 
-    x (N, k) → y (N, k); ``mean`` and ``scale`` (k,) are mean and standard deviation of the training targets, so that
-    the layers before predict numbers of mean 0 and standard deviation 1. They are not learned.
+    x (N, k) → y (N, k); ``mean`` and ``scale`` (k,) are the mean and the standard deviation of the training targets,
+    and are not learned. The layers before thus predict numbers of mean 0 and standard deviation 1.
     """
 
     mean: Value
@@ -35,8 +35,8 @@ class Rescaling(Module):
 class RelativeMSELoss(MSELoss):
     """Mean squared error relative to the variance of the training targets: L = mean ((x − y) / scale)²
 
-    A network that always predicts the mean of the training targets has a loss of about 1. ``scale`` (k,) are their
-    standard deviations.
+    A network that always predicts the mean of the training targets has a loss of about 1. ``scale`` (k,) are the
+    standard deviations of the training targets.
     """
 
     scale: Value

@@ -652,8 +652,8 @@ class Module(metaclass=Explained):
     def summary(self, shape: tuple[int, ...] | None = None) -> str:
         """Return a table of all layers: path, layer, output shape, parameters, multiply-adds for one sample.
 
-        ``shape`` is the shape of one sample, without N; the default is that of ``input_types``. It never raises: an
-        error of ``forward`` is shown below the table.
+        ``shape`` is the shape of one sample, without N; the default is that of ``input_types``. The method raises no
+        errors: an error of ``forward`` is shown below the table.
         """
         return Summary.of(self, shape).text()
 

@@ -49,7 +49,10 @@ class Normalization(Module):
         return None
 
     def unshifted(self, affine: bool) -> dict[str, object]:
-        """Return {"bias": False} for a layer that learns γ without β, as an option; else no option."""
+        """Return the option {"bias": False} if the layer learns γ but not β, otherwise an empty dict.
+
+        ``affine`` says whether the layer has γ.
+        """
         return {"bias": False} if affine and "bias" not in self.own_state() else {}
 
 

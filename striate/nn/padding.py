@@ -12,6 +12,7 @@ from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind
 from striate.nn.pooling import Positional
 from striate.ops.padding import PadMode, pad
+from striate.ops.window import LARGEST
 from striate.options import number
 
 
@@ -30,7 +31,8 @@ class Padding(Positional):
 
     def __init__(self, padding: int | Sequence[int]) -> None:
         sides = tuple(padding) if isinstance(padding, Sequence) else (padding,) * (2 * self.rank)
-        if len(sides) != 2 * self.rank or not all(isinstance(n, Integral) and not isinstance(n, bool) for n in sides):
+        whole = all(isinstance(n, Integral) and not isinstance(n, bool) and abs(n) <= LARGEST for n in sides)
+        if len(sides) != 2 * self.rank or not whole:
             raise OptionError(
                 f"{type(self).__name__}: padding={padding!r}; expected a whole number or {2 * self.rank}, "
                 "two for each axis of positions"
@@ -116,7 +118,7 @@ class ReflectionPad1d(Padding):
 class ReflectionPad2d(Padding):
     """Pad (N, C, H, W) or (C, H, W) with its mirror image, without repeating the edge.
 
-    ``padding`` is one number, less than the size of the axis, or (left, right, top, bottom).
+    ``padding`` is one number, less than H and W, or (left, right, top, bottom).
     """
 
     rank = 2
@@ -126,7 +128,7 @@ class ReflectionPad2d(Padding):
 class ReflectionPad3d(Padding):
     """Pad (N, C, D, H, W) or (C, D, H, W) with its mirror image, without repeating the edge.
 
-    ``padding`` is one number, less than the size of the axis, or (left, right, top, bottom, front, back).
+    ``padding`` is one number, less than D, H and W, or (left, right, top, bottom, front, back).
     """
 
     rank = 3
@@ -176,7 +178,7 @@ class CircularPad1d(Padding):
 class CircularPad2d(Padding):
     """Pad (N, C, H, W) or (C, H, W) periodically, with elements from the opposite side.
 
-    ``padding`` is one number, at most the size of the axis, or (left, right, top, bottom).
+    ``padding`` is one number, at most H and W, or (left, right, top, bottom).
     """
 
     rank = 2
@@ -186,7 +188,7 @@ class CircularPad2d(Padding):
 class CircularPad3d(Padding):
     """Pad (N, C, D, H, W) or (C, D, H, W) periodically, with elements from the opposite side.
 
-    ``padding`` is one number, at most the size of the axis, or (left, right, top, bottom, front, back).
+    ``padding`` is one number, at most D, H and W, or (left, right, top, bottom, front, back).
     """
 
     rank = 3

@@ -46,7 +46,7 @@ class Positional(Ranked):
 class Pooling(Positional):
     """Base class of pooling over sliding windows: x (N, C, spatial axes…) → (N, C, windows…) (abstract).
 
-    It also takes one sample (C, spatial axes…). ``kernel_size`` and ``stride`` are a number, or one per spatial axis;
+    One sample (C, spatial axes…) is accepted too. ``kernel_size`` and ``stride`` are a number, or one per spatial axis;
     ``stride=None`` is the kernel size. ``padding`` is at most half of the kernel size. ``ceil_mode`` rounds the number
     of windows up instead of down. Raises ``OptionError`` for invalid options, such as a stride of 0, and ``ShapeError``
     for inputs with another number of axes or smaller than the window.
@@ -82,7 +82,7 @@ class Pooling(Positional):
     def foreign_options(self) -> dict[str, object] | None:
         """Return the options that max and average pooling of ``torch.nn`` share.
 
-        It returns None for padding that PyTorch cannot express.
+        The result is None for padding that PyTorch cannot express.
         """
         padding = symmetric(self._pairs())
         if padding is None:
@@ -133,8 +133,8 @@ class MaxPool(Pooling):
 class AvgPool(Pooling):
     """Average pooling: y = the mean of each window (abstract)
 
-    ``stride=None`` is the kernel size. ``count_include_pad`` counts the zeros of the padding as elements. If given,
-    every sum is divided by ``divisor_override`` instead of the number of elements.
+    ``stride=None`` is the kernel size. ``count_include_pad`` counts the zeros of the padding as elements. If
+    ``divisor_override`` is given, every sum is divided by it instead of by the number of elements.
     """
 
     def __init__(
@@ -367,9 +367,10 @@ class GlobalPool(Module):
         return super().traced_forward(inputs)
 
     def foreign(self, name: str) -> ForeignLayer | None:
-        """Return PyTorch's adaptive pooling to one position for the inputs that the layer was last traced with.
+        """Return PyTorch's adaptive pooling to one position, for inputs with as many axes as the latest one.
 
-        PyTorch has it for 1 to 3 spatial axes; otherwise, the result is None.
+        PyTorch has such a layer for 1 to 3 spatial axes; otherwise, the result is None. ``name`` is that of the class
+        without the number of axes.
         """
         return ForeignLayer(f"{name}{self._rank}d", {"output_size": 1}) if 1 <= self._rank <= 3 else None
 

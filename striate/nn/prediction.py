@@ -81,7 +81,7 @@ class Predictor:
     def predict(self, module: Predicting, inputs: tuple[Any, ...], training: bool) -> Any:
         """Return the outputs of the module for arrays with N on axis 0.
 
-        ``training`` computes as in training, with batch statistics and dropout.
+        With ``training``, the module computes as in training, with batch statistics and dropout.
         """
         arrays, n = arrays_of(module, inputs)
         program = self._find(module, arrays, n, training)
@@ -165,7 +165,10 @@ def _samples(module: Predicting, arrays: Mapping[str, Array]) -> int:
         )
     sizes = {array.shape[0] for array in arrays.values()}
     if len(sizes) > 1:
-        raise ShapeError(f"the inputs have different numbers of samples: {sorted(sizes)}")
+        raise ShapeError(
+            f"the inputs have different numbers of samples: {sorted(sizes)}\n"
+            "  help: axis 0 of every input counts the samples; give each the same number"
+        )
     return sizes.pop()
 
 

@@ -1,6 +1,6 @@
 """Base class of layers for a fixed number of spatial axes.
 
-They also take one sample without the N axis.
+Such layers also take one sample without the N axis.
 """
 
 from __future__ import annotations

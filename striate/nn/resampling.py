@@ -98,7 +98,7 @@ class PixelShuffle(Ranked):
 class PixelUnshuffle(Ranked):
     """Move positions to channels: (N, C, H · r, W · r) → (N, C · r², H, W) for r = ``downscale_factor``
 
-    It is the inverse of ``PixelShuffle``.
+    The layer is the inverse of ``PixelShuffle``.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE

@@ -11,6 +11,7 @@ from striate.graph import arithmetic
 from striate.graph.value import Array, Value, shape_text
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
+from striate.options import number
 
 
 class Standardization(Module):
@@ -33,7 +34,7 @@ class Standardization(Module):
         self.register_buffer("sigma", sigma)
         if not (np.isfinite(mean).all() and np.isfinite(sigma).all() and np.min(sigma) > 0):
             raise OptionError("mean and sigma must be finite, and sigma positive")
-        self.epsilon = float(epsilon)
+        self.epsilon = number("Standardization: epsilon", epsilon, 0)
 
     def forward(self, x: Value) -> Value:
         (count,) = self.parameter("mean").sizes

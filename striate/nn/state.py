@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 from striate.dtypes import DType
-from striate.errors import DataError, DTypeError, ShapeError, StriateError
+from striate.errors import DataError, DTypeError, EngineError, ShapeError, StriateError
 from striate.graph.array import native, unmasked
 from striate.graph.value import Array
 from striate.nn.initialization import drawn, generator
@@ -57,13 +57,7 @@ def placed(
     frozen = [name for name, parameter in parameters.items() if parameter.learned and not parameter.requires_grad]
     if former is not None and _fits(former, parameters, dtype, frozen):
         return former
-    arena = StateArena(
-        {name: parameter.sizes for name, parameter in parameters.items() if parameter.learned},
-        {name: parameter.sizes for name, parameter in parameters.items() if parameter.role is Role.BUFFER},
-        [name for name, parameter in parameters.items() if parameter.role is Role.COUNTER],
-        dtype,
-        frozen,
-    )
+    arena = _allocated(parameters, dtype, frozen)
     for name, view in arena.arrays.items():
         parameter = parameters[name]
         kept = parameter.current
@@ -75,6 +69,22 @@ def placed(
     for name, parameter in parameters.items():  # only now, so that a failing initializer leaves everything as it was
         parameter.array, parameter.loaded, parameter.arena = arena.arrays[name], None, arena
     return arena
+
+
+def _allocated(parameters: Mapping[str, Parameter], dtype: DType, frozen: list[str]) -> StateArena:
+    """Return a new arena for the parameters; raise ``EngineError``, which names the largest, if memory is missing."""
+    try:
+        return StateArena(
+            {name: parameter.sizes for name, parameter in parameters.items() if parameter.learned},
+            {name: parameter.sizes for name, parameter in parameters.items() if parameter.role is Role.BUFFER},
+            [name for name, parameter in parameters.items() if parameter.role is Role.COUNTER],
+            dtype,
+            frozen,
+        )
+    except EngineError as error:
+        sizes = {name: math.prod(parameter.sizes) for name, parameter in parameters.items()}
+        largest = max(sizes, key=sizes.__getitem__)
+        raise EngineError(f"{largest} {parameters[largest].sizes}: {error}") from error
 
 
 def _fits(arena: StateArena, parameters: Mapping[str, Parameter], dtype: DType, frozen: list[str]) -> bool:

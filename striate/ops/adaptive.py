@@ -352,7 +352,9 @@ def output_sizes(what: str, output_size: AdaptiveSizes, rank: int) -> tuple[int 
     ``OptionError`` if the number of entries is not ``rank``, and for entries that are not whole numbers of 0 or more.
     ``what`` is the name of the function in the error.
     """
-    given = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,) * rank
+    given: tuple[object, ...] = (output_size,) * rank
+    if isinstance(output_size, Sequence) and not isinstance(output_size, str | bytes):
+        given = tuple(output_size)
     if len(given) != rank:
         raise OptionError(f"{what}: output_size must be one number or {rank}, one for each axis, not {output_size!r}")
     return tuple(None if one is None else whole_number(f"{what}: output_size", one, 0, LARGEST) for one in given)

@@ -32,9 +32,9 @@ from striate.ops.shaping import expanded
 
 @dataclass(frozen=True)
 class AlongAxis(Anchor):
-    """Base class of operations that combine all elements along one axis (abstract).
+    """Base class of operations that combine the elements along one axis, such as softmax (abstract).
 
-    The axis may not be axis 0 of a batch.
+    ``axis`` is the number of this axis, which may not be axis 0 of a batch.
     """
 
     kind: ClassVar[Kind] = Kind.ROWWISE
@@ -125,7 +125,7 @@ class AxisSoftmax(AlongAxis):
 @register
 @dataclass(frozen=True)
 class AxisSoftmaxGradient(AlongAxis):
-    """dx[i] = y[i] · (dy[i] − Σ_j y[j] · dy[j]) along an axis
+    """dx[i] = y[i] · (dy[i] − Σ_j y[j] · dy[j]) along ``axis``
 
     The gradient of the softmax y = softmax(x): dx and dy are the gradients with respect to x and y.
     """
@@ -183,7 +183,7 @@ class AxisLogSoftmax(AlongAxis):
 @register
 @dataclass(frozen=True)
 class AxisLogSoftmaxGradient(AlongAxis):
-    """dx[i] = dy[i] − e^y[i] · Σ_j dy[j] along an axis
+    """dx[i] = dy[i] − e^y[i] · Σ_j dy[j] along ``axis``
 
     The gradient of y = log_softmax(x): dx and dy are the gradients with respect to x and y.
     """

@@ -412,7 +412,7 @@ def logical_xor(a: Value, b: Value) -> Value:
 
 
 def logical_not(x: Value) -> Value:
-    """Return "not x", elementwise: a bool. x has any shape; a dtype other than bool raises DTypeError."""
+    """Return a bool for each element of x: whether it is false; other dtypes than bool raise DTypeError."""
     return elementwise(LogicalNot(), x)
 
 

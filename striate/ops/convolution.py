@@ -71,7 +71,7 @@ class Convolutional(Windowed, Anchor):
     groups: int
 
     def geometry_of(self, x: TensorType, w: TensorType, y: TensorType) -> Geometry:
-        """Return the geometry, sizes and options on three spatial axes, of the convolution of x with w to y."""
+        """Return the geometry of a convolution of x with w to y: its sizes and options on three spatial axes."""
         size, count, (filters, depth, *kernel) = x.concrete(1)[2:], y.concrete(1)[2:], w.concrete(1)
         return Geometry(
             filters, depth, self.groups, spatial(kernel), spatial(self.stride),
@@ -79,7 +79,7 @@ class Convolutional(Windowed, Anchor):
         )  # fmt: skip
 
     def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
-        """Return the geometry, sizes and options on three spatial axes, for the given types of the two inputs.
+        """Return the geometry of the convolution, its sizes and options on three axes, for the types of both inputs.
 
         The geometry of a gradient is that of the convolution to which it belongs.
         """

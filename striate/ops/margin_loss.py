@@ -1,6 +1,6 @@
 """Losses with a margin between distances or scores: triplets, pairs of vectors, and several labels of a sample.
 
-They are composed of other operations, which are fused like them.
+The losses are composed of other operations, which the compiler fuses.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ def triplet_margin_loss(
     """Return max(0, margin + d(a, x₊) − d(a, x₋)) with d(u, v) = ‖u − v + ε‖_p, by default the mean.
 
     The loss is 0 where the anchor a is closer to the positive example x₊ than to the negative x₋ by ``margin``. The
-    three are (…, D), float32 or float64, with distances over the last axis; ε is ``eps``. With ``swap``, d(x₊, x₋)
-    counts in place of d(a, x₋) where it is smaller. ``reduction`` is "mean" or "sum" (a scalar) or "none" (one loss per
-    triplet). Balntas et al., 2016. Raises ShapeError, DTypeError and OptionError.
+    three have the same shape (…, D) and dtype, float32 or float64; distances are over the last axis, and ε is ``eps``.
+    With ``swap``, d(x₊, x₋) replaces d(a, x₋) where it is smaller. ``reduction`` is "mean" or "sum" (a scalar) or
+    "none" (one loss per triplet). Balntas et al., 2016. Raises ShapeError if the shapes differ, DTypeError for other
+    dtypes or if the dtypes differ, and OptionError for another ``reduction`` or unless p > 0.
     """
     chosen, margin = loss_reduction(reduction), number("triplet_margin_loss: margin", margin)
     eps, p = number("triplet_margin_loss: eps", eps), number("triplet_margin_loss: p", p, above=0)
@@ -68,7 +69,8 @@ def cosine_embedding_loss(
 
     x₁ and x₂ are vectors (N, D) or (D,), float32 or float64. The target t, (N,) or (), is 1 for vectors that should
     point in the same direction, and −1 for others; the loss of any other t is 0. ``reduction`` is "mean" or "sum" (a
-    scalar) or "none" (one loss per pair). Raises ShapeError, DTypeError and OptionError.
+    scalar) or "none" (one loss per pair). Raises ShapeError if the shapes do not match, DTypeError for other dtypes or
+    if the dtypes differ, and OptionError for another ``reduction`` or a margin outside [−1, 1].
     """
     chosen, margin = loss_reduction(reduction), number("cosine_embedding_loss: margin", margin, -1, 1)
     _require_vectors("cosine_embedding_loss", input1, input2)
@@ -85,12 +87,13 @@ def cosine_embedding_loss(
 
 
 def multilabel_margin_loss(input: Value, target: Integers, *, reduction: str = "mean") -> Value:
-    """Return Σ max(0, 1 − (x[t] − x[c])) / C over the labels t of a sample and all other classes c.
+    """Return Σ max(0, 1 − (x[t] − x[c])) / C over the labels t of a sample and all other classes c, as a mean.
 
     ``input`` x holds the scores (N, C) or (C,), float32 or float64. ``target`` has its shape and lists the numbers of
-    the classes of each sample; the first −1 ends the list. ``reduction`` is "mean" (over the samples) or "sum" (a
-    scalar) or "none" (one loss per sample). Raises ShapeError and DTypeError, and LabelError before the computation if
-    a target is not from −1 to C − 1.
+    the classes of each sample; the first −1 ends the list. ``reduction`` is "mean" (over the samples, a scalar), "sum"
+    (a scalar) or "none" (one loss per sample). Raises ShapeError if the shapes differ, DTypeError unless x is float and
+    the target integer, OptionError for another ``reduction``, and LabelError, before the computation, if a target is
+    outside −1 … C − 1.
     """
     chosen = loss_reduction(reduction)
     if input.type.rank == 1 and not input.type.batched:

@@ -474,7 +474,7 @@ def _pairs(pad: object) -> Pairs:
             found = [int(cast("int", one)) for one in numbers]
             return tuple(zip(found[::2], found[1::2], strict=True))[::-1]
     raise OptionError(
-        f"pad={pad!r:.60}; expected a tuple of whole numbers, two for each axis from the last one on\n"
+        f"pad: pad={pad!r:.60}; expected a tuple of whole numbers, two for each axis from the last one on\n"
         "  help: pad=(1, 1) pads the last axis, pad=(1, 1, 2, 2) the last one by 1 and the one before by 2"
     )
 

@@ -161,7 +161,7 @@ def pixel_shuffle(input: Value, upscale_factor: int) -> Value:
     """Return y[n, c, h · r + i, w · r + j] = x[n, c · r² + i · r + j, h, w] for r = ``upscale_factor``, 0 ≤ i, j < r.
 
     x (N, C · r², H, W) → y (N, C, H · r, W · r), or one sample without N; any dtype. Raises ShapeError for another
-    number of axes and if r² does not divide the channels, and OptionError unless r is a whole number of 1 or more.
+    number of axes and if r² does not divide the channels, and OptionError unless r is a whole number from 1 to 1,024.
     """
     op = PixelShuffle(whole_number("pixel_shuffle: upscale_factor", upscale_factor, 1, LARGEST_FACTOR))
     return over_samples(op, input, 2)
@@ -170,9 +170,9 @@ def pixel_shuffle(input: Value, upscale_factor: int) -> Value:
 def pixel_unshuffle(input: Value, downscale_factor: int) -> Value:
     """Return y[n, c · r² + i · r + j, h, w] = x[n, c, h · r + i, w · r + j] for r = ``downscale_factor``, 0 ≤ i, j < r.
 
-    x (N, C, H · r, W · r) → y (N, C · r², H, W), or one sample without N; any dtype. It is the inverse of
+    x (N, C, H · r, W · r) → y (N, C · r², H, W), or one sample without N; any dtype. The function is the inverse of
     ``pixel_shuffle``. Raises ShapeError for another number of axes and if r does not divide H and W, and OptionError
-    unless r is a whole number of 1 or more.
+    unless r is a whole number from 1 to 1,024.
     """
     op = PixelUnshuffle(whole_number("pixel_unshuffle: downscale_factor", downscale_factor, 1, LARGEST_FACTOR))
     return over_samples(op, input, 2)

@@ -76,7 +76,7 @@ class Reduction(Op):
         return x.with_shape(tuple(1 if axis in self.axes else dim for axis, dim in enumerate(x.shape)))
 
     def elements(self, x: TensorType) -> tuple[int, bool]:
-        """Return (the number of elements over the axes without the symbolic N, whether N is among the axes)."""
+        """Return (product of the sizes of the reduced axes except the symbolic N, whether N is one of these axes)."""
         known = math.prod(dim for axis in self.axes if isinstance(dim := x.shape[axis], int))
         return known, x.batched and 0 in self.axes
 
@@ -134,8 +134,8 @@ class Sum(Reduction):
 class Max(Reduction):
     """y = max x over the axes; NaN where any element is NaN
 
-    The axes keep size 1. If several elements are the largest, they share the gradient equally; it is NaN where y is
-    NaN. The maximum of 0 elements is −inf.
+    The axes keep size 1. If several elements are the largest, the gradient is divided equally among them; it is NaN
+    where y is NaN. The maximum of 0 elements is −inf.
     """
 
     onnx_operator: ClassVar[str] = "ReduceMax"
@@ -278,8 +278,8 @@ class Moments(Reduction):
 class Numel(Reduction):
     """y = the number of elements over the axes, as a scalar
 
-    It depends only on the shape of x, but is not a constant, because N is known only when the program runs. The result
-    has the dtype of x.
+    The number depends only on the shape of x, but is not a constant, because N is known only when the program runs. The
+    result has the dtype of x.
     """
 
     kind: ClassVar[Kind] = Kind.SIZE
@@ -334,8 +334,8 @@ def dropped(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
 def numel(x: Value, axis: Axes = None) -> Value:
     """Return the number of elements of x over one axis, several axes, or all (None), as a scalar of x's dtype.
 
-    It is a constant unless it depends on the symbolic N. Raises ShapeError for an axis that x does not have, and
-    OptionError for axes that are not whole numbers.
+    The result is a constant unless it depends on the symbolic N. Raises ShapeError for an axis that x does not have,
+    and OptionError for axes that are not whole numbers.
     """
     axes = require_axes("numel", x.type, axis)
     sizes = [x.shape[one] for one in axes]

@@ -34,7 +34,7 @@ from striate.options import flag, number, whole_number
 class SampleNormalization(Composite):
     """Base class of normalizations by the statistics of each sample (abstract): y = (x − μ) / √(σ² + ε) · γ + β
 
-    Inputs: x, optionally γ, and optionally β after it. γ and β have the rank of x and broadcast to its shape.
+    Inputs: x, then optionally γ, and after γ optionally β. γ and β have the rank of x and broadcast to its shape.
     """
 
     letters: ClassVar[Mapping[str, str]] = {"ε": "epsilon"}
@@ -159,7 +159,7 @@ class GroupNormalization(SampleNormalization):
     """y = γ · (x − μ) / √(σ² + ε) + β with μ and σ² over the positions and the channels of a group of each sample
 
     Inputs: x (N, C, positions…), optionally γ, and optionally β, which broadcast to x. The C channels are divided into
-    ``groups`` groups of neighbours.
+    ``groups`` groups of consecutive channels.
     """
 
     title: ClassVar[str] = "group norm"
@@ -287,7 +287,7 @@ def layer_norm(
     ``input`` is x (…, *normalized_shape) in float32 or float64; ``weight`` is γ and ``bias`` is β, both of the shape
     ``normalized_shape``, by default 1 and 0; ε is ``eps``. y has the shape and dtype of x. Raises ShapeError unless x,
     γ and β have these sizes, DTypeError for other dtypes or if the dtypes differ, and OptionError for sizes that are
-    not whole and a negative ε.
+    not whole or a negative ε.
     """
     eps = number("layer_norm: eps", eps, 0)
     sizes = _trailing("layer_norm", input, normalized_shape, {"weight": weight, "bias": bias})
@@ -305,10 +305,10 @@ def channel_layer_norm(
 ) -> Value:
     """Return y = γ · (x − μ) / √(σ² + ε) + β with the mean and variance over the channels of each position.
 
-    ``input`` is x (N, C, positions…) in float32 or float64; ``weight`` is γ and ``bias`` is β, both (C,), by default 1
-    and 0; ε is ``eps``. μ is the mean and σ² the biased variance. y has the shape of x. Networks such as ConvNeXt (Liu
-    and others, 2022) compute it as ``layer_norm`` between two permutations of the axes. Raises ShapeError unless γ and
-    β are (C,), DTypeError for other dtypes or if the dtypes differ, and OptionError for a negative ε.
+    ``input`` is x (N, C) or (N, C, positions…) in float32 or float64; ``weight`` is γ and ``bias`` is β, both (C,), by
+    default 1 and 0; ε is ``eps``. μ is the mean and σ² the biased variance. y has the shape of x. Networks such as
+    ConvNeXt (Liu and others, 2022) compute it as ``layer_norm`` between two permutations of the axes. Raises ShapeError
+    unless γ and β are (C,), DTypeError for other dtypes or if the dtypes differ, and OptionError for a negative ε.
     """
     eps = number("channel_layer_norm: eps", eps, 0)
     require_axis_of_channels("channel_layer_norm", input)
@@ -325,7 +325,7 @@ def rms_norm(
     ``input`` is x (…, *normalized_shape) in float32 or float64; ``weight`` is γ of the shape ``normalized_shape``, by
     default 1. If ``eps`` is None, ε is the machine epsilon of x's dtype, as in PyTorch. Raises ShapeError unless x and
     γ have these sizes, DTypeError for other dtypes or if the dtypes differ, and OptionError for sizes that are not
-    whole and a negative ε.
+    whole or a negative ε.
     """
     require_floats(RmsNormalization(), [input.type])
     chosen = float(np.finfo(input.dtype.numpy).eps) if eps is None else number("rms_norm: eps", eps, 0)
@@ -341,10 +341,10 @@ def group_norm(
     """Return y = γ · (x − μ) / √(σ² + ε) + β with the mean and variance of each group of channels of a sample.
 
     ``input`` is x (N, C, positions…) or (N, C) in float32 or float64. The C channels are divided into ``num_groups``
-    groups of neighbours. ``weight`` is γ and ``bias`` is β, both (C,), by default 1 and 0; ε is ``eps``. μ is the mean
-    and σ² the biased variance over the positions and channels of a group. y has the shape of x. Raises ShapeError if
-    the groups do not divide the channels, γ or β is not (C,), or a single sample has one value per group; DTypeError
-    for other dtypes or if the dtypes differ; and OptionError for a negative ε.
+    groups of consecutive channels. ``weight`` is γ and ``bias`` is β, both (C,), by default 1 and 0; ε is ``eps``. μ is
+    the mean and σ² the biased variance over the positions and channels of a group. y has the shape of x. Raises
+    ShapeError if the groups do not divide the channels, γ or β is not (C,), or a single sample has one value per group;
+    DTypeError for other dtypes or if the dtypes differ; and OptionError for a negative ε.
     """
     eps = number("group_norm: eps", eps, 0)
     groups = whole_number("group_norm: num_groups", num_groups, 1)

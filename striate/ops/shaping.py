@@ -25,8 +25,8 @@ from striate.ops.requirement import N_STAYS, Axes, require_axes, require_axis, s
 class BroadcastTo(Elementwise):
     """y = x repeated along its axes of size 1 (a scalar along all) until it has ``shape``
 
-    It counts as elementwise, because each element of y is the element of x at the same (broadcast) position. It is the
-    only elementwise operation whose result may be larger than all its inputs.
+    The operation counts as elementwise, because each element of y is the element of x at the same (broadcast) position.
+    It is the only elementwise operation whose result may be larger than all its inputs.
     """
 
     arithmetic: ClassVar[bool] = True
@@ -113,9 +113,9 @@ def product(sizes: Sequence[object]) -> int:
 def flatten(x: Value, start_dim: int = 1, end_dim: int = -1) -> Value:
     """Return x with its axes from ``start_dim`` to ``end_dim`` joined into one: (N, C, H, W) → (N, C · H · W).
 
-    Both ends are inclusive. Unlike ``torch.flatten``, it starts at axis 1 by default, as ``nn.Flatten`` does; a vector
-    (N,) then becomes (N, 1). Raises ShapeError for a scalar, for axes that x does not have, and if the symbolic N would
-    be joined with another axis.
+    Both ends are inclusive. Unlike ``torch.flatten``, this function starts at axis 1 by default, as ``nn.Flatten``
+    does; a vector (N,) then becomes (N, 1). Raises ShapeError for a scalar, for axes that x does not have, and if the
+    symbolic N would be joined with another axis.
     """
     if x.type.rank < 1:
         raise shape_error("flatten", f"expected a batch of samples, got {x.type}", "flatten values of shape (N, …)")

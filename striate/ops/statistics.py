@@ -23,7 +23,7 @@ def var(x: Value, axis: Axes = None, correction: float = 1, keepdims: bool = Fal
     n is the number of elements and μ their mean. As in PyTorch, n ≤ ``correction`` gives NaN, or infinity if the sum is
     not 0. ``correction=0`` gives the biased variance, which is NumPy's default. x is float32 or float64. Reduced axes
     are dropped, or keep size 1 with ``keepdims``. Raises ShapeError for an axis that x does not have, DTypeError for
-    another dtype, and OptionError for axes that are not whole numbers and a ``correction`` that is not finite.
+    another dtype, and OptionError for axes that are not whole numbers or a ``correction`` that is not finite.
     """
     axes = require_axes("var", x.type, axis)
     return dropped(_variance(x, axes, number("var: correction", correction)), axes, keepdims)
@@ -34,8 +34,8 @@ def std(x: Value, axis: Axes = None, correction: float = 1, keepdims: bool = Fal
 
     ``axis`` is one axis, a tuple of axes, or None for all. The gradient is 0 where all elements are equal. x is float32
     or float64. Reduced axes are dropped, or keep size 1 with ``keepdims``. Raises ShapeError for an axis that x does
-    not have, DTypeError for another dtype, and OptionError for axes that are not whole numbers and a ``correction``
-    that is not finite.
+    not have, DTypeError for another dtype, and OptionError for axes that are not whole numbers or a ``correction`` that
+    is not finite.
     """
     axes = require_axes("std", x.type, axis)
     return dropped(_root(_variance(x, axes, number("std: correction", correction))), axes, keepdims)
@@ -64,7 +64,7 @@ def norm(x: Value, p: float = 2, axis: Axes = None, keepdims: bool = False) -> V
     ``p`` is a number, ∞ (the largest |x|), −∞ (the smallest |x|), or 0 (the number of elements that are not 0). The
     gradient of the 2-norm is 0 where all elements are 0. x is float32 or float64. Reduced axes are dropped, or keep
     size 1 with ``keepdims``. Raises ShapeError for an axis that x does not have, DTypeError for another dtype, and
-    OptionError for axes that are not whole numbers and a p that is not a number.
+    OptionError for axes that are not whole numbers or a p that is not a number.
     """
     if not isinstance(p, Real) or isinstance(p, bool) or p != p:
         raise OptionError(f"norm: p={p!r:.60}; expected a number, or float('inf')")

@@ -42,7 +42,9 @@ def per_axis(what: str, value: PerAxis, rank: int, least: int = 1) -> Sizes:
     Raises ``OptionError`` unless there are ``rank`` numbers, all of them whole and from ``least`` to 2³¹ − 1. ``what``
     is the option that the error names.
     """
-    values: tuple[Any, ...] = tuple(value) if isinstance(value, Sequence) else (value,) * rank
+    values: tuple[Any, ...] = (value,) * rank
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        values = tuple(value)
     if len(values) != rank:
         raise OptionError(f"{what} must be one number or {rank}, one for each axis of positions, not {value!r}")
     if any(isinstance(one, bool) or not isinstance(one, int | np.integer) or one < least for one in values):
@@ -72,8 +74,8 @@ def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Size
             )
         totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         return tuple((total // 2, total - total // 2) for total in totals)
-    if not isinstance(padding, Sequence):
-        padding = (padding,) * rank
+    if isinstance(padding, bytes) or not isinstance(padding, Sequence):
+        padding = cast("tuple[int, ...]", (padding,) * rank)
     if len(padding) != rank:
         raise OptionError(f"{what} must be one number or {rank}, one for each axis of positions, not {padding!r}")
     return tuple((both[0], both[1]) for one in padding for both in [per_axis(what, one, 2, least=0)])
@@ -190,7 +192,7 @@ def times(size: Sequence[int]) -> str:
 
 
 def brief(sizes: tuple[object, ...]) -> str:
-    """Return the sizes as text: "3" for (3, 3) and other equal sizes, else the tuple, such as "(3, 5)"."""
+    """Return the sizes as text: "3" for equal sizes such as (3, 3), else the tuple, such as "(3, 5)"."""
     return str(sizes[0]) if len(set(sizes)) == 1 else str(sizes)
 
 

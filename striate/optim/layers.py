@@ -10,7 +10,7 @@ from striate.ops.segment import SegmentSum
 
 @dataclass(frozen=True)
 class Layers:
-    """The places of the parameters in the flat vector of all parameters.
+    """The positions of the parameters in the flat vector of all parameters.
 
     Parameter i covers the elements from ``bounds[i]`` up to, but not including, ``bounds[i + 1]``.
     """
@@ -19,7 +19,7 @@ class Layers:
 
     @classmethod
     def single(cls, vector: Value) -> Layers:
-        """Return the places for a vector that is a single parameter."""
+        """Return the positions for a vector that is a single parameter."""
         return cls((0, vector.type.size()))
 
     def total(self, vector: Value) -> Value:

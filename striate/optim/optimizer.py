@@ -1,4 +1,4 @@
-"""The base of optimizers: equations on the flat vector of all parameters, compiled into a single loop."""
+"""The base class of optimizers: equations on the flat vector of all parameters, compiled into a single loop."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class Optimizer(metaclass=Explained):
         return largest <= 1e3 and decay <= 1e3 and largest * decay <= 0.5
 
     def kept(self) -> tuple[str, ...]:
-        """Return the names of the state vectors that the optimizer needs with these options."""
+        """Return the names of the state vectors, such as momenta, that the optimizer needs with its options."""
         return self.slots
 
     def initial(self, slot: str) -> float:

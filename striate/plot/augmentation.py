@@ -1,4 +1,4 @@
-"""Draws samples as augmentation changes them, epoch by epoch."""
+"""Draws samples of a data set with their augmented versions, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ def augmented(
     seed: int = 0,
     path: str | Path | None = None,
 ) -> Figure:
-    """Draw samples of a data set, each as it is and as it is shown to the network in the first ``epochs`` epochs.
+    """Draw samples of a data set, each unchanged and as the network sees it in the first ``epochs`` epochs.
 
-    ``transforms`` are those of ``Trainer(augment=…)``: ``count`` samples, evenly distributed over the data, are drawn
-    in a row each. A dict of several such lists draws a row for each, with its key as the title, of the first sample
-    alone. Pictures are drawn as they are, signals (C, L) as curves, volumes by their middle slice. Where labels are
-    mixed, the share of each class is printed. ``path`` writes the figure to a file.
+    ``transforms`` are those of ``Trainer(augment=…)``. There is one row for each of ``count`` samples, which are evenly
+    distributed over the data. If ``transforms`` is a dict of such lists, there is one row for each list, titled with
+    its key, and all rows show the first sample. Pictures are drawn as images, signals (C, L) as curves, and volumes by
+    their middle slice. Where labels are mixed, the share of each class is printed. ``path`` writes the figure to a
+    file.
 
     Raises ``OptionError`` for tables, which have no picture, and for transforms that do not fit the data.
     """

@@ -98,7 +98,10 @@ class Grid:
         self._top = self._total * float(self.figure.subplotpars.top)
 
     def axes(self, number: int, caption: str = "", colour: str = INK, size: float = 8.0) -> Axes:
-        """Return empty axes without ticks in the cell with this number, in reading order from 0."""
+        """Return empty axes without ticks in the cell with this number, in reading order from 0.
+
+        ``size`` is the font size of the caption in points.
+        """
         row, column = divmod(number, self.columns)
         x = self._margin + column * (self._cell + self._gap)
         y = self._top - (row + 1) * (self._high + self._caption + self._gap) + self._gap
@@ -132,7 +135,7 @@ def _least_width(title: str, note: str) -> float:
 
 
 def bare(axes: Axes) -> None:
-    """Remove ticks and numbers from the axes, and leave a thin frame around them."""
+    """Remove ticks and their labels from the axes, and leave a thin frame around them."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -178,14 +181,14 @@ def as_pixels(picture: Array) -> Array:
 def show_signed(axes: Axes, numbers: Array, limit: float | None = None) -> AxesImage:
     """Show numbers (H, W) in colours around 0.
 
-    ``limit`` has the full colour; it defaults to the largest absolute value.
+    Numbers of ±``limit`` and beyond get the full colour; None means the largest absolute value.
     """
     largest = float(np.abs(numbers).max()) if limit is None else limit
     return axes.imshow(numbers, cmap=SIGNED, vmin=-(largest or 1.0), vmax=largest or 1.0, interpolation="nearest")
 
 
 def columns_for(count: int, most: int = 8) -> int:
-    """Return the number of columns for ``count`` cells: a grid a little wider than high, ``most`` at most."""
+    """Return how many columns, at most ``most``, make a grid of ``count`` cells a little wider than high."""
     return max(1, min(most, math.ceil(math.sqrt(count * 1.6))))
 
 

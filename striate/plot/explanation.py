@@ -64,9 +64,9 @@ def saliency(
 ) -> Figure:
     """Draw ``insight.saliency`` over the picture.
 
-    Each pixel shows the derivative of the channel where it is largest in absolute value. Red: a brighter pixel raises
-    the class's score; blue: it lowers it. ``target`` is the class, by number or name; None: the predicted class.
-    ``classes`` are names to show in place of the model's. ``path`` writes the figure to a file.
+    Each pixel shows the derivative for the channel in which the derivative is largest in absolute value. Red: a
+    brighter pixel raises the class's score; blue: it lowers it. ``target`` is the class, by number or name; None: the
+    predicted class. ``classes`` are names to show in place of the model's. ``path`` writes the figure to a file.
     """
     picture = _picture(image)
     found = insight.saliency(model, picture, target)

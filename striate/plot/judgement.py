@@ -158,8 +158,8 @@ def _coloured(shares: Array) -> Array:
 def mistakes(model: Module, dataset: Dataset, count: int = 24, path: str | Path | None = None) -> Figure:
     """Draw the ``count`` wrong predictions with the largest loss, worst first.
 
-    Each is labelled true → predicted class, with its probability and its index in the data set. ``path`` writes the
-    figure to a file.
+    Each picture is labelled with its true → predicted class, the probability of the latter, and its index in the data
+    set. ``path`` writes the figure to a file.
     """
     found = worst_mistakes(model, dataset, count)
     if not found:

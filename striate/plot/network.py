@@ -42,10 +42,11 @@ _MOST_LAYERS = 24
 def filters(model: Module, layer: str | None = None, count: int = 64, path: str | Path | None = None) -> Figure:
     """Draw the learned filters of a convolution.
 
-    ``layer`` is its path; None: the first convolution. The first ``count`` filters are shown, each in a cell; filters
-    with more than 3 input channels are a row of cells instead, 16 filters and 16 channels at most. Red weights are
-    positive, blue ones negative, white ones zero; every filter has its own scale, printed as ± its largest weight.
-    Filters with 3 input channels are shown in colour as well, where grey is zero. ``path`` writes the figure to a file.
+    ``layer`` is the path of the convolution; None: the first one. The first ``count`` filters are shown. A filter with
+    1 or 3 input channels has one cell, labelled with ± its largest weight; other filters have a row of cells, one for
+    each input channel, with at most 16 filters and 16 channels. Red weights are positive, blue ones negative, white
+    ones zero; every filter has its own scale. Filters with 3 input channels are shown in colour as well, where grey is
+    zero. ``path`` writes the figure to a file.
 
     Raises ``OptionError`` for a layer without filters, listing those that have some.
     """

@@ -13,7 +13,7 @@ from striate.train.rate_search import RateSearch
 
 
 def rates(search: RateSearch, path: str | Path | None = None) -> Figure:
-    """Draw the loss before each step, raw and smoothed, by learning rate, with the suggested rate marked.
+    """Draw the loss before each step against the learning rate, raw and smoothed, and mark the suggested rate.
 
     ``path`` writes the figure to a file. Raises ``DataError`` for a search without steps.
     """

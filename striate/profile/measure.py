@@ -32,9 +32,9 @@ from striate.settings import Engine
 class Latency:
     """Times of single calls in seconds, each from input arrays to output arrays.
 
-    samples  batch size
-    calls    number of calls that were timed
-    median, p95, least    median, 95th percentile, and shortest time
+    samples             batch size
+    calls               number of calls that were timed
+    median, p95, least  median, 95th percentile, and shortest time
     """
 
     samples: int
@@ -88,7 +88,7 @@ def profile_training(
 
 
 def profile_prediction(model: Module, x: Array, repetitions: int = 10) -> Profile:
-    """Return the profile of ``model(x)``, the mean over up to ``repetitions`` calls.
+    """Return the profile of ``model(x)``, with means over up to ``repetitions`` calls.
 
     Raises ``EngineError`` with ``STRIATE_ENGINE=reference``, which compiles nothing.
     """
@@ -99,7 +99,7 @@ def profile_prediction(model: Module, x: Array, repetitions: int = 10) -> Profil
 
 
 def latency(run: Callable[[], object], samples: int, calls: int) -> Latency:
-    """Time ``calls`` single calls of ``run``, after up to 20 that are not counted.
+    """Time ``calls`` single calls of ``run``, after up to 20 calls that are not counted.
 
     ``samples`` is the batch size, which is only noted in the result.
     """
@@ -115,7 +115,7 @@ def latency(run: Callable[[], object], samples: int, calls: int) -> Latency:
 
 
 def require_compiled() -> None:
-    """Raise ``EngineError`` where graphs are interpreted, since that would say nothing about the kernels."""
+    """Raise ``EngineError`` if graphs are interpreted instead of compiled, since there are then no kernels to time."""
     if settings.current().engine is not Engine.COMPILED:
         raise EngineError(
             "a profile needs compiled kernels, and STRIATE_ENGINE=reference runs in NumPy\n  help: unset STRIATE_ENGINE"

@@ -105,7 +105,7 @@ class _Gathered:
 
 
 class Board:
-    """The work and memory traffic of the phases of one program, at N = ``samples``."""
+    """The work and the memory traffic of all phases of one program, for a batch of ``samples`` samples."""
 
     def __init__(self, executable: CompiledExecutable, samples: int, update: bool) -> None:
         self.executable = executable

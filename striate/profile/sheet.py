@@ -19,9 +19,11 @@ class Profile:
     what               "training step" or "prediction"
     cpu, threads       the processor, and the number of threads used
     samples            batch size
-    repetitions        how often the call was timed; ``clean`` of them were undisturbed, ``kept`` entered the means
+    repetitions        how often the call was timed
+    clean              number of repetitions that no other program disturbed
+    kept               number of repetitions over which the means are taken
     seconds            mean time of the whole call
-    peak               largest rate of multiply-adds, in FLOP/s, that the probe reached on as many threads
+    peak               largest rate, in FLOP/s, that a short probe of multiply-adds reached on as many threads
     rows, phases       measurements by layer and pass, and by phase (kernel)
     activation_bytes   bytes of activations and gradients that all phases read and write
     contraction_bytes  bytes of the outputs of convolutions and linear layers
@@ -55,7 +57,7 @@ class Profile:
 
     @property
     def outside(self) -> float:
-        """Seconds outside all phases: waiting of threads for each other, and Python."""
+        """Seconds of the call outside all phases: threads that wait for each other, and Python code."""
         return self.seconds - sum(row.seconds for row in self.rows)
 
     @property

@@ -63,7 +63,7 @@ class Loop:
     backward  whether it belongs to the backward pass
     title     what it does, and over which shape
     paths     paths of the layers that it computes
-    rows      (label, texts), such as ("computes", ("v9 = …",))
+    rows      pairs (label, texts), such as ("computes", ("v9 = …",))
     """
 
     index: int
@@ -93,10 +93,10 @@ def loops_text(plan: Plan, layers: Mapping[str, str], width: int = WIDTH) -> str
 
 
 def reflowed(text: str, width: int) -> str:
-    """Wrap explanations to ``width`` characters.
+    """Wrap a text of terms and their explanations to ``width`` characters.
 
-    Lines with the same indentation are a paragraph. A line with two spaces inside is a term and its explanation, which
-    stays apart and is indented further where it continues.
+    Lines with the same indentation are a paragraph. In a line with two spaces inside, a term stands before them and its
+    explanation after them; it stays a paragraph of its own, whose further lines are indented.
     """
     paragraphs: list[tuple[str, str]] = []  # (indentation, words)
     last = None

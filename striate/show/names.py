@@ -64,7 +64,7 @@ class Names:
 
 
 def stem_of(value: Value, forward: bool) -> str:
-    """Return the letters of a value's name: "v" forward, "d" backward, or those that its operation states."""
+    """Return the letters of a value's name: "v" forward, "d" backward, or those that its operation defines."""
     results = value.node.op.results
     if results:
         return results[value.index]
@@ -88,7 +88,7 @@ class LoopEquations(EquationWriter):
     lines     the equations
     reads     arrays that the loop reads, by name
     nodes     nodes that the loop computes in registers
-    entering  how many lines come before the operation that the loop is built around, such as a convolution
+    entering  number of lines that precede the operation around which the loop is built, such as a convolution
     """
 
     def __init__(self, names: Names, group: Group) -> None:

@@ -42,7 +42,7 @@ Sizes are at N = {samples}; → marks what a phase writes.
 
 @dataclass
 class Traffic:
-    """How often the phases of one layer read and write whole activations, and the bytes ``moved``."""
+    """How often the phases (kernels) of one layer read and write whole activations, and the bytes ``moved``."""
 
     phases: int = 0
     reads: int = 0
@@ -61,7 +61,7 @@ def size_text(size: int) -> str:
 def memory_text(compiled: Compilation, samples: int, columns: int = WIDTH) -> str:
     """Return a table of the arrays in scratch memory, with offset, size and lifetime, by first use.
 
-    ``samples`` is the batch size N.
+    ``samples`` is the batch size N; lines have up to ``columns`` characters.
     """
     board = _Board(compiled, samples)
     wanted = lives(

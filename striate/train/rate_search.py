@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from striate.data.augment import InputStage, Transform
 from striate.data.dataset import Dataset, require_dataset
-from striate.data.loader import Batch, batches
+from striate.data.loader import Batch
 from striate.errors import NonFiniteError, OptionError, opened_room
 from striate.nn.loss import Loss, LossFunction
 from striate.nn.module import Module
@@ -75,12 +76,14 @@ def find_rate(
     batch_size: int = 64,
     seed: int = 0,
     smoothing: float = 0.9,
+    augment: Sequence[Transform] | str = (),
 ) -> RateSearch:
     """Find a learning rate: train a copy of the model with rates that grow from ``least`` to ``most``.
 
     The rate grows by a constant factor in each of ``steps`` steps, and the search ends early if the loss diverges. The
     model itself is not changed. The smoothed loss is an exponential moving average with the factor ``smoothing``,
-    corrected for its start at 0. Raises ``OptionError`` unless 0 < least < most, steps ≥ 3 and 0 ≤ smoothing < 1.
+    corrected for its start at 0. ``augment`` is that of ``Trainer``. Raises ``OptionError`` unless 0 < least < most,
+    steps ≥ 3 and 0 ≤ smoothing < 1.
     Smith, 2015.
 
         search = st.train.find_rate(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1, momentum=0.9), train_set)
@@ -100,7 +103,8 @@ def find_rate(
     losses: list[float] = []
     smoothed: list[float] = []
     average = 0.0  # a running average that starts at 0, and is divided by 1 − smoothingᵗ as in Adam
-    for count, (x, y, _) in enumerate(itertools.islice(_endless(dataset, batch_size, seed), steps)):
+    stage = InputStage(dataset, augment, seed=seed)
+    for count, (x, y, _) in enumerate(itertools.islice(_endless(stage, batch_size), steps)):
         try:
             value = step(x, y)
         except NonFiniteError:
@@ -114,7 +118,7 @@ def find_rate(
     return RateSearch(tuple(rates), tuple(losses), tuple(smoothed))
 
 
-def _endless(dataset: Dataset, batch_size: int, seed: int) -> Iterator[Batch]:
+def _endless(stage: InputStage, batch_size: int) -> Iterator[Batch]:
     """Iterate over the batches of a data set, epoch after epoch without end."""
     for epoch in itertools.count():
-        yield from batches(dataset, batch_size, seed=seed, epoch=epoch)
+        yield from stage.batches(batch_size, epoch=epoch)

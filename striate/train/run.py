@@ -12,6 +12,8 @@ RUN/.lock                the lock of the running training: see ``striate.persist
 from __future__ import annotations
 
 import json
+import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -180,13 +182,21 @@ def _is_leftover(name: str) -> bool:
 def _require_room(folder: Path, room: int) -> None:
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(bytes(room + _BESIDE))
-            probe.flush()
+            _reserve(probe.fileno(), room + _BESIDE)
     except OSError as error:
         raise OptionError(
             f"{folder}: the run cannot be saved here ({(room + _BESIDE) / 1e6:.1f} MB): {error.strerror or error}\n"
             "  help: give --out a folder that you may write to, on a disk with room"
         ) from error
+
+
+def _reserve(file: int, size: int) -> None:
+    """Give an open file this size in bytes, so that its blocks are taken on the disk; raises ``OSError``."""
+    if sys.platform == "win32" or sys.platform == "darwin":
+        for start in range(0, size, 1 << 20):
+            os.write(file, bytes(min(1 << 20, size - start)))
+    else:
+        os.posix_fallocate(file, 0, size)
 
 
 def _clear(folder: Path) -> None:

@@ -39,7 +39,8 @@ from striate.tracing import LayerCall
 class Layer:
     """One use of a layer, and the index (``tensor``) of the watched tensor that is its output.
 
-    ``units`` is its number of units (channels); 0 where the output is a view whose axis 1 differs from the tensor's.
+    ``units`` is the layer's number of units (channels); it is 0 if the output is a view whose axis 1 differs from the
+    tensor's.
     """
 
     path: str
@@ -51,7 +52,7 @@ class Layer:
 class Tensor:
     """The size of one watched tensor: the number of its ``units`` (channels), and of the elements of each (``count``).
 
-    ``count`` is per sample where the tensor is ``batched``, else in all.
+    ``count`` is the number for one sample if the tensor is ``batched``, else the number for the whole tensor.
     """
 
     units: int
@@ -107,19 +108,21 @@ class Observation:
             }
 
     def units_of(self, what: str, tensor: int, flat: Array | None = None) -> Array | None:
-        """Return one statistic for each unit of a tensor, float64; None where the tensor does not have it.
+        """Return the statistic called ``what`` for each unit (channel) of a tensor, as float64 (C,).
 
-        It is read from ``flat``, which defaults to the array that the program writes.
+        ``tensor`` is the index of the tensor; the result is None if the statistic does not exist for it. The numbers
+        are read from ``flat``, by default the array that the program writes.
         """
         part = self.parts[what].get(tensor)
         return None if part is None else (self.flat[what] if flat is None else flat)[part].astype(np.float64)
 
 
 def observe(wanted: Callable[[str], bool], passed: Sequence[LayerCall], prediction: Value, dtype: DType) -> Observation:
-    """Build the statistics of the outputs at all paths that ``wanted`` accepts, in running order.
+    """Return the statistics of the outputs at all paths that ``wanted`` accepts, as new values of the graph.
 
-    The tensors are the outputs of the layers ``passed``, and of activations that a module's own ``forward`` calls:
-    ``st.ops.relu`` in the module at "block1" is "block1.relu". Further uses of a path are ``path#2``, ``path#3`` …
+    The tensors are, in running order, the outputs of the layers ``passed``, and of activations that a module's own
+    ``forward`` calls: ``st.ops.relu`` in the module at "block1" is "block1.relu". Further uses of a path are
+    ``path#2``, ``path#3`` …
     """
     found: list[tuple[Layer, Value, bool]] = []
     uses: dict[str, int] = {}

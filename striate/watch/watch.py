@@ -41,7 +41,7 @@ class Watched(Protocol):
         ...
 
     def unwatch(self, watch: Watch) -> None:
-        """Stop computing the statistics of a watch."""
+        """Remove a watch from the step, which then no longer computes its statistics."""
         ...
 
 
@@ -69,18 +69,20 @@ class Watch:
         watch = step.watch("*")
         for x, y, _ in data.batches(train_set, 32, seed=0, epoch=0):
             step(x, y)
-        print(watch)                   # a table, one line a layer
+        print(watch)                   # a table, one line per layer
         watch.silent_units()           # {"act2": [3, 17]}: units that never fired
 
-    A layer is named by its dotted path; further uses of it in one pass are ``path#2``, ``path#3`` … An activation that
-    a module calls in its own ``forward`` is named by the module's path and the operation: ``st.ops.relu`` in "block1"
-    is "block1.relu". The pattern that is given to ``step.watch`` is matched against the path.
+    A layer is named by its dotted path; if a forward pass uses it again, the further uses are ``path#2``, ``path#3`` …
+    An activation that a module calls in its own ``forward`` is named by the module's path and the operation:
+    ``st.ops.relu`` in "block1" is "block1.relu". The pattern that is given to ``step.watch`` is matched against the
+    path.
 
-    Statistics of outputs are those of the last batch, gradients and updates those of the last step. Firings are counted
-    over all batches since the watch, or the pass, began; ``start_pass`` resets the count, so that a full pass over the
-    data shows which units never fire. A unit is a channel, axis 1 of the output; it fires where its output is above 0.
-    Firings, zeros and saturation exist for elementwise operations (activations, dropout), but not for linear layers,
-    convolutions, normalizations and pooling, which have no threshold.
+    Statistics of outputs are those of the last batch, and gradients and updates those of the last step; before the
+    first step, the methods about outputs return empty results. Firings are counted over all batches since the watch, or
+    the pass, began; ``start_pass`` resets the count, so that a full pass over the data shows which units never fire. A
+    unit is a channel, axis 1 of the output; it fires where its output is above 0. Firings, zeros and saturation exist
+    for elementwise operations (activations, dropout), but not for linear layers, convolutions, normalizations and
+    pooling, which have no threshold.
 
     The kernels that compute the outputs compute the statistics too, while the outputs are in registers; the training's
     results keep the same bits (``benchmarks/watch.py`` measures the cost).
@@ -100,11 +102,11 @@ class Watch:
         return self._restored.samples + sum(count.samples for count in self._counts)
 
     def wants(self, path: str) -> bool:
-        """Whether the watch's pattern matches the path of a layer."""
+        """Return whether the watch's pattern matches the path of a layer."""
         return fnmatchcase(path, self.pattern)
 
     def receive(self, observation: Observation, n: int) -> None:
-        """Take over the statistics of one batch of ``n`` samples; the training step calls this after it ran."""
+        """Store the statistics of one batch of ``n`` samples; the training step calls this method after each run."""
         self._latest = observation
         for count in self._counts:
             if count.observation is observation:
@@ -117,7 +119,7 @@ class Watch:
         self._last_samples = n
 
     def start_pass(self) -> None:
-        """Reset the counts of firings; call it where a pass over the data begins."""
+        """Reset the counts of firings; call this method where a pass over the data begins."""
         self._counts.clear()
         self._restored = _Restored()
 
@@ -132,9 +134,9 @@ class Watch:
         return state | {f"seen.{path}": np.array(count) for path, count in seen.items()}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Continue counting from what ``state_dict`` returned; statistics of the last batch come with the next step.
+        """Continue from the counts that ``state_dict`` returned; other statistics are known after the next step.
 
-        Raises ``DataError`` for a state that lacks a part.
+        Raises ``DataError`` if an entry is missing.
         """
         try:
             fired = {name[6:]: np.array(array, np.float64) for name, array in state.items() if name[:6] == "fired."}
@@ -168,7 +170,8 @@ class Watch:
     def zero_shares(self) -> dict[str, float]:
         """Return the share of outputs that are 0 in the last batch, from 0 to 1, by path of the activation.
 
-        Numbers below the smallest normal number of their dtype count as 0, since the kernels flush denormals.
+        Numbers below the smallest normal number of their dtype count as 0, because the kernels flush denormal numbers
+        to 0.
         """
         return self._shares("zeros")
 

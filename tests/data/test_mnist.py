@@ -66,7 +66,9 @@ def test_missing_data_says_what_to_do(tmp_path: Path, kept_settings: settings.Se
 
 
 def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"did you mean 'mnist'(.|\n)*known by name: digits, mnist, cifar10"):
+    with pytest.raises(
+        OptionError, match=r"did you mean 'mnist'(.|\n)*known by name: digits, mnist, fashion_mnist, cifar10"
+    ):
         open_dataset("mnits")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="not a folder, and not an archive"):

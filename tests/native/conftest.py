@@ -31,6 +31,14 @@ def model() -> nn.Module:
 
 
 @pytest.fixture(scope="session")
+def folder(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model as a native object for up to three samples, with a shared library where there is a linker."""
+    place = tmp_path_factory.mktemp("native")
+    st.export_native(model, place, batch=3, samples=IMAGES, shared=shutil.which("ld") is not None)
+    return place
+
+
+@pytest.fixture(scope="session")
 def tiny() -> nn.Module:
     model = nn.Sequential(nn.Conv2d(1, 3, 3)).initialize(2)
     model(np.zeros((1, 1, 4, 5), np.float32))

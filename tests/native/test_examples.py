@@ -12,17 +12,10 @@ import pytest
 
 import striate as st
 from striate import nn
-from tests.native.conftest import CLASSES, IMAGES, RANDOM, compiled, output_of
+from tests.native.conftest import CLASSES, RANDOM, compiled, output_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "native"
 SAMPLES = RANDOM.uniform(0, 255, (7, 2, 9, 8)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def folder(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("net")
-    st.export_native(model, place, batch=3, samples=IMAGES, shared=shutil.which("ld") is not None)
-    return place
 
 
 @pytest.fixture(scope="module")

@@ -5,17 +5,21 @@ And what other programs say of them: valgrind, nm, and an emulator of another ar
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import striate as st
-from striate import nn
+from striate import nn, settings
+from striate.codegen import target as targets
 from tests.native.conftest import compiled, output_of
 
+CHECKOUT = Path(__file__).parents[2]
 NETWORKS = {
     "lenet5": (lambda: st.models.lenet5(), (1, 28, 28)),
     "vgg_small": (lambda: st.models.vgg_small(), (3, 32, 32)),
@@ -64,6 +68,47 @@ def test_a_hundred_samples_have_the_same_bits(name: str, batch: int, tmp_path: P
     expected = np.concatenate([model(x[i : i + batch]) for i in range(0, 100, batch)])
     for threads in (1, 2):
         np.testing.assert_array_equal(ran(tmp_path, [str(program)], x, expected.shape[1], threads), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["x86-64-v2", "x86-64-v3"])
+def test_the_same_bits_as_the_model_on_a_processor_of_the_target(target: str, tmp_path: Path) -> None:
+    if not targets.runs_here(targets.named(target)):
+        pytest.skip(f"this computer lacks {target}")
+    x = np.random.default_rng(1).standard_normal((3, 17, 9, 8)).astype(np.float32)
+
+    def build() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(17, 18, 3), nn.GroupNorm(3, 18), nn.GELU(), nn.Conv2d(18, 5, 3), nn.Sigmoid(), nn.Softmax2d()
+        ).initialize(6)  # fmt: skip
+
+    before = settings.override(target=target)
+    try:
+        model = build()
+        expected = [model(x[:count]) for count in (1, 2, 3)]
+    finally:
+        settings.restore(before)
+    st.export_native(build(), tmp_path, batch=3, target=target, input_shape=x.shape[1:])
+    found = st.native.load(tmp_path)
+    for y in expected:
+        assert found(x[: len(y)], threads=2).tobytes() == y.tobytes()
+
+
+@pytest.mark.slow
+def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
+    """Other hashes of strings, another number of threads, and no cache change nothing."""
+    model, _ = network("lenet5", 1)
+    st.save(model, tmp_path / "model.safetensors")
+    written: list[dict[str, bytes]] = []
+    for number in ("1", "2"):
+        folder = tmp_path / number
+        command = [sys.executable, "-m", "striate", "export", str(tmp_path / "model.safetensors"), "--native"]
+        options = ["-o", str(folder), "--batch", "4", "--target", "x86-64-v2,x86-64-v3,x86-64-v4"]
+        changes = {"PYTHONHASHSEED": number, "STRIATE_THREADS": number, "STRIATE_CACHE": "off"}
+        subprocess.run([*command, *options], check=True, capture_output=True, env=os.environ | changes, cwd=CHECKOUT)
+        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert written[0] == written[1]
+    assert sorted(written[0]) == ["net.h", "net.json", "net.o", "net_test.c"]
 
 
 @pytest.mark.slow

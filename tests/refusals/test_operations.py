@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -68,7 +67,6 @@ def test_there_is_a_valid_call_of_every_function(unprepared: None) -> None:  # n
 
 def test_every_wrong_argument_is_explained(unprepared: None) -> None:  # noqa: F811
     faults: list[str] = []
-    tracemalloc.start()
     for name, valid in CALLS.items():
         function = getattr(st.ops, name)
         signature = inspect.signature(function)
@@ -76,5 +74,4 @@ def test_every_wrong_argument_is_explained(unprepared: None) -> None:  # noqa: F
             for what, (arguments, options), refused in cases:
                 call = lambda f=function, a=arguments, o=options: f(*a, **o)  # noqa: E731
                 faults += judged(f"{name}: {what}", (name, *signature.parameters), call, refused)
-    tracemalloc.stop()
     assert not faults, f"{len(faults)}\n" + "\n".join(faults)

@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from striate.errors import StriateError
+from striate.errors import EngineError, StriateError
 from striate.nn import prediction
 from striate.tracing import function as tracing_function
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 MOST_BYTES = 64 << 20
 """What a call may allocate before it is refused or accepted; the sizes that it is asked for are far above."""
-NEVER = ("nonsense", object(), {"a": 1}, math.nan, [None], b"1")
+NEVER = ("nonsense", object(), {"a": 1}, math.nan, ["a"], b"1")
 """Values that no option takes, if its default is a number, a bool or None."""
+LARGE = "00000000"
+"""In the text of a value: a size above the memory at hand."""
 PERHAPS = (
     None, True, -1, 0, 1.5, -(10**30), 10**30, 10**9, 10**400, math.inf, (), (1, 2), (1, 2, 3), [1], np.ones(2),
 )  # fmt: skip
@@ -34,8 +36,10 @@ DIALECT = re.compile(
     r"cannot be interpreted|unhashable|broadcast_shapes|not iterable|<lambda>"
 )
 """Words of Python's own errors, which say nothing to a user."""
-WHERE = re.compile(r'(at "[^"]+" )?[a-z_0-9]+(\(.*?\))?: ')
+WHERE = re.compile(r'(at "[^"]+" )?[a-z_0-9.]+( ?\(.*?\))?: ')
 """The beginning of an error: the layer, and the operation with its options."""
+OUTSIDE = re.compile(r"expects (an? )?arrays?|different numbers of samples|GiB of memory|the input of")
+"""Errors about the arrays themselves, before they reach a layer."""
 CURE = re.compile(r"help: |expected |known: |takes |must |choose |give |did you mean|from 0 to", re.IGNORECASE)
 
 
@@ -71,28 +75,36 @@ def outcome(call: Callable[[], Any]) -> StriateError | None:
     return None
 
 
-def judged(what: str, names: tuple[str, ...], call: Callable[[], Any], refused: bool) -> Iterator[str]:
+def judged(what: str, names: tuple[str, ...], call: Callable[[], Any], refused: bool, path: str = "") -> Iterator[str]:
     """Yield what is wrong with the outcome of a call.
 
-    ``names`` are words of which the error has to contain one; ``refused`` says that the call has to fail.
+    ``names`` are words of which the error has to contain one; ``refused`` says that the call has to fail. An error of a
+    shape that is found inside a layer has to contain its ``path``.
     """
-    tracemalloc.reset_peak()
-    before = tracemalloc.get_traced_memory()[0]
+    allocated = 0
     try:
+        if LARGE in what:  # tracing makes every call slower
+            tracemalloc.start()
         error = outcome(call)
     except Exception as other:  # noqa: BLE001  the fault that is looked for
         yield f"{what}: {type(other).__name__}: {str(other)[:150]}"
         return
-    allocated = tracemalloc.get_traced_memory()[1] - before
-    if allocated > MOST_BYTES and TERABYTES not in what:  # NumPy counts a copy that the system refused
+    finally:
+        if tracemalloc.is_tracing():
+            allocated = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+    if allocated > MOST_BYTES and not isinstance(error, EngineError):  # NumPy counts what the system refused, too
         yield f"{what}: allocates {allocated >> 20} MiB"
     if error is None:
         if refused:
             yield f"{what}: accepted"
         return
     text = str(error)
-    if not any(name in text for name in names) and not WHERE.match(text):
+    outside = bool(path) and OUTSIDE.search(text)
+    if not outside and not any(name in text for name in names) and not WHERE.match(text):
         yield f"{what}: does not say where: {text[:200]}"
+    if path and path not in text and not outside:
+        yield f"{what}: does not name the layer: {text[:200]}"
     if not CURE.search(text):
         yield f"{what}: does not say what helps: {text[:200]}"
     if DIALECT.search(text):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.launch import KernelSpec
-from striate.data.augment.kernel import AXES, F32
+from striate.data.augment.specification import AXES, F32
 from striate.dtypes import DType
 
 Array = npt.NDArray[Any]

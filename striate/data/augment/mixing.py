@@ -97,12 +97,13 @@ class CutMix(Mixer):
 
 @functools.lru_cache(16)
 def _quantiles(alpha: float) -> tuple[Array, Array]:
-    """Return t and F(t) for the lower half of Beta(α, α), whose values are ½ t^(1/α).
+    """Return t and F(t) for the lower half of Beta(α, α), whose values are ½ t^(1/q) with q = min(α, 1).
 
-    With this substitution the density is smooth, also for α < 1.
+    With this substitution the density has no pole, also for α < 1.
     """
+    q = min(alpha, 1.0)
     t = np.linspace(0, 1, _POINTS)
-    density = (1 - 0.5 * t ** (1 / alpha)) ** (alpha - 1)
+    density = t ** (alpha / q - 1) * (1 - 0.5 * t ** (1 / q)) ** (alpha - 1)
     area = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
     return t, 0.5 * area / area[-1]
 
@@ -110,5 +111,5 @@ def _quantiles(alpha: float) -> tuple[Array, Array]:
 def beta(alpha: float, u: Array) -> Array:
     """Return numbers distributed as Beta(α, α), float64 (B,), from uniform numbers ``u`` in [0, 1)."""
     t, area = _quantiles(alpha)
-    lower = 0.5 * np.interp(np.minimum(u, 1 - u), area, t) ** (1 / alpha)
+    lower = 0.5 * np.interp(np.minimum(u, 1 - u), area, t) ** (1 / min(alpha, 1.0))
     return np.where(u < 0.5, lower, 1 - lower)

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from striate.codegen.kernel import LANES
 from striate.data.augment.draft import GREY, Border, Fill
-from striate.data.augment.kernel import AXES, SampleKernel
+from striate.data.augment.kernel import SampleKernel
+from striate.data.augment.specification import AXES
 from striate.dtypes import DType
 from striate.ops.random import mix
 

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from striate.data.augment.draft import Border, Draft, Fill, Work
-from striate.data.augment.kernel import AXES, SampleKernel
+from striate.data.augment.kernel import SampleKernel
 from striate.data.augment.keys import Keys
 from striate.data.augment.native import Augmenter
+from striate.data.augment.specification import AXES
 from striate.data.augment.transform import Transform, channel_fill
 from striate.dtypes import DType
 from striate.errors import OptionError

@@ -24,7 +24,7 @@ from striate.data.augment.mixing import Mixer, Mixture
 from striate.data.augment.native import Blender
 from striate.data.augment.segment import Segment, Table, full_box, spatial
 from striate.data.augment.text import parsed
-from striate.data.augment.transform import Transform
+from striate.data.augment.transform import MEAN, Transform
 from striate.data.dataset import Dataset, require_dataset
 from striate.data.loader import Batch, index_batches
 from striate.dtypes import DType
@@ -89,7 +89,7 @@ class InputStage:
         self.transforms = checked_transforms(transforms)
         self.seed = checked_seed(seed)
         self._pool = np.arange(len(dataset)) if pool is None else np.asarray(pool, np.int64)
-        means = _means(dataset.images)
+        means = _means(dataset.images) if any(_asks_for_means(one) for one in self.transforms) else ()
         shape, dtype = dataset.images.shape[1:], dataset.images.dtype
         self._parts: list[Segment | tuple[int, Lambda]] = []
         self._mixers: list[tuple[int, Mixer]] = []
@@ -253,12 +253,17 @@ def checked_transforms(given: Sequence[Transform] | str) -> tuple[Transform, ...
     raise OptionError(f"augment={given!r:.200}; expected a list of transforms, or text such as 'crop:4 flip'")
 
 
+def _asks_for_means(transform: Transform) -> bool:
+    """Return whether a transform fills with "mean"."""
+    border = transform.border
+    return MEAN in transform.fills or (border is not None and border[1] == MEAN)
+
+
 def _means(images: Array) -> Fill:
-    """Return the means of the channels over up to 1,024 samples that are evenly distributed over the data."""
-    some = images[:: max(1, len(images) // _MEASURED)].astype(np.float64)
-    if some.ndim == 2:
-        return (float(some.mean()),)
-    return tuple(some.mean(axis=(0, *range(2, some.ndim))).tolist())
+    """Return the means of the channels over up to about 1,024 samples that are evenly distributed over the data."""
+    some = images[:: max(1, len(images) // _MEASURED)]
+    axes = tuple(range(1, some.ndim - 1))
+    return tuple(np.mean([sample.mean(axis=axes, dtype=np.float64) for sample in some], axis=0).tolist())
 
 
 def _require_mixable(dataset: Dataset, mixer: Mixer) -> None:

@@ -75,8 +75,8 @@ _FORMS: dict[str, tuple[str, Callable[[Values], Transform]]] = {
     "noise": ("SIGMA", lambda v: GaussianNoise(v.number(0, 0.1))),
     "mask": ("LENGTH", lambda v: RandomMask(v.number(0, 0.1))),
 }
-FORMS = ", ".join(f"{name}:{form}" if form else name for name, (form, _) in _FORMS.items())
-"""The names with their values, which may be left out from the end."""
+NAMES = tuple(_FORMS)
+"""The names of transforms in a text."""
 
 
 def parsed(text: str) -> tuple[Transform, ...]:

@@ -149,3 +149,12 @@ def test_the_reference_engine_makes_the_same_batches(shape: tuple[int, ...]) -> 
         configuration.restore(before)
     np.testing.assert_array_equal(x, again)
     np.testing.assert_array_equal(y, labels)
+
+
+@pytest.mark.parametrize("mode", ["constant", "wrap"])
+def test_padding_around_axes_of_one_element(mode: str) -> None:
+    data = Dataset(np.full((1, 1, 1, 1, 1), 9, np.float32), np.zeros(1, int), channels_first=True)
+    stage = InputStage(data, [RandomCrop(1, 1, mode)])
+    seen = np.concatenate([stage.batch([0], epoch)[0] for epoch in range(200)])
+    inside = float((seen == 9).mean())
+    assert inside == 1 if mode == "wrap" else 0 < inside < 0.1  # 1/27: it must not move along any of three axes

@@ -142,7 +142,6 @@ def test_a_network_learns_from_augmented_data() -> None:
     again = trained("crop:1 mixup", doctor=False)
     for name, array in plain.model.state_dict().items():
         np.testing.assert_array_equal(array, again.model.state_dict()[name])
-    assert trained("").history.losses != plain.history.losses
 
 
 def test_text_names_transforms() -> None:

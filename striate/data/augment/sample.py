@@ -1,0 +1,90 @@
+"""``Sample``: the sample that a kernel augments: its memory, its parameters, and runs of adjacent elements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from striate.codegen.kernel import LANES, Index, Kernel
+from striate.data.augment.specification import F32, Specification
+from striate.dtypes import DType
+
+
+class Sample:
+    """The addresses and parameters of one sample, and the loops over its elements, while its kernel is written."""
+
+    def __init__(self, k: Kernel, spec: Specification) -> None:
+        self.k, self.spec, self.columns = k, spec, spec.columns
+        self.channels, *self.source = spec.source
+        self.sample = k.chunk
+        volume = math.prod(spec.source)
+        rows = k.operand(1)
+        row = k.load_scalar(k.offset(rows, self.sample, DType.int64), DType.int64)
+        self.data = k.offset(k.operand(0), k.imul(row, volume), spec.dtype)
+        self.batch = k.offset(k.operand(4), k.imul(self.sample, self.channels * spec.plane), spec.dtype)
+        self.ints = k.offset(k.operand(2), k.imul(self.sample, self.columns.ints), DType.int32)
+        self.floats = k.offset(k.operand(3), k.imul(self.sample, self.columns.floats), F32)
+
+    def int_at(self, column: Index) -> Index:
+        """Return an integer parameter as an index."""
+        found = self.k.load_scalar(self.k.offset(self.ints, column, DType.int32), DType.int32)
+        return self.k.convert(found, DType.int64)
+
+    def float_at(self, column: int) -> Any:
+        """Return a parameter in every lane of a vector."""
+        return self.k.broadcast(self.k.offset(self.floats, column, F32), F32)
+
+    def scratch(self, channel: Index, element: Index = 0) -> Any:
+        """Return the address of an element of a channel in scratch memory, where elements are float32."""
+        k = self.k
+        return k.offset(k.scratch, k.iadd(k.imul(channel, self.spec.stride), element), F32)
+
+    def target(self, channel: Index, element: Index = 0) -> Any:
+        """Return the address to which elements are moved: in scratch memory if they are computed with, else final."""
+        return self.scratch(channel, element) if self.spec.computes else self.final(channel, element)
+
+    def final(self, channel: Index, element: Index = 0) -> Any:
+        """Return the address of an element of a channel in the batch."""
+        k = self.k
+        return k.offset(self.batch, k.iadd(k.imul(channel, self.spec.plane), element), self.spec.dtype)
+
+    @property
+    def moved(self) -> DType:
+        """The dtype at ``target``."""
+        return F32 if self.spec.computes else self.spec.dtype
+
+    def filled(self, fills: Sequence[float], number: Index, dtype: DType) -> Any:
+        """Return ``fills[number]`` in every lane, rounded for bytes."""
+        k = self.k
+        numbers = [round(one) for one in fills] if dtype is DType.uint8 else fills
+        if len(set(numbers)) == 1:
+            return k.constant(numbers[0], dtype)
+        table = k.table(numbers, dtype)
+        return k.broadcast(k.offset(table, number, dtype), dtype)
+
+    def run(self, count: Index, vector: Callable[[Index], None], scalar: Callable[[Index], None]) -> None:
+        """Write ``vector(i)`` for whole vectors of a run and ``scalar(i)`` for each element of a short one.
+
+        The last vector ends at the end of the run and may repeat elements of the one before it.
+        """
+        k = self.k
+        full = k.idiv(count, LANES)
+        with k.loop(0, full) as loop:
+            vector(k.imul(loop.index, LANES))
+        with k.when(k.compare(count, ">", k.imul(full, LANES))):
+            long = k.compare(count, ">=", LANES)
+            with k.when(long):
+                vector(k.isub(count, LANES))
+            with k.when(k.negation(long)), k.loop(0, count) as loop:
+                scalar(loop.index)
+
+    def fill_run(self, pointer: Any, count: Index, value: Any, dtype: DType) -> None:
+        """Write a vector whose lanes are equal to ``count`` adjacent elements."""
+        k = self.k
+        first = k.lane(value, 0)
+        self.run(
+            count,
+            lambda i: k.store(value, k.offset(pointer, i, dtype), dtype),
+            lambda i: k.store_scalar(first, k.offset(pointer, i, dtype)),
+        )

@@ -1,0 +1,115 @@
+"""What the kernel of a list of transforms does, and where the parameters of a sample stand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from striate.codegen.kernel import LANES
+from striate.codegen.launch import KernelSpec
+from striate.data.augment.draft import Border, Fill
+from striate.dtypes import DType
+
+F32 = DType.float32
+AXES = 3
+
+
+@dataclass(frozen=True)
+class Specification(KernelSpec):
+    """What the kernel does for one list of transforms and one shape of samples.
+
+    source, size  shapes (C, D, H, W) of a sample in the data set, and (D, H, W) in the batch
+    dtype         uint8 or float32, of both
+    border        what lies outside of a sample; ``fill`` has the constant for each channel
+    affine, …     what is done, see ``draft.Work``; ``boxes`` has the fill of each box for each channel
+
+    Operands: the data set (N, C, D, H, W); the indices of the samples, int64 (B,); the columns ``ints`` int32 (B, I)
+    and ``floats`` float32 (B, F) of ``Columns``; the batch (B, C, D′, H′, W′).
+    """
+
+    source: tuple[int, int, int, int]
+    size: tuple[int, int, int]
+    dtype: DType
+    border: Border
+    fill: Fill
+    affine: bool = False
+    colour: bool = False
+    tone: bool = False
+    noise: bool = False
+    boxes: tuple[Fill, ...] = ()
+
+    @property
+    def computes(self) -> bool:
+        """Whether samples are computed in float32, rather than only moved."""
+        return self.affine or self.colour or self.tone or self.noise
+
+    @property
+    def plane(self) -> int:
+        """The number of elements of a channel in the batch."""
+        return math.prod(self.size)
+
+    @property
+    def stride(self) -> int:
+        """The distance of two channels in scratch memory, in elements; whole vectors may be written past a row."""
+        return -(-self.plane // LANES) * LANES + LANES
+
+    @property
+    def thread_scratch(self) -> int:
+        """The number of bytes of scratch memory that a thread needs."""
+        return 4 * self.source[0] * self.stride if self.computes else 0
+
+    @property
+    def columns(self) -> Columns:
+        """The places of the parameters."""
+        return Columns(self.affine, 3 if self.source[0] == 3 else 1, self.boxes)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of the parameters of a sample.
+
+    ints    sign and offset of each axis D, H, W (6); two words of random numbers (2); start D, H, W and stop D, H, W of
+            each box (6 each)
+    floats  rows of the affine map (6, only with ``affine``); the colour matrix (``colours``²), the factor of the mean
+            grey value (1); solarize, posterize, stretch (3); the standard deviation of noise (1)
+    """
+
+    affine: bool
+    colours: int
+    boxes: tuple[Fill, ...]
+
+    words = 2 * AXES
+
+    def box(self, number: int) -> int:
+        """Return the first column of a box in ``ints``."""
+        return self.words + 2 + 2 * AXES * number
+
+    @property
+    def ints(self) -> int:
+        """The number of columns of ``ints``."""
+        return self.box(len(self.boxes))
+
+    @property
+    def colour(self) -> int:
+        """The first column of the colour matrix in ``floats``."""
+        return 6 if self.affine else 0
+
+    @property
+    def grey(self) -> int:
+        """The column of the factor of the mean grey value in ``floats``."""
+        return self.colour + self.colours**2
+
+    @property
+    def tone(self) -> int:
+        """The first of the columns threshold, step and stretch in ``floats``."""
+        return self.grey + 1
+
+    @property
+    def noise(self) -> int:
+        """The column of the standard deviation of noise in ``floats``."""
+        return self.tone + 3
+
+    @property
+    def floats(self) -> int:
+        """The number of columns of ``floats``."""
+        return self.noise + 1
