@@ -111,19 +111,19 @@ def print_scan(found: Scan) -> None:
     more = f" and {len(found.sizes) - 4:,} sizes more" if len(found.sizes) > 4 else ""
     classes = "" if MEASURED in found.counts else f" in {counted(len(found.counts), 'class', 'classes')}"
     unit = "rows" if found.kind == "table" else found.kind
-    console.print(f"{found.count:,} {unit}{classes}; sizes {sizes}{more}", soft_wrap=True)
+    console.print(f"{found.count:,} {unit}{classes}; sizes {sizes}{more}", soft_wrap=not console.is_terminal)
     if found.modes:
         modes = ", ".join(f"{mode} ({count:,})" for mode, count in found.modes.most_common())
-        console.print(f"modes {modes}", soft_wrap=True, markup=False)
+        console.print(f"modes {modes}", soft_wrap=not console.is_terminal, markup=False)
     if found.missing:
-        console.print(f"{found.missing:,} missing numbers", soft_wrap=True)
+        console.print(f"{found.missing:,} missing numbers", soft_wrap=not console.is_terminal)
     for note in found.notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+        console.print(f"note: {note}", soft_wrap=not console.is_terminal, markup=False)
     kinds = Counter(problem.kind for problem in found.problems)
     for kind, count in kinds.items():
         console.print(f"{kind} ({count:,})", style="bold", markup=False)
         for problem in _first(found.problems, kind):
-            console.print(f"  {problem.text}", soft_wrap=True, markup=False, highlight=False)
+            console.print(f"  {problem.text}", soft_wrap=not console.is_terminal, markup=False, highlight=False)
         if count > _SHOWN:
             console.print(f"  and {count - _SHOWN:,} more (--json lists all)")
     if not kinds:

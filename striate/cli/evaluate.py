@@ -147,8 +147,9 @@ def print_evaluation(result: Evaluation, dataset: Dataset) -> None:
     counted = f"{len(dataset):,} {dataset.unit}{'s' * (len(dataset) != 1)}"
     what = "loss" if result.mean_error is None else "mean squared error"
     console.print(f"{dataset.name}: {counted}, {what} {number_text(result.loss)}", soft_wrap=True)
-    further = {"macro F1": result.f1, "macro AUC": result.auc, "top-5 accuracy": result.top5}
+    further = {"macro F1": result.f1, "top-5 accuracy": result.top5}
     shown = [f"{name} {_share(value)}" for name, value in further.items() if value is not None]
+    shown += [] if result.auc is None else [f"macro AUC {result.auc:.4f}"]
     if shown:
         console.print(", ".join(shown), soft_wrap=True)
     print_score(console, result)

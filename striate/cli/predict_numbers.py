@@ -18,12 +18,12 @@ from striate.errors import DataError
 from striate.nn.module import Module
 from striate.train.evaluation import log_softmax
 
-_SHOWN = 3
+_SHOWN, _LEAST = 3, 0.01
 _TOGETHER = 256
 
 
 def predict_numbers(model: Module, options: NumberOptions | None, paths: list[Path], *, as_json: bool) -> None:
-    """Print a line, or with ``as_json`` an object, for each sample of the files.
+    """Print a line, or with ``as_json`` an object, for each sample of the files; lines of several files name theirs.
 
     A file that cannot be read is named, and the exit code is then 2.
     """
@@ -50,7 +50,7 @@ def predict_numbers(model: Module, options: NumberOptions | None, paths: list[Pa
         say_json(rows)
     else:
         for row in rows:
-            typer.echo(f"{row['file']}, {row['sample']}: {text_of(row)}")
+            typer.echo(f"{row['file']}, " * (len(paths) > 1) + f"{row['sample']}: {text_of(row)}")
     if failed:
         raise typer.Exit(2)
 
@@ -72,10 +72,15 @@ def described(outputs: Array, names: tuple[str, ...], task: Task | None) -> list
 
 
 def text_of(row: dict[str, Any]) -> str:
-    """Return a text such as "walk (98.20 %), run (1.70 %)", "price 31.4", or the labels above 50 %."""
+    """Return a text such as "walk (98.20 %), run (1.70 %)", "price 31.4", or the labels above 50 %.
+
+    Of classes, it has the most probable one, and two others if they have 1 % or more.
+    """
     if "numbers" in row:
         return ", ".join(f"{name} {value:.6g}" for name, value in row["numbers"].items())
     if "labels" in row:
         likely = [f"{name} ({100 * share:.2f} %)" for name, share in row["labels"].items() if share > 0.5]
         return ", ".join(likely) or "none of the labels"
-    return ", ".join(f"{one['class']} ({100 * one['probability']:.2f} %)" for one in row["classes"][:_SHOWN])
+    first, *others = row["classes"][:_SHOWN]
+    shown = [first, *(one for one in others if one["probability"] >= _LEAST)]
+    return ", ".join(f"{one['class']} ({100 * one['probability']:.2f} %)" for one in shown)

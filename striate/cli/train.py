@@ -28,7 +28,7 @@ from striate.data.augment import InputStage
 from striate.data.augment.text import NAMES
 from striate.data.catalog import KNOWN
 from striate.data.centring import Centring
-from striate.data.number_files import ENDINGS
+from striate.data.number_files import ENDINGS, set_name
 from striate.data.number_options import Kind, Task
 from striate.data.tree import ARCHIVES
 from striate.dtypes import precision_of
@@ -331,7 +331,9 @@ def train(
 def data_name(path: Path) -> str:
     """Return the name of a folder, archive or file of numbers, without its ending."""
     name = path.resolve().name
-    ending = next((ending for ending in (*ARCHIVES, *ENDINGS) if name.lower().endswith(ending)), "")
+    if path.suffix.lower() in ENDINGS:
+        return set_name(path.resolve())
+    ending = next((ending for ending in ARCHIVES if name.lower().endswith(ending)), "")
     return name[: len(name) - len(ending)] or "data"
 
 

@@ -72,6 +72,13 @@ def number_files(path: Path, beside: bool = True) -> list[NumberFile]:
     return [NumberFile(path)]
 
 
+def set_name(path: Path) -> str:
+    """Return the name of a set: that of its file or folder, without ending and part, such as GunPoint_TRAIN."""
+    stem = path.stem if path.suffix.lower() in ENDINGS else path.name
+    named = _PART.match(stem)
+    return (named["before"].rstrip("_-. ") if named else stem) or stem
+
+
 def _in_folder(folder: Path) -> list[NumberFile]:
     """Return the pair, or the only file of numbers, in a folder without pictures."""
     files = sorted(

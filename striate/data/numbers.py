@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from striate.data.dataset import Dataset, Split
 from striate.data.gaps import assembled, completed, notes_on
-from striate.data.number_files import NumberFile, number_files
+from striate.data.number_files import NumberFile, number_files, set_name
 from striate.data.number_options import Kind, NumberOptions, Task
 from striate.data.opened import Opened
 from striate.data.samples import Array, Samples
@@ -48,6 +48,8 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
         targets=samples.targets,
     )  # fmt: skip
     notes = [*samples.notes, *notes_on(samples, chosen)]
+    if len(files) > 1 and files[1].path != files[0].path:
+        notes.insert(0, f"{files[1].path.name} is held out")
     if samples.bad:
         shown = "; ".join(samples.bad[:_LISTED]) + ("; …" if len(samples.bad) > _LISTED else "")
         notes.append(f"{len(samples.bad):,} of {len(samples) + len(samples.bad):,} were skipped: {shown}")
@@ -59,7 +61,7 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
             notes.append(f"no sample of {shortened(absent, 5)} is {what}")
     names = targets.classes if targets.task is Task.classify else ()
     whole = Dataset(
-        assembled(samples, chosen, name), targets.labels, names, path.stem, channels_first=True,
+        assembled(samples, chosen, name), targets.labels, names, set_name(path), channels_first=True,
         files=tuple(samples.places),
     )  # fmt: skip
     places = np.array(samples.places)
@@ -82,7 +84,7 @@ def read_labelled(path: Path, options: NumberOptions) -> Dataset:
     targets = _targets(samples, files, options)
     names = targets.classes if targets.task is Task.classify else ()
     whole = Dataset(
-        assembled(samples, options, str(path)), targets.labels, names, path.stem, channels_first=True,
+        assembled(samples, options, str(path)), targets.labels, names, set_name(path), channels_first=True,
         files=tuple(samples.places),
     )  # fmt: skip
     return whole.subset(np.array(held)) if held else whole

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto, checker
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.ops.op_conv_transpose import ConvTranspose
 from onnx.reference.ops.op_max_pool import MaxPool
 
 from striate.errors import ModelFileError
@@ -43,6 +44,27 @@ class WindowedMaxPool(MaxPool):
 WindowedMaxPool.__name__ = "MaxPool"  # the evaluator finds an operator by the name of its class
 
 
+class GroupedConvTranspose(ConvTranspose):
+    """ONNX's ConvTranspose for its reference evaluator, with each group computed on its own.
+
+    The evaluator's own loop over groups fails if a group has several output channels.
+    """
+
+    op_domain = ""
+
+    def _run(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, X: Any, W: Any, B: Any = None, *, group: int | None = None, **attributes: Any
+    ) -> Any:
+        groups = group or 1
+        biases = [None] * groups if B is None else np.split(B, groups)
+        parts = zip(np.split(X, groups, 1), np.split(W, groups), biases, strict=True)
+        found = [super(GroupedConvTranspose, self)._run(*part, group=1, **attributes)[0] for part in parts]
+        return (np.concatenate(found, axis=1),)
+
+
+GroupedConvTranspose.__name__ = "ConvTranspose"
+
+
 def require_valid(model: ModelProto) -> bytes:
     """Return the bytes of a model after ONNX's checker has accepted it, including its inferred types.
 
@@ -67,7 +89,7 @@ def differences(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    evaluator: Any = ReferenceEvaluator(model, new_ops=[WindowedMaxPool])
+    evaluator: Any = ReferenceEvaluator(model, new_ops=[WindowedMaxPool, GroupedConvTranspose])
     judges: dict[str, tuple[Run, Sequence[int]]] = {
         "onnxruntime": (lambda given: cast("list[Array]", session.run(None, dict(given))), (len(expected[0]), 1)),
         "reference": (

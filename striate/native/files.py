@@ -78,8 +78,9 @@ def header(artefact: Artefact, facts: Mapping[str, Any]) -> str:
         "net.h",
         {
             "n": name, "N": upper, "title": f"Network {name}", "striate": facts["striate"],
-            "input_comment": f"(N, {_list(inputs)}) {facts['inputs'][0]['dtype']}" + (" or uint8" * takes_uint8),
-            "output_comment": f"(N{''.join(f', {size}' for size in outputs)}) {facts['output_dtype']}",
+            "input_comment": f"(N, {_list(inputs)}) {facts['inputs'][0]['dtype']}" + " or uint8" * takes_uint8
+            + ", raw: the standardizer is inside" * facts["standardizer_inside"],
+            "output_comment": f"(N{''.join(f', {size}' for size in outputs)}) {_meaning(facts)}",
             "target_comment": ", ".join(artefact.level_names),
             "abi_version": facts["abi_version"], "target": ",".join(artefact.level_names),
             "levels": len(artefact.levels), "batch": artefact.batch,
@@ -93,6 +94,14 @@ def header(artefact: Artefact, facts: Mapping[str, Any]) -> str:
             "uint8_functions": _uint8_functions(name, argument) if takes_uint8 else "",
         },
     )  # fmt: skip
+
+
+def _meaning(facts: Mapping[str, Any]) -> str:
+    """Return the dtype of the output, and what it is unless it is the model's own."""
+    dtype = str(facts["output_dtype"])
+    if facts["labels"]:
+        return f"{dtype}, the index of the largest output along axis 1"
+    return f"{dtype}, probabilities over axis 1" if facts["softmax_inside"] else dtype
 
 
 def _weights_macros(artefact: Artefact) -> str:
