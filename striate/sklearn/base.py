@@ -225,10 +225,10 @@ class ConvNet(BaseEstimator):
         return x.reshape(len(x), *self.input_shape_)
 
     def _new_network(self, samples: Samples) -> Module:
-        """Return a new network for these samples, with their standardizer."""
+        """Return a new network for these samples, with their standardizer unless it comes with one of its own."""
         network = build_network(self.network, self.network_options, self.input_shape_, self._outputs())
         network.to(choice("dtype", self.dtype, _DTYPES))
-        if flag("standardize", self.standardize):
+        if flag("standardize", self.standardize) and network.standardizer is None:
             mean, sigma = moments(samples.x, samples.weights)
             network.standardizer = Standardizer(mean, sigma, 0.0)
         names = self._class_names()

@@ -171,6 +171,10 @@ def test_networks_by_name_as_function_and_as_module() -> None:
     finished = classifier(network=module).fit(PIXELS, DIGITS)
     assert all((module.state_dict()[name] == array).all() for name, array in before.items())
     assert clone(finished).network is not module
+    module.standardizer = nn.Standardization(np.array([8.0]), np.array([4.0]))
+    kept = classifier(network=module).fit(PIXELS, DIGITS).model_.standardizer
+    assert isinstance(kept, nn.Standardization)
+    assert kept.mean.tolist() == [8.0]
     assert (finished.model_(IMAGES[:3].astype(np.float32)).argmax(axis=1) == finished.predict(PIXELS[:3])).all()
 
 
