@@ -1,6 +1,6 @@
 """Networks as native objects: export a model as an object file with a C interface, and load it again.
 
-st.export_native(model, "net", batch=8, target="x86-64-v3,x86-64-v4")      net.o, net.h, net.json, net_test.c
+st.export_native(model, "net", batch=8, target="x86-64-v3,x86-64-v4")      net.o, net.h, net_test.c, net.json
 network = st.native.load("net")                                            runs it from Python
 """
 

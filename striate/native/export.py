@@ -109,7 +109,7 @@ def export_native(
         samples       an array (N, …), of which the test program contains up to three; random numbers by default
         batch         the largest number of samples in one call
         target        "native", "x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64-generic" or a processor such as
-                      "znver4"; several x86 targets separated by commas are chosen from when the network runs
+                      "znver4"; of several x86 targets, separated by commas, the network chooses the best when it runs
         standardizer  whether the model's standardizer is inside, so that inputs are raw data
         softmax       probabilities over axis 1 instead of the model's output
         labels        the index of the largest element along axis 1, as int64, instead of the model's output
@@ -158,7 +158,8 @@ def export_native(
 def chosen_levels(text: object) -> list[tuple[str, Target]]:
     """Return the targets that a text such as "x86-64-v3,x86-64-v4" names, with their names, the least first.
 
-    Raises ``OptionError`` for unknown names, and for targets of which the network could not choose one when it runs.
+    Raises ``OptionError`` for unknown names, and for several targets unless they are different instruction sets of
+    x86-64.
     """
     if not isinstance(text, str):
         raise OptionError(f"target={text!r}; expected a name such as 'x86-64-v3'")
@@ -186,7 +187,8 @@ class _Network:
         samples: Array | None,
         inside: Standardizer | None,
     ) -> None:
-        self.levels, self.batch = levels, batch
+        self.levels, self.batch, self.ends = levels, batch, ends
+        self.standardized = inside is not None
         self.predictions = [Prediction(model, type, ends) for type in types]
         self.programs = [
             [programs_for(prediction, target, batch) for _, target in levels] for prediction in self.predictions
@@ -281,7 +283,7 @@ def _require_equal(found: Array, expected: Array) -> None:
 
 
 def description(artefact: Artefact, network: _Network) -> dict[str, Any]:
-    """Return the description that ``net.json`` contains, without the parts that depend on the object file."""
+    """Return the contents of ``net.json``, except for what depends on the object file."""
     first = network.predictions[0]
     return {
         "format": "striate native network",
@@ -299,6 +301,9 @@ def description(artefact: Artefact, network: _Network) -> dict[str, Any]:
         "output_shape": list(artefact.output_shape),
         "output_dtype": first.output_type.dtype.value,
         "classes": list(artefact.classes),
+        "standardizer_inside": network.standardized,
+        "softmax_inside": network.ends.softmax,
+        "labels": network.ends.labels,
         "weights": "external" if artefact.external else "internal",
         "fingerprint": artefact.fingerprint.hex(),
         "scratch_bytes": artefact.scratch_size(),
@@ -310,26 +315,27 @@ def description(artefact: Artefact, network: _Network) -> dict[str, Any]:
 def _written(
     place: Path, artefact: Artefact, data: bytes, network: _Network, checked: tuple[str, ...], shared: bool
 ) -> NativeExport:
-    """Write all files of an export."""
+    """Write all files of an export, and remove those of an earlier one that this one does not have."""
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ModelFileError(f"{place}: cannot be created: {error.strerror or error}") from error
     name = artefact.name
     _, code = elf.sizes(data, CONSTANTS_SECTION)
-    facts = description(artefact, network) | {
-        "code_bytes": code, "object": f"{name}.o", "object_sha256": hashlib.sha256(data).hexdigest(),
-    }  # fmt: skip
+    facts = description(artefact, network) | {"code_bytes": code}
     files: dict[str, bytes] = {
         f"{name}.o": data,
         f"{name}.h": header(artefact, facts).encode(),
-        f"{name}.json": (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode(),
         f"{name}_test.c": test_program(artefact, facts, network.golden).encode(),
     }
     if artefact.external:
         files[f"{name}.weights"] = weights_file(artefact)
     if shared:
         files[f"{name}.so"] = link_shared(data, name, artefact.functions, artefact.levels[0])
+    facts["sha256"] = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
+    files[f"{name}.json"] = (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()
+    for file in {f"{name}.weights", f"{name}.so"} - files.keys():
+        (place / file).unlink(missing_ok=True)  # of another network, which a program would load by mistake
     for file, content in files.items():
         write_atomically(place / file, content)
     return NativeExport(

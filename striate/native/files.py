@@ -23,7 +23,9 @@ _BITS = {1: "uint8_t", 4: "uint32_t", 8: "uint64_t"}
 class GoldenOutput:
     """The expected outputs of one level: the first sample ``single``, and ``several`` together.
 
-    ``exact`` says that a processor of the level computed them.
+    A level is an instruction set. ``single`` is the output for the first sample alone, and ``several`` that for all
+    samples together. ``exact`` says whether a processor with this instruction set computed them, so that all bits must
+    be equal.
     """
 
     single: Array
@@ -33,14 +35,14 @@ class GoldenOutput:
 
 @dataclass(frozen=True)
 class Golden:
-    """Samples with the expected outputs for each level."""
+    """Samples ``input`` with the expected outputs for each level (instruction set)."""
 
     input: Array
     outputs: tuple[GoldenOutput, ...]
 
 
 def weights_file(artefact: Artefact) -> bytes:
-    """Return the contents of a file of external weights."""
+    """Return the bytes of ``net.weights``: a header with the fingerprint of the network, and the weights."""
     header = b"STRIATEW" + artefact.fingerprint
     return header.ljust(WEIGHTS_HEADER, b"\0") + artefact.constants
 
@@ -61,7 +63,7 @@ def _list(values: Iterable[object]) -> str:
 
 
 def header(artefact: Artefact, facts: Mapping[str, Any]) -> str:
-    """Return the C header."""
+    """Return the text of the C header."""
     name, upper = artefact.name, artefact.name.upper()
     inputs, outputs = facts["input_shape"], facts["output_shape"]
     input_type, output_type = _C_TYPES[facts["inputs"][0]["dtype"]], _C_TYPES[facts["output_dtype"]]
@@ -78,8 +80,9 @@ def header(artefact: Artefact, facts: Mapping[str, Any]) -> str:
         "net.h",
         {
             "n": name, "N": upper, "title": f"Network {name}", "striate": facts["striate"],
-            "input_comment": f"(N, {_list(inputs)}) {facts['inputs'][0]['dtype']}" + (" or uint8" * takes_uint8),
-            "output_comment": f"(N{''.join(f', {size}' for size in outputs)}) {facts['output_dtype']}",
+            "input_comment": f"(N, {_list(inputs)}) {facts['inputs'][0]['dtype']}" + " or uint8" * takes_uint8
+            + ", raw: the standardizer is inside" * facts["standardizer_inside"],
+            "output_comment": f"(N{''.join(f', {size}' for size in outputs)}) {_meaning(facts)}",
             "target_comment": ", ".join(artefact.level_names),
             "abi_version": facts["abi_version"], "target": ",".join(artefact.level_names),
             "levels": len(artefact.levels), "batch": artefact.batch,
@@ -93,6 +96,14 @@ def header(artefact: Artefact, facts: Mapping[str, Any]) -> str:
             "uint8_functions": _uint8_functions(name, argument) if takes_uint8 else "",
         },
     )  # fmt: skip
+
+
+def _meaning(facts: Mapping[str, Any]) -> str:
+    """Return the dtype of the output, and what it is unless it is the model's own."""
+    dtype = str(facts["output_dtype"])
+    if facts["labels"]:
+        return f"{dtype}, the index of the largest output along axis 1"
+    return f"{dtype}, probabilities over axis 1" if facts["softmax_inside"] else dtype
 
 
 def _weights_macros(artefact: Artefact) -> str:

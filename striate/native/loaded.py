@@ -1,8 +1,9 @@
-"""Runs native networks from Python, with ``ctypes``: for tests, and to compare them with the model."""
+"""Run native networks from Python, with ``ctypes``: for tests, and to compare them with the model."""
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -106,9 +107,9 @@ class NativeNetwork:
         return outputs
 
     def use_level(self, level: int) -> None:
-        """Run the instruction set ``targets[level]`` from now on, which this computer must have.
+        """Use the instruction set ``targets[level]`` from now on.
 
-        Raises ``OptionError`` for a level above the best one of this computer.
+        Raises ``OptionError`` for an instruction set that this computer lacks.
         """
         self.level = whole_number("level", level, 0, self._best)
 
@@ -159,18 +160,27 @@ def load(folder: str | Path, name: str = "net") -> NativeNetwork:
         if not isinstance(description, dict) or "abi_version" not in description:
             raise ModelFileError(f"{place / name}.json does not describe a native network")
         facts = cast("dict[str, Any]", description)
-        weights = (place / f"{name}.weights").read_bytes() if facts["weights"] == "external" else b""
+        weights = _read(place, f"{name}.weights", facts) if facts["weights"] == "external" else b""
         shared = place / f"{name}.so"
-        if shared.exists():
+        if shared.name in facts["sha256"] and shared.exists():
+            _read(place, shared.name, facts)
             library = ctypes.CDLL(str(shared.resolve()))
             return NativeNetwork(facts, lambda one: _address(library, one), library, weights)
-        return loaded_object((place / f"{name}.o").read_bytes(), facts, weights)
+        return loaded_object(_read(place, f"{name}.o", facts), facts, weights)
     except (OSError, ValueError, KeyError) as error:
-        if isinstance(error, ModelFileError | ShapeError):
+        if isinstance(error, ModelFileError):
             raise
         raise ModelFileError(
             f"{place}: cannot be loaded: {error}\n  help: striate export RUN --native -o {place} writes such a folder"
         ) from error
+
+
+def _read(place: Path, file: str, facts: Mapping[str, Any]) -> bytes:
+    """Return the contents of a file; raises ``ModelFileError`` if they are not those that the description names."""
+    content = (place / file).read_bytes()
+    if hashlib.sha256(content).hexdigest() != facts["sha256"][file]:
+        raise ModelFileError(f"{place / file} does not belong to the other files\n  help: export the network again")
+    return content
 
 
 def _address(library: ctypes.CDLL, name: str) -> int:
