@@ -219,7 +219,10 @@ def _conclude(found: Scan, seen: Sequence[_Seen], classes: Sequence[str], channe
     known = {place: number for number, group in enumerate(groups) for place in group}
     compared = [place for place, one in enumerate(seen) if one.thumbnail is not None]
     if len(compared) > MOST_COMPARED:
-        found.notes.append(f"near duplicates were looked for among the first {MOST_COMPARED:,} pictures")
+        found.notes.append(
+            f"nearly equal ones were looked for among {MOST_COMPARED:,} pictures, all held-out ones first"
+        )
+        compared.sort(key=lambda place: seen[place].part is not Split.TEST)
     compared = compared[:MOST_COMPARED]
     if len(compared) > 1:
         images = np.stack([image for place in compared if (image := seen[place].thumbnail) is not None])
