@@ -114,9 +114,16 @@ class Measurement:
 
 
 def measure(
-    network: Network, configurations: Sequence[Configuration], probe: Probe, options: argparse.Namespace
+    network: Network,
+    configurations: Sequence[Configuration],
+    probe: Probe,
+    options: argparse.Namespace,
+    kind: type[Worker] = Worker,
 ) -> dict[str, Measurement]:
-    """Measure all configurations on one network, interleaved; one that fails is reported and left out."""
+    """Measure all configurations on one network, interleaved; one that fails is reported and left out.
+
+    ``kind`` is the class of the worker processes.
+    """
     batch = options.batch or network.batch
     found: dict[str, Measurement] = {}
     with ExitStack() as stack:
@@ -124,7 +131,7 @@ def measure(
         for configuration in configurations:
             note(f"{network.title}: starting {configuration.name}")
             try:
-                worker = stack.enter_context(Worker(network, configuration, options.threads, batch))
+                worker = stack.enter_context(kind(network, configuration, options.threads, batch))
             except WorkerError as error:
                 note(f"{network.title}: left out: {error}")
                 continue

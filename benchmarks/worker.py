@@ -163,33 +163,24 @@ class Worker:
 # The worker's side
 
 
-def striate_step(network: Network, batch: int, seed: int, precision: str = "float32") -> Prepared:
-    """Return a training step in striate, from the weights that all frameworks start with."""
-    from networks import striate_model
-
+def striate_step(model: Any, batch: int, seed: int, precision: str = "float32") -> Prepared:
+    """Return a training step of a model in striate."""
     import striate as st
 
     optimizer = st.optim.SGD(lr=LEARNING_RATE, momentum=MOMENTUM)
-    step = st.TrainingStep(
-        striate_model(network, seed=seed),
-        st.nn.CrossEntropyLoss(),
-        optimizer,
-        seed=seed,
-        capacity=batch,
-        precision=precision,
-    )
+    step = st.TrainingStep(model, st.nn.CrossEntropyLoss(), optimizer, seed=seed, capacity=batch, precision=precision)
     return step, lambda x, y: (x, y)
 
 
-def torch_step(network: Network, configuration: Configuration, threads: int, seed: int) -> Prepared:
-    """Return a training step in PyTorch, from the weights that all frameworks start with."""
+def torch_step(model: Any, configuration: Configuration, threads: int, rank: int = 4) -> Prepared:
+    """Return a training step of a model in PyTorch, whose inputs have ``rank`` axes."""
     import torch
     from torch.nn import functional
-    from twins import torch_model
 
     torch.set_num_threads(threads)
-    layout = torch.channels_last if configuration.channels_last else torch.contiguous_format
-    model = torch_model(network, seed=seed).to(memory_format=layout)
+    last = torch.channels_last_3d if rank == 5 else torch.channels_last
+    layout = last if configuration.channels_last else torch.contiguous_format
+    model = model.to(memory_format=layout)
     optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE, MOMENTUM, fused=configuration.fused or None)
 
     def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -215,9 +206,13 @@ def prepared(order: Mapping[str, Any]) -> Prepared:
     """Return the step that an order from the controller describes."""
     network, configuration = NETWORKS[order["network"]], Configuration(**order["configuration"])
     if configuration.framework == "striate":
+        from networks import striate_model
+
         precision = "bfloat16" if configuration.bf16 else "float32"
-        return striate_step(network, order["batch"], order["seed"], precision)
-    return torch_step(network, configuration, order["threads"], order["seed"])
+        return striate_step(striate_model(network, seed=order["seed"]), order["batch"], order["seed"], precision)
+    from twins import torch_model
+
+    return torch_step(torch_model(network, seed=order["seed"]), configuration, order["threads"])
 
 
 def _die_with_parent() -> None:
@@ -233,8 +228,9 @@ def _die_with_parent() -> None:
 def serve(
     prepare: Callable[[Mapping[str, Any]], Prepared],
     dissect: Callable[[Step, Callable[[], tuple[Any, Any]], int], object] | None = None,
+    networks: Callable[[], Mapping[str, Network]] = lambda: NETWORKS,
 ) -> None:
-    """Serve one controller until its pipe closes.
+    """Serve one controller until its pipe closes. ``networks()`` are those that an order may name.
 
     If an order asks for ``apart`` steps, ``dissect(step, batch, apart)`` profiles that many, and its result is part of
     the answer; ``batch()`` returns a fresh batch.
@@ -244,7 +240,7 @@ def serve(
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     order = json.loads(sys.argv[1])
-    network: Network = NETWORKS[order["network"]]
+    network: Network = networks()[order["network"]]
 
     def answer(**content: object) -> None:
         channel.write(json.dumps(content) + "\n")

@@ -1,4 +1,4 @@
-"""Runs native networks from Python, with ``ctypes``: for tests, and to compare them with the model."""
+"""Run native networks from Python, with ``ctypes``: for tests, and to compare them with the model."""
 
 from __future__ import annotations
 
@@ -111,9 +111,9 @@ class NativeNetwork:
         return outputs
 
     def use_level(self, level: int) -> None:
-        """Run the instruction set ``targets[level]`` from now on, which this computer must have.
+        """Use the instruction set ``targets[level]`` from now on.
 
-        Raises ``OptionError`` for a level above the best one of this computer.
+        Raises ``OptionError`` for an instruction set that this computer lacks.
         """
         self.level = whole_number("level", level, 0, self._best)
 

@@ -247,11 +247,21 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
         return y, index
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
-        size = positions(types[0])
-        if any(length % count for length, count in zip(size, self.windows, strict=True)):
-            return None
-        kernel = [length // count for length, count in zip(size, self.windows, strict=True)]
-        return [to.add("MaxPool", inputs[0], kernel_shape=kernel, strides=kernel), ""]
+        """Export as MaxPool if ``windows`` divides the size of x on every axis, else one axis after the other.
+
+        Along an axis, the windows are gathered side by side, the short ones with their last element repeated.
+        """
+        size, x = positions(types[0]), inputs[0]
+        if all(length % count == 0 for length, count in zip(size, self.windows, strict=True)):
+            kernel = [length // count for length, count in zip(size, self.windows, strict=True)]
+            return [to.add("MaxPool", x, kernel_shape=kernel, strides=kernel), ""]
+        for axis, (length, count) in enumerate(zip(size, self.windows, strict=True), 2):
+            bounds = [(p * length // count, -(-(p + 1) * length // count)) for p in range(count)]
+            longest = max(end - start for start, end in bounds)
+            taken = [[min(start + tap, end - 1) for tap in range(longest)] for start, end in bounds]
+            windows = to.add("Gather", x, to.constant(np.array(taken)), axis=axis)
+            x = to.add("ReduceMax", windows, to.integers(axis + 1), keepdims=0)
+        return [x, ""]
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
         (x,), (y, index), (dy, _) = inputs, outputs, output_gradients

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from numbers import Integral
+from numbers import Integral, Real
 from typing import ClassVar, cast
 
 import numpy as np
@@ -434,7 +435,7 @@ def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float |
     default. The other modes pad only the spatial axes of (N, C, positions…) or of one sample (C, positions…), in
     float32 or float64. Raises ShapeError if the mode does not allow these axes or so much padding, DTypeError for a
     dtype that the mode does not allow, and OptionError for another mode, for a ``pad`` that is not pairs of whole
-    numbers, and for a ``value`` that does not fit.
+    numbers, and for a ``value`` that does not fit (NaN, or a fraction or ∞ for integers).
     """
     how = PadMode[options.choice("pad: mode", mode, PadMode.__members__)]
     pairs = _pairs(pad)
@@ -443,7 +444,7 @@ def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float |
         if value not in (None, 0):
             raise OptionError(f'pad: value={value!r} has no effect with mode="{mode}"\n  help: leave it out')
         return _padded_with_copies(input, pairs, how)
-    number = 0.0 if value is None else options.number("pad: value", value)
+    number = 0.0 if value is None else _number_or_infinity(value)
     if not x.dtype.is_float and not number.is_integer():
         raise OptionError(f'pad: value={value!r} for {x}\n  help: st.ops.cast(x, "float32") holds fractions')
     if len(pairs) > x.rank:
@@ -455,6 +456,13 @@ def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float |
         return input
     inside = 3 <= x.rank <= 5 and x.dtype.is_float and not any(map(any, everywhere[:2]))
     return Pad(everywhere[2:], how, number)(input) if inside else PadAxes(everywhere, number)(input)
+
+
+def _number_or_infinity(value: object) -> float:
+    """Return the number to pad with as a float; −∞ suits a max pooling. Raises ``OptionError`` for NaN."""
+    if isinstance(value, Real) and value in (-math.inf, math.inf):
+        return float(value)
+    return options.number("pad: value", value)
 
 
 def _pairs(pad: object) -> Pairs:

@@ -43,7 +43,8 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
     early_stopping       True holds ``validation_fraction`` of the samples out, stops when their loss has not improved
                          for ``patience`` epochs, and keeps the best weights
     standardize          whether each feature, or each channel, is standardized with the mean and standard deviation of
-                         the training data (for ``partial_fit``: of the first call)
+                         the training data (for ``partial_fit``: of the first call), unless ``network`` is a module with
+                         a standardizer of its own
     dtype                "float32" or "float64", in which the network computes
     warm_start           True: ``fit`` continues with the weights of the previous call
     random_state         seed of the weights, the order of the samples, dropout and the validation samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -62,6 +63,13 @@ def build_network(network: Network, options: Mapping[str, Any] | None, shape: tu
             f"network={network!r}; expected a name, a function of (input_shape, outputs), or an nn.Module\n"
             f"  known: {', '.join(models.MODELS)}"
         )
+    try:
+        inspect.signature(network).bind(shape, outputs, **given)
+    except TypeError as error:
+        raise OptionError(
+            f"network={network!r}: {error}\n"
+            "  help: a function of (input_shape, outputs), and of the network_options by name"
+        ) from None
     found: object = network(shape, outputs, **given)
     if not isinstance(found, Module):
         raise OptionError(f"network{(shape, outputs)} returned a {type(found).__name__}, not an nn.Module")

@@ -46,7 +46,6 @@ def _cases() -> list[Any]:
 
 
 NO_FORM = {
-    "AdaptiveMaxPooling": "windows of different sizes",
     "AveragePooling": "a divisor of one's own for incomplete windows",
 }
 """Operations of which some options have no form."""

@@ -134,6 +134,20 @@ def test_poolings(rank: int, ceil_mode: bool, counted: bool, tmp_path: Path) -> 
         st.export_onnx(model, tmp_path / "net.onnx", input_shape=x.shape[1:], samples=x)
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.AdaptiveMaxPool2d((3, 2)), (4, 7, 8)),
+        (nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2, dilation=2), (4, 5, 6)),
+        (nn.BatchNorm2d(4, bias=False), (4, 3, 5)),
+    ],
+)
+def test_layers_without_an_operator_of_their_own(layer: nn.Module, shape: tuple[int, ...], tmp_path: Path) -> None:
+    model, x = nn.Sequential(layer), RANDOM.standard_normal((5, *shape)).astype(np.float32)
+    assert st.export_onnx(model, tmp_path / "net.onnx", input_shape=shape, samples=x).difference < 1e-5
+    np.testing.assert_allclose(st.load(tmp_path / "net.onnx")(x), model(x), atol=1e-5)
+
+
 def test_what_cannot_be_exported(tmp_path: Path) -> None:
     model = network()
     for call, error, message in (

@@ -77,6 +77,20 @@ def test_compiled_values_and_gradients() -> None:
         np.testing.assert_allclose(dx, tensor.grad.numpy(), rtol=1e-13, atol=1e-13)
 
 
+def test_minus_infinity_before_a_max_pooling() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, 5, 4))
+    tensor = torch.tensor(x, requires_grad=True)
+    theirs = F.max_pool2d(F.pad(tensor, (1, 2, 0, 1), value=-np.inf), 3, 2)
+    theirs.sum().backward()
+
+    def total(x: Any) -> Any:
+        return striate.ops.sum(striate.ops.max_pool(pad(x, (1, 2, 0, 1), value=-np.inf), 3, 2))
+
+    value, dx = striate.value_and_grad(total)(x)
+    np.testing.assert_allclose(value, theirs.sum().item())
+    np.testing.assert_array_equal(dx, tensor.grad.numpy())
+
+
 def test_zeros_before_a_convolution_are_its_own_padding() -> None:
     random = np.random.default_rng(0)
     x, w = random.standard_normal((2, 3, 6, 5)), random.standard_normal((4, 3, 3, 3))

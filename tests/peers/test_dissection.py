@@ -22,11 +22,13 @@ def apart(framework: str, name: str) -> Any:
     network = replace(networks.NETWORKS[name], batch=4)
     fresh = networks.batches(network, 4, 0)
     if framework == "striate":
-        step, convert = worker.striate_step(network, 4, 0)
+        step, convert = worker.striate_step(networks.striate_model(network), 4, 0)
         apart = dissection.striate_dissection
     else:
         pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[peers]'")
-        step, convert = worker.torch_step(network, configuration.CHANNELS_LAST, 1, 0)
+        import twins
+
+        step, convert = worker.torch_step(twins.torch_model(network), configuration.CHANNELS_LAST, 1)
         apart = dissection.torch_dissection
     step(*convert(*next(fresh)))
     return apart(step, lambda: convert(*next(fresh)), 1)

@@ -265,6 +265,24 @@ def test_a_file_trains_as_the_network_it_came_from(tmp_path: Path) -> None:
         np.testing.assert_allclose(array, ours.state_dict()[name], rtol=1e-3, atol=1e-5)
 
 
+def test_a_network_that_keras_wrote_predicts_the_same_and_trains() -> None:
+    """Compare with the outputs of Keras 3.15 (TensorFlow 2.21), which wrote the file.
+
+    It has convolutions of images (N, H, W, C), batch normalization, a separable and a transposed convolution, poolings,
+    bilinear upsampling, and a softmax.
+    """
+    imported = st.load(Path(__file__).parent / "keras.onnx")
+    x = np.random.default_rng(2).standard_normal((100, 8, 8, 2)).astype(np.float32)
+    expected = [
+        [0.3460010886, 0.3814927340, 0.2725061774], [0.3510463238, 0.3814333379, 0.2675203383],
+        [0.3442659974, 0.3774004579, 0.2783335447], [0.3435361683, 0.3856022060, 0.2708616257],
+    ]  # fmt: skip
+    np.testing.assert_allclose(imported(x)[:4], expected, atol=1e-6)
+    step = st.TrainingStep(imported, lambda p, y: st.ops.nll_loss(st.ops.log(p), y), optim.SGD(lr=0.5))
+    losses = [step(x, (x[:, 0, 0, 0] > 0).astype(np.int64)) for _ in range(4)]
+    assert losses == sorted(losses, reverse=True)
+
+
 # Forms of operators that differ between opsets, and computations with shapes
 
 X = RANDOM.standard_normal((4, 3)).astype(np.float32)

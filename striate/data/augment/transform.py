@@ -51,11 +51,13 @@ class Transform:
 
         Raises ``OptionError`` for samples that the transform does not take.
         """
-        if len(shape) - 1 not in self.ranks:
-            usable = " and ".join(KINDS[rank] for rank in self.ranks)
+        rank = len(shape) - 1
+        if rank not in self.ranks:
+            name, given = type(self).__name__, KINDS.get(rank, "arrays")
+            usable = " and ".join(KINDS[one] for one in self.ranks)
             raise OptionError(
-                f"{self} is for {usable}, and the samples are {KINDS.get(len(shape) - 1, 'arrays')} of shape {shape}\n"
-                f"  help: {_ALTERNATIVES.get(len(shape) - 1, 'train without it')}"
+                f"{name} is for {usable}, and the samples are {given} of shape {shape}\n"
+                f"  help: {_ALTERNATIVES.get(rank, 'train without it')}"
             )
         return shape
 

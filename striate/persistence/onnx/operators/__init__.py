@@ -1,8 +1,8 @@
 """The ONNX operators, implemented with ``striate.ops``; importing this package fills ``call.OPERATORS``."""
 
 from striate.persistence.onnx.call import OPERATORS
-from striate.persistence.onnx.operators import arithmetic, folding, normalization, resize, shaping, window
+from striate.persistence.onnx.operators import arithmetic, folding, normalization, resize, selection, shaping, window
 
-FAMILIES = (arithmetic, folding, normalization, resize, shaping, window)
+FAMILIES = (arithmetic, folding, normalization, resize, selection, shaping, window)
 TABLE = OPERATORS
 """``call.OPERATORS`` after the modules above have registered their operators."""
