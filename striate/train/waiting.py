@@ -11,8 +11,8 @@ from striate.data.loader import Batch
 class Waiting:
     """An iterator over the same batches that measures the time until each of them is ready.
 
-    ``seconds`` is the sum so far, to which ``seconds`` of an interrupted epoch are added: the time in which the network
-    did not compute because a batch was being made.
+    The attribute ``seconds`` is the sum of these times, in which the network did not compute. It starts at the argument
+    ``seconds``: the time that the epoch had waited before it was interrupted.
     """
 
     def __init__(self, batches: Iterator[Batch], seconds: float = 0.0) -> None:
