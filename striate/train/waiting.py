@@ -9,10 +9,10 @@ from striate.data.loader import Batch
 
 
 class Waiting:
-    """An iterator over the same batches that measures the time until each of them is ready.
+    """An iterator over ``batches`` that measures how long the training waits for each batch.
 
-    The attribute ``seconds`` is the sum of these times, in which the network did not compute. It starts at the argument
-    ``seconds``: the time that the epoch had waited before it was interrupted.
+    The attribute ``seconds`` is the sum of these times. It starts at the argument ``seconds``, which is 0, or the sum
+    at the point where an interrupted epoch continues.
     """
 
     def __init__(self, batches: Iterator[Batch], seconds: float = 0.0) -> None:
