@@ -113,7 +113,7 @@ DATASET: Mapping[str, str] = {
     "batch": "st.data.batches(data, 64)",
     "shuffle": "st.Trainer(…, shuffle=True) does it in every epoch",
     "map": "st.data.Dataset(function(data.images), data.labels)",
-    "transform": "st.data.Dataset(function(data.images), data.labels)",
+    "transform": "st.Trainer(…, augment='crop:4 flip'), or st.data.Dataset(function(data.images), data.labels)",
     "split": "data.subset(index), with whole numbers or a mask",
 }
 DATA: Mapping[str, str] = {
@@ -123,7 +123,8 @@ DATA: Mapping[str, str] = {
     "Subset": "data.subset(index)",
     "random_split": "data.subset(index), with whole numbers or a mask",
     "load_dataset": "st.data.open_data(name)",
-    "transforms": "NumPy on the arrays, before st.data.Dataset(images, labels)",
+    "transforms": "st.data.augment, for st.Trainer(…, augment='crop:4 flip')",
+    "v2": "st.data.augment, for st.Trainer(…, augment='crop:4 flip')",
     "MNIST": "st.data.load_mnist()",
     "CIFAR10": "st.data.load_cifar10()",
 }
@@ -225,7 +226,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 ARGUMENTS: Mapping[str, str] = {
     "activation": "the activation is a layer of its own: nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU())",
     "input_shape": "sizes given as None are inferred; model.infer((3, 32, 32)) does it at once",
-    "transform": "transform the arrays before: st.data.Dataset(function(images), labels)",
+    "transform": "st.Trainer(…, augment='crop:4 flip') for random changes, or transform the arrays before",
     "input_dim": "sizes given as None are inferred: nn.Linear(None, 10)",
     "params": "an optimizer is given no parameters; st.Trainer and st.TrainingStep take model, loss and optimizer",
     "device": "leave it out: striate runs on the CPU",

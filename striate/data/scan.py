@@ -253,12 +253,13 @@ def _channels(found: Scan, seen: Sequence[_Seen], channels: Sequence[str]) -> No
         return
     widths = {len(one.constant) for one in seen}
     flags = np.array([one.constant for one in seen]) if len(widths) == 1 else np.zeros((1, 1), bool)
-    always = flags.all(axis=0)
-    for place in np.flatnonzero(always) if len(seen) > 1 else ():
-        name = channels[place] if len(channels) == len(always) else f"channel {place}"
-        found.problems.append(Problem("constant channel", (name,), f"{name} does not vary within any sample"))
+    always = [bool(one) for one in flags.all(axis=0)]
+    for place, constant in enumerate(always):
+        if constant and len(seen) > 1:
+            name = channels[place] if len(channels) == len(always) else f"channel {place}"
+            found.problems.append(Problem("constant channel", (name,), f"{name} does not vary within any sample"))
     empty = [one.place for one in seen if all(one.constant)]
-    if empty and not always.all():
+    if empty and not all(always):
         text = f"{len(empty):,} without any variation: {_listed(empty)}"
         found.problems.append(Problem("constant sample", tuple(empty), text))
 

@@ -1,4 +1,4 @@
-"""Check an ONNX file before it counts as exported, with ONNX's checker and by running it in two programs."""
+"""Check an ONNX file with ONNX's checker, and by running it in onnxruntime and ONNX's reference evaluator."""
 
 from __future__ import annotations
 
@@ -83,8 +83,10 @@ def differences(
 ) -> dict[str, float]:
     """Run the file in onnxruntime and ONNX's reference evaluator, and return the largest difference for each.
 
-    onnxruntime computes all samples, and the first one alone; the evaluator up to four. Raises ``ModelFileError`` if a
-    difference exceeds ``TOLERANCE`` or a program cannot run the file.
+    The result is the largest absolute difference from the outputs ``expected``, under the names "onnxruntime" and
+    "reference". onnxruntime computes all samples together and the first one alone; the evaluator, which is slow,
+    computes up to four samples. Raises ``ModelFileError`` if a difference exceeds ``TOLERANCE`` times the largest
+    output (at least 1), or a program cannot run the file.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -31,10 +31,10 @@ IR_VERSION = 10
 
 @dataclass(frozen=True)
 class Exported:
-    """The result of an export: path, number of operators, and number of samples of the comparison.
+    """The result of an export: path, number of operators, and number of samples that were compared.
 
-    ``differences`` is the largest difference between the outputs of the model and of the file, by the program that ran
-    the file: "onnxruntime" and "reference" (ONNX's reference evaluator).
+    ``differences`` is the largest absolute difference between the outputs of the model and of the file, by the program
+    that ran the file: "onnxruntime" and "reference" (ONNX's reference evaluator).
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Exported:
 
     @property
     def difference(self) -> float:
-        """The largest difference of both programs."""
+        """The largest absolute difference that either program had."""
         return max(self.differences.values())
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ def export_onnx(
 
     Before the file is written, ONNX's checker must accept it, and its outputs in onnxruntime and ONNX's reference
     evaluator must agree with the model's on ``samples``: an array of shape (N, …), or one per input; by default 16
-    random samples. Raises ``ModelFileError`` if they do not, ``OptionError`` for an operation without ONNX form,
+    random samples. Raises ``ModelFileError`` if they do not, ``OptionError`` for an operation that ONNX cannot express,
     ``ShapeError`` for samples or shapes that do not fit, ``DTypeError`` for a float64 model.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
@@ -108,7 +108,10 @@ def export_onnx(
 
 
 def onnx_bytes(model: Module, input_shape: Sequence[int] | None = None) -> bytes:
-    """Return the prediction of a model as the bytes of an ONNX file, checked but not run."""
+    """Return the prediction of a model as the bytes of an ONNX file, checked but not run.
+
+    ``input_shape`` and the errors are those of ``export_onnx``.
+    """
     return require_valid(_built(predict_graph(model, input_shape), model.state_dict(), False, (), {}))
 
 

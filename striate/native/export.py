@@ -24,7 +24,7 @@ from striate.graph.value import Array, DType, TensorType
 from striate.locks import cached_property
 from striate.native.files import Golden, GoldenOutput, header, test_program, weights_file
 from striate.native.linking import link_shared
-from striate.native.loaded import loaded_object
+from striate.native.loaded import LOADS_OBJECTS, loaded_object
 from striate.native.network import (
     Constants,
     Ends,
@@ -109,7 +109,7 @@ def export_native(
         samples       an array (N, …), of which the test program contains up to three; random numbers by default
         batch         the largest number of samples in one call
         target        "native", "x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64-generic" or a processor such as
-                      "znver4"; several x86 targets separated by commas are chosen from when the network runs
+                      "znver4"; of several x86 targets, separated by commas, the network chooses the best when it runs
         standardizer  whether the model's standardizer is inside, so that inputs are raw data
         softmax       probabilities over axis 1 instead of the model's output
         labels        the index of the largest element along axis 1, as int64, instead of the model's output
@@ -158,7 +158,8 @@ def export_native(
 def chosen_levels(text: object) -> list[tuple[str, Target]]:
     """Return the targets that a text such as "x86-64-v3,x86-64-v4" names, with their names, the least first.
 
-    Raises ``OptionError`` for unknown names, and for targets of which the network could not choose one when it runs.
+    Raises ``OptionError`` for unknown names, and for several targets unless they are different instruction sets of
+    x86-64.
     """
     if not isinstance(text, str):
         raise OptionError(f"target={text!r}; expected a name such as 'x86-64-v3'")
@@ -263,7 +264,7 @@ class _Network:
         Raises ``ModelFileError`` if an output differs from the model's in any bit.
         """
         levels = [number for number, target in enumerate(self._targets()) if targets.runs_here(target)]
-        if not levels:
+        if not levels or not LOADS_OBJECTS:
             return ()
         network = loaded_object(data, description(artefact, self), weights_file(artefact) if artefact.external else b"")
         for level in levels:
@@ -282,7 +283,7 @@ def _require_equal(found: Array, expected: Array) -> None:
 
 
 def description(artefact: Artefact, network: _Network) -> dict[str, Any]:
-    """Return the description that ``net.json`` contains, without the parts that depend on the object file."""
+    """Return the contents of ``net.json``, except for what depends on the object file."""
     first = network.predictions[0]
     return {
         "format": "striate native network",

@@ -23,7 +23,9 @@ _BITS = {1: "uint8_t", 4: "uint32_t", 8: "uint64_t"}
 class GoldenOutput:
     """The expected outputs of one level: the first sample ``single``, and ``several`` together.
 
-    ``exact`` says that a processor of the level computed them.
+    A level is an instruction set. ``single`` is the output for the first sample alone, and ``several`` that for all
+    samples together. ``exact`` says whether a processor with this instruction set computed them, so that all bits must
+    be equal.
     """
 
     single: Array
@@ -33,14 +35,14 @@ class GoldenOutput:
 
 @dataclass(frozen=True)
 class Golden:
-    """Samples with the expected outputs for each level."""
+    """Samples ``input`` with the expected outputs for each level (instruction set)."""
 
     input: Array
     outputs: tuple[GoldenOutput, ...]
 
 
 def weights_file(artefact: Artefact) -> bytes:
-    """Return the contents of a file of external weights."""
+    """Return the bytes of ``net.weights``: a header with the fingerprint of the network, and the weights."""
     header = b"STRIATEW" + artefact.fingerprint
     return header.ljust(WEIGHTS_HEADER, b"\0") + artefact.constants
 
@@ -61,7 +63,7 @@ def _list(values: Iterable[object]) -> str:
 
 
 def header(artefact: Artefact, facts: Mapping[str, Any]) -> str:
-    """Return the C header."""
+    """Return the text of the C header."""
     name, upper = artefact.name, artefact.name.upper()
     inputs, outputs = facts["input_shape"], facts["output_shape"]
     input_type, output_type = _C_TYPES[facts["inputs"][0]["dtype"]], _C_TYPES[facts["output_dtype"]]
@@ -177,6 +179,13 @@ def _uint8_test(name: str, upper: str, external: bool) -> str:
     return (
         f"    status = {name}_run_batch_uint8({weights}SAMPLES, golden_bytes, output, scratch, NULL);\n"
         f'    failures += check("bytes", status, output, golden_of_bytes[level], SAMPLES * {upper}_OUTPUT_SIZE);\n'
+        "    for (int at_end = 0; at_end < 2; at_end++) {\n"
+        "        uint8_t *bytes = guarded(sizeof golden_bytes, at_end);\n"
+        "        memcpy(bytes, golden_bytes, sizeof golden_bytes);\n"
+        f"        status = {name}_run_batch_uint8({weights}SAMPLES, bytes, output, scratch, &parallel);\n"
+        '        failures += check("bytes beside a protected page", status, output, golden_of_bytes[level],\n'
+        f"            SAMPLES * {upper}_OUTPUT_SIZE);\n"
+        "    }\n"
     )
 
 

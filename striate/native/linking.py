@@ -1,4 +1,4 @@
-"""Links an object file to a shared library with the system's linker."""
+"""Link an object file to a shared library with the system's linker."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from striate.tracing import KEY, Trace, output_values
 
 @dataclass(frozen=True)
 class Ends:
-    """What is inside the exported network besides the model: its standardizer, softmax, and labels as outputs."""
+    """Whether the exported network contains the standardizer, a softmax, and the conversion of scores to labels."""
 
     standardizer: bool = True
     softmax: bool = False
@@ -39,7 +39,7 @@ class Ends:
 
 
 class Prediction:
-    """The prediction of a model for one type of input, which has N on axis 0."""
+    """The prediction of a model for one input type (dtype and shape), with the batch size N on axis 0."""
 
     def __init__(self, model: Module, type: TensorType, ends: Ends) -> None:
         with Trace() as trace:
@@ -99,7 +99,7 @@ def _runner(target: Target) -> Target:
 
 @dataclass(frozen=True)
 class Programs:
-    """The two programs of one level: for a single sample, and for any number up to the batch; often they are one."""
+    """The programs of one level: for a single sample, and for up to the largest batch; often they are the same."""
 
     single: CompiledExecutable
     several: CompiledExecutable
@@ -126,7 +126,7 @@ class Constants:
         self._size = 0
 
     def add(self, contents: bytes) -> int:
-        """Return the offset of an array with these contents, which is a multiple of 64 bytes."""
+        """Store an array with these contents, and return its offset, a multiple of 64 bytes."""
         if contents not in self._offsets:
             padded = contents + bytes(-len(contents) % ALIGNMENT)
             self._offsets[contents] = self._size
@@ -135,7 +135,7 @@ class Constants:
         return self._offsets[contents]
 
     def joined(self) -> bytes:
-        """Return all arrays, each at its offset."""
+        """Return the bytes of all arrays together, with each at its offset."""
         return b"".join(self._parts)
 
 
@@ -149,7 +149,7 @@ def image_of(program: CompiledExecutable, constants: Constants) -> ArtefactProgr
             case Scratch(offset=offset):
                 return Base.SCRATCH, offset
             case Fixed(address=address):
-                return Base.CONSTANTS, constants.add(contents[address])
+                return Base.CONSTANTS, constants.add(contents.get(address, b""))
             case External(name=name):
                 return (Base.OUTPUT if name.startswith("out:") else Base.INPUT), 0
 
@@ -163,7 +163,7 @@ def image_of(program: CompiledExecutable, constants: Constants) -> ArtefactProgr
 
 
 def thread_scratch(programs: Sequence[CompiledExecutable]) -> int:
-    """Return the bytes of scratch memory that each thread needs for any of the programs."""
+    """Return how many bytes of scratch memory a thread needs to run any of the programs."""
     return max((launch.thread_scratch for program in programs for launch in program.phases), default=0)
 
 

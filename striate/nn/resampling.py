@@ -19,10 +19,10 @@ class Upsample(Module):
     """Resize the spatial axes: (N, C, spatial axes…) → (N, C, new sizes…)
 
     The new sizes are ``size``, or ⌊size of x · ``scale_factor``⌋. ``mode`` is "nearest", "nearest-exact", "area" (means
-    of windows), or an interpolation: "linear" for (N, C, L), "bilinear" for (N, C, H, W), "trilinear" for (N, C, D, H,
-    W). With ``align_corners`` the centres of the first and last positions of x and y coincide, otherwise their outer
-    edges. Raises ``OptionError`` for invalid options and unless exactly one of ``size`` and ``scale_factor`` is given,
-    and ``ShapeError`` if the mode does not suit the number of axes.
+    of windows), or an interpolation: "linear" for (N, C, L), "bilinear" or "bicubic" for (N, C, H, W), "trilinear" for
+    (N, C, D, H, W). With ``align_corners`` the centres of the first and last positions of x and y coincide, otherwise
+    their outer edges. Raises ``OptionError`` for invalid options and unless exactly one of ``size`` and
+    ``scale_factor`` is given, and ``ShapeError`` if the mode does not suit the number of axes.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE

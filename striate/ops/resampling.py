@@ -19,6 +19,7 @@ from striate.graph.value import Array, DType, TensorType, Value
 from striate.locks import cached_property
 from striate.ops.adaptive import adaptive_avg_pool
 from striate.ops.axis_map import AxisMap, Entry, Row, Run, Scalar, Terms, chosen, transposed
+from striate.ops.cubic_resampling import bicubic
 from striate.ops.mapped import Mapped, Maps
 from striate.ops.requirement import place, require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded
@@ -438,10 +439,10 @@ def _steps(size: Sizes, count: Sizes, align_corners: bool = False) -> tuple[floa
     return tuple(n / c for n, c in zip(size, count, strict=True))
 
 
-LINEAR_MODES = {"linear": 1, "bilinear": 2, "trilinear": 3}
-"""Modes of linear interpolation, and the number of spatial axes that each one requires."""
+SMOOTH_MODES = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
+"""Modes of interpolation, and the number of spatial axes that each one requires."""
 
-MODES = ("nearest", "nearest-exact", *LINEAR_MODES, "area")
+MODES = ("nearest", "nearest-exact", *SMOOTH_MODES, "area")
 
 
 def interpolate(
@@ -455,21 +456,21 @@ def interpolate(
     """Return x resampled to the spatial sizes ``size``, or to ⌊``scale_factor`` · size of x⌋, as in PyTorch.
 
     ``input`` is x (N, C, positions…) or one sample (C, positions…), float32 or float64; ``size`` and ``scale_factor``
-    are one number, or one for each spatial axis. ``mode``: "nearest" takes the element at ⌊p · step⌋ and
-    "nearest-exact" the one at ⌊(p + ½) · step⌋, for one to three axes; "linear" (one axis), "bilinear" (two) and
-    "trilinear" (three) interpolate; "area" is ``adaptive_avg_pool``. With ``align_corners``, the centres of the first
-    and of the last positions of x and y coincide, otherwise their outer edges. The step is 1 / ``scale_factor``; with
-    ``size`` or ``recompute_scale_factor``, it is the ratio of the sizes of x and y. Raises ShapeError if the number of
-    axes does not suit the mode, DTypeError for another dtype, and OptionError for invalid options and unless exactly
-    one of ``size`` and ``scale_factor`` is given.
+    are one number, or one for each spatial axis. ``mode``: "nearest" takes the element at ⌊p · step⌋ and "nearest-
+    exact" the one at ⌊(p + ½) · step⌋, for one to three axes; "linear" (one axis), "bilinear" (two) and "trilinear"
+    (three) interpolate; "bicubic" (two axes) does so by cubic polynomials; "area" is ``adaptive_avg_pool``. With
+    ``align_corners``, the centres of the first and of the last positions of x and y coincide, otherwise their outer
+    edges. The step is 1 / ``scale_factor``; with ``size`` or ``recompute_scale_factor``, it is the ratio of the sizes
+    of x and y. Raises ShapeError if the number of axes does not suit the mode, DTypeError for another dtype, and
+    OptionError for invalid options and unless exactly one of ``size`` and ``scale_factor`` is given.
     """
     aligned, again = checked_options("interpolate", size, scale_factor, mode, align_corners, recompute_scale_factor)
 
     def of_batch(x: Value) -> Value:
         require_positions("interpolate", x.type)
         own = positions(x.type)
-        if mode in LINEAR_MODES and len(own) != LINEAR_MODES[mode]:
-            fitting = next(name for name, rank in LINEAR_MODES.items() if rank == len(own))
+        if mode in SMOOTH_MODES and len(own) != SMOOTH_MODES[mode]:
+            fitting = next(name for name, rank in SMOOTH_MODES.items() if rank == len(own))
             raise shape_error("interpolate", f'mode="{mode}" for {x.type}', f'mode="{fitting}", or "nearest"')
         count = _counts(own, size, scale_factor)
         if mode == "area":
@@ -477,11 +478,13 @@ def interpolate(
         steps = _steps(own, count, aligned) if 0 not in count else (1.0,) * len(own)
         if scale_factor is not None and not again and not aligned:
             steps = tuple(1 / scale for scale in _scales(scale_factor, len(own)))
-        if mode in LINEAR_MODES:
+        if mode == "bicubic":
+            return bicubic(x, count, steps, aligned)
+        if mode in SMOOTH_MODES:
             return LinearResampling(count, steps, aligned)(x)
         return NearestResampling(count, steps, mode == "nearest-exact")(x)
 
-    rank = LINEAR_MODES.get(mode) or position_axes(input.type, size, scale_factor)
+    rank = SMOOTH_MODES.get(mode) or position_axes(input.type, size, scale_factor)
     return over_samples(of_batch, input, rank)
 
 
@@ -499,7 +502,7 @@ def checked_options(
     options that would have no effect. ``what`` is the function or layer that the error names.
     """
     options.choice(f"{what}: mode", mode, MODES)
-    if mode not in LINEAR_MODES and align_corners is not None:
+    if mode not in SMOOTH_MODES and align_corners is not None:
         raise OptionError(
             f'{what}: align_corners={align_corners!r} has no effect with mode="{mode}"\n  help: leave it out'
         )

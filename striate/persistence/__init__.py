@@ -68,8 +68,9 @@ def predict_graph(model: Module, input_shape: Sequence[int] | None = None) -> Gr
     """Trace the model as for prediction and return the graph, with floating inputs in the model's dtype.
 
     ``input_shape`` is the shape of one sample, such as (C, H, W); axis 0 of the graph's input is then the symbolic
-    batch size N. By default, the types of the last call are used. A LoadedModel keeps the types of its file. Raises
-    ``ShapeError`` if no shape is given and the model was never called.
+    batch size N. By default, the inputs have the shapes and dtypes of the last call, with the model's dtype in place of
+    uint8. A ``LoadedModel`` always keeps those of its file. Raises ``ShapeError`` if no shape is given and the model
+    was never called.
     """
     if input_shape is not None and not isinstance(model, LoadedModel):
         types = (TensorType(model.dtype or DType.float32, (N, *_sizes(input_shape))),)
@@ -177,9 +178,10 @@ def _is_text(name: str) -> bool:
 def load(path: str | Path) -> Module:
     """Load a model from a file of ``save``, the folder of a run, an ONNX file, or a folder with ``config.json``.
 
-    The kind is chosen by the path: a folder with ``config.json`` (as timm and Hugging Face write them, see ``folder``),
-    another folder, of which ``model.safetensors`` is opened, a file with the suffix .onnx, or else a file of ``save``.
-    The source code that defined the model is not needed. No code from a file is executed.
+    The path decides how it is read: a folder with ``config.json`` as timm and Hugging Face write it (see
+    ``persistence.folder``); any other folder by its ``model.safetensors``; a file with the suffix .onnx as ONNX; and
+    all other files as files of ``save``. The returned module predicts, and can be trained further. The source code that
+    defined the model is not needed. No code from a file is executed.
 
     Raises ``ModelFileError`` with the path, what is wrong with the file, and what to do; ``OptionError`` if ``path`` is
     not a path.

@@ -1,4 +1,4 @@
-"""Read the zip archives that ``torch.save`` writes, with every claim of the file checked.
+"""Read the zip archives that ``torch.save`` writes, and check every size and offset in them.
 
     entries           local header (30 bytes, name, extra), content
     directory         one record for each entry: name, sizes, offset of its local header
@@ -42,7 +42,7 @@ class Entry:
 class Archive:
     """The entries of an open zip file, whose structure is checked when it is opened.
 
-    ``size`` is the length of the file in bytes, and ``where`` the name of the file in error messages. Raises
+    ``size`` is the length of the file in bytes, and ``where`` is the name of the file in error messages. Raises
     ``ModelFileError`` if the archive is damaged, compressed or inconsistent.
     """
 

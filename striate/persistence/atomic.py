@@ -17,8 +17,8 @@ Buffer = bytes | memoryview
 def write_atomically(path: Path, content: bytes | Iterable[Buffer], keep: Path | None = None) -> None:
     """Write bytes to a temporary file in the same folder, flush it to disk, and rename it to ``path``.
 
-    ``content`` is the whole file, or its parts in order. With ``keep``, the file that is replaced gets that name in the
-    same folder; one of the two is complete at every moment.
+    ``content`` is the whole file, or its parts in order. With ``keep``, the replaced file is kept under that name in
+    the same folder; at every moment, a complete file exists under at least one of the two names.
 
     Raises ``ModelFileError`` if the folder is missing or not writable, or ``path`` is a folder or a device; an existing
     file is then unchanged. A symbolic link is kept, and the file that it points to is replaced.
@@ -59,7 +59,7 @@ def write_atomically(path: Path, content: bytes | Iterable[Buffer], keep: Path |
 def give_name(path: Path, name: Path) -> None:
     """Give a file a second name in its folder, which replaces the file of that name.
 
-    On a file system without hard links the file is renamed instead. Raises ``OSError``.
+    On a file system without hard links the file is renamed instead. Raises ``OSError`` if that fails too.
     """
     with tempfile.TemporaryDirectory(prefix=f".{name.name}.", dir=path.parent) as folder:
         link = Path(folder) / name.name
@@ -72,9 +72,10 @@ def give_name(path: Path, name: Path) -> None:
 
 
 def remove_leftovers(folder: Path, names: Collection[str]) -> None:
-    """Remove the temporary files that killed processes have left of files with these names.
+    """Remove the temporary files that a killed ``write_atomically`` or ``give_name`` left for these file names.
 
-    No other process may be writing to the folder.
+    ``names`` are names of files in ``folder``, to which no other process may be writing. Files that cannot be removed
+    are skipped.
     """
     pattern = re.compile(rf"\.({'|'.join(re.escape(name) for name in names)})\.[a-z0-9_]{{8}}")
     try:

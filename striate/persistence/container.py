@@ -1,11 +1,11 @@
-"""Read and write the safetensors format, with every claim of a file checked.
+"""Read and write the safetensors format, and check every size and offset in a file.
 
     8 bytes        length of the header, little-endian
     header         JSON: {"__metadata__": {name: text}, tensor name: {"dtype", "shape", "data_offsets"}}
     the rest       the tensors, row-major, without gaps
 
 All sizes in the header are compared with the size of the file before memory is allocated, so a malicious file cannot
-make the reader allocate more than the file holds.
+make the reader allocate more memory than the size of the file.
 """
 
 from __future__ import annotations
@@ -96,10 +96,10 @@ _CODES = {element.value: code for code, element in _ELEMENTS.items()}
 
 
 def encoded(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> list[bytes | memoryview]:
-    """Return the parts of a safetensors file, to be written one after the other; the tensors are not copied.
+    """Return the parts of a safetensors file, to be written one after the other, as views of the tensors.
 
-    Tensors of wide elements come first, so that every tensor is aligned. Raises ``ModelFileError`` for a header that is
-    larger than a reader accepts.
+    Tensors with the largest elements come first, so that every tensor is aligned. Only tensors that are not contiguous
+    are copied. Raises ``ModelFileError`` if the header would exceed 16 MB.
     """
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     entries: dict[str, object] = {"__metadata__": dict(metadata)}
@@ -130,9 +130,8 @@ OF_OURS = "give the folder that `striate train` made, or a file that st.save wro
 def open_regular(path: Path, cure: str = OF_OURS) -> BinaryIO:
     """Open a file for reading in binary mode.
 
-    ``cure`` is the help line of errors.
-
-    Raises ``ModelFileError`` if it is missing, unreadable, or not a regular file (a folder, pipe or device).
+    Raises ``ModelFileError``, with the help line ``cure``, if the file is missing or unreadable, or is a folder, a pipe
+    or a device.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # before opening: a pipe would wait for a writer for ever
@@ -157,7 +156,8 @@ _OTHER_FILES = {
 def read_header(path: Path, stream: BinaryIO) -> Header:
     """Read and check the header of a safetensors file, but none of its tensors.
 
-    Raises ``ModelFileError`` if the file is not a safetensors file, is cut off, or contradicts itself.
+    Raises ``ModelFileError`` if the file is not a safetensors file, is cut off, or has sizes and offsets that
+    contradict each other.
     """
     size = os.fstat(stream.fileno()).st_size
     foreign = f"{path}: not a safetensors file"
@@ -232,7 +232,11 @@ def _check_disjoint(path: Path, places: Mapping[str, Place], base: int, size: in
 
 
 def read_tensor(path: Path, stream: BinaryIO, name: str, place: Place) -> Array:
-    """Read one tensor from its checked place and return it as an array; raises ``ModelFileError``."""
+    """Read one tensor from its checked place and return it as an array.
+
+    ``name`` is used in error messages. Raises ``ModelFileError`` if the tensor does not fit into memory, or if the file
+    has become shorter since its header was read.
+    """
     count = place.stop - place.start
     stream.seek(place.start)
     try:
@@ -250,6 +254,7 @@ def read_tensor(path: Path, stream: BinaryIO, name: str, place: Place) -> Array:
 def parse_json(text: bytes, where: str) -> object:
     """Parse JSON of limited depth, without repeated keys or NaN and infinities; raises ``ModelFileError``.
 
+    Raises ``ModelFileError`` for invalid JSON, more than 64 levels of nesting, repeated keys, NaN and infinity.
     ``where`` names the file and the part of it in error messages, here and in the functions below.
     """
     brackets = np.frombuffer(_STRING.sub(b"", text).translate(None, _NOT_BRACKETS), np.uint8)

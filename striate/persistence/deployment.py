@@ -1,4 +1,4 @@
-"""Rewrites the graph of a prediction for an export, and draws random inputs on which the export is checked."""
+"""Rewrite the graph of a prediction for an export, and draw random inputs on which the export is checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ SAMPLES = 16
 
 
 def without_standardizer(graph: Graph) -> Graph:
-    """Return the graph without its standardizer, so that its first input is already standardized."""
+    """Return the graph without its standardizer, so that its first input is already standardized.
+
+    The callers of the new graph must standardize its first input. A graph without a standardizer is returned unchanged.
+    """
     inside = [node for node in graph.nodes if node.path.rpartition(".")[2] == _STANDARDIZER]
     if not inside:
         return graph
@@ -29,7 +32,7 @@ def without_standardizer(graph: Graph) -> Graph:
 
 
 def with_softmax(graph: Graph) -> Graph:
-    """Return the graph with its last output replaced by the softmax of it over axis 1.
+    """Return the graph with its last output replaced by its softmax over axis 1.
 
     Raises ``ShapeError`` if that output has no axis 1.
     """
@@ -57,9 +60,10 @@ def _scores(graph: Graph, asked: str) -> tuple[str, Value]:
 
 
 def drawn_input(type: TensorType, standardizer: Standardizer | None, samples: int = SAMPLES) -> Array:
-    """Return normally distributed random samples for an input.
+    """Return ``samples`` normally distributed random samples for an input, in its dtype.
 
-    They have mean 0 and standard deviation 1, or the mean and standard deviation of the standardizer.
+    Each feature or channel has mean 0 and standard deviation 1, or those of the standardizer. The numbers are the same
+    in every call.
     """
     numbers = np.random.default_rng(0).standard_normal(type.concrete(samples))
     if standardizer is not None:

@@ -42,7 +42,7 @@ class Element(Enum):
     def decoded(self, content: npt.NDArray[np.uint8], little: bool = True) -> Array:
         """Return the numbers in these bytes as a one-dimensional array in native byte order.
 
-        bfloat16 becomes float32; all other types are kept. ``little`` says that the bytes are little-endian.
+        bfloat16 becomes float32; all other types are kept. ``little`` says whether the bytes are little-endian.
         """
         stored = content.view(self.numpy.newbyteorder("<" if little else ">"))
         numbers = stored.astype(self.numpy, copy=False)

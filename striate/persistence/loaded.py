@@ -27,7 +27,8 @@ class LoadedModel(Module):
 
     Predicts as the saved model did, without its source code; ``state_dict`` has the names under which it was saved. It
     can be trained further, but its batch normalization then keeps using the running statistics of the file and does not
-    update them. Raises ``ShapeError`` for inputs of another shape than the saved ones.
+    update them. Raises ``ShapeError`` for inputs whose shapes, apart from the batch size, differ from those of the
+    saved model.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class LoadedModel(Module):
         return copied
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle the model as the file stores it: the graph as JSON over registered operations, and arrays."""
+        """Return the parts of a pickle: the graph as JSON, as in a model file, and the arrays."""
         standardizer = self._standardizer_read
         return _unpickled, (
             json.dumps(graph_document(self.graph), allow_nan=False),

@@ -31,7 +31,7 @@ _BYTE = 1 << 30  # the byte that Windows locks: others can then read what is bef
 class FolderLock:
     """The lock of a folder, taken by a ``with`` statement or by ``take``; taking it twice has no effect.
 
-    A forked child process does not hold it.
+    ``take`` waits for nobody. A forked child process does not hold the lock of its parent.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,7 +44,11 @@ class FolderLock:
         return self._file is not None
 
     def take(self) -> None:
-        """Take the lock. Raises ``OptionError`` with the process if another one holds it; does not wait."""
+        """Take the lock, without waiting.
+
+        Raises ``OptionError`` if another process, which the message names, holds the lock, or if no file can be created
+        in the folder.
+        """
         if not self.try_take():
             raise OptionError(
                 f"{self.path.parent}: in use by another training{self._holder()}\n"
@@ -52,7 +56,7 @@ class FolderLock:
             )
 
     def try_take(self) -> bool:
-        """Take the lock; returns False if another process holds it.
+        """Take the lock and return True; return False at once if another process holds it.
 
         Raises ``OptionError`` for a folder in which no file can be created.
         """
@@ -80,7 +84,7 @@ class FolderLock:
         return True
 
     def release(self) -> None:
-        """Give the lock back, and remove its file."""
+        """Release the lock and remove the file ``.lock``; without the lock, do nothing."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self.path.unlink()  # while it is locked, so that nobody else can have taken it
@@ -95,7 +99,7 @@ class FolderLock:
             return False
 
     def after_fork(self) -> None:
-        """Close the child's copy of the file after a fork, or the lock would outlive the parent."""
+        """Close the file in a forked child process, which would otherwise keep the lock when its parent ends."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

@@ -40,15 +40,15 @@ def to_plain(thing: object, leave_out: frozenset[str] = frozenset()) -> Any:
 
 
 def from_plain(kind: type[T], document: object, where: str) -> T:
-    """Return the object of type ``kind`` from what ``to_plain`` returned for it.
+    """Rebuild an object of type ``kind`` from ``document``, the result of ``to_plain`` for it.
 
-    Raises ``ModelFileError``, beginning with ``where``, for a document of another form.
+    Raises ``ModelFileError``, beginning with ``where``, if the document does not fit the type.
     """
     return cast(T, read_as(kind, document, where))
 
 
 def read_as(kind: Any, document: object, where: str) -> Any:
-    """Return the object of any annotation, such as ``dict[str, list[float]]``; raises as ``from_plain`` does."""
+    """Rebuild an object of any annotated type, such as ``dict[str, list[float]]``; raises as ``from_plain`` does."""
     origin, given = get_origin(kind), get_args(kind)
     if kind is Any:
         return document

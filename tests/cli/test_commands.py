@@ -149,18 +149,19 @@ def test_everything_about_the_optimizer_is_chosen_on_the_command_line(data: Path
     options = [
         "--optimizer", "adamw", "--weight-decay", 0.05, "--no-decay-norm-and-bias", "--schedule", "one_cycle",
         "--warmup", 1, "--max-norm", 1, "--clip-value", 0.5, "--accumulate", 2, "--ema", 0.9, "--label-smoothing", 0.1,
-        "--class-weights", "balanced", "--patience", 1, "--min-delta", 1e6,
+        "--class-weights", "balanced", "--patience", 1, "--min-delta", 1e6, "--augment", "flip mixup",
     ]  # fmt: skip
     result = striate("train", data, "--epochs", 9, *options, "--out", tmp_path / "run")
     assert "stopped after epoch 2: validation_loss has not improved for 1 epoch\n" in result.stdout
     assert re.search(r"the weights are those of epoch [12], the best one", result.stdout)
+    assert re.search(r"\nwaited for data \S+ % of that time, augmentation included\n", result.stdout)
     document = json.loads((tmp_path / "run" / "run.json").read_text())
     assert document["finished"] is True
     assert document["history"]["stopped"] == "validation_loss has not improved for 1 epoch"
     given = {
         "optimizer": "adamw", "weight_decay": 0.05, "decay_norm_and_bias": False, "schedule": "one_cycle", "warmup": 1,
         "max_norm": 1.0, "clip_value": 0.5, "accumulate": 2, "ema": 0.9, "label_smoothing": 0.1,
-        "class_weights": "balanced", "patience": 1, "min_delta": 1e6,
+        "class_weights": "balanced", "patience": 1, "min_delta": 1e6, "augment": "flip mixup",
     }  # fmt: skip
     assert {name: document["arguments"][name] for name in given} == given
 

@@ -143,8 +143,8 @@ def interpolated(
     x: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: Any = None, *more: Any,
     antialias: bool = False, **options: Any,
 ) -> Any:  # fmt: skip
-    if mode == "bicubic" or antialias:
-        raise RefusedError("cubic and smoothed interpolation are not built")
+    if antialias:
+        raise RefusedError("smoothed interpolation is not built")
     return ops.interpolate(x, size, scale_factor, mode, align_corners, *more, **options)
 
 

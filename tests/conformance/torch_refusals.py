@@ -10,7 +10,7 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "a result of another dtype: casts are explicit": ("results of another dtype are st.ops.cast",),
     "the places of the maxima stay inside": ("the places of the maxima are not returned",),
     "not built": (
-        "cubic and smoothed interpolation are not built", "has no quotient that is rounded towards 0",
+        "smoothed interpolation is not built", "has no quotient that is rounded towards 0",
     ),
     "options without meaning": ("eps=-0.5", "momentum=-1.", "expected min_val below max_val"),
     "one number in a sequence for several axes": ("one for each axis of positions, not (",),

@@ -14,7 +14,7 @@ from striate import nn, ops
 from striate.errors import OptionError, ShapeError
 from striate.graph.graph import Input
 from striate.graph.value import DType, N, TensorType, Value
-from striate.ops.resampling import LINEAR_MODES
+from striate.ops.resampling import SMOOTH_MODES
 
 torch = pytest.importorskip("torch", reason="PyTorch is the judge here")
 F = torch.nn.functional
@@ -22,7 +22,7 @@ F = torch.nn.functional
 from tests.ops.test_against_torch import agree  # noqa: E402
 
 quick = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-OF_RANK = {rank: next(name for name, count in LINEAR_MODES.items() if count == rank) for rank in (1, 2, 3)}
+OF_RANK = {rank: next(name for name, count in SMOOTH_MODES.items() if count == rank) for rank in (1, 2, 3)}
 
 
 def _image(data: Any, rank: int, most: int = 7, batch: bool = True) -> Any:
@@ -78,6 +78,28 @@ def test_the_middle_of_each_position() -> None:
             lambda x, size=size: F.interpolate(x, size, mode="nearest-exact"),
             x,
         )
+
+
+def test_cubic() -> None:
+    random = np.random.default_rng(0)
+    for shape, target in (
+        ((2, 3, 5, 7), {"size": (8, 20)}), ((2, 3, 9, 7), {"size": (4, 3)}), ((3, 1, 2), {"scale_factor": (2.0, 2.5)}),
+        ((2, 1, 4, 4), {"scale_factor": 1.3}), ((1, 2, 6, 5), {"scale_factor": 1.3, "recompute_scale_factor": True}),
+    ):  # fmt: skip
+        for aligned in (False, True):
+            options: dict[str, Any] = {**target, "mode": "bicubic", "align_corners": aligned}
+            x = random.standard_normal(shape)
+            tensor = torch.tensor(x, requires_grad=True)
+            theirs = F.interpolate(tensor[None] if x.ndim == 3 else tensor, **options)
+            c = random.standard_normal(tuple(theirs.shape))
+            (theirs * torch.tensor(c)).sum().backward()
+
+            def total(x: Any, o: Any = options, c: Any = c) -> Any:
+                return striate.ops.sum(striate.ops.interpolate(x, **o) * c)
+
+            value, dx = striate.value_and_grad(total)(x)
+            np.testing.assert_allclose(value, (theirs.detach().numpy() * c).sum(), rtol=1e-9)
+            np.testing.assert_allclose(dx, tensor.grad.numpy(), rtol=1e-9, atol=1e-12)
 
 
 def test_areas() -> None:
@@ -229,9 +251,11 @@ def _value(*shape: Any) -> Value:
         (lambda: ops.interpolate(_value(N, 3, 4), scale_factor=1e30), OptionError, "makes"),
         (lambda: ops.interpolate(_value(N, 3, 4), 2, mode="cubic"), OptionError, "bilinear"),
         (lambda: ops.interpolate(_value(N, 3, 4), 2, mode="bilinear"), ShapeError, 'mode="linear"'),
+        (lambda: ops.interpolate(_value(N, 3, 4), 2, mode="bicubic"), ShapeError, 'mode="linear"'),
+        (lambda: ops.interpolate(_value(N, 3, 4, 4), 2**25, mode="bicubic"), ShapeError, 'help: mode="bilinear"'),
         (lambda: ops.interpolate(_value(N, 3, 4), 2, align_corners=True), OptionError, "no effect"),
         (lambda: ops.interpolate(_value(N, 3, 0), 2), ShapeError, "at least 1"),
-        (lambda: ops.pixel_shuffle(_value(N, 6, 4, 4), 2), ShapeError, "no multiple of 2² = 4"),
+        (lambda: ops.pixel_shuffle(_value(N, 6, 4, 4), 2), ShapeError, "not a multiple of 2² = 4"),
         (lambda: ops.pixel_unshuffle(_value(N, 6, 4, 3), 2), ShapeError, "no multiples of 2"),
         (lambda: ops.pixel_shuffle(_value(N, 6, 4), 2), ShapeError, "N, C, H, W"),
         (lambda: ops.pixel_shuffle(_value(N, 4, 4, 4), 0), OptionError, "upscale_factor=0"),

@@ -25,7 +25,7 @@ GAP = 0.05
     "it, and training accuracy 5 points above validation's",
     source="Prechelt 1998, Early Stopping – But When?: generalization loss against the best so far",
     why="The network learns single samples by heart, which says nothing about others.",
-    remedy="stop at the best epoch; more data, weight decay, dropout, a smaller network",
+    remedy="stop at the best epoch; augmentation, more data, weight decay, dropout, a smaller network",
 )
 def overfitting(trace: TrainingTrace) -> Iterator[Finding]:
     """Find a validation loss that rises again while the training loss keeps falling."""
@@ -48,7 +48,7 @@ def overfitting(trace: TrainingTrace) -> Iterator[Finding]:
         "The network learns single samples by heart, which says nothing about others.",
         Remedy.of(
             trace.setup,
-            f"stop after epoch {best + 1}; or more data, weight_decay=, nn.Dropout, a smaller network",
+            f"stop after epoch {best + 1}; or augment=, more data, weight_decay=, nn.Dropout, a smaller network",
             Epochs(best + 1),
         ),
     )  # fmt: skip

@@ -119,12 +119,18 @@ class Call:
         return found
 
     def value(self, place: int) -> Value:
-        """Return an operand as a value of the graph; a known array becomes a constant."""
+        """Return an operand as a value of the graph; a known array becomes a constant.
+
+        Raises ``ModelFileError`` if the operand is omitted, or is a shape that contains N.
+        """
         found = self.operand(place)
         return found if isinstance(found, Value) else self.captured(found)
 
     def captured(self, array: Array) -> Value:
-        """Add a known array to the graph as a constant, with floats converted to the model's dtype."""
+        """Add a known array to the graph as a constant, with floats converted to the model's dtype.
+
+        Raises ``ModelFileError`` for a shape that contains the batch size N.
+        """
         if array.dtype == object:
             raise self.error("N, the number of samples, is used as a number, which is known only when the program runs")
         kept = array.astype(self.dtype.numpy) if array.dtype.kind == "f" else array
@@ -157,7 +163,10 @@ class Call:
         return [_whole(size) for size in self.sizes(place)]
 
     def number(self, place: int, default: float | None = None) -> float | None:
-        """Return a known operand with one element as a float, or ``default`` if it is omitted."""
+        """Return a known operand with one element as a float, or ``default`` if it is omitted.
+
+        Raises ``ModelFileError`` for more than one element, and if the operand is computed from data.
+        """
         if not self.given(place):
             return default
         found = self.known(place)
@@ -215,7 +224,10 @@ class Call:
         return found if isinstance(found, Tensor) else None
 
     def axis(self, axis: int, rank: int) -> int:
-        """Return ``axis`` counted from 0, for a negative one too; raises ``ModelFileError`` if it does not exist."""
+        """Return ``axis`` counted from 0, where a negative ``axis`` counts from the end of ``rank`` axes.
+
+        Raises ``ModelFileError`` if the axis does not exist.
+        """
         if not -rank <= axis < rank:
             raise self.error(f"axis {axis} does not exist among {rank} axes")
         return axis % rank
@@ -223,7 +235,8 @@ class Call:
     def axes(self, place: int, name: str = "axes") -> list[int] | None:
         """Return axes (or sizes) from operand ``place``, else from attribute ``name``; None if both are omitted.
 
-        Old opsets pass them as an attribute, new ones as an input.
+        Old opsets pass them as an attribute, new ones as an input. The numbers are returned as they are in the file, so
+        an axis may be negative.
         """
         if self.given(place):
             return self.wholes(place)

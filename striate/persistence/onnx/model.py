@@ -1,4 +1,4 @@
-"""The module for an ONNX file: its operators are traced for each input shape, its weights can be trained."""
+"""``OnnxModel``, the trainable module for an ONNX file, whose operators are traced for each input shape."""
 
 from __future__ import annotations
 

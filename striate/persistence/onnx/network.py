@@ -1,4 +1,4 @@
-"""Turn a parsed ONNX file into a checked list of operators, with local functions inlined.
+"""Convert a parsed ONNX file to a checked list of operators, with local functions inlined.
 
 The checks include that every name is defined once, and before it is used.
 """

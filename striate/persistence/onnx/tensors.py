@@ -38,7 +38,7 @@ def element_of(kind: int, what: str) -> Element:
 
 @final
 class TensorReader:
-    """Decodes tensors to arrays; external data must lie in ``folder``, and are refused if it is None."""
+    """Decodes tensors to arrays; external data must lie in ``folder``, and are refused if ``folder`` is None."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -46,7 +46,8 @@ class TensorReader:
     def array(self, tensor: Tensor) -> Array:
         """Return the tensor as an array, after checking its shape against the number of bytes.
 
-        Raises ``ModelFileError`` if they differ, or the type or the location of the data is refused.
+        Raises ``ModelFileError`` if the shape does not fit the bytes, the element type is not supported, or external
+        data do not lie in ``folder``.
         """
         what = f"tensor {tensor.name[:80]!r}"
         element = element_of(tensor.kind, what)

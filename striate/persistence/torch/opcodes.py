@@ -187,9 +187,10 @@ def _kind(thing: object) -> str:
 
 
 def read_pickle(stream: BinaryIO, limit: int, where: str) -> Pickled:
-    """Read the pickle at the stream's position, and leave the stream after it.
+    """Read the pickle at the stream's position, and move the stream to its end.
 
-    ``limit`` is the most bytes that it may have. Raises ``ModelFileError``.
+    ``limit`` is the largest size of the pickle in bytes. Raises ``ModelFileError`` for a pickle that is damaged or
+    longer, and for a name or an instruction that is not allowed.
     """
     reader = _Reader(stream, min(limit, LARGEST_PICKLE), where)
     content = reader.run()

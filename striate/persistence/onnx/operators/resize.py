@@ -29,7 +29,8 @@ ROUNDINGS: dict[str, Callable[[float], float]] = {
 class Resampling:
     """The options of a Resize node that apply to all axes.
 
-    ``where`` is its coordinate_transformation_mode, ``rounding`` its nearest_mode, ``cubic`` its cubic_coeff_a.
+    ``where`` is the attribute coordinate_transformation_mode, ``rounding`` is nearest_mode, and ``cubic`` is
+    cubic_coeff_a.
     """
 
     mode: str

@@ -1,4 +1,4 @@
-"""ONNX operators that keep or mark some elements: triangles, centres, one-hot codes, and cumulative sums."""
+"""ONNX operators for triangular matrices, centre crops, one-hot codes, and cumulative sums."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _size(call: Call, x: Operand, axis: int) -> int:
 
 @operator("CenterCropPad")
 def center_crop_pad(call: Call) -> Operand:
-    """Crop or pad x with zeros on both sides of each axis to a known size."""
+    """Crop x, or pad it with zeros, equally at both ends of each axis, to sizes that are known during tracing."""
     x = call.value(0)
     rank = x.type.rank
     axes = [call.axis(axis, rank) for axis in call.ints("axes") or range(rank)]
@@ -38,7 +38,7 @@ def center_crop_pad(call: Call) -> Operand:
 
 @operator("Trilu")
 def trilu(call: Call) -> Operand:
-    """Return x with zeros below (``upper``) or above diagonal number k of the last two axes."""
+    """Return x with zeros below (attribute ``upper`` = 1) or above diagonal number k of the last two axes."""
     x = call.value(0)
     rows, columns = (_size(call, x, axis) for axis in (x.type.rank - 2, x.type.rank - 1))
     require_small(call, (rows, columns))
@@ -67,9 +67,9 @@ def _marked(call: Call, places: Value, count: int, axis: int) -> Value:
 
 @operator("OneHot")
 def one_hot(call: Call) -> Operand:
-    """Return the second of two values where the new axis has the number that x holds, and the first elsewhere.
+    """Return the one-hot code of class numbers x along a new axis: ``values[1]`` at the number, else ``values[0]``.
 
-    A negative number counts from the end, and one beyond the axis marks nothing.
+    A negative number counts from the end of the axis; a number beyond the axis gives ``values[0]`` everywhere.
     """
     x, depth, values = call.value(0), int(call.number(1) or 0), call.captured(call.known(2))
     if values.shape != (2,):
@@ -93,7 +93,7 @@ def hardmax(call: Call) -> Operand:
 
 @operator("CumSum")
 def cumulative_sum(call: Call) -> Operand:
-    """Return the sums of x up to each element along an axis, as a product with a triangle of ones.
+    """Return the cumulative sums of x along an axis, as a product with a triangular matrix of ones.
 
     Integers are summed in float64, which is exact up to 2⁵³.
     """

@@ -141,7 +141,7 @@ def slice_(call: Call) -> Operand:
 
 @operator("Gather")
 def gather(call: Call) -> Operand:
-    """Return the elements at known positions along one axis, which is replaced by the axes of the positions."""
+    """Return the elements of x at known indices along one axis, which is replaced by the axes of the indices."""
     x, places = call.value(0), call.known(1)
     axis = call.axis(call.int("axis"), x.type.rank)
     found = ops.take(x, [int(place) for place in places.reshape(-1)], axis)
@@ -167,7 +167,7 @@ def tile(call: Call) -> Operand:
 def pad(call: Call) -> Operand:
     """Pad x by amounts that are an attribute before opset 11, and an input from then on.
 
-    An optional input lists the axes to pad; by default the amounts are for all axes.
+    The operand ``axes`` lists the axes to pad; without it, the amounts are for all axes.
     """
     x = call.value(0)
     rank = x.type.rank

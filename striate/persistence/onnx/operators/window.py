@@ -13,7 +13,10 @@ from striate.persistence.onnx.call import Call, Operand, operator
 
 
 def padding(call: Call, size: tuple[int, ...], kernel: list[int], strides: list[int], dilations: list[int]) -> Pairs:
-    """Return the padding (before, after) of each spatial axis, from the attribute ``pads`` or ``auto_pad``."""
+    """Return the padding (before, after) of each spatial axis, from the attribute ``pads`` or ``auto_pad``.
+
+    ``size`` are the sizes of the spatial axes of the input. Raises ``ModelFileError`` for a wrong number of paddings.
+    """
     mode = call.choice("auto_pad", "NOTSET", ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"))
     if mode == "VALID":
         return ((0, 0),) * len(kernel)
@@ -31,7 +34,7 @@ def padding(call: Call, size: tuple[int, ...], kernel: list[int], strides: list[
 
 
 def positions(call: Call, x: Value) -> tuple[int, ...]:
-    """Return the sizes of the spatial axes; raises ``ModelFileError`` for an input of rank below 3."""
+    """Return the sizes of the spatial axes of x; raises ``ModelFileError`` if its rank is below 3."""
     if x.type.rank < 3:
         raise call.error(f"its input {x.type} has no axes of positions")
     return x.type.concrete(1)[2:]

@@ -1,0 +1,52 @@
+"""Bicubic interpolation, as a product with a matrix of weights along each axis."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from striate.graph.arithmetic import as_value
+from striate.graph.value import Array, Value
+from striate.ops.matmul import matmul
+from striate.ops.requirement import shape_error
+from striate.ops.window import Sizes
+
+COEFFICIENT = -0.75
+"""The parameter a of Keys' cubic convolution (1981), as in PyTorch."""
+LARGEST_MATRIX = 1 << 26
+"""The most weights along one axis, zeros included: 512 MiB in float64."""
+
+
+def cubic_weights(size: int, count: int, step: float, align_corners: bool) -> Array:
+    """Return the weights (size, count) in float64 with which ``size`` positions x make ``count`` positions y = x @ w.
+
+    Position p of y lies at p · step in x if ``align_corners``, and else at (p + ½) · step − ½. It is the weighted sum
+    of the four nearest positions of x; beyond the ends, the first and last ones are repeated.
+    """
+    p = np.arange(count)
+    at = p * step if align_corners else (p + 0.5) * step - 0.5
+    first = np.floor(at).astype(np.int64)
+    weights = np.zeros((size, count))
+    a = COEFFICIENT
+    for tap in range(-1, 3):
+        d = np.abs(at - (first + tap))
+        near = (a + 2) * d**3 - (a + 3) * d**2 + 1
+        far = a * (d**3 - 5 * d**2 + 8 * d - 4)
+        np.add.at(weights, (np.clip(first + tap, 0, size - 1), p), np.where(d <= 1, near, far))
+    return weights
+
+
+def bicubic(x: Value, count: Sizes, steps: tuple[float, ...], align_corners: bool) -> Value:
+    """Return images x (N, C, H, W) interpolated to ``count`` positions (H', W').
+
+    ``steps`` are the distances of neighbouring positions of the result, in positions of x. Raises ``ShapeError`` for
+    sizes whose weights would take more than 512 MiB.
+    """
+    sizes = x.type.concrete(1)[2:]
+    if max(size * one for size, one in zip(sizes, count, strict=True)) > LARGEST_MATRIX:
+        raise shape_error("interpolate", f'mode="bicubic" from {sizes} to {count} positions', 'mode="bilinear"')
+    if 0 in (*sizes, *count):
+        raise shape_error("interpolate", f'mode="bicubic" of {x.type} to {count} positions', "sizes of at least 1")
+    down, across = (
+        cubic_weights(size, one, step, align_corners) for size, one, step in zip(sizes, count, steps, strict=True)
+    )
+    return matmul(as_value(np.ascontiguousarray(down.T), x), matmul(x, as_value(across, x)))
