@@ -1,4 +1,4 @@
-"""What the classifier and the regressor have in common: parameters, training and prediction."""
+"""The base class of the classifier and the regressor: parameters, training and prediction."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _DTYPES = ("float32", "float64")
 class ConvNet(BaseEstimator):
     """Base of the estimators (abstract): it trains a network with ``st.Trainer``.
 
-    A subclass defines how labels or numbers become targets, and outputs of the network labels or numbers.
+    A subclass defines how ``y`` becomes targets of the network, and how its outputs become predictions.
     """
 
     targets_are_numbers: ClassVar[bool]
@@ -317,7 +317,7 @@ class ConvNet(BaseEstimator):
         return "history_" in vars(self)
 
     def __sklearn_tags__(self) -> Tags:
-        """Return what scikit-learn may assume about the estimator."""
+        """Return the tags by which scikit-learn knows what inputs and targets the estimator takes."""
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags

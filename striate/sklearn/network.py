@@ -1,4 +1,4 @@
-"""The networks of the estimators: a named one, the result of a function, or a copy of a model."""
+"""Build the networks of the estimators: by name, with a function, or as a copy of a module."""
 
 from __future__ import annotations
 
@@ -41,10 +41,11 @@ def usual_network(shape: tuple[int, ...]) -> tuple[str, dict[str, Any]]:
 def build_network(network: Network, options: Mapping[str, Any] | None, shape: tuple[int, ...], outputs: int) -> Module:
     """Return a new network for samples of ``shape`` (without N) with ``outputs`` numbers for each sample.
 
-    ``options`` are keyword arguments of the named network or of the function, which is called with
-    (shape, outputs). A module is copied, so that the parameter of the estimator stays as it was.
+    ``options`` are keyword arguments of the named network or of the function, which is called with (shape, outputs). A
+    module is copied, so that training does not change the parameter ``network`` of the estimator.
 
-    Raises ``OptionError`` for anything else, for an unknown name or option, and for options of a module.
+    Raises ``OptionError`` for an unknown name or option, for options given with a module, and for a network that is
+    none of these.
     """
     if options is not None and not isinstance(options, Mapping):
         raise OptionError(f"network_options={options!r}; expected a dict, such as {{'width': 32}}")
