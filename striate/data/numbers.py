@@ -34,7 +34,7 @@ class Inputs:
 
 
 def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
-    """Open a file, a pair of files or a folder of numbers: a part to learn from and one that is held out.
+    """Open a file, a pair of files, or a folder with either, as a training part and a held-out part.
 
     Raises ``DataError``, naming file and line, for what cannot be read or used.
     """
