@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -80,12 +81,15 @@ def data(
         )
 
 
-def draw_sheet(path: str, found: Scan, fields: dict[str, object], target: Path, across: int, augment: str) -> None:
+def draw_sheet(path: str, found: Scan, fields: Mapping[str, Any], target: Path, across: int, augment: str) -> None:
     """Write the picture of examples; where the data cannot be opened, a note says why there is none."""
-    sized = {"size": _SMALL} if found.kind == "pictures" and len(found.sizes) > 1 else {}
-    skipping = {} if found.kind == "samples" else {"on_error": "skip"}
+    options = dict(fields)
+    if found.kind == "pictures" and len(found.sizes) > 1:
+        options["size"] = _SMALL
+    if found.kind != "samples":
+        options["on_error"] = "skip"
     try:
-        opened = open_data(path, **fields, **sized, **skipping)
+        opened = open_data(path, **options)
         image = class_sheet(opened.train, f"{found.name}: samples to learn from", across, augment)
     except StriateError as error:
         say_note(f"no picture of examples: {error}")
@@ -99,7 +103,7 @@ def print_scan(found: Scan) -> None:
     console = output()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class", overflow="fold")
-    parts = list(next(iter(found.counts.values()), {}))
+    parts = list(next(iter(found.counts.values()), dict[str, int]()))
     for part in parts:
         table.add_column(part or ("rows" if found.kind == "table" else found.kind), justify="right", no_wrap=True)
     for name, counts in list(found.counts.items())[:_CLASSES]:

@@ -260,8 +260,10 @@ class CompiledExecutable:
             found: dict[int, bytes] = {}
             for launch, phase in zip(self._each_run, program.phases, strict=True):
                 for operand, home in zip(launch.operands, phase.operands, strict=True):
-                    if isinstance(home, Fixed) and home.address not in found:
-                        found[home.address] = ctypes.string_at(home.address, self._size(self._base(operand), 1))
+                    if isinstance(home, Fixed):
+                        size = self._size(self._base(operand), 1)
+                        if size > len(found.get(home.address, b"")):  # arrays without elements share an address
+                            found[home.address] = ctypes.string_at(home.address, size)
             return found
 
     def runs_single_threaded(self, n: int) -> bool:

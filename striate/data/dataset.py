@@ -252,9 +252,14 @@ def class_names(names: object) -> tuple[str, ...]:
     return found
 
 
+def looks_channels_last(shape: tuple[int, ...]) -> bool:
+    """Return whether inputs of this shape, with N, look like channels-last pictures (N, H, W, C)."""
+    return len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:3]) > 4
+
+
 def check_channels_first(images: Array, name: str) -> None:
     """Raise ``DataError`` for inputs whose shape looks like channels-last pictures (N, H, W, C)."""
-    if images.ndim != 4 or images.shape[3] not in (1, 3, 4) or min(images.shape[1:3]) <= 4:
+    if not looks_channels_last(images.shape):
         return
     n, h, w, c = images.shape
     raise DataError(

@@ -18,7 +18,7 @@ _LISTED = 10
 
 @dataclass
 class Samples:
-    """Samples of one kind, all lists in the same order.
+    """Samples of one kind, as lists with an entry for each sample.
 
     kind     what the samples are
     columns  names of the features or channels
@@ -53,9 +53,10 @@ class Samples:
 def refused(problems: list[str], count: int, what: str, cure: str = "") -> DataError:
     """Return the error that lists rows or samples that cannot be used, of ``count`` in all."""
     more = f"\n  … and {len(problems) - _LISTED:,} more" if len(problems) > _LISTED else ""
-    help_line = f'\n  help: {cure}mend them, or give on_error="skip" to do without them'
+    them = "it" if len(problems) == 1 else "them"
+    help_line = f'\n  help: mend {them}{", " * bool(cure)}{cure}, or give on_error="skip" to do without {them}'
     if len(problems) == 1:
-        return DataError(problems[0] + help_line.replace("them", "it"))
+        return DataError(problems[0] + help_line)
     shown = "\n  ".join(problems[:_LISTED])
     return DataError(f"{len(problems):,} of {count:,} {what} cannot be used\n  {shown}{more}{help_line}")
 

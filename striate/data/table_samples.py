@@ -40,7 +40,7 @@ def table_samples(table: TextTable, options: NumberOptions, labelled: bool = Tru
                 name = next(name for name, cell in zip(roles.labels, cells) if cell.lower() in MISSING)
                 lost[row] = f"{table.path}, line {table.lines[row]}, column {name!r}: the label is missing"
     if lost and options.on_error is OnError.refuse:
-        cure = f'or leave the column out with ignore_columns="{bad[0].column}"; or ' if bad else ""
+        cure = f'leave the column out with ignore_columns="{bad[0].column}"' if bad else ""
         raise refused([lost[row] for row in sorted(lost)], len(values), "rows", cure)
     whole = roles.kind is Kind.table or (roles.series is None and options.window is None)
     keep = [row for row in range(len(values)) if row not in lost or not whole]  # a time step is filled, not removed

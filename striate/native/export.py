@@ -24,7 +24,7 @@ from striate.graph.value import Array, DType, TensorType
 from striate.locks import cached_property
 from striate.native.files import Golden, GoldenOutput, header, test_program, weights_file
 from striate.native.linking import link_shared
-from striate.native.loaded import loaded_object
+from striate.native.loaded import LOADS_OBJECTS, loaded_object
 from striate.native.network import (
     Constants,
     Ends,
@@ -264,7 +264,7 @@ class _Network:
         Raises ``ModelFileError`` if an output differs from the model's in any bit.
         """
         levels = [number for number, target in enumerate(self._targets()) if targets.runs_here(target)]
-        if not levels:
+        if not levels or not LOADS_OBJECTS:
             return ()
         network = loaded_object(data, description(artefact, self), weights_file(artefact) if artefact.external else b"")
         for level in levels:

@@ -179,6 +179,13 @@ def _uint8_test(name: str, upper: str, external: bool) -> str:
     return (
         f"    status = {name}_run_batch_uint8({weights}SAMPLES, golden_bytes, output, scratch, NULL);\n"
         f'    failures += check("bytes", status, output, golden_of_bytes[level], SAMPLES * {upper}_OUTPUT_SIZE);\n'
+        "    for (int at_end = 0; at_end < 2; at_end++) {\n"
+        "        uint8_t *bytes = guarded(sizeof golden_bytes, at_end);\n"
+        "        memcpy(bytes, golden_bytes, sizeof golden_bytes);\n"
+        f"        status = {name}_run_batch_uint8({weights}SAMPLES, bytes, output, scratch, &parallel);\n"
+        '        failures += check("bytes beside a protected page", status, output, golden_of_bytes[level],\n'
+        f"            SAMPLES * {upper}_OUTPUT_SIZE);\n"
+        "    }\n"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +31,9 @@ class _Parallel(ctypes.Structure):
 
     _fields_ = (("context", ctypes.c_void_p), ("threads", ctypes.c_int32), ("run", _LOOP))
 
+
+LOADS_OBJECTS = sys.platform == "linux"
+"""Whether this system loads ELF objects."""
 
 Find = Callable[[str], int]
 """Returns the address of a function by its name."""
@@ -137,10 +141,15 @@ class NativeNetwork:
 
 
 def loaded_object(data: bytes, description: Mapping[str, Any], weights: bytes = b"") -> NativeNetwork:
-    """Load the bytes of an object file into this process; no linker is needed."""
+    """Load the bytes of an object file into this process; no linker is needed.
+
+    Raises ``EngineError`` for an object of another architecture, and on systems other than Linux.
+    """
     name = str(description["name"])
     if elf.is_arm_object(data) != target.is_arm(target.native_triple()):
         raise EngineError(f"{name} is compiled for {', '.join(description['targets'])}, not for this computer")
+    if not LOADS_OBJECTS:
+        raise EngineError(f"{name}.o is an ELF object, which this system does not load")
     functions = [f"{name}_{one}" for one in ("abi_version", "level", "scratch_size")]
     functions += [str(one["function"]) for one in description["inputs"]]
     library = jit.Library([data], functions)

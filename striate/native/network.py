@@ -149,7 +149,7 @@ def image_of(program: CompiledExecutable, constants: Constants) -> ArtefactProgr
             case Scratch(offset=offset):
                 return Base.SCRATCH, offset
             case Fixed(address=address):
-                return Base.CONSTANTS, constants.add(contents[address])
+                return Base.CONSTANTS, constants.add(contents.get(address, b""))
             case External(name=name):
                 return (Base.OUTPUT if name.startswith("out:") else Base.INPUT), 0
 

@@ -107,13 +107,13 @@ def _where_it_ends(points: Sequence[tuple[float, float]]) -> float | None:
 
 
 def _speed(epochs: list[dict[str, Any]]) -> Markup | None:
-    """Return the chart of images a second by epoch; None for fewer than two epochs."""
+    """Return the chart of samples a second by epoch; None for fewer than two epochs."""
     points = points_of(epochs, "images_per_second")
     if len(points) < 2:
         return None
-    label = f"Training speed. {_from_to('Images a second', points)}"
-    chart = line_chart([Series("images a second", points, 3, dots=True)], "epoch", label)
-    return figure(chart, "The first epoch also compiles the kernels that no cache holds.", "Images a second")
+    label = f"Training speed. {_from_to('Samples a second', points)}"
+    chart = line_chart([Series("samples a second", points, 3, dots=True)], "epoch", label)
+    return figure(chart, "The first epoch also compiles the kernels that no cache holds.", "Samples a second")
 
 
 def _from_to(what: str, points: Sequence[tuple[float, float]]) -> str:

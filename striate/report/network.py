@@ -30,7 +30,7 @@ def section(material: Material) -> Section:
         "network",
         "The network",
         f"An input of {entry} enters at the top; the numbers beside the arrows are the shape of the data there, for "
-        "one sample (channels × height × width), and an orange line is a skip connection. Choose a strip to read its "
+        "one sample, channels first, and an orange line is a skip connection. Choose a strip to read its "
         "equation. Bad signs: shapes that shrink to 1 × 1 long before the end, or one layer that "
         "holds nearly all parameters.",
         element(

@@ -1,4 +1,4 @@
-"""What the classifier and the regressor have in common: parameters, training and prediction."""
+"""The base class of the classifier and the regressor: parameters, training and prediction."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from sklearn.utils.validation import (
 )
 
 from striate import settings
-from striate.data.dataset import Dataset
+from striate.data.dataset import Dataset, looks_channels_last
 from striate.data.splitting import stratified_split
 from striate.data.standardizer import Standardizer
-from striate.errors import OptionError, ShapeError
+from striate.errors import DataError, OptionError, ShapeError
 from striate.nn.loss import Loss
 from striate.nn.module import Module
 from striate.optim.optimizer import Optimizer
@@ -43,7 +43,7 @@ _DTYPES = ("float32", "float64")
 class ConvNet(BaseEstimator):
     """Base of the estimators (abstract): it trains a network with ``st.Trainer``.
 
-    A subclass defines how labels or numbers become targets, and outputs of the network labels or numbers.
+    A subclass defines how ``y`` becomes targets of the network, and how its outputs become predictions.
     """
 
     targets_are_numbers: ClassVar[bool]
@@ -201,9 +201,17 @@ class ConvNet(BaseEstimator):
         return Samples(self._shaped(x), targets, weights, self._class_factors(targets, weights)).present()
 
     def _sample_shape(self, x: Array) -> tuple[int, ...]:
-        """Return the shape of one sample as the network takes it; raises ``ShapeError`` if x does not fit it."""
+        """Return the shape of one sample as the network takes it.
+
+        Raises ``ShapeError`` if x does not fit ``input_shape``, and ``DataError`` for channels-last pictures.
+        """
         found = x.shape[1:]
         if self.input_shape is None:
+            if looks_channels_last(x.shape):
+                raise DataError(
+                    f"X of shape {x.shape} looks like channels-last pictures (N, H, W, C)\n"
+                    f"  help: X.transpose(0, 3, 1, 2), or input_shape={found} if they have {found[0]} channels"
+                )
             return found
         given: object = self.input_shape
         if not isinstance(given, Sequence) or isinstance(given, str) or not given:
@@ -227,6 +235,14 @@ class ConvNet(BaseEstimator):
     def _new_network(self, samples: Samples) -> Module:
         """Return a new network for these samples, with their standardizer unless it comes with one of its own."""
         network = build_network(self.network, self.network_options, self.input_shape_, self._outputs())
+        try:
+            network.infer(self.input_shape_)
+        except ShapeError as error:
+            if len(self.input_shape_) > 1:
+                raise
+            raise ShapeError(
+                f"{error}\n  help: X has rows; input_shape=(C, H, W) says what shape a row has as a picture"
+            ) from error
         network.to(choice("dtype", self.dtype, _DTYPES))
         if flag("standardize", self.standardize) and network.standardizer is None:
             mean, sigma = moments(samples.x, samples.weights)
@@ -301,7 +317,7 @@ class ConvNet(BaseEstimator):
         return "history_" in vars(self)
 
     def __sklearn_tags__(self) -> Tags:
-        """Return what scikit-learn may assume about the estimator."""
+        """Return the tags by which scikit-learn knows what inputs and targets the estimator takes."""
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags

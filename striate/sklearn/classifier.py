@@ -95,11 +95,13 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
         self.class_weight = class_weight
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Train one epoch on ``X`` and ``y``, and return the estimator; a later call continues the optimizer.
+        """Train one epoch on ``X`` and ``y``, and return the estimator.
 
-        The first call needs ``classes``, all labels that will occur, unless ``fit`` came before. ``schedule`` is not
-        used. Raises ``ValueError`` for labels outside of the classes, and for ``class_weight="balanced"``, since the
-        sizes of all classes are unknown.
+        Every call continues with the weights and the state of the optimizer of the call before.
+
+        The first call needs ``classes``, an array of all labels that will occur, unless ``fit`` was called before.
+        ``schedule`` is not used. Raises ``ValueError`` for labels that are not among the classes, and for
+        ``class_weight="balanced"``, since the sizes of all classes are unknown.
         """
         if isinstance(self.class_weight, str):
             raise OptionError(
@@ -113,7 +115,7 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
         return self._train_further(X, y, sample_weight, classes)
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable label of each sample, (N,); or 0 and 1, (N, k), if it was trained on such labels."""
+        """Return the most probable label of each sample, (N,); after training on labels (N, k), 0 or 1 for each."""
         outputs = self._computed(X)
         if self._several:
             return (outputs > 0).astype(np.int64)
@@ -197,7 +199,7 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
         return factors[targets]
 
     def __sklearn_tags__(self) -> Tags:
-        """Return what scikit-learn may assume about the estimator."""
+        """Return the tags by which scikit-learn knows what inputs and targets the estimator takes."""
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags

@@ -1,8 +1,9 @@
-"""The networks of the estimators: a named one, the result of a function, or a copy of a model."""
+"""Build the networks of the estimators: by name, with a function, or as a copy of a module."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,10 +41,11 @@ def usual_network(shape: tuple[int, ...]) -> tuple[str, dict[str, Any]]:
 def build_network(network: Network, options: Mapping[str, Any] | None, shape: tuple[int, ...], outputs: int) -> Module:
     """Return a new network for samples of ``shape`` (without N) with ``outputs`` numbers for each sample.
 
-    ``options`` are keyword arguments of the named network or of the function, which is called with
-    (shape, outputs). A module is copied, so that the parameter of the estimator stays as it was.
+    ``options`` are keyword arguments of the named network or of the function, which is called with (shape, outputs). A
+    module is copied, so that training does not change the parameter ``network`` of the estimator.
 
-    Raises ``OptionError`` for anything else, for an unknown name or option, and for options of a module.
+    Raises ``OptionError`` for an unknown name or option, for options given with a module, and for a network that is
+    none of these.
     """
     if options is not None and not isinstance(options, Mapping):
         raise OptionError(f"network_options={options!r}; expected a dict, such as {{'width': 32}}")
@@ -62,6 +64,13 @@ def build_network(network: Network, options: Mapping[str, Any] | None, shape: tu
             f"network={network!r}; expected a name, a function of (input_shape, outputs), or an nn.Module\n"
             f"  known: {', '.join(models.MODELS)}"
         )
+    try:
+        inspect.signature(network).bind(shape, outputs, **given)
+    except TypeError as error:
+        raise OptionError(
+            f"network={network!r}: {error}\n"
+            "  help: a function of (input_shape, outputs), and of the network_options by name"
+        ) from None
     found: object = network(shape, outputs, **given)
     if not isinstance(found, Module):
         raise OptionError(f"network{(shape, outputs)} returned a {type(found).__name__}, not an nn.Module")

@@ -1,4 +1,4 @@
-"""The optimizers of the estimators, by name or as an object."""
+"""Choose the optimizer of an estimator, given by name or as an object."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ MOMENTUM = 0.9
 
 
 def chosen_optimizer(optimizer: str | Optimizer, learning_rate: float | None, schedule: str, steps: int) -> Optimizer:
-    """Return the optimizer with this name, or the given one, with its learning rate and schedule.
+    """Return the named optimizer, or a given one, with its learning rate and schedule.
 
-    ``learning_rate`` replaces that of the optimizer; None keeps it, and is the usual rate of a named optimizer.
-    ``schedule`` is a name in ``optim.SCHEDULES`` over all ``steps``; "constant" keeps the schedule of a given
-    optimizer. Raises ``OptionError`` for anything else.
+    ``learning_rate`` replaces that of a given optimizer; with None, that is not changed, and a named optimizer has its
+    usual rate. ``schedule`` is a name in ``optim.SCHEDULES`` over all ``steps``; "constant" keeps the schedule of a
+    given optimizer. Raises ``OptionError`` for an unknown name of an optimizer or a schedule, and for an invalid
+    learning rate.
     """
     if not isinstance(schedule, str) or schedule not in SCHEDULES:
         raise unknown_option("schedule", schedule, SCHEDULES)

@@ -40,14 +40,16 @@ class ConvNetRegressor(RegressorMixin, ConvNet):
     targets_are_numbers: ClassVar[bool] = True
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train one epoch on ``X`` and ``y``, and return the estimator; a later call continues the optimizer.
+        """Train one epoch on ``X`` and ``y``, and return the estimator.
+
+        Every call continues with the weights and the state of the optimizer of the call before.
 
         ``schedule`` is not used. Targets are standardized as in the first call.
         """
         return self._train_further(X, y, sample_weight, None)
 
     def predict(self, X: Any) -> Array:
-        """Return the predicted targets, float64, (N,) or (N, k) as ``y`` was in ``fit``."""
+        """Return the predicted targets, float64, with shape (N,) or (N, k) like ``y`` in ``fit``."""
         outputs = self._computed(X)
         if len(self._mean) != outputs.shape[1]:
             raise ShapeError(f"the network returns {outputs.shape[1]} numbers for each sample, not {len(self._mean)}")
@@ -85,7 +87,7 @@ class ConvNetRegressor(RegressorMixin, ConvNet):
         return loss_of_measured_targets()
 
     def __sklearn_tags__(self) -> Tags:
-        """Return what scikit-learn may assume about the estimator."""
+        """Return the tags by which scikit-learn knows what inputs and targets the estimator takes."""
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags

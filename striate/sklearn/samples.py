@@ -32,7 +32,7 @@ class Samples:
         return Samples(self.x[index], self.targets[index], weights, factors)
 
     def present(self) -> Samples:
-        """Return the samples whose weight is not 0; ``weights`` becomes None if all of them are 1."""
+        """Return the samples whose weight is not 0; ``weights`` becomes None if all remaining weights are 1."""
         if self.weights is None:
             return self
         found = self if self.weights.all() else self.subset(self.weights > 0)
@@ -41,7 +41,7 @@ class Samples:
 
     @property
     def loss_weights(self) -> Array | None:
-        """The weight of each sample in the loss, float64 (N,): sample weight times class weight. None: all are 1."""
+        """The weight of each sample in the loss, float64 (N,): sample weight times class weight; None if all are 1."""
         if self.weights is None or self.factors is None:
             return self.factors if self.weights is None else self.weights
         return np.multiply(self.weights, self.factors)

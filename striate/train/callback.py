@@ -17,8 +17,8 @@ class Callback:
     """Base of callbacks.
 
     The trainer calls these methods, which do nothing until a subclass overrides them. They run on the thread that
-    trains. They may read and save ``trainer.step`` and ``trainer.model``, and call ``trainer.stop(reason)`` to end the
-    training.
+    trains. They may read ``trainer.step`` and ``trainer.model``, save the model, and call ``trainer.stop(reason)`` to
+    end the training.
 
         class Snapshot(st.train.Callback):
             def after_epoch(self, trainer, epoch):
@@ -46,18 +46,21 @@ class Callback:
     def end(self, trainer: Trainer) -> None:
         """Called when training has ended, after the last epoch or ``trainer.stop``.
 
-        Not after an error or Ctrl-C.
+        It is not called after an error or Ctrl-C.
         """
 
     # What a checkpoint has of a callback
 
     def state_dict(self) -> dict[str, Array]:
-        """Return the arrays that a resumed training needs; none by default."""
+        """Return the arrays, by name, that the callback needs when a training is resumed; {} by default."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Restore what ``state_dict`` returned. Called after ``begin`` when a training is resumed."""
 
     def describe(self) -> str:
-        """Return name and options as text, so that a resumed training notices a change; "" leaves the callback out."""
+        """Return the callback's name and options as text, by which a resumed training notices a change.
+
+        The default, "", leaves the callback out of this comparison.
+        """
         return type(self).__name__

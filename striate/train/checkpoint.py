@@ -54,9 +54,9 @@ class Checkpoint:
     data           the fingerprints of the data sets, under "training" and "held-out"
     standardizer   ``Standardizer.to_json`` of the model's standardizer, or None
     callbacks      the class names of the callbacks, in order
-    record         the size of ``progress.jsonl`` in bytes, or None without a record
+    record         the size of ``progress.jsonl`` in bytes; None if the training does not write that file
     versions       versions of packages, processor and threads: see ``striate.train.environment``
-    tensors        all arrays, by the names above
+    tensors        all arrays by name: "model.…" (parameters and buffers), "step.…" (optimizer), "callbacks.0.…" …
     """
 
     place: Place
@@ -84,7 +84,7 @@ class Checkpoint:
 
     @property
     def finished(self) -> bool:
-        """Whether all planned epochs are done or a callback has stopped the training."""
+        """Whether all planned epochs are done, or a callback has stopped the training."""
         return self.place.epoch > self.epochs or self.place.stopping is not None
 
     def describe(self) -> str:
@@ -94,7 +94,10 @@ class Checkpoint:
         return f"epoch {self.place.epoch} of {self.epochs}, step {self.step:,}"
 
     def write(self, path: Path, keep: Path | None = None) -> None:
-        """Write the file atomically; an existing file is renamed to ``keep``. Raises ``ModelFileError``."""
+        """Write the file atomically; an existing file is renamed to ``keep``, unless that is None.
+
+        Raises ``ModelFileError`` if the file cannot be written.
+        """
         text = json.dumps(to_plain(self, frozenset({"tensors"})), allow_nan=False, separators=(",", ":"))
         document = np.frombuffer(text.encode(), np.uint8)
         tensors = {DOCUMENT: document, **self.tensors}

@@ -4,8 +4,8 @@ RUN/checkpoints/last.safetensors
 RUN/checkpoints/previous.safetensors
 RUN/checkpoints/best.safetensors       the epoch with the lowest held-out loss, or training loss without held-out data
 
-With ``EarlyStopping`` the best epoch is the one that it monitors. Each file is written under a temporary name, flushed
-to disk and renamed, so that a complete checkpoint exists at every moment.
+With ``EarlyStopping``, the best epoch is chosen by the value that it monitors. Each file is written under a temporary
+name, flushed to disk and renamed, so that a complete checkpoint exists at every moment.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ class Checkpoints:
 
     ``every`` is ``"epoch"``, a number of steps, or a time such as ``"10min"``. A checkpoint is also written before the
     first step, after an epoch that is the best so far, on Ctrl-C and SIGTERM, and at the end. The folder is locked
-    during training; ``lock`` is its lock if the caller holds it already. If a checkpoint cannot be written,
-    ``complain`` is called with a message and the training continues; earlier checkpoints are unchanged.
+    during training; ``lock`` is the folder's lock if the caller holds it already. If a checkpoint cannot be written,
+    the attribute ``complain``, a function of a message, is called, and the training continues; earlier checkpoints are
+    unchanged.
 
     Raises ``OptionError`` for any other ``every``; ``fit`` raises it if the folder cannot be created or is used by
     another training.
@@ -57,7 +58,10 @@ class Checkpoints:
         return self.folder / LAST
 
     def hold(self) -> None:
-        """Create and lock the folder, and remove half-written files of a killed training. Raises ``OptionError``."""
+        """Create and lock the folder, and remove half-written files of a killed training.
+
+        Raises ``OptionError`` if the folder cannot be created, or another training has locked it.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -73,19 +77,23 @@ class Checkpoints:
         self.lock.release()
 
     def due(self, step: int) -> bool:
-        """Return whether to write a checkpoint after this step, within an epoch."""
+        """Return whether to write a checkpoint after training step number ``step``, in the middle of an epoch."""
         if self.every.steps is not None:
             return step % self.every.steps == 0
         return self.every.seconds is not None and time.monotonic() - self._time >= self.every.seconds
 
     def due_after_epoch(self, step: int, best: bool) -> bool:
-        """Return whether to write a checkpoint after an epoch that ended with this step."""
+        """Return whether to write a checkpoint after an epoch that ended with training step number ``step``.
+
+        ``best`` says whether the epoch is the best so far.
+        """
         return best or self.every.epochs or self.due(step)
 
     def write(self, checkpoint: Checkpoint, best: bool = False) -> bool:
-        """Write the last checkpoint and keep the previous one; with ``best``, it is also that of the best epoch.
+        """Write ``checkpoint`` as the last one and keep the one before; with ``best``, also as that of the best epoch.
 
-        Returns whether it was written. After a failure ``complain`` is called once, until one is written again.
+        Returns whether it was written. ``complain`` is called at the first failure, and not again before a checkpoint
+        has been written.
         """
         try:
             checkpoint.write(self.last, keep=self.folder / PREVIOUS)

@@ -16,8 +16,8 @@ from striate.step.sample_weights import coefficients
 class EpochLoss:
     """The weighted mean Σ w·l / Σ w of the loss over all samples, which does not depend on the batch size.
 
-    w is the weight of a sample in the loss: 1, or the weight of its class. With ``reduction="sum"`` it is the sum
-    divided by the number of samples, so that data sets of different sizes can be compared.
+    w is the weight of a sample in the loss: 1, or the weight of its class. For a loss with ``reduction="sum"``, the
+    value is the sum over all samples divided by their number, so that data sets of different sizes can be compared.
     """
 
     def __init__(self, loss: Loss, total: float = 0.0, weight: float = 0.0) -> None:
@@ -40,7 +40,7 @@ class EpochLoss:
 
 
 class HeldOutLoss(EpochLoss):
-    """The loss over a data set, from what a model predicts batch by batch.
+    """The loss of a model over a held-out data set, computed from its outputs batch by batch.
 
     ``weights`` (N,) are the weights of all samples; None: all are 1.
     """
@@ -56,7 +56,7 @@ class HeldOutLoss(EpochLoss):
     def add_outputs(self, outputs: Array, target: Array, indices: Array) -> None:
         """Add the loss of a batch: its outputs, its targets, and the indices of its samples.
 
-        Raises ``OptionError`` for weights and a loss that can only be computed for a whole batch.
+        Raises ``OptionError`` if there are weights, but the loss cannot be computed for each sample.
         """
         if self._weights is None:
             self.add(float(self._loss(outputs, target)), target)

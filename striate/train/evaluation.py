@@ -32,10 +32,11 @@ _MOST_SCORES = 20_000_000  # numbers of scores that are kept to rank them
 class ClassResult:
     """The result of one class, or of one yes-or-no label.
 
+    name       the name of the class or label
     count      the number of its samples
     correct    how many of them were predicted correctly
     predicted  how many samples of any class were predicted as this one
-    auc        the area under the ROC curve of its score against all other classes; None where it is not known
+    auc        the area under the ROC curve for this class against all others; None if it is undefined or not computed
     """
 
     name: str
@@ -46,17 +47,17 @@ class ClassResult:
 
     @property
     def accuracy(self) -> float | None:
-        """The fraction of its samples that are predicted correctly (the recall); None for a class without samples."""
+        """The fraction of the class's samples that are predicted correctly (recall); None if it has no samples."""
         return self.correct / self.count if self.count else None
 
     @property
     def precision(self) -> float | None:
-        """The fraction of the predictions as this class that are correct; None where there are none."""
+        """The fraction of the predictions of this class that are correct; None if it was never predicted."""
         return self.correct / self.predicted if self.predicted else None
 
     @property
     def f1(self) -> float | None:
-        """The harmonic mean of precision and recall; None for a class without samples and predictions."""
+        """The harmonic mean of precision and recall; None for a class that has no samples and is never predicted."""
         total = self.count + self.predicted
         return 2 * self.correct / total if total else None
 
@@ -65,15 +66,17 @@ class ClassResult:
 class Evaluation:
     """The loss of a model over all samples of a data set, and accuracy or errors.
 
-    For class labels: ``correct`` of ``count`` predictions are right, over all samples and for each of ``classes``; for
-    labels of positions, over the positions that are not ignored; for yes-or-no labels, over all labels of all samples.
-    ``top5`` is the fraction of samples whose class is among the five with the highest scores; None for up to five
-    classes. ``cross_entropy`` is the mean cross entropy in nats, without class weights and label smoothing. ``loss`` is
-    the value of the given loss function; if none was given, it equals ``cross_entropy``.
+    For class labels: ``correct`` of ``count`` predictions are right, and ``classes`` has the results of each class.
+    With a class label per position (segmentation), ``count`` is the number of positions whose label is not ignored;
+    with several yes-or-no labels per sample, it is the number of all labels. ``top5`` is the fraction of samples whose
+    class is among the five with the highest scores; None for up to five classes. ``cross_entropy`` is the mean cross
+    entropy in nats, without class weights and label smoothing. ``loss`` is the value of the given loss function; if
+    none was given, it equals ``cross_entropy``.
 
     For measured targets: ``mean_error`` is the mean of |prediction − target|, and ``r2`` the fraction of the targets'
     variance that is explained, 1 − mean squared error / variance; for targets (N, k) the mean over the k columns.
-    ``accuracy`` and ``cross_entropy`` are then NaN; they are also NaN if the loss function does not define them.
+    ``accuracy`` and ``cross_entropy`` are then NaN. They are also NaN for a loss function from which they cannot be
+    computed.
     """
 
     loss: float
@@ -87,21 +90,21 @@ class Evaluation:
 
     @property
     def f1(self) -> float | None:
-        """The mean F1 of the classes that have samples (macro average); None without classes."""
+        """The macro average: the mean F1 of the classes that have samples; None if there are none."""
         return _mean([one.f1 for one in self.classes if one.count])
 
     @property
     def auc(self) -> float | None:
-        """The mean area under the ROC curve of the classes that have one; None without such classes."""
+        """The mean area under the ROC curve, over the classes for which it is defined; None if there are none."""
         return _mean([one.auc for one in self.classes])
 
     @property
     def accuracy(self) -> float:
-        """The fraction of correct predictions, from 0 to 1; NaN without class labels."""
+        """The fraction of correct predictions, from 0 to 1; NaN if ``count`` is 0, as for measured targets."""
         return self.correct / self.count if self.count else math.nan
 
     def __repr__(self) -> str:
-        """Return ``Evaluation: loss 0.0356, accuracy 98.87 % (351 of 355)``; the other numbers are attributes."""
+        """Return loss and accuracy as text, such as ``Evaluation: loss 0.0356, accuracy 98.87 % (351 of 355)``."""
         score = score_text(self.accuracy if self.count else None, self.mean_error)
         score += f" ({self.correct:,} of {self.count:,})" if self.count else ""
         score += "" if self.r2 is None else f", R² {self.r2:.4f}"
@@ -158,16 +161,16 @@ def evaluate(
 ) -> Evaluation:
     """Predict a data set with ``model(x)`` and compare with its targets; the model is not changed.
 
-    Prediction uses running statistics and no dropout. ``loss`` is the loss function that training minimizes; its value
-    is that over the whole set, whatever the batch size (see ``EpochLoss``). The default is the mean cross entropy, or
-    for measured targets the mean squared error. ``after_batch`` is called with the number of samples of each batch.
-    Classes of the model and of the data are matched by name. ``tta`` averages the predictions over views of each
-    sample, such as "flip" or "flip crop:4" (see ``train.Views``). ``sample_weight`` (N,) weights the samples in
-    ``loss``, as in training; all other measures count every sample once.
+    Prediction uses running statistics and no dropout. ``loss`` is the loss function of the training; its value over the
+    whole set does not depend on ``batch_size``. The default is the mean cross entropy, or for measured targets the mean
+    squared error. ``after_batch`` is called with the number of samples of each batch. Classes of the model and of the
+    data are matched by name. ``tta`` averages the predictions over views of each sample, such as "flip" or "flip
+    crop:4" (see ``train.Views``). ``sample_weight`` (N,) weights the samples in ``loss``, as in training; all other
+    measures count every sample once.
 
     Raises ``DataError`` for a class that the model does not know, ``ShapeError`` for outputs that are not one number
-    per class, ``OptionError`` for anything that is not a model, a data set, a loss or a batch size, and for weights and
-    a loss that has no loss of each sample.
+    per class, and ``OptionError`` for an argument that is not a model, a data set, a loss or a batch size, and for
+    ``sample_weight`` with a loss that cannot be computed for each sample.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     require_dataset(dataset)
@@ -304,7 +307,7 @@ def _by_label(loss: float, logits: Array, labels: npt.NDArray[np.bool_], names: 
 
 
 class Running:
-    """The mean and variance of numbers that arrive in parts, merged without loss of precision."""
+    """The mean and variance of numbers that arrive in several arrays, merged without loss of precision."""
 
     def __init__(self) -> None:
         self._count = 0

@@ -14,14 +14,14 @@ _FORM = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 
 @dataclass(frozen=True)
 class Every:
-    """The interval between checkpoints: ``steps`` training steps, or ``seconds``; an epoch if both are None."""
+    """The interval between checkpoints: ``steps`` training steps, or ``seconds``; one epoch if both are None."""
 
     steps: int | None = None
     seconds: float | None = None
 
     @classmethod
     def parse(cls, given: object) -> Every:
-        """Read ``"epoch"``, a number of steps such as 500 or ``"500"``, or a time such as ``"30s"``, ``"2h"``.
+        """Parse ``"epoch"``, a number of steps such as 500 or ``"500"``, or a time such as ``"30s"`` or ``"2h"``.
 
         Raises ``OptionError`` for anything else.
         """

@@ -40,7 +40,10 @@ class Fingerprint:
         )  # fmt: skip
 
     def changes(self, now: Fingerprint | None) -> list[str]:
-        """Return one line for each difference, such as ``number of samples: 1,442 then, 1,440 now``."""
+        """Return one line for each difference from ``now``, such as ``number of samples: 1,442 then, 1,440 now``.
+
+        ``now`` is the fingerprint of the present data set; None if there is none.
+        """
         if now is None:
             return ["given then, not now"]
         named = {
@@ -57,7 +60,7 @@ class Fingerprint:
 
 
 def digest(array: Array) -> str:
-    """Return the BLAKE2b hash of the bytes of an array; above 256 MB, that of evenly spread blocks."""
+    """Return the BLAKE2b hash of the bytes of an array; above 256 MB, only of evenly spread blocks."""
     found = hashlib.blake2b(digest_size=16)
     flat = array.reshape(-1).view(np.uint8)
     if flat.size <= _WHOLE:

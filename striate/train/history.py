@@ -21,10 +21,11 @@ class Epoch:
     ``loss`` and ``validation_loss`` are the trainer's loss function, with its class weights and label smoothing, as the
     weighted mean over all samples (see ``EpochLoss``). The training loss of each batch is computed before its update,
     with batch statistics and dropout. ``validation_cross_entropy`` is the mean cross entropy without weights and
-    smoothing, if it differs from ``validation_loss``. ``validation_accuracy`` is from 0 to 1, and ``validation_error``
-    the mean of |prediction − target| for measured targets. These are None without validation, or if they are not
-    defined. ``number`` counts from 1; ``seconds`` and ``images_per_second`` are for training without validation.
-    ``waiting`` is the part of ``seconds`` in which the network waited for its batches, augmentation included.
+    smoothing, if that differs from ``validation_loss``. ``validation_accuracy`` is from 0 to 1, and
+    ``validation_error`` is the mean of |prediction − target| for measured targets. The validation fields are None
+    without validation, and where they are not defined. ``number`` counts from 1; ``seconds`` and ``images_per_second``
+    are for training without validation. ``waiting`` is the time in seconds, part of ``seconds``, in which the network
+    waited for its batches and their augmentation.
     """
 
     number: int
@@ -58,12 +59,12 @@ class History:
 
     @property
     def accuracies(self) -> list[float | None]:
-        """The validation accuracy of every epoch, from 0 to 1; None where there is none."""
+        """The validation accuracy of every epoch, from 0 to 1; None for epochs without one."""
         return [epoch.validation_accuracy for epoch in self.epochs]
 
     @property
     def validation_losses(self) -> list[float | None]:
-        """The validation loss of every epoch; None where there was no validation."""
+        """The validation loss of every epoch; None for epochs without validation."""
         return [epoch.validation_loss for epoch in self.epochs]
 
     @property
@@ -91,7 +92,7 @@ class History:
         return opened_room("plot", "matplotlib").curves(self, path)
 
     def __repr__(self) -> str:
-        """Return the results of the last epoch and, with validation, of the best one, in one line."""
+        """Return the results of the last epoch and, with validation, of the best epoch, in one line."""
         if not self.epochs:
             return "History of no epochs"
         last = self.epochs[-1]

@@ -1,4 +1,4 @@
-"""Signals that end a training: the first one lets the running step finish, a second one stops at once."""
+"""Signals that end a training: the first lets the running step finish, and a second stops at once."""
 
 from __future__ import annotations
 

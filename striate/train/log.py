@@ -14,7 +14,7 @@ LOG_FILE = "log.txt"
 
 
 class LogFile(Lines):
-    """Progress that appends its lines to ``log.txt`` in a folder; errors of writing are ignored."""
+    """A ``Progress`` that appends its lines to ``log.txt`` in a folder; errors in writing are ignored."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()

@@ -15,9 +15,9 @@ from striate.data.dataset import Array
 
 
 def auc(scores: Array, positive: npt.NDArray[np.bool_]) -> float | None:
-    """Return the area under the ROC curve of scores (N,), from 0 to 1.
+    """Return the area under the ROC curve, from 0 to 1, of scores (N,); ``positive`` (N,) marks the positive samples.
 
-    None where it is not defined: without positive or without negative samples, and for scores that are NaN.
+    Returns None where it is undefined: without positive or without negative samples, and if a score is NaN.
     """
     p = int(positive.sum())
     q = len(positive) - p
@@ -29,9 +29,9 @@ def auc(scores: Array, positive: npt.NDArray[np.bool_]) -> float | None:
 
 
 def top_hits(scores: Array, labels: npt.NDArray[np.int64], k: int) -> int:
-    """Return for how many samples the label is among the k classes with the highest scores (N, C).
+    """Return the number of samples whose label (N,) is among the k classes with the highest scores (N, C).
 
-    Of equal scores, the class with the lower number counts as higher, as in ``argmax``.
+    Of classes with equal scores, the one with the lower number comes first, as in ``argmax``.
     """
     own = scores[np.arange(len(labels)), labels][:, np.newaxis]
     lower = np.array([range(scores.shape[1])]) < labels[:, np.newaxis]

@@ -19,14 +19,14 @@ Series = list[tuple[int, float]]
 
 
 def history_html(history: History) -> str:
-    """Return curves of loss and validation accuracy, and a table of the last epochs, as HTML."""
+    """Return curves of loss and validation accuracy, and a table of the last 12 epochs, as HTML."""
     if not len(history):
         return "<p>no finished epoch yet</p>"
     return f'<div style="display:flex;flex-wrap:wrap;gap:16px">{"".join(_charts(history))}</div>{_table(history)}'
 
 
 def history_svg(history: History) -> str:
-    """The same curves as a picture, a document of its own; "" without a finished epoch."""
+    """Return curves of loss and validation accuracy as an SVG document; "" without a finished epoch."""
     charts = _charts(history)
     if not charts:
         return ""

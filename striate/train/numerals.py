@@ -1,4 +1,4 @@
-"""How losses and other numbers of a training are written."""
+"""Format losses and other numbers of a training as text."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ _LARGE, _SMALL = 1e5, 1e-4
 
 
 def number_text(number: float | None) -> str:
-    """Return a loss with four decimals, such as ``0.0356``; very large and very small ones as ``2.1e+33``.
+    """Return a loss with four decimals, such as ``0.0356``; very large or very small ones as ``2.1e+33``.
 
-    None, for what was not measured, becomes a dash.
+    None, for a number that was not measured, becomes a dash.
     """
     if number is None:
         return "–"
@@ -17,9 +17,9 @@ def number_text(number: float | None) -> str:
 
 
 def score_text(accuracy: float | None, mean_error: float | None, name: str = "") -> str:
-    """Return ``accuracy 98.59 %``, or ``mean error 0.0213`` where no accuracy was measured; may be empty.
+    """Return ``accuracy 98.59 %``, or ``mean error 0.0213`` if there is no accuracy; "" if there is neither.
 
-    ``name`` comes before it.
+    ``accuracy`` is from 0 to 1. ``name``, such as "held-out", is put before the text.
     """
     if accuracy is not None:
         return f"{name} accuracy {100 * accuracy:.2f} %".strip()

@@ -15,8 +15,9 @@ Array = npt.NDArray[Any]
 def outlier_warning(model: Module, images: Array, name: str) -> str | None:
     """Return a warning if data lie beyond ±50 standard deviations of the training data, else None.
 
-    Predictions for such data mean little. It is also None for models without a standardizer. ``name`` begins the text,
-    as in ``mnist: feature 0: x = 9e4 in sample 3 is x̂ = 812 (2 samples beyond ±50), far from the training data``.
+    Predictions for such data mean little. Returns None for models without a standardizer, too. ``name`` begins the
+    text, as in ``mnist: feature 0: x = 9e4 in sample 3 is x̂ = 812 (2 samples beyond ±50), far from the training
+    data``.
     """
     standardizer = standardizer_of(model)
     if standardizer is None or images.ndim < 2 or images.shape[1] != len(standardizer.mean):

@@ -1,4 +1,4 @@
-"""The position of a training: epoch, batch, and the sums of the running epoch."""
+"""The position of a training: epoch, batch, and the sums over the current epoch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 class Place:
     """The position of a training between two steps.
 
-    epoch        number of the running epoch, from 1
+    epoch        number of the current epoch, from 1
     batch        number of its batches that are done
     samples      number of its samples that were trained on
     seconds      time spent on it
@@ -17,7 +17,7 @@ class Place:
     loss_total   Σ w·l over its samples so far: ``EpochLoss.total``
     loss_weight  Σ w over its samples so far: ``EpochLoss.weight``
     stopping     the reason with which a callback has stopped the training, or None
-    told         kind and cause of each finding of the doctor that was shown
+    told         kind and cause of each finding of the doctor that was shown already
     """
 
     epoch: int = 1

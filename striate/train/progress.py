@@ -17,7 +17,7 @@ from striate.train.numerals import number_text
 
 @dataclass(frozen=True)
 class Plan:
-    """The size of the training that is about to start."""
+    """The numbers of epochs, batches and samples of a training that is about to start."""
 
     epochs: int
     batches: int  # in an epoch
@@ -50,7 +50,7 @@ class Progress(Protocol):
 
     @property
     def live(self) -> bool:
-        """Whether the display uses ``Moment.accuracy``, which costs time to estimate."""
+        """Whether the display uses ``Moment.accuracy``; estimating it takes time."""
         ...
 
     def start(self, plan: Plan) -> None:
@@ -83,7 +83,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Progress that shows nothing; warnings become ordinary Python warnings."""
+    """A ``Progress`` that shows nothing; warnings become ordinary Python warnings."""
 
     live = False
 
@@ -110,7 +110,7 @@ class Silent:
 
 
 class Together:
-    """Several progress displays as one; the first decides whether the live accuracy is needed."""
+    """Several ``Progress`` objects as one; the first decides whether the live accuracy is estimated."""
 
     def __init__(self, first: Progress, *others: Progress) -> None:
         self._first = first
@@ -150,7 +150,7 @@ class Together:
 
 
 class Lines:
-    """Progress as one line of text per epoch, for files and pipes.
+    """A ``Progress`` that prints one line of text per epoch, for files and pipes.
 
     ``stream`` is standard error by default.
     """
@@ -190,9 +190,9 @@ class Lines:
 
 
 def counted(count: int, one: str, several: str = "") -> str:
-    """Return a number with its noun, such as ``1 epoch`` or ``1,442 images``.
+    """Return a number with its noun, such as ``1 epoch`` or ``1,442 images``; ``one`` is the singular.
 
-    ``several`` is an irregular plural.
+    ``several`` is the plural; the default is the singular with an s.
     """
     return f"{count:,} {one if count == 1 else several or one + 's'}"
 

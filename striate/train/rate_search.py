@@ -41,7 +41,11 @@ class RateSearch:
 
     @property
     def suggestion(self) -> float | None:
-        """The rate at which the smoothed loss falls fastest with log η, to train with; None if it never falls."""
+        """The suggested learning rate: the one at which the smoothed loss falls most steeply over the log of the rate.
+
+        Only rates up to the one with the lowest smoothed loss are considered. None if the loss never falls, or if fewer
+        than 3 rates were tried.
+        """
         if len(self.rates) < 3:
             return None
         lowest = int(np.argmin(self.smoothed))
@@ -82,9 +86,8 @@ def find_rate(
 
     The rate grows by a constant factor in each of ``steps`` steps, and the search ends early if the loss diverges. The
     model itself is not changed. The smoothed loss is an exponential moving average with the factor ``smoothing``,
-    corrected for its start at 0. ``augment`` is that of ``Trainer``. Raises ``OptionError`` unless 0 < least < most,
-    steps ≥ 3 and 0 ≤ smoothing < 1.
-    Smith, 2015.
+    corrected for its start at 0. ``augment`` is as in ``Trainer``. Raises ``OptionError`` unless 0 < least < most,
+    steps ≥ 3 and 0 ≤ smoothing < 1. The method is from Smith, 2015 (arXiv:1506.01186).
 
         search = st.train.find_rate(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1, momentum=0.9), train_set)
         optimizer = optim.SGD(lr=search.suggestion, momentum=0.9)

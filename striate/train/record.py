@@ -53,8 +53,8 @@ class Record:
     """A ``Progress`` that writes the file ``progress.jsonl`` into a folder.
 
     ``model`` and ``data`` are the names written into the plan. The first training replaces the file, or appends to it
-    with ``resume``; later trainings append. If writing fails, ``complain`` is called with a message, and the training
-    continues without a record. Raises ``OptionError`` for a folder that cannot be created.
+    with ``resume``; later trainings append. If writing fails, the attribute ``complain``, a function of a message, is
+    called, and the training continues without a record. ``start`` raises ``OptionError`` if the file cannot be opened.
     """
 
     live = False
@@ -80,9 +80,9 @@ class Record:
         return None if self._file is None else os.fstat(self._file).st_size
 
     def go_on(self, size: int | None) -> None:
-        """Keep the first ``size`` bytes of the file (None: all), to which the next ``start`` appends.
+        """Keep only the first ``size`` bytes of the file (None: all); the next ``start`` appends to them.
 
-        Later lines are about steps after the checkpoint, which the resumed training repeats.
+        The removed lines are about steps after the checkpoint, which the resumed training repeats.
         """
         self._append = True
         if size is not None:
@@ -91,7 +91,7 @@ class Record:
                     os.truncate(self.path, size)
 
     def of(self, step: TrainingStep, watch: Watch | None) -> None:
-        """Set the training step and the watch that the lines describe; to be called before ``start``."""
+        """Set the training step and the watch from which lines are written; to be called before ``start``."""
         self._step, self._watch = step, watch
 
     # What the trainer calls
@@ -120,7 +120,7 @@ class Record:
         """Ignore warnings, which are not part of the record."""
 
     def note(self, text: str) -> None:
-        """Not part of the record."""
+        """Ignore notes, which are not part of the record."""
 
     def finding(self, finding: Finding) -> None:
         """Write a line for a finding of the doctor, which diagnoses problems of the training."""
@@ -154,7 +154,7 @@ class Record:
     def stop(self) -> None:
         """Write the last line and close the file.
 
-        After an error or Ctrl-C, write the state of the layers first.
+        After an error or Ctrl-C, the state of the layers is written first.
         """
         if self._file is None:
             return
@@ -209,7 +209,7 @@ class Record:
 
 
 def finite(thing: Any) -> Any:
-    """Return a copy of nested lists and dictionaries with None for NaN and infinity, which JSON lacks."""
+    """Return a copy of nested lists and dictionaries with None in place of NaN and infinity, which JSON lacks."""
     if isinstance(thing, float):
         return thing if math.isfinite(thing) else None
     if isinstance(thing, Mapping):
@@ -220,7 +220,7 @@ def finite(thing: Any) -> Any:
 
 
 def rounded(thing: Any) -> Any:
-    """Return nested dictionaries with numbers rounded to six digits, which halves their text."""
+    """Return a copy of nested dictionaries with numbers rounded to six digits, which halves their JSON."""
     if isinstance(thing, float):
         return float(f"{thing:.6g}")
     if isinstance(thing, Mapping):
@@ -232,8 +232,8 @@ def read_progress(folder: str | Path) -> list[dict[str, Any]]:
     """Return the events in the record of a run as dictionaries, in order.
 
     Each has at least ``kind`` and ``time``. Lines that are not events, such as a last line that is still being written,
-    are skipped. A run without a record gives []. Raises ``ModelFileError`` for a file that cannot be read, is larger
-    than 256 MB, has a line of more than 4 MB, or contains no event at all.
+    are skipped. Returns [] for a run without a record. Raises ``ModelFileError`` for a file that cannot be read, is
+    larger than 256 MB, has a line of more than 4 MB, or contains no event at all.
     """
     path = checked_path("folder", folder) / PROGRESS_FILE
     events: list[dict[str, Any]] = []

@@ -41,7 +41,7 @@ _BITS = ("striate", "llvmlite", "target")
 
 
 def fingerprints(train_set: Dataset, validation: Dataset | None) -> Fingerprints:
-    """Return the fingerprints of the data of a training, by part."""
+    """Return the fingerprints of the data of a training, under "training" and "held-out"."""
     found = {TRAINING: Fingerprint.of(train_set)}
     return found if validation is None else found | {HELD_OUT: Fingerprint.of(validation)}
 
@@ -164,7 +164,7 @@ class Resumption:
         return self.place.epoch > epochs or self.place.stopping is not None
 
     def restore_model(self, shape: tuple[int, ...]) -> None:
-        """Restore weights, statistics, optimizer and history; ``shape`` is that of a sample.
+        """Restore weights, statistics, optimizer and history; ``shape`` is the shape of a sample.
 
         Raises ``ModelFileError`` if the checkpoint is of another network.
         """
@@ -215,7 +215,7 @@ def _data_changes(saved: Checkpoint, now: Fingerprints) -> dict[str, list[str]]:
 
 
 def nothing_left(saved: Checkpoint) -> str:
-    """Return the line that says that a training is finished already."""
+    """Return the message that the training of this checkpoint is already finished."""
     done = len(saved.history)
     why = f" ({saved.place.stopping})" if saved.place.stopping else ""
     return f"finished already: {done} epoch{'s' * (done != 1)}{why}; a larger number of epochs continues it"

@@ -67,27 +67,27 @@ class Run:
     centring: dict[str, Any] | None = None  # place and size of figures in images: ``data.centring``
 
     def dataset(self, split: Split) -> Dataset:
-        """Open a part of the run's data set, with images read as for the training.
+        """Open one part of the run's data set, read as for the training.
 
-        Raises like ``open_dataset``.
+        Raises the same errors as ``open_dataset``.
         """
         require_there(self.data)
         return open_dataset(self.data, split, self.data_options)
 
     def opened(self) -> Opened:
-        """Open both parts of the run's data set, as for the training; raises like ``open_data``."""
+        """Open both parts of the run's data set, read as for the training. Raises the same errors as ``open_data``."""
         require_there(self.data)
         return open_data(self.data, self.data_options or None)
 
     @property
     def reading(self) -> Reading | None:
-        """How images are read from files; None for other data."""
+        """How pictures are read from files; None for data that are not files of pictures."""
         options = options_from_json(self.data_options) if self.data_options else None
         return options.reading if isinstance(options, PictureOptions) else None
 
     @property
     def number_options(self) -> NumberOptions | None:
-        """How files of numbers are read; None for other data."""
+        """How files of numbers are read; None for data that are not files of numbers."""
         options = options_from_json(self.data_options) if self.data_options else None
         return options if isinstance(options, NumberOptions) else None
 
@@ -107,8 +107,8 @@ def require_there(data: str) -> None:
 def claim_free_folder(folder: Path, room: int = 0) -> tuple[Path, FolderLock]:
     """Claim the folder or, if it has a run, the first of ``folder-2``, ``folder-3``, … without one.
 
-    A folder in which another training runs counts as a folder with a run. Returns the folder and its lock; raises as
-    ``claim_folder`` does.
+    A folder in which another training runs counts as a folder with a run. Returns the folder and its lock. ``room`` and
+    the errors are those of ``claim_folder``.
     """
     tried, number = folder, 1
     while True:
@@ -127,8 +127,8 @@ def claim_folder(folder: Path, room: int = 0, *, overwrite: bool = False) -> Fol
 
     The remains of a training that was killed before its first checkpoint, and with ``overwrite`` a whole run, are
     removed. Returns the lock. Raises ``OptionError`` for a folder that another training uses; for a folder with a run,
-    unless ``overwrite``; for a folder with other files, which are never overwritten; and if ``room`` bytes cannot be
-    written.
+    unless ``overwrite``; for a folder with other files, which are never overwritten; and if the disk has no space for
+    ``room`` bytes.
     """
     lock = FolderLock(_made(folder))
     if not (folder / RUN_FILE).exists():  # of a foreign folder, before there is a lock that leaves a file in it

@@ -40,7 +40,7 @@ class Recipe:
 
 
 def recipe_for(train_set: Dataset) -> Recipe:
-    """Return the default recipe for samples of this rank.
+    """Return the default recipe for a data set, which depends on the rank of its samples and their number.
 
     Features are learned by an MLP of three hidden layers, signals by ``fcn``, pictures by ``lenet5``, volumes by a
     ``resnet18_3d`` of 16 channels. A training has about 1500 steps (volumes: 300), but 5 to 50 epochs.
@@ -58,7 +58,7 @@ def recipe_for(train_set: Dataset) -> Recipe:
 
 
 def task_of(opened: Opened) -> Task:
-    """Return what the labels of the data are."""
+    """Return the task that the labels define: one class, measured numbers, or several yes-or-no labels."""
     options = opened.options
     return options.task if isinstance(options, NumberOptions) and options.task is not None else Task.classify
 
@@ -85,7 +85,9 @@ def network_for(opened: Opened, model: str, seed: int, options: Mapping[str, Any
 
 
 def loss_for(opened: Opened, class_weights: str | None = None, label_smoothing: float = 0.0) -> Loss:
-    """Return the loss that fits the labels: cross entropy, relative squared error, or binary cross entropy.
+    """Return the loss for the task: cross entropy for classes, otherwise relative squared or binary cross entropy.
+
+    The relative squared error is for measured targets, and the binary cross entropy for several yes-or-no labels.
 
     ``class_weights`` is "balanced" or None. Raises ``OptionError`` for class weights and label smoothing without
     classes.

@@ -345,7 +345,10 @@ class Trainer(metaclass=Explained):
                 yield model
 
     def use_evaluated(self) -> None:
-        """Give the model the weights to evaluate until the next training step."""
+        """Load the weights to evaluate into the model, until the next training step.
+
+        With ``ema`` these are the moving averages, otherwise the current weights.
+        """
         if self._averages:
             self.step.use_average(True)
 
@@ -355,7 +358,7 @@ class Trainer(metaclass=Explained):
         return self.step.ema is not None and self.step.step_number > 0
 
     def evaluate(self, dataset: Dataset, *, tta: Views | str = "") -> Evaluation:
-        """Evaluate the model on a data set: the trainer's loss, and accuracy or errors.
+        """Evaluate the model on a data set: compute the trainer's loss, and accuracy or errors.
 
         The samples are not augmented; ``tta`` averages predictions over views of each, as in ``train.evaluate``.
         """
@@ -546,7 +549,8 @@ def known(number: float) -> float | None:
 class SampledAccuracy:
     """An estimate of the training accuracy from some batches, which takes at most 1/50 of the time.
 
-    They are predicted before the model learns from them.
+    The batches are predicted before the model learns from them. ``accuracy`` is from 0 to 1; None before the first
+    estimate.
     """
 
     def __init__(self, model: Module) -> None:
@@ -570,8 +574,8 @@ class SampledAccuracy:
 def chosen_progress(progress: bool | Progress) -> Progress:
     """Return the display for the option ``progress``.
 
-    True gives the live display in a terminal and lines elsewhere, False gives none, and an object is returned
-    unchanged.
+    True selects the live display in a terminal and lines elsewhere, and False a ``Progress`` that shows nothing. An
+    object is returned unchanged.
     """
     if progress is False:
         return Silent()

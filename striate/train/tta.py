@@ -22,8 +22,8 @@ class Views:
     """The views of a sample over which predictions are averaged: all combinations of flips and shifts.
 
     flips  the axes that are reversed, −1 for the width of a picture and −2 for its height; each doubles the views
-    shift  the sample itself and, if this is not 0, shifted by ± this many elements along all its axes (5 views of a
-           picture, 3 of a signal); the outermost elements fill what is missing
+    shift  the number of elements by which the sample is also shifted, along all spatial axes and in all combinations of
+           directions: 5 views of a picture, 3 of a signal, with 0 only 1; gaps are filled with the outermost elements
     """
 
     flips: tuple[int, ...] = ()
@@ -80,11 +80,11 @@ class Views:
 
 
 class Averaged:
-    """A model whose predictions are averaged over ``views`` of each sample: called like the model, with (N, C, …).
+    """A model with predictions averaged over ``views`` of each sample, called like the model with x (N, C, …).
 
-    With ``probabilities`` the model returns logits (N, C), and the result is the logarithm of the mean of their
-    softmax, which are logits again; otherwise it is the mean of the outputs. Raises ``OptionError`` for samples that
-    the views do not fit, and ``ShapeError`` for outputs with positions, which flips would move.
+    With ``probabilities``, the model must return logits (N, C); the result is the logarithm of the mean softmax, which
+    are logits again. Otherwise the result is the mean of the outputs. Raises ``OptionError`` for samples that the views
+    do not fit, and ``ShapeError`` for outputs that are not (N, C), since flips would move their positions.
     """
 
     def __init__(self, model: Module, views: Views, *, probabilities: bool = True) -> None:

@@ -9,10 +9,10 @@ from striate.data.loader import Batch
 
 
 class Waiting:
-    """An iterator over the same batches that measures the time until each of them is ready.
+    """An iterator over ``batches`` that measures how long the training waits for each batch.
 
-    ``seconds`` is the sum so far, to which ``seconds`` of an interrupted epoch are added: the time in which the network
-    did not compute because a batch was being made.
+    The attribute ``seconds`` is the sum of these times. It starts at the argument ``seconds``, which is 0, or the sum
+    at the point where an interrupted epoch continues.
     """
 
     def __init__(self, batches: Iterator[Batch], seconds: float = 0.0) -> None:

@@ -32,11 +32,10 @@ def written(folder: Path, kind: str) -> Path:
                 for row, one in enumerate(slow)]  # fmt: skip
         (folder / "data.csv").write_text("\n".join(["time,x,activity,person", *rows]))
         return folder / "data.csv"
-    label = {
-        "numbers": lambda row: f"{5000 + 900 * row[0] - 300 * row[1]:.2f}",
-        "labels": lambda row: ";".join(name for name, value in zip(("hot", "wet"), row) if value > 0),
-    }[kind]
-    rows = [",".join([*(f"{value:.4f}" for value in row), label(row)]) for row in x]
+    prices = [f"{5000 + 900 * row[0] - 300 * row[1]:.2f}" for row in x]
+    tags = [";".join(name for name, value in zip(("hot", "wet"), row) if value > 0) for row in x]
+    labels = prices if kind == "numbers" else tags
+    rows = [",".join([*(f"{value:.4f}" for value in row), label]) for row, label in zip(x, labels)]
     (folder / "data.csv").write_text("\n".join(["a,b,c,target", *rows]))
     return folder / "data.csv"
 
@@ -47,7 +46,9 @@ def written(folder: Path, kind: str) -> Path:
         ("numbers", ("--width", 16, "--epochs", 20), "R²", "target "),
         ("labels", ("--task", "multilabel", "--width", 16, "--epochs", 5), "macro F1", "%)"),
         ("signals", ("--window", 20, "--width", 8, "--epochs", 3), "macro AUC", "slow ("),
-        ("volumes", ("--width", 4, "--epochs", 8, "--batch-size", 4), "macro F1", "full ("),
+        pytest.param(
+            *("volumes", ("--width", 4, "--epochs", 8, "--batch-size", 4), "macro F1", "full ("), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_from_a_file_to_a_prediction(

@@ -47,7 +47,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Server
+    server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_GET(self) -> None:
         content, asked = self.server.contents.get(self.path), self.headers["Range"]
@@ -93,7 +93,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
 
 def test_a_set_is_downloaded_once_and_read(server: Server, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    folder = download("cifar100", progress=lambda *moment: seen.append(moment))
+    folder = download("cifar100", progress=lambda file, done, total: seen.append((file, done, total)))
     assert folder == tmp_path / "sets" / "cifar100"
     assert seen[-1][1] == seen[-1][2] == (folder / "cifar-100-binary.tar.gz").stat().st_size
     assert [path.name for path in folder.iterdir()] == ["cifar-100-binary.tar.gz"]

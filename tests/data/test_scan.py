@@ -11,15 +11,16 @@ from PIL import Image
 
 from striate.data import Dataset, load_digits, scan_data
 from striate.data.class_sheet import class_sheet
+from striate.data.dataset import Array
 from striate.data.likeness import near_pairs
 from striate.data.picture import image_of
 from striate.data.scan import MEASURED
 from striate.errors import DataError, OptionError
 
 
-def saved(path: Path, image: np.ndarray, **options: int) -> None:
+def saved(path: Path, image: Array, quality: int = 95) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    image_of(image).save(path, **options)
+    image_of(image).save(path, quality=quality)
 
 
 @pytest.fixture

@@ -252,6 +252,14 @@ def test_workers_take_their_share_of_the_cores(backend: str, monkeypatch: pytest
         ({"network": "lenet"}, "unknown model 'lenet'; did you mean 'lenet5'"),
         ({"network": 5}, "network=5; expected a name, a function"),
         ({"network": lambda shape, outputs: None}, "returned a NoneType, not an nn.Module"),
+        (
+            {"network": lambda shape: None},
+            r"too many positional arguments\n  help: a function of \(input_shape, outputs",
+        ),
+        (
+            {"network": "lenet5", "input_shape": None},
+            r"has 2 axes, not 4(.|\n)*help: X has rows; input_shape=\(C, H, W",
+        ),
         ({"network": nn.Linear(64, 10), "network_options": {"a": 1}}, "not for a finished module"),
         ({"network_options": 3}, "network_options=3; expected a dict"),
         ({"input_shape": (1, 9, 9)}, r"input_shape=\(1, 9, 9\), but X is \(300, 64\)"),
@@ -276,6 +284,13 @@ def test_unsuitable_parameters(options: dict[str, Any], message: str) -> None:
         estimator.fit(PIXELS, DIGITS)
     with pytest.raises(NotFittedError):
         estimator.predict(PIXELS)
+
+
+def test_channels_last_pictures() -> None:
+    with pytest.raises(
+        ValueError, match=r"X.transpose\(0, 3, 1, 2\), or input_shape=\(8, 8, 1\) if they have 8 channels"
+    ):
+        classifier(input_shape=None).fit(PIXELS.reshape(-1, 8, 8, 1), DIGITS)
 
 
 def test_unsuitable_targets() -> None:

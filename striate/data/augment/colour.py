@@ -74,7 +74,7 @@ class ColorJitter(Transform):
 class RandomScaling(Transform):
     """Multiply all values of a sample by one factor that is normal with mean 1 and standard deviation ``sigma``.
 
-    For samples of every kind, such as signals of sensors. Raises ``OptionError``.
+    For samples of every kind, such as signals of sensors. Raises ``OptionError`` for options out of range.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (0, 1, 2, 3)
@@ -97,7 +97,8 @@ class RandomScaling(Transform):
 class GaussianNoise(Transform):
     """Add an independent normal number with mean 0 and standard deviation ``sigma`` to every element.
 
-    ``sigma`` is in the units of the data: 255 levels for bytes. For samples of every kind. Raises ``OptionError``.
+    ``sigma`` is in the units of the data: 255 levels for bytes. For samples of every kind.
+    Raises ``OptionError`` for options out of range.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (0, 1, 2, 3)

@@ -133,7 +133,7 @@ class Draft:
         self.grey = factor * self.grey + (1 - factor) * mean
 
     def recolour(self, matrix: Array) -> None:
-        """Multiply the colours by ``matrix`` (B, 3, 3), which must keep the grey value of every colour."""
+        """Multiply the colours by ``matrix`` (B, 3, 3), which must keep every grey value: wᵀ M = wᵀ, M 1 = 1."""
         composed = np.zeros_like(self.gain)
         for k in range(3):
             composed += matrix[:, :, k : k + 1] * self.gain[:, k : k + 1, :]

@@ -23,7 +23,7 @@ class RandomErasing(Transform):
     ratio  height / width, its logarithm drawn uniformly; a rectangle that would not fit is made smaller
     value  a number, one for each channel, or "mean": the means of the channels over the data
 
-    Raises ``OptionError``.
+    Raises ``OptionError`` for options out of range.
     """
 
     p: float = 0.5
@@ -61,7 +61,8 @@ class Cutout(Transform):
     """Fill ``count`` boxes of ``size`` around random elements (DeVries and Taylor, 2017, arXiv:1708.04552).
 
     A box is cut off where it extends beyond the sample. ``size`` is one number for all axes, or one for each; ``value``
-    is a number, one for each channel, or "mean". For signals, pictures and volumes. Raises ``OptionError``.
+    is a number, one for each channel, or "mean". For signals, pictures and volumes.
+    Raises ``OptionError`` for options out of range.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)
@@ -101,7 +102,7 @@ class RandomMask(Transform):
     """Fill ``count`` intervals of a signal, in all channels; each has a random length of up to ``length`` time steps.
 
     A length below 1 is a share of the signal. The time masks of SpecAugment (Park and others, 2019, arXiv:1904.08779).
-    ``value`` is a number, one for each channel, or "mean". Raises ``OptionError``.
+    ``value`` is a number, one for each channel, or "mean". Raises ``OptionError`` for options out of range.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1,)

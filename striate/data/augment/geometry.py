@@ -131,7 +131,7 @@ class RandomShift(Transform):
     """Shift a signal (C, L) by −``steps`` … ``steps`` time steps.
 
     A float below 1 is a share of the length. What enters is ``fill`` ("constant"), the outermost value ("edge"), the
-    mirror image ("reflect") or the other end of the signal ("wrap"). Raises ``OptionError``.
+    mirror image ("reflect") or the other end of the signal ("wrap"). Raises ``OptionError`` for options out of range.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1,)
@@ -172,7 +172,7 @@ class RandomResizedCrop(Transform):
     scale  the area of the window as a share of the picture, drawn uniformly
     ratio  width / height of the window, its logarithm drawn uniformly; a window that would not fit is made smaller
 
-    As in torchvision, but without antialiasing. Raises ``OptionError``.
+    As in torchvision, but without antialiasing. Raises ``OptionError`` for options out of range.
     """
 
     size: int | tuple[int, int] | None = None
@@ -219,7 +219,7 @@ class RandomAffine(Transform):
     padding_mode  "constant" fills with ``fill``, "edge" repeats the outermost pixels, "reflect" mirrors the picture
     fill          a number, one for each channel, or "mean"
 
-    As in torchvision, with ``interpolation=BILINEAR``. Raises ``OptionError``.
+    As in torchvision, with ``interpolation=BILINEAR``. Raises ``OptionError`` for options out of range.
     """
 
     degrees: float | tuple[float, float] = 0.0

@@ -52,9 +52,9 @@ def move(s: Sample) -> None:
 
 
 def placed(s: Sample, axis: int, index: Index, signs: Sequence[Index], offsets: Sequence[Index]) -> tuple[Index, Any]:
-    """Return the index of the source along an axis, and the condition that there is one.
+    """Return the source index for the index ``index`` of the result along an axis, and whether it lies inside.
 
-    The index is valid in any case.
+    Where it lies outside and the border is constant, the returned index is limited to the axis, so that it can be read.
     """
     k, size = s.k, s.source[axis]
     if size == 1 and s.spec.border is not Border.CONSTANT:
@@ -67,7 +67,7 @@ def placed(s: Sample, axis: int, index: Index, signs: Sequence[Index], offsets: 
 
 
 def bordered(s: Sample, place: Index, size: int) -> Index:
-    """Return the index inside of an axis that stands for an index outside of it."""
+    """Return the index, from 0 to ``size`` − 1, of the element that is used for ``place``, which may lie outside."""
     k = s.k
     match s.spec.border:
         case Border.REFLECT:

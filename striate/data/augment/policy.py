@@ -103,7 +103,7 @@ class RandAugment(Policy):
     shift along either axis, rotation, brightness, saturation, contrast, posterization, solarization and full contrast.
     The picture is resampled once; changes of place come first, then those of colour, then the last three. ``magnitude``
     is from 0 to 30; ``padding_mode`` and ``fill`` are as in ``RandomAffine``. arXiv:1909.13719. For pictures of uint8.
-    Raises ``OptionError``.
+    Raises ``OptionError`` for options out of range.
     """
 
     num_ops: int = 2
@@ -124,7 +124,7 @@ class TrivialAugment(Policy):
     """Apply one random operation of random strength to each picture (Müller and Hutter, 2021, arXiv:2103.10158).
 
     The operations are those of ``RandAugment``, with the wider range of strengths that torchvision's
-    ``TrivialAugmentWide`` has. For pictures of uint8. Raises ``OptionError``.
+    ``TrivialAugmentWide`` has. For pictures of uint8. Raises ``OptionError`` for options out of range.
     """
 
     def apply(self, draft: Draft, draws: Draws) -> None:

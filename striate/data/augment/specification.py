@@ -1,4 +1,4 @@
-"""What the kernel of a list of transforms does, and where the parameters of a sample stand."""
+"""What the kernel of a list of transforms does, and the columns of the arrays with the parameters of each sample."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Specification(KernelSpec):
 
     @property
     def columns(self) -> Columns:
-        """The places of the parameters."""
+        """The columns of the operands ``ints`` and ``floats``."""
         return Columns(self.affine, 3 if self.source[0] == 3 else 1, self.boxes)
 
 

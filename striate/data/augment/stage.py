@@ -28,7 +28,7 @@ from striate.data.augment.transform import MEAN, Transform
 from striate.data.dataset import Dataset, require_dataset
 from striate.data.loader import Batch, index_batches
 from striate.dtypes import DType
-from striate.errors import OptionError
+from striate.errors import DataError, OptionError
 from striate.options import seed as checked_seed
 
 Array = npt.NDArray[Any]
@@ -88,7 +88,9 @@ class InputStage:
         self.dataset = dataset
         self.transforms = checked_transforms(transforms)
         self.seed = checked_seed(seed)
-        self._pool = np.arange(len(dataset)) if pool is None else np.asarray(pool, np.int64)
+        self._pool = np.arange(len(dataset)) if pool is None else checked_indices(pool, len(dataset))
+        if not len(self._pool):
+            raise OptionError("pool is empty: MixUp and CutMix need a partner for each sample")
         means = _means(dataset.images) if any(_asks_for_means(one) for one in self.transforms) else ()
         shape, dtype = dataset.images.shape[1:], dataset.images.dtype
         self._parts: list[Segment | tuple[int, Lambda]] = []
@@ -134,8 +136,11 @@ class InputStage:
         return bool(self._mixers)
 
     def batch(self, indices: npt.ArrayLike, epoch: int) -> tuple[Array, Array]:
-        """Return the augmented samples (B, …) with these indices, and their labels or targets."""
-        rows = np.asarray(indices, np.int64)
+        """Return the augmented samples (B, …) with these indices, and their labels or targets.
+
+        Raises ``DataError`` for indices that are not whole numbers from 0 to the number of samples − 1.
+        """
+        rows = checked_indices(indices, len(self.dataset))
         return self._made(rows, *self._drawn(rows, epoch))
 
     def batches(
@@ -235,6 +240,17 @@ def _part(pairs: _Pairs, chosen: slice) -> _Pairs:
     one = pairs.mixture
     mixture = Mixture(one.share[chosen], one.starts[:, chosen], one.stops[:, chosen], one.label[chosen])
     return _Pairs(pairs.partners[chosen], pairs.tables.at(chosen), mixture)
+
+
+def checked_indices(given: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
+    """Return indices of ``count`` samples as int64 (B,); raises ``DataError`` for others, which a kernel would read."""
+    found = np.asarray(given)
+    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+        raise DataError(f"expected indices (B,) of samples, whole numbers, not {found.dtype} of shape {found.shape}")
+    if found.size and not 0 <= int(found.min()) <= int(found.max()) < count:
+        wrong = found[(found < 0) | (found >= count)][0]
+        raise DataError(f"no sample {wrong}; the {count} samples are 0 … {count - 1}")
+    return found.astype(np.int64)
 
 
 def checked_transforms(given: Sequence[Transform] | str) -> tuple[Transform, ...]:

@@ -22,8 +22,8 @@ FillOption = float | str | Sequence[float]
 class Transform:
     """Base of augmentations (abstract): a frozen description of a random change of one sample.
 
-    ``check`` says which samples it takes and what size they have afterwards; ``apply`` draws its random numbers and
-    adds what it does to a ``Draft``, for many samples at once.
+    ``check`` says which samples it takes and what size they have afterwards; ``apply`` draws its random numbers, and
+    adds what it does to a ``Draft``, which collects the parameters of many samples.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (2,)
@@ -38,7 +38,7 @@ class Transform:
 
     @property
     def border(self) -> tuple[Border, FillOption] | None:
-        """What lies outside of the samples, and the number to fill it with; None where it makes no difference."""
+        """What lies outside of the samples, and the fill of a constant border; None if it is never read."""
         return None
 
     @property
@@ -62,7 +62,7 @@ class Transform:
         return shape
 
     def apply(self, draft: Draft, draws: Draws) -> None:
-        """Draw random numbers for all samples of the draft, and add what the transform does to each."""
+        """Draw random numbers for all samples of the draft, and add to it what the transform does to each."""
         raise NotImplementedError
 
 

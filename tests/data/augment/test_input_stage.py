@@ -30,7 +30,7 @@ from striate.data.augment import (
     Transform,
     parsed,
 )
-from striate.errors import OptionError
+from striate.errors import DataError, OptionError
 from striate.train import Trainer
 
 
@@ -101,6 +101,15 @@ def test_no_sample_and_no_transform(dtype: Any) -> None:
     x, y = InputStage(data).batch([2, 2, 0], epoch=0)
     np.testing.assert_array_equal(x, data.images[[2, 2, 0]])
     np.testing.assert_array_equal(y, [2, 2, 0])
+
+
+@pytest.mark.parametrize("indices", [[-1], [23], [0, 99], [0.5], [[0]], [2**40]], ids=str)
+def test_indices_outside_of_the_data_are_refused(indices: Any) -> None:
+    stage = InputStage(colours(), "flip")
+    with pytest.raises(DataError):
+        stage.batch(indices, epoch=0)
+    with pytest.raises(DataError):
+        InputStage(colours(), "mixup", pool=np.array(indices))
 
 
 def test_labels_are_mixed_as_the_samples_are() -> None:
