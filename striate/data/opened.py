@@ -25,8 +25,8 @@ class Opened:
 
     train: Dataset
     held_out: Dataset
-    train_files: tuple[str, ...]
-    held_out_files: tuple[str, ...]
+    train_files: tuple[str, ...] = field(repr=False)
+    held_out_files: tuple[str, ...] = field(repr=False)
     options: PictureOptions | NumberOptions | None
     notes: tuple[str, ...]
     given_parts: bool = True
