@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from striate.cli.bench import bench
+from striate.cli.compare import compare
 from striate.cli.data import data
 from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
@@ -23,6 +24,7 @@ from striate.cli.inspect import inspect
 from striate.cli.lab import lab
 from striate.cli.predict import predict
 from striate.cli.report import Command, Commands, GroupedCommand
+from striate.cli.runs import runs
 from striate.cli.show import show
 from striate.cli.streams import prepare_streams, written
 from striate.cli.train import train
@@ -41,6 +43,8 @@ app = typer.Typer(
 app.command(cls=GroupedCommand)(train)
 app.command(cls=Command)(evaluate)
 app.command(cls=Command)(predict)
+app.command(cls=Command)(runs)
+app.command(cls=Command)(compare)
 app.command(cls=Command)(data)
 app.command(cls=Command)(filter)
 app.command(cls=Command)(doctor)

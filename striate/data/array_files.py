@@ -112,7 +112,7 @@ def _arranged(path: Path, x: Array, options: NumberOptions) -> tuple[Kind, Array
     axes = {Kind.signals: "time", Kind.pictures: "height, width"}.get(kind, "depth, height, width")
     note = (
         f"inputs of shape {x.shape} are read as (samples, {axes}, channels): {x.shape[-1]} channels; "
-        "channels_last=False reads the channels from axis 1"
+        "--channels-first, in Python channels_last=False, reads them from axis 1"
     )
     return kind, moved, [] if options.channels_last else [note]
 

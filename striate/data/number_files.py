@@ -55,7 +55,7 @@ class NumberFile:
 
 
 def number_files(path: Path, beside: bool = True) -> list[NumberFile]:
-    """Return the files of numbers at a path; empty where it is a folder or archive of something else.
+    """Return the files of numbers at a path; an empty list where there are none, as in a folder of pictures.
 
     ``beside`` adds the file for testing that belongs to one for training. Raises ``DataError`` for a folder of several
     files that are not a pair.

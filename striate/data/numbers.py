@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Inputs:
 
 
 def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
-    """Open a file, a pair of files or a folder of numbers: a part to learn from and one that is held out.
+    """Open a file, a pair of files, or a folder with either, as a training part and a held-out part.
 
     Raises ``DataError``, naming file and line, for what cannot be read or used.
     """
@@ -175,12 +176,18 @@ def _split(
 
 
 def _blocks(rows: list[tuple[int, int, int]]) -> list[str]:
-    """Return a group for each window: successive windows of a series belong to one block."""
+    """Return a group for each window: successive windows of a series belong to one block.
+
+    A block has eight windows, or four times as many as overlap, but at most a tenth of the windows of its series.
+    """
     counts = np.bincount([series for series, _, _ in rows])
+    steps = [other[1] - one[1] for one, other in itertools.pairwise(rows) if one[0] == other[0]]
+    overlap = -(-(rows[0][2] - rows[0][1]) // max(1, min(steps, default=1)))
+    size = max(_BLOCK, 4 * overlap)
     seen = np.zeros(len(counts), np.int64)
     names: list[str] = []
     for series, _, _ in rows:
-        names.append(f"{series}/{seen[series] // min(_BLOCK, max(1, int(counts[series]) // _BLOCKS))}")
+        names.append(f"{series}/{seen[series] // min(size, max(1, int(counts[series]) // _BLOCKS))}")
         seen[series] += 1
     return names
 

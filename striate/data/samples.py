@@ -18,7 +18,7 @@ _LISTED = 10
 
 @dataclass
 class Samples:
-    """Samples of one kind, all lists in the same order.
+    """Samples of one kind, as lists with an entry for each sample.
 
     kind     what the samples are
     columns  names of the features or channels

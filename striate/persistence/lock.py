@@ -125,14 +125,32 @@ class FolderLock:
         return f": process {str(entries.get('pid'))[:20]} on {str(entries.get('host'))[:80]}"
 
 
-def _locked(file: int) -> bool:
-    """Take the system's lock on an open file without waiting; returns False if it is held."""
+def is_held(folder: Path) -> bool:
+    """Return whether a process holds the lock of a folder; nothing is written, and no lock is left behind.
+
+    A file ``.lock`` that a killed process left does not count. Where the file cannot be opened, the answer is False.
+    """
+    try:
+        file = os.open(folder / LOCK_FILE, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not _locked(file, shared=True)
+    finally:
+        os.close(file)  # which gives back a lock that was free
+
+
+def _locked(file: int, shared: bool = False) -> bool:
+    """Take the system's lock on an open file without waiting; returns False if it is held.
+
+    A ``shared`` lock can be taken several times, unless the file is locked otherwise; Windows has none.
+    """
     try:
         if sys.platform == "win32":
             os.lseek(file, _BYTE, os.SEEK_SET)
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

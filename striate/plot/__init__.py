@@ -5,6 +5,7 @@ Every function returns a new ``matplotlib.figure.Figure``, which a notebook show
 """
 
 from striate.plot.augmentation import augmented
+from striate.plot.comparison import compared
 from striate.plot.explanation import grad_cam, integrated_gradients, occlusion, saliency
 from striate.plot.judgement import confusion, curves, mistakes
 from striate.plot.network import features, filter, filters, top_activations
@@ -12,6 +13,7 @@ from striate.plot.rate import rates
 
 __all__ = [
     "augmented",
+    "compared",
     "confusion",
     "curves",
     "features",
