@@ -1,4 +1,4 @@
-"""Opens files of numbers (tables, signals, volumes, arrays) as two data sets, and reads them for prediction."""
+"""Open files of numbers (tables, signals, volumes, arrays) as two data sets, or read them for prediction."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LISTED = 3
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """Inputs of a file for prediction: an array (N, …), and where each sample is in the file."""
+    """The inputs in a file for prediction: an array (N, …), and the place of each sample, such as "line 12"."""
 
     values: Array
     places: tuple[str, ...]
@@ -36,7 +36,7 @@ class Inputs:
 def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
     """Open a file, a pair of files, or a folder with either, as a training part and a held-out part.
 
-    Raises ``DataError``, naming file and line, for what cannot be read or used.
+    Raises ``DataError``, which names file and line, for data that cannot be read or used.
     """
     chosen = options or NumberOptions()
     files = number_files(path)
@@ -73,10 +73,10 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
 
 
 def read_labelled(path: Path, options: NumberOptions) -> Dataset:
-    """Return the samples of a file or folder for an evaluation: the given held-out part, else all.
+    """Return the samples of a file or folder for an evaluation: its held-out part, or all if it has no parts.
 
-    ``options`` are those that ``open_numbers`` completed; their classes number the labels. Raises ``DataError`` as
-    ``open_numbers`` does, and for labels that are not among the classes.
+    ``options`` are those of the training, completed by ``open_numbers``; labels become indices into their classes.
+    Raises ``DataError`` as ``open_numbers`` does, and for labels that are not among the classes.
     """
     files = number_files(path, beside=False)
     files = [file for file in files if file.part is not Split.TRAIN] or files
@@ -92,7 +92,7 @@ def read_labelled(path: Path, options: NumberOptions) -> Dataset:
 
 
 def read_inputs(path: Path, options: NumberOptions) -> Inputs:
-    """Read a file for prediction, as the data of the training were read; labels in it are ignored.
+    """Read a file for prediction in the same way as the training data; labels in it are ignored.
 
     ``options`` are those that ``open_numbers`` completed. Raises ``DataError`` as ``open_numbers`` does.
     """
@@ -116,7 +116,7 @@ def _require_alike(samples: Samples, options: NumberOptions, path: Path) -> None
 
 
 def merged(files: list[NumberFile], options: NumberOptions) -> Samples:
-    """Return the samples of one or two files together."""
+    """Return the samples of one or two files together, in the order of the files."""
     first, *others = [file.samples(options) for file in files]
     _require_alike(first, options, files[0].path)
     for file, other in zip(files[1:], others):

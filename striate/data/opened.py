@@ -1,4 +1,4 @@
-"""An opened data set: a part to learn from and a part that is held out."""
+"""An opened data set, in a training part and a held-out part."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Opened:
     train, held_out              the two parts
     train_files, held_out_files  where each sample comes from, in the order of the samples: paths of picture files, or
                                  lines of tables; empty for data sets known by name
-    options                      the options with every value that reading determined; None for data sets known by name
+    options                      the options, completed while the data were read; None for data sets known by name
     notes                        messages for the user, such as files that were skipped
-    given_parts                  whether the data themselves contain a held-out part
+    given_parts                  whether the data come with a held-out part, rather than being split at random
     """
 
     train: Dataset
@@ -32,7 +32,10 @@ class Opened:
     given_parts: bool = True
 
     def to_evaluate(self) -> Dataset:
-        """Return the data for evaluating a model trained elsewhere: the given held-out part, else all samples."""
+        """Return the data on which to evaluate a model that was trained elsewhere.
+
+        This is the held-out part if ``given_parts`` is true, and otherwise all samples.
+        """
         if self.given_parts:
             return self.held_out
         return replace(

@@ -1,4 +1,4 @@
-"""Looks at data before a network learns from them: classes, sizes, files that cannot be read, and repeated samples."""
+"""Examine data before training: classes, sizes, files that cannot be read, and repeated samples."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Problem:
 
     kind     such as "bad file", "equal across parts", "nearly equal under two labels", "constant channel"
     samples  the places of the samples: paths of files, or lines of a table
-    text     what is wrong, as a sentence without an end
+    text     what is wrong, as a sentence without a full stop
     """
 
     kind: str
@@ -53,12 +53,12 @@ class Problem:
 class Scan:
     """The result of a scan: counts of samples, and the problems that were found.
 
-    name      its name or path
+    name      the name or path of the data set
     kind      what the samples are, such as "pictures"
-    counts    the number of samples of each class in each part: "train", "held out", or "" where no parts are given
+    counts    the number of samples of each class in each part: "train", "held out", or "" if there are no parts
     sizes     the number of samples of each shape: (height, width) of pictures, (C, L) of signals
     modes     the number of pictures of each mode of Pillow, such as "RGB"
-    missing   the number of missing numbers
+    missing   the number of missing values
     problems  what is wrong, worst first
     notes     messages for the user
     """
@@ -111,8 +111,8 @@ class _Seen:
 def scan_data(name: str | Path, progress: Progress = lambda done, count: None, **fields: Any) -> Scan:
     """Scan the data set with this name or path, with the options of ``open_data``.
 
-    Files, rows and series that cannot be read become problems of the scan. Raises ``OptionError`` and ``DataError``
-    like ``open_data`` where the data have no form that is known.
+    Files, rows and series that cannot be read become problems of the scan. Raises ``OptionError`` and ``DataError``, as
+    ``open_data`` does, for data in no known form.
     """
     path = checked_path("data set", name).expanduser()
     if str(name) not in KNOWN and not holds_idx(path) and path.exists():
