@@ -23,9 +23,10 @@ _TOGETHER = 256
 
 
 def predict_numbers(model: Module, options: NumberOptions | None, paths: list[Path], *, as_json: bool) -> None:
-    """Print a line, or with ``as_json`` an object, for each sample of the files; lines of several files name theirs.
+    """Print a line, or with ``as_json`` an object, for each sample of the files.
 
-    A file that cannot be read is named, and the exit code is then 2.
+    With several files, each line begins with its file. A file that cannot be read is named in a message, and the exit
+    code is then 2.
     """
     rows: list[dict[str, Any]] = []
     failed = False
@@ -56,7 +57,7 @@ def predict_numbers(model: Module, options: NumberOptions | None, paths: list[Pa
 
 
 def described(outputs: Array, names: tuple[str, ...], task: Task | None) -> list[dict[str, Any]]:
-    """Return what each row of the outputs (N, k) says: classes, labels, or numbers."""
+    """Return the prediction of each sample, from outputs (N, k), as a dictionary of classes, labels, or numbers."""
     names = names or tuple(str(place) for place in range(outputs.shape[1]))
     if task is Task.regress:
         return [{"numbers": dict(zip(names, map(float, row), strict=True))} for row in outputs]
@@ -74,7 +75,7 @@ def described(outputs: Array, names: tuple[str, ...], task: Task | None) -> list
 def text_of(row: dict[str, Any]) -> str:
     """Return a text such as "walk (98.20 %), run (1.70 %)", "price 31.4", or the labels above 50 %.
 
-    Of classes, it has the most probable one, and two others if they have 1 % or more.
+    For classes, the text contains the most probable one, and up to two others with 1 % or more.
     """
     if "numbers" in row:
         return ", ".join(f"{name} {value:.6g}" for name, value in row["numbers"].items())
