@@ -96,12 +96,12 @@ class Curves:
 
     @property
     def ours(self) -> Distance:
-        """The distance of striate from PyTorch NCHW."""
+        """The distance between the curves of striate and PyTorch NCHW."""
         return Distance.between(self.striate, self.nchw)
 
     @property
     def own(self) -> Distance:
-        """The distance of PyTorch channels_last from PyTorch NCHW."""
+        """The distance between the curves of PyTorch channels_last and PyTorch NCHW."""
         return Distance.between(self.channels_last, self.nchw)
 
 
@@ -117,12 +117,12 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether both medians are within the limit (NaN is not)."""
+        """Whether both medians are within the limit; False for NaN."""
         return within(self.ours, self.own)
 
 
 def within(ours: Distance, own: Distance) -> bool:
-    """Return whether maximum and mean are both at most twice PyTorch's own."""
+    """Return whether maximum and mean of ``ours`` are at most twice those of ``own``."""
     return ours.largest <= OWN_DIFFERENCES * own.largest and ours.mean <= OWN_DIFFERENCES * own.mean
 
 

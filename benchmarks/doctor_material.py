@@ -212,7 +212,7 @@ def mixed(labels: Array, seed: int = 4) -> Array:
 
 
 def noisy(dataset: Dataset, share: float) -> Dataset:
-    """Return the data set with a share of the labels replaced by random ones."""
+    """Return the data set with a fraction ``share`` of the labels replaced by random ones."""
     random = np.random.default_rng(8)
     drawn = random.integers(0, len(dataset.classes), len(dataset))
     return relabelled(dataset, np.where(random.random(len(dataset)) < share, drawn, dataset.labels))
@@ -236,7 +236,7 @@ def momentum(model: nn.Module, momentum: float, eps: float | None = None) -> nn.
 
 
 def biased(model: nn.Sequential, number: float, kinds: tuple[type, ...]) -> nn.Sequential:
-    """Let the biases of all layers of these classes start at a number."""
+    """Set the initial biases of all layers of these classes to ``number``."""
 
     def constant(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
         return np.full(shape, number)

@@ -1,4 +1,4 @@
-"""Cases after public reports: a problem from a forum or issue tracker, and its eventual cause.
+"""Cases from public reports: problems from forums and issue trackers, with the causes that were found.
 
 Only the situation is taken from a report; the networks and data are small ones made for this benchmark. Each case has a
 control: the same training without the fault, on which the doctor must report nothing.
@@ -54,7 +54,7 @@ GITHUB = "https://github.com/"
 
 @dataclass(frozen=True)
 class Wild:
-    """A case after a report, the address of the report, and the same training without the fault."""
+    """A case from a public report, the address of the report, and the same training without the fault."""
 
     source: str
     case: Case
@@ -162,13 +162,13 @@ def ends() -> Iterator[Wild]:
 
 
 def tail(data: Dataset, share: float) -> Pair:
-    """Split off the last part of the data for validation, in their given order."""
+    """Split off the last fraction ``share`` of the data for validation, in their given order."""
     cutoff = round(len(data) * (1 - share))
     return data.subset(np.arange(cutoff)), data.subset(np.arange(cutoff, len(data)))
 
 
 def mixed_tail(data: Dataset, share: float) -> Pair:
-    """Split off a part of the data for validation after shuffling."""
+    """Split off a fraction ``share`` of the data for validation, after shuffling."""
     return tail(data.subset(np.random.default_rng(61).permutation(len(data))), share)
 
 

@@ -1,4 +1,4 @@
-"""Data, networks and losses for the cases after public reports."""
+"""Data, networks and losses for the cases from public reports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 
 @functools.cache
 def handwriting() -> tuple[Dataset, Dataset]:
-    """Return 1,200 digits of MNIST for training and 600 for validation, other ones than the judged part uses."""
+    """Return 1,200 digits of MNIST for training and 600 for validation, different from those of the judged part."""
     return cut(load_mnist("train"), 1200, 51), cut(load_mnist("test"), 600, 52)
 
 
@@ -108,7 +108,7 @@ def changed(dataset: Dataset, change: Callable[[Array], Array]) -> Dataset:
 
 
 def rare(dataset: Dataset, label: int, every: int) -> Dataset:
-    """Keep only one in ``every`` samples of a class."""
+    """Return the data set with only every ``every``-th sample of the class ``label``."""
     of_class = np.flatnonzero(dataset.labels == label)
     keep = np.ones(len(dataset), bool)
     keep[of_class] = np.arange(len(of_class)) % every == 0
@@ -117,7 +117,7 @@ def rare(dataset: Dataset, label: int, every: int) -> Dataset:
 
 @functools.cache
 def bits() -> tuple[Dataset, Dataset]:
-    """Return the signals with two classes."""
+    """Return the data sets of signals with two classes."""
     return two_of(signals())
 
 
@@ -192,7 +192,7 @@ class SoftmaxInForward(nn.Module):
 
 
 class LogSoftmaxInForward(SoftmaxInForward):
-    """A network whose ``forward`` ends with log softmax, which is harmless: its softmax is the same."""
+    """A network whose ``forward`` ends with log softmax, which is harmless: the softmax of both is equal."""
 
     def forward(self, x: Any) -> Any:
         return st.ops.log_softmax(self.out(st.ops.relu(self.hidden(self.flatten(x)))))
@@ -200,13 +200,13 @@ class LogSoftmaxInForward(SoftmaxInForward):
 
 @dataclass(frozen=True)
 class Holder:
-    """A list of layers in an object that is not a module, since ``nn.Module`` refuses lists as attributes."""
+    """An object with a list of layers that is not a module, since ``nn.Module`` refuses lists as attributes."""
 
     layers: list[nn.Module]
 
 
 class Listed(nn.Module):
-    """A network with hidden layers in a Python list, which it does not register; ``known`` uses Sequential."""
+    """A network that does not register its hidden layers, since they are in a list; ``known`` uses Sequential."""
 
     def __init__(self, classes: int, width: int = 6, known: bool = False) -> None:
         layers: list[nn.Module] = [nn.Flatten(), nn.Linear(None, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh()]

@@ -19,7 +19,7 @@ from striate.experiments.drawing import FAINT, GREY, INK, in_few_colours
 
 @dataclass(frozen=True)
 class Colour:
-    """A colour of the picture, its title in the legend, and the kinds of work that it stands for."""
+    """A colour of the picture, its title in the legend, and the kinds of work that it represents."""
 
     title: str
     fill: str
@@ -114,7 +114,7 @@ class Page:
         self.height, self.top = height, 0.0
 
     def text(self, x: float, below: float, words: str, **style: object) -> None:
-        """Draw a text ``below`` inches under the current position."""
+        """Draw a text at x, ``below`` inches under the current position."""
         self.figure.text(x / WIDTH, 1 - (self.top + below) / self.height, words, va="top", **style)
 
     def axes(self, height: float, most: float) -> Axes:

@@ -70,7 +70,7 @@ def _statistics(state: dict[str, Array]) -> dict[str, Array]:
 
 
 def striate_run(network: Network, dtype: str, batch: int, steps: int, seed: int) -> Run:
-    """Run training steps in striate."""
+    """Run training steps in striate and return their losses."""
     model = striate_model(network, dtype)
     optimizer = st.optim.SGD(lr=LEARNING_RATE, momentum=MOMENTUM)
     step = st.TrainingStep(model, st.nn.CrossEntropyLoss(), optimizer, capacity=batch)
@@ -79,7 +79,7 @@ def striate_run(network: Network, dtype: str, batch: int, steps: int, seed: int)
 
 
 def torch_run(network: Network, dtype: str, batch: int, steps: int, seed: int, channels_last: bool = False) -> Run:
-    """Run training steps in PyTorch."""
+    """Run training steps in PyTorch and return their losses."""
     model = torch_model(network, dtype)
     data = _data(network, dtype, batch, steps, seed)
     losses = training_losses(model, data, LEARNING_RATE, MOMENTUM, channels_last)
@@ -104,7 +104,7 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        """Whether everything is within its limit (NaN is not)."""
+        """Whether everything is within its limit; NaN never is."""
         within = all(found <= limit for found, limit in zip(self.losses, self.limits, strict=True))
         return within and self.statistics <= self.statistics_limit
 

@@ -1,7 +1,7 @@
 """The benchmark networks in PyTorch, with the state-dict keys of striate's networks.
 
-So weights can be exchanged in both directions. They are written as a careful user would: no bias before BN, and
-activations in place.
+Equal keys let weights be exchanged in both directions. The networks are written as by a careful user: no bias before
+BN, and activations in place.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def experiment(
 
 
 def opened(name: str, part: str, size: Size) -> Dataset:
-    """Open a part of a data set; of CIFAR-10, which is slow to unpack, only twice the pictures needed."""
+    """Open a part of a data set; CIFAR-10 is slow to unpack, so only twice as many pictures as needed are read."""
     if name == "cifar10":
         return load_cifar10(part, most=-(-2 * max(size.samples, size.held_out) // 10))
     return open_dataset(name, part)
@@ -245,7 +245,7 @@ def print_outcome(outcome: Outcome) -> None:
 
 
 def print_summary(outcomes: Sequence[Outcome]) -> None:
-    """Print one line per experiment, if several were run."""
+    """Print one line per experiment; print nothing for a single experiment."""
     console = output()
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("experiment", overflow="fold")

@@ -1,4 +1,4 @@
-"""``striate predict``: what a model predicts for pictures, or for the rows, series and volumes of files."""
+"""``striate predict``: print predictions for pictures, or for the rows, series and volumes of files."""
 
 from __future__ import annotations
 

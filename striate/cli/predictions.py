@@ -1,4 +1,4 @@
-"""What a model's outputs say, and how predictions are printed: lines of text, JSON, or a CSV table."""
+"""Turn the outputs of a model into predictions, and print them as lines of text, JSON, or a CSV table."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Predictions:
 
 
 def described(outputs: Array, names: tuple[str, ...], task: Task | None) -> list[dict[str, Any]]:
-    """Return what each row of the outputs (N, k) says: classes, labels, or numbers.
+    """Return the prediction of each sample, from outputs (N, k), as a dictionary of classes, labels, or numbers.
 
-    Classes come with their probabilities, the most probable one first.
+    Classes come with their probabilities, the most probable one first. Raises ``OptionError`` for other shapes.
     """
     if outputs.ndim != 2:
         raise OptionError(f"the outputs of this model have the shape {outputs.shape}; predictions are for (N, classes)")
@@ -62,7 +62,8 @@ def described(outputs: Array, names: tuple[str, ...], task: Task | None) -> list
 def text_of(row: dict[str, Any], top_k: int | None = None, least: float = _LEAST) -> str:
     """Return a text such as "walk (98.20 %), run (1.70 %)", "price 31.4", or the labels above 50 %.
 
-    Of classes, it has the ``top_k`` most probable ones; by default the first, and two others with ``least`` or more.
+    For classes, the text contains the ``top_k`` most probable ones; by default the most probable one, and up to two
+    others with a probability of ``least`` or more.
     """
     if "numbers" in row:
         return ", ".join(f"{name} {value:.6g}" for name, value in row["numbers"].items())

@@ -1,11 +1,11 @@
-"""Reads arrays in .npy and .npz files as samples; files with pickled objects are refused.
+"""Read arrays in .npy and .npz files as samples; files with pickled objects are refused.
 
-    data.npz                      x and y, and where there are any groups; or x_train, y_train, x_test and y_test
+    data.npz                      x and y, optionally groups; or x_train, y_train, x_test and y_test
     X.npy and y.npy               or NAME.npy and NAME_y.npy, NAME_labels.npy; X_train.npy and y_train.npy
 
-What the samples are follows from the rank: (N, D) features; (N, C, L) signals; (N, H, W) of uint8, and (N, C, H, W)
-with 1, 3 or 4 channels, pictures; (N, D, H, W) and (N, C, D, H, W) volumes. Channels on the last axis are recognized
-where they are few: up to 4 of pictures and volumes, up to 64 and a quarter of the steps of signals.
+The shape decides what the samples are: (N, D) are features; (N, C, L) are signals; (N, H, W) of uint8, and (N, C, H, W)
+with 1, 3 or 4 channels, are pictures; (N, D, H, W) and (N, C, D, H, W) are volumes. A last axis that is short counts as
+channels: up to 4 for pictures and volumes; up to 64, and a quarter of the time steps, for signals.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ _MOST_LAST = 64
 
 
 def array_samples(path: Path, options: NumberOptions, part: str = "") -> Samples:
-    """Return the samples of an array file; ``part`` is "train" or "test" for arrays such as ``x_train``."""
+    """Return the samples of an array file; ``part`` is "train" or "test" for arrays such as ``x_train``.
+
+    With "", the arrays are ``x`` and ``y``. Raises ``DataError`` for a file without inputs, or with arrays that are not
+    samples; ``OptionError`` for options of tables.
+    """
     options.require_no_columns(path)
     if path.suffix.lower() == ".npz":
         arrays = _archive(path)
@@ -49,7 +53,7 @@ def array_samples(path: Path, options: NumberOptions, part: str = "") -> Samples
 
 
 def has_parts(path: Path) -> bool:
-    """Whether an .npz file has arrays for training and for testing."""
+    """Return whether a file is an .npz file with arrays for training and for testing."""
     if path.suffix.lower() != ".npz":
         return False
     arrays = _archive(path)
@@ -112,7 +116,7 @@ def _arranged(path: Path, x: Array, options: NumberOptions) -> tuple[Kind, Array
     axes = {Kind.signals: "time", Kind.pictures: "height, width"}.get(kind, "depth, height, width")
     note = (
         f"inputs of shape {x.shape} are read as (samples, {axes}, channels): {x.shape[-1]} channels; "
-        "channels_last=False reads the channels from axis 1"
+        "--channels-first, in Python channels_last=False, reads them from axis 1"
     )
     return kind, moved, [] if options.channels_last else [note]
 
@@ -175,7 +179,7 @@ def _labels_beside(path: Path) -> Path | None:
 
 
 def is_labels(path: Path) -> bool:
-    """Whether a .npy file holds the labels of another one, by its name."""
+    """Return whether the name of a .npy file, such as ``y.npy``, says that it has the labels of another file."""
     stem = path.stem.lower()
     return stem in ("y", "labels") or stem.startswith(("y_", "labels_")) or stem.endswith(("_y", "_labels"))
 

@@ -1,4 +1,4 @@
-"""Opens data sets by name (digits, mnist, cifar10) or by path, for the command line and for Python."""
+"""Open data sets by name (digits, mnist, cifar10 …) or by path, for the command line and for Python."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def open_data(
         found = st.data.open_data("shapes.zip", size=64, held_out=0.1)
         found = st.data.open_data("motion.csv", window=128, label_column="activity")
 
-    name      a name such as "digits" or "mnist"; a folder of IDX files; pictures: a folder of class folders, given
-              train and test (or val) folders, or a CSV table of files and labels, also inside a zip or tar archive; or
+    name      a name such as "digits" or "mnist"; a folder of IDX files; pictures: a folder with a folder per class,
+              with train and test (or val) folders, or with a CSV table of files and labels, or an archive of one; or
               numbers: a .csv, .tsv, .ts, .npy or .npz file, a folder with a pair such as train.csv and test.csv
     options   how the data are read and split: ``PictureOptions`` for pictures, ``NumberOptions`` for numbers, or their
               fields as a dictionary
@@ -99,7 +99,7 @@ def open_dataset(
     options: Options | Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Dataset:
-    """Open one part of a data set, "train" or "test", with the names, options and errors of ``open_data``."""
+    """Open one part of a data set, "train" or "test"; names, options and errors are those of ``open_data``."""
     part = Split.parse(split)
     path = checked_path("data set", name).expanduser()
     if not options and not fields and (str(name) in KNOWN or holds_idx(path)):
@@ -109,12 +109,18 @@ def open_dataset(
 
 
 def options_from_json(document: Mapping[str, Any]) -> Options:
-    """Return the options that ``to_json`` wrote, of pictures or of numbers; raises ``OptionError``."""
+    """Rebuild the ``PictureOptions`` or ``NumberOptions`` that ``to_json`` converted to a dictionary.
+
+    Raises ``OptionError`` for unknown options and values.
+    """
     return NumberOptions.from_json(document) if "kind" in document else PictureOptions.from_json(document)
 
 
 def picture_options(options: object, fields: Mapping[str, Any]) -> PictureOptions:
-    """Return the options of pictures, given as an object, a dictionary, or by name; raises ``OptionError``."""
+    """Return options given as ``PictureOptions``, a dictionary, or keyword arguments (``fields``).
+
+    Raises ``OptionError`` for options given in two ways, and for options that pictures do not have.
+    """
     if isinstance(options, PictureOptions):
         _require_one_way(fields)
         return options
@@ -126,7 +132,11 @@ def picture_options(options: object, fields: Mapping[str, Any]) -> PictureOption
 
 
 def number_options(name: str | Path, options: object, fields: Mapping[str, Any]) -> NumberOptions:
-    """Return the options of files of numbers, as ``picture_options`` does."""
+    """Return options given as ``NumberOptions``, a dictionary, or keyword arguments (``fields``).
+
+    ``name`` is the data set in error messages. Raises ``OptionError`` for options given in two ways, and for options
+    that files of numbers do not have.
+    """
     if isinstance(options, NumberOptions):
         _require_one_way(fields)
         return options
@@ -156,7 +166,7 @@ def _require_one_way(fields: Mapping[str, Any]) -> None:
 
 
 def require_data(path: Path) -> None:
-    """Raise ``DataError`` for a file that is neither an archive nor numbers, as its ending says."""
+    """Raise ``DataError`` for a file whose suffix says that it cannot be a data set, such as a single picture."""
     ending = path.suffix.lower()
     if not path.is_file() or path.name.lower().endswith(ARCHIVES):
         return

@@ -1,9 +1,9 @@
-"""Centres and scales pictures like the training data, for prediction in the command line and the lab.
+"""Centre and scale pictures like the training data, for prediction on the command line and in the lab.
 
-A network only recognizes digits of the size and place that it has seen. So the training pictures are measured: the
-shade of the background, the size of the figures, and whether they are centred by their outline or by their mass (MNIST
-is centred by mass, the digits of the package fill their frame). Pictures without a plain background, such as
-photographs, are left as they are.
+A network only recognizes digits of the sizes and at the positions that it has seen. So the training pictures are
+measured: the shade of the background, the size of the figures, and whether they are centred by their outline or by
+their mass (MNIST is centred by mass, the digits of the package fill their frame). Pictures without a plain background,
+such as photographs, are left as they are.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _INK = 64  # of 255: pixels that differ from the background by more belong to th
 
 @dataclass(frozen=True)
 class Centring:
-    """How the figures of a data set are placed in their pictures, for placing other figures likewise.
+    """The position and size of the figures in the pictures of a data set, for placing other figures likewise.
 
     background  shade of the background, 0 … 255
     extent      the longer side of the figure, as a share of the picture's side: above 0, at most 1
-    by_mass     True: the figure's centre of mass is in the middle of the picture; False: the middle of its outline is
+    by_mass     whether the centre of mass of the figure, rather than the middle of its outline, is in the middle
     """
 
     background: int
@@ -42,7 +42,7 @@ class Centring:
 
     @classmethod
     def of(cls, images: Array) -> Centring | None:
-        """Measure uint8 pictures (N, C, H, W); None where they have no plain background."""
+        """Measure uint8 pictures (N, C, H, W); returns None if they have no plain background."""
         if images.ndim != 4 or images.dtype != np.uint8 or min(images.shape[2:]) < 2:
             return None
         grey = images[:_SAMPLE].mean(axis=1)
@@ -62,12 +62,12 @@ class Centring:
         return cls(round(background), float(np.median(extents)), steadier)
 
     def to_json(self) -> dict[str, object]:
-        """Return the fields as a JSON object, for ``run.json``."""
+        """Return the fields as a dictionary of plain values, for ``run.json``."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: object) -> Centring | None:
-        """Return the ``Centring`` of a JSON object that ``to_json`` wrote; None for anything else."""
+        """Return the ``Centring`` for a dictionary from ``to_json``; None for anything else."""
         match document:
             case {"background": int(shade), "extent": float(extent), "by_mass": bool(by_mass)}:
                 usable = 0 <= shade <= 255 and 0 < extent <= 1
@@ -76,10 +76,10 @@ class Centring:
                 return None
 
     def apply(self, picture: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, bool]:
-        """Return the picture with its figure placed as in the data, and whether dark and light were swapped.
+        """Return the picture with its figure placed as in the data, and whether dark and light were exchanged.
 
-        The result is RGB and has the proportions of ``size`` (height, width), several times as large, to be shrunk to
-        it. A picture without a figure is returned as it is.
+        The result is RGB, with the proportions of ``size`` (height, width) but several times as large, so that the
+        caller can shrink it to ``size``. A picture without a figure is returned unchanged.
         """
         grey = np.asarray(picture.convert("L"), dtype=np.float32)
         edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
@@ -114,7 +114,10 @@ class Centring:
 
 
 def box_of(ink: Array) -> tuple[int, int, int, int] | None:
-    """Return (top, bottom, left, right) of a mask's true elements, ends exclusive; None if there are none."""
+    """Return (top, bottom, left, right) of the box around a mask's true elements; None if there are none.
+
+    ``bottom`` and ``right`` are exclusive.
+    """
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if not len(rows):
         return None
@@ -134,7 +137,7 @@ def mass_of(ink: Array) -> Array:
 def centred(content: bytes, name: str, reading: Reading, form: Centring | None) -> tuple[npt.NDArray[np.uint8], bool]:
     """Decode the bytes of a picture file to uint8 (C, H, W), placed as in the data.
 
-    Also returns whether dark and light were swapped. Where ``form`` is None, the picture is only resized. Raises
+    Also returns whether dark and light were exchanged. If ``form`` is None, the picture is only resized. Raises
     ``DataError``, with ``name``, where the bytes cannot be decoded.
     """
     picture = decoded(io.BytesIO(content), name, most=reading.most)

@@ -43,7 +43,7 @@ def load_cifar10(
 
     The classes alternate, so that the beginning of the data set contains all of them.
 
-    Raises ``DataError`` where the archive or a class is missing, or a picture is damaged or not 32×32 pixels.
+    Raises ``DataError`` if the archive or a class is missing, or a picture is damaged or not 32×32 pixels.
     """
     part = Split.parse(split)
     if most is not None:

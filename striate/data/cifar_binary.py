@@ -1,4 +1,4 @@
-"""Reads the binary versions of CIFAR-10 and CIFAR-100 from their tar archives (Krizhevsky, 2009).
+"""Read the binary versions of CIFAR-10 and CIFAR-100 from their tar archives (Krizhevsky, 2009).
 
 A record is a label of one byte (CIFAR-100: the coarse and then the fine label), and a picture of 3×32×32 bytes.
 """
@@ -25,7 +25,7 @@ _FILES = {
 
 
 def read_cifar10(path: Path, part: Split, classes: tuple[str, ...]) -> Dataset:
-    """Read one part of cifar-10-binary.tar.gz; raises ``DataError`` where the archive is damaged or another."""
+    """Read one part of cifar-10-binary.tar.gz; raises ``DataError`` if that is damaged or not this archive."""
     contents = _contents(path, _FILES[part])
     return _dataset(b"".join(contents), 1, classes, "cifar10", path)
 
@@ -36,7 +36,7 @@ def load_cifar100(split: Split | str = Split.TRAIN, source: Path | str | None = 
     split   "train" (50,000 pictures) or "test" (10,000)
     source  cifar-100-binary.tar.gz; None: that file in ``cifar100`` in the folder that ``STRIATE_DATA`` names
 
-    Raises ``DataError`` where the archive is missing, damaged or another.
+    Raises ``DataError`` if the archive is missing, damaged, or not that of CIFAR-100.
     """
     part = Split.parse(split)
     path = _source() if source is None else checked_path("source", source).expanduser()

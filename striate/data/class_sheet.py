@@ -1,4 +1,4 @@
-"""Draws some samples of each class on one picture: a row for each class, also after augmentation."""
+"""Draw some samples of each class on one picture, one row per class, optionally also after augmentation."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _NAME = 150
 
 
 def class_sheet(data: Dataset, title: str, across: int = 8, augment: str = "", seed: int = 0) -> Image.Image:
-    """Draw up to ``across`` samples of each class, a row per class, at most 40 rows.
+    """Draw up to ``across`` samples of each class, one row per class, at most 40 rows.
 
     Pictures are drawn with square pixels, signals as a line per channel, volumes as their middle slice. With
-    ``augment``, such as "crop:4 flip", a second row shows the same samples as they are learned from in one epoch.
-    Raises ``DataError`` for features, which have no picture, and ``OptionError`` for unknown transforms.
+    ``augment``, such as "crop:4 flip", a second row shows the same samples as a network sees them in one epoch. Raises
+    ``DataError`` for features, which have no picture, and ``OptionError`` for unknown transforms.
     """
     if data.images.ndim == 2:
         raise DataError(f"{data.name}: features of a table have no picture")

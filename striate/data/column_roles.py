@@ -1,4 +1,4 @@
-"""Decides what the columns of a table mean: labels, groups, parts, time, names of series, and features."""
+"""Decide what the columns of a table mean: labels, groups, parts, time, names of series, and features."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ NUMBERING = ("id", "index", "row", "no", "nr", "")
 
 @dataclass(frozen=True)
 class Roles:
-    """The names of the columns with each role; None, or an empty tuple, where there is no such column.
+    """The names of the columns with each role; None or () if there is no such column.
 
     kind      signals or a table of features
     features  the numbers that the network reads
-    labels    what it predicts
+    labels    the labels or numbers that the network predicts
+    group     the group of a row, such as a patient, whose samples stay in one part
+    part      the part of a row: train, or test or val
     series    the name of the series that a row belongs to (long form: a row for each time step of each series)
     time      the time of a row, by which the rows of a series are sorted
     note      a message for the user, or ""
@@ -44,8 +46,8 @@ class Roles:
 def roles_of(table: TextTable, options: NumberOptions, labelled: bool = True) -> Roles:
     """Return the roles of the columns, as the options say, and otherwise by their names.
 
-    ``labelled=False`` does not require a column of labels. Raises ``DataError`` where columns are missing, or it is not
-    clear what they are.
+    ``labelled=False`` does not require a column of labels. Raises ``DataError`` if columns are missing, or if their
+    roles are not clear.
     """
     if not options.columns:  # a file that a trained network reads may lack these columns
         group = () if options.group_column is None else (options.group_column,)

@@ -1,4 +1,4 @@
-"""Draws many pictures on one sheet, each with its name and, if a filter made it, the filter's weights."""
+"""Draw many pictures on one sheet, each with its name and, if a filter made it, the filter's weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GAP, _CAPTION, _STENCIL = 14, 46, 36
 class Tile:
     """A picture on a contact sheet.
 
-    ``name`` and ``note`` are the lines below it, and ``weights`` those of the filter that made it, if one did.
+    ``name`` and ``note`` are the lines of text below it; ``weights`` are those of the filter that made it, or None.
     """
 
     picture: Image.Image
@@ -49,7 +49,7 @@ def shown_pixels(numbers: Array, signed: bool, white: float = 255.0) -> Pixels:
 def signed_colours(weights: Array) -> Pixels:
     """Colour an array of weights as uint8 (rows, columns, 3).
 
-    0 is white, negative numbers are blue, positive ones red; the largest absolute value has the full colour.
+    0 becomes white, negative numbers blue and positive numbers red; the largest absolute value has the full colour.
     """
     largest = float(np.abs(weights).max()) or 1.0
     share = (np.abs(weights) / largest)[..., np.newaxis]
@@ -103,5 +103,5 @@ def _text_width(tile: Tile) -> int:
 
 
 def sheet_font(size: int) -> Any:
-    """Return Pillow's default font in a size of pixels."""
+    """Return Pillow's default font; ``size`` is in pixels."""
     return ImageFont.load_default(size)

@@ -38,7 +38,7 @@ class Split(Enum):
 
     @classmethod
     def parse(cls, name: Split | str) -> Split:
-        """Return the split with this name, "train" or "test"; raises ``OptionError`` for any other."""
+        """Return the split with this name, "train" or "test"; raises ``OptionError`` for any other name."""
         if isinstance(name, Split):
             return name
         try:
@@ -59,10 +59,10 @@ class Dataset(metaclass=Explained):
                     integers: "0", "1", … up to the largest label
     name            name of the data set in messages
     channels_first  True accepts inputs as (N, C, H, W) even where their shape looks like (N, H, W, C)
-    files           the file that each sample was read from, by which messages then name it; () for none
+    files           the file that each sample was read from, for messages; () if there are no files
 
     Raises ``DataError`` for empty data, unequal lengths, channels-last pictures, NaN or infinity (with the index of the
-    first), and float64 data whose digits float32 cannot hold; ``DTypeError`` for inputs that are not numbers;
+    first), and float64 data for which float32 has too few digits; ``DTypeError`` for inputs that are not numbers;
     ``LabelError`` for a label that is out of range or not an integer (with its index).
 
     >>> Dataset(np.zeros((2, 1, 8, 8), np.uint8), np.array([0, 1]))
@@ -108,9 +108,9 @@ class Dataset(metaclass=Explained):
     @overload
     def __getitem__(self, place: slice) -> Dataset: ...
     def __getitem__(self, place: int | slice) -> tuple[Array, Array] | Dataset:
-        """Return the inputs and the label of one sample, or the samples of a slice as a data set.
+        """Return the input and the label of one sample or, for a slice, a data set of its samples.
 
-        -1 is the last sample. Raises ``IndexError`` for a sample that does not exist.
+        Index −1 is the last sample. Raises ``IndexError`` for a sample that does not exist.
         """
         if isinstance(place, slice):
             return self.subset(np.arange(len(self))[place])
@@ -129,7 +129,7 @@ class Dataset(metaclass=Explained):
 
     @property
     def unit(self) -> str:
-        """What messages call one sample: "image" for (C, H, W), else "sample"."""
+        """The word for one sample in messages: "image" for samples (C, H, W), else "sample"."""
         return "image" if self.images.ndim == 4 else "sample"
 
     @property
@@ -138,7 +138,7 @@ class Dataset(metaclass=Explained):
         return self.labels.ndim == 1 and self.labels.dtype == np.int64
 
     def with_classes(self, classes: Sequence[str]) -> Dataset:
-        """Return the data set with labels that number ``classes``, matched by the names of its own classes.
+        """Return the data set with its labels changed to indices into ``classes``, matched by class name.
 
         A data set whose classes are named only by numbers, or whose labels are not class numbers, is returned
         unchanged. Raises ``DataError`` for a class that is not among ``classes``.
@@ -157,17 +157,17 @@ class Dataset(metaclass=Explained):
         return replace(self, labels=numbers[self.labels], classes=names)
 
     def subset(self, index: npt.ArrayLike) -> Dataset:
-        """Return a data set of the samples at ``index``, in its order; the data are copied.
+        """Return a data set of the samples at ``index``, in that order; the data are copied.
 
-        ``index`` holds integers (K,), where -1 is the last sample, or is a mask (N,) of bools. Raises ``DataError`` for
-        an index that selects no sample, or one that does not exist.
+        ``index`` is an array of integers (K,), where −1 is the last sample, or a mask (N,) of bools. Raises
+        ``DataError`` for an index that selects no sample, or one that does not exist.
         """
         chosen = _chosen(np.asarray(index), len(self), self.name)
         files = tuple(self.files[int(place)] for place in chosen.tolist()) if self.files else ()
         return replace(self, images=self.images[chosen], labels=self.labels[chosen], files=files)
 
     def sample_name(self, place: int) -> str:
-        """Return what messages call the sample at this index: its file, or else the index."""
+        """Return the name of the sample at this index for messages: its file, or else the index."""
         return self.files[place] if self.files else str(place)
 
 
@@ -218,7 +218,7 @@ def _chosen(index: Array, count: int, name: str) -> npt.NDArray[np.int64]:
 
 
 def as_array(images: npt.ArrayLike, name: str) -> Array:
-    """Return the inputs as an array; raises ``DTypeError`` for anything that is not one."""
+    """Return the inputs as an array; raises ``DTypeError`` for inputs of different lengths and other objects."""
     try:
         return unmasked(images, f"{name}: inputs")
     except DTypeError:
@@ -242,7 +242,7 @@ def require_real(images: Array, name: str) -> None:
 
 
 def class_names(names: object) -> tuple[str, ...]:
-    """Return the class names as a tuple of text; raises ``OptionError`` unless they are different."""
+    """Return the class names as a tuple of strings; raises ``OptionError`` unless all are different."""
     if isinstance(names, str | bytes) or not isinstance(names, Iterable):
         raise OptionError(f"classes={names!r}; expected a list of names, such as ('cat', 'dog')")
     found = tuple(str(name) for name in cast("Iterable[object]", names))
@@ -286,10 +286,11 @@ def check_finite(images: Array, name: str) -> None:
 
 
 def check_digits(given: Array, images: Array, name: str) -> None:
-    """Raise ``DataError`` where rounding to float32 lost what distinguishes the samples.
+    """Raise ``DataError`` if the differences between samples were lost when they were rounded to float32.
 
     This concerns a feature or channel that varies, and whose rounding error exceeds a tenth of its standard deviation:
-    float64 data around 10⁹ with a standard deviation of 1, for example. ``images`` are the rounded inputs ``given``.
+    float64 data around 10⁹ with a standard deviation of 1, for example. ``given`` are the inputs before rounding, and
+    ``images`` those after.
     """
     if np.can_cast(given.dtype, images.dtype):
         return
@@ -315,17 +316,17 @@ def check_digits(given: Array, images: Array, name: str) -> None:
 
 
 def chunks(images: Array) -> Iterator[tuple[int, Array]]:
-    """Iterate over blocks of samples: yields (index of the first sample, samples)."""
+    """Yield blocks of consecutive samples, each as (index of the first sample, samples)."""
     rows = max(1, _CHUNK // max(1, images[0].size))
     for start in range(0, len(images), rows):
         yield start, images[start : start + rows]
 
 
 def stored_labels(labels: npt.ArrayLike, classes: int | None, name: str = "data") -> Array:
-    """Return labels as a data set stores them: class numbers int64, floats float32, others uint8 or int64.
+    """Return labels in the dtype of a data set: class numbers int64, floats float32, others uint8 or int64.
 
-    A number of ``classes`` says that the labels are class numbers; None: unknown. Raises ``LabelError``, with the
-    index, for the first label that is not suitable.
+    ``classes`` is the number of classes, if the labels are known to be class numbers; else None. Raises ``LabelError``,
+    with the index, for the first invalid label.
     """
     array = _as_labels(labels, name)
     if array.ndim > 1 and array.dtype.kind in "uib" and (classes is None or (array.ndim, array.shape[1]) != (2, 1)):
@@ -365,7 +366,7 @@ def _as_labels(labels: npt.ArrayLike, name: str) -> Array:
 def check_labels(labels: npt.ArrayLike, classes: int | None, name: str = "data") -> npt.NDArray[np.int64]:
     """Return class numbers as int64 (N,); raises ``LabelError`` with the index of the first invalid one.
 
-    Valid numbers are 0 … classes - 1, or 0 … 999,999 where ``classes`` is None. Bools count as 0 and 1.
+    Valid numbers are 0 … classes − 1, or 0 … 999,999 if ``classes`` is None. Bools count as 0 and 1.
     """
     array = _as_labels(labels, name)
     if array.ndim != 1:

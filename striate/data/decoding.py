@@ -1,4 +1,4 @@
-"""Decodes picture files into one array of uint8, on all threads."""
+"""Decode picture files into one array of uint8, on all threads."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class OnError(Enum):
 
     @classmethod
     def parse(cls, name: OnError | str) -> OnError:
-        """Return the choice with this name, "raise" or "skip"; raises ``OptionError`` for any other."""
+        """Return the choice with this name, "raise" or "skip"; raises ``OptionError`` for any other name."""
         if isinstance(name, OnError):
             return name
         found = next((one for one in cls if one.value == name), None)
@@ -51,10 +51,10 @@ class OnError(Enum):
 
 @dataclass
 class Headers:
-    """What the headers of picture files say, read without decoding the pictures.
+    """Sizes and kinds of picture files, from their headers, without decoding the pictures.
 
-    sizes  how many pictures have each size (height, width)
-    modes  how many pictures have each mode of Pillow, such as "RGB"
+    sizes  the number of pictures of each size (height, width)
+    modes  the number of pictures of each mode of Pillow, such as "RGB"
     bad    an error message for each unreadable file, by its index
     """
 
@@ -69,7 +69,7 @@ class Headers:
 
 
 def headers(tree: Tree, pictures: Sequence[Picture], progress: Progress = lambda done, count: None) -> Headers:
-    """Read the headers of all picture files: sizes, modes, and files that cannot be read."""
+    """Read the headers of all picture files, and return their sizes and modes, and errors of unreadable files."""
     found = Headers()
     for place, header in enumerate(mapped(lambda picture: _header(tree, picture), pictures, progress)):
         if isinstance(header, str):
@@ -106,8 +106,8 @@ def decode(
 ) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
     """Decode all pictures to uint8 (N, C, H, W), and collect an error message for each that failed.
 
-    The messages are by index, and the rows of failed pictures are 0. Raises ``DataError``, listing the first of them,
-    unless ``on_error`` is skip.
+    The messages are returned in a dictionary by index; the pixels of failed pictures are 0. Raises ``DataError``, which
+    lists the first failures, unless ``on_error`` is ``OnError.skip``.
     """
     images = _room((len(pictures), reading.channels, *reading.size))
     bad: dict[int, str] = {}
@@ -130,7 +130,7 @@ def decode(
 
 
 def bad_files(bad: dict[int, str], count: int) -> DataError:
-    """Return the error that lists files which cannot be read, of ``count`` files in all."""
+    """Return the error that lists the files that cannot be read; ``count`` is the number of all files."""
     lines = "\n  ".join(list(bad.values())[:_LISTED])
     more = f"\n  … and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
     what = "file of" if len(bad) == 1 else "files of"

@@ -182,7 +182,7 @@ FILTERS: dict[str, Callable[..., Weights]] = {
 def parameters_of(name: str) -> dict[str, Any]:
     """Return the parameters of a named filter with their defaults.
 
-    Raises ``OptionError``, listing the known names, for an unknown one.
+    Raises ``OptionError``, which lists the known names, for an unknown name.
     """
     if name not in FILTERS:
         raise unknown_option("filter", name, FILTERS)
@@ -195,8 +195,8 @@ def filter_weights(filter: str | npt.ArrayLike, **parameters: Any) -> Weights:
     >>> filter_weights("gabor", angle=45, wavelength=8).shape
     (41, 41)
 
-    Raises ``OptionError``, listing the known ones, for an unknown name or parameter; ``ShapeError``, ``DTypeError`` or
-    ``DataError`` for an array that is not a filter.
+    Raises ``OptionError``, which lists the known ones, for an unknown name or parameter; ``ShapeError``, ``DTypeError``
+    or ``DataError`` for an array that is not a filter.
     """
     if isinstance(filter, str):
         known = parameters_of(filter)
@@ -225,7 +225,7 @@ def filter_weights(filter: str | npt.ArrayLike, **parameters: Any) -> Weights:
 
 
 def shows_differences(weights: Weights) -> bool:
-    """Whether the filter turns a constant picture into 0, so that its results are positive and negative."""
+    """Return whether the weights sum to 0, so that a constant picture becomes 0 and results have both signs."""
     return bool(abs(weights.sum()) <= 1e-6 * np.abs(weights).sum())
 
 
@@ -233,9 +233,9 @@ def shows_differences(weights: Weights) -> bool:
 
 
 class Edge(Enum):
-    """How a picture continues beyond its edge, under SciPy's names.
+    """How a picture continues beyond its edge, with SciPy's names.
 
-    "zero" is "constant" with k = 0.
+    "zero" is "constant" with the value 0.
     """
 
     reflect = "d c b a | a b c d | d c b a"
@@ -247,7 +247,7 @@ class Edge(Enum):
 
     @classmethod
     def parse(cls, name: Edge | str) -> Edge:
-        """Return the edge mode with this name; raises ``OptionError`` for an unknown one."""
+        """Return the edge mode with this name; raises ``OptionError`` for an unknown name."""
         if isinstance(name, Edge):
             return name
         if not isinstance(name, str) or name not in cls.__members__:
@@ -255,9 +255,9 @@ class Edge(Enum):
         return cls[name]
 
     def extended(self, planes: Array, before: tuple[int, int], after: tuple[int, int], cval: float) -> Array:
-        """Return planes (N, H, W) with pixels added ``before`` and ``after``, each (rows, columns).
+        """Return planes (N, H, W) extended at their edges by ``before`` and ``after``, each (rows, columns).
 
-        ``cval`` is the value that "constant" adds.
+        ``cval`` is the value of the new pixels for "constant".
         """
         if self in (Edge.constant, Edge.zero):
             widths = ((0, 0), (before[0], after[0]), (before[1], after[1]))

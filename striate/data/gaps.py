@@ -1,11 +1,11 @@
-"""Makes one array of samples: fills missing numbers, brings signals to one length, and scales intensities.
+"""Combine samples in one array: fill missing numbers, give signals one length, and scale intensities.
 
 Features      a missing number becomes the median of its column in the training part
 Signals       a missing number is interpolated linearly between its neighbours in time; at the ends it has the value of
               the nearest one; a channel without any number has the channel's median in the training part. Shorter
               signals repeat their last values, longer ones are cut at the end
 Volumes       integers become (x − low) / (high − low), limited to 0 … 1; low and high are the 0.5 % and 99.5 %
-              quantiles of the training part. Pictures of integers other than uint8 likewise
+              quantiles of the training part. Pictures of other integers than uint8 are scaled in the same way
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ _QUANTILES = (0.005, 0.995)
 
 
 def completed(samples: Samples, train: Sequence[int], options: NumberOptions, name: str) -> NumberOptions:
-    """Return the options with length, fill and limits as the training samples determine them."""
+    """Return the options with those of length, fill and limits that were None or empty, from the training samples.
+
+    ``train`` are the indices of the training samples, and ``name`` is the data set in messages.
+    """
     values = [samples.values[place] for place in train]
     options = replace(options, kind=samples.kind, columns=options.columns or samples.columns)
     if samples.kind is Kind.signals and options.length is None:
@@ -37,9 +40,9 @@ def completed(samples: Samples, train: Sequence[int], options: NumberOptions, na
 
 
 def assembled(samples: Samples, options: NumberOptions, name: str) -> Array:
-    """Return all samples as one array (N, …), by the rules above and completed options.
+    """Return all samples as one array (N, …), by the rules of this module and options from ``completed``.
 
-    Raises ``DataError`` where the samples have other shapes than one another.
+    Raises ``DataError`` if the samples have different shapes.
     """
     if samples.kind is Kind.signals:
         length = options.length or max(one.shape[1] for one in samples.values)

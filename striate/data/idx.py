@@ -1,4 +1,4 @@
-"""Reads the IDX format, in which MNIST is published: a header, then the elements in row-major order.
+"""Read the IDX format, in which MNIST is published: a header, then the elements in row-major order.
 
     byte 0-1   0, 0
     byte 2     type of the elements; 8 = unsigned bytes, the only type that image sets use
@@ -7,8 +7,8 @@
     then       the elements
 
 The header is checked against the length of the file before memory is allocated. A raw file must be exactly as long as
-its header says. In a gzip file the same holds for the length in its trailer, which must also be possible for DEFLATE
-from so few bytes; the file is unpacked no further than the header says.
+its header says. The same is required of the length in the trailer of a gzip file, which must also be possible at
+DEFLATE's highest compression; no more bytes are unpacked than the header says.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _PIECE = 1 << 20
 def read_idx(path: Path, rank: int) -> npt.NDArray[np.uint8]:
     """Read an IDX file, raw or gzip, as a uint8 array with ``rank`` axes.
 
-    Raises ``DataError``, naming the file, where it is missing, truncated, too long, or of another format, rank or type.
+    Raises ``DataError``, which names the file, if it is missing, truncated, too long, or of another format, rank or
+    type.
     """
     try:
         with path.open("rb") as stream:

@@ -1,7 +1,7 @@
-"""Finds the class and the part (train or test) of every picture, from folders or from a table.
+"""Find the class and the part (train or test) of every picture, from folders or from a table.
 
-cat/1.png  dog/2.png                  class folders; a random share is held out
-train/cat/1.png  test/cat/2.png       given parts: train, and test or val; with both val and test, val is held out
+cat/1.png  dog/2.png                  a folder per class; a random share is held out
+train/cat/1.png  test/cat/2.png       parts: train, and test or val; with both val and test, val is held out
 labels.csv with file,label            one table in the root; optional columns: split, group
 """
 
@@ -34,7 +34,8 @@ _LISTED = 5
 class Picture:
     """A picture file with its class.
 
-    ``part`` is None where the data give no parts; ``group`` names the samples that belong together, if any do.
+    ``part`` is None if the data are not divided into parts. ``group`` is the name of the group that must stay in one
+    part, such as a patient, or None.
     """
 
     entry: Entry
@@ -45,7 +46,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Labelled:
-    """All pictures, their classes in natural order, unused files, and notes for the user."""
+    """All pictures, the names of their classes in natural order, other files (unused), and notes for the user."""
 
     pictures: list[Picture]
     classes: tuple[str, ...]
@@ -54,14 +55,14 @@ class Labelled:
 
 
 def is_picture(entry: Entry) -> bool:
-    """Whether the name of a file has the ending of a picture, such as .png or .jpg."""
+    """Return whether a file has the suffix of a picture, such as .png or .jpg."""
     return entry.path.suffix.lower() in SUFFIXES
 
 
 def labelled_pictures(tree: Tree) -> Labelled:
-    """Find all pictures and their labels, in whichever of the three forms they are.
+    """Find all pictures and their labels, in any of the three forms that the module describes.
 
-    Raises ``DataError``, naming what was found, where the files have none of these forms.
+    Raises ``DataError``, which lists what was found, if the files have none of these forms.
     """
     tables = [
         entry for entry in tree.entries if entry.path.suffix.lower() in _TABLES and len(_stem(tree, entry).parts) == 1

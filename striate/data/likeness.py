@@ -1,10 +1,10 @@
-"""Finds equal and nearly equal samples.
+"""Find equal and nearly equal samples.
 
 Pictures are compared by their perceptual fingerprint: a grey thumbnail of 32×32 pixels, standardized to mean 0 and norm
 1, so that brightness and contrast do not matter. Two pictures are nearly equal if their thumbnails shrunk to 16×16
 correlate by 0.99 or more, and the thumbnails themselves by 0.985 or more. Different digits of MNIST and photographs of
-CIFAR-10 are below; a picture saved again as JPEG, made lighter or enlarged is above. Pictures without contrast have no
-fingerprint, and are only compared for equality.
+CIFAR-10 are below these limits; a picture that was saved again as JPEG, made lighter or enlarged is above them.
+Pictures without contrast have no fingerprint, and are only compared for equality.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ MOST_COMPARED = 60_000
 
 
 def content_key(numbers: Array) -> bytes:
-    """Return a key of the shape, type and content of an array; equal arrays have equal keys."""
+    """Return a hash of the shape, dtype and contents of an array; equal arrays have equal hashes."""
     kind = f"{numbers.shape}{numbers.dtype.str}".encode()
     return hashlib.blake2b(kind + np.ascontiguousarray(numbers).tobytes(), digest_size=16).digest()
 
 
 def equal_groups(keys: Iterable[bytes | None]) -> list[list[int]]:
-    """Return the indices of the samples that have equal keys, a list for each key of two samples or more."""
+    """Return lists of the indices of samples with equal keys, one list for each key that occurs more than once."""
     places: dict[bytes, list[int]] = defaultdict(list)
     for place, key in enumerate(keys):
         if key is not None:
@@ -49,7 +49,7 @@ def thumbnail(picture: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def near_pairs(thumbnails: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Return the pairs of pictures that are nearly equal, of their thumbnails (N, 32, 32), lower index first."""
+    """Return the index pairs of nearly equal pictures, lower index first, from thumbnails (N, 32, 32)."""
     fine, contrast = _standardized(thumbnails)
     step = SIDE // _COARSE
     shrunk = thumbnails.reshape(-1, _COARSE, step, _COARSE, step).mean(axis=(2, 4), dtype=np.float32)

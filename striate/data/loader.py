@@ -29,8 +29,8 @@ class Batch(NamedTuple):
 def order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """Return a random permutation of 0 … count - 1, int64, that depends on (seed, epoch) alone.
 
-    It is the order of the words of Philox4x64 under the key (seed, epoch). ``Generator.permutation`` is not used, since
-    NumPy guarantees the same words in future versions, but not the same permutations.
+    It is the order of the random words of Philox4x64 with the key (seed, epoch). ``Generator.permutation`` is not used,
+    since NumPy guarantees the same words in future versions, but not the same permutations.
     """
     key = np.array([seed, epoch], dtype=np.uint64)
     return np.argsort(np.random.Philox(key=key).random_raw(count), kind="stable")
@@ -63,7 +63,7 @@ def batches(
     A short last batch would give its few samples more weight than all others, and its statistics would spoil the
     running statistics of batch normalization (a batch of two lowered a held-out accuracy of 98 % to 64 %).
 
-    seed, epoch  determine the order, together with the number of samples; another epoch has another order
+    seed, epoch  determine the order, together with the number of samples; every epoch has a different order
     shuffle      False: the samples in the order of the data set
     first        the number of batches at the beginning to leave out, for a training that is resumed
 

@@ -1,4 +1,4 @@
-"""Loads MNIST and data sets in its format: four IDX files in a folder, raw or gzip.
+"""Load MNIST and data sets in its format: four IDX files in a folder, raw or gzip.
 
 train-images-idx3-ubyte[.gz]   train-labels-idx1-ubyte[.gz]     the training part
 t10k-images-idx3-ubyte[.gz]    t10k-labels-idx1-ubyte[.gz]      the held-out part
@@ -27,7 +27,7 @@ def load_mnist(split: Split | str = Split.TRAIN, folder: Path | str | None = Non
     """Load one part of MNIST as pictures (N, 1, 28, 28) uint8: "train" (60,000) or "test" (10,000).
 
     The files are in ``folder``, by default the folder ``mnist`` in the folder that ``STRIATE_DATA`` names. Raises
-    ``DataError`` where a file is missing, truncated or of another format.
+    ``DataError`` if a file is missing, truncated or of another format.
     """
     part = Split.parse(split)
     return _load(_folder("mnist", "MNIST", folder), part, _DIGITS, "mnist")
@@ -69,7 +69,7 @@ def load_idx_folder(folder: Path | str, split: Split | str = Split.TRAIN) -> Dat
 
 
 def holds_idx(folder: Path) -> bool:
-    """Whether a folder has a file that is named like an IDX file of MNIST."""
+    """Return whether a folder has a file that is named like an IDX file of MNIST."""
     return folder.is_dir() and any("ubyte" in entry.name and "idx" in entry.name for entry in folder.iterdir())
 
 

@@ -1,7 +1,8 @@
-"""Finds the files of numbers at a path: a file, a pair for training and testing, or a folder with either.
+"""Find the files of numbers at a path: a file, a pair for training and testing, or a folder with either.
 
-NAME_TRAIN.ts and NAME_TEST.ts, train.csv and test.csv, X_train.npy and X_test.npy are pairs, in any case and with any
-of the endings .csv, .tsv, .ts, .npz and .npy; so are files for training and validation (val, valid, validation).
+NAME_TRAIN.ts and NAME_TEST.ts, train.csv and test.csv, X_train.npy and X_test.npy are pairs, in upper or lower case and
+with any of the suffixes .csv, .tsv, .ts, .npz and .npy; so are files for training and validation (val, valid,
+validation).
 """
 
 from __future__ import annotations
@@ -31,14 +32,21 @@ _VALIDATION = ("val", "valid", "validation")
 
 @dataclass(frozen=True)
 class NumberFile:
-    """A file of numbers, its part where its name says it, and the part of its arrays to read, "" for all."""
+    """A file of numbers, and the part of the data set that it contains.
+
+    ``part`` is None if the name does not say it. ``arrays`` is "train" or "test" for an .npz file with arrays such as
+    ``x_train``, and otherwise "".
+    """
 
     path: Path
     part: Split | None = None
     arrays: str = ""
 
     def samples(self, options: NumberOptions, labelled: bool = True) -> Samples:
-        """Return the samples of the file, all of its part."""
+        """Read the samples of the file, whose ``parts`` are ``part`` if that is not None.
+
+        ``labelled=False`` does not require labels. Raises ``DataError`` for a file that cannot be read.
+        """
         ending = self.path.suffix.lower()
         if ending == ".ts":
             samples = ts_samples(self.path, options)
@@ -55,10 +63,10 @@ class NumberFile:
 
 
 def number_files(path: Path, beside: bool = True) -> list[NumberFile]:
-    """Return the files of numbers at a path; empty where it is a folder or archive of something else.
+    """Return the files of numbers at a path; an empty list where there are none, as in a folder of pictures.
 
-    ``beside`` adds the file for testing that belongs to one for training. Raises ``DataError`` for a folder of several
-    files that are not a pair.
+    ``beside`` adds the file for testing that belongs to a file for training. Raises ``DataError`` for a folder of
+    several files that are not a pair.
     """
     if path.is_dir():
         return _in_folder(path)
@@ -73,7 +81,7 @@ def number_files(path: Path, beside: bool = True) -> list[NumberFile]:
 
 
 def set_name(path: Path) -> str:
-    """Return the name of a set: that of its file or folder, without ending and part, such as GunPoint_TRAIN."""
+    """Return the name of a data set, such as GunPoint for the file ``GunPoint_TRAIN.ts`` or the folder ``GunPoint``."""
     stem = path.stem if path.suffix.lower() in ENDINGS else path.name
     named = _PART.match(stem)
     return (named["before"].rstrip("_-. ") if named else stem) or stem

@@ -36,7 +36,7 @@ class Task(Enum):
 
 @dataclass(frozen=True)
 class NumberOptions(metaclass=Explained):
-    """How files of numbers are read, and how they are split into a training and a held-out part.
+    """Options for reading files of numbers, and for splitting them into a training part and a held-out part.
 
     kind            table, signals, volumes or pictures; None: by the columns of a text file, or by the rank of an array
     task            classify, regress or multilabel; None: by the labels
@@ -49,14 +49,14 @@ class NumberOptions(metaclass=Explained):
     stride          rows from the start of a window to that of the next; None: half of the window
     length          time steps of a signal: longer ones are cut at the end, shorter ones repeat their last values; None:
                     the longest of the training part
-    channels_last   whether channels are the last axis of an array; None: where its shape looks like that
+    channels_last   whether channels are the last axis of an array; None: by its shape
     limits          (low, high) of the intensities of integer volumes, which become 0 and 1; None: the 0.5 % and 99.5 %
                     quantiles of the training part. Floating-point volumes are left as they are
-    held_out        the share of every class that is held out, between 0 and 1, where the data give no parts
+    held_out        the share of every class that is held out, between 0 and 1, if the data have no parts
     seed            determines which samples are held out
     on_error        what to do with rows and samples that cannot be used: raise or skip
 
-    Reading determines the rest, so that other files are read in the same way:
+    The remaining fields are set when the training data are read, so that other files are read in the same way:
 
     columns         names of the features or channels
     fill            the value of each column that replaces missing ones: its median in the training part
@@ -108,19 +108,19 @@ class NumberOptions(metaclass=Explained):
         checked_seed(self.seed)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the options as a JSON object, for ``run.json``."""
+        """Return the options as a dictionary of plain values, for ``run.json``."""
         values = cast("dict[str, object]", asdict(self))
         return {name: _plain(value) for name, value in values.items()}
 
     def require_no_columns(self, path: Path) -> None:
-        """Raise ``OptionError`` for options of tables, which other files do not have."""
+        """Raise ``OptionError`` if an option for tables is set, since the file ``path`` is not a table."""
         given = [name for name in _OF_TABLES if vars(self)[name]]
         if given and not self.columns:
             raise OptionError(f"{path}: takes no {', '.join(given)}, which are for .csv and .tsv tables")
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> NumberOptions:
-        """Return the options of a JSON object; missing ones have their defaults.
+        """Return the options in a dictionary from ``to_json``; missing ones have their defaults.
 
         Raises ``OptionError`` for unknown options and values.
         """

@@ -1,7 +1,8 @@
-"""Opens files of numbers (tables, signals, volumes, arrays) as two data sets, and reads them for prediction."""
+"""Open files of numbers (tables, signals, volumes, arrays) as two data sets, or read them for prediction."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,16 +27,16 @@ _LISTED = 3
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """Inputs of a file for prediction: an array (N, …), and where each sample is in the file."""
+    """The inputs in a file for prediction: an array (N, …), and the place of each sample, such as "line 12"."""
 
     values: Array
     places: tuple[str, ...]
 
 
 def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
-    """Open a file, a pair of files or a folder of numbers: a part to learn from and one that is held out.
+    """Open a file, a pair of files, or a folder with either, as a training part and a held-out part.
 
-    Raises ``DataError``, naming file and line, for what cannot be read or used.
+    Raises ``DataError``, which names file and line, for data that cannot be read or used.
     """
     chosen = options or NumberOptions()
     files = number_files(path)
@@ -72,10 +73,10 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
 
 
 def read_labelled(path: Path, options: NumberOptions) -> Dataset:
-    """Return the samples of a file or folder for an evaluation: the given held-out part, else all.
+    """Return the samples of a file or folder for an evaluation: its held-out part, or all if it has no parts.
 
-    ``options`` are those that ``open_numbers`` completed; their classes number the labels. Raises ``DataError`` as
-    ``open_numbers`` does, and for labels that are not among the classes.
+    ``options`` are those of the training, completed by ``open_numbers``; labels become indices into their classes.
+    Raises ``DataError`` as ``open_numbers`` does, and for labels that are not among the classes.
     """
     files = number_files(path, beside=False)
     files = [file for file in files if file.part is not Split.TRAIN] or files
@@ -91,7 +92,7 @@ def read_labelled(path: Path, options: NumberOptions) -> Dataset:
 
 
 def read_inputs(path: Path, options: NumberOptions) -> Inputs:
-    """Read a file for prediction, as the data of the training were read; labels in it are ignored.
+    """Read a file for prediction in the same way as the training data; labels in it are ignored.
 
     ``options`` are those that ``open_numbers`` completed. Raises ``DataError`` as ``open_numbers`` does.
     """
@@ -115,7 +116,7 @@ def _require_alike(samples: Samples, options: NumberOptions, path: Path) -> None
 
 
 def merged(files: list[NumberFile], options: NumberOptions) -> Samples:
-    """Return the samples of one or two files together."""
+    """Return the samples of one or two files together, in the order of the files."""
     first, *others = [file.samples(options) for file in files]
     _require_alike(first, options, files[0].path)
     for file, other in zip(files[1:], others):
@@ -175,12 +176,18 @@ def _split(
 
 
 def _blocks(rows: list[tuple[int, int, int]]) -> list[str]:
-    """Return a group for each window: successive windows of a series belong to one block."""
+    """Return a group for each window: successive windows of a series belong to one block.
+
+    A block has eight windows, or four times as many as overlap, but at most a tenth of the windows of its series.
+    """
     counts = np.bincount([series for series, _, _ in rows])
+    steps = [other[1] - one[1] for one, other in itertools.pairwise(rows) if one[0] == other[0]]
+    overlap = -(-(rows[0][2] - rows[0][1]) // max(1, min(steps, default=1)))
+    size = max(_BLOCK, 4 * overlap)
     seen = np.zeros(len(counts), np.int64)
     names: list[str] = []
     for series, _, _ in rows:
-        names.append(f"{series}/{seen[series] // min(_BLOCK, max(1, int(counts[series]) // _BLOCKS))}")
+        names.append(f"{series}/{seen[series] // min(size, max(1, int(counts[series]) // _BLOCKS))}")
         seen[series] += 1
     return names
 

@@ -1,8 +1,8 @@
-"""An opened data set: a part to learn from and a part that is held out."""
+"""An opened data set, in a training part and a held-out part."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,21 +18,24 @@ class Opened:
     train, held_out              the two parts
     train_files, held_out_files  where each sample comes from, in the order of the samples: paths of picture files, or
                                  lines of tables; empty for data sets known by name
-    options                      the options with every value that reading determined; None for data sets known by name
+    options                      the options, completed while the data were read; None for data sets known by name
     notes                        messages for the user, such as files that were skipped
-    given_parts                  whether the data themselves contain a held-out part
+    given_parts                  whether the data come with a held-out part, rather than being split at random
     """
 
     train: Dataset
     held_out: Dataset
-    train_files: tuple[str, ...]
-    held_out_files: tuple[str, ...]
+    train_files: tuple[str, ...] = field(repr=False)
+    held_out_files: tuple[str, ...] = field(repr=False)
     options: PictureOptions | NumberOptions | None
     notes: tuple[str, ...]
     given_parts: bool = True
 
     def to_evaluate(self) -> Dataset:
-        """Return the data for evaluating a model trained elsewhere: the given held-out part, else all samples."""
+        """Return the data on which to evaluate a model that was trained elsewhere.
+
+        This is the held-out part if ``given_parts`` is true, and otherwise all samples.
+        """
         if self.given_parts:
             return self.held_out
         return replace(

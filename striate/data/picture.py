@@ -1,4 +1,4 @@
-"""Reads picture files as uint8 arrays for a network, and encodes arrays as PNG or JPEG files."""
+"""Read picture files as uint8 arrays for a network, and encode arrays as PNG or JPEG files."""
 
 from __future__ import annotations
 
@@ -45,10 +45,11 @@ _BROKEN = (
 def read_picture(path: Path | str, channels: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """Read a picture file as uint8 (channels, height, width), 0 … 255; ``size`` is (height, width).
 
-    The picture is rotated as its EXIF orientation says, laid on white where it is transparent, converted to grey (1
-    channel) or RGB (3), and resized without keeping its proportions: shrunk by averaging areas, enlarged linearly.
+    The picture is rotated as its EXIF orientation says, composed with a white background if it is transparent,
+    converted to grey (1 channel) or RGB (3), and resized without keeping its proportions: shrunk by averaging areas,
+    enlarged linearly.
 
-    Raises ``DataError``, naming the file, where it is missing, not a picture, damaged, or larger than 64 million
+    Raises ``DataError``, which names the file, if it is missing, damaged, not a picture, or larger than 64 million
     pixels; ``OptionError`` for other numbers of channels.
     """
     if channels not in (1, 3):
@@ -66,11 +67,11 @@ def fitted_pixels(picture: Image.Image, channels: int, size: tuple[int, int]) ->
 
 
 def open_picture(path: Path | str, grey: bool = False, largest: int | None = None) -> npt.NDArray[np.uint8]:
-    """Read a picture file in its own size as uint8: (1, H, W) if it is grey, (3, H, W) if it is coloured.
+    """Read a picture file in its own size as uint8: (1, H, W) for grey pictures, (3, H, W) for coloured ones.
 
-    It is rotated and laid on white as by ``read_picture``. ``grey=True`` converts it to grey. ``largest`` shrinks it,
-    by averaging areas and keeping its proportions, until no side is longer. Raises ``DataError`` as ``read_picture``
-    does.
+    It is rotated and composed with white as by ``read_picture``. ``grey=True`` converts it to grey. ``largest`` shrinks
+    it, by averaging areas and keeping its proportions, until no side has more than ``largest`` pixels. Raises
+    ``DataError`` as ``read_picture`` does.
     """
     picture = _opened(checked_path("path", path), _MODES[1] if grey else None)
     if largest is not None and max(picture.size) > largest:
@@ -80,7 +81,7 @@ def open_picture(path: Path | str, grey: bool = False, largest: int | None = Non
 
 
 def pixels_of(picture: Image.Image) -> npt.NDArray[np.uint8]:
-    """Return a Pillow image as uint8: (1, height, width) if it is grey, (3, height, width) if it is RGB."""
+    """Return a Pillow image as a uint8 array: (1, height, width) if it is grey, (3, height, width) if it is RGB."""
     pixels = np.asarray(picture, dtype=np.uint8).reshape(picture.height, picture.width, -1)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
@@ -118,16 +119,16 @@ def decoded(
     formats: tuple[str, ...] = FORMATS,
     most: int = 65535,
 ) -> Image.Image:
-    """Decode a picture to a Pillow image with 8 bits a channel, rotated by its EXIF orientation, on white.
+    """Decode a picture to a Pillow image with 8 bits per channel, rotated by its EXIF orientation, on white.
 
     source       a path or an open binary file
-    name         what errors call the picture
-    mode         "L" (grey) or "RGB"; None: whichever the file is
+    name         the name of the picture in errors
+    mode         "L" (grey) or "RGB"; None: that of the file
     most_pixels  limit of width · height, checked in the header before memory is allocated
     formats      the accepted formats, by Pillow's names
     most         the value that becomes 255 in grey pictures of 16 bits
 
-    Of a file with several pictures, the first is decoded. Raises ``DataError`` as ``read_picture`` does.
+    Only the first picture of a file is decoded. Raises ``DataError`` as ``read_picture`` does.
     """
     try:
         with warnings.catch_warnings():

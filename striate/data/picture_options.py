@@ -16,14 +16,14 @@ from striate.options import seed as checked_seed
 
 @dataclass(frozen=True)
 class PictureOptions(metaclass=Explained):
-    """How pictures are read, and how they are split into a training and a held-out part.
+    """Options for reading pictures, and for splitting them into a training part and a held-out part.
 
-    size      (height, width) in pixels, or one number for both; None: all pictures must have one size, which is used
+    size      (height, width) in pixels, or one number for both; None: the size of the pictures, which must be equal
     resize    how pictures of other proportions are resized: stretch, crop or pad
     channels  1 grey, 3 RGB; None: grey if no picture is coloured
     most      the value that becomes 255 in 16-bit grey pictures; None: the smallest of 255, 1023, 4095, 16383 and 65535
               that no pixel exceeds
-    held_out  the share of every class that is held out, between 0 and 1, where the data give no parts
+    held_out  the share of every class that is held out, between 0 and 1, if the data have no parts
     seed      determines which samples are held out
     on_error  what to do with files that cannot be read: raise or skip
     """
@@ -51,13 +51,13 @@ class PictureOptions(metaclass=Explained):
         checked_seed(self.seed)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the options as a JSON object, for ``run.json``."""
+        """Return the options as a dictionary of plain values, for ``run.json``."""
         document = asdict(self) | {"resize": self.resize.value, "on_error": self.on_error.value}
         return document | {"size": list(self.size) if self.size else None}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> PictureOptions:
-        """Return the options of a JSON object; missing ones have their defaults.
+        """Return the options in a dictionary from ``to_json``; missing ones have their defaults.
 
         Raises ``OptionError`` for unknown options and values.
         """
@@ -69,7 +69,7 @@ class PictureOptions(metaclass=Explained):
 
     @property
     def reading(self) -> Reading | None:
-        """How one picture is read; None while size, channels or ``most`` are not determined."""
+        """The ``Reading`` that converts one picture; None while size, channels or ``most`` is not yet determined."""
         if self.size is None or self.channels is None or self.most is None:
             return None
         return Reading(self.channels, self.size, self.resize, self.most)

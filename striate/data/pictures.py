@@ -1,4 +1,4 @@
-"""Reads a folder or an archive of pictures as two data sets, one to learn from and one held out."""
+"""Read a folder or an archive of pictures as two data sets, one for training and one held out."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def open_pictures(
 ) -> Opened:
     """Read all pictures of a folder, zip or tar archive as uint8, with labels from folders or a table.
 
-    The forms are those of ``data.labelled``. ``progress`` is called with (files done, files in all). Raises
-    ``DataError``, naming files or lines of tables, for those that cannot be used, and for pictures of different sizes
-    where no size is given.
+    ``data.labelled`` describes the possible forms. ``progress`` is called with (files done, files in all). Raises
+    ``DataError`` for files or lines of a table that cannot be used, which it names, and for pictures of different sizes
+    if no size is given.
     """
     tree = open_tree(path)
     try:

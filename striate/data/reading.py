@@ -1,4 +1,4 @@
-"""Converts picture files to inputs, by the same rule for training, evaluation, prediction and reports."""
+"""Convert picture files to inputs in the same way for training, evaluation, prediction and reports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODES = {1: "L", 3: "RGB"}
 
 
 class Resize(Enum):
-    """What happens to a picture whose proportions differ from those of the inputs."""
+    """How a picture with other proportions than the inputs is resized: stretched, cropped or padded."""
 
     stretch = "stretch"  # the proportions are not kept
     crop = "crop"  # the proportions are kept, and only the middle is used
@@ -30,14 +30,14 @@ class Resize(Enum):
 
 @dataclass(frozen=True)
 class Reading:
-    """How a picture file becomes an input (C, height, width), uint8.
+    """The options by which a picture file is converted to an input (C, height, width), uint8.
 
     channels  1 grey, 3 RGB
     size      (height, width) in pixels
     resize    how pictures of other proportions are resized
-    most      the value that becomes 255 in 16-bit grey pictures: 65535, or 4095 where the camera has 12 bits
+    most      the value that becomes 255 in 16-bit grey pictures: 65535, or 4095 for a camera with 12 bits
 
-    Every picture is rotated as its EXIF orientation says, and laid on white where it is transparent.
+    Every picture is rotated as its EXIF orientation says, and composed with a white background if it is transparent.
     """
 
     channels: int
@@ -46,12 +46,12 @@ class Reading:
     most: int = 65535
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as a JSON object, for ``run.json``."""
+        """Return the fields as a dictionary of plain values, for ``run.json``."""
         return {**asdict(self), "size": list(self.size), "resize": self.resize.value}
 
     @classmethod
     def from_json(cls, document: object) -> Reading | None:
-        """Return the ``Reading`` of a JSON object that ``to_json`` wrote; None for anything else."""
+        """Return the ``Reading`` for a dictionary from ``to_json``; None for anything else."""
         match document:
             case {
                 "channels": int(channels),
@@ -84,7 +84,7 @@ class Reading:
     def read(self, content: bytes, name: str) -> Pixels:
         """Decode the bytes of a picture file to uint8 (C, height, width).
 
-        Raises ``DataError``, with ``name``, where they cannot be decoded.
+        Raises ``DataError``, which contains ``name``, if they cannot be decoded.
         """
         return self.fitted(decoded(io.BytesIO(content), name, MODES[self.channels], most=self.most))
 
@@ -94,7 +94,7 @@ MOST_PIXELS = 16384
 
 
 def size_of(given: object) -> tuple[int, int]:
-    """Return (height, width) from 64, (48, 64), or text such as ``64`` or ``48x64``.
+    """Return (height, width) from a number such as 64, a pair (48, 64), or a string "64" or "48x64".
 
     Raises ``OptionError`` for anything else.
     """
@@ -119,7 +119,7 @@ def _is_side(given: object) -> TypeGuard[int]:
 def same_size(sizes: dict[tuple[int, int], int], where: str) -> tuple[int, int]:
     """Return the only size in ``sizes``, which counts pictures by (height, width).
 
-    Raises ``DataError``, suggesting a size, where there are several.
+    Raises ``DataError``, which suggests a size, if there are several.
     """
     if len(sizes) == 1:
         return next(iter(sizes))

@@ -1,4 +1,4 @@
-"""Samples as a file has them, before labels are numbered, gaps filled and parts chosen."""
+"""Samples as they are in a file, before labels become numbers, gaps are filled and parts are chosen."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _LISTED = 10
 
 @dataclass
 class Samples:
-    """Samples of one kind, all lists in the same order.
+    """Samples of one kind, as lists with an entry for each sample.
 
     kind     what the samples are
     columns  names of the features or channels
     values   an array for each sample: (D,) features, (C, L) signals, (C, H, W) pictures, (C, D, H, W) volumes; NaN
              where a number is missing
-    labels   the label of each sample as text, one for each of ``targets``; empty tuples where there are no labels
+    labels   the labels of each sample as text, one for each of ``targets``; empty tuples if there are no labels
     places   where each sample is in the file, such as "line 12"
     targets  names of the label columns
     groups   names of the samples' groups; None: no groups
-    parts    the part of each sample; None where the file does not say
-    rows     (series, first row, end row) of each window; empty where samples share no rows
+    parts    the part of each sample; None if the file does not say
+    rows     (series, first row, end row, exclusive) of each window; empty unless the samples are windows
     bad      messages about rows and samples that were skipped
     notes    messages for the user
     """
@@ -51,7 +51,11 @@ class Samples:
 
 
 def refused(problems: list[str], count: int, what: str, cure: str = "") -> DataError:
-    """Return the error that lists rows or samples that cannot be used, of ``count`` in all."""
+    """Return the error that lists rows or samples that cannot be used.
+
+    ``problems`` has a message for each, ``count`` is the number of all rows or samples, and ``what`` is their name,
+    such as "rows". ``cure`` is the help line.
+    """
     more = f"\n  … and {len(problems) - _LISTED:,} more" if len(problems) > _LISTED else ""
     them = "it" if len(problems) == 1 else "them"
     help_line = f'\n  help: mend {them}{", " * bool(cure)}{cure}, or give on_error="skip" to do without {them}'

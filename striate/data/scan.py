@@ -1,4 +1,4 @@
-"""Looks at data before a network learns from them: classes, sizes, files that cannot be read, and repeated samples."""
+"""Examine data before training: classes, sizes, files that cannot be read, and repeated samples."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _WORDS = {Split.TRAIN: "train", Split.TEST: "held out"}
 
 @dataclass(frozen=True)
 class Problem:
-    """Samples that have the same problem.
+    """A problem of one sample, or of several samples together, such as two equal ones.
 
     kind     such as "bad file", "equal across parts", "nearly equal under two labels", "constant channel"
     samples  the places of the samples: paths of files, or lines of a table
-    text     what is wrong, as a sentence without an end
+    text     what is wrong, as a sentence without a full stop
     """
 
     kind: str
@@ -51,14 +51,14 @@ class Problem:
 
 @dataclass
 class Scan:
-    """What was found in a data set.
+    """The result of a scan: counts of samples, and the problems that were found.
 
-    name      its name or path
+    name      the name or path of the data set
     kind      what the samples are, such as "pictures"
-    counts    the number of samples of each class in each part: "train", "held out", or "" where no parts are given
+    counts    the number of samples of each class in each part: "train", "held out", or "" if there are no parts
     sizes     the number of samples of each shape: (height, width) of pictures, (C, L) of signals
     modes     the number of pictures of each mode of Pillow, such as "RGB"
-    missing   the number of missing numbers
+    missing   the number of missing values
     problems  what is wrong, worst first
     notes     messages for the user
     """
@@ -89,7 +89,15 @@ class Scan:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What the scan keeps of a sample: place, label, part, a key of its content, a thumbnail, constant channels."""
+    """The facts about one sample that the scan keeps, so that samples themselves need not stay in memory.
+
+    place      its file, line or index
+    label      the name of its class
+    part       the part that contains it; None where the data give no parts
+    key        a hash of its content, equal for equal samples
+    thumbnail  for pictures, grey uint8 (32, 32)
+    constant   for each channel, whether all its numbers are equal
+    """
 
     place: str
     label: str
@@ -103,8 +111,8 @@ class _Seen:
 def scan_data(name: str | Path, progress: Progress = lambda done, count: None, **fields: Any) -> Scan:
     """Scan the data set with this name or path, with the options of ``open_data``.
 
-    Files, rows and series that cannot be read become problems of the scan. Raises ``OptionError`` and ``DataError``
-    like ``open_data`` where the data have no form that is known.
+    Files, rows and series that cannot be read become problems of the scan. Raises ``OptionError`` and ``DataError``, as
+    ``open_data`` does, for data in no known form.
     """
     path = checked_path("data set", name).expanduser()
     if str(name) not in KNOWN and not holds_idx(path) and path.exists():
@@ -130,7 +138,7 @@ def scan_data(name: str | Path, progress: Progress = lambda done, count: None, *
 
 
 def _of_set(data: Dataset, part: Split) -> list[_Seen]:
-    """Return what is seen of a data set in memory."""
+    """Return the facts about each sample of a data set in memory, all in one part."""
     pictures = data.images.ndim == 4 and data.images.dtype == np.uint8 and data.images.shape[1] in (1, 3)
     return [
         _Seen(
@@ -219,7 +227,10 @@ def _conclude(found: Scan, seen: Sequence[_Seen], classes: Sequence[str], channe
     known = {place: number for number, group in enumerate(groups) for place in group}
     compared = [place for place, one in enumerate(seen) if one.thumbnail is not None]
     if len(compared) > MOST_COMPARED:
-        found.notes.append(f"near duplicates were looked for among the first {MOST_COMPARED:,} pictures")
+        found.notes.append(
+            f"nearly equal ones were looked for among {MOST_COMPARED:,} pictures, all held-out ones first"
+        )
+        compared.sort(key=lambda place: seen[place].part is not Split.TEST)
     compared = compared[:MOST_COMPARED]
     if len(compared) > 1:
         images = np.stack([image for place in compared if (image := seen[place].thumbnail) is not None])

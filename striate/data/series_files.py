@@ -1,8 +1,8 @@
-"""Reads the files of the UCR and UEA archives: ``.ts``, and tables of one series per row without names.
+"""Read the files of the UCR and UEA archives: ``.ts`` files, and tables with one series per row, without names.
 
 In a ``.ts`` file, lines that start with @ describe the data, and each line after @data is a case: its channels
 separated by colons, the numbers of a channel by commas, and the label last. In a UCR table, a row is a label and the
-numbers of one series. Series that end in missing numbers are shorter.
+numbers of one series. Missing numbers at the end of a series are cut off.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from striate.errors import DataError
 
 
 def ucr_samples(table: TextTable, options: NumberOptions) -> Samples:
-    """Return the series of a table whose rows are a label and the numbers of one series."""
+    """Return the series of a table in which each row is a label and the numbers of one series.
+
+    Raises ``DataError`` for a table with one column, and for cells that are not numbers unless such rows are skipped.
+    """
     if len(table.columns) < 2:
         raise DataError(f"{table.path}: rows of one column; expected a label and the numbers of a series")
     values, bad = table.numbers(table.columns[1:])
@@ -38,7 +41,8 @@ def ucr_samples(table: TextTable, options: NumberOptions) -> Samples:
 def ts_samples(path: Path, options: NumberOptions) -> Samples:
     """Return the cases of a ``.ts`` file.
 
-    Raises ``DataError``, naming the line, for cases with other numbers of channels and text in place of numbers.
+    Raises ``DataError``, which names the line, for cases with another number of channels, and for text in place of
+    numbers.
     """
     options.require_no_columns(path)
     try:

@@ -1,4 +1,4 @@
-"""Chooses the samples that are held out: at random, class by class, with groups kept together."""
+"""Choose the samples that are held out: at random, class by class, with groups kept together."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def stratified_split(
             order, each as long as it brings the held-out counts of the classes closer to their targets. None: no groups
 
     Returns the indices of the training samples and of the held-out samples, int64, ascending. Raises ``OptionError``
-    unless 0 < share < 1, and ``DataError`` where a part would be empty.
+    unless 0 < share < 1, and ``DataError`` if a part would be empty.
     """
     number("held_out", share, above=0, below=1)
     classes: npt.NDArray[Any] = np.unique(np.asarray(labels), return_inverse=True)[1].reshape(-1)

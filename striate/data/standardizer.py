@@ -1,4 +1,4 @@
-"""Standardizes inputs to mean 0 and standard deviation 1.
+"""Standardize inputs to mean 0 and standard deviation 1.
 
     μ = (1/n) Σ x        σ = √(ε + (1/n) Σ (μ − x)²)        x̂ = (x − μ) / σ
 
@@ -38,7 +38,11 @@ _SMALLEST_EPSILON = 1.4e-76  # its root is _TINY
 
 @dataclass(frozen=True)
 class Outlier:
-    """A feature or channel with values that are far outside the range of the training data."""
+    """A feature or channel with values that are far outside the range of the training data.
+
+    ``count`` is the number of samples with such values. ``sample`` is the index of the sample with the farthest
+    ``value``, which is ``standardized`` standard deviations from the mean.
+    """
 
     feature: int
     count: int  # number of samples in which the feature is an outlier
@@ -57,7 +61,7 @@ class Outlier:
 class Standardizer(metaclass=Explained):
     """The map x̂ = (x − μ) / σ, with ``mean`` μ and ``sigma`` σ of shape (D,) or (C,).
 
-    Both are float32 where that holds every number exactly, and float64 otherwise. ``epsilon`` is the ε that ``sigma``
+    Both are float32 if that represents every number exactly, and float64 otherwise. ``epsilon`` is the ε that ``sigma``
     already includes.
 
     >>> standardizer = Standardizer.fit(load_digits("train").images)
@@ -89,8 +93,8 @@ class Standardizer(metaclass=Explained):
 
         They are exact for uint8, and otherwise computed in two passes in float64. ``epsilon`` is added to the variance.
 
-        Raises ``OptionError`` for an ε whose root is not a positive normal number of float32; ``DataError`` for empty
-        data, NaN, and numbers too large for float32; ``DTypeError`` for anything but an array of numbers.
+        Raises ``OptionError`` for an ε whose square root is not a positive normal float32 number; ``DataError`` for
+        empty data, NaN, and numbers too large for float32; ``DTypeError`` for anything but an array of numbers.
         """
         number("epsilon", epsilon, _SMALLEST_EPSILON)
         numbers = _numbers(as_array(x, "data"))
@@ -114,7 +118,7 @@ class Standardizer(metaclass=Explained):
         return (numbers - mean) / sigma
 
     def outliers(self, x: npt.ArrayLike, limit: float = FAR) -> list[Outlier]:
-        """Return the features with |x̂| > ``limit`` or NaN in new data, farthest first."""
+        """Return the features or channels with |x̂| > ``limit`` or NaN in new data, farthest first."""
         number("limit", limit, above=0)
         numbers = self._fitting(x)
         found: list[Outlier] = []
@@ -147,12 +151,12 @@ class Standardizer(metaclass=Explained):
         return Standardization(self.mean, self.sigma, self.epsilon)
 
     def to_json(self) -> dict[str, object]:
-        """Return mean, sigma and epsilon as a JSON object; ``from_json`` restores the same bits."""
+        """Return mean, sigma and epsilon as a dictionary for JSON; ``from_json`` restores the same bits."""
         return {"mean": self.mean.tolist(), "sigma": self.sigma.tolist(), "epsilon": self.epsilon}
 
     @classmethod
     def from_json(cls, document: object) -> Standardizer:
-        """Return the standardizer of a JSON object; raises ``ModelFileError`` if ``to_json`` did not write it."""
+        """Return the standardizer for a dictionary from ``to_json``; raises ``ModelFileError`` for anything else."""
         if not isinstance(document, Mapping):
             raise ModelFileError(f"standardizer: expected an object, found {type(document).__name__}")
         entries = cast("Mapping[str, object]", document)

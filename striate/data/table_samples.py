@@ -1,4 +1,4 @@
-"""Makes samples of the rows of a table: a row each, a series each (long form), or windows of rows (wide form)."""
+"""Make samples from the rows of a table: one per row, per series (long form), or per window (wide form)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Array = npt.NDArray[Any]
 def table_samples(table: TextTable, options: NumberOptions, labelled: bool = True) -> Samples:
     """Return the samples of a table.
 
-    ``labelled=False`` reads the numbers only. Raises ``DataError``, with line and column, for cells that are not
-    numbers, missing labels, and windows longer than a series.
+    ``labelled=False`` reads only the numbers. Raises ``DataError``, with line and column, for cells that are not
+    numbers, missing labels, and series that are shorter than a window.
     """
     roles = roles_of(table, options, labelled)
     values, bad = table.numbers(roles.features)

@@ -1,8 +1,8 @@
-"""Turns labels as text into class numbers, measured numbers, or several yes-or-no labels.
+"""Convert labels from text to class numbers, measured numbers, or several yes-or-no labels.
 
-Without a task, several label columns of 0 and 1 are yes-or-no labels, and several columns of other numbers measured
-numbers. One column is measured numbers if all its cells are numbers, unless these are whole, at most 100 different
-ones, and have two samples or more on average: then they number classes. Text names classes.
+If no task is given, several columns of 0 and 1 are yes-or-no labels, and several columns of other numbers are measured
+numbers. A single column of numbers is measured numbers, too, unless the numbers are integers, with at most 100
+different values that occur twice or more on average: then each value is a class. Text names classes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Cells = Sequence[tuple[str, ...]]
 class Targets:
     """Labels in the form that a data set stores.
 
-    task     what they are
+    task     whether they are classes, measured numbers, or yes-or-no labels
     labels   class numbers int64 (N,), numbers float32 (N, k), or yes-or-no labels uint8 (N, k)
     classes  names of the classes, or of the k yes-or-no labels; empty for measured numbers
     """
@@ -46,10 +46,10 @@ def targets_of(
     """Return the labels ``cells`` of samples, one for each of the columns ``names``.
 
     places   where each sample is in ``file``, for messages
-    task     what the labels are; None: by the rule above
+    task     what the labels are; None: by the rule of this module
     classes  the known classes; empty: those that occur, which must be two or more
 
-    Raises ``DataError``, naming file and line, for labels that do not fit the task or are not among the classes.
+    Raises ``DataError``, which names file and line, for labels that do not fit the task or are not among the classes.
     """
     match task or _task(cells):
         case Task.regress:

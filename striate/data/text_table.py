@@ -1,7 +1,7 @@
-"""Reads CSV and TSV files: names of columns, cells with their line numbers, and numbers.
+"""Read CSV and TSV files: names of columns, cells with their line numbers, and numbers.
 
 The delimiter is the most frequent of comma, semicolon and tab in the first line; with semicolons, a comma is the
-decimal point. A first line of numbers only is data: its columns are named "1", "2", …
+decimal point. If the first line has only numbers, it is data, and the columns are named "1", "2", …
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class TextTable:
     columns  names of the columns
     rows     the cells of each row as text, without spaces at their ends
     lines    the line number of each row in the file, from 1
-    named    whether the first line of the file has the names
+    named    whether the first line of the file has the column names
     comma    whether a comma is the decimal point
     """
 
@@ -53,7 +53,7 @@ class TextTable:
     comma: bool = False
 
     def place(self, name: str) -> int:
-        """Return the index of a column; raises ``DataError``, which lists the columns, where there is none."""
+        """Return the index of a column; raises ``DataError``, which lists the columns, if there is no such column."""
         if name in self.columns:
             return self.columns.index(name)
         near = difflib.get_close_matches(name, self.columns, n=1)
@@ -85,7 +85,7 @@ class TextTable:
         return values, bad
 
     def number(self, cell: str) -> float:
-        """Return a cell as a number; NaN where it is missing, and infinity where it is not a finite number."""
+        """Return a cell as a number; NaN if it is missing, and infinity if it is not a finite number."""
         if cell.lower() in MISSING:
             return np.nan
         try:
@@ -98,7 +98,7 @@ class TextTable:
 def read_table(path: Path) -> TextTable:
     """Read a CSV or TSV file in UTF-8.
 
-    Raises ``DataError``, naming the file and line, where it is empty, not text, or has rows of different lengths.
+    Raises ``DataError``, which names file and line, if the file is empty, not text, or has rows of different lengths.
     """
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -139,6 +139,6 @@ def read_table(path: Path) -> TextTable:
 
 
 def shortened(names: Sequence[Any], most: int = 12) -> str:
-    """Return names separated by commas, with "and 5 more" where they are many."""
+    """Return names separated by commas; after ``most`` names, with the number of others, such as "and 5 more"."""
     shown = ", ".join(str(name) for name in names[:most])
     return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")

@@ -1,4 +1,4 @@
-"""Downloads one file over HTTP, checked by its SHA-256, and continued where an earlier download stopped."""
+"""Download one file over HTTP, continue an interrupted download, and check the SHA-256."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _RANGE_REFUSED = 416
 def transfer(url: str, sha256: str, target: Path, progress: Progress = lambda done, total: None) -> None:
     """Download ``url`` to ``target``, which appears only when it is complete and has this SHA-256.
 
-    Until then the bytes are in ``target`` with ``.part`` at the end of its name. A further call continues that file,
-    where the server can. ``progress`` is called with (bytes done, bytes in all, 0 where unknown). Raises ``DataError``
-    where the server does not answer, the connection ends early, the content is another, or the disk is full.
+    Until then the bytes are in a file with ``.part`` appended to its name, which a further call continues if the server
+    supports that. ``progress`` is called with (bytes done, bytes in all, or 0 if unknown). Raises ``DataError`` if the
+    server does not answer, the connection ends early, the hash is wrong, or the disk is full.
     """
     partial = target.with_name(target.name + PARTIAL)
     try:

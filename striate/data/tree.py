@@ -1,8 +1,8 @@
-"""Lists and reads the files below a folder, or in a zip or tar archive.
+"""List and read the files below a folder, or in a zip or tar archive.
 
 Files that systems leave behind are ignored: hidden files and folders, ``__MACOSX``, ``Thumbs.db`` and the like. In an
-archive, links, devices, absolute names and names with ``..`` are refused, as is an entry that claims to unpack to more
-than DEFLATE can reach, or to more than ``MOST_BYTES``.
+archive, links, devices, absolute names and names with ``..`` are refused, as is an entry whose unpacked size is
+impossible for DEFLATE, or above ``MOST_BYTES``.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Entry:
 
 
 class Tree(ABC):
-    """The files below ``root`` in natural order of their names, and its folders (abstract).
+    """The files and folders below the path ``root`` (abstract).
 
-    ``entries`` are the files, ``folders`` the paths of the folders.
+    ``entries`` are the files, in natural order of their names, and ``folders`` are the paths of the folders.
     """
 
     def __init__(self, root: Path) -> None:
@@ -71,9 +71,9 @@ class Tree(ABC):
 
     @abstractmethod
     def read(self, entry: Entry) -> bytes:
-        """Return the content of a file; raises ``DataError`` where it cannot be read.
+        """Return the content of a file; raises ``DataError`` if it cannot be read.
 
-        It may be called from any thread.
+        This method may be called from any thread.
         """
 
     def name(self, entry: Entry) -> str:
@@ -81,11 +81,11 @@ class Tree(ABC):
         return f"{self.root}/{entry.path}"
 
     def close(self) -> None:  # noqa: B027 - a folder has nothing to close
-        """Close the open files of the tree; a folder has none."""
+        """Close the archive; for a folder, do nothing."""
 
 
 def open_tree(path: Path) -> Tree:
-    """Open a folder or an archive; raises ``DataError`` where it is neither, or cannot be read."""
+    """Open a folder or an archive; raises ``DataError`` for anything else, and if it cannot be read."""
     if path.is_dir():
         return FolderTree(path)
     if not path.is_file():
@@ -101,13 +101,13 @@ def open_tree(path: Path) -> Tree:
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a key that sorts names by the numbers in them: ``2`` before ``12``, ``b2`` before ``b12``."""
+    """Return a sort key by which numbers in names are compared as numbers: ``b2`` comes before ``b12``."""
     parts = re.findall(r"\d+|\D+", name)
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
 
 
 def is_data(path: PurePosixPath) -> bool:
-    """Whether a path is data: no part of it is hidden, or named like a file that systems leave behind."""
+    """Return whether a path is data: no part of it is hidden or a file that an operating system left behind."""
     return not any(part.startswith((".", "~$")) or part.lower() in _SYSTEM for part in path.parts)
 
 

@@ -1,4 +1,4 @@
-"""The usual sets of pictures by name, and where their files are published.
+"""The usual data sets of pictures by name, and the addresses at which their files are published.
 
     STRIATE_DATA/mnist/           MNIST: four IDX files
     STRIATE_DATA/fashion_mnist/   Fashion-MNIST: four IDX files of the same names
@@ -30,7 +30,7 @@ _WAIT = 0.2  # seconds between two attempts to take the lock
 
 @dataclass(frozen=True)
 class Published:
-    """Where a set is published: an address that ends with "/", and its files with their SHA-256."""
+    """The address at which a data set is published, ending with "/", and the SHA-256 of its files by name."""
 
     source: str
     files: dict[str, str]
@@ -79,8 +79,8 @@ def download(
     progress  called with (file, bytes done, bytes in all)
     wait      seconds to wait while another process downloads the same set
 
-    Every file is checked by its SHA-256, and a download that stopped is continued. Raises ``OptionError`` for other
-    names, and ``DataError`` where STRIATE_DATA is not set, STRIATE_OFFLINE is, or a file cannot be downloaded.
+    The SHA-256 of every file is checked, and an interrupted download is continued. Raises ``OptionError`` for other
+    names, and ``DataError`` if STRIATE_DATA is not set, if STRIATE_OFFLINE is set, or if a file cannot be downloaded.
     """
     published = PUBLISHED[choice("data set to download", name, PUBLISHED)]
     current = settings.current()

@@ -93,7 +93,7 @@ class Guard:
         headers = Headers(scope["headers"])
         hosts = headers.all("host")
         if len(hosts) != 1 or hosts[0] not in self.hosts:
-            return PlainTextResponse("This server answers to 127.0.0.1 alone.\n", 421)
+            return PlainTextResponse("This server answers only to 127.0.0.1.\n", 421)
         origins = headers.all("origin")
         strange = bool(origins) and origins != [f"http://{hosts[0]}"]
         if strange or (own_origin and not origins):

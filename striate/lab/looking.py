@@ -74,7 +74,9 @@ class Looking:
         if data is None:
             raise OptionError("the data of this run cannot be opened here")
         place = index % len(data)
-        return data.images[place], {"index": place, "count": len(data), "label": data.classes[int(data.labels[place])]}
+        label = data.labels[place].tolist()
+        name = data.classes[label] if data.is_classification else str(label)
+        return data.images[place], {"index": place, "count": len(data), "label": name}
 
     def drawn(self, folder: Path, content: bytes, centred: bool) -> tuple[Array, dict[str, Any]]:
         """Decode an uploaded PNG or JPEG into the network's input shape (C, H, W).

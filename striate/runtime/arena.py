@@ -44,7 +44,7 @@ def _pages(size: int) -> mmap.mmap:
 def out_of_memory(size: int) -> EngineError:
     """Return the error to raise if the system refuses to provide ``size`` bytes."""
     return EngineError(
-        f"{size / 2**30:,.1f} GiB of memory are needed, more than this computer gives\n"
+        f"{size / 2**30:,.1f} GiB of memory are needed, which is more than this computer has\n"
         "  help: a smaller batch, capacity or network"
     )
 

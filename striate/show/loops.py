@@ -29,7 +29,7 @@ over memory.
   with       small arrays: a few numbers per channel, loaded once
   computes   what happens to each element, in registers
   sums       totals accumulated on the way; a later, small loop combines the partial sums in a fixed order
-  stores     arrays written to memory; no other result of the loop ever is
+  stores     arrays written to memory; no other result of the loop is written
 
   v5         computed by loop 5 in the forward pass
   d57        computed by loop 57 in the backward pass

@@ -46,7 +46,9 @@ def written(folder: Path, kind: str) -> Path:
         ("numbers", ("--width", 16, "--epochs", 20), "R²", "target "),
         ("labels", ("--task", "multilabel", "--width", 16, "--epochs", 5), "macro F1", "%)"),
         ("signals", ("--window", 20, "--width", 8, "--epochs", 3), "macro AUC", "slow ("),
-        ("volumes", ("--width", 4, "--epochs", 8, "--batch-size", 4), "macro F1", "full ("),
+        pytest.param(
+            *("volumes", ("--width", 4, "--epochs", 8, "--batch-size", 4), "macro F1", "full ("), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_from_a_file_to_a_prediction(

@@ -141,10 +141,8 @@ def adaptive(function: Function, rank: int) -> Function:
 
 def interpolated(
     x: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: Any = None, *more: Any,
-    antialias: bool = False, **options: Any,
+    **options: Any,
 ) -> Any:  # fmt: skip
-    if antialias:
-        raise RefusedError("smoothed interpolation is not built")
     return ops.interpolate(x, size, scale_factor, mode, align_corners, *more, **options)
 
 

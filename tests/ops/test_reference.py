@@ -167,7 +167,7 @@ class Scalars:
             "tanh": np.tanh, "cos_pi": lambda x: np.cos(np.pi * x), "round": np.rint,
             "expm1": np.expm1, "log1p": np.log1p, "sin": np.sin, "cos": np.cos, "tan": np.tan, "power": np.power,
             "erf": np.vectorize(math.erf), "normal_cdf": np.vectorize(lambda x: 0.5 * math.erfc(-x / math.sqrt(2))),
-            "floor": np.floor, "ceil": np.ceil,
+            "floor": np.floor, "ceil": np.ceil, "multiply_add": lambda a, b, c: a * b + c,
             "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "max": np.maximum, "min": np.minimum,
             "greater": np.greater, "select": np.where, "is_finite": np.isfinite, "is_nan": np.isnan,
             "compared": lambda a, sign, b: COMPARED[sign](a, b), "truth": np.asarray, "holds": np.asarray,

@@ -3,8 +3,8 @@
     trainer = st.Trainer(…, augment=[augment.RandomCrop(padding=4), augment.RandomHorizontalFlip()])
 
 Each sample's changes are a function of (seed, epoch, sample): the same on any number of threads and for any batch size,
-and different in every epoch. Changes of place come first and are one resampling; then those of colour, noise, boxes,
-and mixing. ``Lambda`` functions run where they stand in the list.
+and different in every epoch. Changes of position (crops, flips, rotations) come first and are one resampling; then
+follow colour, noise, boxes, and mixing. ``Lambda`` functions run at their place in the list.
 """
 
 from striate.data.augment.colour import ColorJitter, GaussianNoise, RandomScaling

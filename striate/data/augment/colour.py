@@ -22,14 +22,15 @@ class ColorJitter(Transform):
     """Change brightness, contrast, saturation and hue of a picture by random amounts, in this order.
 
     brightness  b: all values are multiplied by a factor from 1 − b (at least 0) to 1 + b, or in (low, high)
-    contrast    likewise, differences from the mean grey value of the picture
-    saturation  likewise, differences of each pixel from its own grey value; needs 3 channels
-    hue         h from 0 to 0.5: the colours are turned by −h … h of the colour circle, or in (low, high), around the
-                grey axis, at constant grey value; needs 3 channels
+    contrast    likewise for the differences from the mean grey value of the picture
+    saturation  likewise for the differences of each pixel from its own grey value; needs 3 channels
+    hue         h from 0 to 0.5: the colours are rotated around the grey axis by −h … h full circles, or by low … high
+                for (low, high); the grey value of each pixel does not change; needs 3 channels
 
-    As in torchvision, whose order is random and whose hue keeps the maximum of the channels instead of the grey value.
-    All four together are one multiplication by a matrix, and bytes are rounded and limited once, at the end. Raises
-    ``OptionError``.
+    The options are those of torchvision, but there the order is random, and a change of hue keeps the maximum of the
+    channels instead of the grey value. All four together are one multiplication by a matrix, and bytes are rounded and
+    limited once, at the end. Raises ``OptionError`` for an invalid option and, in ``check``, for samples that are not
+    pictures.
     """
 
     brightness: Range = 0.0
@@ -72,9 +73,9 @@ class ColorJitter(Transform):
 
 @dataclass(frozen=True)
 class RandomScaling(Transform):
-    """Multiply all values of a sample by one factor that is normal with mean 1 and standard deviation ``sigma``.
+    """Multiply a sample by a factor that is normally distributed with mean 1 and standard deviation ``sigma``.
 
-    For samples of every kind, such as signals of sensors. Raises ``OptionError`` for options out of range.
+    For samples of every kind, such as signals of sensors. Raises ``OptionError`` unless 0 ≤ sigma ≤ 100.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (0, 1, 2, 3)
@@ -95,10 +96,10 @@ class RandomScaling(Transform):
 
 @dataclass(frozen=True)
 class GaussianNoise(Transform):
-    """Add an independent normal number with mean 0 and standard deviation ``sigma`` to every element.
+    """Add independent normal noise with mean 0 and standard deviation ``sigma`` to every element.
 
-    ``sigma`` is in the units of the data: 255 levels for bytes. For samples of every kind.
-    Raises ``OptionError`` for options out of range.
+    ``sigma`` is in the unit of the data; bytes have 255 levels. For samples of every kind. Raises ``OptionError`` for a
+    negative ``sigma``.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (0, 1, 2, 3)
@@ -125,7 +126,7 @@ def saturation(factor: Array) -> Array:
 
 
 def hue(turn: Array) -> Array:
-    """Return matrices (B, 3, 3) that rotate colours around the grey axis by ``turn`` (B,), 1 for a full circle.
+    """Return matrices (B, 3, 3) that rotate colours around the grey axis by ``turn`` (B,), in full circles.
 
     The rotation is in the plane of the colour differences U ∝ B − Y and V ∝ R − Y; the grey value Y does not change.
     """

@@ -1,4 +1,4 @@
-"""Computes with the elements of a sample in scratch memory: colour, tone and noise."""
+"""The code in the augmentation kernel that computes colour, tone and noise, in scratch memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from striate.ops.random import mix
 
 
 def colour(s: Sample) -> None:
-    """y = M x + t μ, where μ is the mean grey value of the sample."""
+    """Write the loops that compute y = M x + t μ for the colour x of each pixel.
+
+    M is the colour matrix of the sample, μ its mean grey value, and t the factor of that.
+    """
     k, colours = s.k, s.columns.colours
     shift = k.mul(s.float_at(s.columns.grey), mean_grey(s))
     gain = [s.float_at(s.columns.colour + number) for number in range(colours**2)]
@@ -35,9 +38,10 @@ def colour(s: Sample) -> None:
 
 
 def mean_grey(s: Sample) -> Any:
-    """Return the mean grey value μ of the sample in every lane: the mean over pixels, and over channels unless 3.
+    """Return the mean grey value μ of the sample in every lane of a vector.
 
-    The sum of each lane is added up in order of the elements, and then those of the lanes in a tree.
+    For 3 channels, the grey value of a pixel is their sum with the weights ``GREY``; otherwise it is their mean. Each
+    lane sums its elements in order, and the sums of the lanes are added in a tree.
     """
     k, spec = s.k, s.spec
     zero = k.constant(0, F32)
@@ -64,7 +68,7 @@ def mean_grey(s: Sample) -> Any:
 
 
 def tone(s: Sample) -> None:
-    """Solarize, posterize and stretch the contrast of pictures from 0 to 255."""
+    """Write the loops that solarize, posterize and stretch the contrast of pictures with values from 0 to 255."""
     k, first = s.k, s.columns.tone
     threshold, step, stretch = (s.float_at(first + number) for number in range(3))
     zero, most = k.constant(0, F32), k.constant(255, F32)
@@ -93,7 +97,7 @@ def tone(s: Sample) -> None:
 
 
 def noise(s: Sample) -> None:
-    """Add normal numbers (Box and Muller, 1958), from two random words for each element."""
+    """Write the loops that add normal noise, computed from two random words per element (Box and Muller, 1958)."""
     k, words = s.k, s.columns.words
     first, second = (k.load_scalar(k.offset(s.ints, words + i, DType.int32), DType.int32) for i in (0, 1))
     rows = Word(k, first), Word(k, second)

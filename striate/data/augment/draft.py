@@ -1,4 +1,4 @@
-"""``Draft``: the numbers that say what is done to each sample of a batch, collected from all transforms.
+"""``Draft``: the parameters of the changes of each sample in a batch, collected from all transforms.
 
 The transforms only draw numbers. All geometric transforms of a sample compose into one map from the pixels of the
 result to the source, so that a picture is resampled once; all changes of colour compose into one matrix.
@@ -23,7 +23,7 @@ GREY = (0.299, 0.587, 0.114)
 
 
 class Border(Enum):
-    """What lies outside of a sample: a constant, its nearest element, its mirror image, or its other end."""
+    """The values outside of a sample: a constant, the nearest element, the mirror image, or the opposite end."""
 
     CONSTANT = "constant"
     EDGE = "edge"
@@ -33,7 +33,7 @@ class Border(Enum):
 
 @dataclass(frozen=True)
 class Work:
-    """What a list of transforms needs the kernel to do, besides moving elements.
+    """The steps, besides moving elements, that the kernel needs for a list of transforms.
 
     affine   pictures are resampled at arbitrary positions
     colour   channels are mixed by a matrix
@@ -56,7 +56,7 @@ class Work:
 
 
 class Draft:
-    """The parameters of B samples, to which each transform adds its own.
+    """The parameters with which B samples are augmented; each transform changes them in turn.
 
     ``shape`` is the shape of the source samples, (C, sizes…). ``sizes`` are the current sizes, which crops change.
     """
@@ -86,7 +86,10 @@ class Draft:
     # Geometry: the current element i lies at sign · i + offset of the source, or at matrix · (x, y, 1)
 
     def crop(self, axis: int, start: Array, size: int) -> None:
-        """Keep ``size`` elements of a spatial axis from ``start`` (B,) on, which may be negative."""
+        """Keep ``size`` elements of a spatial axis, from index ``start`` (B,) on.
+
+        Indices below 0 and beyond the end are filled according to the border.
+        """
         if self.matrix is None:
             self.offset[axis] += self.sign[axis] * start
         else:
@@ -94,7 +97,7 @@ class Draft:
         self.sizes[axis] = size
 
     def flip(self, axis: int, chosen: Array) -> None:
-        """Reverse a spatial axis of the chosen samples, bool (B,)."""
+        """Reverse a spatial axis of the samples where ``chosen``, bool (B,), is true."""
         last = self.sizes[axis] - 1
         if self.matrix is None:
             self.offset[axis] += np.where(chosen, self.sign[axis] * last, 0)
@@ -105,7 +108,10 @@ class Draft:
             column *= np.where(chosen, -1, 1)[:, np.newaxis]
 
     def resample(self, matrix: Array, sizes: tuple[int, int] | None = None) -> None:
-        """Read the pixel (x, y) of the result at ``matrix`` (B, 2, 3) · (x, y, 1) of the current picture."""
+        """Take pixel (x, y) of the result from ``matrix`` (B, 2, 3) · (x, y, 1) in the current picture.
+
+        ``sizes`` is the new (height, width); None keeps the current one.
+        """
         assert self.matrix is not None
         outer, inner = self.matrix, matrix
         composed = np.empty_like(outer)
@@ -133,7 +139,10 @@ class Draft:
         self.grey = factor * self.grey + (1 - factor) * mean
 
     def recolour(self, matrix: Array) -> None:
-        """Multiply the colours by ``matrix`` (B, 3, 3), which must keep every grey value: wᵀ M = wᵀ, M 1 = 1."""
+        """Multiply the colours by ``matrix`` M (B, 3, 3), which must not change grey values: wᵀ M = wᵀ, M 1 = 1.
+
+        w are the weights of red, green and blue in the grey value.
+        """
         composed = np.zeros_like(self.gain)
         for k in range(3):
             composed += matrix[:, :, k : k + 1] * self.gain[:, k : k + 1, :]
@@ -146,5 +155,8 @@ class Draft:
         return (np.array(GREY)[:, np.newaxis] * self.gain).sum(axis=(1, 2))
 
     def erase(self, starts: Array, stops: Array) -> None:
-        """Fill the box from ``starts`` to ``stops`` − 1, int64 (rank, B); where they are equal, nothing is filled."""
+        """Fill a box of each sample, from index ``starts`` (inclusive) to ``stops`` (exclusive), int64 (rank, B).
+
+        Where they are equal, nothing is filled.
+        """
         self.boxes.append((starts, stops))

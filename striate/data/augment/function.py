@@ -21,8 +21,9 @@ class Lambda(Transform):
 
     ``random`` is a ``numpy.random.Generator`` whose numbers depend on (seed, epoch, sample), so a function that draws
     all its random numbers from it gives the same results in every run. The result must have the shape and dtype of x,
-    which the function may overwrite. It runs in Python, one sample at a time, and is therefore slow. For samples of
-    every kind. Raises ``OptionError`` for anything that is not a function, or another result.
+    which the function may overwrite. The function runs in Python, one sample at a time, and is therefore slow. For
+    samples of every kind. Raises ``OptionError`` if ``function`` is not callable and, when a batch is made, if its
+    result has another shape or dtype.
 
     >>> import numpy as np
     >>> Lambda(lambda x, random: np.roll(x, random.integers(8), axis=-1)).ranks
@@ -38,7 +39,7 @@ class Lambda(Transform):
             raise OptionError(f"Lambda({self.function!r}); expected a function of (x, random)")
 
     def __repr__(self) -> str:
-        """Return the name of the function, without its address, which would differ from run to run."""
+        """Return ``Lambda(NAME)`` without the address of the function, so that the text is the same in every run."""
         return f"Lambda({getattr(self.function, '__qualname__', type(self.function).__name__)})"
 
     def on_batch(self, batch: Array, words: Array) -> None:

@@ -1,4 +1,4 @@
-"""Crops, flips, shifts, rotations and other changes of place."""
+"""Transforms that move elements: crops, flips, shifts, rotations and others."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ _RESAMPLED = (Border.CONSTANT, Border.EDGE, Border.REFLECT)
 
 @dataclass(frozen=True)
 class RandomCrop(Transform):
-    """Cut a window of ``size`` at a random place, after ``padding`` elements were added at both ends of each axis.
+    """Cut a window of ``size`` at a random position, after padding both ends of each axis by ``padding`` elements.
 
     size          one number for all spatial axes, or one for each; None: the size of the samples
-    padding       likewise; 4 is usual for pictures of 32×32
+    padding       one number for all spatial axes, or one for each; 4 is usual for pictures of 32×32
     padding_mode  "constant" fills with ``fill``; "edge" repeats the outermost elements, "reflect" mirrors the sample
                   without repeating them, "wrap" continues it at its other end
     fill          a number, one for each channel, or "mean": the means of the channels over the data
 
-    For signals, pictures and volumes. Raises ``OptionError``, in ``check`` for a window that is larger than the padded
-    sample, or a mirror image of more elements than the sample has.
+    For signals, pictures and volumes. Raises ``OptionError`` for an invalid option and, in ``check``, for a window that
+    is larger than the padded sample, and for a mirror image that is wider than the sample.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)
@@ -90,7 +90,8 @@ class RandomCrop(Transform):
 class RandomFlip(Transform):
     """Reverse a spatial axis with probability ``p``; axis −1 is the last one, the width of a picture.
 
-    For signals, pictures and volumes. Raises ``OptionError``, in ``check`` for an axis that the samples do not have.
+    For signals, pictures and volumes. Raises ``OptionError`` for an invalid option and, in ``check``, for an axis that
+    the samples do not have.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)
@@ -130,8 +131,9 @@ class RandomVerticalFlip(RandomFlip):
 class RandomShift(Transform):
     """Shift a signal (C, L) by −``steps`` … ``steps`` time steps.
 
-    A float below 1 is a share of the length. What enters is ``fill`` ("constant"), the outermost value ("edge"), the
-    mirror image ("reflect") or the other end of the signal ("wrap"). Raises ``OptionError`` for options out of range.
+    ``steps`` below 1 is a fraction of the length. By ``padding_mode``, the gap is filled with ``fill`` ("constant"),
+    the outermost value ("edge"), the mirror image ("reflect") or the opposite end of the signal ("wrap"). Raises
+    ``OptionError`` for options out of range and, in ``check``, for signals that are not longer than the largest shift.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1,)
@@ -172,7 +174,8 @@ class RandomResizedCrop(Transform):
     scale  the area of the window as a share of the picture, drawn uniformly
     ratio  width / height of the window, its logarithm drawn uniformly; a window that would not fit is made smaller
 
-    As in torchvision, but without antialiasing. Raises ``OptionError`` for options out of range.
+    As in torchvision, but without antialiasing. Raises ``OptionError`` for options out of range and, in ``check``, for
+    samples that are not pictures.
     """
 
     size: int | tuple[int, int] | None = None
@@ -219,7 +222,8 @@ class RandomAffine(Transform):
     padding_mode  "constant" fills with ``fill``, "edge" repeats the outermost pixels, "reflect" mirrors the picture
     fill          a number, one for each channel, or "mean"
 
-    As in torchvision, with ``interpolation=BILINEAR``. Raises ``OptionError`` for options out of range.
+    As in torchvision, with ``interpolation=BILINEAR``. Raises ``OptionError`` for options out of range and, in
+    ``check``, for samples that are not pictures.
     """
 
     degrees: float | tuple[float, float] = 0.0
@@ -266,7 +270,7 @@ class RandomAffine(Transform):
 class RandomRotation(RandomAffine):
     """Rotate a picture about its centre by −``degrees`` … ``degrees``, or by an angle in (low, high).
 
-    The options are those of ``RandomAffine``, and so are the errors.
+    The other options and the errors are those of ``RandomAffine``.
     """
 
     degrees: float | tuple[float, float] = 15.0
@@ -281,7 +285,9 @@ def about_centre(
     x: float | Array = 0.0,
     y: float | Array = 0.0,
 ) -> Array:
-    """Return the maps (count, 2, 3) from the pixels of a result to those of a picture (height, width).
+    """Return matrices (count, 2, 3) that map pixels of the result to positions in a picture.
+
+    ``size`` is the (height, width) of the picture.
 
     The picture is sheared, scaled and rotated counter-clockwise about its centre, then shifted by (x, y) pixels; angles
     are in degrees.

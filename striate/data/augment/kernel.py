@@ -2,9 +2,10 @@
 
     gather + crop, flip, shift │ or resample at arbitrary positions → colour → tone → noise → boxes → round and store
 
-If elements only move, they are copied from the data set to the batch, in vectors where they are adjacent. Otherwise the
-sample is computed in float32, in scratch memory that stays in the cache, and rounded once. There is one chunk for each
-sample, so the result does not depend on the number of threads. ``reference.py`` computes the same with NumPy.
+If elements only change places, they are copied from the data set to the batch, in vectors where they are adjacent.
+Otherwise the sample is computed in float32, in scratch memory that stays in the cache, and rounded once. Each sample is
+one chunk of work, so the result does not depend on the number of threads. ``reference.py`` computes the same with
+NumPy.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ class SampleKernel(Specification):
 
 
 def store(s: Sample) -> None:
-    """Write the computed sample into the batch; bytes are rounded to the nearest and limited to 0 … 255."""
+    """Write the loops that store the computed sample in the batch.
+
+    For uint8, numbers are rounded to the nearest integer and limited to 0 … 255.
+    """
     k, spec = s.k, s.spec
 
     def stored(value: Any) -> Any:
@@ -67,7 +71,7 @@ def store(s: Sample) -> None:
 
 
 def erase(s: Sample) -> None:
-    """Fill all boxes of the sample in the batch, one after the other."""
+    """Write the loops that fill all boxes of the sample in the batch, one after the other."""
     k, spec = s.k, s.spec
     fills = [one for fill in spec.boxes for one in fill]
     with k.loop(0, len(spec.boxes)) as boxes:

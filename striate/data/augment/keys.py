@@ -1,7 +1,7 @@
-"""Random numbers of samples that have no state: each is a function of (seed, epoch, sample, transform, number).
+"""Random numbers without a state: each is a function of (seed, epoch, sample, transform, number in order).
 
-So they depend neither on the order of the samples nor on the size of a batch, and a training that is resumed in the
-middle of an epoch draws the same numbers as one that was not interrupted.
+Therefore they depend neither on the order of the samples nor on the size of a batch, and a training that is resumed in
+the middle of an epoch draws the same numbers as one that was not interrupted.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class Keys:
         return len(self.samples)
 
     def draws(self, stream: int) -> Draws:
-        """Return the random numbers of one transform; ``stream`` is its place in the list of transforms."""
+        """Return the random numbers for one transform; ``stream`` is its index in the list of transforms."""
         word = np.array([stream * GOLDEN % 2**32], np.uint32)
         return Draws(row_words(self._low, self._high, word, self._rows))
 
 
 class Draws:
-    """A sequence of random numbers for each of B samples; every call returns the next number of each, (B,)."""
+    """A sequence of random numbers for each of B samples; every call of a method returns the next one of each."""
 
     def __init__(self, words: tuple[Array, Array]) -> None:
         self.words = words
@@ -53,13 +53,13 @@ class Draws:
         return mix(self.words, np.array([number], np.uint32))
 
     def uniform(self, low: float | Array = 0.0, high: float | Array = 1.0) -> Array:
-        """Return numbers in [low, high), float64 (B,)."""
+        """Return uniformly distributed numbers in [low, high), float64 (B,)."""
         return low + (np.asarray(high) - low) * (self.bits() * 2.0**-32)
 
     def whole(self, count: int | Array) -> Array:
-        """Return whole numbers from 0 to count - 1, int64 (B,)."""
+        """Return uniformly distributed integers from 0 to ``count`` − 1, int64 (B,)."""
         return np.floor(self.uniform() * count).astype(np.int64)
 
     def happens(self, probability: float) -> Array:
-        """Return bools that are true with this probability, (B,)."""
+        """Return booleans (B,), each of which is True with this probability."""
         return self.uniform() < probability

@@ -19,11 +19,11 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class MixKernel(KernelSpec):
-    """x ← λ x + (1 − λ) x′ outside of a box, x ← x′ inside of it; in float32, rounded once for bytes.
+    """x ← λ x + (1 − λ) x′ outside of a box, x ← x′ inside of it; computed in float32, rounded once for uint8.
 
-    ``size`` is the shape (C, D, H, W) of a sample. One chunk mixes one sample. Operands: the batch (B, …); the partners
-    (M, …); the place of each mixed sample in the batch, int64 (M,); start and stop of its box, int32 (M, 6); λ, float32
-    (M,).
+    ``size`` is the shape (C, D, H, W) of a sample. x′ is the partner of a sample x. One chunk of work is one sample.
+    Operands: the batch (B, …); the partners (M, …); the place of each mixed sample in the batch, int64 (M,); start and
+    stop of its box, int32 (M, 6); λ, float32 (M,).
     """
 
     size: tuple[int, int, int, int]

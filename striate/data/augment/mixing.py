@@ -20,10 +20,10 @@ _POINTS = 4097
 
 @dataclass(frozen=True)
 class Mixture:
-    """How B samples are mixed with their partners.
+    """The shares and boxes with which B samples are mixed with their partners.
 
     share   the factor of each sample, float64 (B,); that of its partner is 1 − share
-    starts  the first element of the box that is taken from the partner, int64 (rank, B), and ``stops`` its end
+    starts  the first index of the box that is taken from the partner, int64 (rank, B); ``stops`` is the end, exclusive
     label   the weight of each sample's own label, float64 (B,)
     """
 
@@ -35,12 +35,12 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Mixer(Transform):
-    """Base of transforms that mix each sample with a random other one of the data set (abstract)."""
+    """Base of transforms that mix each sample with a random partner from the data set (abstract)."""
 
     whole_samples: ClassVar[bool] = True
 
     def mixture(self, draws: Draws, sizes: Sequence[int]) -> Mixture:
-        """Return how the samples, with these spatial sizes, are mixed with their partners."""
+        """Draw the shares and boxes with which samples of these spatial sizes are mixed with their partners."""
         raise NotImplementedError
 
 
@@ -49,8 +49,8 @@ class MixUp(Mixer):
     """x ← λ x + (1 − λ) x′, y ← λ y + (1 − λ) y′ for a partner x′, y′ and λ from Beta(α, α), with probability ``p``.
 
     Zhang and others, 2017 (arXiv:1710.09412). Class numbers become probabilities, for ``CrossEntropyLoss``; measured
-    targets are mixed as they are. The partner is any sample of the training set, augmented by itself. Raises
-    ``OptionError`` for α ≤ 0.
+    targets are mixed as they are. The partner is any sample of the training set, with random changes of its own. Raises
+    ``OptionError`` unless 0 < α ≤ 1000 and 0 ≤ p ≤ 1.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (0, 1, 2, 3)
@@ -72,8 +72,8 @@ class CutMix(Mixer):
     """Replace a random box of a sample by that of a partner, with probability ``p``; labels are mixed by volume.
 
     The box has 1 − λ of the volume, with λ from Beta(α, α), and is cut off where it extends beyond the sample. Yun and
-    others, 2019 (arXiv:1905.04899). Labels as for ``MixUp``. For signals, pictures and volumes. Raises ``OptionError``
-    for α ≤ 0.
+    others, 2019 (arXiv:1905.04899). Class numbers become probabilities, as in ``MixUp``. For signals, pictures and
+    volumes. Raises ``OptionError`` unless 0 < α ≤ 1000 and 0 ≤ p ≤ 1.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)

@@ -1,4 +1,4 @@
-"""Moves elements: element i of the result lies at sign · i + offset of the source, along each axis."""
+"""The code that moves elements: along each axis, element i of the result is element sign · i + offset of the source."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def move(s: Sample) -> None:
 def placed(s: Sample, axis: int, index: Index, signs: Sequence[Index], offsets: Sequence[Index]) -> tuple[Index, Any]:
     """Return the source index for the index ``index`` of the result along an axis, and whether it lies inside.
 
-    Where it lies outside and the border is constant, the returned index is limited to the axis, so that it can be read.
+    Where it lies outside and the border is constant, the nearest valid index is returned, so that reading is safe.
     """
     k, size = s.k, s.source[axis]
     if size == 1 and s.spec.border is not Border.CONSTANT:
@@ -83,7 +83,10 @@ def bordered(s: Sample, place: Index, size: int) -> Index:
 
 
 def outside(s: Sample, source: Any, to: Any, place: Index, constant: Any) -> None:
-    """Write one element at ``to`` whose index ``place`` lies outside of the row at ``source``."""
+    """Store the element for index ``place``, which lies outside of the row at ``source``, at ``to``.
+
+    It is ``constant`` or an element of the row, according to the border.
+    """
     k, spec = s.k, s.spec
     if spec.border is Border.CONSTANT:
         k.store_scalar(k.lane(constant, 0), to)
@@ -93,7 +96,7 @@ def outside(s: Sample, source: Any, to: Any, place: Index, constant: Any) -> Non
 
 
 def copy(s: Sample, source: Any, to: Any, count: Index) -> None:
-    """Copy ``count`` adjacent elements."""
+    """Write the loop that copies ``count`` adjacent elements, converted to the dtype of the target."""
     k, dtype = s.k, s.spec.dtype
 
     def vector(i: Index) -> None:
@@ -108,7 +111,10 @@ def copy(s: Sample, source: Any, to: Any, count: Index) -> None:
 
 
 def copy_reversed(s: Sample, source: Any, to: Any, count: Index) -> None:
-    """Copy ``count`` elements in reverse order; ``source`` is the address of the one that comes first."""
+    """Write the loop that copies ``count`` elements in reverse order.
+
+    ``source`` is the address of the element that comes first in the result.
+    """
     k, dtype = s.k, s.spec.dtype
 
     def vector(i: Index) -> None:

@@ -1,4 +1,4 @@
-"""Runs the kernels of the input stage on the team of threads, or their NumPy references."""
+"""Run the kernels of the input stage on the team of threads, or their NumPy references."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Native:
         self._program = Program([phase], driver.load(), thread_scratch=thread_scratch, keep=[loaded])
 
     def run(self, arrays: Sequence[Array], count: int, elements: int) -> None:
-        """Run the kernel for ``count`` samples; ``elements`` is the size of the work, which decides on the threads."""
+        """Run the kernel for ``count`` samples, on one thread if they have fewer than 2¹⁵ ``elements`` together."""
         addresses = {name: array.ctypes.data for name, array in zip(self._names, arrays, strict=True)}
         self._program.run(count, addresses, single_threaded=elements < _SMALL)
 
 
 class Augmenter:
-    """Runs a ``SampleKernel``: ``batch`` returns augmented samples."""
+    """Runs a ``SampleKernel``, or its reference with the NumPy engine, to return augmented samples."""
 
     def __init__(self, spec: SampleKernel) -> None:
         self.spec = spec
@@ -46,7 +46,10 @@ class Augmenter:
         self._native = Native(spec, 5, spec.thread_scratch) if compiled else None
 
     def batch(self, data: Array, rows: Array, ints: Array, floats: Array) -> Array:
-        """Return the batch (B, C, D, H, W); the operands are those of ``SampleKernel``, without the batch."""
+        """Return the augmented batch (B, C, D, H, W).
+
+        The parameters are the operands of ``SampleKernel``, without the batch.
+        """
         if self._native is None:
             return augmented(self.spec, data, rows, ints, floats)
         batch = np.empty((len(rows), self.spec.source[0], *self.spec.size), self.spec.dtype.numpy)
@@ -56,7 +59,7 @@ class Augmenter:
 
 
 class Blender:
-    """Runs a ``MixKernel``: ``mix`` mixes samples of a batch with their partners, in place."""
+    """Runs a ``MixKernel``, or its reference with the NumPy engine, to mix samples with their partners."""
 
     def __init__(self, spec: MixKernel) -> None:
         self.spec = spec
@@ -64,7 +67,10 @@ class Blender:
         self._native = Native(spec, 5) if compiled else None
 
     def mix(self, batch: Array, partners: Array, places: Array, boxes: Array, shares: Array) -> None:
-        """Mix the samples at ``places``; the operands are those of ``MixKernel``."""
+        """Mix the samples of ``batch`` at ``places`` with their partners, in place.
+
+        The parameters are the operands of ``MixKernel``.
+        """
         if self._native is None:
             mixed(batch, partners, places, boxes, shares)
         elif len(places):

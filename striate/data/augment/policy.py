@@ -26,7 +26,14 @@ _OPERATIONS = (
 
 @dataclass(frozen=True)
 class Strengths:
-    """The effect of the largest magnitude: slopes, shifts as shares of the picture, degrees, factors, lost bits."""
+    """The effect of each operation at the largest magnitude.
+
+    shear      slope
+    translate  shift as a fraction of the picture's size
+    degrees    angle
+    factor     change of the factor of brightness, contrast or saturation from 1
+    bits       bits that posterization removes
+    """
 
     shear: float
     translate: float
@@ -66,7 +73,7 @@ class Policy(Transform):
 
 
 def apply_random(draft: Draft, draws: Draws, magnitude: float | Array, most: Strengths) -> None:
-    """Apply one random operation to each sample, at ``magnitude`` from 0 to 1."""
+    """Apply one random operation to each sample, at ``magnitude`` from 0 to 1 (the strengths ``most``)."""
     chosen = draws.whole(len(_OPERATIONS))
     sign = np.where(draws.happens(0.5), -1.0, 1.0)
 
@@ -101,9 +108,10 @@ class RandAugment(Policy):
 
     The operations and their strengths are those of torchvision, without sharpness and equalization: identity, shear and
     shift along either axis, rotation, brightness, saturation, contrast, posterization, solarization and full contrast.
-    The picture is resampled once; changes of place come first, then those of colour, then the last three. ``magnitude``
-    is from 0 to 30; ``padding_mode`` and ``fill`` are as in ``RandomAffine``. arXiv:1909.13719. For pictures of uint8.
-    Raises ``OptionError`` for options out of range.
+    The picture is resampled once: changes of position come first, then those of colour, then posterization,
+    solarization and full contrast. ``magnitude`` is from 0 to 30; ``padding_mode`` and ``fill`` are as in
+    ``RandomAffine``. arXiv:1909.13719. Raises ``OptionError`` for options out of range and, in ``check``, for anything
+    but pictures of uint8.
     """
 
     num_ops: int = 2
@@ -124,7 +132,8 @@ class TrivialAugment(Policy):
     """Apply one random operation of random strength to each picture (Müller and Hutter, 2021, arXiv:2103.10158).
 
     The operations are those of ``RandAugment``, with the wider range of strengths that torchvision's
-    ``TrivialAugmentWide`` has. For pictures of uint8. Raises ``OptionError`` for options out of range.
+    ``TrivialAugmentWide`` has. Raises ``OptionError`` for options out of range and, in ``check``, for anything but
+    pictures of uint8.
     """
 
     def apply(self, draft: Draft, draws: Draws) -> None:

@@ -1,4 +1,4 @@
-"""Resamples pictures: pixel (x, y) of the result lies at matrix · (x, y, 1) of the source."""
+"""The code that resamples pictures: pixel (x, y) of the result comes from matrix · (x, y, 1) in the source."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def interpolate(s: Sample, places: Sequence[Any], element: Index) -> None:
 
 
 def neighbours(s: Sample, place: Any, size: int) -> tuple[list[tuple[Any, Any]], Any]:
-    """Return the two nearest elements of each position along an axis, and the share of the second one.
+    """Return the two elements nearest to each position along an axis, and the weight of the second one.
 
-    An element is its index, int32 and always valid, and the condition that the index was inside of the axis (None
-    where it always is).
+    Each element is a pair: its index, int32 and always valid, and whether the position lies inside of the axis (None if
+    it always does).
     """
     k = s.k
     last = k.constant(size - 1, F32)

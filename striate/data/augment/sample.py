@@ -1,4 +1,4 @@
-"""``Sample``: the sample that a kernel augments: its memory, its parameters, and runs of adjacent elements."""
+"""``Sample``: the memory and the parameters of the sample that a kernel augments, while its code is written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from striate.dtypes import DType
 
 
 class Sample:
-    """The addresses and parameters of one sample, and the loops over its elements, while its kernel is written."""
+    """The addresses and parameters of one sample, and the loops over its elements, while its kernel is written.
+
+    The methods write code of the kernel and return values of that code.
+    """
 
     def __init__(self, k: Kernel, spec: Specification) -> None:
         self.k, self.spec, self.columns = k, spec, spec.columns
@@ -27,12 +30,12 @@ class Sample:
         self.floats = k.offset(k.operand(3), k.imul(self.sample, self.columns.floats), F32)
 
     def int_at(self, column: Index) -> Index:
-        """Return an integer parameter as an index."""
+        """Return the integer parameter in column ``column`` as an index."""
         found = self.k.load_scalar(self.k.offset(self.ints, column, DType.int32), DType.int32)
         return self.k.convert(found, DType.int64)
 
     def float_at(self, column: int) -> Any:
-        """Return a parameter in every lane of a vector."""
+        """Return the float parameter in column ``column``, in every lane of a vector."""
         return self.k.broadcast(self.k.offset(self.floats, column, F32), F32)
 
     def scratch(self, channel: Index, element: Index = 0) -> Any:
@@ -41,7 +44,7 @@ class Sample:
         return k.offset(k.scratch, k.iadd(k.imul(channel, self.spec.stride), element), F32)
 
     def target(self, channel: Index, element: Index = 0) -> Any:
-        """Return the address to which elements are moved: in scratch memory if they are computed with, else final."""
+        """Return the address to which an element is moved: in scratch memory, or in the batch if it is only moved."""
         return self.scratch(channel, element) if self.spec.computes else self.final(channel, element)
 
     def final(self, channel: Index, element: Index = 0) -> Any:
@@ -51,11 +54,11 @@ class Sample:
 
     @property
     def moved(self) -> DType:
-        """The dtype at ``target``."""
+        """The dtype of the elements at ``target``."""
         return F32 if self.spec.computes else self.spec.dtype
 
     def filled(self, fills: Sequence[float], number: Index, dtype: DType) -> Any:
-        """Return ``fills[number]`` in every lane, rounded for bytes."""
+        """Return ``fills[number]`` in every lane of a vector of ``dtype``, rounded for uint8."""
         k = self.k
         numbers = [round(one) for one in fills] if dtype is DType.uint8 else fills
         if len(set(numbers)) == 1:
@@ -64,9 +67,10 @@ class Sample:
         return k.broadcast(k.offset(table, number, dtype), dtype)
 
     def run(self, count: Index, vector: Callable[[Index], None], scalar: Callable[[Index], None]) -> None:
-        """Write ``vector(i)`` for whole vectors of a run and ``scalar(i)`` for each element of a short one.
+        """Write the loops over ``count`` adjacent elements: ``vector(i)`` for 16 of them, ``scalar(i)`` for one.
 
-        The last vector ends at the end of the run and may repeat elements of the one before it.
+        ``i`` is the index of the first element. The last vector ends at the last element and may repeat elements of the
+        vector before it; ``scalar`` is only used if there are fewer than 16 elements.
         """
         k = self.k
         full = k.idiv(count, LANES)
@@ -80,7 +84,7 @@ class Sample:
                 scalar(loop.index)
 
     def fill_run(self, pointer: Any, count: Index, value: Any, dtype: DType) -> None:
-        """Write a vector whose lanes are equal to ``count`` adjacent elements."""
+        """Store the number that all lanes of ``value`` contain in ``count`` adjacent elements from ``pointer`` on."""
         k = self.k
         first = k.lane(value, 0)
         self.run(

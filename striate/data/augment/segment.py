@@ -27,12 +27,12 @@ class Table(NamedTuple):
     floats: Array
 
     def part(self, chosen: slice | Array) -> Table:
-        """Return the parameters of some of the samples."""
+        """Return the parameters of the samples that an index or a slice selects."""
         return Table(np.ascontiguousarray(self.ints[chosen]), np.ascontiguousarray(self.floats[chosen]))
 
 
 def spatial(sizes: Sequence[int]) -> tuple[int, int, int]:
-    """Return up to three spatial sizes as (D, H, W), where missing ones are 1."""
+    """Return up to three spatial sizes as (D, H, W), with 1 for missing ones."""
     depth, height, width = (1,) * (AXES - len(sizes)) + tuple(sizes)
     return depth, height, width
 
@@ -40,8 +40,8 @@ def spatial(sizes: Sequence[int]) -> tuple[int, int, int]:
 class Segment:
     """Transforms that one kernel applies, for samples of one shape.
 
-    transforms  in the order of the list; ``streams`` are their places in the whole list
-    shape       (C, sizes…) of the samples; afterwards they have the shape ``result``
+    transforms  the transforms in order; ``streams`` are their indices in the list of all transforms
+    shape       (C, sizes…) of the samples before; the attribute ``result`` is the shape after
     means       the means of the channels over the data set, for fills that are "mean"
 
     Raises ``OptionError`` for transforms that do not fit the samples or each other.
@@ -75,14 +75,14 @@ class Segment:
         self._augmenter = Augmenter(self.kernel)
 
     def table(self, keys: Keys) -> Table:
-        """Draw the parameters of the samples of ``keys``."""
+        """Draw the random parameters for the samples of ``keys``."""
         draft = Draft(keys, (1, *self.shape) if self._features else self.shape, self._work)
         for stream, one in zip(self._streams, self.transforms, strict=True):
             one.apply(draft, keys.draws(stream))
         return _packed(draft, self.kernel)
 
     def batch(self, data: Array, rows: Array, table: Table) -> Array:
-        """Return the augmented samples (B, …) of ``data`` at ``rows``, int64 (B,)."""
+        """Return the samples of ``data`` at indices ``rows``, int64 (B,), augmented by the parameters ``table``."""
         found = self._augmenter.batch(data, rows, table.ints, table.floats)
         return found.reshape(len(rows), *self.result)
 

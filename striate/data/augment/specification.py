@@ -1,4 +1,4 @@
-"""What the kernel of a list of transforms does, and the columns of the arrays with the parameters of each sample."""
+"""The specification of the kernel for a list of transforms, and the columns of its parameters."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ AXES = 3
 
 @dataclass(frozen=True)
 class Specification(KernelSpec):
-    """What the kernel does for one list of transforms and one shape of samples.
+    """The work of the kernel for one list of transforms and one shape of samples.
 
     source, size  shapes (C, D, H, W) of a sample in the data set, and (D, H, W) in the batch
     dtype         uint8 or float32, of both
-    border        what lies outside of a sample; ``fill`` has the constant for each channel
-    affine, …     what is done, see ``draft.Work``; ``boxes`` has the fill of each box for each channel
+    border        the values outside of a sample; ``fill`` has the constant for each channel
+    affine, …     the steps to do, see ``draft.Work``; ``boxes`` has the fill of each box for each channel
 
     Operands: the data set (N, C, D, H, W); the indices of the samples, int64 (B,); the columns ``ints`` int32 (B, I)
     and ``floats`` float32 (B, F) of ``Columns``; the batch (B, C, D′, H′, W′).
@@ -40,7 +40,7 @@ class Specification(KernelSpec):
 
     @property
     def computes(self) -> bool:
-        """Whether samples are computed in float32, rather than only moved."""
+        """Whether elements are changed, in float32, and not only moved."""
         return self.affine or self.colour or self.tone or self.noise
 
     @property
@@ -50,7 +50,7 @@ class Specification(KernelSpec):
 
     @property
     def stride(self) -> int:
-        """The distance of two channels in scratch memory, in elements; whole vectors may be written past a row."""
+        """The distance between channels in scratch memory, in elements, with space for vectors that pass the end."""
         return -(-self.plane // LANES) * LANES + LANES
 
     @property
@@ -81,7 +81,7 @@ class Columns:
     words = 2 * AXES
 
     def box(self, number: int) -> int:
-        """Return the first column of a box in ``ints``."""
+        """Return the first column of box ``number`` in ``ints``."""
         return self.words + 2 + 2 * AXES * number
 
     @property

@@ -40,12 +40,12 @@ _MEASURED = 1024
 
 @dataclass(frozen=True)
 class Tables:
-    """The parameters of some samples: the table of each segment, and the seeds of each function."""
+    """The random parameters of some samples: a table for each kernel, and the seeds for each ``Lambda``."""
 
     parts: tuple[Table | Array, ...]
 
     def at(self, chosen: slice | Array) -> Tables:
-        """Return the parameters of some of the samples."""
+        """Return the parameters of the samples that an index or a slice selects."""
         return Tables(tuple(one.part(chosen) if isinstance(one, Table) else one[chosen] for one in self.parts))
 
 
@@ -63,11 +63,11 @@ class InputStage:
 
     dataset     uint8 or float32 samples of any kind; batches have the same dtype
     transforms  a list of transforms such as ``[RandomCrop(padding=4), RandomHorizontalFlip()]``, or the text
-                "crop:4 flip" (see ``parsed``); empty for samples as they are
+                "crop:4 flip" (see ``parsed``); () does not change the samples
     seed        with the epoch and the index of a sample, determines its random numbers
     pool        the indices of the samples that may be partners of ``MixUp`` and ``CutMix``; None: all
 
-    Raises ``OptionError`` for transforms that do not fit the samples or each other.
+    Raises ``OptionError`` for transforms that do not fit the samples or each other, such as a crop after ``MixUp``.
 
     >>> from striate.data import load_digits
     >>> stage = InputStage(load_digits("train"), "crop:1 flip", seed=0)
@@ -132,7 +132,7 @@ class InputStage:
 
     @property
     def mixes(self) -> bool:
-        """Whether labels are mixed, so that class numbers become probabilities, float32 (B, classes)."""
+        """Whether ``MixUp`` or ``CutMix`` mixes labels; class numbers are then returned as float32 (B, classes)."""
         return bool(self._mixers)
 
     def batch(self, indices: npt.ArrayLike, epoch: int) -> tuple[Array, Array]:
@@ -148,8 +148,8 @@ class InputStage:
     ) -> Iterator[Batch]:
         """Iterate over the batches of an epoch, in the order of ``data.batches``.
 
-        ``seed`` determines the order and is the stage's by default; ``first`` is the number of batches at the beginning
-        to leave out. Raises ``OptionError`` as ``data.batches`` does.
+        ``seed`` determines the order; None is the seed of the stage. ``first`` is the number of batches to leave out at
+        the beginning. Raises ``OptionError`` as ``data.batches`` does.
         """
         chosen = self.seed if seed is None else seed
         count = len(self.dataset)
@@ -189,7 +189,7 @@ class InputStage:
         return tables, _Pairs(partners, self.tables(Keys(self.seed, epoch, rows, role=1)), mixture)
 
     def tables(self, keys: Keys) -> Tables:
-        """Draw the parameters of all transforms for the samples of ``keys``."""
+        """Draw the random parameters of all transforms for the samples of ``keys``."""
         parts: list[Table | Array] = []
         for part in self._parts:
             if isinstance(part, Segment):
@@ -254,7 +254,10 @@ def checked_indices(given: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
 
 
 def checked_transforms(given: Sequence[Transform] | str) -> tuple[Transform, ...]:
-    """Return transforms as a tuple; text is parsed. Raises ``OptionError`` for anything else."""
+    """Return a list of transforms, or the transforms that a text names, as a tuple.
+
+    Raises ``OptionError`` for anything else.
+    """
     if isinstance(given, str):
         return parsed(given)
     if isinstance(given, Sequence):

@@ -23,25 +23,28 @@ from striate.errors import OptionError, unknown_option
 
 
 class Values:
-    """The values of one transform in a text; one that is left out, or empty, has its default."""
+    """The values after the name of a transform in a text, such as 4 and reflect in "crop:4:reflect".
+
+    The methods return value number ``place``, or the default if it is missing or empty.
+    """
 
     def __init__(self, values: Sequence[str]) -> None:
         self._values = values
 
     def text(self, place: int, default: str) -> str:
-        """Return a value as text."""
+        """Return a value as a string."""
         return (self._values[place] if place < len(self._values) else "") or default
 
     def number(self, place: int, default: float) -> float:
-        """Return a value as a float; raises ``ValueError`` for anything else."""
+        """Return a value as a float; raises ``ValueError`` if it is not a number."""
         return float(self.text(place, str(default)))
 
     def whole(self, place: int, default: int) -> int:
-        """Return a value as an int; raises ``ValueError`` for anything else."""
+        """Return a value as an int; raises ``ValueError`` if it is not an integer."""
         return int(self.text(place, str(default)))
 
     def fill(self, place: int) -> float | str:
-        """Return a value that is a number, or "mean"."""
+        """Return a value as a float, or "mean"; 0 if it is missing."""
         return "mean" if self.text(place, "0") == "mean" else self.number(place, 0)
 
 

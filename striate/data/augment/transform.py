@@ -1,4 +1,4 @@
-"""``Transform``: the base class of augmentations, and checks that they share."""
+"""``Transform``, the base class of augmentations, and the checks of options that they share."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ FillOption = float | str | Sequence[float]
 class Transform:
     """Base of augmentations (abstract): a frozen description of a random change of one sample.
 
-    ``check`` says which samples it takes and what size they have afterwards; ``apply`` draws its random numbers, and
-    adds what it does to a ``Draft``, which collects the parameters of many samples.
+    ``check`` refuses samples that do not fit, and returns the shape of the result. ``apply`` draws random numbers for
+    many samples at once, and changes their parameters in a ``Draft``, by which a kernel then computes the samples.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (2,)
@@ -33,17 +33,17 @@ class Transform:
 
     @property
     def work(self) -> Work:
-        """What the compiled kernel must be able to do for this transform."""
+        """The steps that the compiled kernel needs for this transform."""
         return Work()
 
     @property
     def border(self) -> tuple[Border, FillOption] | None:
-        """What lies outside of the samples, and the fill of a constant border; None if it is never read."""
+        """The border (the values outside of the samples) and the fill of a constant one; None if it is never read."""
         return None
 
     @property
     def fills(self) -> tuple[FillOption, ...]:
-        """The numbers that fill each of the transform's boxes."""
+        """The fill of each box that the transform erases; () if it erases none."""
         return ()
 
     def check(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> tuple[int, ...]:
@@ -62,7 +62,7 @@ class Transform:
         return shape
 
     def apply(self, draft: Draft, draws: Draws) -> None:
-        """Draw random numbers for all samples of the draft, and add to it what the transform does to each."""
+        """Draw random numbers for all samples of the draft, and change the parameters of each accordingly."""
         raise NotImplementedError
 
 
@@ -75,12 +75,12 @@ _ALTERNATIVES = {
 
 
 def probability(transform: str, p: object) -> float:
-    """Return a probability from 0 to 1 as a float; raises ``OptionError``."""
+    """Return ``p`` as a float; raises ``OptionError`` unless it is a number from 0 to 1."""
     return number(f"{transform}: p", p, 0, 1)
 
 
 def interval(name: str, given: object, least: float, most: float) -> tuple[float, float]:
-    """Return two numbers (low, high) with least ≤ low ≤ high ≤ most; raises ``OptionError``."""
+    """Return two numbers (low, high); raises ``OptionError`` unless least ≤ low ≤ high ≤ most."""
     if isinstance(given, Sequence) and not isinstance(given, str) and len(cast("Sequence[object]", given)) == 2:
         low, high = (number(name, one, least, most) for one in cast("Sequence[object]", given))
         if low <= high:
@@ -102,7 +102,7 @@ def around(name: str, given: object, centre: float, least: float, most: float) -
 def sizes(name: str, given: object, rank: int, least: int) -> tuple[int, ...]:
     """Return one whole number for each of ``rank`` spatial axes; one number stands for all axes.
 
-    Raises ``OptionError`` for another count, or numbers below ``least``.
+    Raises ``OptionError`` for another count of numbers, or for a number below ``least``.
     """
     if isinstance(given, Sequence) and not isinstance(given, str):
         several = tuple(whole_number(name, one, least) for one in cast("Sequence[object]", given))
@@ -113,7 +113,7 @@ def sizes(name: str, given: object, rank: int, least: int) -> tuple[int, ...]:
 
 
 def checked_border(name: str, mode: object, modes: Sequence[Border]) -> Border:
-    """Return the border with this name; raises ``OptionError``, which lists those that are known."""
+    """Return the border with this name; raises ``OptionError`` unless it is one of ``modes``."""
     return Border(choice(f"{name}: padding mode", mode, [one.value for one in modes]))
 
 
@@ -127,10 +127,10 @@ def checked_fill(name: str, fill: object) -> FillOption:
 
 
 def channel_fill(fill: FillOption, channels: int, means: Fill, largest: float) -> Fill:
-    """Return the number with which each channel is filled; "mean" stands for the means of the channels.
+    """Return the number with which each channel is filled; for "mean" these are ``means``.
 
-    Raises ``OptionError`` for a wrong count, and for numbers that the samples cannot have: ``largest`` is 255 for
-    uint8, else infinity.
+    ``largest`` is the largest value of the samples: 255 for uint8, infinity for floats. Raises ``OptionError`` for a
+    wrong count of numbers, and for numbers outside of 0 … 255 for uint8.
     """
     if isinstance(fill, str):
         return means

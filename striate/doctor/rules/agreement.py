@@ -43,7 +43,7 @@ KNOWN = (255.0, 256.0, 127.5, 128.0, 65025.0, 65535.0, 100.0, 1000.0)
     "map is a < 0 where the mean pictures are negatively correlated (below -0.3) or the skewness changes its sign; "
     "channels whose means and spreads differ by 6 standard errors, and by less than 4 in another order",
     source="the two sets are compared by their own sampling errors, class by class where their shares differ",
-    why="A network computes with the numbers that it is given: a picture in another range is another picture to it.",
+    why="A network computes with the numbers that it is given: pictures in another range look different to it.",
     remedy="prepare both by one function; the finding has the map, or the order of the channels",
     explains=("overfitting", "labels_shifted", "labels_shuffled", "stale_statistics", "unexplained", "sorted_split"),
 )

@@ -31,7 +31,7 @@ WIDEST = 1024
     source="a constant input is a second bias whose gradient grows with the constant; σ = √ε in M8's equation",
     why="A constant says nothing about the class and acts as one more bias; a large one makes the "
     "first layer's steps too large.",
-    remedy="drop the feature, or standardize, which makes it exactly 0; all inputs equal: load them anew",
+    remedy="drop the feature, or standardize, which makes it exactly 0; all inputs equal: load them again",
     explains=(
         "unstandardized_input", "loss_at_start", "exploding_gradients", "learning_rate_too_high", "saturated_units",
         "dead_units", "constant_predictions", "vanishing_gradients", "labels_shuffled:nothing learned",
@@ -52,7 +52,7 @@ def constant_features(trace: TrainingTrace) -> Iterator[Finding]:
             f"all inputs are the same number, {values[0]:.3g}",
             "Every sample looks alike, so no network can tell them apart. A division in whole numbers (images // 255) "
             "or a conversion that rounds to 0 does this.",
-            Remedy("load the inputs anew and divide as floats", "x = images.astype(np.float32) / 255"),
+            Remedy("load the inputs again and divide them as floats", "x = images.astype(np.float32) / 255"),
             "all",
         )  # fmt: skip
         return

@@ -82,7 +82,7 @@ def one_output(trace: TrainingTrace) -> Iterator[Finding]:
     looks_for="a softmax at the end of a network whose loss applies softmax itself",
     threshold="a Softmax layer at the end, or outputs of every sample that are positive and add up to 1 (to 1e-4)",
     source=f"softmax of numbers in [0, 1]: {_LIMITS}, 1.46 nats for 10 classes and r = 1",
-    why="Of probabilities, which differ by at most 1, the second softmax makes nearly equal ones: the "
+    why="The second softmax gets probabilities, which differ by at most 1, and makes them nearly equal: the "
     "loss has a floor and a small gradient.",
     remedy="leave the softmax out",
     explains=(

@@ -193,7 +193,7 @@ def weight_decay(trace: TrainingTrace) -> Iterator[Finding]:
 @rule(
     "schedule",
     When.EPOCH,
-    looks_for="a schedule that has put the learning rate out long before the end",
+    looks_for="a schedule that has made the learning rate negligible long before the end",
     threshold="steps below a thousandth of the first ones for more than half of the training, where gradients are "
     "still 5 % of those at the start or more, and 20 % of the loss is left",
     source="exact: read off the steps themselves, ‖Δθ‖/‖θ‖",

@@ -19,7 +19,8 @@ from striate.doctor.training_trace import TrainingTrace
     threshold="all units of a layer have the same weights, and the next layer weighs all of them alike. A single layer "
     "of zeros between random ones does no harm",
     source="exact: read from the starting weights. Equal units with equal weights behind them get equal gradients",
-    why="Copies get the same gradient in every step: the layer is one unit, however wide it is; with zeros, none.",
+    why="Copies get the same gradient in every step: the layer acts as a single unit, whatever its width; with zeros, "
+    "as none.",
     remedy='random starting weights: `init="he"` or `"xavier"`',
     explains=(
         "dead_units", "vanishing_gradients", "exploding_gradients", "no_gradient", "constant_predictions",
@@ -42,7 +43,7 @@ def equal_start(trace: TrainingTrace) -> Iterator[Finding]:
         f'all units of layer "{trace.copies[0]}"' + (f" and {more} more" if more else "")
         + (" start with weights of 0" if nothing else " start with the same weights"),
         "Equal units that are weighed alike by the next layer get equal gradients, and stay equal in every step"
-        + (": with zeros nothing passes at all." if nothing else ": the layer is a single unit, however wide it is."),
+        + (": with zeros nothing passes at all." if nothing else ": the layer acts as a single unit."),
         Remedy.of(trace.setup, f"start with random weights, init={init!r}", Initialization(inner, init),
                   Initialization((structure.maps[-1].path,), "torch")),
     )  # fmt: skip

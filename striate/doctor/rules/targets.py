@@ -41,7 +41,7 @@ def unscaled_targets(trace: TrainingTrace) -> Iterator[Finding]:
         {"mean": targets.mean, "spread": targets.std, "loss at the start": trace.start_loss, "loss": trace.recent_loss},
         f"the targets are large: mean {targets.mean:.3g}, spread {targets.std:.3g}",
         "Outputs start with a spread of about 1, and the gradient of a square grows with the distance from the target: "
-        "a learning rate that fits it must be smaller by the square of that, and is then too small for all else.",
+        "a learning rate that fits it must be smaller by the square of that, too small for everything else.",
         Remedy("standardize the targets, and scale predictions back",
                f"y = (y - {mean}) / {std}   # and back: p * {std} + {mean}"),
     )  # fmt: skip
