@@ -8,15 +8,15 @@ such as photographs, are not changed.
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from striate.data.picture import open_upright
+from striate.data.picture import decoded
 from striate.data.reading import Reading
 
 Array = npt.NDArray[Any]
@@ -134,13 +134,13 @@ def mass_of(ink: Array) -> Array:
     return np.array([down, across])
 
 
-def read_centred(path: Path, reading: Reading, form: Centring | None) -> tuple[npt.NDArray[np.uint8], bool]:
-    """Read a picture file as uint8 (C, H, W), placed as in the data.
+def centred(content: bytes, name: str, reading: Reading, form: Centring | None) -> tuple[npt.NDArray[np.uint8], bool]:
+    """Decode the bytes of a picture file to uint8 (C, H, W), placed as in the data.
 
     Also returns whether dark and light were exchanged. If ``form`` is None, the picture is only resized. Raises
-    ``DataError`` as ``read_picture`` does.
+    ``DataError``, with ``name``, where the bytes cannot be decoded.
     """
-    picture = open_upright(path, reading.most)
+    picture = decoded(io.BytesIO(content), name, most=reading.most)
     if form is None:
         return reading.fitted(picture), False
     placed, swapped = form.apply(picture, reading.size)

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from striate.errors import DataError, OptionError
 from striate.options import path as checked_path
@@ -80,15 +80,6 @@ def open_picture(path: Path | str, grey: bool = False, largest: int | None = Non
     return pixels_of(picture)
 
 
-def open_upright(path: Path | str, most: int = 65535) -> Image.Image:
-    """Read a picture file as a Pillow image with 8 bits per channel.
-
-    It is rotated and composed with white as by ``read_picture``. ``most`` is the value that becomes 255 in grey
-    pictures of 16 bits. Raises ``DataError`` as ``read_picture`` does.
-    """
-    return _opened(checked_path("path", path), None, most)
-
-
 def pixels_of(picture: Image.Image) -> npt.NDArray[np.uint8]:
     """Return a Pillow image as a uint8 array: (1, height, width) if it is grey, (3, height, width) if it is RGB."""
     pixels = np.asarray(picture, dtype=np.uint8).reshape(picture.height, picture.width, -1)
@@ -113,11 +104,11 @@ def encoded_picture(picture: Image.Image, path: Path) -> bytes:
     return stream.getvalue()
 
 
-def _opened(path: Path, mode: str | None, most: int = 65535) -> Image.Image:
+def _opened(path: Path, mode: str | None) -> Image.Image:
     """Decode the picture file at a path, as ``decoded`` does; raises ``DataError`` if it does not exist."""
     if not path.is_file():
         raise DataError(f"{path}: {'a folder, not a picture' if path.is_dir() else 'no such file'}")
-    return decoded(path, str(path), mode, most=most)
+    return decoded(path, str(path), mode)
 
 
 def decoded(
@@ -150,7 +141,9 @@ def decoded(
     except DataError:
         raise
     except _BROKEN as error:
-        raise DataError(f"{name}: not a picture that can be read ({', '.join(formats)}): {error}") from error
+        # Pillow's own text for an unknown format names the object that it was given
+        why = "no known kind of picture" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise DataError(f"{name}: not a picture that can be read ({', '.join(formats)}): {why}") from error
 
 
 def _on_white(picture: Image.Image, most: int) -> Image.Image:

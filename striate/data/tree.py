@@ -166,7 +166,7 @@ class ZipTree(Tree):
         seen: set[PurePosixPath] = set()
         for info in infos:
             path = _inside(self.root, info.filename)
-            if not is_data(path):
+            if not (path.parts and is_data(path)):
                 continue
             if info.is_dir():
                 self.folders.add(path)
@@ -228,7 +228,7 @@ class TarTree(Tree):
             for count, member in enumerate(archive):
                 _require_count(self.root, count)
                 path = _inside(self.root, member.name)
-                if not is_data(path):
+                if not (path.parts and is_data(path)):
                     continue
                 if member.isdir():
                     self.folders.add(path)
@@ -252,8 +252,13 @@ class TarTree(Tree):
 
 
 def _inside(root: Path, name: str) -> PurePosixPath:
-    """Return the path of an archive entry; raises ``DataError`` for one that leads out of the archive."""
+    """Return the path of an archive entry; raises ``DataError`` for one that leads out of the archive.
+
+    The path of the root itself, the entry ``.`` that ``tar -C FOLDER .`` writes, has no parts.
+    """
     path = PurePosixPath(name.replace("\\", "/"))
+    if name.rstrip("/") == ".":
+        return path
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name) or "\0" in name or not path.parts:
         raise DataError(f"{root}: its entry {name!r} leads out of the archive")
     return path

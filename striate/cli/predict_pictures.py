@@ -1,0 +1,110 @@
+"""Predictions for picture files, decoded on all threads and computed in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.cli.predictions import Predictions, described
+from striate.cli.progress import Steps
+from striate.data.centring import Centring, centred
+from striate.data.decoding import mapped
+from striate.data.number_options import Task
+from striate.data.reading import Reading
+from striate.data.sources import Source, Sources
+from striate.errors import DataError
+from striate.nn.module import Module
+from striate.train.outliers import outlier_warning
+from striate.train.tta import averaged
+
+_TOGETHER = 64  # pictures in a batch
+_LISTED = 3
+Pixels = npt.NDArray[np.uint8]
+
+
+def predict_pictures(
+    model: Module, reading: Reading, form: Centring | None, sources: Sources, task: Task | None, tta: str
+) -> tuple[Predictions, list[str]]:
+    """Return a row for each picture, with its name as "image", and warnings about pictures unlike the training data.
+
+    ``reading`` and ``form`` say how a picture becomes an input, and ``tta`` over which views of it to average.
+    """
+    answering = averaged(model, tta, probabilities=task is not Task.regress and task is not Task.multilabel)
+    found = Predictions(problems=list(sources.problems))
+    swapped: list[str] = []
+    far: dict[str, str] = {}  # the warning about each picture that is far from the training data
+    pictures = sources.found
+    with Steps("predict") as steps:
+        for start in range(0, len(pictures), _TOGETHER):
+            names: list[str] = []
+            batch: list[Pixels] = []
+            read = _reader(reading, form)
+            for name, result in mapped(read, pictures[start : start + _TOGETHER], _ignore):
+                if isinstance(result, str):
+                    found.problems.append(result)
+                    continue
+                pixels, was_swapped = result
+                names.append(name)
+                batch.append(pixels)
+                swapped += [name] if was_swapped else []
+            if batch:
+                x = np.stack(batch)
+                rows = described(np.asarray(answering(x)), model.classes, task)
+                found.rows += [{"image": name, **row} for name, row in zip(names, rows, strict=True)]
+                far |= _outliers(model, x, names)
+            steps.count("predicting pictures", min(start + _TOGETHER, len(pictures)), len(pictures))
+    return found, _warnings(swapped, far, len(found.rows))
+
+
+def _ignore(done: int, count: int) -> None:
+    """Show no progress: that of the predictions is shown."""
+
+
+def _reader(reading: Reading, form: Centring | None) -> Callable[[Source], tuple[str, tuple[Pixels, bool] | str]]:
+    """Return a function from a source to its name and its picture, or the message why it cannot be read."""
+
+    def read(source: Source) -> tuple[str, tuple[Pixels, bool] | str]:
+        try:
+            return source.name, centred(source.read(), source.name, reading, form)
+        except DataError as error:
+            return source.name, str(error)
+
+    return read
+
+
+def _outliers(model: Module, x: npt.NDArray[Any], names: list[str]) -> dict[str, str]:
+    """Return a warning for each picture of a batch that is far from the training data, by its name."""
+    if outlier_warning(model, x, "") is None:
+        return {}
+    each = {name: outlier_warning(model, x[place : place + 1], name) for place, name in enumerate(names)}
+    return {name: text for name, text in each.items() if text is not None}
+
+
+def _warnings(swapped: list[str], far: dict[str, str], count: int) -> list[str]:
+    """Return one warning for each way in which some of ``count`` pictures are unlike the training data."""
+    found: list[str] = []
+    as_in_training = "as the training data have it"
+    if len(swapped) == 1:
+        found.append(f"{swapped[0]}: light and dark were swapped, {as_in_training}; --no-centre leaves them")
+    elif swapped:
+        found.append(
+            f"light and dark were swapped in {len(swapped):,} of {count:,} pictures, {as_in_training}: "
+            f"{_listed(swapped)}; --no-centre leaves them"
+        )
+    if len(far) == 1:
+        found += far.values()
+    elif far:
+        first = next(iter(far.values()))
+        found.append(
+            f"{len(far):,} of {count:,} pictures are far from the training data: {_listed(list(far))}\n  {first}"
+        )
+    return found
+
+
+def _listed(names: list[str]) -> str:
+    """Return the first names and the number of the others."""
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")
