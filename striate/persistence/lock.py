@@ -29,7 +29,7 @@ _BYTE = 1 << 30  # the byte that Windows locks: others can then read what is bef
 
 
 class FolderLock:
-    """The lock of a folder, taken by a ``with`` statement or by ``take``; taking it twice has no effect.
+    """The lock of a folder, taken by a ``with`` statement or by ``take``; taking it again has no effect.
 
     ``take`` does not wait. A forked child process does not hold the lock of its parent.
     """

@@ -17,7 +17,7 @@ from striate.data.dataset import Array
 def auc(scores: Array, positive: npt.NDArray[np.bool_]) -> float | None:
     """Return the area under the ROC curve, from 0 to 1, of scores (N,); ``positive`` (N,) marks the positive samples.
 
-    Returns None where it is undefined: without positive or without negative samples, and if a score is NaN.
+    Returns None if the area is undefined: without positive or without negative samples, and if a score is NaN.
     """
     p = int(positive.sum())
     q = len(positive) - p

@@ -74,7 +74,8 @@ def output_names(opened: Opened) -> tuple[str, ...]:
 def network_for(opened: Opened, model: str, seed: int, options: Mapping[str, Any]) -> Module:
     """Return the named network with inputs and outputs that fit the data.
 
-    For measured targets it ends with a layer that scales its outputs to their mean and standard deviation.
+    For measured targets, the network ends with a layer that scales its outputs to their mean and standard deviation.
+    Raises ``OptionError`` for an unknown model or option.
     """
     images, names = opened.train.images, output_names(opened)
     network = build(model, channels=images.shape[1], classes=len(names), seed=seed, **options)

@@ -145,7 +145,7 @@ class Call:
     def known(self, place: int) -> Array:
         """Return operand number ``place``, which must be known during tracing, such as a shape.
 
-        Raises ``ModelFileError`` if it is computed from data.
+        Raises ``ModelFileError`` if the operand is omitted or computed from data.
         """
         found = self.operand(place)
         if isinstance(found, Value):
