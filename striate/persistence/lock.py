@@ -128,7 +128,7 @@ class FolderLock:
 def is_held(folder: Path) -> bool:
     """Return whether a process holds the lock of a folder; nothing is written, and no lock is left behind.
 
-    A file ``.lock`` that a killed process left does not count. Where the file cannot be opened, the answer is False.
+    A file ``.lock`` that a killed process left does not count. Returns False if the file cannot be opened.
     """
     try:
         file = os.open(folder / LOCK_FILE, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)

@@ -76,7 +76,11 @@ def _text(thing: object) -> str:
 
 
 def captured(trainer: Trainer, epochs: int, data: Fingerprints, options: dict[str, str]) -> Checkpoint:
-    """Return the checkpoint of a training between two steps."""
+    """Return a checkpoint with the present state of a training, between two steps.
+
+    ``epochs`` is the planned number of epochs; ``data`` and ``options`` are from ``fingerprints`` and
+    ``configuration``.
+    """
     tensors: dict[str, Array] = {}
 
     def add(prefix: str, state: dict[str, Array]) -> None:
