@@ -1,4 +1,4 @@
-"""Compile a residual block of 16 and one of 64 channels, forward and backward, and measure and check it.
+"""Compile residual blocks of 16 and of 64 channels, forward and backward, and measure and check them.
 
     python benchmarks/block.py
 

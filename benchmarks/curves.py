@@ -163,7 +163,7 @@ def measured(
 
 
 def row(verdict: Verdict) -> list[str]:
-    """Return the table row of a verdict."""
+    """Return the table row of a verdict, as the texts of its cells."""
     pairs = (verdict.ours.largest, verdict.own.largest), (verdict.ours.mean, verdict.own.mean)
     figures = [figure for a, b in pairs for figure in (f"{a:.4f}", f"{b:.4f}", f"{a / b:.2f}")]
     alone = f"{verdict.alone} of {verdict.seeds}"

@@ -90,7 +90,7 @@ def training(
     model: nn.Module, data: tuple[Dataset, Dataset], optimizer: optim.Optimizer | None = None, *, standardize: bool = True,
     loss: nn.Loss | None = None, epochs: int = 3, batch_size: int = 32, shuffle: bool = True, seed: int = SEED,
 ) -> Setup:  # fmt: skip
-    """Return a setup with usual values for everything that is not given."""
+    """Return a setup for a training, with default values for everything that is not given."""
     train_set, validation = data
     if standardize:
         model.standardizer = Standardizer.fit(train_set.images)

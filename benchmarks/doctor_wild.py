@@ -178,7 +178,7 @@ def in_order(data: Dataset) -> Dataset:
 
 
 def splits() -> Iterator[Wild]:
-    """Yield cases about validation data and the order of training data."""
+    """Yield cases about the choice of validation data and the order of training data."""
     pictures, held = handwriting()
     five = pictures.subset(pictures.labels < 5)
     five = in_order(Dataset(five.images, five.labels, tuple("01234"), "mnist"))

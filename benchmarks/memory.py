@@ -95,7 +95,7 @@ def child(name: str, configuration: str, *numbers: str) -> None:
 
 
 def main() -> int:
-    """Measure, print, and return 1 if striate's memory grew."""
+    """Measure all chosen networks, print the table, and return 1 if striate's memory grew."""
     if sys.argv[1:2] == ["--child"]:
         child(*sys.argv[2:])
         return 0

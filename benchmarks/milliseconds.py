@@ -227,7 +227,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, draw and print."""
+    """Measure all chosen networks, draw the picture, and print the numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     parser.set_defaults(networks=["resnet20", "vgg_small"])

@@ -43,7 +43,8 @@ class Contraction:
     def flops(self) -> int:
         """The floating-point operations of a training step for one sample, with direct convolution.
 
-        They are those of the forward pass, the weight gradient, and (except in the first layer) the input gradient.
+        They are the operations of the forward pass, the weight gradient, and (except in the first layer) the input
+        gradient.
         """
         return 2 * self.multiply_adds * (2 if self.first else 3)
 

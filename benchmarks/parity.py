@@ -150,7 +150,7 @@ def float32_parity(network: Network, batch: int, steps: int = FLOAT32_STEPS, see
 
 
 def main() -> int:
-    """Compare, print the table, and return 1 if something exceeds its limit."""
+    """Compare all chosen networks, print the table, and return 1 if a difference exceeds its limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     parser.add_argument("--batch", type=int, help="16 in float64, each network's benchmark batch in float32")

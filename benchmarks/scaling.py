@@ -77,7 +77,7 @@ def _median(numbers: Sequence[float]) -> float:
 
 
 def main() -> int:
-    """Measure, print, and return 1 if a network scales worse than required."""
+    """Measure all chosen networks, print the table, and return 1 if a network scales worse than required."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     parser.add_argument("--threads", type=int, default=2)

@@ -136,7 +136,7 @@ def recorded(step: st.TrainingStep, batch: tuple[np.ndarray, np.ndarray]) -> flo
 
 
 def main() -> int:
-    """Measure, print, and return 1 if a cost exceeds the limit or a bit differs."""
+    """Measure all chosen networks, print the table, and return 1 if a cost exceeds the limit or a bit differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     parser.add_argument("--repetitions", type=int, help="pairs of steps (200 for LeNet, 60 for the others)")

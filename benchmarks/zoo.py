@@ -37,7 +37,7 @@ class ZooWorker(Worker):
 
 
 def row(network: ZooNetwork, found: dict[str, Measurement], outcomes: Mapping[str, float]) -> list[str]:
-    """Return one line of the table."""
+    """Return the table row of a network, as the texts of its cells."""
     own, peer = found.get(STRIATE.name), best_peer(found, bf16=False)
     memory = min((m.peak_memory for m in found.values() if m.configuration.peer), default=math.nan)
     agree = outcomes and max(outcomes.values()) - min(outcomes.values()) <= 2e-3 * max(1e-9, *outcomes.values())

@@ -127,7 +127,7 @@ def bench(
 
 
 def parsed_peer(name: str) -> Peer:
-    """Return the framework with this name; raises ``OptionError`` for an unknown one."""
+    """Return the framework with this name; raises ``OptionError`` for an unknown name."""
     if name not in Peer.__members__:
         raise unknown_option("framework", name, Peer.__members__)
     return Peer[name]

@@ -68,9 +68,9 @@ def distinct(folders: Sequence[Path]) -> list[str]:
 
 
 def options_of(found: Sequence[RunSummary]) -> dict[str, list[Any]]:
-    """Return the values of each option of the runs, and of each entry of their environment, one per run.
+    """Return each option and each entry of the environment of the runs, as a list with one value per run.
 
-    None stands for an option that a run does not have.
+    The value is None for a run without this option.
     """
     each: list[Mapping[str, Any]] = [
         {"data": run.run.data, "seed": run.run.seed, **defaults_of(run.run), **run.run.versions} for run in found
@@ -80,7 +80,7 @@ def options_of(found: Sequence[RunSummary]) -> dict[str, list[Any]]:
 
 
 def option_text(value: object) -> str:
-    """Return the value of an option as text; a dash where it is not given."""
+    """Return the value of an option as text; a dash if it is not given."""
     match value:
         case None | "":
             return _ABSENT
@@ -93,7 +93,7 @@ def option_text(value: object) -> str:
 
 
 def results_of(found: Sequence[RunSummary]) -> dict[str, list[str]]:
-    """Return the rows of the table of results by name, each with a text for every run."""
+    """Return the rows of the table of results: {name of the result: list with one text per run}."""
     rows = {
         "state": [run.state.value for run in found],
         "epochs": [f"{len(run.history)}/{run.asked or '?'}" for run in found],
@@ -123,7 +123,7 @@ def _number(value: object) -> float | None:
 
 
 def print_rows(first: str, heads: Sequence[str], rows: Mapping[str, Sequence[str]], *, right: bool = False) -> None:
-    """Print a table whose first column has the names of the rows, and whose others belong to the runs."""
+    """Print a table whose first column has the names of the rows; each other column is a run."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(first, no_wrap=True)
     for head in heads:

@@ -1,4 +1,4 @@
-"""Handle output streams that cannot take what is written: a limited encoding, or a full disk."""
+"""Handle output streams to which text cannot be written: because of a limited encoding, or a full disk."""
 
 from __future__ import annotations
 

@@ -329,7 +329,7 @@ def train(
 
 
 def data_name(path: Path) -> str:
-    """Return the name of a folder, archive or file of numbers, without its ending."""
+    """Return the name of a folder, archive or file of numbers, without its suffix."""
     name = path.resolve().name
     if path.suffix.lower() in ENDINGS:
         return set_name(path.resolve())
@@ -528,7 +528,7 @@ def print_search(search: RateSearch) -> None:
 
 
 def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path, unit: str) -> None:
-    """Print the table of epochs, where the model was saved, and the accuracy.
+    """Print the table of epochs, the path of the saved model, and the accuracy.
 
     The table is left out if the epochs were already printed to the same terminal, file or pipe.
     """

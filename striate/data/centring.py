@@ -3,7 +3,7 @@
 A network only recognizes digits of the sizes and at the positions that it has seen. So the training pictures are
 measured: the shade of the background, the size of the figures, and whether they are centred by their outline or by
 their mass (MNIST is centred by mass, the digits of the package fill their frame). Pictures without a plain background,
-such as photographs, are left as they are.
+such as photographs, are not changed.
 """
 
 from __future__ import annotations

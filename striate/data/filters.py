@@ -77,7 +77,7 @@ def sharpen(amount: float = 1.0) -> Weights:
 
 
 def sobel_x() -> Weights:
-    """Change to the right, over three rows with weights 1, 2, 1.
+    """Horizontal differences (right minus left), over three rows with weights 1, 2, 1.
 
     Returns the weights (3, 3), float64.
     """
@@ -85,7 +85,7 @@ def sobel_x() -> Weights:
 
 
 def sobel_y() -> Weights:
-    """Change downwards, over three columns with weights 1, 2, 1.
+    """Vertical differences (below minus above), over three columns with weights 1, 2, 1.
 
     Returns the weights (3, 3), float64.
     """
@@ -93,7 +93,7 @@ def sobel_y() -> Weights:
 
 
 def prewitt_x() -> Weights:
-    """Change to the right, over three rows with weights 1, 1, 1.
+    """Horizontal differences (right minus left), over three rows with weights 1, 1, 1.
 
     Returns the weights (3, 3), float64.
     """
@@ -101,7 +101,7 @@ def prewitt_x() -> Weights:
 
 
 def prewitt_y() -> Weights:
-    """Change downwards, over three columns with weights 1, 1, 1.
+    """Vertical differences (below minus above), over three columns with weights 1, 1, 1.
 
     Returns the weights (3, 3), float64.
     """

@@ -107,7 +107,7 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def is_data(path: PurePosixPath) -> bool:
-    """Return whether a path is data: no part of it is hidden or a file that an operating system left behind."""
+    """Return whether a path is data: no part of it is hidden, and no part is known clutter such as ``__MACOSX``."""
     return not any(part.startswith((".", "~$")) or part.lower() in _SYSTEM for part in path.parts)
 
 

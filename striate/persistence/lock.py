@@ -1,7 +1,7 @@
 """A lock on a folder, so that two processes never write the same files.
 
 The operating system releases the lock when its process ends, so that a killed process leaves no lock behind. The file
-``.lock`` in the folder says which process holds it; without that process, the file has no effect.
+``.lock`` in the folder names the process that holds the lock; when that process has ended, the file has no effect.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BYTE = 1 << 30  # the byte that Windows locks: others can then read what is bef
 class FolderLock:
     """The lock of a folder, taken by a ``with`` statement or by ``take``; taking it twice has no effect.
 
-    ``take`` waits for nobody. A forked child process does not hold the lock of its parent.
+    ``take`` does not wait. A forked child process does not hold the lock of its parent.
     """
 
     def __init__(self, folder: Path) -> None:

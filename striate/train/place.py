@@ -31,7 +31,7 @@ class Place:
     told: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     def begin_epoch(self, number: int) -> None:
-        """Move to the beginning of an epoch."""
+        """Move to the beginning of epoch ``number``, and set all counts and sums to 0."""
         self.epoch, self.batch, self.samples = number, 0, 0
         self.seconds = self.waiting = 0.0
         self.loss_total = self.loss_weight = 0.0

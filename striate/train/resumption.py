@@ -9,7 +9,7 @@ Options and data may differ between the checkpoint and the training that is resu
   refused;
 - other training data are refused too, unless they are allowed explicitly; then, and after a change of seed, batch size
   or shuffling, the interrupted epoch starts again;
-- all other changes take effect, and one line for each says what the option was and what it is.
+- all other changes take effect, and a message for each shows the old and the new value.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The usual network, loss and length of a training for the data at hand."""
+"""The default network, loss and number of epochs for a data set."""
 
 from __future__ import annotations
 

@@ -57,8 +57,8 @@ class Trainer(metaclass=Explained):
         trainer = st.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9), batch_size=64)
         history = trainer.fit(train_set, validation=held_out, epochs=10)
 
-    seed        0 … 2⁶⁴ − 1, determines the order of the samples, dropout, and parameters that have no values yet; the
-                same seed gives the same model
+    seed        0 … 2⁶⁴ − 1, determines the order of the samples, dropout, and the initial values of new parameters;
+                the same seed gives the same trained model
     batch_size  samples in a batch, 1 or more; the sizes of batches differ by at most one sample (see ``data.batches``)
     precision   as in ``TrainingStep``, which also explains ``max_norm``, ``clip_value``, ``accumulate`` and ``ema``;
                 with ``ema`` the moving average of the weights is evaluated, and the model has it after ``fit``
@@ -66,12 +66,12 @@ class Trainer(metaclass=Explained):
     augment     random changes of the training samples, see ``data.augment``: a list such as
                 ``[augment.RandomCrop(padding=4), augment.RandomHorizontalFlip()]``, or text such as "crop:4 flip"
     doctor      whether the doctor diagnoses the training; what it finds is in ``findings`` and shown with the progress
-    progress    True (live in a terminal, lines elsewhere), False, or an object with the methods of ``Progress``
+    progress    True: live in a terminal, lines elsewhere; False: nothing; or an object with the methods of ``Progress``
     leave       function called with the exit code on a second Ctrl-C or SIGTERM
     watch       False trains without a ``Watch``, which collects statistics of all layers, and so without the doctor
     callbacks   objects of ``train.Callback``, such as ``train.EarlyStopping(patience=5)``
     checkpoints the folder of the run, in which checkpoints are written after every epoch (see ``fit``), or a
-                ``train.Checkpoints``, which says when
+                ``train.Checkpoints`` for another interval
     options     the options of ``striate train`` that remedies of the doctor may name; used by the command line
     record      a folder in which ``progress.jsonl`` is written during training (see ``train.record``), or a ``Record``
 

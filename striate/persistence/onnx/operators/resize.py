@@ -1,6 +1,7 @@
 """ONNX's Resize, which is a linear map along each axis.
 
-It is computed by ``ops.repeat`` or ``ops.interpolate`` where they give the same result, else by matrix products.
+It is computed by ``ops.repeat`` or ``ops.interpolate`` if they compute the same result, and otherwise by matrix
+products.
 """
 
 from __future__ import annotations
