@@ -14,6 +14,7 @@ from striate.cli.report import output, say_json
 from striate.cli.resume import defaults_of
 from striate.errors import OptionError, opened_room
 from striate.train.numerals import number_text, score_text
+from striate.train.record import finite
 from striate.train.summary import METRICS, RunSummary, read_summary
 
 _ABSENT = "–"
@@ -39,7 +40,7 @@ def compare(
     different = {name: values for name, values in options.items() if any(value != values[0] for value in values)}
     if as_json:
         say_json(
-            {"runs": [{**run.to_json(), "evaluation": run.run.evaluation} for run in found],
+            {"runs": [{**run.to_json(), "evaluation": finite(run.run.evaluation)} for run in found],
              "different": different, "options": options}
         )  # fmt: skip
         return
@@ -71,7 +72,9 @@ def options_of(found: Sequence[RunSummary]) -> dict[str, list[Any]]:
 
     The value is None for a run without this option.
     """
-    each: list[Mapping[str, Any]] = [{**defaults_of(run.run), **run.run.versions} for run in found]
+    each: list[Mapping[str, Any]] = [
+        {"data": run.run.data, "seed": run.run.seed, **defaults_of(run.run), **run.run.versions} for run in found
+    ]
     names = dict.fromkeys(name for one in each for name in one)
     return {name: [one.get(name) for one in each] for name in names}
 

@@ -13,7 +13,6 @@ from striate.cli.evaluate import model_path, numbers_as_the_input
 from striate.cli.predict_numbers import predict_numbers
 from striate.cli.predict_pictures import predict_pictures
 from striate.cli.predictions import Form, text_of
-from striate.cli.report import say_warning
 from striate.data.centring import Centring
 from striate.data.decoding import OnError
 from striate.data.number_files import ENDINGS
@@ -78,9 +77,7 @@ def predict(
     form = Centring.from_json(found.centring) if found and centre else None
     reading = (found.reading if found else None) or Reading(channels, (size[0], size[1]))
     with Sources(given) as sources:
-        predictions, warnings = predict_pictures(model, reading, form, sources, task, tta)
-    for warning in warnings:
-        say_warning(warning)
+        predictions = predict_pictures(model, reading, form, sources, task, tta)
     output.show(predictions, [f"{row['image']}: {text_of(row, top_k, least=0)}" for row in predictions.rows])
 
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from striate.cli.evaluate import warn_of_outliers
-from striate.cli.predictions import Predictions, described
+from striate.cli.predictions import Predictions, described, far_warning
+from striate.cli.progress import Steps
 from striate.data import NumberOptions
+from striate.data.dataset import Array
 from striate.data.number_files import ENDINGS
 from striate.data.numbers import read_inputs
 from striate.data.tree import FolderTree
 from striate.errors import DataError
 from striate.nn.module import Module
+from striate.train.outliers import outlier_warning
 
 _TOGETHER = 256
 
@@ -25,21 +27,31 @@ def predict_numbers(model: Module, reading: NumberOptions, paths: Sequence[Path]
     The path of a folder means all files of numbers in it and in the folders below, in natural order of their names.
     """
     found = Predictions()
-    for path in _files(paths, found.problems):
-        try:
-            inputs = read_inputs(path, reading)
-            if inputs.values.shape[1:] != model.input_shape:
-                raise DataError(
-                    f"{path}: samples of shape {inputs.values.shape[1:]}, and the model takes {model.input_shape}"
-                )
-        except DataError as error:
-            found.problems.append(str(error))
-            continue
-        warn_of_outliers(model, inputs.values, str(path))
-        parts = range(0, len(inputs.values), _TOGETHER)
-        outputs = np.concatenate([np.asarray(model(inputs.values[start : start + _TOGETHER])) for start in parts])
-        for place, row in zip(inputs.places, described(outputs, model.classes, reading.task), strict=True):
-            found.rows.append({"file": str(path), "sample": place, **row})
+    far: dict[str, str] = {}  # the warning about each file that is far from the training data
+    files = _files(paths, found.problems)
+    with Steps("predict") as steps:
+        for number, path in enumerate(files):
+            steps.count("predicting files", number, len(files))
+            try:
+                inputs = read_inputs(path, reading)
+                if inputs.values.shape[1:] != model.input_shape:
+                    raise DataError(
+                        f"{path}: samples of shape {inputs.values.shape[1:]}, and the model takes {model.input_shape}"
+                    )
+            except DataError as error:
+                found.problems.append(str(error))
+                continue
+            if (warning := outlier_warning(model, inputs.values, str(path))) is not None:
+                far[str(path)] = warning
+            outputs: list[Array] = []
+            for start in range(0, len(inputs.values), _TOGETHER):
+                steps.count(f"predicting {path.name}", start, len(inputs.values))
+                outputs.append(np.asarray(model(inputs.values[start : start + _TOGETHER])))
+            rows = described(np.concatenate(outputs), model.classes, reading.task)
+            found.rows += [
+                {"file": str(path), "sample": place, **row} for place, row in zip(inputs.places, rows, strict=True)
+            ]
+    found.warnings += far_warning(far, len(files), "files")
     return found
 
 

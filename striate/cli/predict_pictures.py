@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from striate.cli.predictions import Predictions, described
+from striate.cli.predictions import Predictions, described, far_warning, listed
 from striate.cli.progress import Steps
 from striate.data.centring import Centring, centred
 from striate.data.decoding import mapped
@@ -21,14 +21,13 @@ from striate.train.outliers import outlier_warning
 from striate.train.tta import averaged
 
 _TOGETHER = 64  # pictures in a batch
-_LISTED = 3
 Pixels = npt.NDArray[np.uint8]
 
 
 def predict_pictures(
     model: Module, reading: Reading, form: Centring | None, sources: Sources, task: Task | None, tta: str
-) -> tuple[Predictions, list[str]]:
-    """Return the predictions for all pictures, and warnings about pictures that differ from the training data.
+) -> Predictions:
+    """Return the predictions for all pictures, with warnings about pictures that differ from the training data.
 
     Each picture has a row with its name as "image". ``reading`` and ``form`` determine how a picture is converted to an
     input, and ``tta`` the views over which its prediction is averaged.
@@ -57,7 +56,9 @@ def predict_pictures(
                 found.rows += [{"image": name, **row} for name, row in zip(names, rows, strict=True)]
                 far |= _outliers(model, x, names)
             steps.count("predicting pictures", min(start + _TOGETHER, len(pictures)), len(pictures))
-    return found, _warnings(swapped, far, len(found.rows))
+    count = len(found.rows)
+    found.warnings += _swap_warning(swapped, count) + far_warning(far, count, "pictures")
+    return found
 
 
 def _ignore(done: int, count: int) -> None:
@@ -84,28 +85,13 @@ def _outliers(model: Module, x: npt.NDArray[Any], names: list[str]) -> dict[str,
     return {name: text for name, text in each.items() if text is not None}
 
 
-def _warnings(swapped: list[str], far: dict[str, str], count: int) -> list[str]:
-    """Return one warning for each way in which some of ``count`` pictures are unlike the training data."""
-    found: list[str] = []
+def _swap_warning(swapped: list[str], count: int) -> list[str]:
+    """Return at most one warning about the pictures in which light and dark were exchanged, of ``count``."""
     as_in_training = "as the training data have it"
+    if not swapped:
+        return []
     if len(swapped) == 1:
-        found.append(f"{swapped[0]}: light and dark were swapped, {as_in_training}; --no-centre leaves them")
-    elif swapped:
-        found.append(
-            f"light and dark were swapped in {len(swapped):,} of {count:,} pictures, {as_in_training}: "
-            f"{_listed(swapped)}; --no-centre leaves them"
-        )
-    if len(far) == 1:
-        found += far.values()
-    elif far:
-        first = next(iter(far.values()))
-        found.append(
-            f"{len(far):,} of {count:,} pictures are far from the training data: {_listed(list(far))}\n  {first}"
-        )
-    return found
-
-
-def _listed(names: list[str]) -> str:
-    """Return the first names and the number of the others."""
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")
+        return [f"{swapped[0]}: light and dark were swapped, {as_in_training}; --no-centre leaves them"]
+    which = f"{len(swapped):,} of {count:,} pictures"
+    cure = "--no-centre leaves them"
+    return [f"light and dark were swapped in {which}, {as_in_training}: {listed(swapped)}; {cure}"]

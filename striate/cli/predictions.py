@@ -28,7 +28,7 @@ STANDARD_OUTPUT = Path("-")
 
 @dataclass
 class Predictions:
-    """Predictions, and an error message for each file that could not be read.
+    """Predictions, an error message for each file that could not be read, and warnings about unusual inputs.
 
     Each row is a dictionary: the sample ("image", or "file" and "sample"), and one of "classes", "labels" and
     "numbers", as ``described`` returns them.
@@ -36,6 +36,7 @@ class Predictions:
 
     rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     problems: list[str] = field(default_factory=list[str])
+    warnings: list[str] = field(default_factory=list[str])
 
 
 def described(outputs: Array, names: tuple[str, ...], task: Task | None) -> list[dict[str, Any]]:
@@ -100,6 +101,25 @@ def csv_text(rows: Sequence[dict[str, Any]], top_k: int | None = None) -> str:
     return stream.getvalue()
 
 
+def far_warning(far: dict[str, str], count: int, what: str) -> list[str]:
+    """Return at most one warning about inputs that are far from the training data: [] or [text].
+
+    far    the warning about each of them by name, as ``outlier_warning`` returns it
+    count  the number of all inputs
+    what   what they are, such as "pictures"
+    """
+    if len(far) < 2:
+        return list(far.values())
+    first = next(iter(far.values()))
+    return [f"{len(far):,} of {count:,} {what} are far from the training data: {listed(list(far))}\n  {first}"]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first three names and the number of the others."""
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+
+
 @dataclass(frozen=True)
 class Form:
     """How predictions are printed, and what happens with files that cannot be read.
@@ -133,10 +153,12 @@ class Form:
             raise OptionError("--top-k is for classes; this model predicts " + _PREDICTED[task])
 
     def show(self, found: Predictions, lines: Sequence[str]) -> None:
-        """Print or write the predictions; ``lines`` are their texts. Files that could not be read are named.
+        """Print warnings, errors and predictions, or write these; ``lines`` are the predictions as texts.
 
         Raises ``typer.Exit`` with code 2 for such files, unless they are to be skipped and some others were read.
         """
+        for warning in found.warnings:
+            say_warning(warning)
         count = len(found.rows) + len(found.problems)
         if self.on_error is OnError.skip and found.rows and found.problems:
             shown = "; ".join(problem.splitlines()[0] for problem in found.problems[:_SHOWN])

@@ -18,11 +18,14 @@ from typer.testing import CliRunner
 from striate import nn
 from striate.cli import app
 from striate.cli.predict_pictures import predict_pictures
+from striate.cli.predictions import Form, csv_text
 from striate.data.centring import Centring
 from striate.data.dataset import Dataset
+from striate.data.number_options import Task
 from striate.data.reading import Reading
 from striate.data.sources import Sources
 from striate.data.standardizer import Standardizer
+from striate.errors import OptionError
 from striate.persistence import save
 
 NAMES = ["1.png", "2.png", "10.png", "dark/3.png"]
@@ -162,9 +165,20 @@ def test_warnings_about_many_pictures_are_one_line(folder: Path) -> None:
     for name in NAMES:
         picture(255, 255).save(folder / name)
     with Sources([folder]) as sources:
-        _, (far,) = predict_pictures(network, Reading(1, (8, 8)), None, sources, None, "")
-        _, (swapped,) = predict_pictures(network, Reading(1, (8, 8)), Centring(0, 0.8, False), sources, None, "")
+        (far,) = predict_pictures(network, Reading(1, (8, 8)), None, sources, None, "").warnings
+        centring = Centring(0, 0.8, False)
+        (swapped,) = predict_pictures(network, Reading(1, (8, 8)), centring, sources, None, "").warnings
     assert far.startswith("4 of 4 pictures are far from the training data: ")
     assert "1.png" in far
     assert "10.png and 1 more" in far
     assert swapped.startswith("light and dark were swapped in 4 of 4 pictures")
+
+
+def test_tables_of_numbers_and_labels_have_a_column_for_each() -> None:
+    numbers = [{"file": "a,b.csv", "sample": "line 2", "numbers": {"price": 31.5, "age": 2.0}}]
+    assert csv_text(numbers) == 'file,sample,price,age\n"a,b.csv",line 2,31.5,2.0\n'
+    labels = [{"image": "x.png", "labels": {"rain": 0.25, "wind": 0.75}}]
+    assert csv_text(labels) == "image,rain,wind\nx.png,0.25,0.75\n"
+    for task in (Task.regress, Task.multilabel):
+        with pytest.raises(OptionError, match="--top-k is for classes"):
+            Form(top_k=2).require_for(task)
