@@ -33,7 +33,7 @@ class Centring:
 
     background  shade of the background, 0 … 255
     extent      the longer side of the figure, as a share of the picture's side: above 0, at most 1
-    by_mass     whether the centre of mass of the figure, rather than the middle of its outline, is in the middle
+    by_mass     whether the figure's centre of mass, not that of its outline, is in the middle of the picture
     """
 
     background: int

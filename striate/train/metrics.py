@@ -2,8 +2,8 @@
 
     AUC = (Σ r⁺ − p (p + 1) / 2) / (p q)
 
-r⁺ are the ranks of the scores of the p positive samples among all p + q samples; equal scores have their mean rank. It
-is the probability that a positive sample has a higher score than a negative one.
+r⁺ are the ranks of the scores of the p positive samples among all p + q samples; equal scores have their mean rank. The
+AUC is the probability that a positive sample has a higher score than a negative one.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ A resumed training ends with the same bits as one that was never interrupted: th
 
 Options and data may differ between the checkpoint and the training that is resumed from it:
 
-- changes that the state does not fit (another network or kind of optimizer, a moving average added or removed) are
+- changes to which the state does not fit (another network or kind of optimizer, a moving average added or removed) are
   refused;
 - other training data are refused too, unless they are allowed explicitly; then, and after a change of seed, batch size
   or shuffling, the interrupted epoch starts again;

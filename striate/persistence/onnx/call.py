@@ -224,7 +224,7 @@ class Call:
         return found if isinstance(found, Tensor) else None
 
     def axis(self, axis: int, rank: int) -> int:
-        """Return ``axis`` counted from 0, where a negative ``axis`` counts from the end of ``rank`` axes.
+        """Return the number of an axis from 0 to ``rank`` − 1; a negative ``axis`` counts from the end.
 
         Raises ``ModelFileError`` if the axis does not exist.
         """
