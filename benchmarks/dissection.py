@@ -9,8 +9,8 @@ primitives. With that, the single operator for both gradients of a convolution i
 from multiplication.
 
 The remaining time of a step is ``Work.REST``, so the parts always add up to the whole. PyTorch's profiler writes its
-records between the kernels, and this time counts as the rest. Its cost does not depend on the number of images, so it
-is measured with few images and subtracted.
+records between the kernels, and this time counts as the rest. The cost of the profiler does not depend on the number of
+images, so it is measured with few images and subtracted.
 """
 
 from __future__ import annotations

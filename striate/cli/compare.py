@@ -60,7 +60,7 @@ def compare(
 
 
 def distinct(folders: Sequence[Path]) -> list[str]:
-    """Return a short name for each folder: its last part, or its path if two of them would have the same name."""
+    """Return a different name for each folder: the last part of its path, or its path if last parts are equal."""
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]

@@ -69,7 +69,7 @@ def opened_dataset(run: Path, model: Module, data: str, on_error: str | None = N
 
     Without a run, and for a run that was not trained on files of pictures, pictures are read with the size and the
     channels of the model's input. The result is the held-out part if the data come with one, or if the run was trained
-    on them; otherwise all pictures.
+    on them; otherwise all samples.
     """
     found = read_run(run) if (run / RUN_FILE).is_file() else None
     path = Path(data)

@@ -99,7 +99,10 @@ def claimed(folder: Path) -> Path:
 
 
 def kept(outcome: Outcome, folder: Path) -> Outcome:
-    """Draw the picture and write the numbers to the folder; without matplotlib, only the numbers."""
+    """Write the picture and the numbers to the folder, and return the outcome with the path of the picture.
+
+    Without matplotlib, only the numbers are written.
+    """
     try:
         save_picture(outcome, folder / PICTURE)
         outcome = replace(outcome, picture=folder / PICTURE)
@@ -111,7 +114,7 @@ def kept(outcome: Outcome, folder: Path) -> Outcome:
 
 
 def watched(one: Experiment, given: Material, size: Size) -> Outcome:
-    """Run the experiment, and report its progress on standard error."""
+    """Run the experiment, show its progress on standard error, and return the outcome."""
     if sys.stderr.isatty():
         columns = (
             TextColumn("{task.fields[name]}"), BarColumn(20), TextColumn("{task.completed}/{task.total}"),

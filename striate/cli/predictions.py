@@ -154,7 +154,7 @@ class Form:
             raise OptionError("--top-k is for classes; this model predicts " + _PREDICTED[task])
 
     def show(self, found: Predictions, lines: Sequence[str]) -> None:
-        """Print warnings and errors, and print the predictions or write them to the CSV file.
+        """Print warnings and errors, and print the predictions, write them to the CSV file, or both.
 
         ``lines`` are the predictions as text. Raises ``typer.Exit`` with code 2 if a file could not be read, unless
         such files are skipped and at least one other was read.

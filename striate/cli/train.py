@@ -355,8 +355,9 @@ def claimed(
 ) -> tuple[Path, FolderLock]:
     """Create and lock the folder of a new run, or lock the folder of the run to resume.
 
-    Returns the folder and its lock. Raises ``OptionError`` for a folder that cannot be used (see ``claim_folder``), and
-    unless the disk has space for the model and three checkpoints, each ``copies`` times as large as the model.
+    Returns the folder and its lock. Raises ``OptionError`` for a folder that cannot be used (see ``claim_folder``) and,
+    for a new run, unless the disk has space for the model and three checkpoints, each ``copies`` times as large as the
+    model.
     """
     if resume is not None:
         lock = FolderLock(resume)
@@ -424,7 +425,7 @@ def chosen_optimizer(
 ) -> Optimizer:
     """Return the optimizer with this name; raises ``OptionError`` for an option that it does not have.
 
-    None is the default of an option.
+    None selects the default of an option.
     """
     if name not in OPTIMIZERS:
         raise unknown_option("optimizer", name, OPTIMIZERS)

@@ -156,7 +156,7 @@ def export_native(
 
 
 def chosen_levels(text: object) -> list[tuple[str, Target]]:
-    """Return the targets that a text such as "x86-64-v3,x86-64-v4" names, with their names, the least first.
+    """Return the targets that a text such as "x86-64-v3,x86-64-v4" names, with their names, the oldest first.
 
     Raises ``OptionError`` for unknown names, and for several targets unless they are different instruction sets of
     x86-64.

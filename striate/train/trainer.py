@@ -574,7 +574,7 @@ class SampledAccuracy:
 def chosen_progress(progress: bool | Progress) -> Progress:
     """Return the display for the option ``progress``.
 
-    True selects the live display in a terminal and lines elsewhere, and False a ``Progress`` that shows nothing. An
+    True means the live display in a terminal and lines elsewhere; False means a ``Progress`` that shows nothing. An
     object is returned unchanged.
     """
     if progress is False:
