@@ -97,7 +97,7 @@ class Measurement:
         return statistics.median(found) if found else math.nan
 
     def summary(self) -> dict[str, object]:
-        """Return all results as JSON-compatible data."""
+        """Return all results as JSON-compatible data; times are in milliseconds, memory is in MB."""
         return {
             "configuration": self.configuration.name,
             "median_ms": self.median * 1e3,
@@ -171,7 +171,7 @@ def over(peer: Measurement | None, own: Measurement | None, what: str = "median"
 
 
 def ratios(found: dict[str, Measurement]) -> dict[str, float]:
-    """Return the ratios that are reported for one network."""
+    """Return the ratios of times and memory that are reported for one network; NaN where a measurement is missing."""
     own, fp32 = found.get(STRIATE.name), best_peer(found, bf16=False)
     memory = min((m.peak_memory for m in found.values() if m.configuration.peer), default=math.nan)
     return {

@@ -84,7 +84,7 @@ class Distance:
 
 @dataclass(frozen=True)
 class Curves:
-    """The losses of the three trainings of one seed."""
+    """The losses of each step in the three trainings with one seed: striate, PyTorch NCHW and channels_last."""
 
     network: str
     batch: int
@@ -134,7 +134,7 @@ def median(distances: Sequence[Distance]) -> Distance:
 
 
 def verdict(curves: Sequence[Curves]) -> Verdict:
-    """Return the verdict over all seeds of one network."""
+    """Return the verdict on one network, from the curves of all seeds."""
     ours, own = [each.ours for each in curves], [each.own for each in curves]
     alone = sum(map(within, ours, own))
     return Verdict(curves[0].network, median(ours), median(own), alone, len(curves))
@@ -143,7 +143,7 @@ def verdict(curves: Sequence[Curves]) -> Verdict:
 def measured(
     network: Network, pictures: Dataset, standardizer: Standardizer, batch: int, rate: float, seed: int
 ) -> Curves:
-    """Run the three trainings of one seed."""
+    """Run the three trainings with one seed and return their losses."""
     data = list(plain(pictures, standardizer, batch, seed))
     found = Curves(
         network.name,

@@ -38,7 +38,7 @@ LOSS, OPTIMIZER, INPUT = "(loss)", "(optimizer)", "(input)"  # as striate's prof
 
 
 class Work(Enum):
-    """The kinds of work that time is attributed to."""
+    """The kinds of work to which the time of a step is attributed."""
 
     FORWARD = "convolution, forward"
     INPUT_GRADIENT = "convolution, input gradient"
@@ -125,7 +125,7 @@ WORK = {
 
 
 def striate_work(row: Row) -> Work:
-    """Return the kind of work of a row of striate's profile."""
+    """Return the kind of work of a row (one layer and pass) of striate's profile."""
     places = {INPUT: Work.COPY, LOSS: Work.LOSS, OPTIMIZER: Work.UPDATE}
     if row.layer in places:
         return places[row.layer]

@@ -69,7 +69,7 @@ def held_back(names: list[str]) -> set[str]:
 
 
 def wild() -> Iterator[Wild]:
-    """Yield all cases."""
+    """Yield all cases from public reports."""
     for group in (ends, splits, inputs, normalizations, labels, imbalances, rates, starts, targets, connections):
         yield from group()
 
@@ -94,12 +94,12 @@ def own(
 
 
 def loop(model: nn.Module, loss: nn.Loss, optimizer: optim.Optimizer | None = None, epochs: int = 6) -> Setup:
-    """Return the setup of a hand-written training loop."""
+    """Return the setup for a hand-written training loop, by default with Adam and 6 epochs."""
     return Setup(model, loss, optimizer or optim.Adam(lr=3e-3), epochs=epochs, seed=4, batch_size=32)
 
 
 def binary(data: Pair, threshold: float, score: str = "accuracy") -> Own:
-    """Return the data with labels 0 and 1 as floats."""
+    """Return the data for a hand-written loop, with the labels 0 and 1 as floats (N, 1)."""
     (x, y), (held_x, held_y) = numbers_of(data[0]), numbers_of(data[1])
     return Own(x, y, held_x, held_y, score, threshold)
 

@@ -59,7 +59,7 @@ def batch_sizes(largest: int, steps: int) -> list[int]:
 
 
 def course(network: Network, configuration: Configuration, threads: int, steps: int, largest: int) -> Course:
-    """Train in this process and record its memory."""
+    """Train in this process, and record its memory after each step."""
     order = {
         "network": network.name,
         "batch": largest,

@@ -67,7 +67,7 @@ class Bar:
         return sum(self.parts.values())
 
     def of(self, works: Sequence[Work]) -> float:
-        """Return the seconds of some kinds of work."""
+        """Return the seconds that these kinds of work take together."""
         return sum(self.parts.get(work, 0.0) for work in works)
 
 
@@ -153,7 +153,7 @@ def draw_parts(axes: Axes, place: float, height: float, parts: Mapping[Work, flo
 
 
 def draw_section(page: Page, section: Section) -> None:
-    """Draw one network: title, whole steps, layers."""
+    """Draw the section of one network: its title, whole steps, and layers."""
     page.text(0.2, 0.12, section.head(), fontsize=13, fontweight="bold")
     page.text(0.2, 0.37, section.verdict(), fontsize=9.5, color=GREY)
     page.top += TITLE

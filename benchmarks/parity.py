@@ -50,7 +50,7 @@ class Run:
     statistics: dict[str, Array]
 
     def loss_differences(self, other: Run) -> list[float]:
-        """Return |a − b| / |b| for each step."""
+        """Return the relative difference |a − b| / |b| of the losses a from those of ``other``, b, for each step."""
         return [abs(a - b) / abs(b) for a, b in zip(self.losses, other.losses, strict=True)]
 
     def statistics_difference(self, other: Run) -> float:

@@ -22,7 +22,7 @@ __all__ = ["CLEAN", "Probe", "Reading"]
 
 
 def main() -> None:
-    """Print some readings and their medians."""
+    """Print several readings of the probe and their medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)

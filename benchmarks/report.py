@@ -49,7 +49,7 @@ def note(text: str) -> None:
 
 
 class FileError(StriateError):
-    """A file that was given to a benchmark and cannot be read."""
+    """The error for a file that was given to a benchmark and cannot be read."""
 
 
 def read_json(path: Path) -> Any:
@@ -99,7 +99,7 @@ def geometric_mean(numbers: Sequence[float]) -> float:
 
 
 def machine() -> dict[str, object]:
-    """Return a description of the machine that runs the benchmark."""
+    """Return the processor, number of cores, system and Python version of this machine, for result files."""
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

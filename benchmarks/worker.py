@@ -54,7 +54,7 @@ def peak_memory(pid: int) -> float:
 
 
 class WorkerError(RuntimeError):
-    """A worker process failed; the message is the worker's."""
+    """The error when a worker process fails; it has the message of the worker."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Worker:
 
 
 def striate_step(model: Any, batch: int, seed: int, precision: str = "float32") -> Prepared:
-    """Return a training step of a model in striate."""
+    """Return the prepared training step of a model in striate."""
     import striate as st
 
     optimizer = st.optim.SGD(lr=LEARNING_RATE, momentum=MOMENTUM)
@@ -173,7 +173,7 @@ def striate_step(model: Any, batch: int, seed: int, precision: str = "float32") 
 
 
 def torch_step(model: Any, configuration: Configuration, threads: int, rank: int = 4) -> Prepared:
-    """Return a training step of a model in PyTorch, whose inputs have ``rank`` axes."""
+    """Return the prepared training step of a model in PyTorch; its inputs have ``rank`` axes, including N."""
     import torch
     from torch.nn import functional
 

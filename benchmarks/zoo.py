@@ -31,7 +31,7 @@ from striate.codegen import target
 
 
 class ZooWorker(Worker):
-    """A worker that builds networks of the zoo."""
+    """A worker process that builds and trains networks of ``zoo_networks``."""
 
     script = zoo_worker.__file__
 

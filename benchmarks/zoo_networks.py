@@ -130,7 +130,7 @@ class Sketch:
         return self.linear(CLASSES)
 
     def network(self, name: str, title: str, batch: int) -> ZooNetwork:
-        """Return the finished network."""
+        """Return the finished network, with this name and title and the batch size ``batch``."""
         return ZooNetwork(name, title, batch, self.sample, tuple(self.contractions), self.layers)
 
 
@@ -245,7 +245,7 @@ FIXED: tuple[Callable[[], ZooNetwork], ...] = (
 
 
 def fixed() -> dict[str, ZooNetwork]:
-    """Return the ten fixed networks by name."""
+    """Return the ten fixed networks, by name."""
     return {network.name: network for network in (make() for make in FIXED)}
 
 

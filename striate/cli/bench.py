@@ -37,7 +37,7 @@ OURS = "striate"
 
 
 class Peer(Enum):
-    """The frameworks that ``--against`` can compare with."""
+    """A framework with which ``--against`` compares striate."""
 
     torch = "torch"
     onnxruntime = "onnxruntime"
@@ -143,7 +143,7 @@ def training_step(case: Case) -> TrainingStep:
 
 
 def measured_profile(case: Case) -> Profile:
-    """Measure the profile of training steps or predictions."""
+    """Measure how much time each layer takes in training steps, or in predictions."""
     x, y = next(case.batches())
     if case.predicts:
         return profile_prediction(case.model, x, case.repetitions)
@@ -159,8 +159,8 @@ def measured_latency(case: Case) -> Latency:
 def compared(case: Case, peer: Peer) -> tuple[list[Contestant], float]:
     """Measure striate and the other framework alternately, and compare their first results.
 
-    Returns the contestants, and the largest difference of their first outputs (or losses) from striate's, relative to
-    the largest of striate's.
+    Returns the contestants, and the largest difference of the first outputs (or losses) from striate's, relative to the
+    largest absolute value of striate's.
     """
     runs: dict[str, Callable[[Array, Array], Any]] = {}
     if case.predicts:

@@ -140,7 +140,7 @@ def too_little(document: Run) -> str:
 
 
 def print_findings(findings: Findings) -> None:
-    """Print each finding in full, with the most important first."""
+    """Print each finding in full, starting with the most important one."""
     console = output()
     text = Text(findings.text(min(console.width, 100)))
     if console.is_terminal:

@@ -204,12 +204,12 @@ def print_prediction(one: Experiment, given: Material, size: Size) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Return a text such as "8 seconds" or "3 minutes"."""
+    """Return a duration as text, such as "8 seconds" or "3 minutes"."""
     return counted(max(1, round(seconds)), "second") if seconds < 100 else counted(round(seconds / 60), "minute")
 
 
 def counted(count: int, word: str) -> str:
-    """Return a text such as "1 seed" or "3 seeds"."""
+    """Return a number with its noun, such as "1 seed" or "3 seeds"; ``word`` is the singular."""
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 

@@ -82,9 +82,9 @@ def predict(
 
 
 def with_standard_input(inputs: Sequence[Path]) -> list[Path | bytes]:
-    """Replace "-" by the paths that standard input has in its lines, or by the bytes of its picture.
+    """Replace "-" by the paths in the lines of standard input, or by the bytes of the picture that it contains.
 
-    Raises ``OptionError`` for two of them, and ``DataError`` for an input that is neither.
+    Raises ``OptionError`` if "-" is given twice, and ``DataError`` if standard input has neither.
     """
     if list(inputs).count(_STANDARD_INPUT) > 1:
         raise OptionError("- stands for standard input, which can be read only once")

@@ -1,4 +1,4 @@
-"""Predictions for the samples of files of numbers: rows of tables, series, windows, volumes."""
+"""Compute predictions for the samples in files of numbers: rows of tables, series, windows, volumes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _TOGETHER = 256
 
 
 def predict_numbers(model: Module, reading: NumberOptions, paths: Sequence[Path]) -> Predictions:
-    """Return a row for each sample, with its "file" and its place in it as "sample".
+    """Return the predictions: a row for each sample, with its "file", and its place in the file as "sample".
 
-    A folder stands for all files of numbers in it and in the folders below, in natural order of their names.
+    The path of a folder means all files of numbers in it and in the folders below, in natural order of their names.
     """
     found = Predictions()
     far: dict[str, str] = {}  # the warning about each file that is far from the training data

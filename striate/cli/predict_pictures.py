@@ -1,4 +1,4 @@
-"""Predictions for picture files, decoded on all threads and computed in batches."""
+"""Compute predictions for picture files, which are decoded on all threads and predicted in batches."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ Pixels = npt.NDArray[np.uint8]
 def predict_pictures(
     model: Module, reading: Reading, form: Centring | None, sources: Sources, task: Task | None, tta: str
 ) -> Predictions:
-    """Return a row for each picture, with its name as "image", and warnings about pictures unlike the training data.
+    """Return the predictions for all pictures, with warnings about pictures that differ from the training data.
 
-    ``reading`` and ``form`` say how a picture becomes an input, and ``tta`` over which views of it to average.
+    Each picture has a row with its name as "image". ``reading`` and ``form`` determine how a picture is converted to an
+    input, and ``tta`` the views over which its prediction is averaged.
     """
     answering = averaged(model, tta, probabilities=task is not Task.regress and task is not Task.multilabel)
     found = Predictions(problems=list(sources.problems))

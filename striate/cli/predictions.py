@@ -1,4 +1,4 @@
-"""Turn the outputs of a model into predictions, and print them as lines of text, JSON, or a CSV table."""
+"""Convert the outputs of a model to predictions, and print them as lines of text, JSON, or a CSV table."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class Predictions:
 def described(outputs: Array, names: tuple[str, ...], task: Task | None) -> list[dict[str, Any]]:
     """Return the prediction of each sample, from outputs (N, k), as a dictionary of classes, labels, or numbers.
 
-    Classes come with their probabilities, the most probable one first. Raises ``OptionError`` for other shapes.
+    Classes come with their probabilities, the most probable one first. Raises ``OptionError`` for outputs of another
+    shape.
     """
     if outputs.ndim != 2:
         raise OptionError(f"the outputs of this model have the shape {outputs.shape}; predictions are for (N, classes)")
@@ -77,10 +78,10 @@ def text_of(row: dict[str, Any], top_k: int | None = None, least: float = _LEAST
 
 
 def csv_text(rows: Sequence[dict[str, Any]], top_k: int | None = None) -> str:
-    """Return the rows as a CSV table with a line of names: the sample, then its prediction.
+    """Return the rows as a CSV table with column names: the sample, then its prediction.
 
-    The prediction is "class" and "probability"; with ``top_k`` K, "class_1", "probability_1", … "probability_K";
-    for measured targets and several labels, a column for each of them.
+    A prediction has the columns "class" and "probability" or, with ``top_k`` = K, "class_1", "probability_1", …
+    "probability_K". Measured targets and yes-or-no labels have a column each.
     """
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
@@ -104,9 +105,9 @@ def csv_text(rows: Sequence[dict[str, Any]], top_k: int | None = None) -> str:
 def far_warning(far: dict[str, str], count: int, what: str) -> list[str]:
     """Return at most one warning about inputs that are far from the training data: [] or [text].
 
-    far    the warning about each of them by name, as ``outlier_warning`` returns it
+    far    the warning about each such input, by name, as ``outlier_warning`` returns it
     count  the number of all inputs
-    what   what they are, such as "pictures"
+    what   the word for the inputs, such as "pictures"
     """
     if len(far) < 2:
         return list(far.values())
@@ -115,14 +116,14 @@ def far_warning(far: dict[str, str], count: int, what: str) -> list[str]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first three names and the number of the others."""
+    """Return the first three names, and the number of the others, as text."""
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)
 class Form:
-    """How predictions are printed, and what happens with files that cannot be read.
+    """The options for printing predictions, and for files that cannot be read.
 
     as_json   print JSON instead of lines
     csv_file  write a CSV table to this file; "-" prints it instead of the lines
@@ -136,7 +137,7 @@ class Form:
     on_error: OnError = OnError.refuse
 
     def __post_init__(self) -> None:
-        """Raise ``OptionError`` for options that have no meaning, before anything is predicted."""
+        """Raise ``OptionError`` for invalid options, before anything is predicted."""
         if self.top_k is not None:
             whole_number("--top-k", self.top_k, 1)
         if self.csv_file == STANDARD_OUTPUT and self.as_json:
@@ -153,9 +154,10 @@ class Form:
             raise OptionError("--top-k is for classes; this model predicts " + _PREDICTED[task])
 
     def show(self, found: Predictions, lines: Sequence[str]) -> None:
-        """Print warnings, errors and predictions, or write these; ``lines`` are the predictions as texts.
+        """Print warnings and errors, and print the predictions or write them to the CSV file.
 
-        Raises ``typer.Exit`` with code 2 for such files, unless they are to be skipped and some others were read.
+        ``lines`` are the predictions as text. Raises ``typer.Exit`` with code 2 if a file could not be read, unless
+        such files are skipped and at least one other was read.
         """
         for warning in found.warnings:
             say_warning(warning)

@@ -39,7 +39,7 @@ class Steps:
             jit.kernels.progress = None
 
     def say(self, text: str) -> None:
-        """Show the name of the part that begins now."""
+        """Show the name of the part of the command that begins now."""
         self._text = text
         if self._live is not None:
             self._live.update(_plain(text))

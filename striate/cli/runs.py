@@ -89,7 +89,7 @@ def table_of(found: list[RunSummary], width: int) -> Table:
 
 
 def row_of(run: RunSummary, now: datetime) -> tuple[str, ...]:
-    """Return the texts of a run for ``_COLUMNS``; the best value names its metric if that is not the accuracy."""
+    """Return the cells of the table row of a run; the best value names its metric unless that is the accuracy."""
     best = run.metric.text(None if run.best is None else run.best[0])
     if run.best is not None and not run.metric.rising:
         best = f"{run.metric.name} {best}"

@@ -33,7 +33,7 @@ class Centring:
 
     background  shade of the background, 0 … 255
     extent      the longer side of the figure, as a share of the picture's side: above 0, at most 1
-    by_mass     whether the centre of mass of the figure, rather than the middle of its outline, is in the middle
+    by_mass     whether the figure's centre of mass, not that of its outline, is in the middle of the picture
     """
 
     background: int
@@ -125,7 +125,7 @@ def box_of(ink: Array) -> tuple[int, int, int, int] | None:
 
 
 def mass_of(ink: Array) -> Array:
-    """Return the centre of mass of weights (H, W) as (down, across), in pixels from the upper left corner."""
+    """Return the centre of mass of weights (H, W) as (y, x), in pixels from the upper left corner."""
     weights: Array = np.asarray(ink, np.float64)
     rows, columns = (np.array([place + 0.5 for place in range(size)]) for size in ink.shape)
     total = max(float(weights.sum()), 1e-9)
@@ -138,7 +138,7 @@ def centred(content: bytes, name: str, reading: Reading, form: Centring | None) 
     """Decode the bytes of a picture file to uint8 (C, H, W), placed as in the data.
 
     Also returns whether dark and light were exchanged. If ``form`` is None, the picture is only resized. Raises
-    ``DataError``, with ``name``, where the bytes cannot be decoded.
+    ``DataError``, which contains ``name``, if the bytes cannot be decoded.
     """
     picture = decoded(io.BytesIO(content), name, most=reading.most)
     if form is None:

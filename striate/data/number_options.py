@@ -18,7 +18,7 @@ _OF_TABLES = ("label_column", "group_column", "ignore_columns", "window", "strid
 
 
 class Kind(Enum):
-    """What the samples of a file of numbers are."""
+    """The kind of samples in a file of numbers: features of a table, signals, volumes or pictures."""
 
     table = "table"  # (N, D): features
     signals = "signals"  # (N, C, L): channels and time steps

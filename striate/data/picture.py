@@ -69,9 +69,9 @@ def fitted_pixels(picture: Image.Image, channels: int, size: tuple[int, int]) ->
 def open_picture(path: Path | str, grey: bool = False, largest: int | None = None) -> npt.NDArray[np.uint8]:
     """Read a picture file in its own size as uint8: (1, H, W) for grey pictures, (3, H, W) for coloured ones.
 
-    It is rotated and composed with white as by ``read_picture``. ``grey=True`` converts it to grey. ``largest`` shrinks
-    it, by averaging areas and keeping its proportions, until no side has more than ``largest`` pixels. Raises
-    ``DataError`` as ``read_picture`` does.
+    It is rotated and composed with white as by ``read_picture``. With ``grey=True`` it is converted to grey. If a side
+    has more than ``largest`` pixels, the picture is shrunk to that size by averaging areas, with its proportions.
+    Raises ``DataError`` as ``read_picture`` does.
     """
     picture = _opened(checked_path("path", path), _MODES[1] if grey else None)
     if largest is not None and max(picture.size) > largest:
@@ -92,9 +92,9 @@ def image_of(pixels: npt.NDArray[np.uint8]) -> Image.Image:
 
 
 def encoded_picture(picture: Image.Image, path: Path) -> bytes:
-    """Return the bytes of a picture file, PNG or JPEG by the ending of ``path``; nothing is written.
+    """Return the bytes of a picture file, in the format of the suffix of ``path``; nothing is written.
 
-    Raises ``OptionError`` for an ending other than .png, .jpg or .jpeg.
+    Raises ``OptionError`` for a suffix other than .png, .jpg or .jpeg.
     """
     ending = path.suffix.lower()
     if ending not in _FORMATS:

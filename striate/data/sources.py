@@ -34,9 +34,9 @@ class Source:
 class Sources:
     """A context manager for the pictures at given paths, in this order; leaving it closes the archives.
 
-    A folder stands for all pictures in it and in the folders below, and an archive (zip or tar) for all pictures in it,
-    both in natural order of their names. Any other path is a picture, whatever its name; bytes are the content of a
-    picture named "-".
+    The path of a folder means all pictures in it and in the folders below; that of an archive (zip or tar) means all
+    pictures in it. Both are in natural order of their names. Any other path is a picture, whatever its name. Bytes
+    instead of a path are the content of a picture, which gets the name "-".
 
     found     the pictures
     problems  an error message for each path that is missing, cannot be read, or has no pictures
@@ -84,12 +84,12 @@ class Sources:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the name of a file has the ending of an archive: .zip, .tar, .tar.gz and the like."""
+    """Return whether a file has the suffix of an archive: .zip, .tar, .tar.gz and the like."""
     return path.name.lower().endswith(ARCHIVES)
 
 
 def printable(name: str) -> str:
-    """Return the name of a file with ``�`` for bytes that are not UTF-8, which could not be written as text."""
+    """Return the name of a file with ``�`` in place of bytes that are not UTF-8, so that it can be printed."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -101,10 +101,10 @@ def _content(path: Path) -> bytes:
 
 
 def paths_or_picture(content: bytes) -> list[Path] | bytes:
-    """Interpret what standard input has: the bytes of a picture, which are returned, or paths.
+    """Interpret the contents of standard input: return the bytes of a picture unchanged, or a list of paths.
 
     Paths are separated by line ends, or by null bytes as ``find -print0`` writes them; empty lines are skipped. Raises
-    ``DataError`` for anything else, and if there is nothing.
+    ``DataError`` for anything else, and for empty input.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS):

@@ -1,8 +1,8 @@
 """List and read the files below a folder, or in a zip or tar archive.
 
-Files that systems leave behind are ignored: hidden files and folders, ``__MACOSX``, ``Thumbs.db`` and the like. In an
-archive, links, devices, absolute names and names with ``..`` are refused, as is an entry whose unpacked size is
-impossible for DEFLATE, or above ``MOST_BYTES``.
+Files that operating systems create on their own are ignored: hidden files and folders, ``__MACOSX``, ``Thumbs.db`` and
+the like. In an archive, links, devices, absolute names and names with ``..`` are refused, as is an entry whose unpacked
+size is impossible for DEFLATE, or above ``MOST_BYTES``.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ class Place:
     epoch        number of the current epoch, from 1
     batch        number of its batches that are done
     samples      number of its samples that were trained on
-    seconds      time spent on it
-    waiting      the part of that time in which the network waited for a batch
+    seconds      time spent on the epoch so far
+    waiting      seconds, part of that time, in which the network waited for a batch
     loss_total   Σ w·l over its samples so far: ``EpochLoss.total``
     loss_weight  Σ w over its samples so far: ``EpochLoss.weight``
     stopping     the reason with which a callback has stopped the training, or None

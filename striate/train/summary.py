@@ -76,8 +76,8 @@ METRICS = (
 class RunSummary:
     """A run and the state of its training.
 
-    name     the path of its folder below the folder that was searched
-    folder   the path of its folder
+    name     the path of the run's folder, relative to the folder that was searched
+    folder   the path of the run's folder
     run      the contents of ``run.json``
     history  the finished epochs
     state    whether the training has finished, was interrupted, or is running

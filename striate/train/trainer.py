@@ -155,7 +155,7 @@ class Trainer(metaclass=Explained):
         ``resume`` continues from a checkpoint, and the training ends with the same bits as if nothing had interrupted
         it: the path of a run folder or of a checkpoint, or True for the trainer's own folder, where a training without
         a checkpoint starts from the beginning. ``epochs`` is then the number of all epochs. Options that have changed
-        since take effect, and a line says so; the training data may have changed only with ``allow_changes``.
+        since then take effect, and a message says so; the training data may have changed only with ``allow_changes``.
 
             trainer = st.Trainer(model, loss, optimizer, checkpoints="runs/night")
             trainer.fit(train_set, validation=held_out, epochs=100, resume=True)
@@ -163,8 +163,8 @@ class Trainer(metaclass=Explained):
         Raises ``OptionError`` for fewer than 1 epoch, for anything that is not a data set, for a folder of checkpoints
         that another training uses, and for changes with which a training cannot be resumed; ``ModelFileError`` for a
         path without a readable checkpoint; ``NonFiniteError`` with a remedy if the loss or a gradient becomes NaN or
-        infinite; and ``KeyboardInterrupt`` on Ctrl-C, SIGTERM or SIGHUP, after the running step has finished, whose
-        update the model keeps, and a checkpoint.
+        infinite; and ``KeyboardInterrupt`` on Ctrl-C, SIGTERM or SIGHUP, after the running step has finished, with its
+        update, and a checkpoint has been written.
         """
         epochs = whole_number("epochs", epochs, 1)
         require_dataset(train_set, "the training set")
@@ -334,7 +334,7 @@ class Trainer(metaclass=Explained):
 
     @contextmanager
     def evaluated(self) -> Generator[Module]:
-        """Return a context manager in which the model has the weights that are evaluated.
+        """Return a context manager that yields the model with the weights to evaluate.
 
         With ``ema`` these are the moving averages, otherwise the current weights.
         """
@@ -376,7 +376,7 @@ class Trainer(metaclass=Explained):
 
     @property
     def findings(self) -> Findings:
-        """What the doctor, which diagnoses problems of the training, found in the last call of ``fit``.
+        """The findings of the doctor, which diagnoses problems of the training, in the last call of ``fit``.
 
         Causes come before their symptoms.
         """
