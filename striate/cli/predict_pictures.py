@@ -17,7 +17,7 @@ from striate.data.reading import Reading
 from striate.data.sources import Source, Sources
 from striate.errors import DataError
 from striate.nn.module import Module
-from striate.train.outliers import outlier_warning
+from striate.train.outliers import faint_samples, outlier_warning
 from striate.train.tta import averaged
 
 _TOGETHER = 64  # pictures in a batch
@@ -36,6 +36,7 @@ def predict_pictures(
     found = Predictions(problems=list(sources.problems))
     swapped: list[str] = []
     far: dict[str, str] = {}  # the warning about each picture that is far from the training data
+    faint: list[str] = []
     pictures = sources.found
     with Steps("predict") as steps:
         for start in range(0, len(pictures), _TOGETHER):
@@ -55,9 +56,10 @@ def predict_pictures(
                 rows = described(np.asarray(answering(x)), model.classes, task)
                 found.rows += [{"image": name, **row} for name, row in zip(names, rows, strict=True)]
                 far |= _outliers(model, x, names)
+                faint += [names[place] for place in faint_samples(model, x)]
             steps.count("predicting pictures", min(start + _TOGETHER, len(pictures)), len(pictures))
     count = len(found.rows)
-    found.warnings += _swap_warning(swapped, count) + far_warning(far, count, "pictures")
+    found.warnings += _swap_warning(swapped, count) + far_warning(far, count, "pictures") + _faint_warning(faint, count)
     return found
 
 
@@ -95,3 +97,12 @@ def _swap_warning(swapped: list[str], count: int) -> list[str]:
     which = f"{len(swapped):,} of {count:,} pictures"
     cure = "--no-centre leaves them"
     return [f"light and dark were swapped in {which}, {as_in_training}: {listed(swapped)}; {cure}"]
+
+
+def _faint_warning(faint: list[str], count: int) -> list[str]:
+    """Return at most one warning about the pictures that are nearly uniform, of ``count``."""
+    if not faint:
+        return []
+    which = f"{faint[0]}:" if len(faint) == 1 else f"{len(faint):,} of {count:,} pictures are"
+    names = f": {listed(faint)}" if len(faint) > 1 else ""
+    return [f"{which} nearly uniform, with less than a tenth of the training data's contrast{names}"]

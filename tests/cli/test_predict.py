@@ -165,12 +165,18 @@ def test_warnings_about_many_pictures_are_one_line(folder: Path) -> None:
     for name in NAMES:
         picture(255, 255).save(folder / name)
     with Sources([folder]) as sources:
-        (far,) = predict_pictures(network, Reading(1, (8, 8)), None, sources, None, "").warnings
+        far, faint = predict_pictures(network, Reading(1, (8, 8)), None, sources, None, "").warnings
         centring = Centring(0, 0.8, False)
-        (swapped,) = predict_pictures(network, Reading(1, (8, 8)), centring, sources, None, "").warnings
+        swapped, _ = predict_pictures(network, Reading(1, (8, 8)), centring, sources, None, "").warnings
     assert far.startswith("4 of 4 pictures are far from the training data: ")
     assert "1.png" in far
     assert "10.png and 1 more" in far
+    assert faint.startswith("4 of 4 pictures are nearly uniform, with less than a tenth")
+    picture(0, 3).save(folder / "2.png")  # as much as the training data have
+    picture(0, 0).save(folder / "1.png")
+    with Sources([folder / "1.png", folder / "2.png"]) as sources:
+        (faint,) = predict_pictures(network, Reading(1, (8, 8)), None, sources, None, "").warnings
+    assert faint.startswith(f"{folder / '1.png'}: nearly uniform")
     assert swapped.startswith("light and dark were swapped in 4 of 4 pictures")
 
 
