@@ -60,7 +60,10 @@ def compare(
 
 
 def distinct(folders: Sequence[Path]) -> list[str]:
-    """Return a different name for each folder: the last part of its path, or its path if last parts are equal."""
+    """Return a different name for each folder: the last part of its path, or its path if two last parts are equal.
+
+    A folder that is given twice gets a number after its name.
+    """
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
