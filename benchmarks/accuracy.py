@@ -16,10 +16,10 @@ By default, the first three forms are trained; PyTorch takes two to three times 
 
 Each seed has its own weights, order of batches, shifts and mirrorings, which are the same for all forms. The learning
 rate rises to its peak in the first fifth of the steps and then falls to zero along a cosine. All forms predict in
-float32. The result is the accuracy on all of CIFAR-10 (for LeNet: MNIST, without mirroring) that was not used for
-training: the test set and the rest of the training set. If two networks disagree on a share s of n pictures, their
-accuracies differ by √(s / n) by chance: for s = 10 %, by 0.32 points on the 10,000 of the test set, and by 0.18 points
-on 30,000.
+float32. The result is the accuracy on all pictures of CIFAR-10 (for LeNet: MNIST, without mirroring) that were not used
+for training: the test set and the rest of the training set. If two networks disagree on a fraction s of n pictures,
+their accuracies differ by √(s / n) by chance: for s = 10 %, by 0.32 points on the 10,000 of the test set, and by 0.18
+points on 30,000.
 
 The criterion is the mean over seeds of the paired differences, for each pair of forms: at most 0.3 points, else the
 exit code is 1. ``sure`` says whether the mean plus two standard errors is still within the limit; if not, train with
@@ -60,7 +60,7 @@ PREDICTED = 500
 
 @dataclass(frozen=True)
 class Form:
-    """One way to compute the same training: framework, Winograd's algorithm or not, bfloat16 or float32."""
+    """One way to compute the same training: the framework, with or without Winograd's algorithm and bfloat16."""
 
     framework: str = "striate"
     winograd: bool = True
@@ -116,7 +116,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Pictures:
-    """A data set in parts: ``learned`` for training, the test set, and the rest of the training set."""
+    """A data set in three parts: ``learned`` for training, the test set, and the rest of the training set."""
 
     learned: Dataset
     test: Dataset
@@ -183,7 +183,7 @@ def torch_training(form: Form, plan: Plan, seed: int, data: Iterator[tuple[Array
 
 
 def rate(plan: Plan, step: int) -> float:
-    """Return the learning rate of a step, equal to ``CosineSchedule``, for PyTorch."""
+    """Return the learning rate of a step for PyTorch, equal to that of ``CosineSchedule`` in striate."""
     if step < plan.warmup:
         return RATE * (step + 1) / plan.warmup
     return RATE * 0.5 * (1 + math.cos(math.pi * (step - plan.warmup) / (plan.steps - plan.warmup)))
@@ -225,8 +225,8 @@ def score(name: str, plan: Plan, seed: int, pictures: Pictures) -> Score:
 class Difference:
     """The difference in accuracy between two forms, in percentage points.
 
-    ``mean`` and its standard error ``error`` are over seeds on all held-out pictures, ``test`` is the mean on the test
-    set.
+    ``mean`` is the mean over seeds on all held-out pictures, ``error`` is its standard error, and ``test`` is the mean
+    on the test set.
     """
 
     forms: tuple[str, str]
@@ -236,7 +236,7 @@ class Difference:
 
     @property
     def holds(self) -> bool:
-        """Whether the difference of the means is within the limit (NaN is not)."""
+        """Whether |mean| is within the limit; False for NaN."""
         return abs(self.mean) <= LIMIT
 
     @property
@@ -246,7 +246,7 @@ class Difference:
 
 
 def difference(forms: tuple[str, str], scores: Sequence[Score]) -> Difference:
-    """Return the accuracy of the first form minus that of the second, over the seeds that both have."""
+    """Return the accuracy of the first form minus that of the second, over the seeds with which both were trained."""
     by_seed = [{each.seed: each for each in scores if each.form == form} for form in forms]
     seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
     points = [100 * (by_seed[0][seed].held_out - by_seed[1][seed].held_out) for seed in seeds]
@@ -261,7 +261,7 @@ def kept(path: Path | None, plan: Plan) -> list[Score]:
 
 
 def trained(options: argparse.Namespace, plan: Plan) -> list[Score]:
-    """Return all scores, training what is missing.
+    """Return all scores, after the missing trainings have been run.
 
     Trainings are ordered by seed, so that an interrupted run has complete pairs.
     """

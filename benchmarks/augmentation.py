@@ -1,10 +1,10 @@
-"""Measure how long the input stage takes for a batch, augmentation included.
+"""Measure how long the input stage takes to make a batch, including augmentation.
 
     python benchmarks/augmentation.py
     python benchmarks/augmentation.py --threads 1 --batch-size 64 --size 64
 
-Bytes of noise stand for pictures. Each time is the least of all batches of several epochs, in milliseconds: what else
-runs on the machine can only add to it. ``random numbers`` is the part that draws the parameters of the samples.
+The pictures are random bytes. Each time is the minimum over all batches of several epochs, in milliseconds, because
+other programs can only make a batch slower. ``random numbers`` is the part that draws the parameters of the samples.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ LISTS = (
 
 
 def least_batch(stage: InputStage, batch_size: int, epochs: int) -> float:
-    """Return the least time of a batch in milliseconds, without the random numbers, which are drawn for several."""
+    """Return the minimum time of a batch in milliseconds.
+
+    Random numbers are drawn for several batches at once, so they are not included.
+    """
     least = np.inf
     for epoch in range(epochs):
         batches = stage.batches(batch_size, epoch=epoch)
@@ -40,7 +43,7 @@ def least_batch(stage: InputStage, batch_size: int, epochs: int) -> float:
 
 
 def least_drawing(stage: InputStage, batch_size: int, epochs: int) -> float:
-    """Return the time for the random numbers of a batch in milliseconds."""
+    """Return the minimum time, in milliseconds, to draw the random numbers of a batch."""
     least = np.inf
     for epoch in range(4 * epochs):
         start = time.perf_counter()

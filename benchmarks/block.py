@@ -1,12 +1,12 @@
-"""Compile a residual block of 16 and one of 64 channels, forward and backward, and measure and check it.
+"""Compile residual blocks of 16 and of 64 channels, forward and backward, and measure and check them.
 
     python benchmarks/block.py
 
     y = leaky(x + bn(conv(leaky(bn(conv(x))))))         3×3, N = 64, images of 32×32 pixels
 
-For each block, direct and with Winograd's algorithm, it prints the time relative to the peak that the probe measures,
-the number of phases of a step, and whether the results have the same bits on one thread and on all, for a batch smaller
-than the capacity, and with scratch memory full of NaN.
+For each block, with direct convolutions and with Winograd's algorithm, it prints the time relative to the peak that the
+probe measures, the number of phases of a step, and whether the results have the same bits on one thread and on all, for
+a batch smaller than the capacity, and with scratch memory full of NaN.
 """
 
 from __future__ import annotations
@@ -64,14 +64,17 @@ def block(channels: int) -> tuple[Graph, dict[str, Array]]:
 
 
 def compiled(graph: Graph, capacity: int) -> CompiledExecutable:
-    """Compile the block for batches of at most ``capacity``."""
+    """Compile the block for batches of at most ``capacity`` samples."""
     executable = prepare(graph, {}, {}, capacity)
     assert isinstance(executable, CompiledExecutable)
     return executable
 
 
 def same_bits(graph: Graph, arrays: dict[str, Array]) -> dict[str, bool]:
-    """Check that the results do not depend on threads, capacity, or previous contents of scratch memory."""
+    """Return whether the bits of the results depend on threads, capacity, or the contents of scratch memory.
+
+    The keys name the checks; True means that all bits are equal.
+    """
     fewer = {name: a[:5] if name in ("x", "dy") else a for name, a in arrays.items()}
     program = compiled(graph, BATCH)
     expected, short = program.run(arrays, BATCH), program.run(fewer, 5)

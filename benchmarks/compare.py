@@ -7,8 +7,8 @@
 Each configuration trains in its own process, from the same weights, on fresh batches, and is suspended while another
 one runs. A round gives every configuration one turn of a few steps. Before and after each turn, the probe measures the
 peak of one thread and of all threads; a turn next to a measurement in which all threads reached less than 1.6 times one
-thread is dropped. PyTorch is judged by its best configuration. ``configuration`` lists PyTorch's, and explains what was
-left out.
+thread is dropped. PyTorch is judged by its best configuration. ``configuration.py`` lists PyTorch's configurations, and
+explains which were left out.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class Turn:
 
     @property
     def clean(self) -> bool:
-        """Whether all threads had cores of their own, before and after the turn."""
+        """Whether every thread had a core to itself, before and after the turn."""
         return self.before.clean and self.after.clean
 
     @property
     def peak(self) -> float:
-        """The peak of all threads around the turn, in GFLOP/s."""
+        """The CPU's peak speed with all threads, measured around the turn, in GFLOP/s."""
         return (self.before.together + self.after.together) / 2
 
 
@@ -63,7 +63,7 @@ class Measurement:
 
     @property
     def kept(self) -> list[Turn]:
-        """The turns during which all threads had cores of their own, or all turns with ``keep_all``."""
+        """The turns during which every thread had a core to itself, or all turns with ``keep_all``."""
         return [turn for turn in self.turns if turn.clean or self.keep_all]
 
     def _over(self, measure: Callable[[Sequence[float]], float]) -> float:
@@ -97,7 +97,7 @@ class Measurement:
         return statistics.median(found) if found else math.nan
 
     def summary(self) -> dict[str, object]:
-        """Return all results as JSON-compatible data."""
+        """Return all results as JSON-compatible data; times are in milliseconds, memory is in MB."""
         return {
             "configuration": self.configuration.name,
             "median_ms": self.median * 1e3,
@@ -163,12 +163,15 @@ def best_peer(found: dict[str, Measurement], bf16: bool) -> Measurement | None:
 
 
 def over(peer: Measurement | None, own: Measurement | None, what: str = "median") -> float:
-    """Return how many times faster (or smaller) striate is, or NaN if one of the two is missing."""
+    """Return how many times faster (or smaller) striate is than a peer, or NaN if one of the two is missing.
+
+    ``what`` names the attribute of ``Measurement`` that is compared.
+    """
     return getattr(peer, what) / getattr(own, what) if peer and own else math.nan
 
 
 def ratios(found: dict[str, Measurement]) -> dict[str, float]:
-    """Return the ratios that are reported for one network."""
+    """Return the ratios of times and memory that are reported for one network; NaN where a measurement is missing."""
     own, fp32 = found.get(STRIATE.name), best_peer(found, bf16=False)
     memory = min((m.peak_memory for m in found.values() if m.configuration.peer), default=math.nan)
     return {
@@ -251,7 +254,7 @@ def print_results(results: dict[str, dict[str, Measurement]]) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all chosen networks and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     names = ["quick", "all", *KNOWN]

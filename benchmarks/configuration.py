@@ -3,9 +3,9 @@
 PyTorch uses in-place activations and its fused SGD, except in ``nchw``, which is what most users run. Its fresh batches
 already have the configuration's memory format; striate converts inside the measured time.
 
-Left out: ``torch.compile(mode="max-autotune")``, which tunes matrix products on the CPU, of which these networks have
-almost none, and compiles for minutes; quantized and frozen graphs, which cannot be trained; IPEX, which is no longer
-maintained.
+These are left out: ``torch.compile(mode="max-autotune")``, which compiles for minutes and on a CPU only tunes matrix
+products, of which these networks have almost none; quantized and frozen graphs, which cannot be trained; and IPEX,
+which is no longer maintained.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 
 @dataclass(frozen=True)
 class Configuration:
-    """One way to run a training step; ``environment`` is set for its process."""
+    """One way to run a training step; ``environment`` are the environment variables of its process."""
 
     name: str
     framework: str = "torch"
@@ -28,7 +28,7 @@ class Configuration:
 
     @property
     def peer(self) -> bool:
-        """Whether this is another framework than striate."""
+        """Whether this configuration is of another framework than striate."""
         return self.framework != "striate"
 
     def arguments(self) -> dict[str, object]:

@@ -54,7 +54,7 @@ def forward(x: Value, w: Value, size: int, stride: int) -> Value:
 
 
 def input_gradient(dy: Value, w: Value, size: int, stride: int) -> Value:
-    """Return dy → the same chain of gradients with respect to the input."""
+    """Return dy → three gradients with respect to the input in a chain, of which the middle one has the stride."""
     for path, step in (("before", 1), (MEASURED, stride), ("after", 1)):
         size *= step
         with scope(path):
@@ -111,7 +111,10 @@ class Case:
         self.kernel_seconds.append(sum(seconds for name, seconds in rows if name not in PACKING))
 
     def fractions(self, seconds: list[float], threads: int, keep_all: bool) -> list[float]:
-        """Return speed / peak for each repetition that counts."""
+        """Return the speed as a fraction of the peak for each repetition in which every thread had a core to itself.
+
+        With ``keep_all`` all repetitions count.
+        """
         return [
             self.gflop / each / (reading.together if threads > 1 else reading.single)
             for each, reading in zip(seconds, self.readings, strict=True)
@@ -160,7 +163,7 @@ def measure(cases: list[Case], probe: Probe, repetitions: int, batch: int, gflop
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all shapes and directions, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--batch", type=int, default=32)

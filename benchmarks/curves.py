@@ -84,7 +84,7 @@ class Distance:
 
 @dataclass(frozen=True)
 class Curves:
-    """The losses of the three trainings of one seed."""
+    """The losses of each step in the three trainings with one seed: striate, PyTorch NCHW and channels_last."""
 
     network: str
     batch: int
@@ -96,12 +96,12 @@ class Curves:
 
     @property
     def ours(self) -> Distance:
-        """The distance of striate from PyTorch NCHW."""
+        """The distance between the curves of striate and PyTorch NCHW."""
         return Distance.between(self.striate, self.nchw)
 
     @property
     def own(self) -> Distance:
-        """The distance of PyTorch channels_last from PyTorch NCHW."""
+        """The distance between the curves of PyTorch channels_last and PyTorch NCHW."""
         return Distance.between(self.channels_last, self.nchw)
 
 
@@ -117,12 +117,12 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether both medians are within the limit (NaN is not)."""
+        """Whether both medians are within the limit; False for NaN."""
         return within(self.ours, self.own)
 
 
 def within(ours: Distance, own: Distance) -> bool:
-    """Return whether maximum and mean are both at most twice PyTorch's own."""
+    """Return whether maximum and mean of ``ours`` are at most twice those of ``own``."""
     return ours.largest <= OWN_DIFFERENCES * own.largest and ours.mean <= OWN_DIFFERENCES * own.mean
 
 
@@ -134,7 +134,7 @@ def median(distances: Sequence[Distance]) -> Distance:
 
 
 def verdict(curves: Sequence[Curves]) -> Verdict:
-    """Return the verdict over all seeds of one network."""
+    """Return the verdict on one network, from the curves of all seeds."""
     ours, own = [each.ours for each in curves], [each.own for each in curves]
     alone = sum(map(within, ours, own))
     return Verdict(curves[0].network, median(ours), median(own), alone, len(curves))
@@ -143,7 +143,7 @@ def verdict(curves: Sequence[Curves]) -> Verdict:
 def measured(
     network: Network, pictures: Dataset, standardizer: Standardizer, batch: int, rate: float, seed: int
 ) -> Curves:
-    """Run the three trainings of one seed."""
+    """Run the three trainings with one seed and return their losses."""
     data = list(plain(pictures, standardizer, batch, seed))
     found = Curves(
         network.name,
@@ -163,7 +163,7 @@ def measured(
 
 
 def row(verdict: Verdict) -> list[str]:
-    """Return the table row of a verdict."""
+    """Return the table row of a verdict, as the texts of its cells."""
     pairs = (verdict.ours.largest, verdict.own.largest), (verdict.ours.mean, verdict.own.mean)
     figures = [figure for a, b in pairs for figure in (f"{a:.4f}", f"{b:.4f}", f"{a / b:.2f}")]
     alone = f"{verdict.alone} of {verdict.seeds}"

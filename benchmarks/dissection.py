@@ -9,8 +9,8 @@ primitives. With that, the single operator for both gradients of a convolution i
 from multiplication.
 
 The remaining time of a step is ``Work.REST``, so the parts always add up to the whole. PyTorch's profiler writes its
-records between the kernels, which counts as rest. Its cost does not depend on the number of images, so it is measured
-with few images and subtracted.
+records between the kernels, and this time counts as the rest. The cost of the profiler does not depend on the number of
+images, so it is measured with few images and subtracted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LOSS, OPTIMIZER, INPUT = "(loss)", "(optimizer)", "(input)"  # as striate's prof
 
 
 class Work(Enum):
-    """The kinds of work that time is attributed to."""
+    """The kinds of work to which the time of a step is attributed."""
 
     FORWARD = "convolution, forward"
     INPUT_GRADIENT = "convolution, input gradient"
@@ -58,7 +58,8 @@ class Work(Enum):
 class Dissection:
     """The seconds of one step, in total and by (path of the layer, kind of work).
 
-    The parts add up to the total. ``records`` are the seconds of the profiler, which are already subtracted.
+    The parts add up to the total. ``records`` are the seconds that the profiler itself took, which are already
+    subtracted.
     """
 
     seconds: float
@@ -66,7 +67,7 @@ class Dissection:
     records: float = 0.0
 
     def to_json(self) -> dict[str, object]:
-        """Return the dissection as JSON-compatible data, also for the pipe to the controller."""
+        """Return the dissection as JSON-compatible data."""
         rows = [[layer, work.value, seconds] for (layer, work), seconds in self.parts.items()]
         return {"seconds": self.seconds, "records": self.records, "parts": rows}
 
@@ -77,12 +78,12 @@ class Dissection:
         return Dissection(content["seconds"], parts, content["records"])
 
     def scaled(self, seconds: float) -> Dissection:
-        """Return the same proportions for another total."""
+        """Return a dissection with the same proportions and a total of ``seconds``."""
         factor = seconds / self.seconds
         return Dissection(seconds, {key: part * factor for key, part in self.parts.items()}, self.records)
 
     def without(self, records: float) -> Dissection:
-        """Subtract the profiler's ``records`` from the rest, down to zero at most."""
+        """Return the dissection with the profiler's ``records`` (seconds) subtracted from the rest, at most to 0."""
         rest = sum(seconds for (_, work), seconds in self.parts.items() if work is Work.REST)
         records = min(records, rest)
         left = 1 - records / rest if rest else 1.0
@@ -100,7 +101,7 @@ def whole(seconds: float, parts: Mapping[tuple[str, Work], float]) -> Dissection
 def middle(steps: Sequence[Dissection]) -> Dissection:
     """Return the mean over the half of the steps around the median.
 
-    It is as robust as the median, and its parts still add up.
+    The result is almost as robust as the median, and its parts still add up to the total.
     """
     ordered = sorted(steps, key=lambda step: step.seconds)
     cut = len(ordered) // 4
@@ -124,7 +125,7 @@ WORK = {
 
 
 def striate_work(row: Row) -> Work:
-    """Return the kind of work of a row of striate's profile."""
+    """Return the kind of work of a row (one layer and pass) of striate's profile."""
     places = {INPUT: Work.COPY, LOSS: Work.LOSS, OPTIMIZER: Work.UPDATE}
     if row.layer in places:
         return places[row.layer]
@@ -134,7 +135,7 @@ def striate_work(row: Row) -> Work:
 
 
 def striate_dissection(step: Any, batch: Callable[[], tuple[Any, Any]], count: int) -> Dissection:
-    """Profile ``count`` steps in striate."""
+    """Profile ``count`` steps in striate and return the dissection of a typical one."""
     profile = step.profile(*batch(), repetitions=count)
     parts: Counter[tuple[str, Work]] = Counter()
     for row in profile.rows:
@@ -328,7 +329,10 @@ def records_of(step: Step, x: Any, y: Any) -> float:
 def torch_dissection(
     step: Step, batch: Callable[[], tuple[Any, Any]], count: int, records: float | None = None
 ) -> Dissection:
-    """Run ``count`` steps under the profiler; ``records`` are its seconds per step, measured if None."""
+    """Profile ``count`` steps in PyTorch and return the dissection of a typical one.
+
+    ``records`` are the seconds that the profiler itself takes per step; None measures them.
+    """
     if records is None:
         records = records_of(step, *batch())
     found: list[Dissection] = []
@@ -339,12 +343,12 @@ def torch_dissection(
 
 
 class Dissector:
-    """Dissects the steps of one worker process."""
+    """Attributes the time of the steps of one worker process to layers and kinds of work."""
 
     records: float | None = None
 
     def __call__(self, step: Step, batch: Callable[[], tuple[Any, Any]], count: int) -> dict[str, object]:
-        """Dissect ``count`` steps and return the result as JSON-compatible data."""
+        """Profile ``count`` steps and return their dissection as JSON-compatible data."""
         if hasattr(step, "profile"):
             return striate_dissection(step, batch, count).to_json()
         if self.records is None:

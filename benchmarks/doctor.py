@@ -5,7 +5,7 @@ with its remedy, applied as printed, must improve the metric.
 
     python benchmarks/doctor.py                 # the judged part: MNIST, CIFAR-10, signals, tables
     python benchmarks/doctor.py --part dev      # what the rules were developed on: the digits and a few networks
-    python benchmarks/doctor.py --part wild     # cases after public reports, each with a healthy control
+    python benchmarks/doctor.py --part wild     # cases from public reports, each with a healthy control
     python benchmarks/doctor.py --part table    # faults that an earlier version missed, each with a control
     python benchmarks/doctor.py --part healthy  # all healthy trainings of the other parts
     python benchmarks/doctor.py --only leak     # rows whose name contains a word
@@ -41,7 +41,7 @@ Array = np.ndarray[Any, Any]
 
 
 def run(case: Case, setup: Setup) -> tuple[Findings, float, Setup]:
-    """Train, and return the findings, the metric (higher is better), and the setup as the doctor knows it."""
+    """Train, and return the findings, the metric (higher is better), and the setup that remedies change."""
     if case.own is not None:
         return own_loop(case.own, setup)
     assert setup.train_set is not None
@@ -120,7 +120,7 @@ class Verdict:
 
     @property
     def right(self) -> bool:
-        """Whether the first finding is the planted fault, or there is neither."""
+        """Whether the first finding is the planted fault; in a healthy training, whether there is no finding."""
         if not self.findings:
             return not self.case.expected
         return bool({self.first, self.findings[0].kind} & set(self.case.expected))
@@ -177,7 +177,7 @@ BINS = (0.0, 0.6, 0.75, 0.88, 0.94, 1.01)
 
 
 def calibration(verdicts: list[Verdict]) -> list[str]:
-    """Return table lines: how sure the findings were, and the share of them that were the planted fault.
+    """Return table lines: how sure the doctor was of its findings, and the fraction that were the planted fault.
 
     Findings that another finding explains are left out.
     """

@@ -45,7 +45,7 @@ SEED = 3
 
 @dataclass(frozen=True)
 class Own:
-    """The data of a hand-written training loop: x and y for training, ``held_x`` and ``held_y`` for judging.
+    """The data of a hand-written training loop: x and y for training, ``held_x`` and ``held_y`` for the metric.
 
     score      "accuracy" or "balanced" (mean accuracy of both classes) for labels 0 and 1,
                or "loss", the mean squared error divided by the variance of the targets
@@ -82,7 +82,7 @@ class Case:
 
     @property
     def data_name(self) -> str:
-        """The name of the training data."""
+        """The name of the training data, for the table."""
         return self.data or (self.setup.train_set.name if self.setup.train_set else "numbers")
 
 
@@ -90,7 +90,7 @@ def training(
     model: nn.Module, data: tuple[Dataset, Dataset], optimizer: optim.Optimizer | None = None, *, standardize: bool = True,
     loss: nn.Loss | None = None, epochs: int = 3, batch_size: int = 32, shuffle: bool = True, seed: int = SEED,
 ) -> Setup:  # fmt: skip
-    """Return a setup with usual values for everything that is not given."""
+    """Return a setup for a training, with default values for everything that is not given."""
     train_set, validation = data
     if standardize:
         model.standardizer = Standardizer.fit(train_set.images)
@@ -319,7 +319,7 @@ def normalized_mlp(classes: int, widths: tuple[int, ...], act: Callable[[], nn.M
 
 
 def regression() -> Own:
-    """Return data for y = sin 2x₁ + x₂ x₃ + noise, of which the last quarter is held out."""
+    """Return data for the regression y = sin 2x₁ + x₂ x₃ + noise, with the last quarter held out."""
     random = np.random.default_rng(6)
     x = random.normal(0, 1, (1600, 6))
     y = np.sin(2 * x[:, :1]) + x[:, 1:2] * x[:, 2:3] + random.normal(0, 0.1, (1600, 1))
@@ -328,7 +328,7 @@ def regression() -> Own:
 
 
 def numbers_setup(model: nn.Module, optimizer: optim.Optimizer | None = None) -> Setup:
-    """Return the setup of a regression."""
+    """Return the setup for a regression: mean squared error, 6 epochs, and by default SGD with momentum."""
     return Setup(model, nn.MSELoss(), optimizer or optim.SGD(lr=0.02, momentum=0.9), epochs=6, seed=SEED)
 
 
@@ -346,7 +346,7 @@ def bytes_to_floats(images: Array) -> Array:
 def faults() -> Iterator[Case]:
     """Yield faulty trainings on data and networks on which the rules were not developed.
 
-    There are at least two of each kind of fault, where that is possible.
+    There are at least two cases of each kind of fault, if possible.
     """
     sgd, adam = optim.SGD, optim.Adam
     digit, digit_val = mnist()

@@ -56,7 +56,7 @@ def cifar() -> tuple[Dataset, Dataset]:
 
 @functools.cache
 def digits() -> tuple[Dataset, Dataset]:
-    """Return the digits of the package."""
+    """Return the digits that come with the package: 1,442 for training and 355 for validation."""
     return load_digits("train"), load_digits("test")
 
 
@@ -82,7 +82,7 @@ def _signals(count: int, seed: int) -> Dataset:
 
 @functools.cache
 def signals() -> tuple[Dataset, Dataset]:
-    """Return 1,200 signals for training and 600 for validation."""
+    """Return 1,200 generated signals of two sensors for training and 600 for validation, in four classes."""
     return _signals(1200, 21), _signals(600, 22)
 
 
@@ -97,7 +97,7 @@ def _table(count: int, seed: int, features: int = 16, classes: int = 4) -> Datas
 
 @functools.cache
 def table() -> tuple[Dataset, Dataset]:
-    """Return a table of 1,200 rows for training and one of 600 rows for validation."""
+    """Return a generated table of 1,200 rows for training and one of 600 rows for validation, in four classes."""
     return _table(1200, 31), _table(600, 32)
 
 
@@ -203,7 +203,7 @@ class Comparing(nn.Module):
 
 
 def relabelled(dataset: Dataset, labels: Array) -> Dataset:
-    """Return the same inputs with other labels."""
+    """Return a data set with the same inputs and these labels."""
     return Dataset(dataset.images, labels, dataset.classes, dataset.name)
 
 
@@ -212,14 +212,14 @@ def mixed(labels: Array, seed: int = 4) -> Array:
 
 
 def noisy(dataset: Dataset, share: float) -> Dataset:
-    """Return the data set with a share of the labels replaced by random ones."""
+    """Return the data set with a fraction ``share`` of the labels replaced by random ones."""
     random = np.random.default_rng(8)
     drawn = random.integers(0, len(dataset.classes), len(dataset))
     return relabelled(dataset, np.where(random.random(len(dataset)) < share, drawn, dataset.labels))
 
 
 def last(model: nn.Sequential, init: Any) -> nn.Sequential:
-    """Replace the last layer by one with another initialization."""
+    """Replace the last layer, a ``Linear``, by one with the initialization ``init``, and return the model."""
     last = model[len(model) - 1]
     assert isinstance(last, nn.Linear)
     setattr(model, str(len(model) - 1), nn.Linear(None, last.out_features, init=init))
@@ -227,7 +227,7 @@ def last(model: nn.Sequential, init: Any) -> nn.Sequential:
 
 
 def momentum(model: nn.Module, momentum: float, eps: float | None = None) -> nn.Module:
-    """Set momentum, and ε if given, of all batch normalizations."""
+    """Set momentum, and ε if given, of all batch normalizations, and return the model."""
     for _, layer in model.named_modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             layer.momentum = momentum
@@ -236,7 +236,7 @@ def momentum(model: nn.Module, momentum: float, eps: float | None = None) -> nn.
 
 
 def biased(model: nn.Sequential, number: float, kinds: tuple[type, ...]) -> nn.Sequential:
-    """Let the biases of all layers of these classes start at a number."""
+    """Set the initial biases of all layers of these classes to ``number``."""
 
     def constant(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
         return np.full(shape, number)

@@ -1,4 +1,4 @@
-"""Cases after public reports: a problem from a forum or issue tracker, and its eventual cause.
+"""Cases from public reports: problems from forums and issue trackers, with the causes that were found.
 
 Only the situation is taken from a report; the networks and data are small ones made for this benchmark. Each case has a
 control: the same training without the fault, on which the doctor must report nothing.
@@ -54,7 +54,7 @@ GITHUB = "https://github.com/"
 
 @dataclass(frozen=True)
 class Wild:
-    """A case after a report, the address of the report, and the same training without the fault."""
+    """A case from a public report, the address of the report, and the same training without the fault."""
 
     source: str
     case: Case
@@ -69,7 +69,7 @@ def held_back(names: list[str]) -> set[str]:
 
 
 def wild() -> Iterator[Wild]:
-    """Yield all cases."""
+    """Yield all cases from public reports."""
     for group in (ends, splits, inputs, normalizations, labels, imbalances, rates, starts, targets, connections):
         yield from group()
 
@@ -94,12 +94,12 @@ def own(
 
 
 def loop(model: nn.Module, loss: nn.Loss, optimizer: optim.Optimizer | None = None, epochs: int = 6) -> Setup:
-    """Return the setup of a hand-written training loop."""
+    """Return the setup for a hand-written training loop, by default with Adam and 6 epochs."""
     return Setup(model, loss, optimizer or optim.Adam(lr=3e-3), epochs=epochs, seed=4, batch_size=32)
 
 
 def binary(data: Pair, threshold: float, score: str = "accuracy") -> Own:
-    """Return the data with labels 0 and 1 as floats."""
+    """Return the data for a hand-written loop, with the labels 0 and 1 as floats (N, 1)."""
     (x, y), (held_x, held_y) = numbers_of(data[0]), numbers_of(data[1])
     return Own(x, y, held_x, held_y, score, threshold)
 
@@ -162,13 +162,13 @@ def ends() -> Iterator[Wild]:
 
 
 def tail(data: Dataset, share: float) -> Pair:
-    """Split off the last part of the data for validation, in their given order."""
+    """Split off the last fraction ``share`` of the data for validation, in their given order."""
     cutoff = round(len(data) * (1 - share))
     return data.subset(np.arange(cutoff)), data.subset(np.arange(cutoff, len(data)))
 
 
 def mixed_tail(data: Dataset, share: float) -> Pair:
-    """Split off a part of the data for validation after shuffling."""
+    """Split off a fraction ``share`` of the data for validation, after shuffling."""
     return tail(data.subset(np.random.default_rng(61).permutation(len(data))), share)
 
 
@@ -178,7 +178,7 @@ def in_order(data: Dataset) -> Dataset:
 
 
 def splits() -> Iterator[Wild]:
-    """Yield cases about validation data and the order of training data."""
+    """Yield cases about the choice of validation data and the order of training data."""
     pictures, held = handwriting()
     five = pictures.subset(pictures.labels < 5)
     five = in_order(Dataset(five.images, five.labels, tuple("01234"), "mnist"))

@@ -1,4 +1,4 @@
-"""Data, networks and losses for the cases after public reports."""
+"""Data, networks and losses for the cases from public reports."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Array = np.ndarray[Any, Any]
 
 @functools.cache
 def handwriting() -> tuple[Dataset, Dataset]:
-    """Return 1,200 digits of MNIST for training and 600 for validation, other ones than the judged part uses."""
+    """Return 1,200 digits of MNIST for training and 600 for validation, different from those of the judged part."""
     return cut(load_mnist("train"), 1200, 51), cut(load_mnist("test"), 600, 52)
 
 
 @functools.cache
 def small_digits() -> tuple[Dataset, Dataset]:
-    """Return the digits of the package, with another split."""
+    """Return the digits of the package, split at random into 1,200 for training and 597 for validation."""
     one, two = load_digits("train"), load_digits("test")
     images, labels = np.concatenate([one.images, two.images]), np.concatenate([one.labels, two.labels])
     order = np.random.default_rng(53).permutation(len(images))
@@ -83,7 +83,7 @@ def _recording(seed: int, moments: int) -> tuple[Array, Array]:
 
 
 def windows(seed: int, moments: int, stride: int, length: int = 48) -> Dataset:
-    """Return windows of a recording, in temporal order."""
+    """Return windows of ``length`` moments of a generated recording, in temporal order."""
     wave, states = _recording(seed, moments)
     starts = np.arange(0, moments - length, stride)
     images = np.stack([wave[:, start : start + length] for start in starts])
@@ -91,7 +91,7 @@ def windows(seed: int, moments: int, stride: int, length: int = 48) -> Dataset:
 
 
 def two_of(data: tuple[Dataset, Dataset], names: tuple[str, str] = ("no", "yes")) -> tuple[Dataset, Dataset]:
-    """Return the data with two classes: the first two against the others."""
+    """Return the data with two classes: label 1 for the first two classes, 0 for the others."""
     first, second = (Dataset(one.images, (one.labels < 2).astype(np.int64), names, one.name) for one in data)
     return first, second
 
@@ -103,12 +103,12 @@ def as_floats(data: tuple[Dataset, Dataset], scale: float = 1 / 255) -> tuple[Da
 
 
 def changed(dataset: Dataset, change: Callable[[Array], Array]) -> Dataset:
-    """Return the data set with changed inputs and the same labels."""
+    """Return the data set with the inputs ``change(inputs)`` and the same labels."""
     return Dataset(change(dataset.images), dataset.labels, dataset.classes, dataset.name)
 
 
 def rare(dataset: Dataset, label: int, every: int) -> Dataset:
-    """Keep only one in ``every`` samples of a class."""
+    """Return the data set with only every ``every``-th sample of the class ``label``."""
     of_class = np.flatnonzero(dataset.labels == label)
     keep = np.ones(len(dataset), bool)
     keep[of_class] = np.arange(len(of_class)) % every == 0
@@ -117,7 +117,7 @@ def rare(dataset: Dataset, label: int, every: int) -> Dataset:
 
 @functools.cache
 def bits() -> tuple[Dataset, Dataset]:
-    """Return the signals with two classes."""
+    """Return the generated signals with two classes: sine and square against the others."""
     return two_of(signals())
 
 
@@ -127,7 +127,7 @@ def numbers_of(dataset: Dataset) -> tuple[Array, Array]:
 
 
 def houses(seed: int, count: int, scale: float = 1.0) -> tuple[Array, Array]:
-    """Return eight standardized properties and a price, multiplied by ``scale``."""
+    """Return generated houses: eight standardized properties (N, 8), and prices (N, 1) multiplied by ``scale``."""
     random = np.random.default_rng(seed)
     x = random.normal(0, 1, (count, 8))
     price = 180 + 60 * x[:, 0] + 25 * np.tanh(2 * x[:, 1]) + 20 * x[:, 2] * x[:, 3] + random.normal(0, 8, count)
@@ -135,7 +135,7 @@ def houses(seed: int, count: int, scale: float = 1.0) -> tuple[Array, Array]:
 
 
 def sums(seed: int, count: int) -> tuple[Array, Array]:
-    """Return pairs of numbers and their sums."""
+    """Return random pairs of numbers (N, 2) and their sums (N, 1)."""
     x = np.random.default_rng(seed).uniform(-2, 2, (count, 2))
     return x.astype(np.float32), x.sum(axis=1, keepdims=True).astype(np.float32)
 
@@ -192,7 +192,7 @@ class SoftmaxInForward(nn.Module):
 
 
 class LogSoftmaxInForward(SoftmaxInForward):
-    """A network whose ``forward`` ends with log softmax, which is harmless: its softmax is the same."""
+    """A network whose ``forward`` ends with log softmax, which is harmless: the softmax of both is equal."""
 
     def forward(self, x: Any) -> Any:
         return st.ops.log_softmax(self.out(st.ops.relu(self.hidden(self.flatten(x)))))
@@ -200,13 +200,13 @@ class LogSoftmaxInForward(SoftmaxInForward):
 
 @dataclass(frozen=True)
 class Holder:
-    """A list of layers in an object that is not a module, since ``nn.Module`` refuses lists as attributes."""
+    """An object with a list of layers that is not a module, since ``nn.Module`` refuses lists as attributes."""
 
     layers: list[nn.Module]
 
 
 class Listed(nn.Module):
-    """A network with hidden layers in a Python list, which it does not register; ``known`` uses Sequential."""
+    """A network that does not register its hidden layers, since they are in a list; ``known`` uses Sequential."""
 
     def __init__(self, classes: int, width: int = 6, known: bool = False) -> None:
         layers: list[nn.Module] = [nn.Flatten(), nn.Linear(None, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh()]

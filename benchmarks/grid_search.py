@@ -1,8 +1,8 @@
-"""Time a grid search with one job and with two, in turn, and print both: ``python benchmarks/grid_search.py``.
+"""Time a grid search with one job and with two, alternately: ``python benchmarks/grid_search.py``.
 
-Each search trains LeNet-5 on the digits of scikit-learn, ``--fits`` times. With one job a training uses all threads;
-with two jobs there are two worker processes, each with its share. "new" are searches that start their workers, which
-import scikit-learn, and "again" are searches with the workers of the previous search, as later ones in a session.
+Each search trains LeNet-5 on the digits of scikit-learn, ``--fits`` times. With one job, a training uses all threads;
+with two jobs, two worker processes share them. Rows "new" are searches that start their worker processes, which must
+import scikit-learn; rows "again" are searches that reuse the workers of the previous search.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from striate.sklearn import ConvNetClassifier
 
 
 def seconds(jobs: int, fits: int, epochs: int) -> float:
-    """Return the wall time of one grid search, in seconds."""
+    """Return the wall time of one grid search with ``jobs`` jobs and ``fits`` trainings, in seconds."""
     x, y = load_digits(return_X_y=True)
     classifier = ConvNetClassifier(input_shape=(1, 8, 8), epochs=epochs, random_state=0)
     rates = [0.001 * (1 + i) for i in range(fits // 2)]

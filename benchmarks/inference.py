@@ -5,9 +5,9 @@
 
 As in ``compare.py``, each framework runs in its own process from the same weights and is suspended while another one
 runs, and turns next to a probe reading without free cores are dropped. One call is timed, from a NumPy array to a NumPy
-array (in PyTorch, from tensor to tensor). onnxruntime gets the graph that ``torch.onnx.export`` makes of the PyTorch
-network in evaluation mode, with batch normalization folded; if it is not installed, that is reported and it is left
-out.
+array (in PyTorch, from tensor to tensor). onnxruntime runs the graph that ``torch.onnx.export`` makes of the PyTorch
+network in evaluation mode, with batch normalization folded. If onnxruntime is not installed, a note says so, and it is
+left out.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class PredictionWorker(Worker):
 
 
 def striate_prediction(network: Network, seed: int) -> Prepared:
-    """Return the prediction in striate."""
+    """Return the prepared prediction of a network in striate."""
     from networks import striate_model
 
     model = striate_model(network, seed=seed)
@@ -56,7 +56,7 @@ def striate_prediction(network: Network, seed: int) -> Prepared:
 
 
 def torch_prediction(network: Network, configuration: Configuration, threads: int, seed: int) -> Prepared:
-    """Return the prediction in PyTorch, in evaluation mode."""
+    """Return the prepared prediction of a network in PyTorch, in evaluation mode."""
     import torch
     from twins import torch_model
 
@@ -72,7 +72,7 @@ def torch_prediction(network: Network, configuration: Configuration, threads: in
 
 
 def onnxruntime_prediction(network: Network, batch: int, threads: int, seed: int) -> Prepared:
-    """Return the prediction in onnxruntime."""
+    """Return the prepared prediction of a network in onnxruntime."""
     import onnxruntime
     import torch
     from twins import torch_model
@@ -96,7 +96,7 @@ def onnxruntime_prediction(network: Network, batch: int, threads: int, seed: int
 
 
 def prepared(order: Mapping[str, Any]) -> Prepared:
-    """Return the prediction that an order from the controller describes."""
+    """Return the prepared prediction that a message from the controlling process describes."""
     network, configuration = NETWORKS[order["network"]], Configuration(**order["configuration"])
     if configuration.framework == "striate":
         return striate_prediction(network, order["seed"])
@@ -182,7 +182,7 @@ def print_results(results: Mapping[tuple[str, int], Mapping[str, Measurement]], 
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all chosen networks and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64], help="batch sizes (1 64)")

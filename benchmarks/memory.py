@@ -4,7 +4,7 @@
     python benchmarks/memory.py --networks lenet5 --steps 50
 
 The first step has the largest batch, the others have any size up to it. Memory must not grow from the second step on.
-PyTorch runs channels_last, its configuration with the least memory among those not compiled, on the same batches.
+PyTorch runs on the same batches with channels_last, which needs the least memory of its eager configurations.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Course:
 
     @property
     def flat(self) -> bool:
-        """Whether memory did not grow."""
+        """Whether the memory did not grow by more than the limit."""
         return self.growth <= GROWTH_MB
 
 
@@ -53,13 +53,13 @@ def status(field: str) -> float:
 
 
 def batch_sizes(largest: int, steps: int) -> list[int]:
-    """Return the largest size, followed by random sizes from 2; the same for each framework."""
+    """Return the largest size, followed by random sizes from 2 to it; every call returns the same sizes."""
     random = np.random.default_rng(0)
     return [largest, *(int(size) for size in random.integers(2, largest + 1, steps - 1))]
 
 
 def course(network: Network, configuration: Configuration, threads: int, steps: int, largest: int) -> Course:
-    """Train in this process and record its memory."""
+    """Train in this process, and record its memory after each step."""
     order = {
         "network": network.name,
         "batch": largest,
@@ -95,7 +95,7 @@ def child(name: str, configuration: str, *numbers: str) -> None:
 
 
 def main() -> int:
-    """Measure, print, and return 1 if striate's memory grew."""
+    """Measure all chosen networks, print the table, and return 1 if striate's memory grew."""
     if sys.argv[1:2] == ["--child"]:
         child(*sys.argv[2:])
         return 0

@@ -2,7 +2,7 @@
 
     python benchmarks/milliseconds.py                            draws docs/pictures/milliseconds.png
     python benchmarks/milliseconds.py -o speed.svg --json        another file, and the numbers on standard output
-    python benchmarks/milliseconds.py --from numbers.json        draws again what --json printed
+    python benchmarks/milliseconds.py --from numbers.json        draws the output of --json again
 
 As in ``compare.py``, each framework trains in its own process from the same weights and is suspended while the other
 one runs, and turns next to a probe reading without free cores are dropped. In each turn, some steps are timed without a
@@ -56,7 +56,7 @@ class Contestant:
 
     @property
     def kept(self) -> list[int]:
-        """The indices of the turns during which all threads had cores of their own, or of all with ``keep_all``."""
+        """The indices of the turns in which every thread had a core to itself; of all turns with ``keep_all``."""
         return [place for place, turn in enumerate(self.turns) if turn.clean or self.keep_all]
 
     @property
@@ -66,7 +66,7 @@ class Contestant:
 
     @property
     def profiled(self) -> Dissection:
-        """The typical profiled step."""
+        """The dissection of a typical step, with the profiler."""
         return middle([self.apart[place] for place in self.kept])
 
     def summary(self) -> dict[str, object]:
@@ -81,7 +81,7 @@ class Contestant:
 
 
 def measure(network: Network, probe: Probe, options: argparse.Namespace) -> list[Contestant]:
-    """Run interleaved turns of both frameworks until enough of them count or the time is over."""
+    """Run interleaved turns of both frameworks until enough undisturbed turns are measured, or the time is over."""
     found = [Contestant("striate", options.keep_all), Contestant("PyTorch", options.keep_all)]
     with ExitStack() as stack:
         workers: list[Worker] = []
@@ -113,7 +113,7 @@ def measure(network: Network, probe: Probe, options: argparse.Namespace) -> list
 
 
 def groups(network: Network) -> dict[str, str]:
-    """Return the title of the group for each child of the network.
+    """Return the group of each child module of the network, as {name of the child: title of the group}.
 
     A group is a convolution or block with the layers that follow it; the last one is everything after the first linear
     layer.
@@ -150,7 +150,7 @@ def channels(convolutions: Sequence[Module]) -> str:
 
 
 def grouped(dissection: Dissection, titles: dict[str, str]) -> dict[str, Counter[Work]]:
-    """Return the seconds by group and kind of work; conversion of the input counts for the first group."""
+    """Return the seconds by group and kind of work; conversion of the input belongs to the first group."""
     found: dict[str, Counter[Work]] = {title: Counter() for title in titles.values()}
     first = next(iter(titles.values()))
     for (layer, work), seconds in dissection.parts.items():
@@ -164,7 +164,7 @@ def grouped(dissection: Dissection, titles: dict[str, str]) -> dict[str, Counter
 
 
 def section(network: Network, content: dict[str, Any]) -> Section:
-    """Return what the picture shows of one network."""
+    """Return the section of the picture for one network."""
     titles = groups(network)
     bars: list[Bar] = []
     for one in content["steps"]:
@@ -227,7 +227,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, draw and print."""
+    """Measure all chosen networks, draw the picture, and print the numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     parser.set_defaults(networks=["resnet20", "vgg_small"])

@@ -19,7 +19,7 @@ from striate.experiments.drawing import FAINT, GREY, INK, in_few_colours
 
 @dataclass(frozen=True)
 class Colour:
-    """A colour of the picture, its title in the legend, and the kinds of work that it stands for."""
+    """A colour of the picture, its title in the legend, and the kinds of work that it represents."""
 
     title: str
     fill: str
@@ -67,7 +67,7 @@ class Bar:
         return sum(self.parts.values())
 
     def of(self, works: Sequence[Work]) -> float:
-        """Return the seconds of some kinds of work."""
+        """Return the seconds that these kinds of work take together."""
         return sum(self.parts.get(work, 0.0) for work in works)
 
 
@@ -114,7 +114,7 @@ class Page:
         self.height, self.top = height, 0.0
 
     def text(self, x: float, below: float, words: str, **style: object) -> None:
-        """Draw a text ``below`` inches under the current position."""
+        """Draw a text at x, ``below`` inches under the current position."""
         self.figure.text(x / WIDTH, 1 - (self.top + below) / self.height, words, va="top", **style)
 
     def axes(self, height: float, most: float) -> Axes:
@@ -153,7 +153,7 @@ def draw_parts(axes: Axes, place: float, height: float, parts: Mapping[Work, flo
 
 
 def draw_section(page: Page, section: Section) -> None:
-    """Draw one network: title, whole steps, layers."""
+    """Draw the section of one network: its title, whole steps, and layers."""
     page.text(0.2, 0.12, section.head(), fontsize=13, fontweight="bold")
     page.text(0.2, 0.37, section.verdict(), fontsize=9.5, color=GREY)
     page.top += TITLE

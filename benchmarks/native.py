@@ -3,9 +3,9 @@
     python benchmarks/native.py
     python benchmarks/native.py --networks lenet5 --rounds 21
 
-Needs a C compiler (``cc``). The columns are medians in microseconds of one call of ``net_run`` in the test program that
-an export writes, of the native part of ``model(x)`` (the sum over its phases by the driver's clock), and of one call of
-onnxruntime from Python, if it is installed. The three take turns.
+A C compiler (``cc``) is needed. The columns are medians in microseconds of one call of ``net_run`` in the test program
+that an export writes, of the native part of ``model(x)`` (the sum over its phases by the driver's clock), and of one
+call of onnxruntime from Python, if it is installed. The three are measured alternately.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ CALLS = 301
 
 
 def native(folder: Path) -> float:
-    """Return the median of the test program in µs."""
+    """Run the test program in ``folder`` and return its median time of a call in µs."""
     printed = subprocess.run([folder / "program", "--time", str(CALLS)], capture_output=True, check=True).stdout
     return float(printed.split()[0])
 
 
 def of_python(executable: CompiledExecutable, x: np.ndarray, classes: int) -> float:
-    """Return the median of the time spent in all phases in µs."""
+    """Return the median time that all phases of the program take together when Python runs it, in µs."""
     program = executable.reserve(1)
     y = np.empty((1, classes), np.float32)
     addresses = {"x": x.ctypes.data, "out:out": y.ctypes.data}

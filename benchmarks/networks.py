@@ -41,9 +41,10 @@ class Contraction:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of a training step for one sample, in direct form.
+        """The floating-point operations of a training step for one sample, with direct convolution.
 
-        They are those of the forward pass, the weight gradient, and (except in the first layer) the input gradient.
+        They are the operations of the forward pass, the weight gradient, and (except in the first layer) the input
+        gradient.
         """
         return 2 * self.multiply_adds * (2 if self.first else 3)
 
@@ -59,7 +60,10 @@ class Network:
     contractions: tuple[Contraction, ...]
 
     def work(self, batch: int | None = None) -> float:
-        """Return the work of one training step in GFLOP."""
+        """Return the work of one training step in GFLOP (10⁹ floating-point operations).
+
+        ``batch`` is the number of samples; None is the batch size of the benchmark.
+        """
         return sum(c.flops for c in self.contractions) * (batch or self.batch) / 1e9
 
     def multiply_adds(self) -> int:
@@ -73,12 +77,12 @@ def convolution(inputs: int, outputs: int, kernel: int, size: int, first: bool =
 
 
 def linear(inputs: int, outputs: int) -> Contraction:
-    """Return a linear layer."""
+    """Return a linear layer with this many inputs and outputs."""
     return Contraction(inputs * outputs)
 
 
 def residual(widths: tuple[int, ...], blocks: int, size: int) -> Iterator[Contraction]:
-    """Yield the layers of a residual network for size × size pictures with three channels."""
+    """Yield the convolutions and the linear layer of a residual network for size × size pictures with 3 channels."""
     before = widths[0]
     yield convolution(3, before, 3, size, first=True)
     for stage, width in enumerate(widths):
@@ -142,7 +146,7 @@ def initial_state(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, Array
     """Return the initial weights of both frameworks in float64, which depend only on names, shapes and seed.
 
     Weights of convolutions and linear layers are drawn from N(0, 2 / fan_in). BN starts near the identity but not at
-    it, so that γ, β and the running statistics are really compared.
+    it, so that the comparison covers γ, β and the running statistics.
     """
     state: dict[str, Array] = {}
     for name, shape in sorted(shapes.items()):

@@ -50,7 +50,7 @@ class Run:
     statistics: dict[str, Array]
 
     def loss_differences(self, other: Run) -> list[float]:
-        """Return |a − b| / |b| for each step."""
+        """Return the relative difference |a − b| / |b| of the losses a from those of ``other``, b, for each step."""
         return [abs(a - b) / abs(b) for a, b in zip(self.losses, other.losses, strict=True)]
 
     def statistics_difference(self, other: Run) -> float:
@@ -70,7 +70,7 @@ def _statistics(state: dict[str, Array]) -> dict[str, Array]:
 
 
 def striate_run(network: Network, dtype: str, batch: int, steps: int, seed: int) -> Run:
-    """Run training steps in striate."""
+    """Run training steps in striate and return their losses."""
     model = striate_model(network, dtype)
     optimizer = st.optim.SGD(lr=LEARNING_RATE, momentum=MOMENTUM)
     step = st.TrainingStep(model, st.nn.CrossEntropyLoss(), optimizer, capacity=batch)
@@ -79,7 +79,7 @@ def striate_run(network: Network, dtype: str, batch: int, steps: int, seed: int)
 
 
 def torch_run(network: Network, dtype: str, batch: int, steps: int, seed: int, channels_last: bool = False) -> Run:
-    """Run training steps in PyTorch."""
+    """Run training steps in PyTorch and return their losses."""
     model = torch_model(network, dtype)
     data = _data(network, dtype, batch, steps, seed)
     losses = training_losses(model, data, LEARNING_RATE, MOMENTUM, channels_last)
@@ -104,7 +104,7 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        """Whether everything is within its limit (NaN is not)."""
+        """Whether everything is within its limit; NaN never is."""
         within = all(found <= limit for found, limit in zip(self.losses, self.limits, strict=True))
         return within and self.statistics <= self.statistics_limit
 
@@ -150,7 +150,7 @@ def float32_parity(network: Network, batch: int, steps: int = FLOAT32_STEPS, see
 
 
 def main() -> int:
-    """Compare, print the table, and return 1 if something exceeds its limit."""
+    """Compare all chosen networks, print the table, and return 1 if a difference exceeds its limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     parser.add_argument("--batch", type=int, help="16 in float64, each network's benchmark batch in float32")

@@ -1,8 +1,8 @@
 """Measure how fast this computer is right now: fused multiply-adds in registers, on one thread and on two.
 
-Two virtual cores may be two hyper-threads of one core, or share a core with another machine, and that may change at any
-moment. So a time means little without the peak at the same moment. The other benchmarks run this probe around each
-repetition, and drop those where both threads together reached less than 1.6 times one thread.
+Two virtual cores may be two hyper-threads of one core, or be shared with another virtual machine, and that may change
+at any moment. So a measured time means little without the peak speed at the same moment. The other benchmarks run this
+probe around each repetition, and drop those where both threads together reached less than 1.6 times one thread.
 
     python benchmarks/probe.py --repetitions 20
 """
@@ -22,7 +22,7 @@ __all__ = ["CLEAN", "Probe", "Reading"]
 
 
 def main() -> None:
-    """Print some readings and their medians."""
+    """Print several readings of the probe and their medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)

@@ -49,11 +49,11 @@ def note(text: str) -> None:
 
 
 class FileError(StriateError):
-    """A file that was given to a benchmark and cannot be read."""
+    """The error for a file that was given to a benchmark and cannot be read."""
 
 
 def read_json(path: Path) -> Any:
-    """Return the contents of a file written by ``--json``; raises ``FileError``."""
+    """Return the contents of a file written by ``--json``; raises ``FileError`` if it cannot be read."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -61,7 +61,10 @@ def read_json(path: Path) -> Any:
 
 
 def lines_of(path: Path | None) -> list[dict[str, Any]]:
-    """Return the lines that ``add_line`` has written, or [] without a file; raises ``FileError``."""
+    """Return the lines that ``add_line`` has written; [] if ``path`` is None or does not exist.
+
+    Raises ``FileError`` for a line that is not a result.
+    """
     if path is None or not path.exists():
         return []
     found: list[dict[str, Any]] = []
@@ -96,7 +99,7 @@ def geometric_mean(numbers: Sequence[float]) -> float:
 
 
 def machine() -> dict[str, object]:
-    """Return a description of the machine that runs the benchmark."""
+    """Return the processor, number of cores, system and Python version of this machine, for result files."""
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -4,8 +4,8 @@
     python benchmarks/scaling.py --networks resnet18 --repetitions 20 --json
 
 Both trainings run in their own processes, in turns, with the probe around each turn. Two virtual cores may be two
-threads of one core, so no more than the machine's own ratio at that moment can be reached. The result of a repetition
-is therefore the ratio of the two turns divided by the probe's ratio, and the median over repetitions must be at least
+threads of one core, so the speedup cannot exceed the probe's ratio at that moment. The result of a repetition is
+therefore the ratio of the two turns divided by the probe's ratio, and the median over repetitions must be at least
 0.93. Repetitions next to a reading in which both threads reached less than 1.6 times one thread are dropped.
 """
 
@@ -41,23 +41,23 @@ class Repetition:
 
     @property
     def clean(self) -> bool:
-        """Whether all threads had cores of their own throughout."""
+        """Whether every thread had a core to itself throughout the repetition."""
         return all(reading.clean for reading in self.readings)
 
     @property
     def probe(self) -> float:
-        """The machine's own ratio: the peak of all threads around their turn, over that of one thread around its."""
+        """The probe's ratio: the peak of all threads around their turn over that of one thread around its turn."""
         before, between, after = self.readings
         return (before.together + between.together) / (between.single + after.single)
 
     @property
     def efficiency(self) -> float:
-        """The ratio of the turns, divided by the machine's own ratio."""
+        """The speedup of training on all threads, divided by the probe's ratio."""
         return self.one / self.several / self.probe
 
 
 def measure(network: Network, threads: int, repetitions: int, steps: int, probe: Probe) -> list[Repetition]:
-    """Run interleaved turns on one thread and on several."""
+    """Run interleaved turns of a training on one thread and of one on ``threads`` threads."""
     found: list[Repetition] = []
     with ExitStack() as stack:
         several = stack.enter_context(Worker(network, STRIATE, threads))
@@ -77,7 +77,7 @@ def _median(numbers: Sequence[float]) -> float:
 
 
 def main() -> int:
-    """Measure, print, and return 1 if a network scales worse than required."""
+    """Measure all chosen networks, print the table, and return 1 if a network scales worse than required."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     parser.add_argument("--threads", type=int, default=2)

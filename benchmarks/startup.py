@@ -75,12 +75,12 @@ def step_times(network: str, cache: Path) -> dict[str, float]:
 
 
 def least(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Return the minimum of each entry, which is least disturbed by other programs."""
+    """Return the minimum of each entry over all rows, which other programs disturb least."""
     return {name: min(row[name] for row in rows) for name in rows[0]}
 
 
 def medians(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Return the median of each entry."""
+    """Return the median of each entry over all rows."""
     return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
 
 
@@ -101,7 +101,7 @@ def started(network: str, repetitions: int) -> Mapping[str, dict[str, float]]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure imports and first steps, and print the times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     parser.set_defaults(networks=["resnet20"])

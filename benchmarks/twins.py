@@ -1,7 +1,7 @@
 """The benchmark networks in PyTorch, with the state-dict keys of striate's networks.
 
-So weights can be exchanged in both directions. They are written as a careful user would: no bias before BN, and
-activations in place.
+Equal keys let weights be exchanged in both directions. The networks are written as by a careful user: no bias before
+BN, and activations in place.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def lenet5() -> nn.Sequential:
 
 
 def vgg_small() -> nn.Sequential:
-    """Build VGG-small."""
+    """Build VGG-small: six 3×3 convolutions with batch normalization, three poolings, and a linear layer."""
     layers: list[nn.Module] = []
     inputs = 3
     for outputs in (32, 64, 128):
@@ -83,7 +83,7 @@ def _residual_network(widths: tuple[int, ...], blocks: int) -> nn.Sequential:
 
 
 def resnet20() -> nn.Sequential:
-    """Build ResNet-20."""
+    """Build ResNet-20, for pictures of 32×32."""
     return _residual_network((16, 32, 64), 3)
 
 

@@ -6,8 +6,8 @@
 A watch collects statistics of all layers during a step. Two trainings of the same network alternate in one process, on
 the same batches; before each timed step, an untimed one of the same training restores its caches. The cost is the
 median over repetitions of watched / plain. Repetitions in which the probe finds the cores busy or shared are dropped if
-at least a third are clean; otherwise the machine was too busy for a verdict, and all are kept: see the quartiles.
-Afterwards all parameters, running statistics and momenta of both trainings are compared bit by bit.
+at least a third are clean; otherwise the machine was too busy for a verdict, and all are kept; the quartiles then show
+the spread. Afterwards all parameters, running statistics and momenta of both trainings are compared bit by bit.
 
 ``record`` is the time of ``watch.record()``, which the live record of a run calls at most every second, and for at most
 2 % of the time. ``first step`` is the time until the first step has run, including compilation unless kernels are in
@@ -70,7 +70,7 @@ def same_bits(one: st.TrainingStep, other: st.TrainingStep) -> bool:
 
 
 def measure(network: Network, batch: int, repetitions: int) -> Cost:
-    """Train with and without a watch in alternation."""
+    """Train alternately with and without a watch, and return the cost."""
     source = batches(network, batch, 0)
     pool = [next(source) for _ in range(4)]
 
@@ -136,7 +136,7 @@ def recorded(step: st.TrainingStep, batch: tuple[np.ndarray, np.ndarray]) -> flo
 
 
 def main() -> int:
-    """Measure, print, and return 1 if a cost exceeds the limit or a bit differs."""
+    """Measure all chosen networks, print the table, and return 1 if a cost exceeds the limit or a bit differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     parser.add_argument("--repetitions", type=int, help="pairs of steps (200 for LeNet, 60 for the others)")

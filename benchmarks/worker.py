@@ -54,12 +54,12 @@ def peak_memory(pid: int) -> float:
 
 
 class WorkerError(RuntimeError):
-    """A worker process failed; the message is the worker's."""
+    """The error when a worker process fails; it has the message of the worker."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker's first answer: seconds of building and of the first step, and the sum of that step's |results|."""
+    """The first answer of a worker: the seconds of building and of the first step, and Σ |results| of that step."""
 
     build: float
     first_step: float
@@ -110,7 +110,7 @@ class Worker:
         return self.ask(steps=steps)["seconds"]
 
     def ask(self, **order: object) -> dict[str, Any]:
-        """Resume the worker, send it an order, and suspend it again after its answer, which is returned."""
+        """Resume the worker, send it an order, suspend it again after its answer, and return the answer."""
         self._signal(signal.SIGCONT)
         stdin = self._process.stdin
         assert stdin is not None
@@ -164,7 +164,7 @@ class Worker:
 
 
 def striate_step(model: Any, batch: int, seed: int, precision: str = "float32") -> Prepared:
-    """Return a training step of a model in striate."""
+    """Return the prepared training step of a model in striate."""
     import striate as st
 
     optimizer = st.optim.SGD(lr=LEARNING_RATE, momentum=MOMENTUM)
@@ -173,7 +173,7 @@ def striate_step(model: Any, batch: int, seed: int, precision: str = "float32") 
 
 
 def torch_step(model: Any, configuration: Configuration, threads: int, rank: int = 4) -> Prepared:
-    """Return a training step of a model in PyTorch, whose inputs have ``rank`` axes."""
+    """Return the prepared training step of a model in PyTorch; its inputs have ``rank`` axes, including N."""
     import torch
     from torch.nn import functional
 
@@ -203,7 +203,7 @@ def torch_step(model: Any, configuration: Configuration, threads: int, rank: int
 
 
 def prepared(order: Mapping[str, Any]) -> Prepared:
-    """Return the step that an order from the controller describes."""
+    """Return the prepared training step that a message from the controlling process describes."""
     network, configuration = NETWORKS[order["network"]], Configuration(**order["configuration"])
     if configuration.framework == "striate":
         from networks import striate_model

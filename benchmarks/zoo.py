@@ -6,8 +6,8 @@
     STRIATE_TARGET=x86-64-v3 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/zoo.py
 
 Each network runs in all chosen configurations as ``compare`` describes, from the same weights, and PyTorch is judged by
-its fastest. The losses of the first steps must agree, or the row says so. At the end come the ten networks at which
-striate is slowest compared with PyTorch, each with the layer that takes most of striate's time.
+its fastest. If the losses of the first steps do not agree, the row says so. The last table lists the ten networks at
+which striate is slowest compared with PyTorch, each with the layer that takes most of striate's time.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from striate.codegen import target
 
 
 class ZooWorker(Worker):
-    """A worker that builds networks of the zoo."""
+    """A worker process that builds and trains networks of ``zoo_networks``."""
 
     script = zoo_worker.__file__
 
 
 def row(network: ZooNetwork, found: dict[str, Measurement], outcomes: Mapping[str, float]) -> list[str]:
-    """Return one line of the table."""
+    """Return the table row of a network, as the texts of its cells."""
     own, peer = found.get(STRIATE.name), best_peer(found, bf16=False)
     memory = min((m.peak_memory for m in found.values() if m.configuration.peer), default=math.nan)
     agree = outcomes and max(outcomes.values()) - min(outcomes.values()) <= 2e-3 * max(1e-9, *outcomes.values())
@@ -56,7 +56,7 @@ def row(network: ZooNetwork, found: dict[str, Measurement], outcomes: Mapping[st
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all chosen networks and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--drawn", type=int, default=0, metavar="N", help="N random networks instead of the fixed ones")
     parser.add_argument("--seed", type=int, default=0, help="of the random networks (0)")

@@ -1,4 +1,4 @@
-"""Networks that nobody tuned: ten fixed ones, and as many random ones as asked for, the same for the same seed.
+"""Networks that nobody tuned: ten fixed ones, and any number of random ones that a seed determines.
 
 A network is a list of layers that belongs to no framework: names of classes that ``torch.nn`` and ``striate.nn`` both
 have, with their arguments. ``built`` makes it in either framework. ``Sketch`` adds layers one by one, and keeps the
@@ -37,13 +37,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class ZooNetwork(Network):
-    """A network with the list of its layers."""
+    """A benchmark network that is defined by the list of its layers."""
 
     layers: Layers = field(default_factory=Layers)
 
 
 class Sketch:
-    """A network that is being put together for samples (C, *size)."""
+    """A network under construction, for samples of shape (C, *size); methods add layers and return the sketch."""
 
     def __init__(self, channels: int, *size: int) -> None:
         self.channels, self.size = channels, size
@@ -57,7 +57,7 @@ class Sketch:
         return len(self.size)
 
     def branch(self) -> Sketch:
-        """Return an empty sketch that begins with this one's shape and adds its work to this one's."""
+        """Return a sketch of a branch that starts from the present shape; its work counts for this network."""
         made = Sketch(self.channels, *self.size)
         made.contractions = self.contractions
         return made
@@ -98,13 +98,13 @@ class Sketch:
         return self
 
     def act(self, number: int = 0) -> Sketch:
-        """Add an activation of ``ACTIVATIONS``."""
+        """Add activation number ``number`` of ``ACTIVATIONS``."""
         name, options = ACTIVATIONS[number]
         self.layers.append(Layer(name, (), dict(options)))
         return self
 
     def pool(self, kernel: int = 2, kind: str = "Max") -> Sketch:
-        """Add a pooling without overlap, unless the picture is smaller than its window."""
+        """Add a pooling with disjoint windows of size ``kernel``, unless the picture is smaller than a window."""
         if min(self.size) >= kernel:
             self.layers.append(Layer(f"{kind}Pool{self.rank}d", (kernel,)))
             self.size = tuple(s // kernel for s in self.size)
@@ -123,14 +123,14 @@ class Sketch:
         return self
 
     def head(self) -> Sketch:
-        """Add the global average, if there are spatial axes, and the linear layer of the classes."""
+        """Add a global average pooling, if there are spatial axes, and a linear layer with one output per class."""
         if self.size:
             self.layers.append(Layer(f"AdaptiveAvgPool{self.rank}d", (1,)))
             self.size = (1,) * self.rank
         return self.linear(CLASSES)
 
     def network(self, name: str, title: str, batch: int) -> ZooNetwork:
-        """Return the finished network."""
+        """Return the finished network, with this name and title and the batch size ``batch``."""
         return ZooNetwork(name, title, batch, self.sample, tuple(self.contractions), self.layers)
 
 
@@ -245,7 +245,7 @@ FIXED: tuple[Callable[[], ZooNetwork], ...] = (
 
 
 def fixed() -> dict[str, ZooNetwork]:
-    """Return the ten fixed networks by name."""
+    """Return the ten fixed networks, by name."""
     return {network.name: network for network in (make() for make in FIXED)}
 
 
@@ -257,7 +257,7 @@ LEAST, MOST = 0.02, 8.0
 
 
 def drawn(count: int, seed: int) -> dict[str, ZooNetwork]:
-    """Return ``count`` random networks by name, the kinds in turn."""
+    """Return ``count`` random networks by name, alternating between all kinds."""
     found: dict[str, ZooNetwork] = {}
     for number in range(count):
         kind = tuple(KINDS)[number % len(KINDS)]

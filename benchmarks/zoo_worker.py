@@ -14,13 +14,13 @@ from zoo_networks import ZooNetwork, built, drawn, fixed
 
 
 def named(name: str, seed: int) -> ZooNetwork:
-    """Return a network by its name; random ones end with their number, and are drawn from ``seed``."""
+    """Return a network by its name; names of random networks end with a number, and ``seed`` determines them."""
     number = name.rpartition("-")[2]
     return drawn(int(number) + 1, seed)[name] if number.isdigit() else fixed()[name]
 
 
 def prepared(order: Mapping[str, Any]) -> Prepared:
-    """Return the step that an order from the controller describes."""
+    """Return the prepared training step that a message from the controlling process describes."""
     network, configuration = named(order["network"], order["seed"]), Configuration(**order["configuration"])
     if configuration.framework == "striate":
         from striate import nn

@@ -37,7 +37,7 @@ OURS = "striate"
 
 
 class Peer(Enum):
-    """The frameworks that ``--against`` can compare with."""
+    """A framework with which ``--against`` compares striate."""
 
     torch = "torch"
     onnxruntime = "onnxruntime"
@@ -47,7 +47,7 @@ class Peer(Enum):
 class Case:
     """The network and the conditions of one measurement.
 
-    ``shape`` is the shape of one sample, ``samples`` the batch size, and ``predicts`` chooses predictions instead of
+    ``shape`` is the shape of one sample, ``samples`` is the batch size, and ``predicts`` selects predictions instead of
     training steps.
     """
 
@@ -70,7 +70,7 @@ class Case:
         return f"{self.name} on {'×'.join(map(str, self.shape))}: {what}, batch {self.samples}, {threads}, {numbers}"
 
     def batches(self) -> itertools.cycle[tuple[Array, Array]]:
-        """Return an endless iterator over four batches (x, y) of random data."""
+        """Return an endless iterator that cycles through four batches (x, y) of random data."""
         random = np.random.default_rng(0)
         x = random.standard_normal((4, self.samples, *self.shape), dtype=np.float32)
         y = random.integers(0, self.classes, (4, self.samples))
@@ -127,7 +127,7 @@ def bench(
 
 
 def parsed_peer(name: str) -> Peer:
-    """Return the framework with this name; raises ``OptionError`` for an unknown one."""
+    """Return the framework with this name; raises ``OptionError`` for an unknown name."""
     if name not in Peer.__members__:
         raise unknown_option("framework", name, Peer.__members__)
     return Peer[name]
@@ -143,7 +143,7 @@ def training_step(case: Case) -> TrainingStep:
 
 
 def measured_profile(case: Case) -> Profile:
-    """Measure the profile of training steps or predictions."""
+    """Measure how much time each layer takes in training steps, or in predictions."""
     x, y = next(case.batches())
     if case.predicts:
         return profile_prediction(case.model, x, case.repetitions)
@@ -157,10 +157,10 @@ def measured_latency(case: Case) -> Latency:
 
 
 def compared(case: Case, peer: Peer) -> tuple[list[Contestant], float]:
-    """Measure striate and the other framework in turns, and compare their first results.
+    """Measure striate and the other framework alternately, and compare their first results.
 
-    Returns the contestants, and the largest difference of their first outputs (or losses) from striate's, relative to
-    the largest of striate's.
+    Returns the contestants, and the largest difference of the first outputs (or losses) from striate's, relative to the
+    largest absolute value of striate's.
     """
     runs: dict[str, Callable[[Array, Array], Any]] = {}
     if case.predicts:

@@ -14,6 +14,7 @@ from striate.cli.report import output, say_json
 from striate.cli.resume import defaults_of
 from striate.errors import OptionError, opened_room
 from striate.train.numerals import number_text, score_text
+from striate.train.record import finite
 from striate.train.summary import METRICS, RunSummary, read_summary
 
 _ABSENT = "–"
@@ -39,7 +40,7 @@ def compare(
     different = {name: values for name, values in options.items() if any(value != values[0] for value in values)}
     if as_json:
         say_json(
-            {"runs": [{**run.to_json(), "evaluation": run.run.evaluation} for run in found],
+            {"runs": [{**run.to_json(), "evaluation": finite(run.run.evaluation)} for run in found],
              "different": different, "options": options}
         )  # fmt: skip
         return
@@ -59,7 +60,10 @@ def compare(
 
 
 def distinct(folders: Sequence[Path]) -> list[str]:
-    """Return a short name for each folder: its last part, or its path if two of them would have the same name."""
+    """Return a different name for each folder: the last part of its path, or its path if two last parts are equal.
+
+    A folder that is given twice gets a number after its name.
+    """
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
@@ -67,17 +71,19 @@ def distinct(folders: Sequence[Path]) -> list[str]:
 
 
 def options_of(found: Sequence[RunSummary]) -> dict[str, list[Any]]:
-    """Return the values of each option of the runs, and of each entry of their environment, one per run.
+    """Return each option and each entry of the environment of the runs, as a list with one value per run.
 
-    None stands for an option that a run does not have.
+    The value is None for a run without this option.
     """
-    each: list[Mapping[str, Any]] = [{**defaults_of(run.run), **run.run.versions} for run in found]
+    each: list[Mapping[str, Any]] = [
+        {"data": run.run.data, "seed": run.run.seed, **defaults_of(run.run), **run.run.versions} for run in found
+    ]
     names = dict.fromkeys(name for one in each for name in one)
     return {name: [one.get(name) for one in each] for name in names}
 
 
 def option_text(value: object) -> str:
-    """Return the value of an option as text; a dash where it is not given."""
+    """Return the value of an option as text; a dash if it is not given."""
     match value:
         case None | "":
             return _ABSENT
@@ -90,7 +96,7 @@ def option_text(value: object) -> str:
 
 
 def results_of(found: Sequence[RunSummary]) -> dict[str, list[str]]:
-    """Return the rows of the table of results by name, each with a text for every run."""
+    """Return the rows of the table of results: {name of the result: list with one text per run}."""
     rows = {
         "state": [run.state.value for run in found],
         "epochs": [f"{len(run.history)}/{run.asked or '?'}" for run in found],
@@ -120,7 +126,7 @@ def _number(value: object) -> float | None:
 
 
 def print_rows(first: str, heads: Sequence[str], rows: Mapping[str, Sequence[str]], *, right: bool = False) -> None:
-    """Print a table whose first column has the names of the rows, and whose others belong to the runs."""
+    """Print a table whose first column has the names of the rows; each other column is a run."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(first, no_wrap=True)
     for head in heads:

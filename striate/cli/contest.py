@@ -1,4 +1,4 @@
-"""Compare alternatives fairly: interleaved in one process, with a probe of the CPU around each turn."""
+"""Compare alternatives fairly: interleaved in one process, with the CPU's speed measured around each turn."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Contestant:
     def seconds(self) -> list[float]:
         """The durations in seconds of all calls that count.
 
-        Turns that shared a core with other programs are dropped if at least half of the turns remain.
+        Turns that shared a core with other programs are left out if at least half of the turns remain.
         """
         clean = [turn for turn in self.turns if turn.clean]
         return [time for turn in (clean if 2 * len(clean) >= len(self.turns) else self.turns) for time in turn.seconds]
@@ -65,8 +65,8 @@ class Contestant:
 def contest(runs: Mapping[str, Callable[[], object]], repetitions: int, threads: int) -> list[Contestant]:
     """Measure all alternatives in interleaved turns, whose order changes with each repetition.
 
-    The first call of each turn, with cold caches, is not counted. ``threads`` is the number of threads of the CPU
-    probe.
+    The first call of each turn, with cold caches, is not counted. ``threads`` is the number of threads on which the
+    probe measures the CPU's speed.
     """
     contestants = [Contestant(name, run) for name, run in runs.items()]
     for contestant in contestants:

@@ -1,4 +1,4 @@
-"""``striate data``: look at data before training on them."""
+"""``striate data``: examine data before training on them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def data(
 
 
 def draw_sheet(path: str, found: Scan, fields: Mapping[str, Any], target: Path, across: int, augment: str) -> None:
-    """Write the picture of examples; where the data cannot be opened, a note says why there is none."""
+    """Write the picture of examples; if the data cannot be opened, print a note that says why."""
     options = dict(fields)
     if found.kind == "pictures" and len(found.sizes) > 1:
         options["size"] = _SMALL

@@ -50,7 +50,7 @@ def recorded(document: Run) -> Findings:
 
 
 def examined(folder: Path, document: Run) -> Findings:
-    """Find problems of a run that was trained without the doctor, from its data, model and history.
+    """Diagnose a run that was trained without the doctor, from its data, model and history.
 
     Raises ``OptionError`` if the data can no longer be found.
     """
@@ -112,7 +112,7 @@ def events_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def record_of(folder: Path) -> str:
-    """Return words that name what was recorded of the training, for a note to the user."""
+    """Return a phrase for notes that says whether a record of the training, or only its history, is available."""
     watched = any(event.get("kind") == "watch" for event in events_of(folder))
     return "record, which has some of its steps" if watched else "history alone"
 
@@ -140,7 +140,7 @@ def too_little(document: Run) -> str:
 
 
 def print_findings(findings: Findings) -> None:
-    """Print each finding in full, with the most important first."""
+    """Print each finding in full, starting with the most important one."""
     console = output()
     text = Text(findings.text(min(console.width, 100)))
     if console.is_terminal:

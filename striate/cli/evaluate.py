@@ -67,9 +67,9 @@ def evaluate(
 def opened_dataset(run: Path, model: Module, data: str, on_error: str | None = None) -> Dataset:
     """Open the data to evaluate on, with pictures read as they were for the run's training.
 
-    Without a run, or where the run did not learn from files of pictures, they are read at the size and with the
+    Without a run, and for a run that was not trained on files of pictures, pictures are read with the size and the
     channels of the model's input. The result is the held-out part if the data come with one, or if the run was trained
-    on them; otherwise all pictures.
+    on them; otherwise all samples.
     """
     found = read_run(run) if (run / RUN_FILE).is_file() else None
     path = Path(data)
@@ -102,7 +102,7 @@ def _as_the_input(model: Module) -> dict[str, Any]:
 
 
 def numbers_as_the_input(model: Module) -> NumberOptions:
-    """Return the options that read a file of numbers as the input of a model without a run."""
+    """Return options by which a file of numbers is read as inputs of a model, for a model without a run."""
     kinds = {1: Kind.table, 2: Kind.signals, 3: Kind.pictures, 4: Kind.volumes}
     kind = kinds.get(len(model.input_shape))
     length = model.input_shape[-1] if kind is Kind.signals else None
@@ -110,7 +110,7 @@ def numbers_as_the_input(model: Module) -> NumberOptions:
 
 
 def require_shape(model: Module, dataset: Dataset) -> None:
-    """Raise ``ShapeError`` for samples of another shape than a loaded model takes."""
+    """Raise ``ShapeError`` if the samples do not have the shape that a loaded model takes."""
     ours, theirs = dataset.images.shape[1:], model.input_shape
     if isinstance(model, LoadedModel) and ours != theirs:
         raise ShapeError(

@@ -83,7 +83,7 @@ def experiment(
 
 
 def opened(name: str, part: str, size: Size) -> Dataset:
-    """Open a part of a data set; of CIFAR-10, which is slow to unpack, only twice the pictures needed."""
+    """Open a part of a data set; CIFAR-10 is slow to unpack, so only twice as many pictures as needed are read."""
     if name == "cifar10":
         return load_cifar10(part, most=-(-2 * max(size.samples, size.held_out) // 10))
     return open_dataset(name, part)
@@ -99,7 +99,10 @@ def claimed(folder: Path) -> Path:
 
 
 def kept(outcome: Outcome, folder: Path) -> Outcome:
-    """Draw the picture and write the numbers to the folder; without matplotlib, only the numbers."""
+    """Write the picture and the numbers to the folder, and return the outcome with the path of the picture.
+
+    Without matplotlib, only the numbers are written.
+    """
     try:
         save_picture(outcome, folder / PICTURE)
         outcome = replace(outcome, picture=folder / PICTURE)
@@ -111,7 +114,7 @@ def kept(outcome: Outcome, folder: Path) -> Outcome:
 
 
 def watched(one: Experiment, given: Material, size: Size) -> Outcome:
-    """Run the experiment, and report its progress on standard error."""
+    """Run the experiment, show its progress on standard error, and return the outcome."""
     if sys.stderr.isatty():
         columns = (
             TextColumn("{task.fields[name]}"), BarColumn(20), TextColumn("{task.completed}/{task.total}"),
@@ -204,12 +207,12 @@ def print_prediction(one: Experiment, given: Material, size: Size) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Return a text such as "8 seconds" or "3 minutes"."""
+    """Return a duration as text, such as "8 seconds" or "3 minutes"."""
     return counted(max(1, round(seconds)), "second") if seconds < 100 else counted(round(seconds / 60), "minute")
 
 
 def counted(count: int, word: str) -> str:
-    """Return a text such as "1 seed" or "3 seeds"."""
+    """Return a number with its noun, such as "1 seed" or "3 seeds"; ``word`` is the singular."""
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
@@ -245,7 +248,7 @@ def print_outcome(outcome: Outcome) -> None:
 
 
 def print_summary(outcomes: Sequence[Outcome]) -> None:
-    """Print one line per experiment, if several were run."""
+    """Print one line per experiment; print nothing for a single experiment."""
     console = output()
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("experiment", overflow="fold")

@@ -107,7 +107,7 @@ def filter(
 
 
 def described(done: dict[str, Any]) -> str:
-    """Return a text such as ": sobel_x gave -812 … 790; 0 is middle grey"."""
+    """Return the range of the results as text, such as ": sobel_x gave -812 … 790; 0 is middle grey"."""
     grey = "; 0 is middle grey" if done["signed"] else ""
     return f": {done['filter']} gave {done['least']:.5g} … {done['largest']:.5g}{grey}"
 
@@ -152,7 +152,7 @@ def list_filters(as_json: bool) -> None:
 
 
 def parsed_parameters(given: Sequence[str]) -> dict[str, float | int]:
-    """Parse filter parameters, such as ["sigma=2.0"], to {"sigma": 2.0}; raises ``OptionError``."""
+    """Parse filter parameters, such as ["sigma=2.0"], to {"sigma": 2.0}; raises ``OptionError`` for other texts."""
     found: dict[str, float | int] = {}
     for text in given:
         key, sign, value = text.partition("=")
@@ -166,7 +166,10 @@ def parsed_parameters(given: Sequence[str]) -> dict[str, float | int]:
 
 
 def parsed_weights(text: str) -> Weights:
-    """Parse a filter such as "0 1 0; 1 -4 1; 0 1 0" to an array (rows, columns); raises ``OptionError``."""
+    """Parse a filter such as "0 1 0; 1 -4 1; 0 1 0" to an array (rows, columns).
+
+    Raises ``OptionError`` for rows of different lengths, and for anything but numbers.
+    """
     rows = [re.split(r"[\s,]+", row.strip()) for row in text.split(";") if row.strip()]
     for entry in (entry for row in rows for entry in row):
         if not _NUMBER.fullmatch(entry):

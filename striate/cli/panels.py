@@ -1,4 +1,4 @@
-"""The groups in which ``striate train --help`` lists its options: the common ones first."""
+"""The groups in which ``striate train --help`` lists its options, with the common options first."""
 
 from __future__ import annotations
 

@@ -96,7 +96,10 @@ def torch_twin(model: Module) -> Any:
 
 
 def torch_steps(model: Module, threads: int, precision: Precision = Precision.full) -> dict[str, Step]:
-    """Return training steps in PyTorch's eager mode, by memory format; bfloat16 uses PyTorch's autocast."""
+    """Return training steps in PyTorch's eager mode, by memory format.
+
+    For bfloat16, they use PyTorch's autocast.
+    """
     torch = imported("torch", ["torch"])
     torch.set_num_threads(threads)
 
@@ -147,7 +150,7 @@ def torch_predictors(model: Module, threads: int) -> dict[str, Predictor]:
 def onnx_predictors(model: Module, shape: tuple[int, ...], threads: int) -> dict[str, Predictor]:
     """Return a prediction function of onnxruntime with its default graph optimizations.
 
-    ``shape`` is that of one sample.
+    ``shape`` is the shape of one sample.
     """
     needed = ["onnx", "onnxruntime"]
     runtime = imported("onnxruntime", needed)

@@ -1,36 +1,38 @@
-"""``striate predict``: what a model predicts for pictures, or for the rows, series and volumes of a file."""
+"""``striate predict``: print predictions for pictures, or for the rows, series and volumes of files."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
-import numpy.typing as npt
 import typer
 
-from striate.cli.evaluate import model_path, warn_of_outliers
+from striate.cli.evaluate import model_path, numbers_as_the_input
 from striate.cli.predict_numbers import predict_numbers
-from striate.cli.report import say_error, say_json, say_warning
-from striate.data.centring import Centring, read_centred
+from striate.cli.predict_pictures import predict_pictures
+from striate.cli.predictions import Form, text_of
+from striate.data.centring import Centring
+from striate.data.decoding import OnError
 from striate.data.number_files import ENDINGS
 from striate.data.reading import Reading
-from striate.errors import DataError, OptionError
-from striate.nn.module import Module
+from striate.data.sources import Sources, paths_or_picture
+from striate.errors import OptionError
 from striate.persistence import load
-from striate.train.evaluation import log_softmax
 from striate.train.run import RUN_FILE, read_run
-from striate.train.tta import Averaged, averaged
 
-Array = npt.NDArray[Any]
-_SHOWN = 3
+_STANDARD_INPUT = Path("-")
 
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder that `striate train` created, or a model file.")],
-    images: Annotated[
+    inputs: Annotated[
         list[Path],
-        typer.Argument(help="Pictures (PNG, JPEG, BMP, GIF, TIFF, WebP, PPM), or .csv, .tsv, .ts, .npy, .npz files."),
+        typer.Argument(
+            help="Pictures (PNG, JPEG, BMP, GIF, TIFF, WebP, PPM), folders and archives (zip, tar) of pictures; .csv, "
+            ".tsv, .ts, .npy, .npz files and folders of them; or -, a picture or a path per line from standard input."
+        ),
     ],
     centre: Annotated[
         bool, typer.Option(help="Centre and scale figures as in the training data, if those have a plain background.")
@@ -38,57 +40,64 @@ def predict(
     tta: Annotated[
         str, typer.Option(help='Average over views of each picture: "flip", "vflip", "crop:4", or several.')
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print all classes as JSON.")] = False,
+    top_k: Annotated[
+        int | None, typer.Option(help="Classes for each sample.", show_default="3; in JSON all, in CSV 1")
+    ] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Write a CSV table to this file; - prints it.", metavar="FILE")
+    ] = None,
+    on_error: Annotated[
+        str, typer.Option(help="Files that cannot be read: raise (exit code 2 after the others) or skip.")
+    ] = "raise",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON.")] = False,
 ) -> None:
     """Predict the classes of pictures and signals, or the numbers that the model has learned to estimate."""
+    output = Form(as_json, csv_file, top_k, OnError.parse(on_error))
     model = load(model_path(run))
     found = read_run(run) if (run / RUN_FILE).is_file() else None
-    if all(path.suffix.lower() in ENDINGS for path in images):
+    number_options = found.number_options if found else None
+    task = number_options.task if number_options else None
+    output.require_for(task)
+    given = with_standard_input(inputs)
+    channels, *size = model.input_shape
+    numbers = [path for path in given if isinstance(path, Path) and _has_numbers(path, folders=len(size) != 2)]
+    if len(numbers) == len(given):
         if tta:
             raise OptionError("--tta is for pictures; files of numbers are predicted as they are")
-        predict_numbers(model, found.number_options if found else None, images, as_json=as_json)
+        predictions = predict_numbers(model, number_options or numbers_as_the_input(model), numbers)
+        several = len({row["file"] for row in predictions.rows}) > 1 or len(given) > 1
+        lines = [f"{row['file']}, " * several + f"{row['sample']}: {text_of(row, top_k)}" for row in predictions.rows]
+        output.show(predictions, lines)
         return
-    form = Centring.from_json(found.centring) if found and centre else None
-    channels, *size = model.input_shape
     if len(size) != 2:
         raise OptionError(
             f"{run}: this model takes samples of shape {model.input_shape}, not pictures\n"
             f"  help: give files of numbers: {', '.join(ENDINGS)}"
         )
+    form = Centring.from_json(found.centring) if found and centre else None
     reading = (found.reading if found else None) or Reading(channels, (size[0], size[1]))
-    answering = averaged(model, tta)
-    rows: list[dict[str, Any]] = []
-    failed = False
-    for path in images:
-        try:
-            picture, swapped = read_centred(path, reading, form)
-        except DataError as error:
-            failed = True
-            say_error(error)
+    with Sources(given) as sources:
+        predictions = predict_pictures(model, reading, form, sources, task, tta)
+    output.show(predictions, [f"{row['image']}: {text_of(row, top_k, least=0)}" for row in predictions.rows])
+
+
+def with_standard_input(inputs: Sequence[Path]) -> list[Path | bytes]:
+    """Replace "-" by the paths in the lines of standard input, or by the bytes of the picture that it contains.
+
+    Raises ``OptionError`` if "-" is given twice, and ``DataError`` if standard input has neither.
+    """
+    if list(inputs).count(_STANDARD_INPUT) > 1:
+        raise OptionError("- stands for standard input, which can be read only once")
+    given: list[Path | bytes] = []
+    for path in inputs:
+        if path != _STANDARD_INPUT:
+            given.append(path)
             continue
-        if swapped:
-            say_warning(f"{path}: light and dark were swapped, as the training data have it; --no-centre leaves them")
-        warn_of_outliers(model, picture[np.newaxis], str(path))
-        rows.append({"image": str(path), "classes": ranked(answering, picture)})
-    if as_json:
-        say_json(rows)
-    else:
-        for row in rows:
-            typer.echo(line(row))
-    if failed:
-        raise typer.Exit(2)
+        read = paths_or_picture(sys.stdin.buffer.read())
+        given += [read] if isinstance(read, bytes) else read
+    return given
 
 
-def ranked(model: Module | Averaged, picture: Array) -> list[dict[str, Any]]:
-    """Return the classes with their probabilities for a picture (C, H, W), most probable first."""
-    (logits,) = np.asarray(model(picture[np.newaxis]))
-    probabilities = np.exp(log_softmax(logits[np.newaxis]))[0]
-    names = model.classes or tuple(str(index) for index in range(len(probabilities)))
-    order = np.argsort(-probabilities, kind="stable")
-    return [{"class": names[index], "probability": float(probabilities[index])} for index in order[: len(names)]]
-
-
-def line(row: dict[str, Any]) -> str:
-    """Return a text such as "seven.png: 7 (99.87 %), 1 (0.08 %), 9 (0.03 %)"."""
-    shown = ", ".join(f"{one['class']} ({100 * one['probability']:.2f} %)" for one in row["classes"][:_SHOWN])
-    return f"{row['image']}: {shown}"
+def _has_numbers(path: Path, *, folders: bool) -> bool:
+    """Whether a path is a file of numbers by its ending, or, with ``folders``, a folder."""
+    return path.suffix.lower() in ENDINGS or (folders and path.is_dir())

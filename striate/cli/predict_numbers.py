@@ -1,86 +1,69 @@
-"""Predictions for the samples of files of numbers: rows of tables, series, windows, volumes."""
+"""Compute predictions for the samples in files of numbers: rows of tables, series, windows, volumes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import typer
 
-from striate.cli.evaluate import numbers_as_the_input, warn_of_outliers
-from striate.cli.report import say_error, say_json
+from striate.cli.predictions import Predictions, described, far_warning
+from striate.cli.progress import Steps
 from striate.data import NumberOptions
 from striate.data.dataset import Array
-from striate.data.number_options import Task
+from striate.data.number_files import ENDINGS
 from striate.data.numbers import read_inputs
+from striate.data.tree import FolderTree
 from striate.errors import DataError
 from striate.nn.module import Module
-from striate.train.evaluation import log_softmax
+from striate.train.outliers import outlier_warning
 
-_SHOWN, _LEAST = 3, 0.01
 _TOGETHER = 256
 
 
-def predict_numbers(model: Module, options: NumberOptions | None, paths: list[Path], *, as_json: bool) -> None:
-    """Print a line, or with ``as_json`` an object, for each sample of the files; lines of several files name theirs.
+def predict_numbers(model: Module, reading: NumberOptions, paths: Sequence[Path]) -> Predictions:
+    """Return the predictions: a row for each sample, with its "file", and its place in the file as "sample".
 
-    A file that cannot be read is named, and the exit code is then 2.
+    The path of a folder means all files of numbers in it and in the folders below, in natural order of their names.
     """
-    rows: list[dict[str, Any]] = []
-    failed = False
-    reading = options or numbers_as_the_input(model)
+    found = Predictions()
+    far: dict[str, str] = {}  # the warning about each file that is far from the training data
+    files = _files(paths, found.problems)
+    with Steps("predict") as steps:
+        for number, path in enumerate(files):
+            steps.count("predicting files", number, len(files))
+            try:
+                inputs = read_inputs(path, reading)
+                if inputs.values.shape[1:] != model.input_shape:
+                    raise DataError(
+                        f"{path}: samples of shape {inputs.values.shape[1:]}, and the model takes {model.input_shape}"
+                    )
+            except DataError as error:
+                found.problems.append(str(error))
+                continue
+            if (warning := outlier_warning(model, inputs.values, str(path))) is not None:
+                far[str(path)] = warning
+            outputs: list[Array] = []
+            for start in range(0, len(inputs.values), _TOGETHER):
+                steps.count(f"predicting {path.name}", start, len(inputs.values))
+                outputs.append(np.asarray(model(inputs.values[start : start + _TOGETHER])))
+            rows = described(np.concatenate(outputs), model.classes, reading.task)
+            found.rows += [
+                {"file": str(path), "sample": place, **row} for place, row in zip(inputs.places, rows, strict=True)
+            ]
+    found.warnings += far_warning(far, len(files), "files")
+    return found
+
+
+def _files(paths: Sequence[Path], problems: list[str]) -> list[Path]:
+    """Return the files at the paths, with those of folders; adds an error message for a folder without any."""
+    files: list[Path] = []
     for path in paths:
-        try:
-            inputs = read_inputs(path, reading)
-            if inputs.values.shape[1:] != model.input_shape:
-                raise DataError(
-                    f"{path}: samples of shape {inputs.values.shape[1:]}, and the model takes {model.input_shape}"
-                )
-        except DataError as error:
-            failed = True
-            say_error(error)
+        if not path.is_dir():
+            files.append(path)
             continue
-        warn_of_outliers(model, inputs.values, str(path))
-        parts = range(0, len(inputs.values), _TOGETHER)
-        outputs = np.concatenate([np.asarray(model(inputs.values[start : start + _TOGETHER])) for start in parts])
-        for place, row in zip(inputs.places, described(outputs, model.classes, reading.task), strict=True):
-            rows.append({"file": str(path), "sample": place, **row})
-    if as_json:
-        say_json(rows)
-    else:
-        for row in rows:
-            typer.echo(f"{row['file']}, " * (len(paths) > 1) + f"{row['sample']}: {text_of(row)}")
-    if failed:
-        raise typer.Exit(2)
-
-
-def described(outputs: Array, names: tuple[str, ...], task: Task | None) -> list[dict[str, Any]]:
-    """Return what each row of the outputs (N, k) says: classes, labels, or numbers."""
-    names = names or tuple(str(place) for place in range(outputs.shape[1]))
-    if task is Task.regress:
-        return [{"numbers": dict(zip(names, map(float, row), strict=True))} for row in outputs]
-    if task is Task.multilabel:
-        shares = 1 / (1 + np.exp(-outputs.astype(np.float64)))
-        return [{"labels": dict(zip(names, map(float, row), strict=True))} for row in shares]
-    shares = np.exp(log_softmax(outputs))
-    orders = np.argsort(-shares, axis=1, kind="stable")
-    return [
-        {"classes": [{"class": names[place], "probability": float(row[place])} for place in order]}
-        for row, order in zip(shares, orders, strict=True)
-    ]
-
-
-def text_of(row: dict[str, Any]) -> str:
-    """Return a text such as "walk (98.20 %), run (1.70 %)", "price 31.4", or the labels above 50 %.
-
-    Of classes, it has the most probable one, and two others if they have 1 % or more.
-    """
-    if "numbers" in row:
-        return ", ".join(f"{name} {value:.6g}" for name, value in row["numbers"].items())
-    if "labels" in row:
-        likely = [f"{name} ({100 * share:.2f} %)" for name, share in row["labels"].items() if share > 0.5]
-        return ", ".join(likely) or "none of the labels"
-    first, *others = row["classes"][:_SHOWN]
-    shown = [first, *(one for one in others if one["probability"] >= _LEAST)]
-    return ", ".join(f"{one['class']} ({100 * one['probability']:.2f} %)" for one in shown)
+        entries = [one for one in FolderTree(path).entries if one.path.suffix.lower() in ENDINGS]
+        files += [path / one.path for one in entries]
+        if not entries:
+            problems.append(f"{path}: no files of numbers in it ({', '.join(ENDINGS)})")
+    return files

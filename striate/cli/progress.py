@@ -1,4 +1,4 @@
-"""Progress of slow commands on standard error: one live line on a terminal, plain lines elsewhere."""
+"""Progress of slow commands on standard error: one live line in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _QUIET = 2.0  # seconds between two lines without a terminal
 
 
 class Steps:
-    """A context manager that shows the current part of a command, and the number of kernels compiled in it."""
+    """A context manager that shows which part of a command is running, and how many kernels it has compiled."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -39,7 +39,7 @@ class Steps:
             jit.kernels.progress = None
 
     def say(self, text: str) -> None:
-        """Show the name of the part that begins now."""
+        """Show the name of the part of the command that begins now."""
         self._text = text
         if self._live is not None:
             self._live.update(_plain(text))
@@ -47,7 +47,7 @@ class Steps:
             typer.echo(f"{self.command}: {text} ({time.perf_counter() - self._start:.1f} s)", err=True)
 
     def count(self, text: str, done: int, total: int) -> None:
-        """Show how much of a part is done: live on a terminal, elsewhere a line at most every two seconds."""
+        """Show how much of a part is done: live in a terminal, and elsewhere with a line at most every two seconds."""
         now = time.perf_counter()
         if self._live is not None:
             self._live.update(_plain(f"{text}: {done:,} of {total:,}"))

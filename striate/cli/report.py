@@ -51,7 +51,7 @@ def say_json(document: object) -> None:
 
 
 class Command(TyperCommand):
-    """A typer command whose help shows no type beside flags."""
+    """A typer command whose help shows no type next to flags, and whose errors name its options."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -62,7 +62,7 @@ class Command(TyperCommand):
         return _without_type_of_flags(super().get_params(ctx))
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; errors name its options where they would name arguments in Python."""
+        """Run the command; its errors name command-line options, such as ``--size``, in place of Python arguments."""
         try:
             return super().invoke(ctx)
         except StriateError as error:
@@ -72,7 +72,7 @@ class Command(TyperCommand):
 
 
 class GroupedCommand(Command):
-    """A command whose help lists its options in groups, the common ones first."""
+    """A command whose help lists its options in groups, with the common options first."""
 
     def get_params(self, ctx: Any) -> Any:
         parameters = super().get_params(ctx)
@@ -101,7 +101,7 @@ def _without_type_of_flags(parameters: list[Any]) -> list[Any]:
 
 
 def reported(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function, and exit with a message for a ``StriateError`` and silently for Ctrl-C.
+    """Call a function and return its result; exit with a message for a ``StriateError``, and silently for Ctrl-C.
 
     The exit code is 1 if the training or striate failed, 2 for an error of the user, and 130 for Ctrl-C.
     """

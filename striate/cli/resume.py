@@ -23,7 +23,7 @@ _ELSEWHERE = ("out", "overwrite", "find_lr")
 def resumed_run(context: typer.Context, value: Path | None) -> Path | None:
     """Read a run's options before those of the command line are evaluated, and use them as defaults.
 
-    It is the callback of ``--resume``, which is evaluated first. Raises ``ModelFileError`` for a folder without a run.
+    This is the callback of ``--resume``, which typer calls first. Raises ``ModelFileError`` for a folder without a run.
     """
     if value is not None and not context.resilient_parsing:
         context.default_map = {**(context.default_map or {}), **defaults_of(read_run(value))}
@@ -69,7 +69,10 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 
 def is_finished(run: Run, epochs: int | None) -> bool:
-    """Say so and return True if a run has nothing left to do for this number of epochs."""
+    """Return whether a run has nothing left to do for this number of epochs, and print a note if so.
+
+    ``epochs`` is the number on the command line; None is that of the run.
+    """
     planned, done = int(run.arguments.get("epochs", 0)), len(run.history.get("epochs", ()))
     if not run.finished or (epochs is not None and epochs > planned):
         return False

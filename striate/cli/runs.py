@@ -72,7 +72,7 @@ def runs(
 
 
 def table_of(found: list[RunSummary], width: int) -> Table:
-    """Return a table with a row for each run, for a terminal of ``width`` columns; long names continue below."""
+    """Return a table with a row for each run, for a terminal of ``width`` columns; long names are wrapped."""
     now = datetime.now()
     rows = [_COLUMNS, *(row_of(run, now) for run in found)]
     gaps = 2 * (len(_COLUMNS) - 1)
@@ -89,7 +89,7 @@ def table_of(found: list[RunSummary], width: int) -> Table:
 
 
 def row_of(run: RunSummary, now: datetime) -> tuple[str, ...]:
-    """Return the texts of a run for ``_COLUMNS``; the best value names its metric if that is not the accuracy."""
+    """Return the cells of the table row of a run; the best value names its metric unless that is the accuracy."""
     best = run.metric.text(None if run.best is None else run.best[0])
     if run.best is not None and not run.metric.rising:
         best = f"{run.metric.name} {best}"
@@ -100,7 +100,7 @@ def row_of(run: RunSummary, now: datetime) -> tuple[str, ...]:
 
 
 def date_text(date: datetime, now: datetime) -> str:
-    """Return the time of a date of today, such as "15:13"; else the day, "28 Nov", or in another year "Nov 2025"."""
+    """Return a date as text: "15:13" if it is today, "28 Nov" if it is in this year, otherwise "Nov 2025"."""
     month = _MONTHS[date.month - 1]
     if date.date() == now.date():
         return f"{date:%H:%M}"

@@ -90,7 +90,7 @@ def opened(model: str, shape: str | None, classes: int) -> tuple[Module, tuple[i
 
 
 def parsed_shape(text: str) -> tuple[int, ...]:
-    """Parse a shape such as "3x32x32" to (3, 32, 32); raises ``OptionError``."""
+    """Parse a shape such as "3x32x32" to (3, 32, 32); raises ``OptionError`` for other texts."""
     parts = text.lower().replace("×", "x").split("x")
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise OptionError(f"--shape {text!r}; expected channels and sizes such as 3x32x32")

@@ -1,4 +1,4 @@
-"""Handle output streams that cannot take what is written: a limited encoding, or a full disk."""
+"""Handle output streams to which text cannot be written: because of a limited encoding, or a full disk."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def _plainly(error: UnicodeError) -> tuple[str, int]:
 
 
 def prepare_streams() -> None:
-    """Let both streams write any text in any encoding; redirected output on Windows often has cp1252."""
+    """Make standard output and standard error accept any text.
+
+    Their encoding may lack characters: redirected output on Windows often has cp1252.
+    """
     codecs.register_error("striate", _plainly)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper) and codecs.lookup(stream.encoding).name not in (

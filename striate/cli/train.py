@@ -329,7 +329,7 @@ def train(
 
 
 def data_name(path: Path) -> str:
-    """Return the name of a folder, archive or file of numbers, without its ending."""
+    """Return the name of a folder, archive or file of numbers, without its suffix."""
     name = path.resolve().name
     if path.suffix.lower() in ENDINGS:
         return set_name(path.resolve())
@@ -353,9 +353,11 @@ def opened_data(
 def claimed(
     data: str, out: Path | None, overwrite: bool, resume: Path | None, network: Module, copies: int
 ) -> tuple[Path, FolderLock]:
-    """Make and lock the folder of a run, or lock that of the run to resume.
+    """Create and lock the folder of a new run, or lock the folder of the run to resume.
 
-    The disk must have room for the model and for three checkpoints, each with ``copies`` vectors of the model's size.
+    Returns the folder and its lock. Raises ``OptionError`` for a folder that cannot be used (see ``claim_folder``) and,
+    for a new run, unless the disk has space for the model and three checkpoints, each ``copies`` times as large as the
+    model.
     """
     if resume is not None:
         lock = FolderLock(resume)
@@ -370,14 +372,14 @@ def claimed(
 
 @dataclass(frozen=True)
 class Going:
-    """Whether a training continues a run, and whether its data may have changed."""
+    """Whether a training continues a run (``on``), and whether its data may have changed (``with_changes``)."""
 
     on: bool = False
     with_changes: bool = False
 
 
 def leave_at_once(code: int) -> None:
-    """End the process immediately, with all running kernels, after a second Ctrl-C."""
+    """End the process immediately with this exit code, even while kernels run; called after a second Ctrl-C."""
     if sys.stderr.isatty():
         Console(stderr=True).show_cursor(True)  # the live display hid it
     os._exit(code)
@@ -385,7 +387,7 @@ def leave_at_once(code: int) -> None:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The model, epochs and batch size of this training: the recipe's, unless the command line gives others."""
+    """The model, epochs and batch size of a training: defaults for the data, or values from the command line."""
 
     model: str
     epochs: int
@@ -402,7 +404,7 @@ def chosen_options(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chosen_schedule(name: str, steps: int, warmup: int = 0) -> Schedule:
-    """Return the schedule with this name over all ``steps``, after a linear warmup of ``warmup`` of them.
+    """Return the schedule with this name over ``steps`` steps, the first ``warmup`` of which are a linear warmup.
 
     Raises ``OptionError`` for an unknown name, or a warmup as long as the training.
     """
@@ -423,7 +425,7 @@ def chosen_optimizer(
 ) -> Optimizer:
     """Return the optimizer with this name; raises ``OptionError`` for an option that it does not have.
 
-    None stands for the default of an option.
+    None selects the default of an option.
     """
     if name not in OPTIMIZERS:
         raise unknown_option("optimizer", name, OPTIMIZERS)
@@ -439,7 +441,7 @@ def chosen_optimizer(
 
 
 def chosen_callbacks(patience: int | None, min_delta: float) -> tuple[Callback, ...]:
-    """Return the callback for early stopping if ``patience`` is given; raises ``OptionError``."""
+    """Return the callback for early stopping if ``patience`` is given; raises ``OptionError`` for invalid values."""
     if patience is None:
         if min_delta:
             raise OptionError("--min-delta has no effect without --patience")
@@ -456,7 +458,7 @@ def require_step_options(max_norm: float | None, clip_value: float | None, accum
 
 
 def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path, going: Going) -> Evaluation:
-    """Train, and write the run folder even if Ctrl-C or a failure ends the training early."""
+    """Train and return the final evaluation; write the run folder even if Ctrl-C or a failure ends the training."""
     epochs = int(run.arguments["epochs"])
     shape = train_set.images.shape[1:]
     again = f"striate train --resume {shlex.quote(str(folder))}"
@@ -498,7 +500,10 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
 
 
 def rescued(model: Module, shape: Sequence[int], error: ModelFileError, again: str) -> ModelFileError:
-    """Save a model in the system's temporary folder where its own cannot be written; returns the error to raise."""
+    """Save a model in the system's temporary folder after its run folder could not be written.
+
+    Returns the error to raise, which names the new path, or the last checkpoint if saving failed there too.
+    """
     problem = str(error).splitlines()[0]
     cure = f"  help: make room; then {again} writes the rest"
     try:
@@ -524,7 +529,7 @@ def print_search(search: RateSearch) -> None:
 
 
 def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path, unit: str) -> None:
-    """Print the table of epochs, where the model was saved, and the accuracy.
+    """Print the table of epochs, the path of the saved model, and the accuracy.
 
     The table is left out if the epochs were already printed to the same terminal, file or pipe.
     """

@@ -1,4 +1,4 @@
-"""The text of messages on the command line: options in place of Python's arguments, and lines that fit a terminal."""
+"""Adapt messages to the command line: options in place of Python arguments, and lines that fit the terminal."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _LEAST_WIDTH = 40
 
 
 def with_options(message: str, options: Collection[str]) -> str:
-    """Write the arguments that help lines name as options: ``size=64`` becomes ``--size 64``.
+    """Return a message in which Python arguments are written as options: ``size=64`` becomes ``--size 64``.
 
-    ``options`` are those of the command, such as "--size". Arguments inside of parentheses belong to a call of Python
-    and stay as they are.
+    ``options`` are those of the command, such as "--size". Arguments in parentheses belong to a Python call and are not
+    changed.
     """
     lines = message.split("\n")
     for place, line in enumerate(lines):
@@ -36,7 +36,7 @@ def _option(match: re.Match[str], options: Collection[str]) -> str:
 
 
 def fitted(text: str, stream: TextIO) -> str:
-    """Wrap lines between words where ``stream`` is a terminal, which would break them inside of words."""
+    """Return the text with its lines wrapped between words if ``stream`` is a terminal; otherwise unchanged."""
     if not stream.isatty():
         return text
     width = max(_LEAST_WIDTH, columns())

@@ -62,7 +62,7 @@ def open_data(
     fields    the fields of the options by name, such as ``size=64``, instead of ``options``
 
     Raises ``OptionError`` for anything but a known name or an existing path, and for options that do not apply to the
-    data; ``DataError``, naming the file or line, for data that cannot be read.
+    data; ``DataError``, which names the file or line, for data that cannot be read.
     """
     path = checked_path("data set", name).expanduser()
     if str(name) in KNOWN or holds_idx(path):

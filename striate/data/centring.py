@@ -3,20 +3,20 @@
 A network only recognizes digits of the sizes and at the positions that it has seen. So the training pictures are
 measured: the shade of the background, the size of the figures, and whether they are centred by their outline or by
 their mass (MNIST is centred by mass, the digits of the package fill their frame). Pictures without a plain background,
-such as photographs, are left as they are.
+such as photographs, are not changed.
 """
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from striate.data.picture import open_upright
+from striate.data.picture import decoded
 from striate.data.reading import Reading
 
 Array = npt.NDArray[Any]
@@ -33,7 +33,7 @@ class Centring:
 
     background  shade of the background, 0 … 255
     extent      the longer side of the figure, as a share of the picture's side: above 0, at most 1
-    by_mass     whether the centre of mass of the figure, rather than the middle of its outline, is in the middle
+    by_mass     whether the figure's centre of mass, not that of its outline, is in the middle of the picture
     """
 
     background: int
@@ -125,7 +125,7 @@ def box_of(ink: Array) -> tuple[int, int, int, int] | None:
 
 
 def mass_of(ink: Array) -> Array:
-    """Return the centre of mass of weights (H, W) as (down, across), in pixels from the upper left corner."""
+    """Return the centre of mass of weights (H, W) as (y, x), in pixels from the upper left corner."""
     weights: Array = np.asarray(ink, np.float64)
     rows, columns = (np.array([place + 0.5 for place in range(size)]) for size in ink.shape)
     total = max(float(weights.sum()), 1e-9)
@@ -134,13 +134,13 @@ def mass_of(ink: Array) -> Array:
     return np.array([down, across])
 
 
-def read_centred(path: Path, reading: Reading, form: Centring | None) -> tuple[npt.NDArray[np.uint8], bool]:
-    """Read a picture file as uint8 (C, H, W), placed as in the data.
+def centred(content: bytes, name: str, reading: Reading, form: Centring | None) -> tuple[npt.NDArray[np.uint8], bool]:
+    """Decode the bytes of a picture file to uint8 (C, H, W), placed as in the data.
 
     Also returns whether dark and light were exchanged. If ``form`` is None, the picture is only resized. Raises
-    ``DataError`` as ``read_picture`` does.
+    ``DataError``, which contains ``name``, if the bytes cannot be decoded.
     """
-    picture = open_upright(path, reading.most)
+    picture = decoded(io.BytesIO(content), name, most=reading.most)
     if form is None:
         return reading.fitted(picture), False
     placed, swapped = form.apply(picture, reading.size)

@@ -24,8 +24,8 @@ class Roles:
     """The names of the columns with each role; None or () if there is no such column.
 
     kind      signals or a table of features
-    features  the numbers that the network reads
-    labels    the labels or numbers that the network predicts
+    features  the columns that the network reads
+    labels    the columns that the network predicts
     group     the group of a row, such as a patient, whose samples stay in one part
     part      the part of a row: train, or test or val
     series    the name of the series that a row belongs to (long form: a row for each time step of each series)

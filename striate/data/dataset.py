@@ -55,10 +55,10 @@ class Dataset(metaclass=Explained):
     labels          (N,) integers are class numbers and become int64; floats are regression targets and become float32
                     (``counts.astype(np.float32)`` makes regression targets of integers); integers and bools with more
                     axes are kept as uint8 or int64 for the loss
-    classes         names of the classes; given, they say that labels are class numbers. Default for labels (N,) of
-                    integers: "0", "1", … up to the largest label
+    classes         names of the classes, if the labels are class numbers. The default for labels (N,) of integers is
+                    "0", "1", … up to the largest label
     name            name of the data set in messages
-    channels_first  True accepts inputs as (N, C, H, W) even where their shape looks like (N, H, W, C)
+    channels_first  True accepts inputs as (N, C, H, W) even if their shape looks like (N, H, W, C)
     files           the file that each sample was read from, for messages; () if there are no files
 
     Raises ``DataError`` for empty data, unequal lengths, channels-last pictures, NaN or infinity (with the index of the
@@ -180,7 +180,7 @@ _CURES = {
 
 
 def require_dataset(data: object, what: str = "data") -> None:
-    """Raise ``OptionError`` unless ``data`` is a ``Dataset``; ``what`` names it in the message."""
+    """Raise ``OptionError`` unless ``data`` is a ``Dataset``; ``what`` is the name of the parameter in the message."""
     if not isinstance(data, Dataset):
         raise OptionError(
             f"{what}: expected a Dataset, not {type(data).__name__}\n"

@@ -33,7 +33,7 @@ _SHARE_OF_MEMORY = 0.25  # a larger array is kept in an unnamed file
 
 
 class OnError(Enum):
-    """What to do with a picture file that cannot be read: raise an error, or skip the file."""
+    """The reaction to a file, row or sample that cannot be read: raise an error, or skip it."""
 
     refuse = "raise"
     skip = "skip"

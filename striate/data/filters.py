@@ -77,7 +77,7 @@ def sharpen(amount: float = 1.0) -> Weights:
 
 
 def sobel_x() -> Weights:
-    """Change to the right, over three rows with weights 1, 2, 1.
+    """Horizontal differences (right minus left), over three rows with weights 1, 2, 1.
 
     Returns the weights (3, 3), float64.
     """
@@ -85,7 +85,7 @@ def sobel_x() -> Weights:
 
 
 def sobel_y() -> Weights:
-    """Change downwards, over three columns with weights 1, 2, 1.
+    """Vertical differences (below minus above), over three columns with weights 1, 2, 1.
 
     Returns the weights (3, 3), float64.
     """
@@ -93,7 +93,7 @@ def sobel_y() -> Weights:
 
 
 def prewitt_x() -> Weights:
-    """Change to the right, over three rows with weights 1, 1, 1.
+    """Horizontal differences (right minus left), over three rows with weights 1, 1, 1.
 
     Returns the weights (3, 3), float64.
     """
@@ -101,7 +101,7 @@ def prewitt_x() -> Weights:
 
 
 def prewitt_y() -> Weights:
-    """Change downwards, over three columns with weights 1, 1, 1.
+    """Vertical differences (below minus above), over three columns with weights 1, 1, 1.
 
     Returns the weights (3, 3), float64.
     """
@@ -131,11 +131,11 @@ def gabor(
 
         w(u, v) = e^(−(u² + γ²v²) / 2σ²) · cos(2πu/λ + φ)
 
-    u is the distance across the stripes, in the direction ``angle`` in degrees counter-clockwise from the right: 0
-    responds to vertical stripes, 90 to horizontal ones. ``wavelength`` is λ in pixels, ``sigma`` is σ in pixels
-    (default 0.56 λ, a bandwidth of one octave), ``aspect`` is γ, ``phase`` is φ in degrees. The response to a constant
-    picture is subtracted, and the weights are scaled to Σ|w| = 2. Raises ``OptionError`` for a filter of more than 1025
-    pixels along a side. Daugman, 1985.
+    u and v are the distances from the centre across and along the stripes; u has the direction ``angle``, in degrees
+    counter-clockwise from the right: 0 responds to vertical stripes, 90 to horizontal ones. ``wavelength`` is λ in
+    pixels, ``sigma`` is σ in pixels (default 0.56 λ, a bandwidth of one octave), ``aspect`` is γ, ``phase`` is φ in
+    degrees. The response to a constant picture is subtracted, and the weights are scaled to Σ|w| = 2. Raises
+    ``OptionError`` for a filter of more than 1025 pixels along a side. Daugman, 1985.
     """
     number("wavelength", wavelength, 2, _LARGEST)
     spread = 0.56 * wavelength if sigma is None else sigma
@@ -305,10 +305,10 @@ def filter(
     The results are those of ``scipy.ndimage.correlate``: an array of the shape of the picture, in its unit, not clipped
     to 0 … 255. It is float64 for pictures in float64 or in integers of 32 bits and more, otherwise float32.
 
-    Raises ``OptionError`` for an unknown name, parameter or mode (listing the known ones), and for weights or a
+    Raises ``OptionError``, which lists the known ones, for an unknown name, parameter or mode, and for weights or a
     ``cval`` with which the result could overflow its type; ``ShapeError`` for a shape that is not a picture or a
-    filter; ``DTypeError`` or ``DataError`` for an array that does not hold real numbers, an empty picture, or weights
-    that are not finite.
+    filter; ``DTypeError`` or ``DataError`` for an array of anything but real numbers, an empty picture, or weights that
+    are not finite.
     """
     weights = filter_weights(filter, **parameters)
     edge = Edge.parse(mode)

@@ -35,7 +35,10 @@ def content_key(numbers: Array) -> bytes:
 
 
 def equal_groups(keys: Iterable[bytes | None]) -> list[list[int]]:
-    """Return lists of the indices of samples with equal keys, one list for each key that occurs more than once."""
+    """Return lists of the indices of samples with equal keys, one list for each key that occurs more than once.
+
+    Keys that are None are skipped.
+    """
     places: dict[bytes, list[int]] = defaultdict(list)
     for place, key in enumerate(keys):
         if key is not None:
@@ -44,7 +47,7 @@ def equal_groups(keys: Iterable[bytes | None]) -> list[list[int]]:
 
 
 def thumbnail(picture: Image.Image) -> npt.NDArray[np.uint8]:
-    """Return a picture as grey uint8 (32, 32)."""
+    """Return a thumbnail of a picture: grey, uint8 (32, 32), without keeping the proportions."""
     return np.asarray(picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
 
 

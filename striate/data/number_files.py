@@ -63,7 +63,7 @@ class NumberFile:
 
 
 def number_files(path: Path, beside: bool = True) -> list[NumberFile]:
-    """Return the files of numbers at a path; an empty list where there are none, as in a folder of pictures.
+    """Return the files of numbers at a path; an empty list if there are none, as in a folder of pictures.
 
     ``beside`` adds the file for testing that belongs to a file for training. Raises ``DataError`` for a folder of
     several files that are not a pair.

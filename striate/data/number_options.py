@@ -18,7 +18,7 @@ _OF_TABLES = ("label_column", "group_column", "ignore_columns", "window", "strid
 
 
 class Kind(Enum):
-    """What the samples of a file of numbers are."""
+    """The kind of samples in a file of numbers: features of a table, signals, volumes or pictures."""
 
     table = "table"  # (N, D): features
     signals = "signals"  # (N, C, L): channels and time steps
@@ -51,7 +51,7 @@ class NumberOptions(metaclass=Explained):
                     the longest of the training part
     channels_last   whether channels are the last axis of an array; None: by its shape
     limits          (low, high) of the intensities of integer volumes, which become 0 and 1; None: the 0.5 % and 99.5 %
-                    quantiles of the training part. Floating-point volumes are left as they are
+                    quantiles of the training part. Floating-point volumes are not scaled
     held_out        the share of every class that is held out, between 0 and 1, if the data have no parts
     seed            determines which samples are held out
     on_error        what to do with rows and samples that cannot be used: raise or skip

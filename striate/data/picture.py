@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from striate.errors import DataError, OptionError
 from striate.options import path as checked_path
@@ -69,24 +69,15 @@ def fitted_pixels(picture: Image.Image, channels: int, size: tuple[int, int]) ->
 def open_picture(path: Path | str, grey: bool = False, largest: int | None = None) -> npt.NDArray[np.uint8]:
     """Read a picture file in its own size as uint8: (1, H, W) for grey pictures, (3, H, W) for coloured ones.
 
-    It is rotated and composed with white as by ``read_picture``. ``grey=True`` converts it to grey. ``largest`` shrinks
-    it, by averaging areas and keeping its proportions, until no side has more than ``largest`` pixels. Raises
-    ``DataError`` as ``read_picture`` does.
+    It is rotated and composed with white as by ``read_picture``. With ``grey=True`` it is converted to grey. If a side
+    has more than ``largest`` pixels, the picture is shrunk to that size by averaging areas, with its proportions.
+    Raises ``DataError`` as ``read_picture`` does.
     """
     picture = _opened(checked_path("path", path), _MODES[1] if grey else None)
     if largest is not None and max(picture.size) > largest:
         width, height = (max(1, round(side * largest / max(picture.size))) for side in picture.size)
         picture = picture.resize((width, height), Image.Resampling.BOX)
     return pixels_of(picture)
-
-
-def open_upright(path: Path | str, most: int = 65535) -> Image.Image:
-    """Read a picture file as a Pillow image with 8 bits per channel.
-
-    It is rotated and composed with white as by ``read_picture``. ``most`` is the value that becomes 255 in grey
-    pictures of 16 bits. Raises ``DataError`` as ``read_picture`` does.
-    """
-    return _opened(checked_path("path", path), None, most)
 
 
 def pixels_of(picture: Image.Image) -> npt.NDArray[np.uint8]:
@@ -101,9 +92,9 @@ def image_of(pixels: npt.NDArray[np.uint8]) -> Image.Image:
 
 
 def encoded_picture(picture: Image.Image, path: Path) -> bytes:
-    """Return the bytes of a picture file, PNG or JPEG by the ending of ``path``; nothing is written.
+    """Return the bytes of a picture file, in the format of the suffix of ``path``; nothing is written.
 
-    Raises ``OptionError`` for an ending other than .png, .jpg or .jpeg.
+    Raises ``OptionError`` for a suffix other than .png, .jpg or .jpeg.
     """
     ending = path.suffix.lower()
     if ending not in _FORMATS:
@@ -113,11 +104,11 @@ def encoded_picture(picture: Image.Image, path: Path) -> bytes:
     return stream.getvalue()
 
 
-def _opened(path: Path, mode: str | None, most: int = 65535) -> Image.Image:
+def _opened(path: Path, mode: str | None) -> Image.Image:
     """Decode the picture file at a path, as ``decoded`` does; raises ``DataError`` if it does not exist."""
     if not path.is_file():
         raise DataError(f"{path}: {'a folder, not a picture' if path.is_dir() else 'no such file'}")
-    return decoded(path, str(path), mode, most=most)
+    return decoded(path, str(path), mode)
 
 
 def decoded(
@@ -150,7 +141,9 @@ def decoded(
     except DataError:
         raise
     except _BROKEN as error:
-        raise DataError(f"{name}: not a picture that can be read ({', '.join(formats)}): {error}") from error
+        # Pillow's own text for an unknown format names the object that it was given
+        why = "no known kind of picture" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise DataError(f"{name}: not a picture that can be read ({', '.join(formats)}): {why}") from error
 
 
 def _on_white(picture: Image.Image, most: int) -> Image.Image:

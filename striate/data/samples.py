@@ -22,8 +22,8 @@ class Samples:
 
     kind     what the samples are
     columns  names of the features or channels
-    values   an array for each sample: (D,) features, (C, L) signals, (C, H, W) pictures, (C, D, H, W) volumes; NaN
-             where a number is missing
+    values   an array for each sample: (D,) features, (C, L) signals, (C, H, W) pictures, (C, D, H, W) volumes; NaN for
+             a missing number
     labels   the labels of each sample as text, one for each of ``targets``; empty tuples if there are no labels
     places   where each sample is in the file, such as "line 12"
     targets  names of the label columns

@@ -39,7 +39,7 @@ class TextTable:
 
     path     the file
     columns  names of the columns
-    rows     the cells of each row as text, without spaces at their ends
+    rows     the cells of each row as text, without surrounding spaces
     lines    the line number of each row in the file, from 1
     named    whether the first line of the file has the column names
     comma    whether a comma is the decimal point

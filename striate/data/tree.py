@@ -1,8 +1,8 @@
 """List and read the files below a folder, or in a zip or tar archive.
 
-Files that systems leave behind are ignored: hidden files and folders, ``__MACOSX``, ``Thumbs.db`` and the like. In an
-archive, links, devices, absolute names and names with ``..`` are refused, as is an entry whose unpacked size is
-impossible for DEFLATE, or above ``MOST_BYTES``.
+Files that operating systems create on their own are ignored: hidden files and folders, ``__MACOSX``, ``Thumbs.db`` and
+the like. In an archive, links, devices, absolute names and names with ``..`` are refused, as is an entry whose unpacked
+size is impossible for DEFLATE, or above ``MOST_BYTES``.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def is_data(path: PurePosixPath) -> bool:
-    """Return whether a path is data: no part of it is hidden or a file that an operating system left behind."""
+    """Return whether a path is data: no part of it is hidden, and no part is known clutter such as ``__MACOSX``."""
     return not any(part.startswith((".", "~$")) or part.lower() in _SYSTEM for part in path.parts)
 
 
@@ -166,7 +166,7 @@ class ZipTree(Tree):
         seen: set[PurePosixPath] = set()
         for info in infos:
             path = _inside(self.root, info.filename)
-            if not is_data(path):
+            if not (path.parts and is_data(path)):
                 continue
             if info.is_dir():
                 self.folders.add(path)
@@ -228,7 +228,7 @@ class TarTree(Tree):
             for count, member in enumerate(archive):
                 _require_count(self.root, count)
                 path = _inside(self.root, member.name)
-                if not is_data(path):
+                if not (path.parts and is_data(path)):
                     continue
                 if member.isdir():
                     self.folders.add(path)
@@ -252,8 +252,13 @@ class TarTree(Tree):
 
 
 def _inside(root: Path, name: str) -> PurePosixPath:
-    """Return the path of an archive entry; raises ``DataError`` for one that leads out of the archive."""
+    """Return the path of an archive entry; raises ``DataError`` for one that leads out of the archive.
+
+    The path of the root itself, the entry ``.`` that ``tar -C FOLDER .`` writes, has no parts.
+    """
     path = PurePosixPath(name.replace("\\", "/"))
+    if name.rstrip("/") == ".":
+        return path
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name) or "\0" in name or not path.parts:
         raise DataError(f"{root}: its entry {name!r} leads out of the archive")
     return path

@@ -47,7 +47,7 @@ WindowedMaxPool.__name__ = "MaxPool"  # the evaluator finds an operator by the n
 class GroupedConvTranspose(ConvTranspose):
     """ONNX's ConvTranspose for its reference evaluator, with each group computed on its own.
 
-    The evaluator's own loop over groups fails if a group has several output channels.
+    The evaluator's own algorithm fails if a group has several output channels.
     """
 
     op_domain = ""

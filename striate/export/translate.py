@@ -180,7 +180,7 @@ class _Translation:
 
 
 def channel_vector(value: Value, like: Value) -> Value | None:
-    """Return the vector (C,) behind a view (1, C, 1, …) that broadcasts over the channels of ``like``.
+    """Return the vector (C,) of which ``value`` is a view (1, C, 1, …) that matches the channels of ``like``.
 
     Returns None if ``value`` is something else.
     """

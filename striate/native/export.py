@@ -103,7 +103,7 @@ def export_native(
         st.export_native(model, "net", batch=8, target="x86-64-v3,x86-64-v4", softmax=True)
 
     The folder receives ``net.o``, the header ``net.h``, the description ``net.json`` and the test program
-    ``net_test.c``. The network computes the same bits as ``model(x)`` does on a processor of the target.
+    ``net_test.c``. The network computes the same bits as ``model(x)`` on a processor of the target.
 
         input_shape   the shape of one sample, by default that of the last call, or else that of ``samples``
         samples       an array (N, …), of which the test program contains up to three; random numbers by default
@@ -113,15 +113,15 @@ def export_native(
         standardizer  whether the model's standardizer is inside, so that inputs are raw data
         softmax       probabilities over axis 1 instead of the model's output
         labels        the index of the largest element along axis 1, as int64, instead of the model's output
-        uint8         whether ``net_run_uint8`` takes bytes; None: if there is a standardizer inside
+        uint8         whether a function ``net_run_uint8`` takes bytes; None: yes if a standardizer is inside
         classes       the names of the classes, by default the model's
         shared        also link ``net.so``, which needs a linker
         weights       "internal": in the object's read-only data; "external": in ``net.weights``, for the caller to map
         name          the prefix of files, functions and macros
 
-    Raises ``OptionError`` for options that are not allowed and models that have several inputs or outputs, or draw
-    random numbers; ``ShapeError`` if the input's shape is unknown; ``ModelFileError`` if the object computes other
-    numbers than the model, or a file cannot be written; ``EngineError`` if the system lacks a linker.
+    Raises ``OptionError`` for invalid options, and for models that have several inputs or outputs or draw random
+    numbers; ``ShapeError`` if the input's shape is unknown; ``ModelFileError`` if the object computes other numbers
+    than the model, or a file cannot be written; ``EngineError`` if the system lacks a linker.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     place = checked_path("folder", folder)
@@ -156,7 +156,7 @@ def export_native(
 
 
 def chosen_levels(text: object) -> list[tuple[str, Target]]:
-    """Return the targets that a text such as "x86-64-v3,x86-64-v4" names, with their names, the least first.
+    """Return the targets that a text such as "x86-64-v3,x86-64-v4" names, with their names, the oldest first.
 
     Raises ``OptionError`` for unknown names, and for several targets unless they are different instruction sets of
     x86-64.

@@ -21,7 +21,7 @@ _BITS = {1: "uint8_t", 4: "uint32_t", 8: "uint64_t"}
 
 @dataclass(frozen=True)
 class GoldenOutput:
-    """The expected outputs of one level: the first sample ``single``, and ``several`` together.
+    """The expected outputs for one level, with which the test program compares those that it computes.
 
     A level is an instruction set. ``single`` is the output for the first sample alone, and ``several`` that for all
     samples together. ``exact`` says whether a processor with this instruction set computed them, so that all bits must

@@ -17,7 +17,7 @@ _LINKERS = {True: ("ld.lld", "aarch64-linux-gnu-ld"), False: ("ld.lld", "ld", "x
 def link_shared(data: bytes, name: str, functions: Sequence[str], target: Target) -> bytes:
     """Return a shared library that exports the functions of an object file and needs no other library.
 
-    Raises ``EngineError`` if there is no linker for the target, or it fails.
+    Raises ``EngineError`` if there is no linker for the target, or the linker fails.
     """
     linker = next((found for one in _LINKERS[is_arm(target.triple)] if (found := shutil.which(one))), None)
     if linker is None:

@@ -252,7 +252,7 @@ def read_tensor(path: Path, stream: BinaryIO, name: str, place: Place) -> Array:
 
 
 def parse_json(text: bytes, where: str) -> object:
-    """Parse JSON of limited depth, without repeated keys or NaN and infinities; raises ``ModelFileError``.
+    """Parse JSON of limited depth, without repeated keys, NaN and infinity.
 
     Raises ``ModelFileError`` for invalid JSON, more than 64 levels of nesting, repeated keys, NaN and infinity.
     ``where`` names the file and the part of it in error messages, here and in the functions below.
@@ -281,7 +281,7 @@ def _no_constant(name: str) -> object:
 
 
 def object_of(document: object, where: str) -> dict[str, object]:
-    """Return ``document`` if it is a JSON object; raises ``ModelFileError`` otherwise."""
+    """Return ``document`` if it is a JSON object (a dictionary); raises ``ModelFileError`` otherwise."""
     if not isinstance(document, dict):
         raise ModelFileError(f"{where}: expected an object, found {type(document).__name__}")
     return cast("dict[str, object]", document)

@@ -20,9 +20,9 @@ SAMPLES = 16
 
 
 def without_standardizer(graph: Graph) -> Graph:
-    """Return the graph without its standardizer, so that its first input is already standardized.
+    """Return the graph without its standardizer; its first input must then be standardized by the caller.
 
-    The callers of the new graph must standardize its first input. A graph without a standardizer is returned unchanged.
+    A graph without a standardizer is returned unchanged.
     """
     inside = [node for node in graph.nodes if node.path.rpartition(".")[2] == _STANDARDIZER]
     if not inside:

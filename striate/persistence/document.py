@@ -116,8 +116,8 @@ def _encoded(value: object, where: str) -> object:
 def graph_from_document(document: object, captured: Mapping[str, Array], where: str) -> Graph:
     """Build and check the graph that a JSON document describes.
 
-    ``captured`` holds the arrays that the document may name, and ``where`` starts each error message. Raises
-    ``ModelFileError`` with the faulty part of the document.
+    ``captured`` has the arrays to which the document may refer, by name. Raises ``ModelFileError``, which begins with
+    ``where`` and names the faulty part of the document.
     """
     entries = _exactly(document, {"nodes", "inputs", "outputs", "captured"}, where)
     listed = list_of(entries["nodes"], f"{where}: nodes")

@@ -1,4 +1,4 @@
-"""The element types that model files use, and how their bytes become NumPy arrays."""
+"""The element types of model files, and the conversion of their bytes to NumPy arrays."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A lock on a folder, so that two processes never write the same files.
 
-The operating system releases the lock when its process ends, so that a killed process leaves no lock behind. The file
-``.lock`` in the folder says which process holds it; without that process, the file has no effect.
+The operating system releases the lock when the process that holds it ends, even if that is killed. The file ``.lock``
+in the folder names the process that holds the lock; when that process has ended, the file has no effect.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _BYTE = 1 << 30  # the byte that Windows locks: others can then read what is bef
 
 
 class FolderLock:
-    """The lock of a folder, taken by a ``with`` statement or by ``take``; taking it twice has no effect.
+    """The lock of a folder, taken by a ``with`` statement or by ``take``; taking it again has no effect.
 
-    ``take`` waits for nobody. A forked child process does not hold the lock of its parent.
+    ``take`` does not wait. A forked child process does not hold the lock of its parent.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -126,9 +126,9 @@ class FolderLock:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether a process holds the lock of a folder; nothing is written, and no lock is left behind.
+    """Return whether a process holds the lock of a folder, without writing anything or keeping the lock.
 
-    A file ``.lock`` that a killed process left does not count. Where the file cannot be opened, the answer is False.
+    A file ``.lock`` that a killed process left does not count. Returns False if the file cannot be opened.
     """
     try:
         file = os.open(folder / LOCK_FILE, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def to_plain(thing: object, leave_out: frozenset[str] = frozenset()) -> Any:
-    """Return the JSON of a dataclass, number, text, list, tuple or mapping, as Python objects.
+    """Convert a dataclass, number, text, list, tuple or mapping to Python objects that ``json`` can write.
 
     ``leave_out`` names fields of the outermost dataclass to omit. Raises ``TypeError`` for objects of other types.
     """

@@ -67,7 +67,10 @@ def _read_any(path: Path, entry: str | None) -> dict[str, Array]:
 
 
 def read_weights(path: Path) -> dict[str, Array]:
-    """Return all tensors of a safetensors file by name; raises ``ModelFileError``."""
+    """Return all tensors of a safetensors file by name.
+
+    Raises ``ModelFileError`` for a file that is missing, damaged, or of another format.
+    """
     with open_regular(path) as stream:
         try:
             header = read_header(path, stream)

@@ -47,10 +47,10 @@ DOCUMENT = "document"
 class Checkpoint:
     """The contents of a checkpoint.
 
-    place          the position of the training: epoch, batch, and the sums of the running epoch
+    place          the position of the training: epoch, batch, and the sums over the current epoch
     history        the finished epochs
     epochs         the planned number of epochs
-    configuration  the options of the training as text, by name; compared when it is resumed
+    configuration  the options of the training as text, by name; compared when the training is resumed
     data           the fingerprints of the data sets, under "training" and "held-out"
     standardizer   ``Standardizer.to_json`` of the model's standardizer, or None
     callbacks      the class names of the callbacks, in order

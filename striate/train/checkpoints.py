@@ -54,7 +54,7 @@ class Checkpoints:
 
     @property
     def last(self) -> Path:
-        """The path of the last checkpoint."""
+        """The path of the file ``last.safetensors``."""
         return self.folder / LAST
 
     def hold(self) -> None:

@@ -25,7 +25,7 @@ _WEIGHTS = "weights."
 
 
 class EarlyStopping(Callback):
-    """Callback that ends the training when it has not improved for ``patience`` epochs.
+    """A callback that ends the training when the monitored value has not improved for ``patience`` epochs.
 
     An improvement must exceed ``min_delta``. At the end the model gets the weights and running statistics of its best
     epoch, even if all epochs were trained; ``patience=None`` only keeps the best weights. ``monitor`` is the name of a

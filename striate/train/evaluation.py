@@ -1,4 +1,4 @@
-"""Evaluation: how well a model predicts a data set."""
+"""Evaluate a model on a data set: loss, accuracy, errors, and the results of each class."""
 
 from __future__ import annotations
 

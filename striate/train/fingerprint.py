@@ -40,9 +40,9 @@ class Fingerprint:
         )  # fmt: skip
 
     def changes(self, now: Fingerprint | None) -> list[str]:
-        """Return one line for each difference from ``now``, such as ``number of samples: 1,442 then, 1,440 now``.
+        """Return one line for each change, such as ``number of samples: 1,442 then, 1,440 now``.
 
-        ``now`` is the fingerprint of the present data set; None if there is none.
+        ``now`` is the fingerprint of the data set with which a training is resumed; None if there is no data set.
         """
         if now is None:
             return ["given then, not now"]

@@ -15,8 +15,8 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(s
 class Terminated(KeyboardInterrupt):
     """The error when a training is ended by SIGTERM, or by SIGHUP because its terminal was closed.
 
-    It is handled as Ctrl-C is. ``code`` is the exit code that shells expect: 128 plus the number of the signal, so
-    143 for SIGTERM.
+    It is handled like Ctrl-C. ``code`` is the exit code that shells expect: 128 plus the number of the signal, so 143
+    for SIGTERM.
     """
 
     def __init__(self, code: int) -> None:
@@ -28,8 +28,8 @@ class Interruption:
     """A context manager that delays Ctrl-C, SIGTERM and SIGHUP until ``raise_if_asked`` is called.
 
     A second signal calls ``leave`` with the exit code, which by default raises ``KeyboardInterrupt`` wherever the
-    program is. SIGTERM and SIGHUP are left alone where the program handles or ignores them. Signals are delivered to
-    the main thread, so this does nothing in other threads.
+    program is. SIGTERM and SIGHUP are not affected if the program already handles or ignores them. Signals are
+    delivered to the main thread, so this does nothing in other threads.
     """
 
     def __init__(self, leave: Callable[[int], None] | None = None) -> None:

@@ -2,8 +2,8 @@
 
     AUC = (Σ r⁺ − p (p + 1) / 2) / (p q)
 
-r⁺ are the ranks of the scores of the p positive samples among all p + q samples; equal scores have their mean rank. It
-is the probability that a positive sample has a higher score than a negative one.
+r⁺ are the ranks of the scores of the p positive samples among all p + q samples; equal scores have their mean rank. The
+AUC is the probability that a positive sample has a higher score than a negative one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from striate.data.dataset import Array
 def auc(scores: Array, positive: npt.NDArray[np.bool_]) -> float | None:
     """Return the area under the ROC curve, from 0 to 1, of scores (N,); ``positive`` (N,) marks the positive samples.
 
-    Returns None where it is undefined: without positive or without negative samples, and if a score is NaN.
+    Returns None if the area is undefined: without positive or without negative samples, and if a score is NaN.
     """
     p = int(positive.sum())
     q = len(positive) - p

@@ -1,15 +1,17 @@
-"""A warning about data that are far from the data to which the model's standardizer was fitted."""
+"""Recognize data that are unlike the data to which the model's standardizer was fitted."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from striate.data.standardizer import standardizer_of
 from striate.nn.module import Module
 
 Array = npt.NDArray[Any]
+_FAINT = 0.1
 
 
 def outlier_warning(model: Module, images: Array, name: str) -> str | None:
@@ -28,3 +30,17 @@ def outlier_warning(model: Module, images: Array, name: str) -> str | None:
     others = len(found) - 1
     more = f", and {others} more feature{'s' if others > 1 else ''}" if others else ""
     return f"{name}: {found[0]}{more}, far from the training data"
+
+
+def faint_samples(model: Module, images: Array) -> list[int]:
+    """Return the indices of the pictures (N, C, H, W) with less than a tenth of the training data's contrast.
+
+    The contrast is the standard deviation over the positions, divided by σ of the model's standardizer, in the channel
+    where this is largest. It is small for uniform pictures, and for those that are nearly black because only 12 of 16
+    bits are used. Returns [] for models without a standardizer.
+    """
+    standardizer = standardizer_of(model)
+    if standardizer is None or images.ndim < 3 or images.shape[1] != len(standardizer.mean):
+        return []
+    spread = images.reshape(*images.shape[:2], -1).std(axis=2, dtype=np.float64) / standardizer.sigma
+    return np.flatnonzero(spread.max(axis=1) < _FAINT).tolist()

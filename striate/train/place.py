@@ -12,8 +12,8 @@ class Place:
     epoch        number of the current epoch, from 1
     batch        number of its batches that are done
     samples      number of its samples that were trained on
-    seconds      time spent on it
-    waiting      the part of that time in which the network waited for a batch
+    seconds      time spent on the epoch so far
+    waiting      seconds, part of that time, in which the network waited for a batch
     loss_total   Σ w·l over its samples so far: ``EpochLoss.total``
     loss_weight  Σ w over its samples so far: ``EpochLoss.weight``
     stopping     the reason with which a callback has stopped the training, or None
@@ -31,7 +31,7 @@ class Place:
     told: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     def begin_epoch(self, number: int) -> None:
-        """Move to the beginning of an epoch."""
+        """Move to the beginning of epoch ``number``, and set all counts and sums to 0."""
         self.epoch, self.batch, self.samples = number, 0, 0
         self.seconds = self.waiting = 0.0
         self.loss_total = self.loss_weight = 0.0

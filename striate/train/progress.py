@@ -185,7 +185,7 @@ class Lines:
         pass
 
     def say(self, text: str) -> None:
-        """Print a line."""
+        """Print a line of text to the stream."""
         print(text, file=self._stream or sys.stderr, flush=True)
 
 

@@ -76,7 +76,7 @@ class Record:
 
     @property
     def size(self) -> int | None:
-        """The size of the file in bytes; None if it is not open."""
+        """The size of ``progress.jsonl`` in bytes; None if the file is not open."""
         return None if self._file is None else os.fstat(self._file).st_size
 
     def go_on(self, size: int | None) -> None:

@@ -5,11 +5,11 @@ A resumed training ends with the same bits as one that was never interrupted: th
 
 Options and data may differ between the checkpoint and the training that is resumed from it:
 
-- changes that the state does not fit (another network or kind of optimizer, a moving average added or removed) are
+- changes to which the state does not fit (another network or kind of optimizer, a moving average added or removed) are
   refused;
 - other training data are refused too, unless they are allowed explicitly; then, and after a change of seed, batch size
   or shuffling, the interrupted epoch starts again;
-- all other changes take effect, and one line for each says what the option was and what it is.
+- all other changes take effect, and a message for each shows the old and the new value.
 """
 
 from __future__ import annotations
@@ -76,7 +76,11 @@ def _text(thing: object) -> str:
 
 
 def captured(trainer: Trainer, epochs: int, data: Fingerprints, options: dict[str, str]) -> Checkpoint:
-    """Return the checkpoint of a training between two steps."""
+    """Return a checkpoint with the present state of a training, between two steps.
+
+    ``epochs`` is the planned number of epochs; ``data`` and ``options`` are from ``fingerprints`` and
+    ``configuration``.
+    """
     tensors: dict[str, Array] = {}
 
     def add(prefix: str, state: dict[str, Array]) -> None:

@@ -51,8 +51,13 @@ _BESIDE = 100_000  # bytes of the graph in the model's file, and of run.json
 class Run:
     """The contents of ``run.json``.
 
-    ``data`` is the name or absolute path of the data set, as ``open_dataset`` takes it. ``findings`` are those of the
-    doctor, which diagnoses the training.
+    data          the name or absolute path of the data set, as ``open_dataset`` takes it
+    arguments     the options of ``striate train``, by parameter name
+    history       ``History.to_json``, and evaluation ``Evaluation.to_json``, when the training has ended
+    findings      the findings of the doctor, which diagnoses the training
+    versions      see ``striate.train.environment``
+    data_options  the fields of ``PictureOptions`` or ``NumberOptions``; {} for data sets known by name
+    centring      ``Centring.to_json``, or None
     """
 
     data: str
@@ -75,19 +80,22 @@ class Run:
         return open_dataset(self.data, split, self.data_options)
 
     def opened(self) -> Opened:
-        """Open both parts of the run's data set, read as for the training. Raises the same errors as ``open_data``."""
+        """Open both parts of the run's data set, read as for the training.
+
+        Raises the same errors as ``open_data``.
+        """
         require_there(self.data)
         return open_data(self.data, self.data_options or None)
 
     @property
     def reading(self) -> Reading | None:
-        """How pictures are read from files; None for data that are not files of pictures."""
+        """The ``Reading`` by which picture files are converted to inputs; None for other data."""
         options = options_from_json(self.data_options) if self.data_options else None
         return options.reading if isinstance(options, PictureOptions) else None
 
     @property
     def number_options(self) -> NumberOptions | None:
-        """How files of numbers are read; None for data that are not files of numbers."""
+        """The ``NumberOptions`` by which files of numbers are read; None for other data."""
         options = options_from_json(self.data_options) if self.data_options else None
         return options if isinstance(options, NumberOptions) else None
 

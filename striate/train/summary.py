@@ -1,7 +1,7 @@
-"""What the folder of a run says about its training: how far it is, how good, and whether it is still running.
+"""Summaries of run folders: epochs, results, and whether the training is finished, interrupted or running.
 
-A finished run says this in ``run.json``. Of a training that runs or was killed, ``run.json`` has only the beginning, so
-its epochs are taken from the record, ``progress.jsonl``.
+For a finished run, ``run.json`` has all of this. While a training runs, and after it was killed, ``run.json`` has only
+the options, so the epochs are read from the record, ``progress.jsonl``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from striate.train.run import RUN_FILE, Run, read_run
 
 
 class State(Enum):
-    """Whether a training has ended, was interrupted (and can be resumed), or runs in some process now."""
+    """Whether a training is finished, was interrupted (and can be resumed), or is running in some process."""
 
     finished = "finished"
     interrupted = "interrupted"
@@ -37,7 +37,7 @@ class Metric:
 
     name    the name for people and in JSON: "accuracy", "error" or "loss"
     rising  whether a larger number is better
-    of      returns the number of an epoch; None where it was not measured
+    of      function of an ``Epoch`` that returns the metric after it; None if it was not measured
     """
 
     name: str
@@ -45,7 +45,7 @@ class Metric:
     of: Callable[[Epoch], float | None]
 
     def best(self, history: History) -> tuple[float, int] | None:
-        """Return the best value, and the number of the first epoch that has it; None if it was not measured."""
+        """Return the best value, and the number of the first epoch with that value; None if it was not measured."""
         sign = -1 if self.rising else 1
         return min(self._measured(history), key=lambda one: (sign * one[0], one[1]), default=None)
 
@@ -76,12 +76,12 @@ METRICS = (
 class RunSummary:
     """A run and the state of its training.
 
-    name     the path of its folder below the folder that was searched
-    folder   the path of its folder
+    name     the path of the run's folder, relative to the folder that was searched
+    folder   the path of the run's folder
     run      the contents of ``run.json``
-    history  the epochs that are done
+    history  the finished epochs
     state    whether the training has finished, was interrupted, or is running
-    date     when the training last wrote into the folder, in seconds since 1970
+    date     the time at which the training last wrote into the folder, in seconds since 1970
     """
 
     name: str
@@ -93,17 +93,17 @@ class RunSummary:
 
     @property
     def data(self) -> str:
-        """The name of the data set: a known one, or the last part of the path of your own."""
+        """The name of the data set: a known name, or the last part of its path."""
         return self.run.data if self.run.data in KNOWN else Path(self.run.data).name
 
     @property
     def network(self) -> str:
-        """The name of the network, as ``--model`` takes it; "" if the run does not say it."""
+        """The name of the network, as ``--model`` takes it; "" if unknown."""
         return str(self.run.arguments.get("model", ""))
 
     @property
     def asked(self) -> int:
-        """The number of epochs that were asked for; 0 if the run does not say it."""
+        """The number of epochs that the training was started with; 0 if unknown."""
         asked = self.run.arguments.get("epochs")
         return asked if isinstance(asked, int) else 0
 
@@ -137,7 +137,7 @@ class RunSummary:
 def read_summary(folder: Path, name: str | None = None) -> RunSummary:
     """Read the run in a folder; ``name`` is by default the folder's path as given.
 
-    Raises ``ModelFileError`` for a folder without a run, or with one that cannot be read.
+    Raises ``ModelFileError`` for a folder without a run, or with a run that cannot be read.
     """
     before = is_held(folder)
     run = read_run(folder)

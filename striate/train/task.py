@@ -1,4 +1,4 @@
-"""The usual network, loss and length of a training for the data at hand."""
+"""The default network, loss and number of epochs for a data set."""
 
 from __future__ import annotations
 
@@ -42,8 +42,9 @@ class Recipe:
 def recipe_for(train_set: Dataset) -> Recipe:
     """Return the default recipe for a data set, which depends on the rank of its samples and their number.
 
-    Features are learned by an MLP of three hidden layers, signals by ``fcn``, pictures by ``lenet5``, volumes by a
-    ``resnet18_3d`` of 16 channels. A training has about 1500 steps (volumes: 300), but 5 to 50 epochs.
+    The network is an MLP with three hidden layers for features, ``fcn`` for signals, ``lenet5`` for pictures, and a
+    ``resnet18_3d`` that starts with 16 channels for volumes. A training on pictures has 5 epochs. Other trainings have
+    about 1500 steps (volumes: 300), but at least 5 and at most 50 epochs.
     """
     rank = train_set.images.ndim
     batch_size = 16 if len(train_set) <= _FEW else 64
@@ -74,7 +75,8 @@ def output_names(opened: Opened) -> tuple[str, ...]:
 def network_for(opened: Opened, model: str, seed: int, options: Mapping[str, Any]) -> Module:
     """Return the named network with inputs and outputs that fit the data.
 
-    For measured targets it ends with a layer that scales its outputs to their mean and standard deviation.
+    For measured targets, the network ends with a layer that scales its outputs to their mean and standard deviation.
+    Raises ``OptionError`` for an unknown model or option.
     """
     images, names = opened.train.images, output_names(opened)
     network = build(model, channels=images.shape[1], classes=len(names), seed=seed, **options)

@@ -57,8 +57,8 @@ class Trainer(metaclass=Explained):
         trainer = st.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9), batch_size=64)
         history = trainer.fit(train_set, validation=held_out, epochs=10)
 
-    seed        0 … 2⁶⁴ − 1, determines the order of the samples, dropout, and parameters that have no values yet; the
-                same seed gives the same model
+    seed        0 … 2⁶⁴ − 1, determines the order of the samples, dropout, and the initial values of new parameters;
+                the same seed gives the same trained model
     batch_size  samples in a batch, 1 or more; the sizes of batches differ by at most one sample (see ``data.batches``)
     precision   as in ``TrainingStep``, which also explains ``max_norm``, ``clip_value``, ``accumulate`` and ``ema``;
                 with ``ema`` the moving average of the weights is evaluated, and the model has it after ``fit``
@@ -66,12 +66,12 @@ class Trainer(metaclass=Explained):
     augment     random changes of the training samples, see ``data.augment``: a list such as
                 ``[augment.RandomCrop(padding=4), augment.RandomHorizontalFlip()]``, or text such as "crop:4 flip"
     doctor      whether the doctor diagnoses the training; what it finds is in ``findings`` and shown with the progress
-    progress    True (live in a terminal, lines elsewhere), False, or an object with the methods of ``Progress``
+    progress    True: live in a terminal, lines elsewhere; False: nothing; or an object with the methods of ``Progress``
     leave       function called with the exit code on a second Ctrl-C or SIGTERM
     watch       False trains without a ``Watch``, which collects statistics of all layers, and so without the doctor
     callbacks   objects of ``train.Callback``, such as ``train.EarlyStopping(patience=5)``
     checkpoints the folder of the run, in which checkpoints are written after every epoch (see ``fit``), or a
-                ``train.Checkpoints``, which says when
+                ``train.Checkpoints`` for another interval
     options     the options of ``striate train`` that remedies of the doctor may name; used by the command line
     record      a folder in which ``progress.jsonl`` is written during training (see ``train.record``), or a ``Record``
 
@@ -155,7 +155,7 @@ class Trainer(metaclass=Explained):
         ``resume`` continues from a checkpoint, and the training ends with the same bits as if nothing had interrupted
         it: the path of a run folder or of a checkpoint, or True for the trainer's own folder, where a training without
         a checkpoint starts from the beginning. ``epochs`` is then the number of all epochs. Options that have changed
-        since take effect, and a line says so; the training data may have changed only with ``allow_changes``.
+        since then take effect, and a message says so; the training data may have changed only with ``allow_changes``.
 
             trainer = st.Trainer(model, loss, optimizer, checkpoints="runs/night")
             trainer.fit(train_set, validation=held_out, epochs=100, resume=True)
@@ -163,8 +163,8 @@ class Trainer(metaclass=Explained):
         Raises ``OptionError`` for fewer than 1 epoch, for anything that is not a data set, for a folder of checkpoints
         that another training uses, and for changes with which a training cannot be resumed; ``ModelFileError`` for a
         path without a readable checkpoint; ``NonFiniteError`` with a remedy if the loss or a gradient becomes NaN or
-        infinite; and ``KeyboardInterrupt`` on Ctrl-C, SIGTERM or SIGHUP, after the running step has finished, whose
-        update the model keeps, and a checkpoint.
+        infinite; and ``KeyboardInterrupt`` on Ctrl-C, SIGTERM or SIGHUP, after the running step has finished, with its
+        update, and a checkpoint has been written.
         """
         epochs = whole_number("epochs", epochs, 1)
         require_dataset(train_set, "the training set")
@@ -334,7 +334,7 @@ class Trainer(metaclass=Explained):
 
     @contextmanager
     def evaluated(self) -> Generator[Module]:
-        """Return a context manager in which the model has the weights that are evaluated.
+        """Return a context manager that yields the model with the weights to evaluate.
 
         With ``ema`` these are the moving averages, otherwise the current weights.
         """
@@ -376,7 +376,7 @@ class Trainer(metaclass=Explained):
 
     @property
     def findings(self) -> Findings:
-        """What the doctor, which diagnoses problems of the training, found in the last call of ``fit``.
+        """The findings of the doctor, which diagnoses problems of the training, in the last call of ``fit``.
 
         Causes come before their symptoms.
         """
@@ -574,7 +574,7 @@ class SampledAccuracy:
 def chosen_progress(progress: bool | Progress) -> Progress:
     """Return the display for the option ``progress``.
 
-    True selects the live display in a terminal and lines elsewhere, and False a ``Progress`` that shows nothing. An
+    True means the live display in a terminal and lines elsewhere; False means a ``Progress`` that shows nothing. An
     object is returned unchanged.
     """
     if progress is False:

@@ -114,6 +114,10 @@ class Averaged:
 
 
 def averaged(model: Module, tta: Views | str, *, probabilities: bool = True) -> Module | Averaged:
-    """Return the model itself if ``tta`` is empty, else its average over the views (see ``Views.parse``)."""
+    """Return the model itself if ``tta`` is empty, else an ``Averaged`` model over the views.
+
+    ``tta`` is a text such as "flip crop:4", with the errors of ``Views.parse``, or a ``Views``. ``probabilities`` is as
+    in ``Averaged``.
+    """
     views = Views.parse(tta) if isinstance(tta, str) else tta
     return Averaged(model, views, probabilities=probabilities) if views != Views() else model

@@ -1,4 +1,4 @@
-"""The time that a training waits for its data."""
+"""Measure the time that a training waits for its data."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Work:
 
     affine   pictures are resampled at arbitrary positions
     colour   channels are mixed by a matrix
-    tone     pictures are solarized, posterized or stretched to full contrast
+    tone     pictures are solarized, posterized or stretched to full contrast (autocontrast)
     noise    normal numbers are added
     boxes    the number of boxes that are filled
     """

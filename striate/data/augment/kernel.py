@@ -23,7 +23,7 @@ from striate.data.augment.specification import AXES, F32, Specification
 
 @dataclass(frozen=True)
 class SampleKernel(Specification):
-    """The kernel that augments the samples of a batch; its operands are those of ``Specification``."""
+    """The kernel that augments the samples of a batch; ``Specification`` describes its fields and operands."""
 
     def write(self, k: Kernel) -> None:
         sample = Sample(k, self)

@@ -40,7 +40,7 @@ class Keys:
 
 
 class Draws:
-    """A sequence of random numbers for each of B samples; every call of a method returns the next one of each."""
+    """A sequence of random numbers for each of B samples; every method returns the next number of each sequence."""
 
     def __init__(self, words: tuple[Array, Array]) -> None:
         self.words = words

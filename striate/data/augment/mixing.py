@@ -49,7 +49,7 @@ class MixUp(Mixer):
     """x ← λ x + (1 − λ) x′, y ← λ y + (1 − λ) y′ for a partner x′, y′ and λ from Beta(α, α), with probability ``p``.
 
     Zhang and others, 2017 (arXiv:1710.09412). Class numbers become probabilities, for ``CrossEntropyLoss``; measured
-    targets are mixed as they are. The partner is any sample of the training set, with random changes of its own. Raises
+    targets are mixed directly. The partner is any sample of the training set, with random changes of its own. Raises
     ``OptionError`` unless 0 < α ≤ 1000 and 0 ≤ p ≤ 1.
     """
 

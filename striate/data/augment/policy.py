@@ -107,9 +107,9 @@ class RandAugment(Policy):
     """Apply ``num_ops`` random operations of strength ``magnitude`` to each picture (Cubuk and others, 2019).
 
     The operations and their strengths are those of torchvision, without sharpness and equalization: identity, shear and
-    shift along either axis, rotation, brightness, saturation, contrast, posterization, solarization and full contrast.
+    shift along either axis, rotation, brightness, saturation, contrast, posterization, solarization and autocontrast.
     The picture is resampled once: changes of position come first, then those of colour, then posterization,
-    solarization and full contrast. ``magnitude`` is from 0 to 30; ``padding_mode`` and ``fill`` are as in
+    solarization and autocontrast. ``magnitude`` is from 0 to 30; ``padding_mode`` and ``fill`` are as in
     ``RandomAffine``. arXiv:1909.13719. Raises ``OptionError`` for options out of range and, in ``check``, for anything
     but pictures of uint8.
     """

@@ -56,8 +56,8 @@ def interpolate(s: Sample, places: Sequence[Any], element: Index) -> None:
 def neighbours(s: Sample, place: Any, size: int) -> tuple[list[tuple[Any, Any]], Any]:
     """Return the two elements nearest to each position along an axis, and the weight of the second one.
 
-    Each element is a pair: its index, int32 and always valid, and whether the position lies inside of the axis (None if
-    it always does).
+    Each element is a pair (index, inside): the index, int32, is limited to the axis, and ``inside`` says whether it was
+    within the axis before; it is None unless the border is constant.
     """
     k = s.k
     last = k.constant(size - 1, F32)

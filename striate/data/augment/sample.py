@@ -44,7 +44,7 @@ class Sample:
         return k.offset(k.scratch, k.iadd(k.imul(channel, self.spec.stride), element), F32)
 
     def target(self, channel: Index, element: Index = 0) -> Any:
-        """Return the address to which an element is moved: in scratch memory, or in the batch if it is only moved."""
+        """Return the address to which an element is moved: in the batch, or in scratch memory if it is then changed."""
         return self.scratch(channel, element) if self.spec.computes else self.final(channel, element)
 
     def final(self, channel: Index, element: Index = 0) -> Any:

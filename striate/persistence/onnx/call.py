@@ -145,7 +145,7 @@ class Call:
     def known(self, place: int) -> Array:
         """Return operand number ``place``, which must be known during tracing, such as a shape.
 
-        Raises ``ModelFileError`` if it is computed from data.
+        Raises ``ModelFileError`` if the operand is omitted or computed from data.
         """
         found = self.operand(place)
         if isinstance(found, Value):
@@ -224,7 +224,7 @@ class Call:
         return found if isinstance(found, Tensor) else None
 
     def axis(self, axis: int, rank: int) -> int:
-        """Return ``axis`` counted from 0, where a negative ``axis`` counts from the end of ``rank`` axes.
+        """Return the number of an axis from 0 to ``rank`` − 1; a negative ``axis`` counts from the end.
 
         Raises ``ModelFileError`` if the axis does not exist.
         """

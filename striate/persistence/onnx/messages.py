@@ -320,7 +320,10 @@ def _bytes_text(one: Field) -> str:
 
 
 def tensor_message(message: memoryview) -> Tensor:
-    """Parse a TensorProto; ``raw`` is a view of the file's bytes, not a copy. Raises ``ModelFileError``."""
+    """Parse a TensorProto; the field ``raw`` is a view of the file's bytes, not a copy.
+
+    Raises ``ModelFileError`` if the message is malformed.
+    """
     name, kind, location = "", 0, 0
     shape: list[int] = []
     raw: memoryview | None = None

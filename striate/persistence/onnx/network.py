@@ -77,7 +77,10 @@ def read_network(path: Path, known: frozenset[str]) -> Network:
 
 
 def checked(model: ModelMessage, tensors: TensorReader, known: frozenset[str]) -> Network:
-    """Check a parsed file and return its network; raises ``ModelFileError``."""
+    """Check a parsed file and return its network.
+
+    Raises ``ModelFileError`` for operators that are not in ``known``, and for a file that contradicts itself.
+    """
     graph = model.graph
     if graph is None or (not graph.nodes and not graph.outputs):
         raise ModelFileError("not a file of ONNX: it holds no graph")

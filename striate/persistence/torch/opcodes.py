@@ -115,7 +115,10 @@ def _tensor(*arguments: object) -> StridedTensor:
 
 
 def strided(storage: Storage, offset: object, shape: object, stride: object) -> StridedTensor:
-    """Return a tensor after checking that all of its elements lie in the storage; raises ``ModelFileError``."""
+    """Return a tensor that is a view of a storage; offset, shape and strides are as in the pickle.
+
+    Raises ``ModelFileError`` unless they are valid and all elements lie in the storage.
+    """
     sizes, steps = _sizes(shape, "the shape of a tensor"), _sizes(stride, "the strides of a tensor")
     if not isinstance(offset, int) or isinstance(offset, bool) or offset < 0:
         raise ModelFileError(f"a tensor begins at {str(offset)[:40]} of its storage; expected a whole number from 0")

@@ -141,8 +141,8 @@ def slice_(call: Call) -> Operand:
 def slices(call: Call, rank: int) -> list[tuple[int, int, int | None, int]]:
     """Return the slices of a Slice node as (axis, start, stop, step), with Python's meaning.
 
-    Before opset 10 they are attributes, later inputs. Raises ``ModelFileError`` if the lists differ in length or a step
-    is 0.
+    Start, stop, axes and steps are attributes before opset 10, and inputs from then on. Raises ``ModelFileError`` if
+    the lists differ in length or a step is 0.
     """
     if call.opset < 10:
         starts, stops = call.ints("starts") or [], call.ints("ends") or []

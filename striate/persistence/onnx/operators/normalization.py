@@ -12,7 +12,7 @@ from striate.persistence.onnx.call import Call, Operand, Result, operator
 
 @operator("BatchNormalization")
 def batch_normalization(call: Call) -> Result:
-    """Batch normalization, which uses and updates statistics according to the mode.
+    """Batch normalization, with different statistics in prediction and in training.
 
     Prediction uses the running statistics. Training uses those of the batch, and updates the running ones:
 

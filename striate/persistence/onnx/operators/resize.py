@@ -1,6 +1,7 @@
 """ONNX's Resize, which is a linear map along each axis.
 
-It is computed by ``ops.repeat`` or ``ops.interpolate`` where they give the same result, else by matrix products.
+It is computed by ``ops.repeat`` or ``ops.interpolate`` if they compute the same result, and otherwise by matrix
+products.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def matrix(axis: Axis, options: Resampling) -> Array:
     """Return the resize of one axis as a matrix (size, count), so that output = input @ matrix.
 
     Positions outside the input read its first or last element; with ``exclude_outside`` their weights are dropped
-    instead, and the others are scaled to sum 1.
+    instead, and the other weights are scaled so that their sum is 1.
     """
     found = np.zeros((axis.size, axis.count))
     for p in range(axis.count):

@@ -141,7 +141,7 @@ def slice_(call: Call) -> Operand:
 
 @operator("Gather")
 def gather(call: Call) -> Operand:
-    """Return the elements of x at known indices along one axis, which is replaced by the axes of the indices."""
+    """Return the elements of x at known indices along one axis, which is replaced by the axes of the index array."""
     x, places = call.value(0), call.known(1)
     axis = call.axis(call.int("axis"), x.type.rank)
     found = ops.take(x, [int(place) for place in places.reshape(-1)], axis)
