@@ -13,7 +13,10 @@ BIN := .venv/bin
 RUN := runs/digits
 PYTEST := $(BIN)/pytest -n auto --dist worksteal
 
-.PHONY: train test test-slow test-networks test-all bench clean
+# Kernels that the tests compile stay here, as they do for a user. Without the folder, all are compiled again.
+export STRIATE_TEST_KERNELS ?= $(CURDIR)/.venv/test-kernels
+
+.PHONY: train test test-slow test-long test-all bench clean
 
 train: $(BIN)/python
 	@$(BIN)/pip install --quiet .
@@ -37,17 +40,17 @@ test: $(BIN)/python
 test-slow: $(BIN)/python
 	@$(BIN)/pip install --quiet '.[test]'
 	$(BIN)/python tests/fuzz_operations.py --seconds 60
-	$(PYTEST) -m "(slow or hypothesis) and not network" --hypothesis-profile=exhaustive
+	$(PYTEST) -m "(slow or hypothesis) and not long" --hypothesis-profile=exhaustive
 
-# Every large named network, saved, loaded, and through ONNX: minutes of compilation.
-test-networks: $(BIN)/python
+# Every large named network, saved, loaded, and through ONNX, and all samples of PyTorch's operations: half an hour.
+test-long: $(BIN)/python
 	@$(BIN)/pip install --quiet '.[test]'
-	$(PYTEST) -m network
+	$(PYTEST) -m long
 
 test-all:
 	@$(MAKE) test
 	@$(MAKE) test-slow
-	@$(MAKE) test-networks
+	@$(MAKE) test-long
 
 bench: $(BIN)/python
 	@$(BIN)/pip install --quiet '.[peers]'

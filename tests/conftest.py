@@ -8,11 +8,13 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis
 import pytest
 
 from striate import settings
+from striate.codegen import jit
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores Ctrl-C, and so would every process that the tests start and interrupt.
@@ -27,6 +29,10 @@ KERNELS = "STRIATE_TEST_KERNELS"
 _made = pytest.StashKey[Path]()
 
 
+def _keep() -> None:
+    """Stand in for ``idle.give_back``, and keep the memory."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the folder of kernels and the number of threads, before anything reads the settings.
 
@@ -35,6 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
     cores; a test about threads sets their number itself.
     """
     os.environ["COLUMNS"] = "80"  # text is fitted to the terminal, and tests compare it
+    # A test run compiles thousands of small kernels. Paging LLVM in again for each would take an eighth of the time.
+    jit.idle = SimpleNamespace(give_back=_keep)
     if "PYTEST_XDIST_WORKER" in os.environ:
         return  # it inherits what its parent chose
     if KERNELS not in os.environ:

@@ -24,6 +24,7 @@ def expressions() -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_every_expression_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)

@@ -111,7 +111,19 @@ def rewritten(page: Path, folder: Path) -> str:
     return FENCE.sub(replace, page.read_text("utf-8"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+LONG = {
+    "scikit-learn.md",
+    "why-deep-sigmoid-networks-do-not-learn.md",
+    "pictures.md",
+    "augmentation.md",
+    "overnight.md",
+}
+"""Pages whose code runs for several seconds."""
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, id=p.name, marks=pytest.mark.slow if p.name in LONG else ()) for p in PAGES]
+)
 def test_page_is_true(page: Path, tmp_path: Path) -> None:
     if page.name == "scikit-learn.md":
         pytest.importorskip("sklearn", reason="pip install 'striate[sklearn]'")

@@ -38,7 +38,7 @@ OBJECTS: dict[str, Any] = {
     "st": st, "nn": nn, "optim": optim, "data": data, "augment": data.augment,
     "np": np, "numpy": np, "model": nn.Module, "Dataset": Dataset,
     "Standardizer": Standardizer, "trainer": st.Trainer, "history": History, "doctor": Doctor, "step": st.TrainingStep,
-    "x": np.ma.MaskedArray, "y": np.ndarray, "picture": np.ndarray, "key": str, "state": dict,
+    "x": np.ma.MaskedArray, "X": np.ndarray, "y": np.ndarray, "picture": np.ndarray, "key": str, "state": dict,
     "w": np.ndarray, "images": np.ndarray, "labels": np.ndarray,
 }  # fmt: skip
 """What a name before a dot stands for in a message."""

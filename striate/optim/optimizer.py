@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, SupportsFloat
 from typing import cast as cast_type
 
 from striate import habits
@@ -65,9 +65,10 @@ class Optimizer(metaclass=Explained):
         name = type(self).__name__
         first: object = self.lr
         if not isinstance(first, Real | str | None):  # a habit from PyTorch: model.parameters()
+            number = isinstance(first, SupportsFloat)
+            help = "lr=float(…); a rate that changes is a schedule=" if number else habits.FIRST_ARGUMENTS["lr"]
             raise OptionError(
-                f"{name}: lr is a {type(first).__name__}; expected a finite number of 0 or more\n"
-                f"  help: {habits.FIRST_ARGUMENTS['lr']}"
+                f"{name}: lr is a {type(first).__name__}; expected a finite number of 0 or more\n  help: {help}"
             )
         self.require("lr", self.lr, 0)
         require_schedule(f"{name}: schedule", self.schedule)

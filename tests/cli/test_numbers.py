@@ -44,7 +44,10 @@ def written(folder: Path, kind: str) -> Path:
     ("kind", "options", "score", "prediction"),
     [
         ("numbers", ("--width", 16, "--epochs", 20), "R²", "target "),
-        ("labels", ("--task", "multilabel", "--width", 16, "--epochs", 5), "macro F1", "%)"),
+        pytest.param(
+            *("labels", ("--task", "multilabel", "--width", 16, "--epochs", 5), "macro F1", "%)"),
+            marks=pytest.mark.slow,
+        ),
         ("signals", ("--window", 20, "--width", 8, "--epochs", 3), "macro AUC", "slow ("),
         pytest.param(
             *("volumes", ("--width", 4, "--epochs", 8, "--batch-size", 4), "macro F1", "full ("), marks=pytest.mark.slow

@@ -16,7 +16,7 @@ from striate.graph.value import Array
 torch = pytest.importorskip("torch", reason="PyTorch is the judge here")
 F = torch.nn.functional
 
-quick = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 long = settings(quick, max_examples=150)
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}

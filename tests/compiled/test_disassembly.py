@@ -161,7 +161,8 @@ def test_winograd_multiplies_in_registers(layer: str, target: str) -> None:
     assert seen.keys() == {"convolution (winograd)", "input gradient (winograd)", "weight gradient (winograd)"}
 
 
-@pytest.mark.parametrize("network", ["lenet5", pytest.param("residual", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["lenet5", "residual"])
 def test_every_kernel_compiles_for_arm(network: str) -> None:
     """An architecture with four lanes, whose code may use only its own instructions."""
     graph = step_problems(network)[0].graph

@@ -37,6 +37,7 @@ def _judged(most: int | None) -> int:
     return agreed
 
 
+@pytest.mark.slow  # importing the samples alone takes PyTorch many seconds
 def test_the_first_samples_agree(kept_settings: settings.Settings) -> None:
     settings.override(engine=settings.Engine.REFERENCE)
     assert _judged(2) > 200
@@ -49,5 +50,6 @@ def test_all_samples_agree_or_are_refused_with_a_reason(kept_settings: settings.
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_all_samples_agree_compiled() -> None:
     assert _judged(None) > 3500

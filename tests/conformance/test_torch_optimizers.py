@@ -18,7 +18,7 @@ ABSENT: dict[str, str] = {
     "Rprop": "needs the gradient of all data at once", "SparseAdam": "gradients are not sparse",
 }  # fmt: skip
 """The optimizers that striate does not have, and why."""
-EXCLUSIONS: dict[str, str] = {"lr=tensor(": "a learning rate is a number; schedules change it"}
+EXCLUSIONS: dict[str, str] = {"lr is a Tensor": "a learning rate is a number; schedules change it"}
 """Words of a refusal → its reason."""
 
 

@@ -112,6 +112,7 @@ def test_damaged_archives_and_wrong_options(tmp_path: Path) -> None:
         load_cifar10("train", path, most=0)
 
 
+@pytest.mark.slow
 def test_the_real_one() -> None:
     data = settings.current().data
     if data is None or not (data / "cifar10.zip").is_file():

@@ -36,7 +36,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow, pytest.mark.network]) for n in MODELS]
+    "name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow, pytest.mark.long]) for n in MODELS]
 )
 def test_a_network_goes_to_onnx_and_comes_back(name: str, tmp_path: Path) -> None:
     shape = SHAPES.get(name, (3, 32, 32))

@@ -311,6 +311,7 @@ def test_ctrl_c_stops_the_lab_and_the_training(tmp_path: Path) -> None:
     assert '"finished": false' in (run / "run.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_leaves_at_once_and_takes_the_training_along(tmp_path: Path) -> None:
     found = opened("--folder", tmp_path / "lab")
     start_training(found)

@@ -34,8 +34,9 @@ def apart(framework: str, name: str) -> Any:
     return apart(step, lambda: convert(*next(fresh)), 1)
 
 
-@pytest.mark.parametrize("framework", ["striate", pytest.param("torch", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", [pytest.param("vgg_small", marks=pytest.mark.slow), "resnet20"])
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ["striate", "torch"])
+@pytest.mark.parametrize("name", ["vgg_small", "resnet20"])
 def test_parts_add_up_and_name_every_layer(framework: str, name: str) -> None:
     if framework == "striate" and settings.current().engine is not Engine.COMPILED:
         pytest.skip("a profile needs compiled kernels")

@@ -94,7 +94,7 @@ def test_a_transposed_array_is_stored_as_it_reads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name in ("lenet5", "resnet20") else [pytest.mark.slow, pytest.mark.network])
+        pytest.param(name, marks=[] if name in ("lenet5", "resnet20") else [pytest.mark.slow, pytest.mark.long])
         for name in MODELS
     ],
 )
@@ -201,7 +201,9 @@ def test_paths_that_no_file_can_have(path: str) -> None:
 
 @pytest.mark.parametrize("model", [None, [], "lenet5", nn.Linear])
 def test_what_is_not_a_model(model: Any, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"expected a Module\n  help: (the model comes first; )?give an object, such as nn"):
+    with pytest.raises(
+        OptionError, match=r"expected a Module\n  help: (the model comes first; )?give an object, such as nn"
+    ):
         save(model, tmp_path / "m.safetensors")
 
 

@@ -216,6 +216,7 @@ def test_folders_that_cannot_be_opened(tmp_path: Path, changes: dict[str, Any], 
         st.load(folder(tmp_path, **changes))
 
 
+@pytest.mark.slow
 def test_networks_of_torchvision_have_its_stem(tmp_path: Path) -> None:
     published = {"stem": "imagenet", "activation": "relu"}
     model = st.models.build("resnet18", channels=3, classes=4, seed=1, **published).infer((3, 64, 64))

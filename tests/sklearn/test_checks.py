@@ -22,6 +22,7 @@ ROUNDING = {
 }
 
 
+@pytest.mark.slow
 @parametrize_with_checks([ConvNetClassifier(**QUICK), ConvNetRegressor(**QUICK)])
 def test_check(estimator: Any, check: Any) -> None:
     check(estimator)

@@ -90,7 +90,9 @@ def by_unit(y: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize(("engine", "dtype"), [("compiled", "float32"), ("reference", "float64")])
+@pytest.mark.parametrize(
+    ("engine", "dtype"), [("compiled", "float32"), pytest.param("reference", "float64", marks=pytest.mark.slow)]
+)
 def test_outputs_are_those_of_a_recount(name: str, engine: str, dtype: str, kept_settings: settings.Settings) -> None:
     settings.override(engine=Engine[engine.upper()])
     step = training(name, dtype)
