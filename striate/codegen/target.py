@@ -32,7 +32,7 @@ class Target:
     lanes             float32 elements in one hardware vector
     vector_registers  the number of hardware vector registers
     l1, l2            bytes of data cache of one core
-    tuned_for         LLVM's name of the processor for which instructions are ordered; "" means ``cpu``
+    tuned_for         LLVM's name of the processor for which instructions are scheduled; "" means ``cpu``
     """
 
     cpu: str

@@ -58,10 +58,10 @@ def _folder(name: str, title: str, given: Path | str | None) -> Path:
 
 
 def load_idx_folder(folder: Path | str, split: Split | str = Split.TRAIN) -> Dataset:
-    """Load one part of any data set in MNIST's four files, such as Fashion-MNIST, as uint8 (N, 1, H, W).
+    """Load one part of any data set that is stored as MNIST is, in four IDX files; images are uint8 (N, 1, H, W).
 
-    Its classes are named "0", "1", … up to the largest label of the training part. Raises ``DataError`` as
-    ``load_mnist`` does.
+    Fashion-MNIST is such a data set. The files have MNIST's names, such as ``train-images-idx3-ubyte``. The classes are
+    named "0", "1", … up to the largest label of the training part. Raises ``DataError`` as ``load_mnist`` does.
     """
     path, part = checked_path("folder", folder), Split.parse(split)
     largest = int(read_idx(_find(path, Split.TRAIN, "labels-idx1-ubyte"), 1).max())

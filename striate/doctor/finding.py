@@ -54,11 +54,11 @@ class Finding:
     kind      the rule that found it, such as "vanishing_gradients"
     severity  ERROR if the training cannot succeed, WARNING if it is worse than necessary
     where     path of the layer, or "data", "labels", "targets", "validation", "optimizer", "loss", "batches", "model"
-    units     affected units, features or samples by index, if the finding is about single ones
+    units     indices of the affected units, features or samples; () if the finding is not about particular ones
     sureness  how sure the doctor is, from 0 to 1
     evidence  the measured numbers that the finding is based on, by name
     message   the fault in one sentence; ``why`` explains it, and ``remedy`` says what to change
-    cause     which of the causes that the rule distinguishes: "activation", "initialization" …
+    cause     the cause, such as "activation" or "initialization", if the rule tells several causes apart; else ""
     because   kind of the finding that explains this one; "" for a finding that is not explained by another
     step      the step after which it was first found; 0 before the first step
     layers    paths of all affected layers

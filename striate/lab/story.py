@@ -52,7 +52,10 @@ class Thinned(Generic[Item]):
 
 
 class Story:
-    """The record of one run: ``advance`` reads new lines, ``snapshot`` returns all, ``since`` the new events.
+    """The events of one run, read from its ``progress.jsonl`` while it is written.
+
+    ``advance`` reads the lines that are new in the file, ``snapshot`` returns the whole record, thinned, and ``since``
+    returns only the events after a given number of them.
 
     ``chapter`` increases if the training starts again in the same folder; the events of the earlier chapter are then
     discarded.

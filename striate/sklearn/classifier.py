@@ -124,7 +124,7 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, float64 (N, C), in the order of ``classes_``.
 
-        If a sample can have several labels, these are the probabilities of each label.
+        If a sample can have several labels, each label has a probability of its own, and they need not add up to 1.
         """
         return np.exp(self.predict_log_proba(X))
 

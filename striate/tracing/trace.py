@@ -30,7 +30,7 @@ class TracedArray(Protocol):
 
     @property
     def learned(self) -> bool:
-        """Whether the array is a parameter; otherwise it is a state, such as running statistics."""
+        """Whether the array is a parameter rather than a buffer, such as running statistics."""
         ...
 
     @property

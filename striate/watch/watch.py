@@ -119,14 +119,18 @@ class Watch:
         self._last_samples = n
 
     def start_pass(self) -> None:
-        """Reset the counts of firings; call this method where a pass over the data begins."""
+        """Reset the counts of how often each unit fired (its output was above 0).
+
+        Call this method at the beginning of each pass over the data.
+        """
         self._counts.clear()
         self._restored = _Restored()
 
     def state_dict(self) -> dict[str, Array]:
-        """Return the counts of firings: ``samples`` of this pass, and ``fired.act1``, ``seen.act1``, … of each layer.
+        """Return how often units fired in this pass: ``samples``, and ``fired.act1``, ``seen.act1``, … of each layer.
 
-        ``fired`` (C,) float64 is how often each unit fired, ``seen`` () int64 the number of outputs of each unit.
+        ``samples`` is the number of samples in the pass, ``fired`` (C,) float64 how often the output of each unit was
+        above 0, and ``seen`` () int64 the number of outputs of each unit.
         """
         fired, seen = self._totals()
         state: dict[str, Array] = {"samples": np.array(self.samples)}
@@ -211,9 +215,10 @@ class Watch:
         return fired, seen
 
     def silent_units(self) -> dict[str, list[int]]:
-        """Return the indices of units that never fired since the pass began, by path of the layer.
+        """Return the indices of units that have not fired since the pass began, by path of the layer.
 
-        Layers without such units are left out. After a ReLU such units are dead: no gradient passed through them.
+        A unit, which is a channel, fires where its output is above 0. Layers without such units are left out.
+        After a ReLU such units are dead: no gradient passed through them.
         """
         return {
             path: [int(unit) for unit in np.flatnonzero(fired == 0)]

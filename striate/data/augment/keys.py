@@ -1,4 +1,4 @@
-"""Random numbers without a state: each is a function of (seed, epoch, sample, transform, number in order).
+"""Random numbers without a state: each is a function of (seed, epoch, sample, transform, index of the draw).
 
 Therefore they depend neither on the order of the samples nor on the size of a batch, and a training that is resumed in
 the middle of an epoch draws the same numbers as one that was not interrupted.
@@ -18,7 +18,7 @@ _WIDE = 0x9E3779B97F4A7C15  # odd, so that multiplication by it is a bijection o
 
 
 class Keys:
-    """The random numbers of B samples in one epoch.
+    """The keys from which the random numbers of B samples in one epoch are computed; ``draws`` returns the numbers.
 
     ``samples`` (B,) are the indices of the samples in the data set. ``role`` distinguishes independent sets of numbers
     of the same samples: 0 for the samples themselves, 1 for the partners with which they are mixed.

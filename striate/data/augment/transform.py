@@ -80,7 +80,10 @@ def probability(transform: str, p: object) -> float:
 
 
 def interval(name: str, given: object, least: float, most: float) -> tuple[float, float]:
-    """Return two numbers (low, high); raises ``OptionError`` unless least ≤ low ≤ high ≤ most."""
+    """Return the option ``given``, a pair of numbers, as floats (low, high).
+
+    Raises ``OptionError``, which names the option ``name``, unless least ≤ low ≤ high ≤ most.
+    """
     if isinstance(given, Sequence) and not isinstance(given, str) and len(cast("Sequence[object]", given)) == 2:
         low, high = (number(name, one, least, most) for one in cast("Sequence[object]", given))
         if low <= high:

@@ -32,7 +32,10 @@ def flow(structure: Structure, reading: Reading) -> dict[str, float]:
 
 
 def early_flow(trace: TrainingTrace) -> dict[str, float]:
-    """Return the median gradient norm of each linear layer and convolution in the first ten steps."""
+    """Return the median gradient norm of each linear layer and convolution over the first ten steps, by path.
+
+    Layers without a finite median are left out.
+    """
     if trace.structure is None:
         return {}
     found = {

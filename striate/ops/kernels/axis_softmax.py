@@ -111,8 +111,8 @@ class Line:
     def load(self, operand: int, step: Index, count: int, otherwise: float = 0.0) -> Vector:
         """Return vector number ``step`` of the unit, read from operand number ``operand`` of the kernel.
 
-        Of a contiguous line, only the first ``count`` lanes are loaded; the others hold ``otherwise``. Of neighbouring
-        lines, one lane is loaded for each.
+        If the unit is a contiguous line, only the first ``count`` lanes are loaded, and the others hold ``otherwise``.
+        If it consists of neighbouring lines, one lane is loaded for each line.
         """
         k = self.k
         x = k.load_masked(self._at(operand, step), self.spec.dtype, self._count(count))
@@ -123,7 +123,8 @@ class Line:
     def store(self, operand: int, step: Index, count: int, value: Vector) -> None:
         """Write ``value`` as vector number ``step`` of the unit, to operand number ``operand`` of the kernel.
 
-        Of a contiguous line, only the first ``count`` lanes are stored; of neighbouring lines, one lane for each.
+        If the unit is a contiguous line, only the first ``count`` lanes are stored. If it consists of neighbouring
+        lines, one lane is stored for each line.
         """
         self.k.store_masked(value, self._at(operand, step), self.spec.dtype, self._count(count))
 

@@ -177,9 +177,11 @@ class DirectConvolution(KernelSpec):
     def products(
         self, k: Kernel, x: Pointer, weights: Pointer, offsets: Sequence[int], sums: list[Vector], channels: int
     ) -> list[Vector]:
-        """Add the products of one tap of one input block to the sums of a tile; return the new sums.
+        """Add the products of one tap with the first ``channels`` channels of an input block; return the new sums.
 
-        There is one sum for each pixel of the tile; ``offsets`` are the distances of the pixels from x, in elements.
+        ``sums`` has one vector for each pixel of the tile, and ``offsets`` the distance of each pixel from x in
+        elements. If the block that is written reads its inputs by a table (see ``Reading``), the products are those
+        with all channels that the table locates, and ``channels`` is not used.
         """
         dtype, step = self.source.dtype, self.channels_at_once
         table = self.reading.table if self.reading else None

@@ -6,8 +6,9 @@
                 If a group has several channels, the input vector is permuted once for each of them. This suits
                 depthwise convolutions and groups of few channels.
 
-"Inputs" and "outputs" are those of the kernel: in the input gradient, the inputs are dy and the outputs dx. Inputs of
-up to four channels, which are stored in NumPy's order, are computed as if all outputs read all inputs.
+"Inputs" and "outputs" are those of the kernel: in the input gradient, the inputs are dy and the outputs dx. If the
+inputs are stored in NumPy's order, as those of up to four channels are, the convolution is computed as if all outputs
+read all inputs.
 """
 
 from __future__ import annotations

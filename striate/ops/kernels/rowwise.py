@@ -279,7 +279,10 @@ class LabelRows(RowKernel):
         return one if count == LANES else k.select(k.mask(count), one, k.constant(0, self.dtype))
 
     def target_sum(self, k: Kernel, row: Row, label: Index) -> Vector:
-        """Emit Σ_j t[j] = (1 − ε) · w[label] + ε / C · Σ w in every lane; ε is the label smoothing."""
+        """Emit the sum of the smoothed, weighted target t in every lane: Σ_j t[j] = (1 − ε) · w[label] + ε / C · Σ w.
+
+        ε is the label smoothing, w are the class weights (1 without weights), and C is the number of classes.
+        """
         chosen = k.mul(self.weight(k, label), k.constant(1 - self.smoothing, self.dtype))
         if not self.smoothing:
             return chosen
