@@ -36,7 +36,8 @@ class Expression(NamedTuple):
 def infix(sign: str, strength: float, left: Expression, right: Expression, regroups: bool = False) -> Expression:
     """Return the expression ``left sign right``, with parentheses where they are needed.
 
-    ``regroups`` says that the operator is associative, so that a + (b + c) may be written a + b + c.
+    ``strength`` is the precedence of the operator ``sign``. ``regroups`` says that the operator is associative, so that
+    a + (b + c) may be written a + b + c.
     """
     whole = floor(strength)
     binds = right.strength >= whole + 1 or (regroups and right.strength == strength)

@@ -29,7 +29,9 @@ def name_values(nodes: list[Node]) -> dict[Value, str]:
 
 
 def node_text(node: Node, names: dict[Value, str], note: Callable[[Value], str] = lambda value: "") -> str:
-    """Return a node as one line of text; ``note`` returns text to add after the type of a value.
+    """Return a node as one line of text, with the names that ``name_values`` returned.
+
+    ``note`` returns text to add after the type of a value; the default adds none. Example:
 
     v3: f32 (N, 16, 32, 32) = convolution(padding=1) x conv1.weight   # conv1
     """

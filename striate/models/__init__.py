@@ -1,4 +1,7 @@
-"""Ready-made networks, and ``build``, which makes them by name."""
+"""Ready-made networks, and ``build``, which makes them by name.
+
+In every network, ``channels`` is the number of input channels, and ``classes`` the number of outputs.
+"""
 
 from __future__ import annotations
 

@@ -55,7 +55,10 @@ class Stem(Enum):
 
 @dataclass(frozen=True)
 class Style:
-    """The choices of activation, normalization and initialization that hold for a whole network."""
+    """The choices of activation, normalization and initialization that hold for a whole network.
+
+    ``of`` explains them and makes a style from their names.
+    """
 
     activation: str
     norm: NormPlacement
@@ -108,7 +111,7 @@ class Style:
     def pair(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[Conv2d, Module]:
         """Return a convolution and its normalization as two layers, which ``mapped`` applies.
 
-        Without normalization the second layer is the identity.
+        ``inputs`` and ``outputs`` are numbers of channels. Without normalization the second layer is the identity.
         """
         layer = Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=self.bias, init=self.init)
         if self.norm is NormPlacement.NONE:
@@ -120,7 +123,10 @@ class Style:
         return layer(norm(x)) if self.norm is NormPlacement.BLOCK_START else norm(layer(x))
 
     def linear(self, inputs: int | None, outputs: int) -> list[Module]:
-        """Return a linear layer and its normalization as a list of layers, in the order in which they are applied."""
+        """Return a linear layer and its normalization as a list of layers, in the order in which they are applied.
+
+        ``inputs`` (None: inferred) and ``outputs`` are numbers of features.
+        """
         return self._arranged(Linear(inputs, outputs, bias=self.bias, init=self.init), BatchNorm1d, inputs, outputs)
 
     def _arranged(

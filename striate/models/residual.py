@@ -100,6 +100,7 @@ def residual_network(
 ) -> Sequential:
     """Return a ResNet: a stem, stages of residual blocks, the mean over positions, and a linear layer.
 
+    ``style`` and ``stem`` are those of ``block.py``; ``block`` is the class of the blocks, such as ``BasicBlock``.
     Stage i has ``blocks[i]`` blocks of ``widths[i]`` channels; the first block of each stage but the first has stride
     2.
     """

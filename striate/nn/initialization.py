@@ -29,7 +29,7 @@ Axis 0 of a weight counts its outputs; fan_in is the number of inputs that each 
 
 
 def generator(seed: int, name: str) -> np.random.Generator:
-    """Return the random generator of the parameter with this dotted name."""
+    """Return the random generator of the parameter with this dotted name, seeded with ``seed`` and the name."""
     digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 

@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class LayerKind(Enum):
-    """The kinds of layers that the training diagnosis distinguishes."""
+    """The kinds of layers that the training diagnosis (``striate.doctor``) distinguishes."""
 
     LINEAR = "linear"  # learned weights times the inputs: linear layers and convolutions
     NORMALIZATION = "normalization"  # gives its outputs a fixed mean and spread: see Normalization

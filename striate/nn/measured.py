@@ -55,7 +55,7 @@ class RelativeMSELoss(MSELoss):
 
 
 def rescaled(network: Module, mean: Array, scale: Array) -> Sequential:
-    """Return the network with a ``Rescaling`` as its last layer; a ``Sequential`` is extended in place."""
+    """Return the network with ``Rescaling(mean, scale)`` as its last layer; a ``Sequential`` is extended in place."""
     layer = Rescaling(mean, scale)
     return network.append(layer) if isinstance(network, Sequential) else Sequential(network, layer)
 

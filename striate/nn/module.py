@@ -303,7 +303,7 @@ class Module(metaclass=Explained):
         return set_frozen(self, patterns, False, flag("unfreeze: statistics", statistics))
 
     def freeze_statistics(self, frozen: bool) -> bool:
-        """Set whether training leaves the running statistics of this layer unchanged.
+        """Set whether training leaves the running statistics of this layer unchanged (``frozen=True``).
 
         Returns whether the layer has running statistics; this base class has none.
         """

@@ -57,7 +57,10 @@ class LatestCall:
     single_sample: bool
 
     def takes(self, x: object, training: bool, version: int) -> bool:
-        """Return whether the program can predict on ``x`` as it is, without conversion or another program."""
+        """Return whether the program can predict on ``x`` as it is, without conversion or another program.
+
+        ``training`` says whether to compute as in training; ``version`` is the present ``Module.version``.
+        """
         return (
             type(x) is np.ndarray
             and x.ndim > 0

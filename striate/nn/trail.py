@@ -21,7 +21,7 @@ def layer_error(trace: Trace | None, where: str, what: str, lines: list[str], he
     """Return a ``ShapeError`` that names the layer and shows the shapes from the input to it.
 
     ``where`` is the path and the layer, ``what`` the problem, ``lines`` are further lines, and ``help`` is the remedy.
-    Without an active trace the shapes are left out.
+    ``trace`` is the record of the traced call; if it is None, the shapes are left out.
     """
     details = [*(trail_lines(trace) if trace else []), *lines, *([f"help: {help}"] if help else [])]
     error = ShapeError("\n  ".join([f"at {where}: {what}", *details]))
@@ -31,7 +31,10 @@ def layer_error(trace: Trace | None, where: str, what: str, lines: list[str], he
 
 
 def explained_error(trace: Trace, where: str, error: ShapeError) -> ShapeError:
-    """Return the ``ShapeError`` of an operation, rewritten as an error of the layer that called it."""
+    """Return the ``ShapeError`` of an operation, rewritten as an error of the layer that called it.
+
+    ``trace`` is the record of the traced call, and ``where`` the path and the layer as text, as in ``Module.where``.
+    """
     what, *lines = str(error).splitlines()
     if what.startswith("at "):
         what = what.partition(": ")[2]  # the place that the operation named, replaced by the layer's description
@@ -39,7 +42,7 @@ def explained_error(trace: Trace, where: str, error: ShapeError) -> ShapeError:
 
 
 def trail(trace: Trace) -> list[tuple[str, Shape]]:
-    """Return the path and output shape of the input and of each traced layer that changed the shape."""
+    """Return (path, output shape) of the input and of each layer in the trace that changed the shape."""
     found: list[tuple[str, Shape]] = []
     first = next(iter(trace.inputs.values()), None)
     if first is not None:

@@ -24,7 +24,7 @@ class AdaptiveMoments(Optimizer):
     m ← β₁ m + (1 − β₁) g
     v ← β₂ v + (1 − β₂) g²
 
-    ``betas`` are (β₁, β₂).
+    ``betas`` are (β₁, β₂), ``eps`` is ε, and ``weight_decay`` is λ in the equations of the subclasses.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
@@ -57,7 +57,10 @@ class AdaptiveMoments(Optimizer):
         return self.schedule.momentum(self.betas[0], t)
 
     def decays(self, parameters: Value, gradients: Value, t: Value, decoupled: bool) -> tuple[Value, Value]:
-        """Return θ and g after the weight decay, which changes θ if ``decoupled``, otherwise g."""
+        """Return the parameters θ and gradients g at step t after the weight decay.
+
+        The weight decay changes θ if ``decoupled``, otherwise g.
+        """
         if decoupled:
             return self.decayed(parameters, self.weight_decay, t), gradients
         return parameters, coupled(gradients, parameters, self.weight_decay)

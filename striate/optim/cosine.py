@@ -94,10 +94,10 @@ class OneCycleSchedule(Schedule):
 
     This is PyTorch's ``OneCycleLR`` with ``max_lr`` = η₀. The rate rises from η₀ / ``div_factor`` to η₀ over the
     fraction ``pct_start`` of ``total_steps``, then falls to η₀ / (div_factor · final_div_factor), each along half a
-    cosine, or linearly with anneal_strategy="linear". With ``three_phase`` it first falls back to η₀ / div_factor, over
-    as many steps as it rose. With ``cycle_momentum`` the optimizer's momentum, or its β₁, goes from ``max_momentum`` to
-    ``base_momentum`` while the rate rises, and back. Smith and Topin, arXiv:1708.07120. Raises ``OptionError`` for
-    invalid values, such as a ``pct_start`` outside 0 … 1 or a momentum of 1.
+    cosine, or linearly with anneal_strategy="linear". With ``three_phase`` the rate first falls back to η₀ /
+    div_factor, over as many steps as it rose. With ``cycle_momentum`` the optimizer's momentum, or its β₁, goes from
+    ``max_momentum`` to ``base_momentum`` while the rate rises, and back. Smith and Topin, arXiv:1708.07120. Raises
+    ``OptionError`` for invalid values, such as a ``pct_start`` outside 0 … 1 or a momentum of 1.
     """
 
     total_steps: int

@@ -23,5 +23,5 @@ class Layers:
         return cls((0, vector.type.size()))
 
     def total(self, vector: Value) -> Value:
-        """Return, for each element of a flat vector, the sum over the parameter that the element belongs to."""
+        """Return a flat vector with, in each element, the sum of all elements of ``vector`` of the same parameter."""
         return SegmentSum(self.bounds)(vector)

@@ -168,7 +168,7 @@ class Optimizer(metaclass=Explained):
     def update_layers(
         self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value, layers: Layers
     ) -> tuple[Value, dict[str, Value]]:
-        """Like ``update``, for optimizers that need the norm of each parameter.
+        """Return what ``update`` returns; optimizers that need the norm of each parameter override this method.
 
         ``layers.total`` sums the elements of a vector over each parameter.
         """

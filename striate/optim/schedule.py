@@ -179,7 +179,10 @@ def raised(base: float, exponent: Value) -> Value:
 
 
 def require_milestones(what: str, milestones: object) -> None:
-    """Raise ``OptionError`` unless ``milestones`` are increasing whole numbers of 1 or more."""
+    """Raise ``OptionError`` unless ``milestones`` are increasing whole numbers of 1 or more.
+
+    The list must not be empty. ``what`` begins the error message.
+    """
     if not isinstance(milestones, tuple | list) or not milestones:
         raise OptionError(f"{what}: milestones={milestones!r}; expected numbers of steps, such as (100, 150)")
     before = 0

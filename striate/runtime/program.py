@@ -54,7 +54,8 @@ class Phase:
     """One phase of a program: a kernel that runs over chunks (parts of the work) in any order.
 
     There are ``per`` chunks if ``group`` is 0, else ``per · ⌈N / group⌉`` for a batch of N. ``path`` is the layer that
-    the phase comes from; ``name`` says what the phase does there.
+    the phase comes from; ``name`` says what the phase does there. ``operands`` are the arrays that the kernel gets, in
+    the order of its arguments.
     """
 
     name: str

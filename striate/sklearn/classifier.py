@@ -97,7 +97,8 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train one epoch on ``X`` and ``y``, and return the estimator.
 
-        Every call continues with the weights and the optimizer state of the previous call.
+        Every call continues with the weights and the optimizer state of the previous call. ``sample_weight`` is that of
+        ``fit``.
 
         The first call needs ``classes``, an array of all labels that will occur, unless ``fit`` was called before.
         ``schedule`` is not used. Raises ``ValueError`` for labels that are not among the classes, and for

@@ -18,7 +18,8 @@ from striate.tracing import Tree, array_type, flatten_tree, rebuild_tree, tree_s
 class Batch:
     """A batch: inputs ``x``, ``x1``, … and targets ``y``, or ``y.0``, ``y.label``, … if they are nested.
 
-    ``tree`` has the nesting (tuples, lists, dicts) of the targets, and is None for a single target.
+    ``tree`` has the nesting (tuples, lists, dicts) of the targets, and is None for a single target. ``weights`` are the
+    sample weights, (N,) float64, or None if none were given.
     """
 
     inputs: Mapping[str, Array]

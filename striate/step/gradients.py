@@ -57,7 +57,8 @@ def prepare_gradients(
 ) -> GradientProgram:
     """Trace, differentiate and compile the program for batches of the same kind as ``batch``.
 
-    ``watch`` are patterns of watched layer paths; ``capacity`` is the largest N that will be run.
+    ``memory`` has the arrays to which the program writes its results. ``watch`` are patterns of watched layer paths;
+    ``capacity`` is the largest N that will be run.
     """
     types = batch.input_types, batch.target_types
     made = training_graph(model, loss, *types, watch=watch, weighted=batch.weights is not None)

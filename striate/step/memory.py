@@ -55,7 +55,7 @@ class StepMemory:
         loss       the last loss, a scalar
         moved      what the last update added to each parameter; only during a watch, else None
         products   the optimizer's running products (such as powers of decay rates), one number per optimizer rule
-        average    the moving averages, if the step keeps any
+        average    the moving averages, or None if the step keeps none
     """
 
     arena: StateArena

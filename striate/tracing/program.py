@@ -18,7 +18,7 @@ from striate.tracing.tree import Tree, flatten_tree, rebuild_tree
 
 @dataclass(frozen=True)
 class TracedFunction:
-    """A traced function that is ready to run: it takes arrays by name and returns nested arrays.
+    """A traced function that is ready to run: it takes arrays by name and returns arrays, nested as in ``outputs``.
 
     Before each run, ``checks`` are called with N, and ``contents`` check the input arrays (such as the range of
     labels). ``models`` are the models that the function calls, each with its ``version`` at the time of tracing.
