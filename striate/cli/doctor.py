@@ -104,7 +104,7 @@ def command_line_of(model: str, kind: type[Optimizer]) -> tuple[str, ...]:
 
 
 def events_of(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of the run's record, or [] if it is missing or damaged."""
+    """Return the events in the run's ``progress.jsonl`` as dictionaries, or [] if it is missing or damaged."""
     try:
         return read_progress(folder)
     except StriateError:

@@ -27,8 +27,9 @@ _FEW = 1000  # samples: up to here batches have 16
 
 @dataclass(frozen=True)
 class Recipe:
-    """The default network, number of epochs and batch size for a data set, and options of the network.
+    """The default network, number of epochs and batch size for a data set.
 
+    ``model`` is the name of the network, and ``options`` are keyword arguments with which it is built.
     ``lr`` is the default learning rate of SGD; None: that of the optimizer.
     """
 

@@ -44,7 +44,7 @@ class Resampling:
 
 @dataclass(frozen=True)
 class Axis:
-    """One resized axis: ``size`` input elements, ``count`` output elements, and the factor ``scale``, above 1 to enlarge.
+    """One resized axis: ``size`` input elements, ``count`` output elements, enlarged by the factor ``scale``.
 
     ``region`` (start, end) is the part of the input that is read, in fractions of the axis; only tf_crop_and_resize
     changes it.
