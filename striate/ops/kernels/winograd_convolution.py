@@ -220,7 +220,8 @@ class TileConvolution(KernelSpec):
         """Emit prefetches of memory that the epilogue of a batch of tiles will read and write.
 
         It is called before the products of each position, and fetches the share of position ``number``, which arrives
-        while the core multiplies. ``tiles`` are the first tile of the batch and one past its last.
+        while the core multiplies. ``tiles`` are the first tile of the batch and one past its last, ``first`` is the
+        first sample of their group, and ``block`` the number of the output block.
         """
         m = self.form.tile
         rows = -(-m // min(m, self.n * self.n // self.together))
