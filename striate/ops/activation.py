@@ -24,7 +24,7 @@ from striate.options import number
 
 @dataclass(frozen=True)
 class Activation(Elementwise):
-    """Base class of activation functions that compute their gain from ``reference`` (abstract)."""
+    """Base class of activations whose gain for weight initialization is computed from ``reference`` (abstract)."""
 
     fractional: ClassVar[bool] = True
     is_activation: ClassVar[bool] = True

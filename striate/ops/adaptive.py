@@ -64,12 +64,12 @@ class AdaptiveAxis(AxisMap):
         return tuple((i, 1 / (stop - first)) for i in range(first, stop))
 
     def range(self, k: Kernel, p: Index) -> tuple[Index, Index]:
-        """Return the range of the elements of window p, as ``span`` does, computed by code in the kernel."""
+        """Emit the computation of ``span``: return (first, one past the last) of the elements of window p."""
         start = k.idiv(k.imul(p, self.size), self.windows)
         return start, k.idiv(k.iadd(k.imul(p, self.size), self.size + self.windows - 1), self.windows)
 
     def holders(self, k: Kernel, i: Index) -> tuple[Index, Index]:
-        """Return (first, one past the last) of the windows that contain i, computed by code in the kernel."""
+        """Emit the range of the windows that contain element i: return (first, one past the last)."""
         first = k.idiv(k.imul(i, self.windows), self.size)
         return first, k.idiv(k.iadd(k.imul(i, self.windows), self.windows + self.size - 1), self.size)
 
@@ -122,7 +122,7 @@ class AdaptiveAveragePooling(AdaptiveAveraging):
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
         """Export as AveragePool if ``windows`` divides the size of x on every axis, else as matrix products.
 
-        There is one product for each axis, with a matrix of the weights of that axis.
+        Along each axis, x is multiplied by a constant matrix (size, windows) with the weights of the means.
         """
         size = positions(types[0])
         if all(length % count == 0 for length, count in zip(size, self.windows, strict=True)):
@@ -249,7 +249,8 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
         """Export as MaxPool if ``windows`` divides the size of x on every axis, else one axis after the other.
 
-        Along an axis, the windows are gathered side by side, the short ones with their last element repeated.
+        Along an axis, the elements of each window are gathered, padded to the longest window by repeating their last
+        element, and reduced by ReduceMax. Returns (the name of y, ""): the index array is not exported.
         """
         size, x = positions(types[0]), inputs[0]
         if all(length % count == 0 for length, count in zip(size, self.windows, strict=True)):
@@ -281,7 +282,7 @@ class AdaptiveMaxPoolingGradient(AdaptiveMaximum):
     """dx[n, c, i] = Σ_p dy[n, c, p], over the windows p whose first maximum is at position i
 
     dx and dy are the gradients with respect to the input and the output of adaptive max pooling. The second operand is
-    the index array of the forward pass, ``size`` the size of the input along each axis of positions.
+    the index array of the forward pass, and ``size`` is the size of the input along each axis of positions.
     """
 
     title: ClassVar[str] = "adaptive max pool gradient"

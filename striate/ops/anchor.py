@@ -113,7 +113,7 @@ class Anchor(Op):
     """Whether the kernel reads inputs in plain (NumPy) order as one contiguous run, without a halo."""
 
     def accepts_prologue(self) -> bool:
-        """Whether the only input may be computed in the kernel where it would be loaded.
+        """Whether a prologue may compute the only input in the kernel, in place of loading the input from memory.
 
         This is worthwhile only if the kernel reads each element about once.
         """
@@ -126,7 +126,8 @@ class Anchor(Op):
     def algorithm(self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions) -> Algorithm:
         """Return the algorithm for inputs of these types.
 
-        ``stored`` are the dtypes of the inputs in memory. The choice depends only on the arguments.
+        ``stored`` are the dtypes of the inputs in memory, and ``options`` are those of the compilation. The choice
+        depends only on the arguments.
         """
         return ONLY
 

@@ -38,7 +38,7 @@ from striate.options import number
 
 @dataclass(frozen=True)
 class Positive(Elementwise):
-    """Base class of functions that are defined for positive numbers, such as log and √ (abstract)."""
+    """Base class of functions that are tested with positive numbers only, such as log and √ (abstract)."""
 
     fractional: ClassVar[bool] = True
 

@@ -26,7 +26,7 @@ Scalar = Any
 
 @dataclass(frozen=True)
 class Entry:
-    """One term weight · x[place] of a row, as values in a kernel's code; the weight is 1 if it is None.
+    """One term weight · x[place] of a sum y[p], as values in a kernel's code; a ``weight`` of None counts as 1.
 
     If ``exists`` is false at run time, the term counts as 0. ``place`` is a valid index in either case, so that the
     kernel may load x[place].
@@ -39,10 +39,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Run:
-    """A row with the terms weight · x[i] for i from ``first`` to ``stop`` − 1, as values in a kernel's code.
+    """The terms weight · x[i] of a sum y[p], for i from ``first`` to ``stop`` − 1, as values in a kernel's code.
 
-    ``weight(i)`` returns the weight of x[i]; ``share`` is a common factor of all terms. If either is None, it counts as
-    1.
+    ``weight(i)`` returns the weight of x[i]; ``share`` is a factor of all terms. If ``weight`` or ``share`` is None, it
+    counts as 1.
     """
 
     first: Index
@@ -91,13 +91,13 @@ class AxisMap:
         raise NotImplementedError
 
     def transposed_terms(self, k: Kernel, i: Index, dtype: DType) -> Terms:
-        """As ``terms``, for the transposed map: dx[i] = Σ weight · dy[p] over the rows p that contain i."""
+        """As ``terms``, for the transposed map: dx[i] = Σ weight · dy[p] over all p whose y[p] depends on x[i]."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Transposed(AxisMap):
-    """The transpose of a map, its gradient: dx[i] = Σ weight · dy[p], over the rows p that contain i.
+    """The transpose of a map, its gradient: dx[i] = Σ weight · dy[p], over all p whose y[p] depends on x[i].
 
     ``size`` is the size of dy along the axis.
     """

@@ -17,10 +17,11 @@ LARGEST_MATRIX = 1 << 26
 
 
 def cubic_weights(size: int, count: int, step: float, align_corners: bool) -> Array:
-    """Return the weights (size, count) in float64 with which ``size`` positions x make ``count`` positions y = x @ w.
+    """Return the matrix w, (size, count) in float64, of bicubic interpolation along one axis, y = x @ w.
 
-    Position p of y lies at p · step in x if ``align_corners``, and else at (p + ½) · step − ½. It is the weighted sum
-    of the four nearest positions of x; beyond the ends, the first and last ones are repeated.
+    x has ``size`` elements and y has ``count``. Element p of y has the coordinate p · step in x if ``align_corners``,
+    else (p + ½) · step − ½. It is a weighted sum of the four elements of x around this coordinate; where these lie
+    outside x, the first or the last element of x is used.
     """
     p = np.arange(count)
     at = p * step if align_corners else (p + 0.5) * step - 0.5
@@ -38,8 +39,9 @@ def cubic_weights(size: int, count: int, step: float, align_corners: bool) -> Ar
 def bicubic(x: Value, count: Sizes, steps: tuple[float, ...], align_corners: bool) -> Value:
     """Return images x (N, C, H, W) interpolated to ``count`` positions (H', W').
 
-    ``steps`` are the distances of neighbouring positions of the result, in positions of x. Raises ``ShapeError`` for
-    sizes whose weights would take more than 512 MiB.
+    ``steps`` are the distances of neighbouring positions of the result, in positions of x, along H and W. With
+    ``align_corners``, the first and the last positions of x and of the result coincide. Raises ``ShapeError`` for a
+    size of 0, and for sizes whose weights would take more than 512 MiB.
     """
     sizes = x.type.concrete(1)[2:]
     if max(size * one for size, one in zip(sizes, count, strict=True)) > LARGEST_MATRIX:

@@ -573,7 +573,7 @@ def _soft_cross_entropy(logits: Value, target: Value, weights: tuple[Value, ...]
 
 
 def as_labels(target: Value) -> Value:
-    """Return labels of smaller integers or bools as int64; others are returned unchanged, and refused later."""
+    """Convert labels of int32, uint8 or bool to int64; return all others unchanged, so that the loss checks them."""
     return cast(target, DType.int64) if target.dtype in (DType.int32, DType.uint8, DType.bool) else target
 
 

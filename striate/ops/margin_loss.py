@@ -87,7 +87,7 @@ def cosine_embedding_loss(
 
 
 def multilabel_margin_loss(input: Value, target: Integers, *, reduction: str = "mean") -> Value:
-    """Return Σ max(0, 1 − (x[t] − x[c])) / C over the labels t of a sample and all other classes c, as a mean.
+    """Return Σ max(0, 1 − (x[t] − x[c])) / C over the labels t and all other classes c, by default the mean.
 
     ``input`` x holds the scores (N, C) or (C,), float32 or float64. ``target`` has its shape and lists the numbers of
     the classes of each sample; the first −1 ends the list. ``reduction`` is "mean" (over the samples, a scalar), "sum"

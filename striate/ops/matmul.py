@@ -103,7 +103,10 @@ class MatrixContraction(Anchor):
         return (PLAIN,)
 
     def matrices(self, type: TensorType, transposed: bool) -> kernels.matrix.Matrices:
-        """Return the strides of an operand in elements, exchanged if it is transposed; 0 for batch axes of size 1."""
+        """Return the strides of an operand in elements: along batch axes (0 if of size 1), rows and columns.
+
+        If ``transposed``, the strides of rows and columns are exchanged.
+        """
         shape = type.concrete(1)
         strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
         batch = tuple(0 if size == 1 else stride for size, stride in zip(type.shape[:-2], strides[:-2], strict=True))
@@ -148,8 +151,8 @@ def _gradient(a: Value, b: Value, transpose_a: bool, transpose_b: bool, like: Va
 def product(a: Value, b: Value, transpose_a: bool, transpose_b: bool, axes: tuple[int, ...] = ()) -> Value:
     """Return A · B for operands of the same rank, 2 to 5, summed over the batch axes ``axes``, which keep size 1.
 
-    The operation is ``MatMulSum`` if batch axes or the samples are summed over, or if the sum over k is long, and
-    ``MatMul`` otherwise.
+    With ``transpose_a``, a holds Aᵀ; with ``transpose_b``, b holds Bᵀ. The operation is ``MatMulSum`` if batch axes or
+    the samples are summed over, or if the sum over k is long, and ``MatMul`` otherwise.
     """
     op = MatMul(transpose_a, transpose_b)
     rows, summed = op.sizes(a.type, b.type)[1]

@@ -89,14 +89,21 @@ def five_strides(strides: Sequence[int], space: Space) -> Five:
 
 
 def strided_load(operand: int, storage: Storage, strides: Sequence[int], moved: int, space: Space) -> Load:
-    """Return a load of an operand that uses the given strides and starts ``moved`` elements after its first element."""
+    """Return a load from operand number ``operand`` of the kernel, with other strides than those of its layout.
+
+    ``strides`` has one stride for each axis, in elements. The load starts ``moved`` elements after the first element of
+    the array; ``storage`` is the array's memory layout, and ``space`` is the kind of loop nest.
+    """
     five = five_strides(strides, space)
     lane_stride = 1 if space is Space.BLOCKED else five[4]
     return Load(operand, storage.dtype, five, storage.origin + moved, True, 0, lane_stride)
 
 
 def strided_store(operand: int, storage: Storage, strides: Sequence[int], moved: int, space: Space) -> Store:
-    """Return a store to an operand that uses the given strides and starts ``moved`` elements after its first one."""
+    """Return a store of the loop's first value to operand number ``operand`` of the kernel, with the given strides.
+
+    The other arguments are as in ``strided_load``.
+    """
     five = five_strides(strides, space)
     lane_stride = 1 if space is Space.BLOCKED else five[4]
     return Store(0, operand, storage.dtype, five, storage.origin + moved, lane_stride=lane_stride)
@@ -203,7 +210,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Windowed:
-    """Options of operations that read or write every ``step``-th element of some axes: one entry for each such axis."""
+    """The options of a strided slice: ``starts``, ``counts`` and ``steps`` have one entry for each axis in ``axes``."""
 
     axes: tuple[int, ...]
     starts: tuple[int, ...]

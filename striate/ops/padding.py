@@ -168,7 +168,8 @@ class PositionPadding(Mapped):
 class Pad(PositionPadding):
     """y[n, c, p] = x[n, c, p − before], and ``value`` or a copy of another element around it
 
-    x (N, C, positions…) with one to three spatial axes, float32 or float64; ``mode`` chooses the copies.
+    x (N, C, positions…) with one to three spatial axes, float32 or float64; ``mode`` says which elements are copied, if
+    any.
     """
 
     title: ClassVar[str] = "pad"

@@ -99,7 +99,7 @@ class Pooling(Windowed, Anchor):
         return self.large or residues > MOST_UNROLLED
 
     def windows_of(self, size: Sizes) -> Part:
-        """Return which input positions each window contains, as a ``Part`` of the kernels' geometry.
+        """Return which input positions each window contains, as a ``Part``, the kernels' description of such sets.
 
         ``size`` holds the spatial sizes of the input.
         """
@@ -107,9 +107,9 @@ class Pooling(Windowed, Anchor):
         return forward_part(spatial(self.kernel), spatial(self.stride), self._before(), spatial(self.dilation), counts)
 
     def holders_of(self, size: Sizes) -> tuple[Part, ...]:
-        """Return which windows contain each input position, as a ``Part`` for each residue modulo the strides.
+        """Return which windows contain each input position: one ``Part`` per residue of the position modulo the stride.
 
-        ``Part`` is the kernels' description of such sets; ``size`` holds the spatial sizes of the input.
+        A ``Part`` is the kernels' description of such sets; ``size`` holds the spatial sizes of the input.
         """
         return gradient_parts(
             spatial(self.kernel), spatial(self.stride), self._before(), spatial(self.dilation), spatial(size)
@@ -177,10 +177,11 @@ class Pooling(Windowed, Anchor):
 
 
 def entering(context: LoweringContext, x: Value) -> tuple[Prologue | None, tuple[Value, ...], tuple[Operand, ...]]:
-    """Return how a kernel obtains its input x, and its operands for x before and after those of the fused epilogue.
+    """Return how a kernel obtains its input x: (prologue, operands before, operands after).
 
-    Without a prologue, x is read from memory: (None, (x,), ()). With one, the kernel computes x from the operands of
-    the prologue: (prologue, (), its operands).
+    The operands are those from which the kernel obtains x, placed before or after the operands of the fused epilogue.
+    If x is read from memory, the result is (None, (x,), ()). If a prologue computes x in the kernel, the result is
+    (prologue, (), the operands of the prologue).
     """
     if context.prologue is None:
         return None, (x,), ()

@@ -98,7 +98,10 @@ class DropoutMask(Op):
         return (x,)
 
     def emit_at(self, k: Kernel, place: Place, key: Vector) -> Vector:
-        """Emit the mask for one vector of elements at ``place``; x itself is not read."""
+        """Emit the mask for one vector of elements; x itself is not read.
+
+        ``place`` is the position of the vector in the loops, and ``key`` holds the int64 key.
+        """
         low, high = halves(k, key)
         rows = row_words(low, high, self.stream_word, index_word(k, place.n))
         drawn = mix(rows, element_words(k, place))

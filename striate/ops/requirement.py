@@ -15,12 +15,18 @@ from striate.graph.value import TensorType
 
 
 def shape_error(op: Op | str, what: str, cure: str) -> ShapeError:
-    """Return a ``ShapeError`` that names the layer and the operation, and says ``what`` is wrong and the ``cure``."""
+    """Return a ``ShapeError`` that names the layer and the operation ``op``.
+
+    ``what`` says what is wrong, and ``cure`` is the text after ``help:``, which says what to do.
+    """
     return ShapeError(f"{place(op)}: {what}\n  help: {cure}")
 
 
 def dtype_error(op: Op | str, what: str, cure: str) -> DTypeError:
-    """Return a ``DTypeError`` that names the layer and the operation, and says ``what`` is wrong and the ``cure``."""
+    """Return a ``DTypeError`` that names the layer and the operation ``op``.
+
+    ``what`` says what is wrong, and ``cure`` is the text after ``help:``, which says what to do.
+    """
     return DTypeError(f"{place(op)}: {what}\n  help: {cure}")
 
 

@@ -37,8 +37,8 @@ For longer axes, the kernel computes the indices.
 class ResampledAxis(AxisMap):
     """Base class of resampling along one axis (abstract): position p of y corresponds to a coordinate in x.
 
-    The coordinate increases with p by ``step``, which is the input size / output size, or 1 / scale factor if one was
-    given. ``length`` is the output size.
+    The coordinate increases by ``step`` from one position of y to the next; its whole part, but at most ``size`` − 1,
+    is the source index of p. ``size`` is the number of elements of x along the axis, and ``length`` that of y.
     """
 
     length: int
@@ -49,7 +49,7 @@ class ResampledAxis(AxisMap):
         return self.length
 
     def places(self, p: Array) -> tuple[Array, Array]:
-        """Return (i, a) for each position p of y in NumPy: y[p] = (1 − a) · x[i] + a · x[i + 1]."""
+        """Return (source index i, weight a) of each position p, in NumPy: y[p] = (1 − a) · x[i] + a · x[i + 1]."""
         raise NotImplementedError
 
     def place(self, k: Kernel, p: Index) -> tuple[Index, Scalar]:
@@ -225,7 +225,8 @@ class Resampling(Mapped):
     def onnx_resize(self, to: OnnxWriter, x: str, size: Sizes, **attributes: Attribute) -> Sequence[str]:
         """Add ONNX's operator Resize with the sizes of y, or with scale factors if ``step`` is not the ratio of sizes.
 
-        Returns the name of its output. ``size`` holds the spatial sizes of x.
+        ``x`` is the name of the input in the exported graph, ``size`` holds its spatial sizes, and ``attributes`` are
+        those of Resize. Returns a list with the name of the output.
         """
         ratios = _steps(size, self.count)
         if attributes["coordinate_transformation_mode"] == "align_corners" or self.step == ratios:
@@ -337,8 +338,8 @@ class NearestResamplingGradient(Neighbours):
 class Interpolation(Resampling):
     """Base class of linear interpolation and its gradient (abstract).
 
-    With ``align_corners``, the centres of the first and of the last positions of x and y coincide; otherwise, the outer
-    edges of these positions do.
+    With ``align_corners``, the centres of the first and of the last positions of x and y coincide. Otherwise, the outer
+    edges of the first positions do, and if ``step`` is the ratio of the sizes, those of the last positions too.
     """
 
     align_corners: bool = False
@@ -355,11 +356,11 @@ class Interpolation(Resampling):
 @register
 @dataclass(frozen=True)
 class LinearResampling(Interpolation):
-    """y[n, c, p] = Σ of the neighbours of p · step along each axis, weighted by their distance: 1 − a and a
+    """y[n, c, p] = Σ w · x[n, c, i] over the two neighbours i of position p along each axis
 
     Linear, bilinear or trilinear interpolation: x (N, C, positions…) → y (N, C, *count), float32 or float64. Along each
     axis, position p has the coordinate i + a in x, with whole i and 0 ≤ a ≤ 1 as in ``LinearAxis``. Its neighbours x[i]
-    and x[i + 1] have the weights 1 − a and a.
+    and x[i + 1] have the weights 1 − a and a, and w is the product of the weights along all axes.
     """
 
     title: ClassVar[str] = "upsample linear"
@@ -459,10 +460,11 @@ def interpolate(
     are one number, or one for each spatial axis. ``mode``: "nearest" takes the element at ⌊p · step⌋ and "nearest-
     exact" the one at ⌊(p + ½) · step⌋, for one to three axes; "linear" (one axis), "bilinear" (two) and "trilinear"
     (three) interpolate; "bicubic" (two axes) does so by cubic polynomials; "area" is ``adaptive_avg_pool``. With
-    ``align_corners``, the centres of the first and of the last positions of x and y coincide, otherwise their outer
-    edges. The step is 1 / ``scale_factor``; with ``size`` or ``recompute_scale_factor``, it is the ratio of the sizes
-    of x and y. Raises ShapeError if the number of axes does not suit the mode, DTypeError for another dtype, and
-    OptionError for invalid options and unless exactly one of ``size`` and ``scale_factor`` is given.
+    ``align_corners``, the centres of the first and of the last positions of x and y coincide. Otherwise the outer edges
+    of the first positions do, and the step is 1 / ``scale_factor``; with ``size`` or ``recompute_scale_factor``, it is
+    the ratio of the sizes of x and y, so that the outer edges of the last positions coincide too. Raises ShapeError if
+    the number of axes does not suit the mode, DTypeError for another dtype, and OptionError for invalid options and
+    unless exactly one of ``size`` and ``scale_factor`` is given.
     """
     aligned, again = checked_options("interpolate", size, scale_factor, mode, align_corners, recompute_scale_factor)
 

@@ -426,7 +426,10 @@ def local_response_norm(input: Value, size: int, alpha: float = 1e-4, beta: floa
 
 
 def require_axis_of_channels(what: str, x: Value, positions: bool = False) -> None:
-    """Raise ``ShapeError`` unless x is (N, C, positions…), or also (N, C) if ``positions`` is False."""
+    """Raise ``ShapeError`` unless x is (N, C) or (N, C, positions…); ``positions`` excludes (N, C).
+
+    ``what`` is the function that the error names.
+    """
     if x.type.rank < (3 if positions else 2):
         expected = "(N, C, positions…)" if positions else "(N, C) or (N, C, positions…)"
         raise shape_error(what, f"expected an input {expected}, got {x.type}", "x[None] is a batch of one sample")

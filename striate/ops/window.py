@@ -88,7 +88,10 @@ def onnx_pads(padding: Pairs) -> list[int]:
 
 @dataclass(frozen=True)
 class Windowed(Op):
-    """Base class of operations with windows (abstract); each option has one entry for each spatial axis."""
+    """Base class of operations whose windows slide over the spatial axes (abstract).
+
+    ``stride`` has one entry for each spatial axis, and ``padding`` one pair (before, after).
+    """
 
     letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "before": "padding"}
     stride: Sizes
@@ -143,7 +146,7 @@ def window_positions(
 
 
 def stride_text(stride: Sizes) -> str:
-    """Return the stride as the end of a label, such as `` /2`` or `` /2×1``; empty if it is 1 on all axes."""
+    """Return the suffix of an operation's label that shows its stride, such as " /2" or " /2×1"; "" for stride 1."""
     if all(step == 1 for step in stride):
         return ""
     return f" /{stride[0]}" if len(set(stride)) == 1 else f" /{times(stride)}"
