@@ -47,8 +47,9 @@ class Peer(Enum):
 class Case:
     """The network and the conditions of one measurement.
 
-    ``shape`` is the shape of one sample, ``samples`` is the batch size, and ``predicts`` selects predictions instead of
-    training steps.
+    ``name`` is the model's name in the output, ``shape`` the shape of one sample, ``samples`` the batch size, and
+    ``classes`` the number of different labels. ``predicts`` selects predictions instead of training steps, which are
+    measured ``repetitions`` times.
     """
 
     model: Module

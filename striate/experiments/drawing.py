@@ -128,7 +128,10 @@ def bars(
 def band(
     axes: Any, x: Sequence[float] | Array, low: Array, middle: Array, high: Array, colour: str, label: str
 ) -> None:
-    """Draw a line of medians within a band from the minimum to the maximum over the seeds."""
+    """Draw the line ``middle`` of medians within a band from ``low`` to ``high``, the extremes over the seeds.
+
+    All three have one number for each element of ``x``; ``label`` names the line in the legend.
+    """
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.plot(x, middle, "o-", color=colour, markersize=4, linewidth=1.8, label=label)
 

@@ -60,7 +60,8 @@ class Quantity:
 class Measurement:
     """The numbers of an experiment by setting, quantity and seed.
 
-    ``arrays`` holds further data for the picture, and ``remarks`` texts that are printed, such as an error message.
+    ``quantities`` are the quantities that may be added. ``arrays`` are further data for the picture, by name, and
+    ``remarks`` are texts that are printed, such as an error message.
 
     >>> found = Measurement((Quantity("accuracy"),))
     >>> for accuracy in (0.91, 0.95, 0.94):

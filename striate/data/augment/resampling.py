@@ -59,8 +59,9 @@ def interpolate(s: Sample, places: Sequence[Any], element: Index) -> None:
 def neighbours(s: Sample, place: Any, size: int) -> tuple[list[tuple[Any, Any]], Any]:
     """Return the two elements nearest to each position along an axis, and the weight of the second one.
 
-    Each element is a pair (index, inside): the index, int32, is limited to the axis, and ``inside`` says whether it was
-    within the axis before; it is None unless the border is constant.
+    ``place`` is the vector of positions, and ``size`` the number of elements of the axis. Each of the two is returned
+    as a pair (index, inside): the index, int32, is limited to the axis, and ``inside`` says whether it was within the
+    axis before; it is None unless the border is constant.
     """
     k = s.k
     last = k.constant(size - 1, F32)

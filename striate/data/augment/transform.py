@@ -78,7 +78,7 @@ _ALTERNATIVES = {
 
 
 def probability(transform: str, p: object) -> float:
-    """Return ``p`` as a float; raises ``OptionError`` unless it is a number from 0 to 1."""
+    """Return ``p`` as a float; raises ``OptionError``, which names the transform, unless 0 ≤ p ≤ 1."""
     return number(f"{transform}: p", p, 0, 1)
 
 
