@@ -120,9 +120,10 @@ def loss_of(loss: Loss, outputs: Array, y: Array) -> float:
 
 
 def losses_in(model: Module, loss: Loss, batches: Sequence[Batch], training: bool) -> float:
-    """Return the mean loss of batches, one by one, with the model in training or evaluation mode.
+    """Return the mean of the losses of several batches, with the model in training or evaluation mode.
 
-    The result is NaN if the model or the loss raises an error.
+    The model predicts each batch (x, y) separately; ``training`` chooses the mode. The result is NaN if there are no
+    batches, or if the model or the loss raises an error.
     """
     try:
         found = [loss_of(loss, np.asarray(model(x, training=training)), y) for x, y in batches]

@@ -27,7 +27,11 @@ A finding can explain only findings after it in this order.
 
 
 def place(finding: Finding) -> int:
-    """Return the position of a finding in ``ORDER``; kinds that it does not list come last."""
+    """Return the position of a finding in ``ORDER``, which lists the kinds by what to change first.
+
+    ``ORDER`` names kinds, such as "leakage", or a kind with a cause, such as "no_gradient:frozen". A finding that is
+    not listed comes after all others.
+    """
     for name in (f"{finding.kind}:{finding.cause}", finding.kind):
         if name in ORDER:
             return ORDER.index(name)
@@ -39,7 +43,7 @@ LAST_RESORT = "unexplained"
 
 
 def explains_kind(kind: str, symptom: Finding) -> bool:
-    """Return whether findings of this kind can explain a symptom, by the ``explains`` of their rule."""
+    """Return whether the rule ``kind`` lists the symptom, by its kind or "kind:cause", in its ``explains``."""
     known = RULES[kind].explains if kind in RULES else ()
     return symptom.kind in known or f"{symptom.kind}:{symptom.cause}" in known
 

@@ -39,7 +39,7 @@ def reading_of(record: Mapping[str, Any], epoch: int, loss: float) -> Reading:
 class Statistics:
     """A copy of all running statistics before a step.
 
-    The statistics of the step's batch follow from how far the step moves them.
+    The mean and variance of the step's batch are computed from how far the step moves the running statistics.
     """
 
     def __init__(self, structure: Structure | None) -> None:

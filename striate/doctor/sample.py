@@ -26,10 +26,12 @@ _CHUNK = 1 << 22
 class Sample:
     """Samples of a data set that the rules examine, after the model's standardizer if it fits.
 
+    dataset       the data set that the samples were drawn from
     x             inputs, float32 (n, D), (n, C, L) or (n, C, H, W), after the standardizer
     y             labels (n,)
     index         indices (n,) of the samples in the data set
-    standardizer  the standardizer that was applied; None if the model has none, or one for other channels
+    standardizer  the standardizer that was applied; None if the model has none, or if it is for
+                  another number of channels
     """
 
     dataset: Dataset

@@ -16,9 +16,10 @@ from striate.optim.optimizer import Optimizer
 class Setup:
     """Everything that determines a training: model, loss, optimizer, data, batching, seed.
 
-    ``train_set`` is None if the user's own loop passes batches to the step. ``command_line`` holds the options of
-    ``striate train`` that apply to this network, such as ``--lr``, if the command line started the training; otherwise
-    it is empty.
+    ``train_set`` is None if the user's own loop passes batches to the step, and ``validation`` is None without
+    validation data. ``seed`` determines the initial weights and the order of the samples. ``command_line`` holds the
+    options of ``striate train`` that apply to this network, such as ``--lr``, if the command line started the training;
+    otherwise it is empty.
     """
 
     model: Module

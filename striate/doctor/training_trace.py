@@ -157,7 +157,32 @@ class Answers:
 
 @dataclass
 class TrainingTrace:
-    """All observations of one training so far. Rules read it and never change it."""
+    """All observations of one training so far. Rules read it and never change it.
+
+    setup                  how the training is run
+    structure              the layers of the network; None before it is traced, or if that fails
+    data, validation       samples of the training and validation data; None without such data
+    readings               the statistics of all layers, for every step in which the watch was read
+    losses                 the loss of every step
+    epoch_losses           the mean training loss of every epoch
+    validation_losses, validation_accuracies    one for every epoch; None for an epoch without validation
+    probes, forms          statistics of predictions after some epochs; see ``Probe`` and ``Forms``
+    silence                units that were always 0 in the last epoch, by path of the layer
+    drifts                 distances between batches and running statistics, by path of the normalization
+    mixtures               for every batch (1 − Σ p², size), with p the shares of the classes in the batch
+    labels_seen            how often each label was in a batch, int64
+    starts, gains          mean bias and √(mean w² · fan-in) at the start, by path of the layer
+    scales                 √(mean γ²) at the start, by path of the normalization
+    first_moves            ‖Δw‖ / ‖w‖ of the weight in the first step, with w before the step, by path of the layer
+    sizes                  ‖w‖ of the weight at the start and now, by path of the layer
+    random_and_frozen      paths of layers that are frozen with their random initial weights
+    copies                 paths of layers whose units remain copies of each other, from ``copied_units``
+    targets, answers       statistics of the targets, and of a single output that predicts 0 or 1; None if not measured
+    baseline               loss of the best constant prediction; None if it is not known
+    continued              whether the model had been trained before
+    broke_down             message of the ``NonFiniteError`` that ended the training; "" if there was none
+    finished               whether the training has ended
+    """
 
     setup: Setup
     structure: Structure | None = None
@@ -171,21 +196,21 @@ class TrainingTrace:
     probes: list[Probe] = field(default_factory=list[Probe])
     silence: dict[str, Silence] = field(default_factory=dict[str, Silence])
     drifts: dict[str, list[Drift]] = field(default_factory=dict[str, list[Drift]])
-    mixtures: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])  # (1 − Σ p², size) of each batch
-    labels_seen: Array = field(default_factory=lambda: np.zeros(0, np.int64))  # how often each label was in a batch
-    starts: dict[str, float] = field(default_factory=dict[str, float])  # mean bias by layer at the start
-    gains: dict[str, float] = field(default_factory=dict[str, float])  # √(mean w² · fan-in) by layer at the start
-    first_moves: dict[str, float] = field(default_factory=dict[str, float])  # ‖Δθ‖/‖θ‖ of the first step, θ before it
-    scales: dict[str, float] = field(default_factory=dict[str, float])  # √(mean γ²) by layer, at the start
-    random_and_frozen: tuple[str, ...] = ()  # layers that are frozen with the random weights of the start
-    sizes: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])  # ‖w‖ first and now
-    copies: tuple[str, ...] = ()  # layers that copied_units found
+    mixtures: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
+    labels_seen: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    starts: dict[str, float] = field(default_factory=dict[str, float])
+    gains: dict[str, float] = field(default_factory=dict[str, float])
+    first_moves: dict[str, float] = field(default_factory=dict[str, float])
+    scales: dict[str, float] = field(default_factory=dict[str, float])
+    random_and_frozen: tuple[str, ...] = ()
+    sizes: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    copies: tuple[str, ...] = ()
     forms: list[Forms] = field(default_factory=list[Forms])
     targets: Targets | None = None
     answers: Answers | None = None
-    baseline: float | None = None  # loss of the best constant prediction
-    continued: bool = False  # the model had been trained before
-    broke_down: str = ""  # message of the NonFiniteError that ended the training
+    baseline: float | None = None
+    continued: bool = False
+    broke_down: str = ""
     finished: bool = False
 
     @property

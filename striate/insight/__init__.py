@@ -1,7 +1,7 @@
 """Explains a trained network by arrays of numbers: attributions, feature maps, receptive fields, mistakes.
 
-``striate.plot`` draws the same results. Pictures are those that the model takes, (C, H, W), bytes or floats, before the
-model's standardizer.
+``striate.plot`` draws the same results. Pictures are given as the model takes them: (C, H, W), uint8 or floats, not yet
+standardized.
 """
 
 from striate.insight.attribution import integrated_gradients, saliency

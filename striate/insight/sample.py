@@ -93,7 +93,10 @@ def class_index(model: Module, target: Target, logits: Array) -> int:
 
 
 def one_hot(index: int, logits: Array, n: int) -> Array:
-    """Return an array (n, C) with 1 in the column of the class, by which scores are multiplied to differentiate one."""
+    """Return an array (n, C) that is 1 in column ``index`` and 0 elsewhere: the ``mask`` of ``score_gradient``.
+
+    C and the dtype are those of ``logits`` (…, C).
+    """
     mask = np.zeros((n, logits.shape[-1]), logits.dtype)
     mask[:, index] = 1
     return mask

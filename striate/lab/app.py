@@ -1,12 +1,17 @@
 """The lab's web application (ASGI): its HTTP routes and its WebSocket.
 
-    GET   /                          the page              GET   /static/NAME           its files
-    GET   /api/choices               what can be trained   WS    /live                  runs and their records
-    GET   /api/activations/NAME      curves of one
-    POST  /api/trainings             start one             POST  /api/runs/KEY/stop     stop one
-    GET   /api/runs/KEY/model        its inputs, classes   POST  /api/runs/KEY/look     a picture → prediction and maps
+    GET   /                       the page
+    GET   /static/NAME            the files of the page
+    GET   /api/choices            what can be trained
+    GET   /api/activations/NAME   curves of an activation and its derivative
+    GET   /api/runs/KEY/model     input shape and classes of a run's model
+    POST  /api/runs/KEY/look      a picture → prediction and feature maps
+    POST  /api/runs/KEY/stop      stop a training
+    POST  /api/trainings          queue a training
+    WS    /live                   the runs and their records
 
-A GET request never changes anything. Errors are JSON: {"error": text}.
+KEY is the random key by which the page knows a run. A GET request never changes anything. Errors are JSON: {"error":
+text}.
 """
 
 from __future__ import annotations
@@ -55,7 +60,10 @@ class Lab:
 
     @classmethod
     def of(cls, folder: Path, run: Path | None, say: Callable[[str], None] = lambda text: None) -> Lab:
-        """Collect the runs in ``folder``, and ``run`` if one is given, whose data become available for training."""
+        """Collect the runs in ``folder``; ``run``, if it is not None, is the folder of one more run, to show first.
+
+        The data set of this run can then be chosen for new trainings, too.
+        """
         runs = Runs(folder.resolve())
         runs.scan()
         data = {name: name for name in available_data()}
@@ -166,7 +174,7 @@ class Routes:
         return {**self._looking.look(entry.folder, pixels, wanted), **about}
 
     async def follow(self, socket: WebSocket) -> None:
-        """Serve the WebSocket of one page."""
+        """Serve the WebSocket of one page: the list of runs, and the records of the runs that the page follows."""
         await self.live.serve(socket)
 
     def _entry(self, request: Request) -> Entry:

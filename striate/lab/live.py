@@ -31,7 +31,10 @@ _BAD_MESSAGE = 1008
 
 
 class Live:
-    """All open pages. Each page has its own task; each line of a record is read once for all pages."""
+    """Serves the WebSockets of all open pages.
+
+    Each page has its own task. Each line of a run's record, ``progress.jsonl``, is read once for all pages.
+    """
 
     def __init__(self, runs: Runs) -> None:
         self._listed = runs

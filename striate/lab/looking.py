@@ -39,10 +39,11 @@ _MOST_MODELS = 4
 
 @dataclass
 class Opened:
-    """A loaded model of a run, with its held-out data and their centring.
+    """A loaded model of a run, with its held-out data.
 
     ``version`` is the modification time (ns) and size of the model file, and ``blocks`` are the network's layers by
-    name. ``held_out`` and ``centring`` are None if they are not available.
+    name. ``centring`` says how the figures in the pictures of the data set are centred and scaled. ``held_out`` and
+    ``centring`` are None if they are not available.
     """
 
     model: LoadedModel

@@ -28,7 +28,11 @@ _LONGEST_LINE = 4_000_000
 
 @dataclass
 class Thinned(Generic[Item]):
-    """A list of at most ``most`` items, evenly spread over all items that were added; ``last`` is the newest."""
+    """A list of at most ``most`` items, evenly spread over all items that were added.
+
+    ``last`` is the newest item (None if there is none), ``count`` the number of items that were added, and only every
+    ``every``-th of them is kept.
+    """
 
     most: int
     items: list[Item] = field(default_factory=list[Item])

@@ -138,7 +138,10 @@ class Profile:
         return self.text()
 
     def text(self, width: int = WIDTH) -> str:
-        """Return the profile as a table; less important columns are left out where it is wider than ``width``."""
+        """Return the profile as a table for printing.
+
+        If it is wider than ``width`` characters, less important columns are left out.
+        """
         parts = [_wrapped(self._head(), width), self._layer_table(width), self._pass_table(width)]
         return "\n\n".join([*parts, _wrapped(self._verdict(), width)]) + "\n"
 

@@ -21,7 +21,7 @@ class Series:
     name    text of the legend
     points  (x, y) pairs
     tone    number of its colour, 1 … 6
-    style   "", "thin" or "dashed"
+    style   "" (solid), "thin" or "dashed"
     dots    whether every point is marked
     """
 
@@ -129,7 +129,11 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 class Plane:
-    """The mapping from the data of a chart to positions in its picture, in units of the SVG."""
+    """The mapping from the data of a chart to positions in its picture, in units of the SVG.
+
+    The axes span all points of ``series``. ``log`` makes the vertical axis logarithmic. ``top`` and ``bottom`` are its
+    limits; None for ``bottom`` means no lower limit.
+    """
 
     def __init__(self, series: Sequence[Series], log: bool, top: float, bottom: float | None = None) -> None:
         self.log = log

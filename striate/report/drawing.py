@@ -1,9 +1,9 @@
 """Draws the network: data flow from top to bottom through boxes, with branches side by side.
 
 A *card* is a box with a strip for every block of a chain, such as a convolution, its normalization and its activation.
-A chain starts with weights, or where branches meet. A *unit* is the part between two places where only one array is
-needed; each unit is a picture of its own, so that the page can show the drawing in as many columns as fit on the
-screen.
+Only a normalization, an activation or plain arithmetic can continue a chain. A *unit* is the part between two places
+where only one array is needed; each unit is a picture of its own, so that the page can show the drawing in as many
+columns as fit on the screen.
 
     ┌──────────┐          the trunk (the longest path through the unit) on the left,
     │ conv     │──╮       other paths in lanes on the right, without boxes if they contain no blocks
@@ -90,8 +90,8 @@ def drawing(blocks: Sequence[Block]) -> Markup:
 def cards_of(blocks: Sequence[Block]) -> list[Card]:
     """Group chains of blocks into boxes.
 
-    A box begins with weights or where branches meet. A block that follows joins it if it is the only one that reads the
-    box's output.
+    A normalization, an activation or plain arithmetic with one input joins the box whose output it reads, if no other
+    block reads that output. Every other block begins a new box.
     """
     home: dict[Value, Card] = {}
     readers: dict[Value, int] = {}

@@ -30,7 +30,7 @@ class Flow:
     layers   paths of the layers, in running order
     moments  the recorded steps, in epochs (fractions too) if the number of steps per epoch is known
     axis     "epoch" or "step", the unit of ``moments``
-    figures  arrays (layers, moments) by name, with NaN for missing numbers
+    figures  arrays (layers, moments) by name of the statistic, such as "gradient_norm"; NaN for missing numbers
     """
 
     layers: list[str]

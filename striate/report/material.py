@@ -146,6 +146,10 @@ class Material:
 def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Material:
     """Gather the material of a report from a run folder or a model file.
 
+    images  PNG or JPEG files to explain
+    data    name or path of the data set to use; None: the run's own, if ``path`` is a run folder
+    say     is called with messages about the progress
+
     If the data of the run cannot be read, the reason is stored in ``missing``. Raises a ``StriateError`` if the model,
     an image, or data that ``data`` names cannot be read.
     """
@@ -230,7 +234,7 @@ def rebuilt(model: LoadedModel, run: Run) -> Module | None:
 
 
 def numbers_of(record: Mapping[str, Any], *names: str) -> tuple[float, ...] | None:
-    """Return the entries with these names; None if one is missing, not a number, or not finite."""
+    """Return the entries of a record with these names, as floats; None if one is missing, no number, or not finite."""
     found: list[float] = []
     for name in names:
         value = record.get(name)

@@ -45,7 +45,7 @@ def policy(style: str) -> str:
 
 
 def page(title: str, subtitle: Markup | str, facts: Markup, sections: Sequence[Section]) -> str:
-    """Return the report's whole HTML document: title, key figures, contents and sections."""
+    """Return the report's whole HTML document: title, key figures (``facts``), table of contents and sections."""
     style = style_sheet()
     head = element(
         "head",
@@ -106,7 +106,10 @@ def _marks() -> Markup:
 
 
 def details(summary: Markup | str, *content: object, open: bool = False, id: str | None = None) -> Markup:
-    """Return a part that opens on a click, or when a link to ``id`` is followed."""
+    """Return a part of the page that opens on a click on ``summary``, or when a link to ``id`` is followed.
+
+    With ``open=True`` it is open from the start.
+    """
     return element("details", element("summary", summary), element("div", *content, id=id), open=open)
 
 

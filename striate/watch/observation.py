@@ -122,7 +122,8 @@ def observe(wanted: Callable[[str], bool], passed: Sequence[LayerCall], predicti
 
     The tensors are, in running order, the outputs of the layers ``passed``, and of activations that a module's own
     ``forward`` calls: ``st.ops.relu`` in the module at "block1" is "block1.relu". Further uses of a path are
-    ``path#2``, ``path#3`` …
+    ``path#2``, ``path#3`` … Such activations are looked for among the nodes that ``prediction``, the model's output,
+    depends on. ``dtype`` is the dtype of the statistics.
     """
     found: list[tuple[Layer, Value, bool]] = []
     uses: dict[str, int] = {}

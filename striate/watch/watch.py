@@ -78,11 +78,11 @@ class Watch:
     path.
 
     Statistics of outputs are those of the last batch, and gradients and updates those of the last step; before the
-    first step, the methods about outputs return empty results. Firings are counted over all batches since the watch, or
-    the pass, began; ``start_pass`` resets the count, so that a full pass over the data shows which units never fire. A
-    unit is a channel, axis 1 of the output; it fires where its output is above 0. Firings, zeros and saturation exist
-    for elementwise operations (activations, dropout), but not for linear layers, convolutions, normalizations and
-    pooling, which have no threshold.
+    first step, the methods about outputs return empty results. A unit is a channel, axis 1 of the output; it fires
+    where its output is above 0. How often units fire is counted over all batches since the last call of ``start_pass``,
+    or since the watch was made, so that a full pass over the data shows which units never fire. Firing, zeros and
+    saturation are counted for elementwise operations (activations, dropout), but not for linear layers, convolutions,
+    normalizations and pooling, which have no threshold.
 
     The kernels that compute the outputs compute the statistics too, while the outputs are in registers; the training's
     results keep the same bits (``benchmarks/watch.py`` measures the cost).
@@ -98,7 +98,7 @@ class Watch:
 
     @property
     def samples(self) -> int:
-        """The number of samples since the pass (over the data) began."""
+        """The number of samples since the last call of ``start_pass``, or since the watch was made."""
         return self._restored.samples + sum(count.samples for count in self._counts)
 
     def wants(self, path: str) -> bool:

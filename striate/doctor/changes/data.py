@@ -29,7 +29,7 @@ def _standardize(model: Module, dataset: Dataset) -> None:
 class Standardize(Change):
     """Adds a standardizer to the model, so that its inputs have mean 0 and standard deviation 1.
 
-    It is fitted on the training data.
+    The standardizer is fitted on the training data.
     """
 
     def code(self, setup: Setup) -> str:
@@ -47,7 +47,10 @@ class Standardize(Change):
 
 @dataclass(frozen=True)
 class ClipInputs(Change):
-    """Clips the inputs of both data sets to the range low … high, and fits the model's standardizer again."""
+    """Clips the inputs of both data sets to the range low … high.
+
+    If the model has a standardizer, it is fitted again on the clipped training data.
+    """
 
     low: float
     high: float
@@ -69,7 +72,8 @@ class ClipInputs(Change):
 class DropFeatures(Change):
     """Removes ``features`` (columns or channels, by index) from both data sets.
 
-    The layer at path ``first`` infers its number of inputs again, and the model's standardizer is fitted again.
+    ``first`` is the path of the layer that reads the data: its parameters are drawn anew for fewer inputs.
+    If the model has a standardizer, it is fitted again on the training data.
     """
 
     features: tuple[int, ...]
@@ -90,7 +94,7 @@ class DropFeatures(Change):
 
 
 def without_features(dataset: Dataset, features: tuple[int, ...]) -> Dataset:
-    """Return a copy of the data set without the given columns or channels."""
+    """Return a copy of the data set without the columns or channels whose indices are ``features``."""
     return with_images(dataset, np.delete(dataset.images, np.array(features, np.int64), axis=1))
 
 
@@ -175,7 +179,7 @@ class RenumberValidation(Change):
 class Resplit(Change):
     """Mixes both data sets and divides them again at random, so that each has the same share of every class.
 
-    The validation set keeps its share of all samples.
+    The validation set keeps its share of all samples. ``seed`` is that of the random order.
     """
 
     seed: int = 0

@@ -61,8 +61,8 @@ class Initialization(LayerChange):
     def command(self, setup: Setup) -> str | None:
         """Return the option ``--init`` of ``striate train`` for this initialization.
 
-        It is "" for a single layer with "torch", because the command line initializes the last layer of its networks in
-        that way anyway.
+        The result is "" (no option is needed) if a single layer is to be initialized as "torch", because the command
+        line initializes the last layer of its networks in that way anyway.
         """
         if self.init == "torch":
             return "" if len(self.paths) == 1 else "--init torch"

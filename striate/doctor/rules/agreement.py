@@ -76,9 +76,9 @@ def other_inputs(trace: TrainingTrace) -> Iterator[Finding]:
 def of_equal_shares(ours: Sample, theirs: Sample) -> tuple[Sample, Sample]:
     """Return parts of both samples that have equal numbers of each class.
 
-    Different classes have different inputs, which must not be mistaken for a different preparation. If the class shares
-    of the two samples are similar, both are returned unchanged. Both parts are empty if the sets have no class in
-    common.
+    ``ours`` is the training sample and ``theirs`` the validation sample. Different classes have different inputs, which
+    must not be mistaken for a different preparation. If the class shares of the two samples are similar, both are
+    returned unchanged. Both parts are empty if the sets have no class in common.
     """
     classes = max(len(ours.dataset.classes), len(theirs.dataset.classes))
     a, b = (np.bincount(one.y, minlength=classes) for one in (ours, theirs))
@@ -96,19 +96,23 @@ def of_equal_shares(ours: Sample, theirs: Sample) -> tuple[Sample, Sample]:
 class Map:
     """An affine map between the inputs of the two data sets: training ≈ validation · scale + offset.
 
-    ``scale`` and ``offset`` hold one number for each varying feature of a table or signal, or one in all for pictures.
+    scale, offset  one number for each feature that varies, in a table or signal; a single number for pictures
+    ratio          standard deviation of the training inputs divided by that of the validation inputs (median feature)
+    shift          distance of the means, in standard deviations of the training inputs (median feature)
+    inverted       whether dark and bright are exchanged, so that ``scale`` is negative
+    correlation    correlation between the mean inputs of the two sets, over positions; 0 for tables
     """
 
     scale: Array
     offset: Array
-    ratio: float  # of the spreads, training over validation
-    shift: float  # of the means, in spreads of the training set
+    ratio: float
+    shift: float
     inverted: bool
-    correlation: float  # of the mean inputs of the two sets
+    correlation: float
 
 
 def map_between(ours: Sample, theirs: Sample) -> Map | None:
-    """Return the affine map that converts the validation inputs to the scale of the training inputs.
+    """Return the affine map that converts the inputs of ``theirs`` (validation) to the scale of ``ours`` (training).
 
     The result is None if the inputs agree already, or if no affine map makes both their moments and their ranges agree.
     """

@@ -46,7 +46,7 @@ def deviations(values: Array) -> tuple[float, float, float]:
 
 
 def convolves(structure: Structure | None) -> bool:
-    """Return whether the network has a 2-d convolution with a filter larger than 1×1."""
+    """Return whether the network has a 2-d convolution with a filter larger than 1×1; False for None."""
     return structure is not None and any(
         one.rank == 4 and "weight" in one.parameters and max(one.parameters["weight"].sizes[2:], default=1) > 1
         for one in structure.maps
