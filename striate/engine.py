@@ -30,14 +30,15 @@ class Executable(Protocol):
 
     @property
     def batch_specialized(self) -> bool:
-        """Whether a program that is prepared with ``single_sample`` would differ from this one, and so be faster."""
+        """Whether a program prepared only for N = 1 (``single_sample``) would have other, faster kernels."""
         ...
 
     def run(self, arrays: Mapping[str, Array], n: int) -> dict[str, Array]:
         """Run the graph on ``arrays``, its inputs by name, with N = ``n``; return the outputs by name.
 
-        An output for which ``prepare`` received an array in ``results`` is written to this array; all others are new
-        arrays. The new contents of a state are written to its array in ``bindings``.
+        ``results`` and ``bindings`` are those that were given to ``prepare``. An output with an array in ``results`` is
+        written to that array; all other outputs are new arrays. The new contents of a state, such as running
+        statistics, are written to its array in ``bindings``.
         """
         ...
 

@@ -34,7 +34,7 @@ class ShapeError(StriateError, ValueError):
 
 
 class DTypeError(StriateError, TypeError):
-    """An array, label or parameter has a type that cannot be used here."""
+    """An array, label or parameter has a dtype that the operation, layer or loss cannot use."""
 
 
 class OptionError(StriateError, ValueError):

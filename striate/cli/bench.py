@@ -262,7 +262,10 @@ def report_contest(case: Case, contestants: list[Contestant], difference: float,
 
 
 def verdict(ours: Contestant, best: Contestant, busy: bool) -> str:
-    """Return a sentence that says which framework is faster, or that the machine was too busy to tell."""
+    """Return a sentence that compares striate with the fastest of the other contestants, ``best``, by median time.
+
+    With ``busy``, the sentence says instead that other work disturbed the measurement.
+    """
     if busy:
         return "No verdict: other work disturbed this measurement; repeat it on a quiet machine."
     if ours.median <= best.median:

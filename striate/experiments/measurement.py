@@ -116,7 +116,7 @@ class Measurement:
     def text(self, setting: str, quantity: str) -> str:
         """Return "median (minimum–maximum)", formatted.
 
-        Only the median is shown if all seeds agree or the quantity hides its spread, and "" if nothing was measured.
+        The text is only the median if all seeds agree or the quantity hides its spread, and "" if nothing was measured.
         """
         values = self.values(setting, quantity)
         if not values:

@@ -103,7 +103,10 @@ class Elementwise(Op):
             )
 
     def emit(self, k: Kernel, *inputs: Any, **_: Any) -> Vector:
-        """Write the code that computes one vector of the result from vectors of the operands; return it."""
+        """Write the code that computes one vector of the result from vectors of the operands; return this vector.
+
+        ``k`` is the kernel that is being written.
+        """
         raise NotImplementedError
 
     @classmethod
@@ -456,8 +459,9 @@ capture: ContextVar[Capture | None] = ContextVar("striate_capture", default=None
 def as_value(x: object, like: Value) -> Value:
     """Return ``x`` as a value of the graph.
 
-    A number becomes a constant of the dtype of ``like``. A NumPy array becomes a captured input; it is converted to
-    that dtype if this cannot change any number. Raises ``TracingError`` for other objects, and ``OptionError`` or
+    A number becomes a constant of the dtype of ``like``. A NumPy array becomes a captured input, whose contents are
+    stored with the graph. An array of numbers is converted to the dtype of ``like`` if that is float32 or float64, or
+    can represent every number of the array's dtype. Raises ``TracingError`` for other objects, and ``OptionError`` or
     ``DTypeError`` for a number that the dtype cannot represent.
     """
     kind = type(x).__name__

@@ -16,9 +16,10 @@ ContentCheck = tuple[str, Callable[[Array], None]]
 def content_checks(graph: Graph) -> list[ContentCheck]:
     """Return the checks to apply to input arrays before each run, such as the range of labels.
 
-    An operation declares in ``checked_inputs`` which of its inputs have a rule. The check applies to the graph's input
-    from which such an operand comes, also through views and casts. Captured arrays are checked now, in this call.
-    Operands that the graph itself computes are not checked.
+    Each check is a pair: the name of a graph input, and a function that raises an error if the input's array is
+    invalid. An operation declares in ``checked_inputs`` which of its operands to check. An operand is checked if it is
+    an input of the graph, or a view or cast of an input; operands that the graph computes in other ways are not
+    checked. Captured arrays are checked immediately, in this call.
     """
     checks: dict[tuple[str, str], ContentCheck] = {}
     for name, rule, verify in _rules(graph):

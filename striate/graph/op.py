@@ -175,9 +175,9 @@ class Op:
         return None
 
     def require_contents(self, array: Array, inputs: tuple[TensorType, ...]) -> None:
-        """Raise an error, such as ``LabelError``, if the contents of a checked input are invalid.
+        """Raise an error, such as ``LabelError``, if an array is invalid as an input listed in ``checked_inputs``.
 
-        ``array`` is the contents; ``inputs`` are the types of all inputs of the operation.
+        ``array`` is this input; ``inputs`` are the types of all inputs of the operation.
         """
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
@@ -189,16 +189,20 @@ class Op:
         raise GraphError(f"{self}: nothing can be computed from {', '.join(str(value.type) for value in inputs)}")
 
     def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
-        """Return the positions of input ``number`` on which the outputs at ``positions`` depend.
+        """Return the positions of one input on which the outputs at ``positions`` depend.
 
-        Positions are given as one set of indices for each spatial axis; None means all positions. ``types`` are the
-        types of the inputs. The result may include positions in the padding, outside the input.
+        ``number`` is the index of the input, and ``types`` are the types of all inputs. Positions are given as one set
+        of indices for each spatial axis; None means all positions. The result may include positions in the padding,
+        outside the input.
         """
         return None
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        """Yield examples for the tests that run over all operations; these tests fail for an operation without any."""
+        """Yield examples for the tests that run over all operations, with arrays drawn from ``random``.
+
+        These tests fail for an operation that yields no example.
+        """
         yield from ()
 
     def __call__(self, *inputs: Value) -> Any:
@@ -211,8 +215,9 @@ class Op:
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
         """Add the ONNX operators that compute the operation; return the names of their outputs.
 
-        ``inputs`` are the names of the inputs and ``types`` their types. Unused outputs are named "". The result is
-        None if ONNX has no such operator; a composite operation is then exported as the operations that it consists of.
+        ``to`` writes the ONNX graph, ``inputs`` are the names of the inputs, and ``types`` their types. Unused outputs
+        are named "". The result is None if ONNX has no such operator; a composite operation is then exported as the
+        operations that it consists of.
         """
         return [to.add(self.onnx_operator, *inputs, **self.onnx_attributes())] if self.onnx_operator else None
 
@@ -255,7 +260,10 @@ class Op:
         return _PURPOSES.get(self.kind, Purpose.OTHER)
 
     def label(self, inputs: Sequence[TensorType]) -> str:
-        """Return a label for drawings, with the most important options: ``conv 3×3, 16 → 32 /2``."""
+        """Return a label for drawings, with the most important options: ``conv 3×3, 16 → 32 /2``.
+
+        ``inputs`` are the types of the inputs. In this example, /2 is the stride.
+        """
         return ", ".join(
             [self.title or self.words(), *(f"{name}={text}" for name, text in self.shown_options().items())]
         )
@@ -268,13 +276,16 @@ class Op:
         return ""
 
     def own_equation(self) -> str:
-        """Return the equation with this operation's options as numbers in place of their letters."""
+        """Return the equation with numbers in place of the letters that stand for options, such as α."""
         return with_numbers(
             self.equation(), {letter: number_text(getattr(self, option)) for letter, option in self.letters.items()}
         )
 
     def notation(self, *operands: Expression) -> Expression | None:
-        """Return the result in mathematical notation, such as ``a + b``; None to write it as a call."""
+        """Return the result in mathematical notation, such as ``a + b``, from the expressions of the operands.
+
+        None means that the result is written as a call: ``name(a, b)``.
+        """
         return None
 
     def known_result(self, inputs: Sequence[TensorType]) -> Expression | None:

@@ -65,7 +65,7 @@ class Style:
 
     @classmethod
     def of(cls, activation: str, norm: str, negative_slope: float, init: str) -> Style:
-        """Return a style from the names of its choices: the common options of the named networks.
+        """Return the style for the options that most of the named networks share.
 
         activation      an activation, such as "relu", "leaky_relu", "tanh" or "sigmoid"
         norm            where batch normalization is applied: "before_activation", "block_start" (before the convolution
@@ -92,14 +92,15 @@ class Style:
     def bias(self) -> bool:
         """Whether convolutions and linear layers have a bias.
 
-        They have none if a normalization follows, which would subtract it again.
+        They have no bias if a normalization follows, which would subtract the bias again.
         """
         return self.norm is not NormPlacement.BEFORE_ACTIVATION
 
     def convolution(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[Module]:
         """Return a convolution and its normalization as a list of layers, in the order in which they are applied.
 
-        The convolution is padded so that only the stride changes the image size, by division.
+        ``inputs`` and ``outputs`` are numbers of channels. For an odd ``kernel``, the convolution is padded so that it
+        only divides the image size by the stride, rounding up.
         """
         layer = Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=self.bias, init=self.init)
         return self._arranged(layer, BatchNorm2d, inputs, outputs)

@@ -27,7 +27,10 @@ Act = Callable[[], Activation]
 
 
 def divisible(channels: float, by: int = 8) -> int:
-    """Return the multiple of ``by`` nearest to a number of channels, but at least 90 % of it."""
+    """Round a number of channels to the nearest multiple of ``by``, or up if the nearest is below 90 % of it.
+
+    The result is at least ``by``.
+    """
     rounded = max(by, int(channels + by / 2) // by * by)
     return rounded + by if rounded < 0.9 * channels else rounded
 
@@ -65,9 +68,10 @@ class SqueezeExcitation(Module):
 class InvertedResidual(Module):
     """Inverted residual block: y = x + project(depthwise(expand(x))), or without x if the shape changes
 
-    ``same`` says whether the shape stays the same. ``name`` is the attribute that torchvision gives to this sequence of
-    layers: "conv" in MobileNetV2, "block" in later networks. ``drop`` is the probability that a sample skips these
-    layers in training.
+    ``parts`` are the layers of expand, depthwise (with squeeze-and-excitation, where used) and project; ``same`` says
+    whether the shape stays the same. ``name`` is the attribute under which torchvision has this sequence of layers:
+    "conv" in MobileNetV2, "block" in later networks. ``drop`` is the probability that a sample skips the layers in
+    training.
     """
 
     portable: ClassVar[bool] = True

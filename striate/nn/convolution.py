@@ -172,7 +172,10 @@ class FilterBank(Ranked):
         }  # fmt: skip
 
     def described(self, *options: str) -> str:
-        """Return the options as ``repr`` shows them; the texts in ``options`` follow the stride."""
+        """Return the options of the layer as text, as ``repr`` shows them.
+
+        ``options`` are further options as text, such as "padding=1", which are inserted after the stride.
+        """
         parts = [str(self.in_channels), str(self.out_channels), f"kernel_size={brief(self.kernel_size)}"]
         parts += [f"stride={brief(self.stride)}"] if any(s != 1 for s in self.stride) else []
         parts += options

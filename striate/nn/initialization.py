@@ -2,6 +2,9 @@
 
 Each parameter draws from its own random generator, seeded with (seed, dotted name). Therefore the initial values of a
 network depend neither on the order of its layers nor on how their sizes were inferred.
+
+An initializer is a function (shape, fan_in, random) → array. fan_in is the number of inputs that each output sums over,
+for a convolution the input channels of a group times the kernel positions; ``random`` is the generator to draw from.
 """
 
 from __future__ import annotations
@@ -59,14 +62,17 @@ def _normal(shape: tuple[int, ...], fan_in: int, random: np.random.Generator, *,
 
 
 def xavier(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
-    """Draw from U(−b, b) with b = √(6 / (fan_in + fan_out)). Glorot and Bengio, 2010."""
+    """Draw from U(−b, b) with b = √(6 / (fan_in + fan_out)). Glorot and Bengio, 2010.
+
+    fan_out is the size of axis 0 times the number of kernel positions.
+    """
     fan_out = shape[0] * math.prod(shape[2:])
     bound = math.sqrt(6 / max(fan_in + fan_out, 1))
     return random.uniform(-bound, bound, shape)
 
 
 def orthogonal(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
-    """Draw a weight whose rows are orthonormal, as a matrix (outputs, inputs · taps).
+    """Draw a weight whose rows are orthonormal, as a matrix (outputs, inputs · kernel positions).
 
     If it has more rows than columns, its columns are orthonormal. The matrix is a part of a uniformly distributed
     orthogonal matrix. Saxe et al., arXiv:1312.6120.
@@ -122,7 +128,7 @@ def initializer(init: str | Initializer) -> Initializer:
 def bias_initializer(init: str | Initializer) -> Initializer:
     """Return the initializer of the biases of a layer whose weights use ``init``.
 
-    Biases follow PyTorch if ``init`` is "torch", and are zero otherwise.
+    If ``init`` is "torch", biases are drawn by ``uniform_by_fan_in``, as in PyTorch; otherwise they are zero.
     """
     initializer(init)
     return uniform_by_fan_in if init == "torch" else zeros

@@ -16,8 +16,9 @@ from striate.ops.element_loss import mse_loss
 class Rescaling(Module):
     """The last layer of a network for real-valued targets: y = mean + scale · x
 
-    x (N, k) → y (N, k); ``mean`` and ``scale`` (k,) are the mean and the standard deviation of the training targets,
-    and are not learned. The layers before thus predict numbers of mean 0 and standard deviation 1.
+    x (N, k) → y (N, k) for k targets per sample; ``mean`` and ``scale`` (k,) are the mean and the standard deviation of
+    the training targets, and are not learned. The layers before thus predict numbers of mean 0 and standard deviation
+    1.
     """
 
     mean: Value

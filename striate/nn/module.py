@@ -399,9 +399,10 @@ class Module(metaclass=Explained):
         return [*(self._parents[-1]._ancestors() if self._parents else ()), self]
 
     def materialize(self) -> None:
-        """Allocate and fill the arrays of the largest module around this one for which all sizes are known.
+        """Allocate and fill the arrays of this module, together with those of a module that contains it if possible.
 
-        The largest is the outermost in which no size is still to be inferred, or else this module.
+        The arrays allocated are those of the outermost containing module that has no size left to infer. If there is
+        none, they are those of this module.
         """
         for module in self._ancestors():
             if module is self or all(parameter.known for _, parameter in module.named_state()):
@@ -534,7 +535,7 @@ class Module(metaclass=Explained):
         return bound.args
 
     def trace(self, inputs: tuple[Any, ...]) -> Any:
-        """Add the module to the active trace and return its traced outputs.
+        """Add the module to the graph that is being traced and return its outputs, as values of that graph.
 
         Arrays among the inputs become constants.
         """
@@ -603,7 +604,10 @@ class Module(metaclass=Explained):
         return self._predictor.computed(self, key, arrays, function)
 
     def program(self, *inputs: Any, training: bool = False) -> TracedFunction:
-        """Return the compiled program that the module runs for arrays like these; for profiling."""
+        """Return the compiled program that ``model(*inputs)`` runs, without running it; for profiling.
+
+        The program is compiled if no earlier call on inputs of the same shapes without N and dtypes did so.
+        """
         return self._predictor.program(self, inputs, training)
 
     def as_input(self, array: Any, first: bool = True) -> Array:
@@ -636,7 +640,8 @@ class Module(metaclass=Explained):
     def multiply_adds(self, inputs: tuple[Value, ...], output: Value) -> int:
         """Return the number of multiply-adds that the layer needs for one sample.
 
-        The base class returns 0; layers with weights override this method.
+        ``inputs`` and ``output`` are the traced values of one call, whose types give the shapes. The base class returns
+        0; layers with weights override this method.
         """
         return 0
 

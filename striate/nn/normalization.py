@@ -141,9 +141,9 @@ class ChannelNormalization(Normalization):
             )
 
     def by_batch(self, trace: Trace) -> bool:
-        """Return whether the statistics are computed from the input.
+        """Return whether the layer normalizes with statistics of its input instead of the running statistics.
 
-        Otherwise the running statistics are used.
+        It does so in training, unless its statistics are frozen, and always if it keeps no running statistics.
         """
         return not self.track_running_stats or (trace.training and not self.frozen_statistics)
 

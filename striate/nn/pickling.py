@@ -11,9 +11,9 @@ from striate.graph.value import Array
 
 
 def packed(contents: Mapping[str, Array | None]) -> bytes:
-    """Return named arrays as the bytes of a safetensors file, without the names that have None.
+    """Return named arrays as the bytes of a safetensors file.
 
-    The result is empty if there are no arrays.
+    Names whose value is None are left out. The result is empty if there are no arrays.
     """
     arrays = {
         name: np.ascontiguousarray(array).reshape(array.shape) for name, array in contents.items() if array is not None

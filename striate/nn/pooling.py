@@ -200,7 +200,8 @@ class AdaptivePool(Positional):
     """Base class of pooling to ``output_size`` windows along each axis (abstract).
 
     ``output_size`` is a number, or one per spatial axis; None keeps the size of the input. Window p covers the
-    positions from ⌊p · size / windows⌋ up to, but not including, ⌈(p + 1) · size / windows⌉.
+    positions from ⌊p · size / windows⌋ up to, but not including, ⌈(p + 1) · size / windows⌉, where ``size`` is the size
+    of the axis in the input and ``windows`` its size in the output.
     """
 
     def __init__(self, output_size: AdaptiveSizes) -> None:
@@ -367,10 +368,10 @@ class GlobalPool(Module):
         return super().traced_forward(inputs)
 
     def foreign(self, name: str) -> ForeignLayer | None:
-        """Return PyTorch's adaptive pooling to one position, for inputs with as many axes as the latest one.
+        """Return the equivalent layer of ``torch.nn``, which is adaptive pooling to one position.
 
-        PyTorch has such a layer for 1 to 3 spatial axes; otherwise, the result is None. ``name`` is that of the class
-        without the number of axes.
+        It is made for the number of spatial axes of the latest input; the result is None if that is not 1, 2 or 3.
+        ``name`` is the name of PyTorch's class without the number of axes: "AdaptiveAvgPool" or "AdaptiveMaxPool".
         """
         return ForeignLayer(f"{name}{self._rank}d", {"output_size": 1}) if 1 <= self._rank <= 3 else None
 

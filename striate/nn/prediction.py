@@ -34,7 +34,7 @@ class Predicting(Protocol):
         ...
 
     def trace(self, inputs: tuple[Any, ...]) -> Any:
-        """Add the module to the active trace and return its traced outputs."""
+        """Add the module to the graph that is being traced and return its outputs, as values of that graph."""
         ...
 
     def describe(self) -> str:
@@ -113,7 +113,7 @@ class Predictor:
         return program(arrays, n)
 
     def program(self, module: Predicting, inputs: tuple[Any, ...], training: bool) -> TracedFunction:
-        """Return the compiled program that predicts on arrays like these."""
+        """Return the compiled program that ``predict`` would run for these inputs, without running it."""
         return self._find(module, *arrays_of(module, inputs), training)
 
     def _find(self, module: Predicting, arrays: Mapping[str, Array], n: int, training: bool) -> TracedFunction:

@@ -104,7 +104,7 @@ class LargestMoments(AdaptiveMoments):
     def moved(self, start: Value, g: Value, kept: Mapping[str, Value], t: Value) -> tuple[Value, dict[str, Value]]:
         """Return ``start`` − η m̂ / (√v̂ + ε), and the updated averages by name.
 
-        ``start`` are the parameters after the weight decay.
+        ``start`` are the parameters after the weight decay, and ``kept`` are the averages before this step, by name.
         """
         m, v = self.averages(g, kept, t)
         new = {"exp_avg": m, "exp_avg_sq": v}

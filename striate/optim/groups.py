@@ -17,7 +17,7 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class Assignment:
-    """The result of matching groups with parameters.
+    """The result of matching an optimizer's parameter groups with the parameters of a model.
 
     ``rules`` are optimizers without groups, one per set of options. ``place`` maps the dotted name of each parameter to
     the index of its rule.
@@ -42,10 +42,11 @@ class Assignment:
 
 
 def assign(optimizer: Optimizer, ranks: Mapping[str, int], others: Iterable[str] = ()) -> Assignment:
-    """Match the groups of an optimizer with parameters, given as dotted names with their numbers of axes.
+    """Match the groups of an optimizer with the parameters of a model, and return the resulting rules.
 
-    ``others`` are the names of parameters that are not trained: a pattern may match them, but they get no rule. Raises
-    ``OptionError`` for a pattern that matches nothing, and for options of several groups that contradict each other.
+    ``ranks`` maps the dotted name of each trained parameter to its number of axes. ``others`` are the names of
+    parameters that are not trained: a pattern may match them, but they get no rule. Raises ``OptionError`` for a
+    pattern that matches nothing, and for options of several groups that are invalid in combination.
     """
     known = list(dict.fromkeys([*ranks, *others]))
     for pattern in optimizer.groups:

@@ -179,7 +179,10 @@ class Optimizer(metaclass=Explained):
         return self.schedule.rate(self.lr, t)
 
     def decayed(self, parameters: Value, decay: float, t: Value) -> Value:
-        """Return θ (1 − η λ): weight decay that is not part of the gradient."""
+        """Return θ (1 − η λ), the parameters after a weight decay that is not part of the gradient.
+
+        ``decay`` is λ, and η is the learning rate at step t.
+        """
         return parameters * cast(1.0 - self.rate(t) * decay, parameters.dtype) if decay else parameters
 
     def require(
@@ -201,7 +204,7 @@ class Optimizer(metaclass=Explained):
 
 
 def coupled(gradients: Value, parameters: Value, decay: float) -> Value:
-    """Return g + λ θ: weight decay as part of the gradient."""
+    """Return g + λ θ, the gradients with the weight decay as a part; ``decay`` is λ."""
     return gradients + parameters * decay if decay else gradients
 
 

@@ -42,11 +42,14 @@ class Schedule(metaclass=Explained):
         return start
 
     def largest(self, start: float) -> float:
-        """Return an upper bound of the learning rate over all steps; infinity if none is known."""
+        """Return an upper bound of the learning rate over all steps; infinity if none is known.
+
+        ``start`` is the optimizer's η₀.
+        """
         return math.inf
 
     def largest_momentum(self, start: float) -> float:
-        """Return an upper bound of the momentum over all steps."""
+        """Return an upper bound of the momentum over all steps; ``start`` is the optimizer's momentum."""
         return start
 
     def least_start(self) -> float:

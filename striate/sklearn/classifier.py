@@ -49,7 +49,7 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
     warm_start           True: ``fit`` continues with the weights of the previous call
     random_state         seed of the weights, the order of the samples, dropout and the validation samples
     n_threads            None: all cores, or in a worker process of joblib its share of them
-    verbose              whether the progress and the doctor's findings are printed
+    verbose              whether the progress and the findings of ``striate.doctor`` are printed
 
     ``y`` has one label for each sample, of any type that scikit-learn takes, or is a matrix (N, k) of 0 and 1.
 
@@ -97,7 +97,7 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train one epoch on ``X`` and ``y``, and return the estimator.
 
-        Every call continues with the weights and the state of the optimizer of the call before.
+        Every call continues with the weights and the optimizer state of the previous call.
 
         The first call needs ``classes``, an array of all labels that will occur, unless ``fit`` was called before.
         ``schedule`` is not used. Raises ``ValueError`` for labels that are not among the classes, and for

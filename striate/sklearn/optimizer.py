@@ -15,10 +15,10 @@ MOMENTUM = 0.9
 def chosen_optimizer(optimizer: str | Optimizer, learning_rate: float | None, schedule: str, steps: int) -> Optimizer:
     """Return the named optimizer, or a given one, with its learning rate and schedule.
 
-    ``learning_rate`` replaces that of a given optimizer; with None, that is not changed, and a named optimizer has its
-    usual rate. ``schedule`` is a name in ``optim.SCHEDULES`` over all ``steps``; "constant" keeps the schedule of a
-    given optimizer. Raises ``OptionError`` for an unknown name of an optimizer or a schedule, and for an invalid
-    learning rate.
+    ``learning_rate`` is the rate of the result; None keeps the rate of a given optimizer, and is the usual rate for a
+    named one. ``schedule`` is a name in ``optim.SCHEDULES``, and the schedule extends over ``steps`` steps; "constant"
+    keeps the schedule of a given optimizer. Raises ``OptionError`` for an unknown name of an optimizer or a schedule,
+    and for an invalid learning rate.
     """
     if not isinstance(schedule, str) or schedule not in SCHEDULES:
         raise unknown_option("schedule", schedule, SCHEDULES)

@@ -23,5 +23,5 @@ class Computed(NamedTuple):
     version: int
 
     def belongs_to(self, arena: StateArena) -> bool:
-        """Return whether ``arena`` is the model's memory at that time and has not been written since."""
+        """Return whether the gradients were computed from ``arena`` and it has not been written since then."""
         return self.arena is arena and self.version == arena.version

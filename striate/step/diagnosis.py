@@ -22,8 +22,9 @@ from striate.step.training_graph import LOSS
 class RefusedStep:
     """A training step that was refused because a result was NaN or infinite; the model is unchanged.
 
-    The result is the loss, a gradient, a new statistic or the update. ``bounded`` says whether the optimizer's options
-    make it impossible that the update itself overflows.
+    The result is the loss, a gradient, a new statistic or the update. ``number`` is the number of the step, and
+    ``gradient_norm`` the norm of all gradients before clipping. ``bounded`` says whether the optimizer's options make
+    it impossible that the update itself overflows.
     """
 
     number: int

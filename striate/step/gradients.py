@@ -21,10 +21,12 @@ from striate.watch import Observation
 
 @dataclass(frozen=True)
 class GradientProgram:
-    """The compiled program that computes the loss and gradients of one kind of batch.
+    """The compiled program that computes the loss and gradients of one kind of batch (see ``Batch.kind``).
 
     It writes the loss, the gradients and the new running statistics to the step's memory. ``checks`` are called with N,
-    ``contents`` with arrays, before each run; ``counters`` are the names of the states that count committed steps.
+    and ``contents`` with the input arrays that they name, before each run. ``prediction`` is the shape of the model's
+    prediction, ``counters`` are the names of the states that count committed steps, and ``observation`` has the
+    statistics for watches, or is None if no layer is watched.
     """
 
     executable: Executable

@@ -15,7 +15,8 @@ _MOST_STEPS = 2**53  # float64 holds every whole number up to here
 def state_places(memory: StepMemory, clock: Array) -> dict[str, Array]:
     """Return the step number and optimizer state as arrays by name; writing to them changes the state.
 
-    The names are ``step``, ``momentum_buffer.conv1.weight`` …, ``mu_product`` …, ``average.conv1.weight`` …
+    ``clock`` is the array with the step number, float64 of shape (). The names are ``step``,
+    ``momentum_buffer.conv1.weight`` …, ``mu_product`` …, ``average.conv1.weight`` …
     """
     vectors = {
         f"{slot}.{name}": view for slot, companion in memory.optimizer.items() for name, view in companion.views.items()
@@ -25,10 +26,10 @@ def state_places(memory: StepMemory, clock: Array) -> dict[str, Array]:
 
 
 def require_possible(rules: Assignment, name: str, array: Array) -> None:
-    """Raise ``DataError`` if ``array`` cannot be the part ``name`` of the state of a training.
+    """Raise ``DataError`` if a training cannot have ``array`` as the part ``name`` of its state.
 
-    It cannot be a step number that is not a whole number of at least 0, a vector with NaN or infinity, a negative
-    average of squares, or a product outside [0, 1].
+    The step number must be a whole number of at least 0 and below 2⁵³. All other parts must be finite; averages of
+    squares must not be negative, and products must lie in [0, 1]. ``rules`` says which names are squares and products.
     """
     if name == "step":
         if not (array >= 0 and array == np.floor(array) and array < _MOST_STEPS):

@@ -48,7 +48,7 @@ class TrainingGraph:
 
     ``trace`` has the parameters that were read, and ``calls`` are the calls of the model's layers in order.
     ``prediction`` is the value that the loss compares with the target; if the model has several outputs, it is the
-    first.
+    first. ``observation`` has the statistics for watches, or is None if no layer is watched.
     """
 
     graph: Graph

@@ -17,7 +17,11 @@ from striate.train.numerals import number_text
 
 @dataclass(frozen=True)
 class Plan:
-    """The numbers of epochs, batches and samples of a training that is about to start."""
+    """The numbers of epochs, batches and samples of a training that is about to start.
+
+    ``epochs`` is the number of the last epoch and ``first`` that of the first, counted from 1. ``batches`` and
+    ``samples`` are the numbers in one epoch. ``unit`` is the word for a sample in messages, such as "image".
+    """
 
     epochs: int
     batches: int  # in an epoch

@@ -29,7 +29,10 @@ def resample(s: Sample) -> None:
 
 
 def interpolate(s: Sample, places: Sequence[Any], element: Index) -> None:
-    """Interpolate 16 pixels of every channel at positions (x, y) and write them to ``element`` on."""
+    """Interpolate 16 pixels of every channel, and write them to scratch memory from element ``element`` on.
+
+    ``places`` are two vectors: x and y of the 16 positions in the source.
+    """
     k, spec = s.k, s.spec
     width = s.source[2]
     columns, fraction_x = neighbours(s, places[0], width)
