@@ -87,8 +87,8 @@ ArtefactProgram = tuple[ArtefactPhase, ...]
 class Entry:
     """An exported function that runs the network on inputs of one element type.
 
-    ``suffix`` is appended to the function's name: "" for float32 or "_uint8". ``programs`` has, for each level (a set
-    of processor instructions), a pair: the program for one sample and the program for several.
+    ``suffix`` is appended to the function's name: "_uint8" for uint8, otherwise "". ``programs`` has, for each level (a
+    set of processor instructions), a pair: the program for one sample and the program for several.
     """
 
     suffix: str

@@ -132,7 +132,8 @@ class DirectConvolution(KernelSpec):
     ) -> None:
         """Write the code that computes output block ``block`` for the samples ``first`` to ``last`` − 1 of a chunk.
 
-        ``x`` is the address of sample 0, and ``weights`` that of the packed weights of the output block.
+        ``x`` is the address, in sample 0, of the first input block that the output block reads, and ``weights`` that of
+        the packed weights of the output block.
         """
         with k.loop(first, last) as sample:
             writer.begin_block(sample.index, block)
@@ -154,7 +155,8 @@ class DirectConvolution(KernelSpec):
         """Write the loop that adds the products of every input block to ``sums``; return the new sums.
 
         ``add(x, weights, sums, channels)`` adds those of one block, which begins at the addresses x and weights. The
-        packed weights contain ``packed`` taps for each input block; ``add`` sums at most ``summed`` of them.
+        packed weights contain ``packed`` taps for each input block; ``add`` sums at most ``summed`` of them. If a table
+        locates the inputs (see ``Reading``), there is no loop, and ``add`` is called once for all of them.
         """
         whole, rest = divmod(self.channels, self.inner)
         reading = self.reading or Reading(whole, int(rest > 0), rest)
