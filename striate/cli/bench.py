@@ -47,8 +47,9 @@ class Peer(Enum):
 class Case:
     """The network and the conditions of one measurement.
 
-    ``shape`` is the shape of one sample, ``samples`` is the batch size, and ``predicts`` selects predictions instead of
-    training steps.
+    ``name`` is the model's name in the output, ``shape`` the shape of one sample, ``samples`` the batch size, and
+    ``classes`` the number of different labels. ``predicts`` selects predictions instead of training steps, which are
+    measured ``repetitions`` times.
     """
 
     model: Module
@@ -262,7 +263,10 @@ def report_contest(case: Case, contestants: list[Contestant], difference: float,
 
 
 def verdict(ours: Contestant, best: Contestant, busy: bool) -> str:
-    """Return a sentence that says which framework is faster, or that the machine was too busy to tell."""
+    """Return a sentence that compares striate with the fastest of the other contestants, ``best``, by median time.
+
+    With ``busy``, the sentence says instead that other work disturbed the measurement.
+    """
     if busy:
         return "No verdict: other work disturbed this measurement; repeat it on a quiet machine."
     if ours.median <= best.median:

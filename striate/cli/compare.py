@@ -126,7 +126,11 @@ def _number(value: object) -> float | None:
 
 
 def print_rows(first: str, heads: Sequence[str], rows: Mapping[str, Sequence[str]], *, right: bool = False) -> None:
-    """Print a table whose first column has the names of the rows; each other column is a run."""
+    """Print a table whose first column has the keys of ``rows``; each other column is a run.
+
+    ``first`` is the head of the first column, and ``heads`` are those of the runs. With ``right``, the columns of the
+    runs are aligned to the right.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(first, no_wrap=True)
     for head in heads:

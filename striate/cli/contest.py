@@ -44,9 +44,10 @@ class Contestant:
 
     @property
     def seconds(self) -> list[float]:
-        """The durations in seconds of all calls that count.
+        """The durations in seconds of all timed calls, apart from those of disturbed turns.
 
-        Turns that shared a core with other programs are left out if at least half of the turns remain.
+        A turn is disturbed if a thread shared its core with another program. If more than half of the turns are
+        disturbed, all turns count.
         """
         clean = [turn for turn in self.turns if turn.clean]
         return [time for turn in (clean if 2 * len(clean) >= len(self.turns) else self.turns) for time in turn.seconds]
@@ -65,8 +66,9 @@ class Contestant:
 def contest(runs: Mapping[str, Callable[[], object]], repetitions: int, threads: int) -> list[Contestant]:
     """Measure all alternatives in interleaved turns, whose order changes with each repetition.
 
-    The first call of each turn, with cold caches, is not counted. ``threads`` is the number of threads on which the
-    probe measures the CPU's speed.
+    ``runs`` are the functions to time, by name, and ``repetitions`` is the number of turns of each. The first call of
+    each turn, with cold caches, is not counted. ``threads`` is the number of threads on which the CPU's peak speed is
+    measured around each turn.
     """
     contestants = [Contestant(name, run) for name, run in runs.items()]
     for contestant in contestants:

@@ -82,7 +82,11 @@ def data(
 
 
 def draw_sheet(path: str, found: Scan, fields: Mapping[str, Any], target: Path, across: int, augment: str) -> None:
-    """Write the picture of examples; if the data cannot be opened, print a note that says why."""
+    """Write a picture with ``across`` examples of each class; if the data cannot be opened, print a note that says why.
+
+    ``fields`` are the options of ``open_data``, ``target`` is the path of the picture, and ``augment`` names transforms
+    of which a second row shows the results ("" for none).
+    """
     options = dict(fields)
     if found.kind == "pictures" and len(found.sizes) > 1:
         options["size"] = _SMALL

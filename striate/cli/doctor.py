@@ -104,7 +104,7 @@ def command_line_of(model: str, kind: type[Optimizer]) -> tuple[str, ...]:
 
 
 def events_of(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of the run's record, or [] if it is missing or damaged."""
+    """Return the events in the run's ``progress.jsonl`` as dictionaries, or [] if it is missing or damaged."""
     try:
         return read_progress(folder)
     except StriateError:
@@ -118,7 +118,7 @@ def record_of(folder: Path) -> str:
 
 
 def went_well(document: Run) -> bool:
-    """Return whether the training finished with an accuracy clearly above chance (over 1.5 / classes)."""
+    """Return whether the training finished with an accuracy above 1.5 times chance, 1.5 / number of classes."""
     accuracy = (document.evaluation or {}).get("accuracy")
     classes = len((document.evaluation or {}).get("classes") or ()) or 2
     return document.finished and isinstance(accuracy, int | float) and accuracy > 1.5 / classes

@@ -69,7 +69,9 @@ def opened_dataset(run: Path, model: Module, data: str, on_error: str | None = N
 
     Without a run, and for a run that was not trained on files of pictures, pictures are read with the size and the
     channels of the model's input. The result is the held-out part if the data come with one, or if the run was trained
-    on them; otherwise all samples.
+    on them; otherwise all samples. ``on_error``, "raise" or "skip", says what to do with files and samples that cannot
+    be read; None: as for the training. Raises ``OptionError`` if it is given for a data set known by name or for IDX
+    files.
     """
     found = read_run(run) if (run / RUN_FILE).is_file() else None
     path = Path(data)

@@ -107,7 +107,7 @@ def filter(
 
 
 def described(done: dict[str, Any]) -> str:
-    """Return the range of the results as text, such as ": sobel_x gave -812 … 790; 0 is middle grey"."""
+    """Return name and range of a filtered picture as text, such as ": sobel_x gave -812 … 790; 0 is middle grey"."""
     grey = "; 0 is middle grey" if done["signed"] else ""
     return f": {done['filter']} gave {done['least']:.5g} … {done['largest']:.5g}{grey}"
 

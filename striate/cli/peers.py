@@ -96,9 +96,9 @@ def torch_twin(model: Module) -> Any:
 
 
 def torch_steps(model: Module, threads: int, precision: Precision = Precision.full) -> dict[str, Step]:
-    """Return training steps in PyTorch's eager mode, by memory format.
+    """Return training steps in PyTorch's eager mode: {"PyTorch NCHW": step, "PyTorch channels_last": step}.
 
-    For bfloat16, they use PyTorch's autocast.
+    A step is called with a batch (x, y) and returns the loss. For bfloat16, the steps use PyTorch's autocast.
     """
     torch = imported("torch", ["torch"])
     torch.set_num_threads(threads)

@@ -42,8 +42,9 @@ class Predictions:
 def described(outputs: Array, names: tuple[str, ...], task: Task | None) -> list[dict[str, Any]]:
     """Return the prediction of each sample, from outputs (N, k), as a dictionary of classes, labels, or numbers.
 
-    Classes come with their probabilities, the most probable one first. Raises ``OptionError`` for outputs of another
-    shape.
+    ``names`` are those of the k outputs; () numbers them from 0. Classes come with their probabilities, the most
+    probable one first. ``task`` says what is predicted; None means classes. Raises ``OptionError`` for outputs of
+    another shape.
     """
     if outputs.ndim != 2:
         raise OptionError(f"the outputs of this model have the shape {outputs.shape}; predictions are for (N, classes)")

@@ -47,7 +47,10 @@ class Steps:
             typer.echo(f"{self.command}: {text} ({time.perf_counter() - self._start:.1f} s)", err=True)
 
     def count(self, text: str, done: int, total: int) -> None:
-        """Show how much of a part is done: live in a terminal, and elsewhere with a line at most every two seconds."""
+        """Show that ``done`` of ``total`` items of a part, which ``text`` names, are done.
+
+        In a terminal, the display is live; elsewhere, a line is printed at most every two seconds.
+        """
         now = time.perf_counter()
         if self._live is not None:
             self._live.update(_plain(f"{text}: {done:,} of {total:,}"))

@@ -502,7 +502,9 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
 def rescued(model: Module, shape: Sequence[int], error: ModelFileError, again: str) -> ModelFileError:
     """Save a model in the system's temporary folder after its run folder could not be written.
 
-    Returns the error to raise, which names the new path, or the last checkpoint if saving failed there too.
+    ``shape`` is the shape of a sample, ``error`` the failure to report, and ``again`` the command that writes the rest
+    of the run. Returns the error to raise, which names the new path, or says that the training is in its last
+    checkpoint if saving failed there too.
     """
     problem = str(error).splitlines()[0]
     cure = f"  help: make room; then {again} writes the rest"

@@ -31,7 +31,10 @@ WEIGHTS_HEADER = 64
 
 
 class Status(IntEnum):
-    """What the functions of an artefact return."""
+    """What the functions of an artefact return: OK, or why the call was refused or failed.
+
+    ``STATUS_TEXTS`` has a sentence about each status.
+    """
 
     OK = 0
     PROCESSOR = 1
@@ -66,7 +69,10 @@ class Base(IntEnum):
 
 @dataclass(frozen=True)
 class ArtefactPhase:
-    """A kernel with its operands, as (memory, offset in bytes), and its chunks: ``per`` per ``group`` samples."""
+    """A kernel with its operands, as pairs (memory, offset in bytes), and the number of its chunks.
+
+    The number of chunks is ``per`` if group is 0, else per · ⌈N / group⌉.
+    """
 
     kernel: KernelSource
     operands: tuple[tuple[Base, int], ...]
@@ -79,9 +85,10 @@ ArtefactProgram = tuple[ArtefactPhase, ...]
 
 @dataclass(frozen=True)
 class Entry:
-    """A function for inputs of one element type; ``suffix`` is appended to its name ("" or "_uint8").
+    """An exported function that runs the network on inputs of one element type.
 
-    ``programs`` holds, for each level, the program for one sample and the program for several.
+    ``suffix`` is appended to the function's name: "_uint8" for uint8, otherwise "". ``programs`` has, for each level (a
+    set of processor instructions), a pair: the program for one sample and the program for several.
     """
 
     suffix: str
@@ -108,10 +115,11 @@ def aligned(size: int) -> int:
 
 @dataclass(frozen=True)
 class Artefact:
-    """All that an object file is written from.
+    """Everything from which the object file of a compiled network is written.
 
     name            the prefix of the functions
     levels          the targets, in ascending order of their instruction sets; all of one architecture
+    entries         the functions that run the network, one for each element type of the input
     batch           the largest number of samples
     arena           bytes of scratch memory for the intermediate arrays
     thread_scratch  bytes of scratch memory for each thread
@@ -145,7 +153,10 @@ class Artefact:
 
     @property
     def numbers(self) -> dict[str, int]:
-        """The numbers that functions without arguments return, by the names of the functions."""
+        """The sizes and limits that the object exports as functions without arguments, by function name.
+
+        They include the largest batch, the alignment of memory in bytes, and the number of elements of one input.
+        """
         return {
             "abi_version": ABI_VERSION, "alignment": ALIGNMENT, "batch": self.batch,
             "input_size": math.prod(self.input_shape), "input_rank": len(self.input_shape),
@@ -160,11 +171,11 @@ class Artefact:
 
     @property
     def arena_offset(self) -> int:
-        """The offset of the arena in the scratch memory, which begins with the state of the run."""
+        """The offset of the arena in the scratch memory, in bytes; the state of the run lies before it."""
         return aligned(8 * (STATE["operands"] + self.most_operands))
 
     def scratch_size(self, threads: int = 1) -> int:
-        """Return the bytes of scratch memory needed for a number of threads."""
+        """Return how many bytes of scratch memory a run on ``threads`` threads needs."""
         return self.arena_offset + aligned(self.arena) + max(1, threads) * aligned(self.thread_scratch)
 
     def _all_phases(self) -> list[ArtefactPhase]:

@@ -110,7 +110,7 @@ class Cache:
         self._writes += 1
 
     def prune(self) -> None:
-        """If the entries exceed the limit, remove the least recently used ones until 3/4 of the limit is kept.
+        """If the entries exceed the limit, remove the least recently used ones until 3/4 of the limit is in use.
 
         It also removes temporary files that a process left behind more than an hour ago.
         """

@@ -360,11 +360,14 @@ class NativeDriver:
         return TEAM["seats"] + threads * SEAT
 
     def word(self, name: str) -> int:
-        """Return the index of the word ``name`` in the team's shared memory."""
+        """Return the index of the 64-bit word ``name``, a key of ``TEAM``, in the team's shared memory."""
         return TEAM[name]
 
     def scratch_word(self, thread: int) -> int:
-        """Return the index of the word that holds the address of a thread's own scratch memory."""
+        """Return the index of the word with the address of a thread's own scratch memory.
+
+        It is counted in 64-bit words from the start of the team's shared memory.
+        """
         return TEAM["seats"] + thread * SEAT + SCRATCH
 
 

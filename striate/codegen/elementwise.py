@@ -118,7 +118,7 @@ def _columns(k: Kernel, writer: RegionWriter, domain: Domain) -> None:
 class PendingReduction:
     """A reduction whose partial sums are to be combined into its results.
 
-    The partial sums lie as [group][block][partials][16] float64.
+    The partial sums are stored as [group][block][partials][16] float64.
 
         reduction   the operation, such as a sum or moments (mean and variance)
         dtype       of the operand and the results

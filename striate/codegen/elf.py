@@ -15,7 +15,11 @@ _SYMBOLS, _ALLOCATED, _GLOBAL, _AARCH64 = 2, 2, 1, 183
 
 
 class Section(NamedTuple):
-    """A section: its name, kind and flags, where it lies in the file (bytes), and its string table's number."""
+    """One section of an ELF file.
+
+    ``kind`` and ``flags`` are ELF's numbers sh_type and sh_flags. ``offset`` and ``size`` say where the section is in
+    the file, in bytes. ``link`` is the number of the section to which it refers: for symbols, their string table.
+    """
 
     name: str
     kind: int
@@ -26,7 +30,7 @@ class Section(NamedTuple):
 
 
 def sections(data: bytes) -> list[Section]:
-    """Return the sections of an object file."""
+    """Return the sections of an object file, in the order of its section table."""
     header = _HEADER.unpack_from(data)
     start, size, count, names = header[6], header[11], header[12], header[13]
     rows = [_SECTION.unpack_from(data, start + i * size) for i in range(count)]
@@ -61,12 +65,15 @@ def require_self_contained(data: bytes) -> None:
 
 
 def exported_symbols(data: bytes) -> list[str]:
-    """Return the names that an object file defines for others."""
+    """Return the names of the global symbols that an object file defines, sorted."""
     return sorted(name for name, binding, section in _symbols(data) if section and binding == _GLOBAL)
 
 
 def with_section(data: bytes, name: str, contents: bytes) -> bytes:
-    """Return an object file with other contents of one section, of the same size."""
+    """Return an object file in which ``contents`` replace the beginning of the section ``name``.
+
+    The size of the section does not change. Raises ``GraphError`` if ``contents`` are longer than the section.
+    """
     (found,) = [section for section in sections(data) if section.name == name]
     if found.size < len(contents):
         raise GraphError(f"section {name} has {found.size} bytes, not {len(contents)}")
@@ -74,7 +81,10 @@ def with_section(data: bytes, name: str, contents: bytes) -> bytes:
 
 
 def sizes(data: bytes, constants: str) -> tuple[int, int]:
-    """Return the bytes that are loaded into memory: those of the section ``constants``, and all others."""
+    """Return how many bytes are loaded into memory, as (in the section ``constants``, in all other sections).
+
+    ``constants`` is the name of a section.
+    """
     loaded = [section for section in sections(data) if section.flags & _ALLOCATED]
     weights = sum(section.size for section in loaded if section.name == constants)
     return weights, sum(section.size for section in loaded) - weights

@@ -20,7 +20,7 @@ KERNEL = ir.FunctionType(I32, [I64, I64, POINTER, POINTER])
 
 @dataclass(frozen=True)
 class Machine:
-    """The processor and operating system of an LLVM triple, where the driver's code depends on them."""
+    """The properties of a processor and operating system on which native code depends, read from an LLVM triple."""
 
     triple: str
 
@@ -54,7 +54,10 @@ class FunctionWriter:
         self.machine = Machine(str(module.triple))
 
     def intrinsic(self, name: str, result: ir.Type, arguments: list[Any]) -> Any:
-        """Write a call of LLVM's intrinsic ``name``, which is declared at its first use."""
+        """Write a call of LLVM's intrinsic ``name``, declared at its first use; return the value of the call.
+
+        ``result`` is the type of this value.
+        """
         function = self.module.globals.get(name)
         if function is None:
             function = ir.Function(self.module, ir.FunctionType(result, [a.type for a in arguments]), name)
@@ -67,11 +70,17 @@ class FunctionWriter:
         return self.builder.gep(base, [index if isinstance(index, ir.Value) else I64(index)])
 
     def acquire(self, address: Any) -> Any:
-        """Load a word; later accesses of this thread see what was written before the word was released."""
+        """Load a 64-bit word (an atomic load with acquire ordering).
+
+        Later accesses of this thread see what another thread wrote before it stored the word with ``release``.
+        """
         return self.builder.load_atomic(address, "acquire", 8, typ=I64)
 
     def release(self, value: Any, address: Any) -> None:
-        """Store a word so that a thread which acquires it also sees all earlier writes of this thread."""
+        """Store a 64-bit word (an atomic store with release ordering).
+
+        A thread that loads the word with ``acquire`` also sees all earlier writes of this thread.
+        """
         self.builder.store_atomic(value, address, "release", 8)
 
     def variable(self, value: Any) -> Any:
@@ -84,7 +93,10 @@ class FunctionWriter:
     # Control
 
     def is_(self, comparison: str, left: Any, right: Any) -> Any:
-        """Compare unsigned integers; ``right`` may be a Python int."""
+        """Return the comparison of two unsigned integers as an LLVM truth value.
+
+        ``comparison`` is "==", "!=", "<", "<=", ">" or ">=". ``right`` may be a Python int.
+        """
         return self.builder.icmp_unsigned(comparison, left, left.type(right) if isinstance(right, int) else right)
 
     @contextmanager
@@ -102,7 +114,7 @@ class FunctionWriter:
     # The machine
 
     def cycles(self) -> Any:
-        """Read the clock of the processor, in ticks."""
+        """Return the time on the clock of the processor, in ticks of that clock."""
         if self.machine.arm:
             # Programs may not read ARM's cycle counter. They may read its timer, which has fewer ticks per second.
             register = self.module.add_metadata(["cntvct_el0"])

@@ -122,7 +122,11 @@ def compile_object(ir_text: str, target: Target, passes: bool = False) -> bytes:
 
 
 def for_target(ir_text: str, symbol: str, renamed: str, target: Target) -> str:
-    """Return the IR of the kernel ``symbol``, renamed and compiled for ``target``, whatever the module is for."""
+    """Return the IR of the kernel ``symbol``, renamed to ``renamed`` and set to be compiled for ``target``.
+
+    The target for which ``ir_text`` was written is ignored. Raises ``GraphError`` unless the text defines the kernel
+    exactly once.
+    """
     attributes = f'nounwind "target-cpu"="{target.cpu}" "target-features"="{target.machine_features}"'
     if target.tuned_for:
         attributes += f' "tune-cpu"="{target.tuned_for}"'

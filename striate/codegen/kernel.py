@@ -239,14 +239,14 @@ class Kernel:
     def load(self, pointer: Any, dtype: DType, align: int = 0) -> Any:
         """Load a vector of 16 elements; bfloat16 is widened to float32.
 
-        ``align`` is the known alignment in bytes, or 0 for that of one element.
+        ``align`` is the known alignment of the address in bytes; 0 means the size of one element.
         """
         return self._widened(self.builder.load(pointer, align=_alignment(dtype, align), typ=_stored_type(dtype)))
 
     def store(self, vector: Any, pointer: Any, dtype: DType, align: int = 0) -> None:
         """Store a vector of 16 elements; for bfloat16, it is rounded to nearest, ties to even.
 
-        ``align`` is the known alignment in bytes, or 0 for that of one element.
+        ``align`` is the known alignment of the address in bytes; 0 means the size of one element.
         """
         self.builder.store(self._as_stored(vector, dtype), pointer, align=_alignment(dtype, align))
 
@@ -479,7 +479,7 @@ class Kernel:
         return self.builder.icmp_signed(sign, self.as_index(a), self.as_index(b))
 
     def both(self, a: Any, b: Any) -> Any:
-        """Return the condition "a and b"; no instruction is written if one is a Python bool."""
+        """Return the condition "a and b"; no instruction is written if a or b is a Python bool."""
         if isinstance(a, bool):
             return b if a else False
         if isinstance(b, bool):
@@ -487,7 +487,7 @@ class Kernel:
         return self.builder.and_(a, b)
 
     def either(self, a: Any, b: Any) -> Any:
-        """Return the condition "a or b"; no instruction is written if one is a Python bool."""
+        """Return the condition "a or b"; no instruction is written if a or b is a Python bool."""
         if isinstance(a, bool):
             return True if a else b
         if isinstance(b, bool):
@@ -616,7 +616,7 @@ class Kernel:
         return self._intrinsic("llvm.fma", a, b, c)
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
-        """Return a · b + c in each lane, for floats; rounded once by processors that can, and else twice.
+        """Return a · b + c in each lane, for floats; rounded once if the processor can, otherwise twice.
 
         Sums of products use it. Without such an instruction (x86-64-v2), ``fma`` is a function call for each lane.
         """

@@ -49,7 +49,8 @@ class KernelSpec:
 class Buffer:
     """An array in scratch memory, whose size depends on the number of samples.
 
-    It has ``fixed`` bytes, plus ``per_group`` bytes for every ``group`` samples, rounded up.
+    It has ``fixed`` bytes, plus ``per_group`` bytes for every ``group`` samples; an incomplete last group
+    counts as a whole one.
     """
 
     name: str
@@ -80,6 +81,9 @@ Operand = Hashable
 class Launch:
     """One phase of a program: a kernel with its operands and the number of its chunks.
 
+        name              what the phase does, for profiles: "map", "pack", …
+        path              the path of the layer that the phase belongs to
+        operands          the arrays whose addresses the kernel gets, in its order of operands
         chunks            (per, group): ``per`` chunks if group is 0, else per · ⌈N / group⌉
         thread_scratch    bytes of scratch memory that each thread needs
         flops_per_sample  floating-point operations per sample

@@ -37,14 +37,15 @@ def _needs(level: str) -> tuple[int, ...]:
 
 
 def level_of(cpu: str) -> str:
-    """Return the level whose name begins a level name such as "x86-64-v4 (znver5)"."""
+    """Return a level's name without the processor in parentheses: "x86-64-v4" for "x86-64-v4 (znver5)"."""
     return cpu.partition(" ")[0]
 
 
 def write_level_check(module: ir.Module, names: Sequence[str]) -> ir.Function:
-    """Write level(), which returns the index of the last of the levels that this computer can run, or -1.
+    """Write the native function level(), which returns the index of the highest level that a computer can run.
 
-    ``names`` are in ascending order. On ARM there is nothing to check: every 64-bit processor has the vectors used.
+    ``names`` are the levels in ascending order. The function returns -1 if the computer can run none of them. On ARM,
+    it always returns 0, because every 64-bit processor has the vector instructions that are used.
     """
     w = FunctionWriter(module, "level", I32, [])
     b = w.builder

@@ -55,7 +55,7 @@ class Domain:
     def sample_major(self) -> bool:
         """Whether a tile (vectors processed together) covers several samples instead of several pixels.
 
-        This is so for blocked images of one pixel.
+        This is the case for blocked images of one pixel.
         """
         return self.space is Space.BLOCKED and self.pixels == 1
 

@@ -17,7 +17,10 @@ _SPLITTER = 2.0**27 + 1
 
 
 def write_soft_fma(module: ir.Module) -> None:
-    """Write ``fmaf`` and ``fma`` into the module, under the names by which LLVM's code calls them."""
+    """Add the functions ``fmaf`` (float32) and ``fma`` (float64) to an LLVM module.
+
+    They have the names that LLVM's code calls if the processor has no such instruction.
+    """
     w = FunctionWriter(module, "fmaf", _FLOAT, [_FLOAT] * 3)
     a, b, c = (w.builder.fpext(argument, _DOUBLE) for argument in w.arguments)
     total = _odd_sum(w, w.builder.fmul(a, b), c)  # the product of two float32 numbers is exact in float64

@@ -180,8 +180,8 @@ def portable(name: str) -> tuple[str, Target]:
     """Return a target for object files that leave this computer, and the name of its instruction set.
 
     The algorithms are chosen for the processor ``name`` ("native" is this computer's), but only instructions of a
-    generic level are used, x86-64-v2, -v3 or -v4, so that a program can check whether it has them. "aarch64-generic" is
-    any 64-bit ARM. The system is Linux. Raises ``OptionError`` for an unknown name.
+    generic level are used, x86-64-v2, -v3 or -v4, so that a program can check whether its processor has them.
+    "aarch64-generic" is any 64-bit ARM. The system is Linux. Raises ``OptionError`` for an unknown name.
     """
     known = ["native", "aarch64-generic", *(cpu for cpu in _X86 if cpu != "x86-64"), *(cpu for cpu in _ARM)]
     if name not in known:
@@ -200,7 +200,7 @@ def portable(name: str) -> tuple[str, Target]:
 
 
 def baseline(target: Target) -> Target:
-    """Return the target of the least processor that can run any code of an architecture."""
+    """Return the target with only those instructions that every 64-bit processor of its architecture has."""
     arm = is_arm(target.triple)
     return replace(target, cpu="generic" if arm else "x86-64", features="", lanes=4, tuned_for="")
 

@@ -146,7 +146,7 @@ def sqrt(builder: ir.IRBuilder, x: ir.Value) -> Any:
 
 
 class Steps:
-    """Writes the steps that the functions of this module share, for arguments of one type."""
+    """Writes the steps that the functions of this module share, for arguments of the same type as ``x``."""
 
     def __init__(self, builder: ir.IRBuilder, x: ir.Value) -> None:
         self.builder = builder
@@ -231,7 +231,7 @@ class Steps:
     def reduce_exponent(self, x: ir.Value, low: ir.Value | None = None) -> tuple[Any, Any, Any]:
         """Write x (+ ``low``) as n ln 2 + r with |r| ≤ ½ ln 2; return (n, n + magic, eʳ - 1).
 
-        magic is ``_Format.magic``, with which the lowest bits of n + magic are the integer n.
+        magic is a constant so large that the lowest bits of the float n + magic are the integer n.
         """
         magic = self.constant(self.format.magic)
         shifted = self.fma(x, self.constant(_LOG2_E), magic)
@@ -265,7 +265,7 @@ class Steps:
         return builder.fsub(anchored, start), f
 
     def power_of_two(self, shifted: ir.Value) -> Any:
-        """Return 2ⁿ for ``shifted`` = n + ``_Format.magic``, whose lowest bits are the integer n.
+        """Return 2ⁿ for ``shifted`` = n + magic (see ``reduce_exponent``), whose lowest bits are the integer n.
 
         The shift moves n from the lowest bits to the exponent, and adding the bits of 1.0 adds the exponent's bias.
         """

@@ -1,6 +1,6 @@
 """32-bit words with Python's operators, for counter-based random numbers.
 
-The formulas of random numbers are thus written once, and the same code runs on NumPy arrays and in kernels.
+So the formulas of random numbers are written only once, and the same code runs on NumPy arrays and in kernels.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from striate.runtime.program import External, Fixed, Phase, Program, Scratch
 
 
 class Contents(Protocol):
-    """Protocol: an owner of bound arrays (parameters and states) that counts how often they were written."""
+    """Protocol: an owner of parameters and states, such as a model's state arena, that counts writes to them."""
 
     @property
     def version(self) -> int:
@@ -244,7 +244,7 @@ class CompiledExecutable:
         self._handed = {name for _, name in self._fresh if f"out:{name}" in self.program.externals}
 
     def reserve(self, n: int) -> Program:
-        """Return the program, with memory planned for batches of at least ``n`` samples."""
+        """Return the program that runs each time, with memory planned for batches of at least ``n`` samples."""
         with self._lock:
             if self.program is None or n > self._capacity:
                 self._bind(max(n, self._capacity))
@@ -252,7 +252,7 @@ class CompiledExecutable:
             return self.program
 
     def constants(self) -> dict[int, bytes]:
-        """Return the constant arrays that ``program`` reads, such as packed weights: their contents by address."""
+        """Return the contents of the constant arrays that ``program`` reads, such as packed weights, by address."""
         with self._lock:
             program = self.reserve(1)
             with self._scratch.lock:
@@ -409,6 +409,7 @@ def prepare_compiled(
 ) -> CompiledExecutable:
     """Compile a graph to machine code and return it as an executable.
 
-    The arguments are as in ``engine.prepare``.
+    ``bindings`` are the arrays of parameters and states by name, and ``results`` the arrays to which outputs are
+    written, by output name. ``arenas`` own the bindings; their versions say when prepared work must run again.
     """
     return CompiledExecutable(graph, bindings, results, options, arenas)

@@ -36,7 +36,8 @@ class Compilation:
     """A graph on its way through the stages, with the results of the stages so far.
 
     ``graph`` is the result of the last stage that rewrites graphs. ``simplified`` is the graph after the stage
-    *simplify*, kept so that it can be shown. The later stages set ``layouts``, ``plan`` and ``lowered``.
+    *simplify*, kept so that it can be shown. ``verified`` is the graph that was verified last, or None at first. The
+    later stages set ``layouts``, ``plan`` and ``lowered``.
     """
 
     graph: Graph
@@ -49,7 +50,7 @@ class Compilation:
 
     @property
     def watched(self) -> list[str]:
-        """The names of outputs that ``TrainingStep.watch`` added; they do not affect how others are computed."""
+        """The names of outputs that ``TrainingStep.watch`` added; they do not affect how other outputs are computed."""
         return self.graph.names_of(OutputKind.WATCH)
 
 
@@ -144,7 +145,8 @@ def compile_graph(graph: Graph, options: CompileOptions) -> Compilation:
 def rounded_graph(graph: Graph, options: CompileOptions) -> Graph:
     """Return the graph that the NumPy references run for the precision in ``options``.
 
-    In bfloat16, this graph rounds the values that compiled programs store as bfloat16.
+    It is the graph after the stages in ``REWRITES``. In bfloat16, it rounds the values that compiled programs store as
+    bfloat16.
     """
     return _passed(graph, options, REWRITES).graph
 

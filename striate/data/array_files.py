@@ -33,7 +33,7 @@ def array_samples(path: Path, options: NumberOptions, part: str = "") -> Samples
     """Return the samples of an array file; ``part`` is "train" or "test" for arrays such as ``x_train``.
 
     With "", the arrays are ``x`` and ``y``. Raises ``DataError`` for a file without inputs, or with arrays that are not
-    samples; ``OptionError`` for options of tables.
+    samples; ``OptionError`` for options that only tables have, such as ``label_column``.
     """
     options.require_no_columns(path)
     if path.suffix.lower() == ".npz":

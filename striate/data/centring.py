@@ -125,7 +125,7 @@ def box_of(ink: Array) -> tuple[int, int, int, int] | None:
 
 
 def mass_of(ink: Array) -> Array:
-    """Return the centre of mass of weights (H, W) as (y, x), in pixels from the upper left corner."""
+    """Return the centre of mass of the weights ``ink`` (H, W) as (y, x), in pixels from the upper left corner."""
     weights: Array = np.asarray(ink, np.float64)
     rows, columns = (np.array([place + 0.5 for place in range(size)]) for size in ink.shape)
     total = max(float(weights.sum()), 1e-9)
@@ -137,7 +137,8 @@ def mass_of(ink: Array) -> Array:
 def centred(content: bytes, name: str, reading: Reading, form: Centring | None) -> tuple[npt.NDArray[np.uint8], bool]:
     """Decode the bytes of a picture file to uint8 (C, H, W), placed as in the data.
 
-    Also returns whether dark and light were exchanged. If ``form`` is None, the picture is only resized. Raises
+    ``reading`` has the channels and the size (H, W) of the result, and ``form`` is the position and size of the figures
+    in the data; if it is None, the picture is only resized. Also returns whether dark and light were exchanged. Raises
     ``DataError``, which contains ``name``, if the bytes cannot be decoded.
     """
     picture = decoded(io.BytesIO(content), name, most=reading.most)

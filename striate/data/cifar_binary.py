@@ -25,7 +25,10 @@ _FILES = {
 
 
 def read_cifar10(path: Path, part: Split, classes: tuple[str, ...]) -> Dataset:
-    """Read one part of cifar-10-binary.tar.gz; raises ``DataError`` if that is damaged or not this archive."""
+    """Read one part of CIFAR-10 from cifar-10-binary.tar.gz; ``classes`` are the names of its ten classes, in order.
+
+    Raises ``DataError`` if the archive is missing, damaged, or not that of CIFAR-10.
+    """
     contents = _contents(path, _FILES[part])
     return _dataset(b"".join(contents), 1, classes, "cifar10", path)
 

@@ -27,7 +27,7 @@ class Roles:
     features  the columns that the network reads
     labels    the columns that the network predicts
     group     the group of a row, such as a patient, whose samples stay in one part
-    part      the part of a row: train, or test or val
+    part      the part that a row belongs to: train, test or val
     series    the name of the series that a row belongs to (long form: a row for each time step of each series)
     time      the time of a row, by which the rows of a series are sorted
     note      a message for the user, or ""

@@ -316,7 +316,7 @@ def check_digits(given: Array, images: Array, name: str) -> None:
 
 
 def chunks(images: Array) -> Iterator[tuple[int, Array]]:
-    """Yield blocks of consecutive samples, each as (index of the first sample, samples)."""
+    """Yield blocks of consecutive samples, small enough to copy, each as (index of the first sample, samples)."""
     rows = max(1, _CHUNK // max(1, images[0].size))
     for start in range(0, len(images), rows):
         yield start, images[start : start + rows]

@@ -69,7 +69,10 @@ class Headers:
 
 
 def headers(tree: Tree, pictures: Sequence[Picture], progress: Progress = lambda done, count: None) -> Headers:
-    """Read the headers of all picture files, and return their sizes and modes, and errors of unreadable files."""
+    """Read the headers of all picture files, and return their sizes and modes, and errors of unreadable files.
+
+    ``progress`` is called with (files done, files in all).
+    """
     found = Headers()
     for place, header in enumerate(mapped(lambda picture: _header(tree, picture), pictures, progress)):
         if isinstance(header, str):
@@ -106,8 +109,9 @@ def decode(
 ) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
     """Decode all pictures to uint8 (N, C, H, W), and collect an error message for each that failed.
 
-    The messages are returned in a dictionary by index; the pixels of failed pictures are 0. Raises ``DataError``, which
-    lists the first failures, unless ``on_error`` is ``OnError.skip``.
+    The messages are returned in a dictionary by index; the pixels of failed pictures are 0. ``reading`` has the options
+    of the conversion, such as the size, and ``progress`` is called with (files done, files in all). Raises
+    ``DataError``, which lists the first failures, unless ``on_error`` is ``OnError.skip``.
     """
     images = _room((len(pictures), reading.channels, *reading.size))
     bad: dict[int, str] = {}
@@ -158,7 +162,10 @@ def _memory() -> float:
 
 
 def mapped(function: Callable[[Item], Result], items: Sequence[Item], progress: Progress) -> Iterator[Result]:
-    """Apply a function to all items on all threads, and yield the results in order."""
+    """Apply a function to all items on all threads, and yield the results in order.
+
+    ``progress`` is called with (items done, items in all).
+    """
 
     def applied(part: Sequence[Item]) -> list[Result]:
         return [function(item) for item in part]

@@ -43,7 +43,7 @@ class NumberFile:
     arrays: str = ""
 
     def samples(self, options: NumberOptions, labelled: bool = True) -> Samples:
-        """Read the samples of the file, whose ``parts`` are ``part`` if that is not None.
+        """Read the samples of the file; if ``part`` is not None, all of them belong to that part.
 
         ``labelled=False`` does not require labels. Raises ``DataError`` for a file that cannot be read.
         """

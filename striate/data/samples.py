@@ -54,7 +54,7 @@ def refused(problems: list[str], count: int, what: str, cure: str = "") -> DataE
     """Return the error that lists rows or samples that cannot be used.
 
     ``problems`` has a message for each, ``count`` is the number of all rows or samples, and ``what`` is their name,
-    such as "rows". ``cure`` is the help line.
+    such as "rows". ``cure`` is advice for the help line of the message.
     """
     more = f"\n  … and {len(problems) - _LISTED:,} more" if len(problems) > _LISTED else ""
     them = "it" if len(problems) == 1 else "them"

@@ -39,10 +39,10 @@ def ucr_samples(table: TextTable, options: NumberOptions) -> Samples:
 
 
 def ts_samples(path: Path, options: NumberOptions) -> Samples:
-    """Return the cases of a ``.ts`` file.
+    """Return the cases (labelled series) of a ``.ts`` file as signals.
 
-    Raises ``DataError``, which names the line, for cases with another number of channels, and for text in place of
-    numbers.
+    Raises ``DataError`` for a file of another format or with time stamps and, unless ``options`` skip such cases, for a
+    case with another number of channels than the first, a missing label, or text in place of numbers.
     """
     options.require_no_columns(path)
     try:

@@ -24,8 +24,9 @@ def stratified_split(
     labels  class numbers (N,)
     share   the share of every class that is held out, rounded, but at least one sample of a class that has two or more
     seed    determines the choice
-    groups  (N,) names such as those of patients; all samples of a group are in one part. Groups are taken in random
-            order, each as long as it brings the held-out counts of the classes closer to their targets. None: no groups
+    groups  (N,) names such as those of patients; all samples of a group are in one part. Groups are considered in
+            random order, and a group is held out if this brings the held-out numbers of the classes closer to
+            ``share``; if no group does, the group that is closest is held out. None: no groups
 
     Returns the indices of the training samples and of the held-out samples, int64, ascending. Raises ``OptionError``
     unless 0 < share < 1, and ``DataError`` if a part would be empty.

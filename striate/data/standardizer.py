@@ -118,7 +118,10 @@ class Standardizer(metaclass=Explained):
         return (numbers - mean) / sigma
 
     def outliers(self, x: npt.ArrayLike, limit: float = FAR) -> list[Outlier]:
-        """Return the features or channels with |x̂| > ``limit`` or NaN in new data, farthest first."""
+        """Return the features or channels with |x̂| > ``limit`` or NaN in new data, farthest first.
+
+        ``limit`` is a number of standard deviations, by default 50.
+        """
         number("limit", limit, above=0)
         numbers = self._fitting(x)
         found: list[Outlier] = []

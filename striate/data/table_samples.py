@@ -172,7 +172,7 @@ def _add_series(
 def _label(labels: list[tuple[str, ...]], task: Task | None) -> tuple[str, ...]:
     """Return the label of a window: the most frequent of its rows, or for measured targets that of the last row.
 
-    Of labels that are equally frequent, the last one counts.
+    Among labels that are equally frequent, the last one counts.
     """
     if task is Task.regress:
         return labels[-1]

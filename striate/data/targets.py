@@ -43,8 +43,9 @@ class Targets:
 def targets_of(
     cells: Cells, names: tuple[str, ...], places: Sequence[str], file: str, task: Task | None, classes: tuple[str, ...]
 ) -> Targets:
-    """Return the labels ``cells`` of samples, one for each of the columns ``names``.
+    """Convert the labels of samples, given as text, to class numbers, measured numbers or yes-or-no labels.
 
+    cells    a tuple for each sample, with the text of one label for each of the columns ``names``
     places   where each sample is in ``file``, for messages
     task     what the labels are; None: by the rule of this module
     classes  the known classes; empty: those that occur, which must be two or more

@@ -85,7 +85,7 @@ class TextTable:
         return values, bad
 
     def number(self, cell: str) -> float:
-        """Return a cell as a number; NaN if it is missing, and infinity if it is not a finite number."""
+        """Return the text of a cell as a number: NaN if it is missing, infinity if it is not a finite number."""
         if cell.lower() in MISSING:
             return np.nan
         try:

@@ -156,8 +156,8 @@ class Doctor:
     def after(self, x: Any, y: Any, loss: float) -> list[Finding]:
         """Record a step; call it with the batch and its loss after the step has run.
 
-        The watch is read if it is due. The rules are applied after steps 3 and 10; the new findings are returned,
-        otherwise an empty list.
+        The watch is read if it is due. After steps 3 and 10 the rules are applied and the new findings are returned;
+        after any other step the list is empty.
         """
         trace = self.trace
         trace.losses.append(loss)

@@ -52,7 +52,7 @@ def entropies(z: Array, y: Array) -> Array:
 
 
 def answers_of(outputs: Array, y: Array, bounded: bool) -> Answers | None:
-    """Return statistics of single outputs (n, 1) for targets of 0 and 1.
+    """Return statistics of the outputs (n, 1) of a model with a single output, for targets of 0 and 1.
 
     If ``bounded``, the outputs are probabilities; otherwise they are logits, to which the sigmoid is applied. The
     result is None for other shapes and for outputs that are not finite.
@@ -80,8 +80,8 @@ def targets_of(batches: Sequence[Array]) -> Targets | None:
 def constant_loss(shares: Array, loss: Loss, batch_size: int) -> float | None:
     """Return the loss of the best constant prediction for labels with the given class shares (C,).
 
-    For a loss that sums over the batch, it is multiplied by ``batch_size``. The result is None for a loss whose best
-    constant prediction is not known.
+    For a loss that sums over the batch, the loss per sample is multiplied by ``batch_size``. The result is None for a
+    loss whose best constant prediction is not known.
     """
     mean = loss.constant_loss(np.arange(len(shares)), np.asarray(shares, np.float64))
     if math.isnan(mean):
@@ -110,7 +110,7 @@ def tried_constant_loss(targets: Array, loss: Loss, outputs: tuple[int, ...]) ->
 def loss_of(loss: Loss, outputs: Array, y: Array) -> float:
     """Return the loss of predictions for targets, computed on arrays, as a float.
 
-    For a loss that takes logits, with outputs (n, C) and integer labels, it is the mean cross entropy, without
+    For a loss that takes logits, with outputs (n, C) and integer labels, the result is the mean cross entropy, without
     smoothing or class weights.
     """
     if loss.takes_logits and outputs.ndim == 2 and y.ndim == 1 and y.dtype.kind in "iu":

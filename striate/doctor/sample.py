@@ -190,7 +190,7 @@ class Sample:
     def standard_error(self) -> float:
         """Return the standard error of ``agreement`` for labels that are assigned at random.
 
-        It is twice that of n · 5 independent pairs, since the pairs of neighbours overlap.
+        It is twice the standard error for n · 5 independent pairs, since the pairs of neighbours overlap.
         """
         return 2 * float(np.sqrt(self.chance * (1 - self.chance) / (len(self.y) * NEIGHBOURS))) + 1e-9
 

@@ -30,13 +30,16 @@ def _text(document: object) -> str:
 
 
 class ReadingTexts:
-    """The readings of a training as JSON. Each is converted once, since they grow in number all the time."""
+    """Converts the readings of a training to JSON; each call converts only the readings that are new."""
 
     def __init__(self) -> None:
         self._texts: list[str] = []
 
     def as_bytes(self, readings: list[Reading]) -> Array:
-        """Return the readings, which only get longer from call to call, as JSON in an array (n,) uint8."""
+        """Return the readings as JSON in an array (n,) uint8.
+
+        The list must begin with the readings of the previous call; only those after them are converted.
+        """
         self._texts += [_text(to_plain(one)) for one in readings[len(self._texts) :]]
         return np.frombuffer(f"[{','.join(self._texts)}]".encode(), np.uint8)
 

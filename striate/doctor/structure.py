@@ -176,9 +176,9 @@ class Structure:
         return False
 
     def normalized(self, path: str) -> bool:
-        """Return whether a normalization runs between the layer at ``path`` and the next one with weights.
+        """Return whether a normalization runs between the layer at ``path`` and the next layer with weights.
 
-        Layers with weights are here linear layers and convolutions.
+        A layer with weights is a linear layer or a convolution.
         """
         for one in self._after(path):
             if one.kind is LayerKind.LINEAR:

@@ -88,8 +88,8 @@ class Probe:
 class Drift:
     """How far one batch is from the running statistics of a normalization; medians over its channels.
 
-    ``mean_distance`` is in standard deviations of the batch. ``variance_ratio`` is the larger one of running / batch
-    and batch / running.
+    ``mean_distance`` is in standard deviations of the batch. ``variance_ratio`` is running / batch or batch / running,
+    whichever is larger.
     """
 
     mean_distance: float  # in standard deviations of the batch
@@ -125,10 +125,10 @@ class Targets:
     """Statistics of the numbers to predict, in a regression or for a loss that the user wrote.
 
     count      number of samples
-    mean, std  mean, and root of the mean variance of the outputs
+    mean, std  mean of all targets; √v, with v the mean over the outputs of their variances over the samples
     scale      root mean square
-    rarer      share of the rarer one of 0 and 1; NaN for other targets
-    quantiles  smallest, 2 %, 98 %, largest
+    rarer      share of the less frequent value, if all targets are 0 or 1; else NaN
+    quantiles  the smallest target, the quantiles of 2 % and 98 %, and the largest target
     """
 
     count: int

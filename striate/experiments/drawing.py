@@ -98,8 +98,8 @@ def bars(
 ) -> None:
     """Draw a bar for each setting: its length is the median of a quantity, with a mark for each seed.
 
-    The number is written beside the bar. ``labels`` default to the names of the settings; ``chance`` draws a dotted
-    line at that value of the quantity.
+    The number is written beside the bar. ``labels`` default to the names of the settings. ``colours`` are those of the
+    bars, repeated if there are fewer. ``chance`` draws a dotted line at that value of the quantity.
     """
     form = found.quantity(quantity).form
     factor = 100 if form is Form.PERCENT else 1
@@ -128,13 +128,19 @@ def bars(
 def band(
     axes: Any, x: Sequence[float] | Array, low: Array, middle: Array, high: Array, colour: str, label: str
 ) -> None:
-    """Draw a line of medians within a band from the minimum to the maximum over the seeds."""
+    """Draw the line ``middle`` of medians within a band from ``low`` to ``high``, the extremes over the seeds.
+
+    All three have one number for each element of ``x``; ``label`` names the line in the legend.
+    """
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.plot(x, middle, "o-", color=colour, markersize=4, linewidth=1.8, label=label)
 
 
 def mosaic(images: Array, columns: int, gap: int = 1) -> Array:
-    """Arrange pictures (n, H, W) as tiles of one picture, with NaN in the gaps and in unused tiles."""
+    """Arrange pictures (n, H, W) as tiles of one picture, row by row, with ``columns`` tiles in a row.
+
+    Tiles are ``gap`` pixels apart; gaps and unused tiles are NaN.
+    """
     count, height, width = images.shape
     rows = -(-count // columns)
     sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), np.nan)
@@ -154,7 +160,11 @@ def filters(axes: Any, weights: Array, columns: int) -> Any:
 def picture(
     axes: Any, image: Array, colours: str = "gray_r", low: float | None = None, high: float | None = None
 ) -> Any:
-    """Draw an image (H, W) without ticks or frame."""
+    """Draw an image (H, W) without ticks or frame, and return matplotlib's AxesImage.
+
+    ``colours`` is the name of a matplotlib colormap; ``low`` and ``high`` are the values at its ends, by default the
+    minimum and the maximum of the image.
+    """
     shown = axes.imshow(image, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])

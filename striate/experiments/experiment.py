@@ -128,7 +128,8 @@ class Experiment(ABC):
 class Outcome:
     """The result of one run of an experiment: measurements, checked predictions, and the verdict.
 
-    ``data`` is the name of the data set, ``note`` says why the preferred set was not used ("" if it was), and
+    ``data`` is the name of the data set, ``note`` says why the preferred set was not used ("" if it was), ``found`` has
+    the measurements, ``compared`` the predictions with their results, ``seconds`` is the duration of the run, and
     ``picture`` is the path of the picture, or None if there is none.
     """
 

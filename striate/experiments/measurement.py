@@ -60,7 +60,8 @@ class Quantity:
 class Measurement:
     """The numbers of an experiment by setting, quantity and seed.
 
-    ``arrays`` holds further data for the picture, and ``remarks`` texts that are printed, such as an error message.
+    ``quantities`` are the quantities that may be added. ``arrays`` are further data for the picture, by name, and
+    ``remarks`` are texts that are printed, such as an error message.
 
     >>> found = Measurement((Quantity("accuracy"),))
     >>> for accuracy in (0.91, 0.95, 0.94):
@@ -116,7 +117,7 @@ class Measurement:
     def text(self, setting: str, quantity: str) -> str:
         """Return "median (minimum–maximum)", formatted.
 
-        Only the median is shown if all seeds agree or the quantity hides its spread, and "" if nothing was measured.
+        The text is only the median if all seeds agree or the quantity hides its spread, and "" if nothing was measured.
         """
         values = self.values(setting, quantity)
         if not values:

@@ -20,9 +20,10 @@ _NO_UPDATE = SGD(lr=0.0)
 
 @dataclass
 class Trained:
-    """A network after its training, with the mean loss of each epoch and the loss of each step.
+    """A network after its training: ``losses`` are the mean losses of the epochs, ``steps`` the losses of the steps.
 
-    ``broke`` is true if the training ended early because a number overflowed.
+    ``step`` is the training step that trained it. ``broke`` is true if the training ended early because a number
+    overflowed.
     """
 
     model: Module

@@ -38,7 +38,7 @@ def feature_maps(model: Module, images: npt.ArrayLike, layers: str | Sequence[st
 def layer_shapes(model: Module, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     """Return the shape of every layer's output for one sample of ``shape``, by name.
 
-    Nothing is computed; the model is only traced.
+    The shapes have no axis of samples, as ``shape`` has none. Nothing is computed; the model is only traced.
     """
     require_model(model)
     sizes = require_shape(shape)

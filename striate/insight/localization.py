@@ -29,9 +29,10 @@ def grad_cam(model: Module, image: npt.ArrayLike, target: Target = None, layer: 
 
         max(0, Σ_k α_k A_k)   with α_k = mean over positions of ∂f_c/∂A_k
 
-    A_k are the maps of ``layer``, by default the last one with positions that is not a pooling. The map is enlarged to
-    the picture by linear interpolation, as PyTorch's ``interpolate(align_corners=False)`` does; its unit is that of the
-    score. ``target`` is the class, by number or name; None: the predicted class. Selvaraju et al., arXiv:1610.02391.
+    A_k are the maps of ``layer``; None: the last layer whose output has axes of positions (rows and columns) and that
+    is not a pooling. The map is enlarged to the size of the picture by linear interpolation, as PyTorch's
+    ``interpolate(align_corners=False)`` does; its unit is that of the score. ``target`` is the class, by number or
+    name; None: the predicted class. Selvaraju et al., arXiv:1610.02391.
 
     Raises ``OptionError`` for an unknown layer or class, and ``ShapeError`` for a layer without positions.
     """

@@ -63,7 +63,7 @@ def _list(values: Iterable[object]) -> str:
 
 
 def header(artefact: Artefact, facts: Mapping[str, Any]) -> str:
-    """Return the text of the C header."""
+    """Return the text of the C header; ``facts`` are the contents of ``net.json``."""
     name, upper = artefact.name, artefact.name.upper()
     inputs, outputs = facts["input_shape"], facts["output_shape"]
     input_type, output_type = _C_TYPES[facts["inputs"][0]["dtype"]], _C_TYPES[facts["output_dtype"]]
@@ -140,7 +140,10 @@ def _rows(arrays: Sequence[Array]) -> str:
 
 
 def test_program(artefact: Artefact, facts: Mapping[str, Any], golden: Sequence[Golden]) -> str:
-    """Return the test program in C, with the golden inputs and outputs."""
+    """Return the test program in C, with the inputs and expected outputs ``golden``, one for each input dtype.
+
+    ``facts`` are the contents of ``net.json``.
+    """
     name, upper, first = artefact.name, artefact.name.upper(), golden[0]
     external = artefact.external
     return _template(

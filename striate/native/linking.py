@@ -15,7 +15,10 @@ _LINKERS = {True: ("ld.lld", "aarch64-linux-gnu-ld"), False: ("ld.lld", "ld", "x
 
 
 def link_shared(data: bytes, name: str, functions: Sequence[str], target: Target) -> bytes:
-    """Return a shared library that exports the functions of an object file and needs no other library.
+    """Return the bytes of a shared library, NAME.so, that needs no other library.
+
+    ``data`` are the bytes of an object file that was compiled for ``target``. Only its functions with the names
+    ``functions`` are exported.
 
     Raises ``EngineError`` if there is no linker for the target, or the linker fails.
     """

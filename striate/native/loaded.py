@@ -143,6 +143,8 @@ class NativeNetwork:
 def loaded_object(data: bytes, description: Mapping[str, Any], weights: bytes = b"") -> NativeNetwork:
     """Load the bytes of an object file into this process; no linker is needed.
 
+    ``description`` has the contents of ``net.json``, and ``weights`` those of ``net.weights``, which are empty if the
+    weights are in the object.
     Raises ``EngineError`` for an object of another architecture, and on systems other than Linux.
     """
     name = str(description["name"])

@@ -72,7 +72,10 @@ class Prediction:
         return self.graph.outputs[self.output].type
 
     def compiled(self, target: Target, single_sample: bool) -> CompiledExecutable:
-        """Return the program for a target, with the kernels that the model itself would use on such a processor."""
+        """Return the program for a target, with the kernels that the model itself would use on such a processor.
+
+        With ``single_sample``, the kernels are those for a batch of one sample.
+        """
         constant = frozenset(self.bindings if self.arenas else ())
         options = CompileOptions(
             target, settings.current().winograd, single_sample=single_sample, constant_inputs=constant

@@ -56,9 +56,9 @@ class LoweringContext:
 
     ``node`` is the operation in the graph, and ``algorithm`` is the one that was chosen for it. ``storage_of`` maps a
     value to its memory layout. ``region`` is the epilogue, and ``region_operands`` are the arrays that it reads and
-    writes. ``prologue`` is None if the input is loaded from memory; otherwise it computes the input.
-    ``batch_specialized`` is a list to which ``lower`` adds the node if a program for one sample is lowered differently
-    than one for many samples.
+    writes. ``prologue`` is None if the input is loaded from memory; otherwise it computes the input from the arrays
+    ``prologue_operands``. ``options`` are those of the compilation. ``batch_specialized`` is a list to which ``lower``
+    adds the node if a program for one sample is lowered differently than one for many samples.
     """
 
     node: Node

@@ -491,10 +491,10 @@ def conv(
 
 
 def channel_vector(what: str, vector: Value, like: Value) -> Value:
-    """Return a vector (C,) reshaped to (1, C, 1…), such as a bias, so that it broadcasts to ``like``.
+    """Return a vector (C,), such as a bias, reshaped to (1, C, 1…) so that it broadcasts to ``like``.
 
-    ``like`` has the shape (N, C, …). Raises ``ShapeError`` if the vector does not have one entry for each channel;
-    ``what`` is the function that the error names.
+    ``like`` has the shape (N, C, …). Raises ``ShapeError`` if ``like`` has fewer than two axes or the vector does not
+    have one entry for each channel; ``what`` is the function that the error names.
     """
     if like.type.rank < 2:
         raise shape_error(what, f"expected (N, C) or (N, C, positions…), got {like.type}", "add axis 1: x[:, None]")

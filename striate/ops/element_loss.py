@@ -49,7 +49,10 @@ def _pair(what: str, input: Value, target: Value) -> Value:
 
 
 def shape_cure(prediction: tuple[object, ...], target: tuple[object, ...]) -> str:
-    """Return the help text for a prediction and a target of different shapes, which says how to reshape the target."""
+    """Return the help text of the error for different shapes, which says how to reshape the target.
+
+    ``prediction`` and ``target`` are the two shapes.
+    """
     if prediction == (*target, 1):
         return "y[:, None] gives the target the axis of size 1" if len(target) == 1 else "y[..., None]"
     if target == (*prediction, 1):

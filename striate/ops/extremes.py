@@ -116,7 +116,7 @@ class Positions(Op):
         return (x.with_dtype(DType.float64),)
 
     def emit_at(self, k: Kernel, place: Place) -> Vector:
-        """Write the code that computes the indices of the elements in one vector; ``place`` is the loop's position."""
+        """Emit the indices of the elements of one vector; ``place`` is the position of the vector in the loops."""
         if not self.size:
             return k.splat(k.convert(k.as_index(place.n), DType.float64))
         element = element_words(k, place)

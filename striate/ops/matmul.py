@@ -116,7 +116,7 @@ class MatrixContraction(Anchor):
     def operand_gradients(
         self, inputs: Values, dy: Value, needed: Needed, over: tuple[int, ...] = ()
     ) -> tuple[Value | None, Value | None]:
-        """Return dA = dC · Bᵀ and dB = Aᵀ · dC, in the shapes in which A and B are stored; None where not needed.
+        """Return dA = dC · Bᵀ and dB = Aᵀ · dC in the shapes of A and B as stored; None for a gradient not needed.
 
         ``dy`` is dC, the gradient with respect to the product. Gradients are summed over broadcast batch axes.
         """

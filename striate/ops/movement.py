@@ -52,7 +52,7 @@ class Movement(Anchor):
         return tuple(InputLayout((BLOCK if whole else PLAIN,)) for _ in inputs)
 
     def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        """Return the channel block of the first input: the output is stored in the same layout."""
+        """Return the channel block of the first input, 16 or 1: the output is stored in the same layout."""
         return (blocks[0],)
 
 

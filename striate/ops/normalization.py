@@ -155,7 +155,8 @@ def _normalized(x: Value, mean: Value, variance: Value, affine: list[Value], eps
 class NormalizedByStatistics:
     """The operands of y = γ · (x − μ) / √(σ² + ε) + β with given μ and σ², recognized in a graph of arithmetic.
 
-    All vectors are (C,); ``weight`` is γ and ``bias`` is β, both None if the normalization has neither.
+    ``mean`` is μ, ``variance`` σ² and ``epsilon`` ε; ``weight`` is γ and ``bias`` is β, both None if the normalization
+    has neither. All vectors are (C,).
     """
 
     x: Value

@@ -165,9 +165,10 @@ class Pooling(Windowed, Anchor):
         )
 
     def scatter(self, sent: Iterator[Array], size: Sizes, like: Array) -> Array:
-        """Add what each tap sends to the input positions that it reads, in NumPy; return an array (N, C, *size).
+        """Add the gradients of the taps to the input positions that they read, in NumPy; return (N, C, *size).
 
-        ``sent`` yields one array (N, C, windows…) for each tap, in order; ``like`` has their shape and dtype.
+        ``sent`` yields the gradient of each tap, (N, C, windows…), in the order of the taps; ``like`` is an array of
+        the same shape and dtype. ``size`` holds the spatial sizes of the input.
         """
         shape = (*like.shape[:2], *size)
         target = padded(np.zeros(shape, like.dtype), self.padding, extra=self.overhang(size))
@@ -330,7 +331,10 @@ class Averaging(Pooling):
             raise OptionError(f"{place(self)}: divisor_override must not be 0")
 
     def window(self, size: Sizes) -> Window:
-        """Return the windows and their divisors in the form that the kernels of average pooling take."""
+        """Return the description of the windows and their divisors that the kernels of average pooling take.
+
+        ``size`` holds the spatial sizes of the input.
+        """
         after = spatial([after for _, after in self.padding], 0)
         kernel, stride = spatial(self.kernel), spatial(self.stride)
         return kernels.pooling.Window(
@@ -345,8 +349,9 @@ class Averaging(Pooling):
     def areas(self, size: Sizes) -> Array:
         """Return the divisor of each window's sum, an array (windows…) for an input with the spatial sizes ``size``.
 
-        It is the number of positions in the window. Those in the padding count only with ``count_include_pad``; those
-        beyond the padding, which a window can reach with ``ceil_mode``, never count.
+        The divisor is ``divisor_override``, or if that is None, the number of positions in the window. Positions in the
+        padding count only with ``count_include_pad``; those beyond the padding, which a window can reach with
+        ``ceil_mode``, never count.
         """
         if self.divisor_override is not None:
             return np.full(self.output_sizes(size), self.divisor_override)

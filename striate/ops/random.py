@@ -78,7 +78,7 @@ class DropoutMask(Op):
 
     @property
     def stream_word(self) -> int:
-        """The 32-bit word of the stream for ``row_words``; words of neighbouring streams are far apart."""
+        """The 32-bit word of the stream for ``row_words``; words of consecutive streams are far apart as numbers."""
         return self.stream * GOLDEN % 2**32
 
     @property

@@ -236,7 +236,11 @@ class Resampling(Mapped):
         return [to.add("Resize", x, "", to.constant(scales), **attributes)]
 
     def resampled(self, x: TensorType) -> TensorType:
-        """Return the type of y for an input of type x; raise ``ShapeError`` or ``DTypeError`` if it does not fit."""
+        """Return the type of y for an input of type x.
+
+        Raises ``DTypeError`` unless x is of floats, and ``ShapeError`` for a size of 0 or unless x has one spatial axis
+        for each entry of ``count``.
+        """
         require_floats(self, [x])
         require_positions(self, x)
         if not x.rank - 2 == len(self.count) == len(self.step):

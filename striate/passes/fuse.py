@@ -87,7 +87,7 @@ class Plan:
 
 
 class Sums(Enum):
-    """How a reduction sums a value in its loop: not at all, over all samples together, or per sample."""
+    """How a loop sums a value for a reduction: not at all, over all samples together, or for each sample."""
 
     NONE = "none"
     TOGETHER = "together"

@@ -12,7 +12,7 @@ PAGE = 4096
 
 @dataclass(frozen=True)
 class Life:
-    """The size of an array in bytes, and the indices of the first and last phase (launch) that use it."""
+    """The size of an array in bytes, and the indices of the first and the last phase (kernel launch) that use it."""
 
     size: int
     first: int

@@ -31,7 +31,7 @@ _LONGEST_COMMENT = 65_535
 
 @dataclass(frozen=True)
 class Entry:
-    """The byte range of an entry's content in the file: ``start``, ``size`` in bytes, and its CRC-32."""
+    """An entry of the archive: the byte range of its content in the file (``start``, ``size``), and its CRC-32."""
 
     name: str
     start: int

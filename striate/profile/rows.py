@@ -5,7 +5,8 @@ phases of one layer and pass:
 
 moved   bytes that its phases read and write, each array once, as stored: with halos, channels padded to blocks of 16,
         packed weights and partial sums
-least   the fewest bytes that it could move: each array that enters or leaves the row once, without padding
+least   the fewest bytes that they could move: each array once, without padding, except for arrays that only phases of
+        this row read and write
 passes  the number of whole activations (or their gradients) that its phases read and write
 """
 
@@ -105,7 +106,10 @@ class _Gathered:
 
 
 class Board:
-    """The work and the memory traffic of all phases of one program, for a batch of ``samples`` samples."""
+    """The work and the memory traffic of all phases of one program, for a batch of ``samples`` samples.
+
+    ``update`` says whether the program is the update of a training step.
+    """
 
     def __init__(self, executable: CompiledExecutable, samples: int, update: bool) -> None:
         self.executable = executable

@@ -19,8 +19,8 @@ _BLOCK = 1 << 16
 class Fingerprint:
     """Size, classes and hashes of a data set.
 
-    ``contents`` and ``labels`` are BLAKE2b hashes. Of arrays larger than 256 MB, 1,024 evenly spread blocks of 64 KB
-    are hashed.
+    ``contents`` and ``labels`` are BLAKE2b hashes. If an array is larger than 256 MB, only 1,024 evenly spaced blocks
+    of 64 KB are hashed.
     """
 
     samples: int

@@ -31,7 +31,7 @@ def auc(scores: Array, positive: npt.NDArray[np.bool_]) -> float | None:
 def top_hits(scores: Array, labels: npt.NDArray[np.int64], k: int) -> int:
     """Return the number of samples whose label (N,) is among the k classes with the highest scores (N, C).
 
-    Of classes with equal scores, the one with the lower number comes first, as in ``argmax``.
+    Among classes with equal scores, the one with the lower number comes first, as in ``argmax``.
     """
     own = scores[np.arange(len(labels)), labels][:, np.newaxis]
     lower = np.array([range(scores.shape[1])]) < labels[:, np.newaxis]

@@ -16,7 +16,7 @@ class Place:
     waiting      seconds, part of that time, in which the network waited for a batch
     loss_total   Σ w·l over its samples so far: ``EpochLoss.total``
     loss_weight  Σ w over its samples so far: ``EpochLoss.weight``
-    stopping     the reason with which a callback has stopped the training, or None
+    stopping     the reason that a callback gave when it stopped the training; None if it was not stopped
     told         kind and cause of each finding of the doctor that was shown already
     """
 

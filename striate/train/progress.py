@@ -17,7 +17,11 @@ from striate.train.numerals import number_text
 
 @dataclass(frozen=True)
 class Plan:
-    """The numbers of epochs, batches and samples of a training that is about to start."""
+    """The numbers of epochs, batches and samples of a training that is about to start.
+
+    ``epochs`` is the number of the last epoch and ``first`` that of the first, counted from 1. ``batches`` and
+    ``samples`` are the numbers in one epoch. ``unit`` is the word for a sample in messages, such as "image".
+    """
 
     epochs: int
     batches: int  # in an epoch
@@ -32,8 +36,8 @@ class Moment:
     """The state of training after a batch.
 
     ``epoch`` and ``batch`` count from 1, and ``samples`` is the number of samples of this epoch so far. ``loss`` is the
-    mean over this epoch so far. ``accuracy`` (0 to 1, or None) is an estimate for live displays: that of some recent
-    batches, predicted before the model learned from them.
+    mean over this epoch so far, and ``images_per_second`` the training speed. ``accuracy`` (0 to 1, or None if it was
+    not estimated) is for live displays: that of some recent batches, predicted before the model learned from them.
     """
 
     epoch: int

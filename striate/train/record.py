@@ -11,8 +11,8 @@ RUN/progress.jsonl
     {"kind": "end", "time", "finished"}
 
 ``time`` is in seconds since 1970; numbers that are not finite are null. Each line is written at once and as a whole, so
-that a process that is killed leaves complete lines, except perhaps the last. Every call of ``fit`` writes a plan and an
-end.
+that a process that is killed leaves complete lines, except perhaps the last. Every call of ``fit`` writes one
+line of the kind "plan" and one of the kind "end".
 """
 
 from __future__ import annotations

@@ -47,7 +47,10 @@ def fingerprints(train_set: Dataset, validation: Dataset | None) -> Fingerprints
 
 
 def configuration(trainer: Trainer, weights: Array | None, validation_weights: Array | None) -> dict[str, str]:
-    """Return the options of a training as text, by the names of the parameters that set them."""
+    """Return the options of a training as text, by the names of the parameters that set them.
+
+    ``weights`` and ``validation_weights`` are the weights of the samples that ``fit`` was given; None: all are 1.
+    """
     step = trainer.step
     rule = step.optimizer
     found = {"optimizer": type(rule).__name__}

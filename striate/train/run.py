@@ -53,7 +53,9 @@ class Run:
 
     data          the name or absolute path of the data set, as ``open_dataset`` takes it
     arguments     the options of ``striate train``, by parameter name
-    history       ``History.to_json``, and evaluation ``Evaluation.to_json``, when the training has ended
+    finished      whether the training was completed, or ended early by a callback, rather than interrupted
+    history       ``History.to_json`` when the training has ended; {} before
+    evaluation    ``Evaluation.to_json`` on the held-out data when the training has ended; None before
     findings      the findings of the doctor, which diagnoses the training
     versions      see ``striate.train.environment``
     data_options  the fields of ``PictureOptions`` or ``NumberOptions``; {} for data sets known by name

@@ -35,7 +35,7 @@ class State(Enum):
 class Metric:
     """A number that is measured on the held-out data after every epoch.
 
-    name    the name for people and in JSON: "accuracy", "error" or "loss"
+    name    the name in tables and in JSON: "accuracy", "error" or "loss"
     rising  whether a larger number is better
     of      function of an ``Epoch`` that returns the metric after it; None if it was not measured
     """

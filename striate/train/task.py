@@ -27,8 +27,9 @@ _FEW = 1000  # samples: up to here batches have 16
 
 @dataclass(frozen=True)
 class Recipe:
-    """The default network, number of epochs and batch size for a data set, and options of the network.
+    """The default network, number of epochs and batch size for a data set.
 
+    ``model`` is the name of the network, and ``options`` are keyword arguments with which it is built.
     ``lr`` is the default learning rate of SGD; None: that of the optimizer.
     """
 
@@ -73,9 +74,10 @@ def output_names(opened: Opened) -> tuple[str, ...]:
 
 
 def network_for(opened: Opened, model: str, seed: int, options: Mapping[str, Any]) -> Module:
-    """Return the named network with inputs and outputs that fit the data.
+    """Return the network named ``model``, with inputs and outputs that fit the data.
 
-    For measured targets, the network ends with a layer that scales its outputs to their mean and standard deviation.
+    ``seed`` determines the initial weights, and ``options`` are keyword arguments of the network. For measured targets,
+    the network ends with a layer that scales its outputs to the mean and standard deviation of the targets.
     Raises ``OptionError`` for an unknown model or option.
     """
     images, names = opened.train.images, output_names(opened)

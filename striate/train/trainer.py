@@ -329,7 +329,10 @@ class Trainer(metaclass=Explained):
             self._checkpoints.write(checkpoint, best)
 
     def stop(self, reason: str = "a callback stopped the training") -> None:
-        """End ``fit`` after the running batch; an epoch that is not complete is left out of the history."""
+        """End ``fit`` after the running batch; an epoch that is not complete is left out of the history.
+
+        ``reason`` becomes ``history.stopped``.
+        """
         self.place.stopping = reason
 
     @contextmanager

@@ -50,7 +50,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Tensor:
-    """The size of one watched tensor: the number of its ``units`` (channels), and of the elements of each (``count``).
+    """The size of one watched tensor, which has ``units`` units (channels) of ``count`` elements each.
 
     ``count`` is the number for one sample if the tensor is ``batched``, else the number for the whole tensor.
     """

@@ -140,7 +140,7 @@ class Watch:
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Continue from the counts that ``state_dict`` returned; other statistics are known after the next step.
 
-        Raises ``DataError`` if an entry is missing.
+        Raises ``DataError`` if ``samples``, or ``seen`` of a layer, is missing.
         """
         try:
             fired = {name[6:]: np.array(array, np.float64) for name, array in state.items() if name[:6] == "fired."}

@@ -17,7 +17,7 @@ from striate.ops.random import mix
 def colour(s: Sample) -> None:
     """Write the loops that compute y = M x + t μ for the colour x of each pixel.
 
-    M is the colour matrix of the sample, μ its mean grey value, and t the factor of that.
+    M is the colour matrix of the sample, μ its mean grey value, and t the number by which μ is multiplied.
     """
     k, colours = s.k, s.columns.colours
     shift = k.mul(s.float_at(s.columns.grey), mean_grey(s))

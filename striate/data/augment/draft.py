@@ -157,6 +157,6 @@ class Draft:
     def erase(self, starts: Array, stops: Array) -> None:
         """Fill a box of each sample, from index ``starts`` (inclusive) to ``stops`` (exclusive), int64 (rank, B).
 
-        Where they are equal, nothing is filled.
+        ``rank`` is the number of spatial axes. Where start and stop are equal, nothing is filled.
         """
         self.boxes.append((starts, stops))

@@ -43,7 +43,11 @@ class Lambda(Transform):
         return f"Lambda({getattr(self.function, '__qualname__', type(self.function).__name__)})"
 
     def on_batch(self, batch: Array, words: Array) -> None:
-        """Replace each sample of the batch (B, C, …); ``words`` (B, 2) are the seeds of its random numbers."""
+        """Replace each sample of the batch (B, C, …), in place, by the result of the function.
+
+        Row b of ``words`` (B, 2) is the seed of the random numbers of sample b. Raises ``OptionError`` for a result of
+        another shape or dtype.
+        """
         for place, sample in enumerate(batch):
             random = np.random.Generator(np.random.Philox(key=words[place].astype(np.uint64)))
             found = self.function(sample, random)

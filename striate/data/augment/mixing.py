@@ -23,7 +23,8 @@ class Mixture:
     """The shares and boxes with which B samples are mixed with their partners.
 
     share   the factor of each sample, float64 (B,); that of its partner is 1 − share
-    starts  the first index of the box that is taken from the partner, int64 (rank, B); ``stops`` is the end, exclusive
+    starts  first index, along each spatial axis, of the box that is taken from the partner, int64 (spatial axes, B)
+    stops   end of that box, exclusive, likewise
     label   the weight of each sample's own label, float64 (B,)
     """
 

@@ -54,7 +54,8 @@ def move(s: Sample) -> None:
 def placed(s: Sample, axis: int, index: Index, signs: Sequence[Index], offsets: Sequence[Index]) -> tuple[Index, Any]:
     """Return the source index for the index ``index`` of the result along an axis, and whether it lies inside.
 
-    Where it lies outside and the border is constant, the nearest valid index is returned, so that reading is safe.
+    The source index is sign · index + offset, with the elements ``axis`` of ``signs`` and ``offsets``. Where it lies
+    outside and the border is constant, the nearest valid index is returned, so that reading is safe.
     """
     k, size = s.k, s.source[axis]
     if size == 1 and s.spec.border is not Border.CONSTANT:
@@ -83,9 +84,10 @@ def bordered(s: Sample, place: Index, size: int) -> Index:
 
 
 def outside(s: Sample, source: Any, to: Any, place: Index, constant: Any) -> None:
-    """Store the element for index ``place``, which lies outside of the row at ``source``, at ``to``.
+    """Store the border element for index ``place``, which lies outside of a row of the sample, at the address ``to``.
 
-    It is ``constant`` or an element of the row, according to the border.
+    ``source`` is the address of the row. The element is lane 0 of ``constant``, or an element of the row, according to
+    the border.
     """
     k, spec = s.k, s.spec
     if spec.border is Border.CONSTANT:

@@ -32,7 +32,10 @@ class Native:
         self._program = Program([phase], driver.load(), thread_scratch=thread_scratch, keep=[loaded])
 
     def run(self, arrays: Sequence[Array], count: int, elements: int) -> None:
-        """Run the kernel for ``count`` samples, on one thread if they have fewer than 2¹⁵ ``elements`` together."""
+        """Run the kernel on its operands ``arrays``, once for each of ``count`` samples.
+
+        ``elements`` is the number of elements of all these samples; below 2¹⁵, one thread computes all of them.
+        """
         addresses = {name: array.ctypes.data for name, array in zip(self._names, arrays, strict=True)}
         self._program.run(count, addresses, single_threaded=elements < _SMALL)
 

@@ -29,7 +29,10 @@ def resample(s: Sample) -> None:
 
 
 def interpolate(s: Sample, places: Sequence[Any], element: Index) -> None:
-    """Interpolate 16 pixels of every channel at positions (x, y) and write them to ``element`` on."""
+    """Interpolate 16 pixels of every channel, and write them to scratch memory from element ``element`` on.
+
+    ``places`` are two vectors: x and y of the 16 positions in the source.
+    """
     k, spec = s.k, s.spec
     width = s.source[2]
     columns, fraction_x = neighbours(s, places[0], width)
@@ -56,8 +59,9 @@ def interpolate(s: Sample, places: Sequence[Any], element: Index) -> None:
 def neighbours(s: Sample, place: Any, size: int) -> tuple[list[tuple[Any, Any]], Any]:
     """Return the two elements nearest to each position along an axis, and the weight of the second one.
 
-    Each element is a pair (index, inside): the index, int32, is limited to the axis, and ``inside`` says whether it was
-    within the axis before; it is None unless the border is constant.
+    ``place`` is the vector of positions, and ``size`` the number of elements of the axis. Each of the two is returned
+    as a pair (index, inside): the index, int32, is limited to the axis, and ``inside`` says whether it was within the
+    axis before; it is None unless the border is constant.
     """
     k = s.k
     last = k.constant(size - 1, F32)

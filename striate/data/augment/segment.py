@@ -130,7 +130,10 @@ def _packed(draft: Draft, kernel: SampleKernel) -> Table:
 
 
 def full_box(starts: Array, stops: Array) -> Array:
-    """Return boxes (rank, B) as start D, H, W and stop D, H, W, int32 (B, 6); missing axes are 0 to 1."""
+    """Return boxes as int32 (B, 6), with the columns start D, H, W and stop D, H, W; missing axes are 0 to 1.
+
+    ``starts`` and ``stops`` (exclusive) have the shape (spatial axes, B).
+    """
     rank, count = starts.shape
     box = np.zeros((count, 2 * AXES), np.int32)
     box[:, AXES:] = 1

@@ -66,7 +66,7 @@ class Specification(KernelSpec):
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of the parameters of a sample.
+    """The columns of the parameters of a sample; numbers in parentheses are numbers of columns.
 
     ints    sign and offset of each axis D, H, W (6); two words of random numbers (2); start D, H, W and stop D, H, W of
             each box (6 each)

@@ -243,7 +243,10 @@ def _part(pairs: _Pairs, chosen: slice) -> _Pairs:
 
 
 def checked_indices(given: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
-    """Return indices of ``count`` samples as int64 (B,); raises ``DataError`` for others, which a kernel would read."""
+    """Return the given indices of samples as int64 (B,), after checking them, since kernels read wherever they point.
+
+    Raises ``DataError`` for anything but a vector of integers from 0 to ``count`` − 1.
+    """
     found = np.asarray(given)
     if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
         raise DataError(f"expected indices (B,) of samples, whole numbers, not {found.dtype} of shape {found.shape}")

@@ -38,7 +38,10 @@ class Transform:
 
     @property
     def border(self) -> tuple[Border, FillOption] | None:
-        """The border (the values outside of the samples) and the fill of a constant one; None if it is never read."""
+        """The rule for values outside of the samples, and the fill that ``Border.CONSTANT`` uses.
+
+        None if the transform reads no values outside.
+        """
         return None
 
     @property
@@ -75,7 +78,7 @@ _ALTERNATIVES = {
 
 
 def probability(transform: str, p: object) -> float:
-    """Return ``p`` as a float; raises ``OptionError`` unless it is a number from 0 to 1."""
+    """Return ``p`` as a float; raises ``OptionError``, which names the transform, unless 0 ≤ p ≤ 1."""
     return number(f"{transform}: p", p, 0, 1)
 
 
@@ -92,9 +95,11 @@ def interval(name: str, given: object, least: float, most: float) -> tuple[float
 
 
 def around(name: str, given: object, centre: float, least: float, most: float) -> tuple[float, float]:
-    """Return an interval: (low, high) as given, or centre − x … centre + x for one number x ≥ 0.
+    """Return the option ``given``, a pair (low, high) or one number x ≥ 0, as an interval (low, high).
 
-    The lower end is at least ``least``. Raises ``OptionError`` for ends outside of ``least`` … ``most``.
+    One number means centre − x … centre + x, where an end below ``least`` is replaced by ``least``. Raises
+    ``OptionError``, which names the option ``name``, for a pair outside of ``least`` … ``most``, and for
+    centre + x > ``most``.
     """
     if isinstance(given, Sequence):
         return interval(name, cast("Sequence[object]", given), least, most)

@@ -145,7 +145,10 @@ def reads_mostly_filters(g: Geometry, form: Form, direction: Direction) -> bool:
 
 
 def acceptable(channels: int) -> tuple[int, ...]:
-    """Return the possible channel blocks of an input, the best first: 16 (blocked) or 1 (plain)."""
+    """Return the channel blocks in which an input may be stored, the best first: 16, or 1 for NumPy order.
+
+    With up to ``NARROW`` channels, the result is (1, 16); with more, it is (16,).
+    """
     return (PLAIN, BLOCK) if channels <= NARROW else (BLOCK,)
 
 

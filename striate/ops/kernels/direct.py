@@ -75,7 +75,10 @@ class DirectConvolution(KernelSpec):
         return 1
 
     def write_image(self, k: Kernel, writer: RegionWriter, image: Pointer, weights: Pointer) -> None:
-        """Write the code for one output block (16 output channels) of the sample at the address ``image``."""
+        """Write the code for one output block (16 output channels) of the sample at the address ``image``.
+
+        ``weights`` is the address of the packed weights of the output block.
+        """
         raise NotImplementedError
 
     @property
@@ -127,7 +130,11 @@ class DirectConvolution(KernelSpec):
     def write_samples(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, block: Index, first: Index, last: Index
     ) -> None:
-        """Write the code for the samples ``first`` to ``last`` − 1 of a chunk, one after the other."""
+        """Write the code that computes output block ``block`` for the samples ``first`` to ``last`` − 1 of a chunk.
+
+        ``x`` is the address, in sample 0, of the first input block that the output block reads, and ``weights`` that of
+        the packed weights of the output block.
+        """
         with k.loop(first, last) as sample:
             writer.begin_block(sample.index, block)
             image = k.offset(x, k.imul(sample.index, self.source.strides[0]), self.source.dtype)
@@ -145,9 +152,11 @@ class DirectConvolution(KernelSpec):
     def over_inputs(
         self, k: Kernel, x: Pointer, weights: Pointer, sums: list[Vector], packed: int, summed: int, add: AddInput
     ) -> list[Vector]:
-        """Write the loop that adds every input block to ``sums`` with ``add``; return the new sums.
+        """Write the loop that adds the products of every input block to ``sums``; return the new sums.
 
-        The packed weights contain ``packed`` taps for each input block; ``add`` sums at most ``summed`` of them.
+        ``add(x, weights, sums, channels)`` adds those of one block, which begins at the addresses x and weights. The
+        packed weights contain ``packed`` taps for each input block; ``add`` sums at most ``summed`` of them. If a table
+        locates the inputs (see ``Reading``), there is no loop, and ``add`` is called once for all of them.
         """
         whole, rest = divmod(self.channels, self.inner)
         reading = self.reading or Reading(whole, int(rest > 0), rest)

@@ -18,9 +18,9 @@ from striate.codegen.storage import NO_HALO, Halo, Three, three_pairs
 
 @dataclass(frozen=True)
 class Span:
-    """The taps of a part along one axis: for 0 ≤ j < count, filter tap tap + j · hop reads at first + j · stride.
+    """The taps of a part along one axis: for 0 ≤ j < count, tap number ``tap`` + j · ``hop`` reads first + j · stride.
 
-    ``first`` is the input offset, in positions, of the first tap.
+    ``first`` and ``stride`` are in positions of the input, relative to step · q; ``first`` is where tap ``tap`` reads.
     """
 
     first: int
@@ -76,7 +76,8 @@ class Residues:
         dx[i] = Σ_k w[k] · dy[(i + before − k · dilation) / stride], over the k for which the quotient is whole
 
     The taps depend only on i modulo the stride: they are every ``hop``-th tap, starting with a tap below ``hop``. From
-    one of these taps to the next, the position in dy decreases by ``apart``.
+    one of these taps to the next, the position in dy decreases by ``apart``. ``kernel`` is the number of taps,
+    ``before`` the padding before x, and ``size`` the size of x.
     """
 
     kernel: int
@@ -185,7 +186,7 @@ class Geometry:
         depth             the number of input channels of a group
         groups            the number of groups
         kernel, stride, dilation   as in PyTorch, along each axis
-        before            the padding before each axis
+        before            the padding before the input along each axis
         size, count       the spatial sizes of x and of y
 
     An axis that the convolution does not have has size 1.
@@ -213,7 +214,7 @@ class Geometry:
 
     @property
     def residues(self) -> tuple[Residues, Residues, Residues]:
-        """The ``Residues`` along each axis, which say what taps reach a position of dx.
+        """The ``Residues`` along each axis, which say which taps reach a position of dx.
 
         The combinations of residues over the axes are the parts of ``backward``.
         """

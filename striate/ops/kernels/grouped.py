@@ -58,7 +58,10 @@ Body = Callable[[Reading], None]
 
 @dataclass(frozen=True)
 class Groups:
-    """``count`` groups, in each of which ``outputs`` output channels sum over ``inputs`` input channels (abstract)."""
+    """Base class of the forms of a grouped convolution (abstract).
+
+    There are ``count`` groups, and in each of them ``outputs`` output channels sum over ``inputs`` input channels.
+    """
 
     count: int
     inputs: int

@@ -34,7 +34,8 @@ Terms = Callable[[tuple[Index, ...]], list[Vector]]
 def nested(k: Kernel, ranges: Sequence[Range], carry: list[Vector], body: Body) -> list[Vector]:
     """Write a loop nest over all of ``ranges``, the last one innermost; return the loop-carried values.
 
-    A range is (start, stop). ``body(indices, carry)`` writes the innermost body and returns the values to carry on.
+    A range is (start, stop). ``body(indices, carry)`` writes the innermost body and returns the values for
+    the next iteration.
     """
 
     def enter(indices: tuple[Index, ...], carry: list[Vector]) -> list[Vector]:
@@ -179,9 +180,9 @@ class LargeMaxWindows(KernelSpec):
 
 @dataclass(frozen=True)
 class LargeAverageWindows(KernelSpec):
-    """The kernel of average pooling with large windows: like ``pooling.AverageWindows``, but with loops.
+    """The kernel of average pooling with large windows.
 
-    It loops over the taps.
+    It computes the same as ``pooling.AverageWindows``, but with loops over the taps.
     """
 
     source: Storage

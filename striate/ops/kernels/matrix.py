@@ -110,9 +110,9 @@ class PackPanels(KernelSpec):
 
 
 def panel_row(k: Kernel, dtype: DType, source: Pointer, step: int, count: Index, target: Pointer) -> None:
-    """Emit the copy of ``count`` elements to one row of a panel.
+    """Emit code that copies ``count`` elements to one row of a panel.
 
-    They are ``step`` elements apart, from ``source`` on; ``target`` is the address of the row.
+    The elements are read from ``source`` on, at a distance of ``step`` elements; ``target`` is the address of the row.
     """
     if step == 1:
         row = k.load_masked(source, dtype, count)
@@ -130,6 +130,7 @@ class MatrixProduct(KernelSpec):
         batch        the sizes of the batch axes of C; that of N is 0
         rows         the number of rows of C, or 0 if they are the N samples
         depth        the number of products in a sum
+        columns      the number of columns of C
         tile         (rows, panels) of a tile
         group        the number of indices of axis 0 in a chunk
         row_part     the number of rows in a chunk, if there are batch axes
@@ -356,10 +357,11 @@ class MatrixSum(KernelSpec):
     """The kernel of products that are summed over several axes: C[b][m][n] = Σ A[…][m] · B[…][n].
 
     ``terms`` are the summed axes; the outermost of them is divided into ``shares``. ``left`` and ``right`` are the
-    strides of A and B along the batch axes of C, which have the sizes ``batch`` (0 for N). A chunk, the unit of work of
-    a thread, is one panel of C for one share and one index of the batch axes. Strips of at most ``SUMMED`` products are
-    summed in ``dtype``, and the sums of the strips are added in float64. Operands: A, B, and the partial sums
-    [share][b][panel][m][16] in float64, which ``AddShares`` adds up.
+    strides of A and B along the batch axes of C, which have the sizes ``batch`` (0 for N). Each matrix C[b] has
+    ``rows`` × ``columns`` elements; the sums of ``tile`` rows of a panel are in registers together. A chunk, the unit
+    of work of a thread, is one panel of C for one share and one index of the batch axes. Strips of at most ``SUMMED``
+    products are summed in ``dtype``, and the sums of the strips are added in float64. Operands: A, B, and the partial
+    sums [share][b][panel][m][16] in float64, which ``AddShares`` adds up.
     """
 
     dtype: DType

@@ -189,9 +189,10 @@ class PlainPad(KernelSpec):
 class ShuffledPixels(KernelSpec):
     """The kernel of pixel shuffle and its inverse: copies (N, C · f², H, W) ↔ (N, C, H · f, W · f) with f = ``factor``.
 
-    ``channels`` is C. Strides, in elements, are those of (n, c, h, w). With ``forward``, x is the array of many
-    channels and y the one of many positions; otherwise it is the reverse. A chunk, the unit of work of a thread, is one
-    sample. Operands: y, x.
+    ``channels`` is C; ``height`` and ``width`` are H and W. ``many_channels`` and ``many_positions`` are the strides of
+    the two arrays along (n, c, h, w), and the origins their offsets, all in elements. With ``forward``, x is the array
+    of many channels and y the one of many positions; otherwise it is the reverse. A chunk, the unit of work of a
+    thread, is one sample. Operands: y, x.
     """
 
     dtype: DType

@@ -244,7 +244,7 @@ class LabelRows(RowKernel):
         return 3 if self.weighted else 2
 
     def label(self, k: Kernel, n: Index, pixel: Index) -> tuple[Index, Index, Any]:
-        """Emit the reading of the label of one position of sample n; return (label, item, left out).
+        """Emit code that reads the label of one position of sample n; return (label, item, left out).
 
         ``item`` is the number of the position over all samples, and ``left out`` the condition that its label is the
         ignored one. Labels are checked before the kernel runs, but they are clamped nevertheless, so that no label can
@@ -272,7 +272,10 @@ class LabelRows(RowKernel):
         return k.broadcast(k.offset(k.operand(2), label, self.dtype), self.dtype)
 
     def weights(self, k: Kernel, block: Index, count: int) -> Vector:
-        """Emit the class weights of a block of 16 channels; 0 in lanes that are not classes."""
+        """Emit the class weights of a block of 16 channels (1 without weights).
+
+        Only the first ``count`` lanes are classes; the others are 0.
+        """
         if self.weighted:
             return k.load_masked(k.offset(k.operand(2), k.imul(block, LANES), self.dtype), self.dtype, count)
         one = k.constant(1, self.dtype)
@@ -294,7 +297,8 @@ class LabelRows(RowKernel):
 class CrossEntropyRows(LabelRows):
     """The kernel of cross entropy: loss = Σ_j t[j] · ln Σ_c e^(x[c] − max x) − Σ_c t[c] · (x[c] − max x).
 
-    t is the smoothed, weighted target. Operands: logits, labels, class weights if ``weighted``, losses, shares.
+    x are the logits of a position, and t is its smoothed, weighted target. A share is the weight of a position in the
+    mean of the losses. Operands: logits, labels, class weights if ``weighted``, losses, shares.
     """
 
     def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
@@ -318,7 +322,8 @@ class CrossEntropyRows(LabelRows):
 class LikelihoodRows(LabelRows):
     """The kernel of the negative log likelihood: loss = −w[label] · x[label].
 
-    Operands: x, labels, class weights if ``weighted``, losses, shares.
+    x are the log-probabilities of a position, and w the class weights (1 without weights). A share is the weight of a
+    position in the mean of the losses. Operands: x, labels, class weights if ``weighted``, losses, shares.
     """
 
     def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
@@ -331,7 +336,8 @@ class LikelihoodRows(LabelRows):
 class OneHotRows(LabelRows):
     """The kernel of the operation ``OneHot``: y[c] = a where c = label, else 0.
 
-    ``a`` is a number for each position. Operands: x (not read), labels, a, y.
+    ``a`` has one number for each position. If the label is the ignored one, y is 0 in all channels. Operands: x (not
+    read), labels, a, y.
     """
 
     result: Storage
@@ -352,7 +358,8 @@ class OneHotRows(LabelRows):
 class CrossEntropyGradientRows(LabelRows):
     """The kernel of the gradient of cross entropy: dx[c] = dloss · (softmax(x)[c] · Σ_j t[j] − t[c]).
 
-    Operands: logits x, labels, class weights if ``weighted``, dloss for each position, dx.
+    t is the smoothed, weighted target, and dloss the gradient with respect to the loss of a position. Operands: logits
+    x, labels, class weights if ``weighted``, dloss for each position, dx.
     """
 
     result: Storage

@@ -347,8 +347,9 @@ class WinogradPack(KernelSpec):
     def transform(
         self, k: Kernel, weights: Pointer, target: Pointer, out: Index, channels: tuple[Index, Index]
     ) -> None:
-        """Emit the transformed filters U = G g Gᵀ of one output block for a range of input channels.
+        """Emit the transformed filters U = G g Gᵀ of an output block for a range of input channels.
 
+        ``out`` is the number of the output block, and ``channels`` is (first, one past the last input channel).
         ``weights`` is the address of the filters g in NumPy's order, and ``target`` that of the block's U.
         """
         with k.loop(*channels, self.together) as into:

@@ -189,7 +189,8 @@ class TileConvolution(KernelSpec):
     ) -> None:
         """Emit the output Y = Aᵀ M A of one tile from its products M, and the fused epilogue on its pixels.
 
-        ``products`` is the address of M, and ``first`` the first sample of the group that contains the tile.
+        The tile is number ``tile`` of its group of samples, whose first sample is ``first``. ``products`` is the
+        address of M, and ``block`` the number of the output block.
         """
         dtype, n, m = self.sums, self.n, self.form.tile
         matrix = self.form.transforms.output
@@ -219,7 +220,8 @@ class TileConvolution(KernelSpec):
         """Emit prefetches of memory that the epilogue of a batch of tiles will read and write.
 
         It is called before the products of each position, and fetches the share of position ``number``, which arrives
-        while the core multiplies. ``tiles`` are the first tile of the batch and one past its last.
+        while the core multiplies. ``tiles`` are the first tile of the batch and one past its last, ``first`` is the
+        first sample of their group, and ``block`` the number of the output block.
         """
         m = self.form.tile
         rows = -(-m // min(m, self.n * self.n // self.together))
@@ -230,7 +232,10 @@ class TileConvolution(KernelSpec):
             writer.fetch(sample, block, k.iadd(k.imul(row, m), line), k.imul(column, m), rows, m)
 
     def close(self, k: Kernel, writer: RegionWriter, number: Index, block: Index) -> None:
-        """Emit the end of each sample of group ``number``: the epilogue writes the halos of its stores."""
+        """Emit the end of the epilogue for each sample of group ``number`` and output block ``block``.
+
+        The epilogue then writes the halos of its stores.
+        """
         first, last = samples_of(k, self.region.domain, number)
         with k.loop(first, last) as sample:
             writer.begin_block(sample.index, block)

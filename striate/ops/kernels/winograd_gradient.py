@@ -34,7 +34,8 @@ class WinogradWeightGradient(KernelSpec):
 
     A chunk, the unit of work of a thread, is one share of the samples, one range of ``outs`` output blocks and one
     range of ``intos`` input blocks. ``source`` and ``arriving`` are the memory layouts of x and dy, and ``before`` is
-    the padding.
+    the padding before the height and the width of x. A batch has ``together`` tiles. The sums of ``accumulators`` input
+    channels are in registers at a time. ``samples`` is 0 if it is the run-time N.
 
     V and W are in the thread's scratch memory as [position][block][tile][16], in bfloat16 as […][pair of tiles][16][2].
     M is [position][16 input channels][16 output channels] for each output block and input block. If there are several

@@ -21,7 +21,8 @@ from striate.ops.kernels.winograd_convolution import TileConvolution
 class WinogradInput(KernelSpec):
     """The kernel that transforms all input tiles, V = Bᵀ d B, for ``WideWinogradConvolution``.
 
-    A chunk, the unit of work of a thread, is a group of samples and a block of 16 input channels. Operands: x, and V as
+    ``conv`` describes the convolution: its tiles, batches and layouts. A chunk, the unit of work of a thread, is a
+    group of samples and a block of 16 input channels. Operands: x, and V as
     [sample group][batch of tiles][position][input block][tile][16].
     """
 

@@ -84,7 +84,12 @@ def size_of(dim: int | Batch) -> object:
 
 @dataclass(frozen=True)
 class Call:
-    """An ONNX node with its operands, as the function that traces its operator receives it."""
+    """An ONNX node with its operands, as the function that traces its operator receives it.
+
+    ``operands`` are in the order of the node's inputs, None for omitted ones. ``opset`` is the version of ONNX's
+    operators in the file, ``dtype`` the model's floating-point type, and ``trace`` the graph being traced. Methods
+    take the number of an operand, from 0, as ``place``.
+    """
 
     node: Node
     operands: Sequence[Operand | None]

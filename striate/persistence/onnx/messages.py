@@ -53,7 +53,11 @@ Attribute = float | int | str | Tensor | tuple[float, ...] | tuple[int, ...] | t
 
 @dataclass(frozen=True)
 class Node:
-    """One operator application: names of its inputs and outputs, and its attributes."""
+    """One operator application: names of its inputs and outputs, and its attributes.
+
+    ``domain`` is the namespace of the operator, "" for ONNX's own; ``overload`` distinguishes local functions of the
+    same name.
+    """
 
     operator: str
     domain: str
@@ -82,7 +86,11 @@ class ValueInfo:
 
 @dataclass(frozen=True)
 class Function:
-    """A local function of the file: a list of nodes that other nodes call by name, like an operator."""
+    """A local function of the file: a list of nodes that other nodes call by name, like an operator.
+
+    ``defaults`` are the attributes that a call may omit, and ``opsets`` the opset version of each domain that its nodes
+    use.
+    """
 
     name: str
     domain: str

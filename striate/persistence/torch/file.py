@@ -4,7 +4,7 @@ archive/data.pkl       the pickle; its tensors refer to storages by key
 archive/data/KEY       the bytes of a storage
 archive/byteorder      "little" or "big"
 
-older: pickle (magic number), pickle (protocol), pickle (of the machine), pickle (the object),
+older: pickle (magic number), pickle (protocol), pickle (sizes and byte order of C types), pickle (the object),
        pickle (list of keys), then for each key: int64 number of elements, their bytes
 """
 

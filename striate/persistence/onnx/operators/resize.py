@@ -44,9 +44,10 @@ class Resampling:
 
 @dataclass(frozen=True)
 class Axis:
-    """One resized axis: input size, output size, their ratio, and the region of the input that is read.
+    """One resized axis: ``size`` input elements, ``count`` output elements, enlarged by the factor ``scale``.
 
-    ``region`` (start, end) is given in fractions of the axis; only tf_crop_and_resize changes it.
+    ``region`` (start, end) is the part of the input that is read, in fractions of the axis; only tf_crop_and_resize
+    changes it.
     """
 
     size: int
@@ -77,7 +78,7 @@ def place(axis: Axis, where: str, p: int) -> float:
 
 
 def matrix(axis: Axis, options: Resampling) -> Array:
-    """Return the resize of one axis as a matrix (size, count), so that output = input @ matrix.
+    """Return the resize of one axis as a matrix (input size, output size), so that output = input @ matrix.
 
     Positions outside the input read its first or last element; with ``exclude_outside`` their weights are dropped
     instead, and the other weights are scaled so that their sum is 1.
