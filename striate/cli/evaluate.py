@@ -82,9 +82,8 @@ def opened_dataset(run: Path, model: Module, data: str, on_error: str | None = N
     numbers = number_files(path, beside=False) if path.exists() else []
     learned_numbers = found.number_options if found is not None else None
     if numbers and (found is None or path.resolve() != Path(found.data)):
-        if on_error is not None and learned_numbers is not None:
-            learned_numbers = replace(learned_numbers, on_error=OnError.parse(on_error))
-        return read_labelled(path, learned_numbers or numbers_as_the_input(model))
+        how = learned_numbers or numbers_as_the_input(model)
+        return read_labelled(path, how if on_error is None else replace(how, on_error=OnError.parse(on_error)))
     options = found.data_options if found is not None and found.data_options else _as_the_input(model)
     if on_error is not None:
         options = {**options, "on_error": on_error}

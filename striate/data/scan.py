@@ -263,8 +263,9 @@ def _channels(found: Scan, seen: Sequence[_Seen], channels: Sequence[str]) -> No
     if not seen or not seen[0].constant:
         return
     widths = {len(one.constant) for one in seen}
-    flags = np.array([one.constant for one in seen]) if len(widths) == 1 else np.zeros((1, 1), bool)
-    always = [bool(one) for one in flags.all(axis=0)]
+    always = (
+        [all(flags) for flags in zip(*(one.constant for one in seen), strict=True)] if len(widths) == 1 else [False]
+    )
     for place, constant in enumerate(always):
         if constant and len(seen) > 1:
             name = channels[place] if len(channels) == len(always) else f"channel {place}"

@@ -75,8 +75,8 @@ class Looking:
         if data is None:
             raise OptionError("the data of this run cannot be opened here")
         place = index % len(data)
-        label = data.labels[place].tolist()
-        name = data.classes[label] if data.is_classification else str(label)
+        label: object = data.labels[place].tolist()
+        name = data.classes[label] if isinstance(label, int) and data.is_classification else str(label)
         return data.images[place], {"index": place, "count": len(data), "label": name}
 
     def drawn(self, folder: Path, content: bytes, centred: bool) -> tuple[Array, dict[str, Any]]:

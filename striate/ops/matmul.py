@@ -113,9 +113,7 @@ class MatrixContraction(Anchor):
         found = kernels.matrix.Matrices(batch, strides[-2], strides[-1])
         return found.transposed() if transposed else found
 
-    def operand_gradients(
-        self, inputs: Values, dy: Value, needed: Needed, over: tuple[int, ...] = ()
-    ) -> tuple[Value | None, Value | None]:
+    def operand_gradients(self, inputs: Values, dy: Value, needed: Needed) -> tuple[Value | None, Value | None]:
         """Return dA = dC · Bᵀ and dB = Aᵀ · dC in the shapes of A and B as stored; None for a gradient not needed.
 
         ``dy`` is dC, the gradient with respect to the product. Gradients are summed over broadcast batch axes.
