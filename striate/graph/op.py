@@ -305,7 +305,7 @@ class Op:
 class Composite(Op):
     """The abstract base class of operations that consist of smaller operations.
 
-    The compiler replaces them by these after differentiation.
+    The compiler replaces a composite operation by the smaller ones after differentiation.
     """
 
     kind: ClassVar[Kind] = Kind.COMPOSITE

@@ -16,9 +16,9 @@ from striate.options import flag, number
 class TripletMarginLoss(Module):
     """Loss of triplets: L = mean max(0, margin + d(a, x₊) − d(a, x₋)), with d(u, v) = ‖u − v + ε‖_p
 
-    The loss is called as ``loss(anchor, positive, negative)`` with arrays (N, D) or (D,). ``eps`` is ε. With ``swap``,
-    d(x₊, x₋) replaces d(a, x₋) where it is smaller. For training, let the model return all three arrays, and pass a
-    function as the loss: ``lambda out, y: triplet(*out)``.
+    The loss is called as ``loss(anchor, positive, negative)`` with arrays a, x₊ and x₋ of shape (N, D) or (D,). p > 0
+    is the order of the norm, and ``eps`` is ε. With ``swap``, d(x₊, x₋) replaces d(a, x₋) where it is smaller. For
+    training, let the model return all three arrays, and pass a function as the loss: ``lambda out, y: triplet(*out)``.
     """
 
     def __init__(

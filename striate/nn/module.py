@@ -584,7 +584,7 @@ class Module(metaclass=Explained):
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one sample of the first input, such as (C, H, W), from ``input_types``.
 
-        Raises ``ShapeError`` if the module has not been called on arrays yet.
+        Raises ``ShapeError`` if the module has not been traced yet, by a call on arrays or by ``infer``.
         """
         if not self.input_types:
             raise ShapeError(
@@ -606,7 +606,7 @@ class Module(metaclass=Explained):
     def program(self, *inputs: Any, training: bool = False) -> TracedFunction:
         """Return the compiled program that ``model(*inputs)`` runs, without running it; for profiling.
 
-        The program is compiled if no earlier call on inputs of the same shapes without N and dtypes did so.
+        The program is compiled unless an earlier call, on inputs of the same dtypes and shapes apart from N, did so.
         """
         return self._predictor.program(self, inputs, training)
 

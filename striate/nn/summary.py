@@ -91,7 +91,7 @@ def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | No
 
 
 def summary_html(rows: list[tuple[str, ...]], problem: str = "") -> str:
-    """Return the rows as an HTML table, followed by the error if there is one."""
+    """Return the rows as an HTML table, followed by the error in ``problem`` unless it is ""."""
     left, right = "text-align:left;white-space:nowrap;padding:1px 8px", "text-align:right;padding:1px 8px"
     rule = ";border-top:1px solid currentColor;border-bottom:1px solid currentColor;font-weight:bold"
     lines: list[str] = []
