@@ -30,7 +30,7 @@ class Turn:
 
     @property
     def clean(self) -> bool:
-        """Whether every thread had a core to itself, before and after the turn."""
+        """Whether every thread had a core to itself before and after the turn, judged by the measured speeds."""
         return all(reading.clean for reading in self.peaks)
 
 

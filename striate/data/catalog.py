@@ -117,9 +117,10 @@ def options_from_json(document: Mapping[str, Any]) -> Options:
 
 
 def picture_options(options: object, fields: Mapping[str, Any]) -> PictureOptions:
-    """Return options given as ``PictureOptions``, a dictionary, or keyword arguments (``fields``).
+    """Return the ``PictureOptions`` that a caller gave, as ``options`` or as keyword arguments (``fields``).
 
-    Raises ``OptionError`` for options given in two ways, and for options that pictures do not have.
+    ``options`` is a ``PictureOptions``, a dictionary, or None. Raises ``OptionError`` for options given in two ways,
+    and for options that pictures do not have.
     """
     if isinstance(options, PictureOptions):
         _require_one_way(fields)
@@ -132,10 +133,10 @@ def picture_options(options: object, fields: Mapping[str, Any]) -> PictureOption
 
 
 def number_options(name: str | Path, options: object, fields: Mapping[str, Any]) -> NumberOptions:
-    """Return options given as ``NumberOptions``, a dictionary, or keyword arguments (``fields``).
+    """Return the ``NumberOptions`` that a caller gave, as ``options`` or as keyword arguments (``fields``).
 
-    ``name`` is the data set in error messages. Raises ``OptionError`` for options given in two ways, and for options
-    that files of numbers do not have.
+    ``options`` is a ``NumberOptions``, a dictionary, or None. ``name`` is the data set in error messages. Raises
+    ``OptionError`` for options given in two ways, and for options that files of numbers do not have.
     """
     if isinstance(options, NumberOptions):
         _require_one_way(fields)

@@ -47,14 +47,15 @@ def posthoc(
     """Apply all rules of the doctor to a past training, and return the ranked findings.
 
     model                 the trained model
-    train_set, validation the data sets that it was trained and validated on
+    train_set             the data set that it was trained on
+    validation            the data set that it was validated on
     setup                 how it was trained. If ``model`` was loaded as a graph, without its layers, ``setup.model`` is
                           the same network as layers. None: cross entropy and SGD are assumed, and the options of the
                           training are unknown
     standardizer          the standardizer that was applied to the data; None: the data were not standardized
     losses, validation_losses, validation_accuracies    one number for each epoch
     events                the records of ``progress.jsonl``, among them the statistics of the training's watch
-    finished              False if the training was stopped or broke down
+    finished              False if the training was stopped or failed
 
     Raises ``OptionError`` unless ``model`` is a ``Module`` and the data sets are ``Dataset`` objects.
     """

@@ -45,7 +45,11 @@ class Size:
 
 
 class Work:
-    """The data, size and seeds of one run of an experiment, and its progress reports."""
+    """The data, size and seeds of one run of an experiment, and its progress reports.
+
+    At most ``size.held_out`` samples of ``held_out`` are kept; ``samples`` draws the training samples for a seed.
+    ``report`` is called before each training and after the last; None: no reports.
+    """
 
     def __init__(self, train_set: Dataset, held_out: Dataset, size: Size, report: Report | None = None) -> None:
         self.size = size

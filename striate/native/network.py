@@ -109,7 +109,10 @@ class Programs:
 
 
 def programs_for(prediction: Prediction, target: Target, batch: int) -> Programs:
-    """Compile a prediction for a target and batches of up to ``batch`` samples."""
+    """Compile a prediction for a target: one program for a single sample, and one for up to ``batch`` samples.
+
+    The two are the same object if the kernels do not depend on the size of the batch, or if ``batch`` is 1.
+    """
     single = prediction.compiled(target, single_sample=True)
     if batch == 1:
         several = single

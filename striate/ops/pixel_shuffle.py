@@ -55,9 +55,9 @@ class PixelMove(Anchor):
         return channels, height, width
 
     def launch(self, context: LoweringContext, small: Value, large: Value) -> list[Launch]:
-        """Return the launch that copies between ``small`` (N, C · factor², H, W) and ``large``, which has more pixels.
+        """Return one launch, which copies from the node's input to its output.
 
-        One of them is the node's input and the other its output.
+        One of these is ``small`` (N, C · factor², H, W), and the other is ``large`` (N, C, H · factor, W · factor).
         """
         (x,), (y,) = context.node.inputs, context.node.outputs
         _, height, width = self.sizes(small.type)

@@ -50,7 +50,7 @@ class Reduction(Op):
         return 1
 
     def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
-        """Emit the reduction of a tile of vectors to its partial result: ``partials`` vectors of float64."""
+        """Emit the reduction of a tile of vectors to float64 vectors; ``partials`` returns how many."""
         raise NotImplementedError
 
     def merge(self, k: Kernel, a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:

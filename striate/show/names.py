@@ -23,7 +23,11 @@ def forward_nodes(graph: Graph) -> set[Node]:
 
 
 class Names:
-    """The names of all values of a program that are stored in memory or enter a loop in registers."""
+    """The names under which ``striate show`` prints the values of a program, such as v5 and ∂w.
+
+    Named are the values in memory, and those that a loop has in registers before its elementwise work, such as the
+    result of a convolution.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan

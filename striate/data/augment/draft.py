@@ -58,7 +58,8 @@ class Work:
 class Draft:
     """The parameters with which B samples are augmented; each transform changes them in turn.
 
-    ``shape`` is the shape of the source samples, (C, sizes…). ``sizes`` are the current sizes, which crops change.
+    ``keys`` are those of the B samples. ``shape`` is the shape of the source samples, (C, sizes…). ``work``
+    holds the steps that all transforms together need. ``sizes`` are the current sizes, which crops change.
     """
 
     def __init__(self, keys: Keys, shape: Sequence[int], work: Work) -> None:

@@ -21,7 +21,7 @@ class RandomErasing(Transform):
 
     scale  the area of the rectangle as a share of the picture, drawn uniformly
     ratio  height / width, its logarithm drawn uniformly; a rectangle that would not fit is made smaller
-    value  a number, one for each channel, or "mean": the means of the channels over the data
+    value  one number, a sequence with one for each channel, or "mean": the means of the channels over the data
 
     Raises ``OptionError`` for options out of range and, in ``check``, for samples that are not pictures.
     """
@@ -61,8 +61,8 @@ class Cutout(Transform):
     """Fill ``count`` boxes of ``size`` around random elements (DeVries and Taylor, 2017, arXiv:1708.04552).
 
     A box is cut off where it extends beyond the sample. ``size`` is one number for all axes, or one for each; ``value``
-    is a number, one for each channel, or "mean" (of each channel over the data). For signals, pictures and volumes.
-    Raises ``OptionError`` for options out of range and, in ``check``, for the features of tables.
+    is one number, a sequence with one for each channel, or "mean" (of each channel over the data). For signals,
+    pictures and volumes. Raises ``OptionError`` for options out of range and, in ``check``, for the features of tables.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)
@@ -102,8 +102,8 @@ class RandomMask(Transform):
     """Fill ``count`` intervals of a signal, in all channels; each has a random length of up to ``length`` time steps.
 
     A ``length`` below 1 is a fraction of the signal. These are the time masks of SpecAugment (Park and others, 2019,
-    arXiv:1904.08779). ``value`` is a number, one for each channel, or "mean" (of each channel over the data). Raises
-    ``OptionError`` for options out of range and, in ``check``, for samples that are not signals.
+    arXiv:1904.08779). ``value`` is one number, a sequence with one for each channel, or "mean" (of each channel over
+    the data). Raises ``OptionError`` for options out of range and, in ``check``, for samples that are not signals.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1,)

@@ -39,7 +39,7 @@ class RandomCrop(Transform):
     padding       one number for all spatial axes, or one for each; 4 is usual for pictures of 32×32
     padding_mode  "constant" fills with ``fill``; "edge" repeats the outermost elements, "reflect" mirrors the sample
                   without repeating them, "wrap" continues it at its other end
-    fill          a number, one for each channel, or "mean": the means of the channels over the data
+    fill          one number, a sequence with one for each channel, or "mean": the means of the channels over the data
 
     For signals, pictures and volumes. Raises ``OptionError`` for an invalid option and, in ``check``, for a window that
     is larger than the padded sample, and for a mirror image that is wider than the sample.
@@ -220,7 +220,7 @@ class RandomAffine(Transform):
     scale         (low, high), the factor by which the picture is enlarged; None: 1
     shear         the angle in degrees by which rows are shifted against each other, as ``degrees``; None: 0
     padding_mode  "constant" fills with ``fill``, "edge" repeats the outermost pixels, "reflect" mirrors the picture
-    fill          a number, one for each channel, or "mean"
+    fill          one number, a sequence with one for each channel, or "mean"
 
     As in torchvision, with ``interpolation=BILINEAR``. Raises ``OptionError`` for options out of range and, in
     ``check``, for samples that are not pictures.

@@ -12,9 +12,10 @@ from striate.dtypes import DType
 
 
 class Sample:
-    """The addresses and parameters of one sample, and the loops over its elements, while its kernel is written.
+    """Writes the code of a kernel that finds a sample's data and parameters and loops over its elements.
 
-    The methods write code of the kernel and return values of that code.
+    The sample is that of the chunk, the unit of work of a thread. The methods append code to kernel ``k`` and return
+    values of that code.
     """
 
     def __init__(self, k: Kernel, spec: Specification) -> None:

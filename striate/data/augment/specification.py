@@ -1,4 +1,8 @@
-"""The specification of the kernel for a list of transforms, and the columns of its parameters."""
+"""The specification of the kernel for a list of transforms, and the layout of the parameters that it reads.
+
+The parameters are two tables, one of integers and one of floats, with a row for each sample of the batch; ``Columns``
+describes their columns.
+"""
 
 from __future__ import annotations
 

@@ -358,10 +358,10 @@ class MatrixSum(KernelSpec):
 
     ``terms`` are the summed axes; the outermost of them is divided into ``shares``. ``left`` and ``right`` are the
     strides of A and B along the batch axes of C, which have the sizes ``batch`` (0 for N). Each matrix C[b] has
-    ``rows`` × ``columns`` elements; the sums of ``tile`` rows of a panel are in registers together. A chunk, the unit
-    of work of a thread, is one panel of C for one share and one index of the batch axes. Strips of at most ``SUMMED``
-    products are summed in ``dtype``, and the sums of the strips are added in float64. Operands: A, B, and the partial
-    sums [share][b][panel][m][16] in float64, which ``AddShares`` adds up.
+    ``rows`` × ``columns`` elements; a panel is 16 of the columns, and the sums of ``tile`` rows of a panel are in
+    registers together. A chunk, the unit of work of a thread, is one panel for one share and one index of the batch
+    axes. Strips of at most ``SUMMED`` products are summed in ``dtype``, and the sums of the strips are added in
+    float64. Operands: A, B, and the partial sums [share][b][panel][m][16] in float64, which ``AddShares`` adds up.
     """
 
     dtype: DType
@@ -401,7 +401,7 @@ class MatrixSum(KernelSpec):
 
     @property
     def inner(self) -> int:
-        """The number of products for each index of the outermost summed axis."""
+        """The number of products in one element of C for each index of the outermost summed axis."""
         return math.prod(term.size for term in self.terms[1:])
 
     def write(self, k: Kernel) -> None:
