@@ -125,7 +125,7 @@ def train(
         float | None, typer.Option(help="Decay, such as 0.999, of an average of the weights, which is saved.")
     ] = None,
     augment: Annotated[str, typer.Option(help=_CHANGES)] = "",
-    label_smoothing: Annotated[float, typer.Option(help="Share of the target that all classes have, 0 to 1.")] = 0.0,
+    label_smoothing: Annotated[float, typer.Option(help="Share of the target that is spread over all classes.")] = 0.0,
     class_weights: Annotated[str | None, typer.Option(help="balanced: rare classes count as much as others.")] = None,
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many epochs without a lower held-out loss.")
