@@ -45,7 +45,7 @@ def written(folder: Path, kind: str) -> Path:
     [
         ("numbers", ("--width", 16, "--epochs", 20), "R²", "target "),
         pytest.param(
-            *("labels", ("--task", "multilabel", "--width", 16, "--epochs", 5), "macro F1", "%)"),
+            *("labels", ("--task", "multilabel", "--width", 16, "--epochs", 20), "macro F1", "%)"),
             marks=pytest.mark.slow,
         ),
         ("signals", ("--window", 20, "--width", 8, "--epochs", 3), "macro AUC", "slow ("),
@@ -64,7 +64,7 @@ def test_from_a_file_to_a_prediction(
     evaluated = striate("evaluate", run)
     assert evaluated.exit_code == 0, evaluated.output
     assert score in evaluated.stdout
-    assert evaluated.stdout.splitlines()[-1] == trained.stdout.splitlines()[-1]
+    assert evaluated.stdout.splitlines()[-1] in trained.stdout.splitlines()  # findings may follow it
     if kind == "numbers":
         assert document["evaluation"]["r2"] > 0.8
     else:
