@@ -38,6 +38,12 @@ class State(Input):
 
 @register
 @dataclass(frozen=True)
+class Seed(Input):
+    """the gradient with respect to an output, which the caller passes when the backward part of a program runs"""
+
+
+@register
+@dataclass(frozen=True)
 class Constant(Op):
     """a number that is fixed in the graph, as a scalar of the given dtype"""
 
@@ -162,16 +168,21 @@ def rewrite(graph: Graph, replacement: Replacement) -> Graph:
     """Return a new graph in which nodes are replaced; the old graph is not changed.
 
     ``replacement(node, new_inputs)`` is called for each node, with its inputs in the new graph. It returns the values
-    that replace the node's outputs, or None to keep the node's operation.
+    that replace the node's outputs, or None to keep the node's operation. The order of the nodes is preserved.
     """
     new: dict[Value, Value] = {}
+    changed = False
     for node in graph.nodes:
         inputs = tuple(new[value] for value in node.inputs)
         with at_path(node.path):
             outputs = replacement(node, inputs)
             if outputs is None:
-                unchanged = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-                outputs = node.outputs if unchanged else Node(node.op, inputs, node.path).outputs
+                # After a new node, even an equal one is made again, or it would come before the new one.
+                same = isinstance(node.op, Input) or not (
+                    changed or any(a is not b for a, b in zip(inputs, node.inputs, strict=True))
+                )
+                outputs = node.outputs if same else Node(node.op, inputs, node.path).outputs
+            changed |= any(a is not b for a, b in zip(outputs, node.outputs, strict=True))
         new.update(zip(node.outputs, outputs, strict=True))
     return replace(
         graph,

@@ -25,7 +25,7 @@ from enum import Enum
 from striate.codegen.options import CompileOptions
 from striate.codegen.region import Domain, Space
 from striate.codegen.storage import BLOCK, joined_spatial
-from striate.graph.graph import Constant, Input
+from striate.graph.graph import Constant, Input, Seed
 from striate.graph.op import Kind, Node
 from striate.graph.value import Value
 from striate.ops.anchor import Anchor
@@ -134,6 +134,7 @@ class _Fuser:
         self.memory: dict[Value, int] = {}  # value → group that stores it (-1: before the first)
         self.computed: dict[Value, int] = {}  # elementwise value → first group that has it in registers
         self.cones: dict[Value, _Cone] = {}
+        self.seeds = [node.outputs[0] for node in self.graph.nodes if isinstance(node.op, Seed)]
 
     def run(self) -> Plan:
         graph = self.graph
@@ -230,6 +231,10 @@ class _Fuser:
 
     def _node(self, node: Node, needed: set[Value]) -> None:
         kind = node.op.kind
+        if self.seeds and any(value in self.seeds for value in node.inputs):
+            # The backward part runs later, so none of its work may join a loop of the forward part.
+            self.memory.update(dict.fromkeys(self.seeds, len(self.groups) - 1))
+            self.seeds = []
         if kind is Kind.SOURCE:
             if isinstance(node.op, Input):
                 self.memory[node.outputs[0]] = -1
