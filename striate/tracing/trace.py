@@ -79,10 +79,12 @@ class Trace:
     """The record of one traced run; a context manager, inside which the function is called.
 
     ``names`` and ``paths`` map parameters and modules to their dotted names as seen from the traced model.
+    ``synchronized`` says whether batch normalization computes its statistics over the batches of all ranks (processes).
     """
 
-    def __init__(self, training: bool = False) -> None:
+    def __init__(self, training: bool = False, synchronized: bool = False) -> None:
         self.training = training
+        self.synchronized = synchronized
         self.names: dict[TracedArray, str] = {}
         self.paths: dict[TracedModule, str] = {}
         self.inputs: dict[str, Value] = {}
