@@ -43,7 +43,8 @@ class Engine(Enum):
 class Settings:
     """All settings of the process; see the environment variables at the top of this module.
 
-    ``cache`` is None if kernels are not cached on disk, ``data`` is None if no folder of data sets is set.
+    Each field is named like its variable without the prefix STRIATE_. ``cache`` is None if kernels are not cached on
+    disk, ``data`` is None if no folder of data sets is set.
     """
 
     threads: int
