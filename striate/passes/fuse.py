@@ -41,6 +41,7 @@ class Group:
 
     An anchor is an operation that needs a loop of its own, such as a convolution or a pooling.
 
+        index       the position of the loop in the plan
         domain      the iteration space; None if no elementwise work can be fused into the anchor
         prologue    the anchor's input if this loop computes it from other values, so that it is never in memory
         finishes    reductions whose partial sums this group combines
@@ -115,9 +116,9 @@ class _Cone:
 def fuse(layouts: Layouts, options: CompileOptions, observed: Iterable[str] = ()) -> Plan:
     """Divide the graph's work into groups, each of which becomes one loop, and return the plan.
 
-    Outputs named in ``observed`` (by a watch) are fused last, so that watching changes no other work. Work that depends
-    only on ``options.constant_inputs`` comes first, in groups of its own, which run again only when these inputs
-    change.
+    Outputs named in ``observed``, those of a watch, are fused last, so that watching changes no other work. Work that
+    depends only on ``options.constant_inputs`` comes first, in groups of its own, which run again only when these
+    inputs change.
     """
     return _Fuser(layouts, set(observed), options.constant_inputs).run()
 
@@ -436,8 +437,8 @@ class _Fuser:
 def is_strided(layouts: Layouts, node: Node) -> bool:
     """Return whether a reduction needs a kernel of its own, which reads its operand from memory.
 
-    If not, it is fused into a loop over channel blocks, which can sum over all elements, or over samples and positions,
-    but not over channels alone.
+    ``node`` is the reduction. If it needs none, it is fused into the loop that computes its operand. Such a loop can
+    sum over all elements; over channel blocks, it can also sum over samples and positions, but not over channels alone.
     """
     (x,) = node.inputs
     shape, axes = x.shape, reduction_of(node).axes
@@ -446,7 +447,7 @@ def is_strided(layouts: Layouts, node: Node) -> bool:
 
 
 def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
-    """Return (everything, per_sample) for a reduction that is fused into another loop.
+    """Return (everything, per_sample) for the reduction ``node``, which is fused into another loop.
 
     ``everything`` says whether it sums over all axes, ``per_sample`` whether it keeps the samples separate.
     """
