@@ -270,7 +270,7 @@ import re
 import numpy as np
 import striate as st
 from striate import nn, optim
-from striate.cli.train import chosen_optimizer
+from striate.cli.choices import chosen_optimizer
 from striate.doctor.setup import Setup
 from striate.doctor.structure import Structure
 from striate.lab.choices import choices, curve
