@@ -41,7 +41,8 @@ class Machine:
 class FunctionWriter:
     """Writes one native function, with branches and loops as ``with`` blocks.
 
-    A function that is not ``public`` has internal linkage: it is visible only inside its module.
+    The function is added to the LLVM module with this name, result type and argument types. Unless it is ``public``, it
+    has internal linkage: it is visible only inside the module. ``arguments`` are its arguments as LLVM values.
     """
 
     def __init__(self, module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type], public: bool = False):
@@ -56,7 +57,7 @@ class FunctionWriter:
     def intrinsic(self, name: str, result: ir.Type, arguments: list[Any]) -> Any:
         """Write a call of LLVM's intrinsic ``name``, declared at its first use; return the value of the call.
 
-        ``result`` is the type of this value.
+        ``result`` is the type of this value, and ``arguments`` are LLVM values.
         """
         function = self.module.globals.get(name)
         if function is None:
@@ -66,18 +67,18 @@ class FunctionWriter:
     # Memory
 
     def word(self, base: Any, index: Any) -> Any:
-        """Return the address of the 64-bit word ``index`` of an array of words."""
+        """Return the address of the 64-bit word number ``index`` of an array of words that begins at ``base``."""
         return self.builder.gep(base, [index if isinstance(index, ir.Value) else I64(index)])
 
     def acquire(self, address: Any) -> Any:
-        """Load a 64-bit word (an atomic load with acquire ordering).
+        """Return the 64-bit word at ``address``, read by an atomic load with acquire ordering.
 
         Later accesses of this thread see what another thread wrote before it stored the word with ``release``.
         """
         return self.builder.load_atomic(address, "acquire", 8, typ=I64)
 
     def release(self, value: Any, address: Any) -> None:
-        """Store a 64-bit word (an atomic store with release ordering).
+        """Store ``value`` to the 64-bit word at ``address``, by an atomic store with release ordering.
 
         A thread that loads the word with ``acquire`` also sees all earlier writes of this thread.
         """
@@ -146,7 +147,10 @@ class FunctionWriter:
 
 @dataclass(frozen=True)
 class Loop:
-    """An endless loop that is being written: branches out of it and back to its start."""
+    """An endless loop that is being written; its methods write branches out of it and back to its start.
+
+    ``head`` is the block of code at the start of the loop, ``after`` the block behind it.
+    """
 
     writer: FunctionWriter
     head: Any

@@ -135,7 +135,7 @@ STAGES = (
 
 @collection_paused()
 def compile_graph(graph: Graph, options: CompileOptions) -> Compilation:
-    """Run all stages of the compiler on a graph and return their results.
+    """Run all stages of the compiler on a graph, with these options, and return their results.
 
     No machine code is generated yet.
     """

@@ -44,7 +44,7 @@ class Exported:
 
     @property
     def difference(self) -> float:
-        """The largest absolute difference that either program had."""
+        """The largest absolute difference from the model's outputs in onnxruntime and the reference evaluator."""
         return max(self.differences.values())
 
     def __str__(self) -> str:

@@ -156,10 +156,10 @@ def export_native(
 
 
 def chosen_levels(text: object) -> list[tuple[str, Target]]:
-    """Return the targets that a text such as "x86-64-v3,x86-64-v4" names, with their names, the oldest first.
+    """Return the targets that a text such as "x86-64-v3,x86-64-v4" names, as pairs (name, target).
 
-    Raises ``OptionError`` for unknown names, and for several targets unless they are different instruction sets of
-    x86-64.
+    The oldest instruction set comes first. Raises ``OptionError`` for unknown names, and for several targets unless
+    they are different instruction sets of x86-64.
     """
     if not isinstance(text, str):
         raise OptionError(f"target={text!r}; expected a name such as 'x86-64-v3'")

@@ -325,7 +325,8 @@ class Module(metaclass=Explained):
     def to(self, dtype: str | DType) -> Self:
         """Convert all floating-point parameters and buffers to float32 or float64; returns the module.
 
-        Raises ``DTypeError`` for another dtype, and ``OptionError`` for the name of a device.
+        Raises ``DTypeError`` for another dtype, such as int32, and ``OptionError`` for an unknown name, such as
+        "float16" or that of a device.
         """
         if isinstance(dtype, str) and dtype.partition(":")[0] in _DEVICES:
             raise OptionError(

@@ -21,8 +21,9 @@ class Upsample(Module):
     The new sizes are ``size``, or ⌊size of x · ``scale_factor``⌋. ``mode`` is "nearest", "nearest-exact", "area" (means
     of windows), or an interpolation: "linear" for (N, C, L), "bilinear" or "bicubic" for (N, C, H, W), "trilinear" for
     (N, C, D, H, W). With ``align_corners`` the centres of the first and last positions of x and y coincide, otherwise
-    their outer edges. Raises ``OptionError`` for invalid options and unless exactly one of ``size`` and
-    ``scale_factor`` is given, and ``ShapeError`` if the mode does not suit the number of axes.
+    their outer edges. With ``scale_factor`` this holds for the last positions only if ``recompute_scale_factor``,
+    unless the factor is exactly the ratio of the sizes. Raises ``OptionError`` for invalid options and unless exactly
+    one of ``size`` and ``scale_factor`` is given, and ``ShapeError`` if the mode does not suit the number of axes.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE

@@ -361,7 +361,7 @@ def output_sizes(what: str, output_size: AdaptiveSizes, rank: int) -> tuple[int 
 
     None as an entry means as many windows as positions. A single number or None applies to all axes. Raises
     ``OptionError`` if the number of entries is not ``rank``, and for entries that are not whole numbers of 0 or more.
-    ``what`` is the name of the function in the error.
+    ``what`` is the function or layer that the error names.
     """
     given: tuple[object, ...] = (output_size,) * rank
     if isinstance(output_size, Sequence) and not isinstance(output_size, str | bytes):

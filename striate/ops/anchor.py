@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class Algorithm:
     """The algorithm that computes an operation.
 
-    It is chosen once, in the stage that chooses memory layouts. This base class stands for operations that have only
-    one algorithm. ``batch_specialized`` says whether a program for a single sample uses another algorithm than a
+    It is chosen once, in the stage that chooses memory layouts. Most operations that have only one algorithm use this
+    base class itself. ``batch_specialized`` says whether a program for a single sample uses another algorithm than a
     program for many samples.
     """
 

@@ -333,8 +333,8 @@ Operand = Value | float
 def greater(a: Operand, b: Operand) -> Value:
     """Return the bool a > b, elementwise; false where a or b is NaN.
 
-    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
+    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(Greater(), a, b)
 
@@ -342,8 +342,8 @@ def greater(a: Operand, b: Operand) -> Value:
 def greater_equal(a: Operand, b: Operand) -> Value:
     """Return the bool a ≥ b, elementwise; false where a or b is NaN.
 
-    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
+    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(GreaterEqual(), a, b)
 
@@ -351,8 +351,8 @@ def greater_equal(a: Operand, b: Operand) -> Value:
 def less(a: Operand, b: Operand) -> Value:
     """Return the bool a < b, elementwise; false where a or b is NaN.
 
-    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
+    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(Less(), a, b)
 
@@ -360,8 +360,8 @@ def less(a: Operand, b: Operand) -> Value:
 def less_equal(a: Operand, b: Operand) -> Value:
     """Return the bool a ≤ b, elementwise; false where a or b is NaN.
 
-    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
+    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(LessEqual(), a, b)
 
@@ -369,8 +369,8 @@ def less_equal(a: Operand, b: Operand) -> Value:
 def equal(a: Operand, b: Operand) -> Value:
     """Return the bool a = b, elementwise; false where a or b is NaN.
 
-    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
+    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(Equal(), a, b)
 
@@ -378,8 +378,8 @@ def equal(a: Operand, b: Operand) -> Value:
 def not_equal(a: Operand, b: Operand) -> Value:
     """Return the bool a ≠ b, elementwise; true where a or b is NaN.
 
-    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
+    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(NotEqual(), a, b)
 
@@ -443,10 +443,10 @@ def isinf(x: Value) -> Value:
 def where(condition: Value, a: Operand, b: Operand) -> Value:
     """Return a where ``condition`` is true, else b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype; Python numbers are converted to it. The gradient of an element goes to the operand that
-    was chosen for it. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes of a and b differ.
-    A condition of a dtype other than bool also raises DTypeError, as in PyTorch, because libraries disagree on whether
-    NaN is true; ``not_equal(x, 0)`` converts numbers to bools.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. The gradient of an element goes
+    to the operand that was chosen for it. Raises ShapeError if the shapes do not broadcast, and DTypeError if the
+    dtypes of a and b differ. A condition of a dtype other than bool also raises DTypeError, as in PyTorch, because
+    libraries disagree on whether NaN is true; ``not_equal(x, 0)`` converts numbers to bools.
     """
     return elementwise(Where(), condition, a, b)
 

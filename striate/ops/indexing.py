@@ -30,7 +30,7 @@ def transpose(x: Value, axes: Sequence[int] | None = None) -> Value:
     """Return x with its axes in another order, as ``np.transpose``: axis ``axes[j]`` becomes axis j.
 
     None reverses the order. x has any shape and dtype. Raises ShapeError if ``axes`` does not name each axis of x once,
-    or if axis 0 of a batch would move.
+    or if axis 0 of a batch would move, and OptionError unless they are whole numbers.
     """
     return _permuted("transpose", x, tuple(reversed(range(x.type.rank))) if axes is None else axes)
 
@@ -39,7 +39,7 @@ def permute(x: Value, dims: Sequence[int]) -> Value:
     """Return x with its axes in another order, as ``torch.permute``: axis ``dims[j]`` becomes axis j.
 
     x has any shape and dtype. Raises ShapeError if ``dims`` does not name each axis of x once, or if axis 0 of a batch
-    would move.
+    would move, and OptionError unless they are whole numbers.
     """
     return _permuted("permute", x, dims)
 
@@ -229,9 +229,9 @@ def _slice(x: Value, windows: dict[int, Window]) -> Value:
 def take(x: Value, indices: Sequence[int], axis: int) -> Value:
     """Return the elements of x at the given indices along an axis, as ``np.take``.
 
-    The indices are whole numbers that are known when the function is traced; negative ones count from the end. x has
-    any shape and dtype. Raises ShapeError for an index out of range, an axis that does not exist and axis 0 of a batch,
-    and TracingError for other indices.
+    The indices are a sequence of whole numbers that are known when the function is traced; negative ones count from the
+    end. x has any shape and dtype. Raises ShapeError for an index out of range, an axis that does not exist and axis 0
+    of a batch, and OptionError for other indices, such as a traced value.
     """
     at = require_axis("take", x.type, axis)
     if isinstance(x.shape[at], Batch):
@@ -267,8 +267,8 @@ def roll(x: Value, shift: int | Sequence[int], axis: int | Sequence[int]) -> Val
     """Return x with its elements shifted by ``shift`` along an axis, as ``np.roll``.
 
     Elements that are shifted beyond the end come back at the start. ``shift`` and ``axis`` may be sequences of the same
-    length; different lengths raise OptionError. x has any shape and dtype. Raises ShapeError for an axis that does not
-    exist, and for axis 0 of a batch.
+    length. x has any shape and dtype. Raises ShapeError for an axis that does not exist and for axis 0 of a batch, and
+    OptionError for different lengths and for shifts that are not whole numbers.
     """
     shifts = options.whole_numbers("roll: shift", shift if isinstance(shift, Sequence) else [shift], -(2**62))
     axes = axis if isinstance(axis, Sequence) else (axis,)

@@ -166,7 +166,7 @@ class MatMul(MatrixContraction):
     """C[b, m, n] = Σ_k A[b, m, k] · B[b, k, n]
 
     A (batch…, M, K) and B (batch…, K, N) have the same rank, 2 to 5, and the same float dtype; batch axes broadcast. M
-    may be the number of samples N if A is a single matrix.
+    may be the symbolic number of samples if A is a single matrix.
     """
 
     title: ClassVar[str] = "matmul"

@@ -143,8 +143,8 @@ class NearestAxis(ResampledAxis):
 class LinearAxis(ResampledAxis):
     """Linear interpolation along one axis: y[p] = (1 − a) · x[i] + a · x[i + 1] for the coordinate i + a in x.
 
-    The coordinate is (p + ½) · step − ½, but at least 0, or p · step with ``align_corners``; 0 ≤ a ≤ 1. After the last
-    element of x, x[i + 1] is this element.
+    The coordinate is (p + ½) · step − ½, but at least 0, or p · step with ``align_corners``; 0 ≤ a ≤ 1. If x[i] is the
+    last element of x, it takes the place of x[i + 1].
     """
 
     align_corners: bool
@@ -461,14 +461,14 @@ def interpolate(
     """Return x resampled to the spatial sizes ``size``, or to ⌊``scale_factor`` · size of x⌋, as in PyTorch.
 
     ``input`` is x (N, C, positions…) or one sample (C, positions…), float32 or float64; ``size`` and ``scale_factor``
-    are one number, or one for each spatial axis. ``mode``: "nearest" takes the element at ⌊p · step⌋ and "nearest-
-    exact" the one at ⌊(p + ½) · step⌋, for one to three axes; "linear" (one axis), "bilinear" (two) and "trilinear"
-    (three) interpolate; "bicubic" (two axes) does so by cubic polynomials; "area" is ``adaptive_avg_pool``. With
-    ``align_corners``, the centres of the first and of the last positions of x and y coincide. Otherwise the outer edges
-    of the first positions do, and the step is 1 / ``scale_factor``; with ``size`` or ``recompute_scale_factor``, it is
-    the ratio of the sizes of x and y, so that the outer edges of the last positions coincide too. Raises ShapeError if
-    the number of axes does not suit the mode, DTypeError for another dtype, and OptionError for invalid options and
-    unless exactly one of ``size`` and ``scale_factor`` is given.
+    are one number, or one for each spatial axis. For one to three axes, the ``mode`` "nearest" takes the element at ⌊p
+    · step⌋, "nearest-exact" the one at ⌊(p + ½) · step⌋, where p is the position in y; "area" is ``adaptive_avg_pool``.
+    "linear" (one axis), "bilinear" (two) and "trilinear" (three) interpolate, and so does "bicubic" (two axes), by
+    cubic polynomials. With ``align_corners``, the centres of the first and of the last positions of x and y coincide.
+    Otherwise the outer edges of the first positions do, and the step is 1 / ``scale_factor``; with ``size`` or
+    ``recompute_scale_factor``, it is the ratio of the sizes of x and y, so that the outer edges of the last positions
+    coincide too. Raises ShapeError if the number of axes does not suit the mode, DTypeError for another dtype, and
+    OptionError for invalid options and unless exactly one of ``size`` and ``scale_factor`` is given.
     """
     aligned, again = checked_options("interpolate", size, scale_factor, mode, align_corners, recompute_scale_factor)
 

@@ -30,7 +30,7 @@ LARGEST = 2**31 - 1
 
 
 class PaddingMode(Enum):
-    """The paddings that can be given by name: "same", where the output has the size of the input, and "valid", none."""
+    """The paddings that have a name: "same" makes the output as large as the input, "valid" is no padding."""
 
     same = "same"  # the output has the size of the input; only for stride 1
     valid = "valid"  # no padding
@@ -59,7 +59,7 @@ def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Size
 
     ``padding`` is one number, one for each axis, a pair for each axis, "valid" (no padding) or "same" (the output has
     the size of the input; only for stride 1). For an even window, "same" puts the extra zero after the input, as
-    PyTorch does. Raises ``OptionError`` for anything else.
+    PyTorch does. Raises ``OptionError`` for anything else; ``what`` is the option that the error names.
     """
     rank = len(kernel)
     if isinstance(padding, str):
@@ -135,7 +135,7 @@ def _brief(value: object) -> str:
 def window_positions(
     positions: PositionSets, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes
 ) -> PositionSets:
-    """Return the input positions that the windows at some output positions cover, along each axis.
+    """Return the input positions that the windows at the output positions ``positions`` cover, along each axis.
 
     Positions in the padding are included; they lie outside the input.
     """

@@ -106,7 +106,8 @@ class Layouts:
 def layout(graph: Graph, options: CompileOptions) -> Layouts:
     """Choose the algorithm of every node and the memory layout of every value of a graph.
 
-    The result contains the graph with conversions between layouts inserted.
+    ``options`` has the target and the precision, on which the algorithms depend. The result contains the graph with
+    conversions between layouts inserted.
     """
     return _Chooser(graph, options).run()
 

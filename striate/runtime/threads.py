@@ -168,7 +168,8 @@ class _Crew:
 class Team:
     """A team of threads that runs one program at a time.
 
-    The worker threads start with the first run that can use them.
+    ``threads`` is the number of threads, including the one that calls ``run``. The others start with the first run that
+    can use them.
     """
 
     def __init__(self, driver: Driver, threads: int) -> None:
@@ -277,7 +278,7 @@ def cycles_per_second(driver: Driver) -> float:
 
 
 def current_team(driver: Driver) -> Team:
-    """Return the team of this process, with as many threads as the current settings say."""
+    """Return the team of this process for a driver, with as many threads as the current settings say."""
     threads = settings.current().threads
     with _shared_lock:
         if not _shared:

@@ -289,7 +289,10 @@ class _Page:
 
 
 def row(label: str, texts: Sequence[str], width: int = WIDTH) -> list[str]:
-    """Return the lines ``  label     text``, wrapped to ``width``; further texts follow without the label."""
+    """Return the first text after its label, ``  label     text``, and the further texts below it, as lines.
+
+    The lines are wrapped to ``width`` characters.
+    """
     lines: list[str] = []
     for text in texts:
         lines += textwrap.wrap(

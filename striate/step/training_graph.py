@@ -128,7 +128,7 @@ def _one_number(loss: Loss, value: object) -> Value:
 
 
 def batch_type(shape: tuple[int, ...], dtype: DType) -> TensorType:
-    """Return the type of a batch of samples of the given shape: (N, *shape)."""
+    """Return the type of a batch of samples of the given shape: elements of ``dtype``, shape (N, *shape)."""
     batch: Shape = (N, *shape)
     return TensorType(dtype, batch)
 

@@ -30,8 +30,8 @@ class CompiledFunction:
     """A function that is traced and compiled for each combination of shapes with which it is called.
 
     If ``scalars`` is true, NumPy's floats, such as ``np.float32(0.5)``, are inputs of shape (); otherwise they are
-    constants of the program, like Python's numbers. ``limit`` is the ``programs`` of ``compile``, which documents the
-    other arguments.
+    constants of the program, like Python's numbers. ``limit`` is the largest number of compiled programs that are kept,
+    called ``programs`` in ``compile``, which documents the other arguments.
     """
 
     def __init__(

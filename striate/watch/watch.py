@@ -106,7 +106,10 @@ class Watch:
         return fnmatchcase(path, self.pattern)
 
     def receive(self, observation: Observation, n: int) -> None:
-        """Store the statistics of one batch of ``n`` samples; the training step calls this method after each run."""
+        """Store the statistics ``observation`` of one batch of ``n`` samples.
+
+        The training step calls this method after each run.
+        """
         self._latest = observation
         for count in self._counts:
             if count.observation is observation:

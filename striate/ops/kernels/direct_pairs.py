@@ -30,9 +30,10 @@ Range = tuple[int, int, int]
 class PairPixels(KernelSpec):
     """The kernel pairs[p / shrink] = (x[p], x[p + hop]) along each row, for the pixels p of ``ranges``.
 
-    ``ranges`` has (first, one past the last, step) for each axis. The second number of a pair is 0 if p + hop is beyond
-    pixel ``last``. ``source`` and ``pairs`` are the memory layouts of x and of the result. A chunk is (sample, channel
-    block). Operands: x in bfloat16, pairs.
+    ``ranges`` has (first, one past the last, step) for each axis. ``shrink`` is 2 for dy, where pixel p becomes pair
+    p/2, and 1 for x, where it becomes pair p. The second number of a pair is 0 if p + hop is beyond pixel ``last``.
+    ``source`` and ``pairs`` are the memory layouts of x and of the result. A chunk is (sample, channel block).
+    Operands: x in bfloat16, pairs.
     """
 
     source: Storage

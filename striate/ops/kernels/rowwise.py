@@ -28,8 +28,8 @@ LONG_ROW = 4096
 class RowKernel(KernelSpec):
     """Base class of kernels that combine the channels of each position (abstract).
 
-    ``storage`` is the memory layout of the first operand, such as the logits. A chunk, the unit of work of a thread, is
-    a group of samples.
+    ``domain`` is the iteration space over samples and positions, and ``storage`` the memory layout of the first
+    operand, such as the logits. A chunk, the unit of work of a thread, is a group of samples.
     """
 
     domain: Domain
@@ -86,7 +86,7 @@ class Row:
         self.k.store(value, self.pointer(operand, block), self.storage.dtype)
 
     def element(self, operand: int, channel: Index) -> Vector:
-        """Emit the load of one channel as a scalar."""
+        """Emit the load of a single channel of the position, as a scalar."""
         k = self.k
         where = k.iadd(k.imul(k.idiv(channel, LANES), self.storage.strides[1]), k.imod(channel, LANES), self.offset)
         return k.load_scalar(k.offset(k.operand(operand), where, self.storage.dtype), self.storage.dtype)
@@ -179,7 +179,10 @@ class RowReduction(RowKernel):
 
 @dataclass(frozen=True)
 class SoftmaxRows(RowKernel):
-    """The kernel of softmax over the channels, or with ``logarithm`` of log-softmax. Operands: x, y."""
+    """The kernel of softmax over the channels, or with ``logarithm`` of log-softmax. Operands: x, y.
+
+    ``result`` is the memory layout of y.
+    """
 
     logarithm: bool
     result: Storage
@@ -200,7 +203,8 @@ class SoftmaxRows(RowKernel):
 class SoftmaxGradientRows(RowKernel):
     """The kernel of the gradient of softmax, dx = y · (dy − Σ y · dy), or of log-softmax, dx = dy − e^y · Σ dy.
 
-    The sums run over the channels. Operands: y, dy, dx.
+    The sums run over the channels; ``logarithm`` selects log-softmax. ``arriving`` and ``result`` are the memory
+    layouts of dy and dx. Operands: y, dy, dx.
     """
 
     logarithm: bool
@@ -336,8 +340,8 @@ class LikelihoodRows(LabelRows):
 class OneHotRows(LabelRows):
     """The kernel of the operation ``OneHot``: y[c] = a where c = label, else 0.
 
-    ``a`` has one number for each position. If the label is the ignored one, y is 0 in all channels. Operands: x (not
-    read), labels, a, y.
+    ``a`` has one number for each position. If the label is the ignored one, y is 0 in all channels. ``result`` is the
+    memory layout of y. Operands: x (not read), labels, a, y.
     """
 
     result: Storage
@@ -358,8 +362,8 @@ class OneHotRows(LabelRows):
 class CrossEntropyGradientRows(LabelRows):
     """The kernel of the gradient of cross entropy: dx[c] = dloss · (softmax(x)[c] · Σ_j t[j] − t[c]).
 
-    t is the smoothed, weighted target, and dloss the gradient with respect to the loss of a position. Operands: logits
-    x, labels, class weights if ``weighted``, dloss for each position, dx.
+    t is the smoothed, weighted target, and dloss the gradient with respect to the loss of a position. ``result`` is the
+    memory layout of dx. Operands: logits x, labels, class weights if ``weighted``, dloss for each position, dx.
     """
 
     result: Storage

@@ -47,7 +47,7 @@ class Transforms:
     input: Matrix
 
     def with_plain_filter(self) -> Transforms:
-        """Return equivalent transforms in which the first entry of each row of G that is not 0 is 1.
+        """Return equivalent transforms in which the first nonzero entry of each row of G is 1.
 
         The factors move to Aᵀ, which is applied only once, after the sum over all tiles.
         """

@@ -15,7 +15,8 @@ from striate.persistence.onnx.call import Call, Operand, operator
 def padding(call: Call, size: tuple[int, ...], kernel: list[int], strides: list[int], dilations: list[int]) -> Pairs:
     """Return the padding (before, after) of each spatial axis, from the attribute ``pads`` or ``auto_pad``.
 
-    ``size`` are the sizes of the spatial axes of the input. Raises ``ModelFileError`` for a wrong number of paddings.
+    ``size`` are the sizes of the spatial axes of the input, and ``kernel`` those of the window; ``strides`` and
+    ``dilations`` have a number for each of these axes. Raises ``ModelFileError`` for a wrong number of paddings.
     """
     mode = call.choice("auto_pad", "NOTSET", ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"))
     if mode == "VALID":
