@@ -145,9 +145,10 @@ class Loop:
 class Kernel:
     """Writes one kernel (a native function): each method appends instructions and returns their result.
 
-    Methods that access memory take the address as ``pointer``, and as ``dtype`` the type of the elements in memory.
-    Index arithmetic accepts and returns Python ints for values that are known when the kernel is written, and otherwise
-    i64 values of LLVM.
+    ``symbol`` is the name of the function; ``chunk``, ``n`` and ``scratch`` are its arguments (see the module). Methods
+    that access memory take the address as ``pointer``, and as ``dtype`` the type of the elements in memory. Index
+    arithmetic accepts and returns Python ints for values that are known when the kernel is written, and otherwise i64
+    values of LLVM.
     """
 
     def __init__(self, symbol: str, attributes: Sequence[str] = ()) -> None:

@@ -19,7 +19,7 @@ def differentiate(loss: Value, wrt: Sequence[Value], seed: Value | None = None) 
 
     ``seed`` is the gradient of the final objective with respect to ``loss``; None means 1, and then the loss must be a
     single number, else ``ShapeError`` is raised. Only nodes between ``wrt`` and the loss are differentiated. The
-    gradient of a v that does not affect the loss is 0.
+    gradient of a v that does not affect the loss is 0. Raises ``GraphError`` if an operation has no gradient.
     """
     if seed is None:
         if loss.type.size() != 1 or loss.type.batched:
