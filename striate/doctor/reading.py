@@ -73,8 +73,8 @@ class Statistics:
 def gaps_of(structure: Structure, means: Mapping[str, float], stds: Mapping[str, float]) -> dict[str, Gap]:
     """Compare each normalization's input in the last step with its running statistics, over all channels.
 
-    ``means`` and ``stds`` are the mean and the standard deviation of each layer's output, by path. The variance over
-    channels, samples and positions is σ² = mean σ²_c + var μ_c, for the input as for the running statistics.
+    ``means`` and ``stds`` are the mean and the standard deviation of each layer's output, by path. The running mean μ_c
+    and variance σ²_c of each channel are combined to one variance over all channels, σ² = mean σ²_c + var μ_c.
     """
     found: dict[str, Gap] = {}
     before = ""

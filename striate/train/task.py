@@ -89,9 +89,10 @@ def network_for(opened: Opened, model: str, seed: int, options: Mapping[str, Any
 
 
 def loss_for(opened: Opened, class_weights: str | None = None, label_smoothing: float = 0.0) -> Loss:
-    """Return the loss for the task: cross entropy for classes, otherwise relative squared or binary cross entropy.
+    """Return the loss for the task that the labels define.
 
-    The relative squared error is for measured targets, and the binary cross entropy for several yes-or-no labels.
+    This is the cross entropy for classes, the binary cross entropy for several yes-or-no labels, and the relative
+    squared error for measured targets.
 
     ``class_weights`` is "balanced" or None. Raises ``OptionError`` for class weights and label smoothing without
     classes.
