@@ -615,7 +615,7 @@ class Kernel:
     def add_exactly(self, a: Any, b: Any) -> tuple[Any, Any]:
         """Return (s, e): the rounded sum s = a + b and its rounding error e, so s + e = a + b exactly.
 
-        This is Knuth's algorithm (1969).
+        The algorithm is Knuth's two-sum (1969).
         """
         total = self.add(a, b)
         second = self.sub(total, a)

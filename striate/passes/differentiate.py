@@ -65,8 +65,8 @@ def _accumulate(
 def sum_to_shape(gradient: Value, value: Value) -> Value:
     """Sum ``gradient`` over the axes along which broadcasting repeated the operand ``value``.
 
-    The result has the shape of ``value``. If ``gradient`` is a scalar (all elements are equal), it is returned
-    unchanged.
+    The result has the shape of ``value``. A scalar ``gradient``, which represents an array of equal elements, is
+    returned unchanged.
     """
     if gradient.shape == value.shape:
         return gradient
