@@ -20,7 +20,8 @@ _FOLLOWED = 1e-3  # below this momentum rounding hides the batch's statistics in
 def reading_of(record: Mapping[str, Any], epoch: int, loss: float) -> Reading:
     """Return the reading for a watch's ``record()``, or for the same record in a run's ``progress.jsonl``.
 
-    A mean, standard deviation or share of zeros that is null in the record becomes NaN.
+    ``epoch`` and ``loss`` are those of the step. A mean, standard deviation or share of zeros that is null in the
+    record becomes NaN.
     """
     layers: dict[str, LayerReading] = {}
     for path, entries in cast("Mapping[str, Mapping[str, float | None]]", record["layers"]).items():

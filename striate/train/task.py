@@ -45,7 +45,8 @@ def recipe_for(train_set: Dataset) -> Recipe:
 
     The network is an MLP with three hidden layers for features, ``fcn`` for signals, ``lenet5`` for pictures, and a
     ``resnet18_3d`` that starts with 16 channels for volumes. A training on pictures has 5 epochs. Other trainings have
-    about 1500 steps (volumes: 300), but at least 5 and at most 50 epochs.
+    about 1500 steps (volumes: 300), but at least 5 and at most 50 epochs. Batches have 64 samples; those of other data
+    than pictures have 16 if there are at most 1,000 samples.
     """
     rank = train_set.images.ndim
     batch_size = 16 if len(train_set) <= _FEW else 64
