@@ -61,7 +61,8 @@ if TYPE_CHECKING:
 class Pooling(Windowed, Anchor):
     """Base class of pooling operations and their gradients (abstract).
 
-    Each option has one entry for each spatial axis. With ``ceil_mode``, an incomplete last window counts too.
+    ``kernel``, ``stride``, ``padding`` and ``dilation`` have one entry for each spatial axis. With ``ceil_mode``, an
+    incomplete last window counts too.
     """
 
     kind: ClassVar[Kind] = Kind.WINDOW
@@ -319,7 +320,8 @@ class MaxPoolingGradient(Pooling):
 class Averaging(Pooling):
     """Base class of average pooling and its gradient (abstract).
 
-    ``divisor_override``, unless None, divides the sum of every window in place of its number of elements.
+    ``count_include_pad`` counts the zeros of the padding as elements. ``divisor_override``, unless None, divides the
+    sum of every window in place of its number of elements.
     """
 
     count_include_pad: bool
@@ -522,7 +524,10 @@ def _geometry(
 
 
 def require_half(what: str, kernel: Sizes, padding: Pairs) -> None:
-    """Raise ``OptionError`` if a padding exceeds half the kernel size, so that a window could contain only padding."""
+    """Raise ``OptionError`` if a padding exceeds half the kernel size, so that a window could contain only padding.
+
+    ``what`` is the function or layer that the error names.
+    """
     if any(max(pair) > size // 2 for pair, size in zip(padding, kernel, strict=True)):
         shown = tuple(before if before == after else (before, after) for before, after in padding)
         raise OptionError(
@@ -553,11 +558,11 @@ def max_pool(
 
     ``input`` is (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
     float64; the result is (N, C, windows…). A sample is recognized by the number of entries in an option such as
-    ``kernel_size=(3, 3)``, or by having two axes. ``stride`` is ``kernel_size`` by default; with ``ceil_mode``,
-    incomplete windows at the end count too. If several elements are the largest, the first one gets the gradient.
-    Raises ShapeError for another number of axes and a window larger than the padded input, DTypeError for another
-    dtype, and OptionError for invalid options, such as padding above half the kernel size or ``return_indices=True``,
-    which is not supported.
+    ``kernel_size=(3, 3)``, or by having two axes. ``stride`` is ``kernel_size`` by default, and ``dilation`` is the
+    distance between the elements of a window; with ``ceil_mode``, incomplete windows at the end count too. If several
+    elements are the largest, the first one gets the gradient. Raises ShapeError for another number of axes and a window
+    larger than the padded input, DTypeError for another dtype, and OptionError for invalid options, such as padding
+    above half the kernel size or ``return_indices=True``, which is not supported.
     """
     refuse_indices("max_pool", return_indices)
     rounds_up = flag("max_pool: ceil_mode", ceil_mode)
