@@ -163,10 +163,10 @@ def evaluate(
 
     Prediction uses running statistics and no dropout. ``loss`` is the loss function of the training; its value over the
     whole set does not depend on ``batch_size``. The default is the mean cross entropy for classes, the binary cross
-    entropy for several yes-or-no labels, and the mean squared error for measured targets. ``after_batch`` is called with the number of samples of each batch. Classes of the model and of the
-    data are matched by name. ``tta`` averages the predictions over views of each sample, such as "flip" or "flip
-    crop:4" (see ``train.Views``). ``sample_weight`` (N,) weights the samples in ``loss``, as in training; all other
-    measures count every sample once.
+    entropy for several yes-or-no labels, and the mean squared error for measured targets. ``after_batch`` is called
+    with the number of samples of each batch. Classes of the model and of the data are matched by name. ``tta`` averages
+    the predictions over views of each sample, such as "flip" or "flip crop:4" (see ``train.Views``). ``sample_weight``
+    (N,) weights the samples in ``loss``, as in training; all other measures count every sample once.
 
     Raises ``DataError`` for a class that the model does not know, ``ShapeError`` for outputs that are not one number
     per class, and ``OptionError`` for an argument that is not a model, a data set, a loss or a batch size, and for
