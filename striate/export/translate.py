@@ -14,9 +14,10 @@ from onnx import GraphProto
 
 from striate.errors import OptionError
 from striate.export.writer import GraphWriter, value_info
-from striate.graph.arithmetic import Add, Reshape
+from striate.graph.arithmetic import Add
 from striate.graph.graph import Constant, Graph, Input, Parameter, State, topological
 from striate.graph.op import Composite, Direction, Kind, Node, Op
+from striate.graph.reshape import Reshape
 from striate.graph.value import Array, Value
 from striate.ops.normalization import NormalizedByStatistics, normalized_by_statistics
 from striate.tracing.trace import KEY
