@@ -425,7 +425,8 @@ def chosen_optimizer(
 ) -> Optimizer:
     """Return the optimizer with this name; raises ``OptionError`` for an option that it does not have.
 
-    None selects the default of an option.
+    None selects the optimizer's default: its usual learning rate, and for SGD a momentum of 0.9.
+    ``decay_norm_and_bias`` says whether the weight decay also applies to biases and normalizations.
     """
     if name not in OPTIMIZERS:
         raise unknown_option("optimizer", name, OPTIMIZERS)
@@ -441,7 +442,10 @@ def chosen_optimizer(
 
 
 def chosen_callbacks(patience: int | None, min_delta: float) -> tuple[Callback, ...]:
-    """Return the callback for early stopping if ``patience`` is given; raises ``OptionError`` for invalid values."""
+    """Return the callback for early stopping, or () if ``patience`` is None.
+
+    Raises ``OptionError`` for invalid values, and for a ``min_delta`` without ``patience``.
+    """
     if patience is None:
         if min_delta:
             raise OptionError("--min-delta has no effect without --patience")
@@ -533,7 +537,8 @@ def print_search(search: RateSearch) -> None:
 def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path, unit: str) -> None:
     """Print the table of epochs, the path of the saved model, and the accuracy.
 
-    The table is left out if the epochs were already printed to the same terminal, file or pipe.
+    The table is left out if the epochs were already printed to the same terminal, file or pipe. ``unit`` is the word
+    for a sample, such as "image".
     """
     console = output()
     if not same_target(sys.stdout, sys.stderr):
@@ -551,7 +556,10 @@ def print_result(run: Run, history: History, evaluation: Evaluation, folder: Pat
 
 
 def print_epochs(console: Console, history: History, unit: str) -> None:
-    """Print a table with one row per epoch; narrow terminals get fewer columns."""
+    """Print a table with one row per epoch; narrow terminals get fewer columns.
+
+    ``unit`` is the word for a sample, such as "image".
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns: dict[str, Callable[[Epoch], str]] = {
         "epoch": lambda epoch: str(epoch.number),

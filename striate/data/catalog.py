@@ -54,8 +54,9 @@ def open_data(
         found = st.data.open_data("motion.csv", window=128, label_column="activity")
 
     name      a name such as "digits" or "mnist"; a folder of IDX files; pictures: a folder with a folder per class,
-              with train and test (or val) folders, or with a CSV table of files and labels, or an archive of one; or
-              numbers: a .csv, .tsv, .ts, .npy or .npz file, a folder with a pair such as train.csv and test.csv
+              with train and test (or val) folders, or with a CSV table of files and labels, or an archive of such a
+              folder; or numbers: a .csv, .tsv, .ts, .npy or .npz file, or a folder with a pair such as train.csv and
+              test.csv
     options   how the data are read and split: ``PictureOptions`` for pictures, ``NumberOptions`` for numbers, or their
               fields as a dictionary
     progress  called with (files done, files in all) while pictures are read

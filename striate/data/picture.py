@@ -119,7 +119,9 @@ def decoded(
     formats: tuple[str, ...] = FORMATS,
     most: int = 65535,
 ) -> Image.Image:
-    """Decode a picture to a Pillow image with 8 bits per channel, rotated by its EXIF orientation, on white.
+    """Decode a picture to a Pillow image with 8 bits per channel, upright and without transparency.
+
+    It is rotated as its EXIF orientation says, and composed with a white background if it is transparent.
 
     source       a path or an open binary file
     name         the name of the picture in errors

@@ -111,7 +111,8 @@ class _Seen:
 def scan_data(name: str | Path, progress: Progress = lambda done, count: None, **fields: Any) -> Scan:
     """Scan the data set with this name or path, with the options of ``open_data``.
 
-    Files, rows and series that cannot be read become problems of the scan. Raises ``OptionError`` and ``DataError``, as
+    ``fields`` are these options; ``progress`` is called with (files done, files in all). Files, rows and series that
+    cannot be read become problems of the scan. Raises ``OptionError`` and ``DataError``, as
     ``open_data`` does, for data in no known form.
     """
     path = checked_path("data set", name).expanduser()

@@ -66,9 +66,9 @@ GroupedConvTranspose.__name__ = "ConvTranspose"
 
 
 def require_valid(model: ModelProto) -> bytes:
-    """Return the bytes of a model after ONNX's checker has accepted it, including its inferred types.
+    """Check a model and its types with ONNX's checker, and return its bytes.
 
-    Raises ``ModelFileError`` otherwise.
+    Raises ``ModelFileError`` if the checker refuses the model, or the model exceeds 2 GB.
     """
     try:
         content = model.SerializeToString()

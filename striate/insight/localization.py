@@ -102,7 +102,8 @@ def occlusion(
     stride    in pixels, one number or one per axis; None: half of the window
     baseline  what covers the window, as in ``integrated_gradients``
 
-    Raises ``OptionError`` for an unknown class, a window larger than the picture, or a stride larger than the window.
+    Raises ``OptionError`` for an unknown class, a window larger than the picture, or a stride larger than the window;
+    ``ShapeError`` for inputs without positions. The other errors are those of ``integrated_gradients``.
     """
     x = one_sample(model, image)
     size = x.shape[2:]

@@ -98,8 +98,9 @@ class Pooling(Positional):
 class MaxPool(Pooling):
     """Max pooling: y = the largest element of each window (abstract)
 
-    Padding counts as −∞, so it is never the largest. ``dilation`` is the distance between the elements of a window.
-    ``stride=None`` is the kernel size. Raises ``OptionError`` for ``return_indices=True``, which is not supported.
+    Padding counts as −∞, so it is never the largest. ``dilation`` is the distance between the elements of a window. See
+    the base class ``Pooling`` for the other options. Raises ``OptionError`` for ``return_indices=True``, which is not
+    supported.
     """
 
     def __init__(
@@ -127,8 +128,8 @@ class MaxPool(Pooling):
 class AvgPool(Pooling):
     """Average pooling: y = the mean of each window (abstract)
 
-    ``stride=None`` is the kernel size. ``count_include_pad`` counts the zeros of the padding as elements. If
-    ``divisor_override`` is given, every sum is divided by it instead of by the number of elements.
+    ``count_include_pad`` counts the zeros of the padding as elements. If ``divisor_override`` is given, every sum is
+    divided by it instead of by the number of elements. See the base class ``Pooling`` for the other options.
     """
 
     def __init__(
@@ -168,8 +169,8 @@ class AvgPool(Pooling):
 class LPPool(Pooling):
     """Power-average pooling: y = (Σ xᵖ)^(1/p) over each window (abstract)
 
-    p is ``norm_type``, above 0: p = 1 gives the sum, p = 2 the Euclidean norm. ``stride=None`` is the kernel size. The
-    result is NaN where the root of a negative number would be taken.
+    p is ``norm_type``, above 0: p = 1 gives the sum, p = 2 the Euclidean norm. The result is NaN where the root of a
+    negative number would be taken. See the base class ``Pooling`` for the other options.
     """
 
     def __init__(
@@ -224,7 +225,8 @@ class AdaptiveAvgPool(AdaptivePool):
 class AdaptiveMaxPool(AdaptivePool):
     """Max pooling to a given output size: y = the largest element of each window (abstract)
 
-    Raises ``OptionError`` for ``return_indices=True``, which is not supported.
+    See the base class ``AdaptivePool`` for ``output_size``. Raises ``OptionError`` for ``return_indices=True``, which
+    is not supported.
     """
 
     def __init__(self, output_size: AdaptiveSizes, return_indices: bool = False) -> None:

@@ -204,7 +204,8 @@ class LeakyRelu(Elementwise):
 class LeakyReluGradient(Binary):
     """dx = dy where x > 0, else α·dy
 
-    The gradient of leaky ReLU: dx and dy are the gradients with respect to its input x and its output.
+    The gradient of leaky ReLU: dx and dy are the gradients with respect to its input x and its output; α is
+    ``negative_slope``.
     """
 
     letters: ClassVar[Mapping[str, str]] = {"α": "negative_slope"}

@@ -48,7 +48,8 @@ from striate.ops.pooling import Pooling, entering, examples, window_geometry
 class Averaging(Pooling):
     """Base class of average pooling and its gradient (abstract).
 
-    ``divisor_override``, unless None, divides the sum of every window in place of its number of elements.
+    ``count_include_pad`` counts the zeros of the padding as elements. ``divisor_override``, unless None, divides the
+    sum of every window in place of its number of elements.
     """
 
     count_include_pad: bool

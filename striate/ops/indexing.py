@@ -62,7 +62,7 @@ def moveaxis(x: Value, source: int | Sequence[int], destination: int | Sequence[
 
 
 def swapaxes(x: Value, axis0: int, axis1: int) -> Value:
-    """Return x with two axes exchanged, as ``np.swapaxes``.
+    """Return x with the axes ``axis0`` and ``axis1`` exchanged, as ``np.swapaxes``.
 
     x has any shape and dtype. Raises ShapeError for an axis that does not exist, and if axis 0 of a batch would move.
     """

@@ -69,6 +69,7 @@ class LabelLoss(Anchor):
 
     The inputs are logits (N, C, positions…), labels (N, positions…) in int64 and optionally class weights (C,). Where
     the label is ``ignore_index``, the loss is 0, and so is its share: the weight of the element in a weighted mean.
+    ``label_smoothing`` is ε: the target is mixed with the uniform distribution, (1 − ε) · target + ε / C.
     """
 
     kind: ClassVar[Kind] = Kind.ROWWISE
@@ -84,7 +85,7 @@ class LabelLoss(Anchor):
         return (InputLayout((BLOCK,)), *(InputLayout((PLAIN,)) for _ in inputs[1:]))
 
     def losses_type(self, logits: TensorType, labels: TensorType, weight: TensorType | None) -> TensorType:
-        """Return the type of the losses: the dtype of the logits, shape (N, positions…).
+        """Return the type of the losses, (N, positions…) in the dtype of the logits, from the types of the inputs.
 
         Raises ``ShapeError``, ``DTypeError`` or ``OptionError`` if the inputs or the options do not fit together.
         """
@@ -136,7 +137,7 @@ class LabelLoss(Anchor):
         return smooth * weights.reshape(1, -1, *(1,) * (logits.ndim - 2)) * np.expand_dims(kept, 1)
 
     def shares(self, logits: Array, labels: Array, weight: Array | None) -> Array:
-        """Return w[label] for each sample and position: 1 if ``weight`` is None, and 0 where the label is ignored."""
+        """Return w[label] in the shape of the labels: 1 if ``weight`` is None, and 0 where the label is ignored."""
         kept = labels != self.ignore_index
         chosen = np.ones(labels.shape) if weight is None else weight[np.where(kept, labels, 0)]
         return np.where(kept, chosen, 0).astype(logits.dtype)
@@ -144,7 +145,8 @@ class LabelLoss(Anchor):
     def losses(self, logits: Array, labels: Array, weight: Array | None) -> Array:
         """Return −Σ_c t[c] · log_softmax(logits)[c], with t from ``targets``, in the shape of the labels.
 
-        Where the label is ignored, the loss is 0 even if the logits are NaN.
+        ``weight`` holds the class weights (None: 1). Where the label is ignored, the loss is 0 even if the logits are
+        NaN.
         """
         require_labels(labels, logits.shape[1], self.ignore_index)
         kept, logarithms = labels != self.ignore_index, log_softmax_of(logits)

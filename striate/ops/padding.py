@@ -48,7 +48,7 @@ _ONNX_MODES = {
 class PadAxis(AxisMap):
     """Padding of one axis as a linear map: ``before`` elements before x and ``after`` after it; negative numbers crop.
 
-    Circular padding repeats only the elements that are left after cropping.
+    ``mode`` says what the elements are. Circular padding repeats only the elements that are left after cropping.
     """
 
     before: int
@@ -136,7 +136,8 @@ class PadAxis(AxisMap):
 class PositionPadding(Mapped):
     """Base class of padding along the spatial axes and its gradient (abstract).
 
-    ``padding`` has a pair (before, after) for each spatial axis; negative numbers crop.
+    ``padding`` has a pair (before, after) for each spatial axis; negative numbers crop. ``mode`` says what the padding
+    consists of.
     """
 
     reads_once: ClassVar[bool] = True

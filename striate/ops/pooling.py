@@ -53,7 +53,8 @@ MOST_UNROLLED = 32
 class Pooling(Windowed, Anchor):
     """Base class of pooling operations and their gradients (abstract).
 
-    Each option has one entry for each spatial axis. With ``ceil_mode``, an incomplete last window counts too.
+    ``kernel``, ``stride``, ``padding`` and ``dilation`` have one entry for each spatial axis. With ``ceil_mode``, an
+    incomplete last window counts too.
     """
 
     kind: ClassVar[Kind] = Kind.WINDOW
@@ -231,7 +232,10 @@ def window_geometry(
 
 
 def require_half(what: str, kernel: Sizes, padding: Pairs) -> None:
-    """Raise ``OptionError`` if a padding exceeds half the kernel size, so that a window could contain only padding."""
+    """Raise ``OptionError`` if a padding exceeds half the kernel size, so that a window could contain only padding.
+
+    ``what`` is the function or layer that the error names.
+    """
     if any(max(pair) > size // 2 for pair, size in zip(padding, kernel, strict=True)):
         shown = tuple(before if before == after else (before, after) for before, after in padding)
         raise OptionError(

@@ -60,7 +60,7 @@ class Reduction(Op):
         return [k.add(one, other) for one, other in zip(a, b, strict=True)]
 
     def finish(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
-        """Emit the outputs, in float64, from the complete partial result and the number of reduced elements."""
+        """Emit the outputs, in float64, from the complete partial result ``sums`` of ``count`` elements."""
         return list(sums)
 
     def channels_together(self, x: TensorType) -> int:

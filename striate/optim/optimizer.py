@@ -170,7 +170,7 @@ class Optimizer(metaclass=Explained):
     ) -> tuple[Value, dict[str, Value]]:
         """Return what ``update`` returns; optimizers that need the norm of each parameter override this method.
 
-        ``layers.total`` sums the elements of a vector over each parameter.
+        ``layers.total`` sums the elements of a vector over each parameter; the other arguments are those of ``update``.
         """
         return self.update(parameters, gradients, kept, t)
 
@@ -204,7 +204,7 @@ class Optimizer(metaclass=Explained):
 
 
 def coupled(gradients: Value, parameters: Value, decay: float) -> Value:
-    """Return g + λ θ, the gradients with the weight decay as a part; ``decay`` is λ."""
+    """Return g + λ θ, the gradients g with the weight decay added; ``parameters`` is θ and ``decay`` is λ."""
     return gradients + parameters * decay if decay else gradients
 
 

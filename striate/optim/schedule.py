@@ -28,7 +28,7 @@ class Schedule(metaclass=Explained):
 
     @property
     def cycles_momentum(self) -> bool:
-        """Whether ``momentum`` replaces the optimizer's momentum, or its β₁."""
+        """Whether the result of the method ``momentum`` replaces the optimizer's momentum, or its β₁."""
         return False
 
     @abstractmethod

@@ -20,7 +20,7 @@ def differentiate(loss: Value, wrt: Sequence[Value], seed: Value | None = None) 
 
     ``seed`` is the gradient of the final objective with respect to ``loss``; None means 1, and then the loss must be a
     single number, else ``ShapeError`` is raised. Only nodes between ``wrt`` and the loss are differentiated. The
-    gradient of a v that does not affect the loss is 0.
+    gradient of a v that does not affect the loss is 0. Raises ``GraphError`` if an operation has no gradient.
     """
     if seed is None:
         if loss.type.size() != 1 or loss.type.batched:
@@ -66,8 +66,8 @@ def _accumulate(
 def sum_to_shape(gradient: Value, value: Value) -> Value:
     """Sum ``gradient`` over the axes along which broadcasting repeated the operand ``value``.
 
-    The result has the shape of ``value``. If ``gradient`` is a scalar (all elements are equal), it is returned
-    unchanged.
+    The result has the shape of ``value``. A scalar ``gradient``, which represents an array of equal elements, is
+    returned unchanged.
     """
     if gradient.shape == value.shape:
         return gradient

@@ -203,9 +203,9 @@ class TrainingStep(metaclass=Explained):
         become those that the last call of ``gradients`` computed, if they have not been applied yet and the model has
         not changed since.
 
-        Raises ``OptionError`` if ``gradients`` is None and none have been computed, or if a name is wrong;
-        ``ShapeError`` and ``DTypeError`` for arrays that do not fit the parameters; and ``NonFiniteError`` for
-        gradients that are not finite. The model is then unchanged.
+        Raises ``OptionError`` if ``gradients`` is None and none have been computed, or unless its names are those of
+        all trained parameters; ``ShapeError`` and ``DTypeError`` for arrays that do not fit the parameters; and
+        ``NonFiniteError`` for gradients that are not finite. The model is then unchanged.
         """
         self.use_average(False)
         memory = self._ensure_memory()

@@ -27,7 +27,7 @@ LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safeten
 
 
 class Checkpoints:
-    """Write the checkpoints of a training into its run folder; given to ``Trainer(checkpoints=…)``.
+    """Writes the checkpoints of a training into its run folder; pass it as ``Trainer(checkpoints=…)``.
 
         st.Trainer(model, loss, optimizer, checkpoints=train.Checkpoints("runs/night", every="10min"))
 

@@ -59,7 +59,7 @@ class Run:
     findings      the findings of the doctor, which diagnoses the training
     versions      see ``striate.train.environment``
     data_options  the fields of ``PictureOptions`` or ``NumberOptions``; {} for data sets known by name
-    centring      ``Centring.to_json``, or None
+    centring      ``Centring.to_json``; None if the samples are not pictures with a plain background
     """
 
     data: str

@@ -45,7 +45,8 @@ def recipe_for(train_set: Dataset) -> Recipe:
 
     The network is an MLP with three hidden layers for features, ``fcn`` for signals, ``lenet5`` for pictures, and a
     ``resnet18_3d`` that starts with 16 channels for volumes. A training on pictures has 5 epochs. Other trainings have
-    about 1500 steps (volumes: 300), but at least 5 and at most 50 epochs.
+    about 1500 steps (volumes: 300), but at least 5 and at most 50 epochs. Batches have 64 samples; those of other data
+    than pictures have 16 if there are at most 1,000 samples.
     """
     rank = train_set.images.ndim
     batch_size = 16 if len(train_set) <= _FEW else 64
@@ -89,9 +90,10 @@ def network_for(opened: Opened, model: str, seed: int, options: Mapping[str, Any
 
 
 def loss_for(opened: Opened, class_weights: str | None = None, label_smoothing: float = 0.0) -> Loss:
-    """Return the loss for the task: cross entropy for classes, otherwise relative squared or binary cross entropy.
+    """Return the loss for the task that the labels define.
 
-    The relative squared error is for measured targets, and the binary cross entropy for several yes-or-no labels.
+    This is the cross entropy for classes, the binary cross entropy for several yes-or-no labels, and the relative
+    squared error for measured targets.
 
     ``class_weights`` is "balanced" or None. Raises ``OptionError`` for class weights and label smoothing without
     classes.

@@ -130,7 +130,7 @@ def _packed(draft: Draft, kernel: SampleKernel) -> Table:
 
 
 def full_box(starts: Array, stops: Array) -> Array:
-    """Return boxes as int32 (B, 6), with the columns start D, H, W and stop D, H, W; missing axes are 0 to 1.
+    """Return boxes as int32 (B, 6), with the columns start D, H, W and stop D, H, W; missing axes have 0 and 1.
 
     ``starts`` and ``stops`` (exclusive) have the shape (spatial axes, B).
     """
