@@ -1,7 +1,8 @@
 """Translate a graph for prediction to an ONNX graph.
 
-Each operation writes itself (``Op.onnx``). Two patterns of several operations become one operator: a contraction with
-its bias, and batch normalization by running statistics, which the traced graph contains as arithmetic.
+Each operation adds its own ONNX operators (``Op.onnx``). Two patterns of operations become a single operator each: a
+contraction and the addition of its bias, and batch normalization by running statistics, which is arithmetic in the
+traced graph.
 """
 
 from __future__ import annotations

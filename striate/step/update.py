@@ -36,10 +36,10 @@ def prepare_update(
 ) -> Executable:
     """Compile the update of the parameters, a program whose outputs are ``ok`` and ``norm``.
 
-    It reads and writes the arrays of ``memory``; ``rules`` are the optimizers of the parameter groups. ``ok`` says
-    whether everything was finite, so that the update was made; ``norm`` is √Σ g² of the gradients before clipping.
-    ``clock``, a float64 array of shape (), counts the committed steps. ``ema`` is the decay d of the moving average, or
-    None.
+    It reads and writes the arrays of ``memory``; ``rules`` are the optimizers of the parameter groups, and ``clipping``
+    has the limits for the gradients. ``ok`` says whether everything was finite, so that the update was made; ``norm``
+    is √Σ g² of the gradients before clipping. ``clock``, a float64 array of shape (), counts the committed steps.
+    ``ema`` is the decay d of the moving average, or None.
     """
     return _Update(memory, rules, clock, clipping, ema).prepared()
 
