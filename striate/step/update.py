@@ -14,9 +14,10 @@ from __future__ import annotations
 import numpy as np
 
 from striate.engine import Executable, prepare
-from striate.graph.arithmetic import cast, reshape
 from striate.graph.check import check
+from striate.graph.elementwise import cast
 from striate.graph.graph import Graph, OutputKind, OutputRole, State
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, DType, Value
 from striate.ops import reduction
 from striate.ops.comparison import IsFinite, Where, greater, where
