@@ -628,7 +628,8 @@ class Kernel:
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """Return a · b + c in each lane, for floats; rounded once if the processor can, otherwise twice.
 
-        Sums of products use it. Without such an instruction (x86-64-v2), ``fma`` is a function call for each lane.
+        It is meant for sums of products: ``fma`` is a function call for each lane on a processor without such an
+        instruction (x86-64-v2).
         """
         return self._intrinsic("llvm.fmuladd", a, b, c)
 

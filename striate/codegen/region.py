@@ -181,8 +181,8 @@ class Store:
     """A store of a region: write value number ``value`` to an operand.
 
     ``strides``, ``origin`` and ``lane_stride`` are as in ``Load``. If there is a ``halo`` (padding pixels around each
-    plane), it is filled with zeros. If ``exact``, the array has no channels that pad the last block, so the store of
-    this block is masked. ``streams`` says whether the store bypasses the caches.
+    plane), it is filled with zeros. If ``exact``, the array has no channels that pad the last block, which is therefore
+    stored with a mask. ``streams`` says whether the store bypasses the caches.
     """
 
     value: int

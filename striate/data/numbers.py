@@ -116,7 +116,10 @@ def _require_alike(samples: Samples, options: NumberOptions, path: Path) -> None
 
 
 def merged(files: list[NumberFile], options: NumberOptions) -> Samples:
-    """Return the samples of one or two files together, in the order of the files."""
+    """Return the samples of one or two files together, in the order of the files.
+
+    Raises ``DataError`` unless the files have samples of the same kind, with the same columns.
+    """
     first, *others = [file.samples(options) for file in files]
     _require_alike(first, options, files[0].path)
     for file, other in zip(files[1:], others):

@@ -14,7 +14,7 @@ from striate.experiments.measurement import Form, Measurement, Quantity
 from striate.experiments.networks import deep
 from striate.experiments.prediction import Prediction
 from striate.experiments.training import prepared, train
-from striate.graph.arithmetic import cast
+from striate.graph.elementwise import cast
 from striate.graph.value import Value
 from striate.nn.activation import Tanh
 from striate.nn.loss import CrossEntropyLoss

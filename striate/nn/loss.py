@@ -14,7 +14,8 @@ from striate.graph.value import Array, DType, Shape, TensorType, Value, dtype_of
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
 from striate.ops.element_loss import mse_loss, shape_cure
-from striate.ops.loss import IGNORED, cross_entropy, multi_margin_loss, nll_loss
+from striate.ops.label_loss import IGNORED
+from striate.ops.loss import cross_entropy, multi_margin_loss, nll_loss
 from striate.ops.loss_reduction import LossReduction
 from striate.options import choice, number, whole_number
 from striate.tracing import Tree

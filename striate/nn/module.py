@@ -12,7 +12,7 @@ import numpy as np
 from striate import habits
 from striate.arguments import Explained
 from striate.errors import DTypeError, OptionError, ShapeError, TracingError
-from striate.graph import arithmetic
+from striate.graph.elementwise import cast as cast_value
 from striate.graph.op import at_path
 from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
 from striate.nn.foreign import ForeignLayer
@@ -571,7 +571,7 @@ class Module(metaclass=Explained):
     def _preprocessed(self, x: Value) -> Value:
         """Convert uint8 to the model's dtype and apply the standardizer, as part of the traced program."""
         if x.dtype is DType.uint8:
-            x = arithmetic.cast(x, self.dtype or DType.float32)
+            x = cast_value(x, self.dtype or DType.float32)
         return self._modules["standardizer"](x) if "standardizer" in self._modules else x
 
     @property

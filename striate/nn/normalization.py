@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from striate.errors import OptionError, ShapeError
-from striate.graph.arithmetic import cast, constant
+from striate.graph.elementwise import cast
+from striate.graph.operand import constant
 from striate.graph.value import Array, Value, shape_text
 from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind

@@ -11,15 +11,9 @@ from striate.nn.module import Module
 from striate.nn.ranked import Ranked
 from striate.nn.trail import layer_error
 from striate.ops.adaptive import AdaptiveSizes, adaptive_avg_pool, adaptive_max_pool, global_max_pool, output_sizes
-from striate.ops.pooling import (
-    avg_pool,
-    global_avg_pool,
-    lp_pool,
-    max_pool,
-    refuse_indices,
-    require_divisor,
-    require_half,
-)
+from striate.ops.average_pooling import avg_pool, global_avg_pool, lp_pool, require_divisor
+from striate.ops.max_pooling import max_pool, refuse_indices
+from striate.ops.pooling import require_half
 from striate.ops.window import Padding, Pairs, PerAxis, brief, padding_pairs, per_axis, reach, times, windows_that_fit
 from striate.options import flag, number
 from striate.tracing import current_trace

@@ -10,8 +10,8 @@ from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.nn.ranked import Ranked
+from striate.ops.interpolation import checked_options, interpolate
 from striate.ops.pixel_shuffle import LARGEST_FACTOR, pixel_shuffle, pixel_unshuffle
-from striate.ops.resampling import checked_options, interpolate
 from striate.options import whole_number
 
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
-from striate.graph.arithmetic import Binary, Elementwise, elementwise
+from striate.graph.elementwise import Binary, Elementwise, elementwise
 from striate.graph.notation import Expression
 from striate.graph.onnx import Attribute
 from striate.graph.op import Gradients, Needed, Sample, Values, register

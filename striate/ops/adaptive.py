@@ -21,9 +21,10 @@ from striate.graph.op import Gradients, Kind, Needed, PositionSets, Purpose, Sam
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
+from striate.ops.average_pooling import AveragePooling, global_avg_pool
 from striate.ops.axis_map import AxisMap, Row, Run, Scalar, Terms, transposed
 from striate.ops.mapped import Mapped, Maps, rows_read, three_axes
-from striate.ops.pooling import AveragePooling, MaxPooling, global_avg_pool, refuse_indices
+from striate.ops.max_pooling import MaxPooling, refuse_indices
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded, filled
 from striate.ops.unbatched import over_samples, position_axes

@@ -21,10 +21,10 @@ from striate.codegen.launch import Launch
 from striate.codegen.options import CompileOptions
 from striate.codegen.storage import BLOCK, PLAIN, InputLayout, spatial
 from striate.dtypes import DType
-from striate.graph.arithmetic import reshape
 from striate.graph.notation import PRODUCT, Expression, infix
 from striate.graph.onnx import Attribute
 from striate.graph.op import Direction, Gradients, Kind, Needed, PositionSets, Sample, Values, register
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, Shape, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext

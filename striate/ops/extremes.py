@@ -12,10 +12,11 @@ import numpy as np
 from striate.codegen.kernel import Kernel, Vector
 from striate.codegen.region_writer import Place
 from striate.codegen.words import element_words
-from striate.graph.arithmetic import cast as cast_to
-from striate.graph.arithmetic import constant, reshape
+from striate.graph.elementwise import cast as cast_to
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Composite, Gradients, Kind, Needed, Op, Sample, Values, register
+from striate.graph.operand import constant
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, Batch, DType, TensorType, Value, operators
 from striate.ops.arithmetic import exp, log
 from striate.ops.comparison import equal, greater, isfinite, isnan, logical_or, not_equal, where

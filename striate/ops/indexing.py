@@ -14,7 +14,8 @@ import numpy as np
 
 from striate import options
 from striate.errors import OptionError, TracingError
-from striate.graph.arithmetic import MOST_AXES, joined_sizes, reshape
+from striate.graph.elementwise import MOST_AXES
+from striate.graph.reshape import joined_sizes, reshape
 from striate.graph.value import Batch, Dim, Shape, Value, operators
 from striate.ops.movement import Concat, Slice, Transpose, Window
 from striate.ops.requirement import N_STAYS, Axes, dtype_error, place, require_axes, require_axis, shape_error

@@ -10,9 +10,11 @@ from typing import ClassVar
 import numpy as np
 
 from striate.errors import OptionError
-from striate.graph.arithmetic import Add, Binary, Divide, Multiply, Reshape, Subtract, elementwise, reshape
+from striate.graph.arithmetic import Add, Divide, Multiply, Subtract
+from striate.graph.elementwise import Binary, elementwise
 from striate.graph.graph import Constant
 from striate.graph.op import Composite, Gradients, Needed, Purpose, Sample, Values, register
+from striate.graph.reshape import Reshape, reshape
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
 from striate.ops.arithmetic import Sqrt
 from striate.ops.convolution import channel_vector

@@ -16,9 +16,9 @@ from striate.codegen.kernel import Condition, Index, Kernel
 from striate.codegen.launch import Launch
 from striate.codegen.storage import PLAIN, InputLayout
 from striate.errors import OptionError
-from striate.graph.arithmetic import reshape
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, register
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, Batch, Dim, DType, Shape, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext

@@ -14,10 +14,12 @@ from typing import ClassVar
 import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
-from striate.graph.arithmetic import constant, elementwise, reshape
+from striate.graph.elementwise import elementwise
 from striate.graph.notation import PRODUCT, Expression
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Node, Op, Sample, Values, register
+from striate.graph.operand import constant
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, DType, Shape, TensorType, Value, operators
 from striate.ops.arithmetic import Maximum, Minimum
 from striate.ops.comparison import greater, where

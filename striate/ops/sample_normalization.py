@@ -16,8 +16,10 @@ from typing import cast as cast_type
 import numpy as np
 
 from striate.errors import OptionError
-from striate.graph.arithmetic import as_value, broadcast_shapes, elementwise, reshape
+from striate.graph.elementwise import broadcast_shapes, elementwise
 from striate.graph.op import Composite, Gradients, Needed, Purpose, Sample, Values, register
+from striate.graph.operand import as_value
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, Shape, TensorType, Value, shape_text
 from striate.ops.arithmetic import Sqrt, exp, log
 from striate.ops.convolution import channel_vector, conv

@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from striate.graph.arithmetic import cast, constant
+from striate.graph.elementwise import cast
+from striate.graph.operand import constant
 from striate.graph.value import Value
 from striate.ops.arithmetic import exp, log, maximum, sqrt
 from striate.ops.comparison import greater, where

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from striate.errors import OptionError
-from striate.graph.arithmetic import cast
+from striate.graph.elementwise import cast
 from striate.graph.value import Value
 from striate.ops.arithmetic import maximum, sqrt
 from striate.optim.optimizer import Optimizer, coupled

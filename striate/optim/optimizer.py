@@ -13,7 +13,7 @@ from typing import cast as cast_type
 from striate import habits
 from striate.arguments import Explained
 from striate.errors import OptionError, unknown_option
-from striate.graph.arithmetic import cast
+from striate.graph.elementwise import cast
 from striate.graph.value import Value
 from striate.optim.chain import require_schedule
 from striate.optim.layers import Layers

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import cast
 
 from striate.errors import GraphError, ShapeError
-from striate.graph.arithmetic import constant, reshape
 from striate.graph.graph import topological
 from striate.graph.op import Kind, Node, at_path
+from striate.graph.operand import constant
+from striate.graph.reshape import reshape
 from striate.graph.value import Value
 from striate.ops.reduction import Sum
 from striate.ops.shaping import BroadcastTo, expanded

@@ -10,7 +10,7 @@ import numpy as np
 
 from striate.data.standardizer import Standardizer
 from striate.errors import OptionError, ShapeError
-from striate.graph.arithmetic import cast
+from striate.graph.elementwise import cast
 from striate.graph.graph import Graph, Input
 from striate.graph.graph import Parameter as LearnedInput
 from striate.graph.op import Node, current_path

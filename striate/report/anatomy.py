@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from striate.graph.arithmetic import Reshape
 from striate.graph.graph import Constant, Graph, Input, Parameter, State
 from striate.graph.op import Kind, Node, Op
+from striate.graph.reshape import Reshape
 from striate.graph.value import Dim, Value, shape_text
 
 

@@ -90,7 +90,7 @@ def enlarged(tile: Pixels, times: int) -> Pixels:
 
 
 def sheet(tiles: Sequence[Pixels], columns: int, gap: int = 1) -> Pixels:
-    """Arrange tiles of one size row by row, with gaps between them.
+    """Arrange tiles of one size row by row, ``columns`` in a row, with ``gap`` pixels between them.
 
     Gaps have the colour (1, 2, 3), which ``data_uri`` makes transparent.
     """

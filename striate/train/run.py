@@ -53,6 +53,7 @@ class Run:
 
     data          the name or absolute path of the data set, as ``open_dataset`` takes it
     arguments     the options of ``striate train``, by parameter name
+    seed          the seed of the training
     finished      whether the training was completed, or ended early by a callback, rather than interrupted
     history       ``History.to_json`` when the training has ended; {} before
     evaluation    ``Evaluation.to_json`` on the held-out data when the training has ended; None before

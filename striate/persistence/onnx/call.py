@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 
 from striate.errors import ModelFileError
-from striate.graph.arithmetic import constant
+from striate.graph.operand import constant
 from striate.graph.value import Array, Batch, DType, N, Shape, Value
 from striate.persistence.onnx.messages import Node, Tensor
 from striate.tracing import Trace
