@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def walked(context: LoweringContext) -> tuple[Domain, Storage]:
-    """Return the iteration domain and the memory layout of the first input, for the kernels in ``kernels.rowwise``."""
+    """Return the iteration domain and the memory layout of the node's first input, for kernels of ``rowwise``."""
     x = context.node.inputs[0]
     storage: Storage = context.storage(x)
     return Domain(Space.BLOCKED, x.type.samples, storage.channels, storage.sizes), storage

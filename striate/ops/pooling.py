@@ -187,7 +187,7 @@ def entering(context: LoweringContext, x: Value) -> tuple[Prologue | None, tuple
 
 
 def examples(random: np.random.Generator) -> Iterator[tuple[Array, Sizes, Sizes, Pairs, Sizes, bool]]:
-    """Yield test cases: (x, kernel, stride, padding, dilation, ceil_mode)."""
+    """Yield test cases of pooling, (x, kernel, stride, padding, dilation, ceil_mode), with x drawn from ``random``."""
     zero, one = (0, 0), (1, 1)
     cases: list[tuple[Sizes, Sizes, Sizes, Pairs, Sizes, bool]] = [
         ((2, 3, 4, 6), (2, 2), (2, 2), (zero, zero), (1, 1), False),
@@ -214,7 +214,8 @@ def window_geometry(
 ) -> tuple[Sizes, Pairs, Sizes, Sizes]:
     """Return (stride, padding, kernel, dilation) with one entry for each spatial axis of the batch x.
 
-    ``stride`` None means the kernel size. Raises ``ShapeError`` or ``OptionError`` where PyTorch raises an error.
+    A ``stride`` of None is the kernel size. Raises ``ShapeError`` for a wrong number of axes of x, and ``OptionError``
+    for invalid options and for padding above half the kernel size; ``what`` is the function that the error names.
     """
     require_positions(what, x.type)
     rank = x.type.rank - 2
