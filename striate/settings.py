@@ -175,7 +175,7 @@ def restore(settings: Settings) -> None:
 def using_threads(threads: int | None) -> Generator[None]:
     """Return a context manager during which the calling Python thread computes with ``threads`` threads.
 
-    Other Python threads are not affected. None changes nothing.
+    Other Python threads are not affected. ``threads=None`` changes nothing.
     """
     token = _local_threads.set(_local_threads.get() if threads is None else threads)
     try:

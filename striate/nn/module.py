@@ -539,7 +539,7 @@ class Module(metaclass=Explained):
     def trace(self, inputs: tuple[Any, ...]) -> Any:
         """Add the module to the graph that is being traced and return its outputs, as values of that graph.
 
-        Arrays among the inputs become constants.
+        Arrays among the inputs become constants. Raises ``TracingError`` if ``forward`` returns None.
         """
         trace = active_trace(type(self).__name__)
         if self not in trace.paths:

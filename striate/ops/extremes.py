@@ -288,9 +288,9 @@ def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Return the index of the first largest element along an axis, as int64; NaN counts as largest.
 
     With ``axis=None``, the result is the row-major index among all elements, which is possible only if axis 0 is not
-    the symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result is
-    0. There is no gradient. Raises ShapeError for an axis that x does not have or that has size 0, and OptionError
-    unless ``axis`` is a whole number or None.
+    the symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype; integers are compared as float64.
+    Over N = 0 samples the result is 0. There is no gradient. Raises ShapeError for an axis that x does not have or that
+    has size 0, and OptionError unless ``axis`` is a whole number or None.
     """
     return _place("argmax", ArgMax, x, axis, keepdims)
 
@@ -299,9 +299,9 @@ def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Return the index of the first smallest element along an axis, as int64; NaN counts as smallest.
 
     With ``axis=None``, the result is the row-major index among all elements, which is possible only if axis 0 is not
-    the symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result is
-    0. There is no gradient. Raises ShapeError for an axis that x does not have or that has size 0, and OptionError
-    unless ``axis`` is a whole number or None.
+    the symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype; integers are compared as float64.
+    Over N = 0 samples the result is 0. There is no gradient. Raises ShapeError for an axis that x does not have or that
+    has size 0, and OptionError unless ``axis`` is a whole number or None.
     """
     return _place("argmin", ArgMin, x, axis, keepdims)
 

@@ -71,8 +71,8 @@ class Mapped(KernelSpec):
     def vector(self, k: Kernel, rows: Sequence[Terms], load: Callable[[Sequence[Index]], Vector]) -> Vector:
         """Emit the output vector of one position.
 
-        ``rows`` has, for each axis, the terms (input position and weight) that the axis' map sums at this position.
-        ``load`` loads x at an input position.
+        ``rows`` has, for each axis, the terms (input position and weight) that the map of the axis sums at this
+        position. ``load`` loads x at an input position.
         """
         raise NotImplementedError
 
