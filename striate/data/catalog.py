@@ -162,7 +162,7 @@ def _given(options: object, fields: Mapping[str, Any], example: str) -> Mapping[
 
 
 def _require_one_way(fields: Mapping[str, Any]) -> None:
-    """Raise ``OptionError`` where options are given by name beside an object or a dictionary."""
+    """Raise ``OptionError`` if options are given by name in addition to an object or a dictionary."""
     if fields:
         raise OptionError(f"options and {', '.join(fields)}; give options in one way")
 

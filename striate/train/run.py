@@ -202,7 +202,7 @@ def _require_room(folder: Path, room: int) -> None:
 
 
 def _reserve(file: int, size: int) -> None:
-    """Give an open file this size in bytes, so that its blocks are taken on the disk; raises ``OSError``."""
+    """Enlarge an open file to this size in bytes, to reserve the space on the disk; raises ``OSError``."""
     if sys.platform == "win32" or sys.platform == "darwin":
         for start in range(0, size, 1 << 20):
             os.write(file, bytes(min(1 << 20, size - start)))

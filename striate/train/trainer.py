@@ -125,7 +125,7 @@ class Trainer(metaclass=Explained):
         self.history = History()
         self.doctor: Doctor | None = None
         self.place = Place()
-        """Where the training stands."""
+        """The position of the training, such as its epoch and batch."""
         self._progress = progress
         self._leave = leave
         self._options = tuple(options)
