@@ -88,8 +88,8 @@ ACTIVATION_LAYERS["hard_tanh"] = HardTanh
 LOSS = Addition(
     "loss",
     {
-        "ops/loss.py": '''
-from striate.graph.arithmetic import Binary
+        "ops/element_loss.py": '''
+from striate.graph.elementwise import Binary
 from striate.graph.notation import Expression
 from striate.ops.arithmetic import sign
 
@@ -117,8 +117,8 @@ class Distance(Binary):
         return Expression(f"|{a.text} − {b.text}|")
 ''',
         "nn/loss.py": '''
-from striate.graph.arithmetic import elementwise
-from striate.ops.loss import Distance
+from striate.graph.elementwise import elementwise
+from striate.ops.element_loss import Distance
 from striate.ops.reduction import mean
 
 
@@ -134,7 +134,8 @@ class DistanceLoss(MSELoss):
 POOLING = Addition(
     "pooling",
     {
-        "ops/pooling.py": '''
+        "ops/average_pooling.py": '''
+from striate.graph.op import Kind
 from striate.ops.arithmetic import sqrt
 
 
@@ -165,7 +166,7 @@ class NormPooling(AveragePooling):
         return (found * 2 * x,)
 ''',
         "nn/pooling.py": '''
-from striate.ops.pooling import NormPooling
+from striate.ops.average_pooling import NormPooling
 
 
 class NormPool2d(AvgPool):

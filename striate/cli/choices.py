@@ -67,7 +67,8 @@ def chosen_optimizer(
 ) -> Optimizer:
     """Return the optimizer with this name; raises ``OptionError`` for an option that it does not have.
 
-    None selects the default of an option.
+    None selects the optimizer's default: its usual learning rate, and for SGD a momentum of 0.9.
+    ``decay_norm_and_bias`` says whether the weight decay also applies to biases and normalizations.
     """
     if name not in OPTIMIZERS:
         raise unknown_option("optimizer", name, OPTIMIZERS)
@@ -83,7 +84,10 @@ def chosen_optimizer(
 
 
 def chosen_callbacks(patience: int | None, min_delta: float) -> tuple[Callback, ...]:
-    """Return the callback for early stopping if ``patience`` is given; raises ``OptionError`` for invalid values."""
+    """Return the callback for early stopping, or () if ``patience`` is None.
+
+    Raises ``OptionError`` for invalid values, and for a ``min_delta`` without ``patience``.
+    """
     if patience is None:
         if min_delta:
             raise OptionError("--min-delta has no effect without --patience")

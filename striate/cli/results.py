@@ -42,7 +42,8 @@ def print_search(search: RateSearch) -> None:
 def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path, unit: str) -> None:
     """Print the table of epochs, the path of the saved model, and the accuracy.
 
-    The table is left out if the epochs were already printed to the same terminal, file or pipe.
+    The table is left out if the epochs were already printed to the same terminal, file or pipe. ``unit`` is the word
+    for a sample, such as "image".
     """
     console = output()
     if not same_target(sys.stdout, sys.stderr):
@@ -60,7 +61,10 @@ def print_result(run: Run, history: History, evaluation: Evaluation, folder: Pat
 
 
 def print_epochs(console: Console, history: History, unit: str) -> None:
-    """Print a table with one row per epoch; narrow terminals get fewer columns."""
+    """Print a table with one row per epoch; narrow terminals get fewer columns.
+
+    ``unit`` is the word for a sample, such as "image".
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns: dict[str, Callable[[Epoch], str]] = {
         "epoch": lambda epoch: str(epoch.number),

@@ -55,13 +55,14 @@ class Run:
 
     data          the name or absolute path of the data set, as ``open_dataset`` takes it
     arguments     the options of ``striate train``, by parameter name
+    seed          the seed of the training
     finished      whether the training was completed, or ended early by a callback, rather than interrupted
     history       ``History.to_json`` when the training has ended; {} before
     evaluation    ``Evaluation.to_json`` on the held-out data when the training has ended; None before
     findings      the findings of the doctor, which diagnoses the training
     versions      see ``striate.train.environment``
     data_options  the fields of ``PictureOptions`` or ``NumberOptions``; {} for data sets known by name
-    centring      ``Centring.to_json``, or None
+    centring      ``Centring.to_json``; None if the samples are not pictures with a plain background
     """
 
     data: str
@@ -203,7 +204,7 @@ def _require_room(folder: Path, room: int) -> None:
 
 
 def _reserve(file: int, size: int) -> None:
-    """Give an open file this size in bytes, so that its blocks are taken on the disk; raises ``OSError``."""
+    """Enlarge an open file to this size in bytes, to reserve the space on the disk; raises ``OSError``."""
     if sys.platform == "win32" or sys.platform == "darwin":
         for start in range(0, size, 1 << 20):
             os.write(file, bytes(min(1 << 20, size - start)))

@@ -45,7 +45,8 @@ def recipe_for(rank: int, samples: int) -> Recipe:
 
     The network is an MLP with three hidden layers for features, ``fcn`` for signals, ``lenet5`` for pictures, and a
     ``resnet18_3d`` that starts with 16 channels for volumes. A training has about 1500 steps (volumes: 300), but at
-    least 5 and at most 50 epochs.
+    least 5 and at most 50 epochs. Batches have 64 samples, or 16 if there are at
+    most 1,000 samples.
     """
     batch_size = 16 if samples <= _FEW else 64
     steps = _STEPS_OF_VOLUMES if rank == 5 else _STEPS
@@ -86,9 +87,10 @@ def network_for(opened: Opened, model: str, seed: int, options: Mapping[str, Any
 
 
 def loss_for(opened: Opened, class_weights: str | None = None, label_smoothing: float = 0.0) -> Loss:
-    """Return the loss for the task: cross entropy for classes, otherwise relative squared or binary cross entropy.
+    """Return the loss for the task that the labels define.
 
-    The relative squared error is for measured targets, and the binary cross entropy for several yes-or-no labels.
+    This is the cross entropy for classes, the binary cross entropy for several yes-or-no labels, and the relative
+    squared error for measured targets.
 
     ``class_weights`` is "balanced" or None. Raises ``OptionError`` for class weights and label smoothing without
     classes.
