@@ -89,8 +89,8 @@ ACTIVATION_LAYERS["hard_tanh"] = HardTanh
 LOSS = Addition(
     "loss",
     {
-        "ops/loss.py": '''
-from striate.graph.arithmetic import Binary
+        "ops/element_loss.py": '''
+from striate.graph.elementwise import Binary
 from striate.graph.notation import Expression
 from striate.ops.arithmetic import sign
 
@@ -118,8 +118,8 @@ class Distance(Binary):
         return Expression(f"|{a.text} − {b.text}|")
 ''',
         "nn/loss.py": '''
-from striate.graph.arithmetic import elementwise
-from striate.ops.loss import Distance
+from striate.graph.elementwise import elementwise
+from striate.ops.element_loss import Distance
 from striate.ops.reduction import mean
 
 
@@ -135,7 +135,8 @@ class DistanceLoss(MSELoss):
 POOLING = Addition(
     "pooling",
     {
-        "ops/pooling.py": '''
+        "ops/average_pooling.py": '''
+from striate.graph.op import Kind
 from striate.ops.arithmetic import sqrt
 
 
@@ -166,7 +167,7 @@ class NormPooling(AveragePooling):
         return (found * 2 * x,)
 ''',
         "nn/pooling.py": '''
-from striate.ops.pooling import NormPooling
+from striate.ops.average_pooling import NormPooling
 
 
 class NormPool2d(AvgPool):
@@ -271,7 +272,7 @@ import re
 import numpy as np
 import striate as st
 from striate import nn, optim
-from striate.cli.train import chosen_optimizer
+from striate.cli.choices import chosen_optimizer
 from striate.doctor.setup import Setup
 from striate.doctor.structure import Structure
 from striate.lab.choices import choices, curve

@@ -73,7 +73,7 @@ class Base(IntEnum):
 
 @dataclass(frozen=True)
 class ArtefactPhase:
-    """A kernel with its operands, as pairs (memory, offset in bytes), and the number of its chunks.
+    """One phase: a kernel, its operands as pairs (memory, offset in bytes), and the number of its chunks.
 
     The number of chunks is ``per`` if group is 0, else per · ⌈N / group⌉.
     """

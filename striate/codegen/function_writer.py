@@ -85,7 +85,7 @@ class FunctionWriter:
         self.builder.store_atomic(value, address, "release", 8)
 
     def variable(self, value: Any) -> Any:
-        """Return the address of a new variable on the stack that contains ``value``."""
+        """Return the address of a new variable on the stack, with the initial value ``value``."""
         with self.builder.goto_entry_block():
             slot = self.builder.alloca(value.type)
         self.builder.store(value, slot)
@@ -102,7 +102,10 @@ class FunctionWriter:
 
     @contextmanager
     def loop(self) -> Generator[Loop]:
-        """Write an endless loop: ``leave_if`` breaks out of it, ``again_if`` continues with the next iteration."""
+        """Write an endless loop around the instructions of this ``with`` block.
+
+        The block gets a ``Loop``, whose methods leave the loop or start its next iteration.
+        """
         head = self.function.append_basic_block("loop")
         after = self.function.append_basic_block("after")
         self.builder.branch(head)

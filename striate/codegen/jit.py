@@ -155,7 +155,8 @@ def compile_linked(texts: Sequence[str], target: Target, exported: Sequence[str]
 def disassembly(ir_text: str, target: Target, passes: bool = False) -> str:
     """Return the machine code for LLVM IR as assembly text, for readers and for tests.
 
-    It is the code that ``compile_object`` returns for the same arguments.
+    It is the code that ``compile_object`` returns for the same arguments. Raises ``GraphError`` for IR that LLVM
+    rejects.
     """
     with llvm_lock, _parse(ir_text, target, passes) as module:
         return _machine(target).emit_assembly(module)

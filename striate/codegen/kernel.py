@@ -145,9 +145,10 @@ class Loop:
 class Kernel:
     """Writes one kernel (a native function): each method appends instructions and returns their result.
 
-    Methods that access memory take the address as ``pointer``, and as ``dtype`` the type of the elements in memory.
-    Index arithmetic accepts and returns Python ints for values that are known when the kernel is written, and otherwise
-    i64 values of LLVM.
+    ``symbol`` is the name of the function; ``chunk``, ``n`` and ``scratch`` are its arguments (see the module). Methods
+    that access memory take the address as ``pointer``, and as ``dtype`` the type of the elements in memory. Index
+    arithmetic accepts and returns Python ints for values that are known when the kernel is written, and otherwise i64
+    values of LLVM.
     """
 
     def __init__(self, symbol: str, attributes: Sequence[str] = ()) -> None:
@@ -614,7 +615,7 @@ class Kernel:
     def add_exactly(self, a: Any, b: Any) -> tuple[Any, Any]:
         """Return (s, e): the rounded sum s = a + b and its rounding error e, so s + e = a + b exactly.
 
-        This is Knuth's algorithm (1969).
+        The algorithm is Knuth's two-sum (1969).
         """
         total = self.add(a, b)
         second = self.sub(total, a)
@@ -627,7 +628,8 @@ class Kernel:
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """Return a · b + c in each lane, for floats; rounded once if the processor can, otherwise twice.
 
-        Sums of products use it. Without such an instruction (x86-64-v2), ``fma`` is a function call for each lane.
+        It is meant for sums of products: ``fma`` is a function call for each lane on a processor without such an
+        instruction (x86-64-v2).
         """
         return self._intrinsic("llvm.fmuladd", a, b, c)
 

@@ -84,7 +84,7 @@ class Launch:
         name              what the phase does, for profiles: "map", "pack", …
         path              the path of the layer that the phase belongs to
         spec              the specification of the kernel
-        operands          the arrays whose addresses the kernel gets, in its order of operands
+        operands          the arrays whose addresses the kernel gets, in the order in which it numbers them
         chunks            (per, group): ``per`` chunks if group is 0, else per · ⌈N / group⌉
         thread_scratch    bytes of scratch memory that each thread needs
         flops_per_sample  floating-point operations per sample

@@ -145,9 +145,9 @@ class Apply:
 
 @dataclass(frozen=True)
 class AnchorResult:
-    """An instruction of a region: take an output of the kernel into which the region is fused.
+    """An instruction of a region: its value is a result of the kernel into which the region is fused.
 
-    ``output`` is the index of that output.
+    ``output`` is the index of that result.
     """
 
     output: int
@@ -155,7 +155,7 @@ class AnchorResult:
 
 @dataclass(frozen=True)
 class Number:
-    """An instruction of a region: a constant number in every lane."""
+    """An instruction of a region: its value is ``number``, of type ``dtype``, in every lane."""
 
     number: float
     dtype: DType
@@ -163,9 +163,9 @@ class Number:
 
 @dataclass(frozen=True)
 class ElementCount:
-    """An instruction of a region: put the number of elements that a reduction counts into every lane.
+    """An instruction of a region: its value is the number of elements that a reduction counts.
 
-    The number is ``per_sample`` · N if ``batched``, else ``per_sample``.
+    The number is ``per_sample`` · N if ``batched``, else ``per_sample``; every lane has it, as ``dtype``.
     """
 
     per_sample: int
@@ -181,8 +181,8 @@ class Store:
     """A store of a region: write value number ``value`` to an operand.
 
     ``strides``, ``origin`` and ``lane_stride`` are as in ``Load``. If there is a ``halo`` (padding pixels around each
-    plane), it is filled with zeros. If ``exact``, the array has no channels that pad the last block, so the store of
-    this block is masked. ``streams`` says whether the store bypasses the caches.
+    plane), it is filled with zeros. If ``exact``, the array has no channels that pad the last block, which is therefore
+    stored with a mask. ``streams`` says whether the store bypasses the caches.
     """
 
     value: int

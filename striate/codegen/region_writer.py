@@ -252,7 +252,7 @@ class RegionWriter:
     def end_rows(self, first: Index, last: Index) -> None:
         """Write zeros around the planes of channels ``first`` to ``last`` − 1.
 
-        It is called instead of ``end_block`` if the rows of the tiles were channels.
+        It is called instead of ``end_block`` if the rows of the tiles are channels (``Rows.CHANNELS``).
         """
         k = self.k
         stores = [store for store in self.region.stores if store.halo != NO_HALO]

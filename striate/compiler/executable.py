@@ -245,7 +245,7 @@ class CompiledExecutable:
         self._handed = {name for _, name in self._fresh if f"out:{name}" in self.program.externals}
 
     def reserve(self, n: int) -> Program:
-        """Return the program that runs each time, with memory planned for batches of at least ``n`` samples."""
+        """Return the program of the phases that run each time, with memory for batches of at least ``n`` samples."""
         with self._lock:
             if self.program is None or n > self._capacity:
                 self._bind(max(n, self._capacity))

@@ -25,9 +25,9 @@ Run = Callable[[Mapping[str, Array]], Sequence[Array]]
 
 
 class WindowedMaxPool(MaxPool):
-    """ONNX's MaxPool for its reference evaluator, by the general algorithm.
+    """The MaxPool of ONNX's reference evaluator, always computed by its general algorithm.
 
-    The evaluator's own special case for stride 1 fails with padding.
+    The evaluator's special case for stride 1 fails with padding.
     """
 
     op_domain = ""
@@ -45,7 +45,7 @@ WindowedMaxPool.__name__ = "MaxPool"  # the evaluator finds an operator by the n
 
 
 class GroupedConvTranspose(ConvTranspose):
-    """ONNX's ConvTranspose for its reference evaluator, with each group computed on its own.
+    """The ConvTranspose of ONNX's reference evaluator, with each group computed on its own.
 
     The evaluator's own algorithm fails if a group has several output channels.
     """
@@ -66,9 +66,9 @@ GroupedConvTranspose.__name__ = "ConvTranspose"
 
 
 def require_valid(model: ModelProto) -> bytes:
-    """Return the bytes of a model after ONNX's checker has accepted it, including its inferred types.
+    """Check a model and its types with ONNX's checker, and return its bytes.
 
-    Raises ``ModelFileError`` otherwise.
+    Raises ``ModelFileError`` if the checker refuses the model, or the model exceeds 2 GB.
     """
     try:
         content = model.SerializeToString()

@@ -25,7 +25,7 @@ KINDS = {
 class GraphWriter:
     """Collects operators and constants of an ONNX graph; implements ``graph.onnx.OnnxWriter``.
 
-    ``path`` is the layer of the operators that are being added, and the first part of their names, as in
+    ``path`` is the path of the layer whose operators are being added; their names begin with it, as in
     "layer1.conv1/Conv". ``batched_input`` is the name of a graph input from whose shape operators can read the batch
     size.
     """

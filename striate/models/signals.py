@@ -89,7 +89,7 @@ class InceptionModule(Module):
 class InceptionBlock(Module):
     """Residual block of three inception modules: y = relu(m₃(m₂(m₁(x))) + norm(c₁(x)))
 
-    m₁, m₂ and m₃ are the modules, and c₁ is a convolution with a kernel of 1 step.
+    m₁, m₂ and m₃ are the modules, whose branches have ``width`` channels; c₁ is a convolution with a kernel of 1 step.
     """
 
     def __init__(self, inputs: int, width: int) -> None:

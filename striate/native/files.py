@@ -35,7 +35,7 @@ class GoldenOutput:
 
 @dataclass(frozen=True)
 class Golden:
-    """Samples ``input`` with the expected outputs for each level (instruction set)."""
+    """Samples (``input``), and the outputs that are expected of the network for each level (instruction set)."""
 
     input: Array
     outputs: tuple[GoldenOutput, ...]

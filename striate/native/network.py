@@ -153,7 +153,10 @@ class Constants:
 
 
 def image_of(program: CompiledExecutable, constants: Constants) -> ArtefactProgram:
-    """Return the phases of a program with relocatable operands; its constant arrays are added to ``constants``."""
+    """Return the phases of a program with relocatable operands, and add its constant arrays to ``constants``.
+
+    Raises ``OptionError`` if no phase writes the output.
+    """
     contents = program.constants()
     bound = program.reserve(1)
 

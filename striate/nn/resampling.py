@@ -10,8 +10,8 @@ from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.nn.ranked import Ranked
+from striate.ops.interpolation import checked_options, interpolate
 from striate.ops.pixel_shuffle import LARGEST_FACTOR, pixel_shuffle, pixel_unshuffle
-from striate.ops.resampling import checked_options, interpolate
 from striate.options import whole_number
 
 
@@ -56,7 +56,10 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """Resize images (N, C, H, W) by repeating the nearest positions: ``Upsample`` with mode "nearest"."""
+    """Resize images (N, C, H, W) by repeating the nearest positions: ``Upsample`` with mode "nearest".
+
+    The new sizes are ``size``, or ⌊size of x · ``scale_factor``⌋.
+    """
 
     def __init__(
         self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None
@@ -65,7 +68,10 @@ class UpsamplingNearest2d(Upsample):
 
 
 class UpsamplingBilinear2d(Upsample):
-    """Resize images (N, C, H, W) by bilinear interpolation: ``Upsample`` with aligned corners."""
+    """Resize images (N, C, H, W) by bilinear interpolation: ``Upsample`` with aligned corners.
+
+    The new sizes are ``size``, or ⌊size of x · ``scale_factor``⌋.
+    """
 
     def __init__(
         self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None

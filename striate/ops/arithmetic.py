@@ -16,21 +16,13 @@ import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
 from striate.errors import OptionError
-from striate.graph.arithmetic import (
-    Add,
-    Binary,
-    Divide,
-    Elementwise,
-    Multiply,
-    Negative,
-    Subtract,
-    constant,
-    elementwise,
-)
-from striate.graph.arithmetic import cast as cast_to
+from striate.graph.arithmetic import Add, Divide, Multiply, Negative, Subtract
+from striate.graph.elementwise import Binary, Elementwise, elementwise
+from striate.graph.elementwise import cast as cast_to
 from striate.graph.notation import ATOM, Expression, call
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
+from striate.graph.operand import constant
 from striate.graph.value import Array, TensorType, Value, dtype_of, operators
 from striate.ops.comparison import greater, greater_equal, less_equal, logical_and, where
 from striate.options import number

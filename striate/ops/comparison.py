@@ -14,10 +14,11 @@ import numpy as np
 
 from striate.codegen.kernel import Condition, Kernel, Vector
 from striate.errors import DTypeError
-from striate.graph.arithmetic import Binary, Elementwise, constant, elementwise
+from striate.graph.elementwise import Binary, Elementwise, elementwise
 from striate.graph.notation import COMPARISON, Expression, infix
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, place, register, same_dtype
+from striate.graph.operand import constant
 from striate.graph.value import Array, DType, TensorType, Value, operators
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
-from striate.graph.arithmetic import Binary, elementwise
+from striate.graph.elementwise import Binary, elementwise
 from striate.graph.notation import PRODUCT, Expression, infix
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register

@@ -14,7 +14,8 @@ import numpy as np
 
 from striate import options
 from striate.errors import OptionError, TracingError
-from striate.graph.arithmetic import MOST_AXES, joined_sizes, reshape
+from striate.graph.elementwise import MOST_AXES
+from striate.graph.reshape import joined_sizes, reshape
 from striate.graph.value import Batch, Dim, Shape, Value, operators
 from striate.ops.movement import Concat, Slice, Transpose, Window
 from striate.ops.requirement import N_STAYS, Axes, dtype_error, place, require_axes, require_axis, shape_error
@@ -61,7 +62,7 @@ def moveaxis(x: Value, source: int | Sequence[int], destination: int | Sequence[
 
 
 def swapaxes(x: Value, axis0: int, axis1: int) -> Value:
-    """Return x with two axes exchanged, as ``np.swapaxes``.
+    """Return x with the axes ``axis0`` and ``axis1`` exchanged, as ``np.swapaxes``.
 
     x has any shape and dtype. Raises ShapeError for an axis that does not exist, and if axis 0 of a batch would move.
     """

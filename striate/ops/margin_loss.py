@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from striate.graph.arithmetic import as_value, cast, reshape
+from striate.graph.elementwise import cast
+from striate.graph.operand import as_value
+from striate.graph.reshape import reshape
 from striate.graph.value import Integers, Shape, Value
 from striate.ops.arithmetic import maximum, minimum, sqrt
 from striate.ops.comparison import equal, greater, less, where
-from striate.ops.loss import OneHot, as_labels
+from striate.ops.label_loss import OneHot
+from striate.ops.loss import as_labels
 from striate.ops.loss_reduction import loss_reduction, reduced
 from striate.ops.matmul import matmul
 from striate.ops.reduction import sum

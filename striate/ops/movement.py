@@ -59,7 +59,8 @@ class Movement(Anchor):
 def axis_strides(storage: Storage, rank: int) -> list[int]:
     """Return the stride of each axis in elements; for axis 1, the distance between two blocks of channels.
 
-    In NumPy's order a block is one channel. ``rank`` is the number of axes of the array.
+    ``storage`` is the memory layout of the array, and ``rank`` its number of axes. In NumPy's order a block is one
+    channel.
     """
     if rank == 1:
         return [storage.strides[4]]

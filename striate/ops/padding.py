@@ -16,9 +16,9 @@ from striate.codegen.kernel import Condition, Index, Kernel
 from striate.codegen.launch import Launch
 from striate.codegen.storage import PLAIN, InputLayout
 from striate.errors import OptionError
-from striate.graph.arithmetic import reshape
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, register
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, Batch, Dim, DType, Shape, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
@@ -48,7 +48,7 @@ _ONNX_MODES = {
 class PadAxis(AxisMap):
     """Padding of one axis as a linear map: ``before`` elements before x and ``after`` after it; negative numbers crop.
 
-    Circular padding repeats only the elements that are left after cropping.
+    ``mode`` says what the elements are. Circular padding repeats only the elements that are left after cropping.
     """
 
     before: int
@@ -136,7 +136,8 @@ class PadAxis(AxisMap):
 class PositionPadding(Mapped):
     """Base class of padding along the spatial axes and its gradient (abstract).
 
-    ``padding`` has a pair (before, after) for each spatial axis; negative numbers crop.
+    ``padding`` has a pair (before, after) for each spatial axis; negative numbers crop. ``mode`` says what the padding
+    consists of.
     """
 
     reads_once: ClassVar[bool] = True

@@ -14,10 +14,12 @@ from typing import ClassVar
 import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
-from striate.graph.arithmetic import constant, elementwise, reshape
+from striate.graph.elementwise import elementwise
 from striate.graph.notation import PRODUCT, Expression
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Node, Op, Sample, Values, register
+from striate.graph.operand import constant
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, DType, Shape, TensorType, Value, operators
 from striate.ops.arithmetic import Maximum, Minimum
 from striate.ops.comparison import greater, where
@@ -58,7 +60,7 @@ class Reduction(Op):
         return [k.add(one, other) for one, other in zip(a, b, strict=True)]
 
     def finish(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
-        """Emit the outputs, in float64, from the complete partial result and the number of reduced elements."""
+        """Emit the outputs, in float64, from the complete partial result ``sums`` of ``count`` elements."""
         return list(sums)
 
     def channels_together(self, x: TensorType) -> int:

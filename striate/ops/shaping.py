@@ -12,10 +12,12 @@ import numpy as np
 from striate import options
 from striate.codegen.kernel import Kernel, Vector
 from striate.errors import GraphError, OptionError
-from striate.graph.arithmetic import MOST_AXES, Elementwise, checked_shape, constant, joined_sizes, reshape
+from striate.graph.elementwise import MOST_AXES, Elementwise
 from striate.graph.notation import Expression
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
+from striate.graph.operand import constant
+from striate.graph.reshape import checked_shape, joined_sizes, reshape
 from striate.graph.value import Array, Batch, Shape, TensorType, Value, operators, shape_text
 from striate.ops.requirement import N_STAYS, Axes, require_axes, require_axis, shape_error
 

@@ -139,7 +139,7 @@ def conv_transpose(
 
 
 def output_paddings(output_padding: PerAxis, stride: Sizes, dilation: Sizes) -> Sizes:
-    """Return the output padding of every axis as a tuple.
+    """Return ``output_padding``, one number or one for each axis, as a tuple with one number for each axis.
 
     Raises ``OptionError`` unless the output padding of each axis is smaller than the larger of its stride and dilation.
     """

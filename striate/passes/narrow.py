@@ -19,7 +19,7 @@ from striate.codegen.kernel import Kernel, Vector
 from striate.codegen.options import CompileOptions
 from striate.codegen.storage import BLOCK
 from striate.dtypes import DType, round_to_bfloat16
-from striate.graph.arithmetic import Elementwise
+from striate.graph.elementwise import Elementwise
 from striate.graph.graph import Graph, rewrite
 from striate.graph.op import Gradients, Kind, Needed, Node, Values
 from striate.graph.value import Array, Value

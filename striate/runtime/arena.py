@@ -80,7 +80,8 @@ class Arena:
         """Make the arena at least ``size`` bytes large; if it has to grow, it moves to another address.
 
         With ``keep``, the contents are preserved; otherwise they are lost. Views made before keep the old block alive
-        and no longer belong to the arena.
+        and no longer belong to the arena. Raises ``ValueError`` for a negative size, and ``EngineError`` if the system
+        refuses the memory.
         """
         if size < 0:
             raise ValueError(f"an arena cannot have {size} bytes")

@@ -169,7 +169,7 @@ class Team:
     """A team of threads that runs one program at a time.
 
     ``threads`` is the number of threads, including the one that calls ``run``. The others start with the first run that
-    can use them.
+    can use them. Raises ``ValueError`` if ``threads`` is less than 1.
     """
 
     def __init__(self, driver: Driver, threads: int) -> None:
@@ -220,7 +220,8 @@ class Team:
         work that would be done before they wake up.
 
         Returns the failure if a kernel failed, in which case the phases after it were not run; otherwise None. If
-        Ctrl-C is pressed, ``KeyboardInterrupt`` is raised after the last phase.
+        Ctrl-C is pressed, ``KeyboardInterrupt`` is raised after the last phase. Raises ``RuntimeError`` if a finalizer
+        or signal handler calls it while its own thread is in a run.
         """
         if first >= last:
             return None

@@ -30,7 +30,7 @@ class Batch:
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """The inputs and targets in one dict."""
+        """The inputs and targets by name, in one dict; the sample weights are not in it."""
         return {**self.inputs, **self.targets}
 
     @property

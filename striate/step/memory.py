@@ -15,7 +15,7 @@ from striate.runtime.state import Companion, StateArena, aligned_zeros
 
 @dataclass(frozen=True)
 class Average:
-    """The exponential moving averages of the parameters and of the buffers (running statistics)."""
+    """The exponential moving averages of a model's parameters and buffers (running statistics)."""
 
     parameters: Companion
     buffers: Companion

@@ -203,9 +203,9 @@ class TrainingStep(metaclass=Explained):
         become those that the last call of ``gradients`` computed, if they have not been applied yet and the model has
         not changed since.
 
-        Raises ``OptionError`` if ``gradients`` is None and none have been computed, or if a name is wrong;
-        ``ShapeError`` and ``DTypeError`` for arrays that do not fit the parameters; and ``NonFiniteError`` for
-        gradients that are not finite. The model is then unchanged.
+        Raises ``OptionError`` if ``gradients`` is None and none have been computed, or unless its names are those of
+        all trained parameters; ``ShapeError`` and ``DTypeError`` for arrays that do not fit the parameters; and
+        ``NonFiniteError`` for gradients that are not finite. The model is then unchanged.
         """
         self.use_average(False)
         memory = self._ensure_memory()
@@ -294,7 +294,7 @@ class TrainingStep(metaclass=Explained):
         """Put the moving averages into the model if ``use`` is true, else the trained parameters and statistics.
 
         If the averages are in the model, the next step first puts the trained parameters back. Raises ``OptionError``
-        if the step keeps no average (``ema=None``).
+        if ``use`` is true and the step keeps no average (``ema=None``).
         """
         if bool(self._uses_average) is use:
             return
@@ -327,7 +327,8 @@ class TrainingStep(metaclass=Explained):
         The names are ``step``, ``momentum_buffer.conv1.weight`` … and, for optimizers with running products, names such
         as ``mu_product``. With ``ema``, there are also ``average.conv1.weight`` … and ``uses_average``.
         ``uses_average`` is 1 while the averages are in the model; the arrays ``average.…`` then contain the trained
-        parameters.
+        parameters. As long as the model's parameters have no values, because the shape of its input is unknown, there
+        is only ``step``.
         """
         state: dict[str, Array] = {"step": np.array(self._clock)}
         if self._memory is not None or self.model.initialized():

@@ -15,8 +15,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from striate.errors import OptionError, ShapeError
-from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph, OutputKind, OutputRole
+from striate.graph.reshape import reshape
 from striate.graph.value import DType, N, Shape, TensorType, Value
 from striate.nn.loss import Loss
 from striate.nn.module import Module

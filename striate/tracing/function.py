@@ -15,9 +15,9 @@ import numpy as np
 
 from striate.engine import prepare
 from striate.errors import DTypeError, OptionError, ShapeError, StriateError, TracingError
-from striate.graph import arithmetic
 from striate.graph.array import native
 from striate.graph.contents import content_checks
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, TensorType, Value
 from striate.options import flag, whole_number
 from striate.passes.differentiate import differentiate
@@ -218,6 +218,6 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
         if wrong is not None:
             raise DTypeError(f"value_and_grad differentiates float arrays, not {wrong!r}\n  help: x.astype(np.float32)")
         gradients = rebuild_tree(trees, list(differentiate(loss, leaves)))
-        return arithmetic.reshape(loss, ()), gradients if several else gradients[0]
+        return reshape(loss, ()), gradients if several else gradients[0]
 
     return compile(differentiated)

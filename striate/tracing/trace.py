@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from striate.errors import TracingError
-from striate.graph import arithmetic
+from striate.graph import operand
 from striate.graph.array import known_dtype, native
 from striate.graph.check import check
 from striate.graph.graph import Graph, Input, OutputRole, Parameter, State
@@ -99,10 +99,10 @@ class Trace:
         self.streams = 0
         self._read: dict[TracedArray, Value] = {}
         self._captured_values: dict[tuple[int, DType | None], tuple[Array, Value]] = {}
-        self._tokens: tuple[Token[Trace | None], Token[arithmetic.Capture | None], Token[bool]] | None = None
+        self._tokens: tuple[Token[Trace | None], Token[operand.Capture | None], Token[bool]] | None = None
 
     def __enter__(self) -> Trace:
-        self._tokens = _active.set(self), arithmetic.capture.set(self.capture), in_trace.set(True)
+        self._tokens = _active.set(self), operand.capture.set(self.capture), in_trace.set(True)
         return self
 
     def __exit__(
@@ -111,7 +111,7 @@ class Trace:
         if self._tokens is not None:
             trace_token, capture_token, compare_token = self._tokens
             _active.reset(trace_token)
-            arithmetic.capture.reset(capture_token)
+            operand.capture.reset(capture_token)
             in_trace.reset(compare_token)
         if kind is not None:
             for restore in reversed(self.undo):  # sizes inferred from an unsuitable input are discarded

@@ -25,9 +25,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from striate.graph.arithmetic import Elementwise, cast, constant
+from striate.graph.elementwise import Elementwise, cast
 from striate.graph.graph import OutputKind, OutputRole, topological
 from striate.graph.op import Kind, at_path
+from striate.graph.operand import constant
 from striate.graph.value import Array, DType, Value
 from striate.ops.comparison import greater, logical_or
 from striate.ops.reduction import Moments, Sum

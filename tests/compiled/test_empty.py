@@ -13,16 +13,18 @@ import pytest
 import striate as st
 from striate.codegen.target import host
 from striate.errors import ShapeError
-from striate.graph.arithmetic import cast, reshape
+from striate.graph.elementwise import cast
 from striate.graph.graph import Graph, Input
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, DType, N, TensorType, Value
+from striate.ops.average_pooling import avg_pool, global_avg_pool
 from striate.ops.axis_softmax import softmax
 from striate.ops.convolution import conv
 from striate.ops.indexing import concat
 from striate.ops.linear import linear
 from striate.ops.loss import cross_entropy
+from striate.ops.max_pooling import max_pool
 from striate.ops.normalization import batch_norm_with_statistics
-from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
 from striate.ops.reduction import max, mean, moments, numel, sum
 from tests.compiled.cases import OPERATIONS, Problem
 

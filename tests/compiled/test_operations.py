@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from striate import settings
-from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph, Input
 from striate.graph.op import Kind
+from striate.graph.reshape import reshape
 from striate.graph.value import DType, Value
 from striate.ops.activation import Relu, Tanh
 from striate.ops.reduction import Moments, Sum

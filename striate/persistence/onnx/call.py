@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 
 from striate.errors import ModelFileError
-from striate.graph.arithmetic import constant
+from striate.graph.operand import constant
 from striate.graph.value import Array, Batch, DType, N, Shape, Value
 from striate.persistence.onnx.messages import Node, Tensor
 from striate.tracing import Trace
@@ -88,8 +88,10 @@ class Call:
 
     ``operands`` are in the order of the node's inputs, None for omitted ones. A *known* operand is a NumPy array, which
     does not depend on the model's input. ``opset`` is the version of ONNX's operators in the file, ``dtype`` the
-    model's floating-point type, and ``trace`` the record of the graph being built. Methods take the number of an
-    operand, from 0, as ``place``.
+    model's floating-point type, and ``trace`` the record of the graph being built. ``fixed`` is the batch size for
+    which the file was exported, or 0 if the file leaves it open. ``update(i, value)`` assigns a new value to the state
+    that is operand i, such as a running mean, and ``unbiased`` says whether running variances are updated with the
+    unbiased variance. Methods take the number of an operand, from 0, as ``place``.
     """
 
     node: Node

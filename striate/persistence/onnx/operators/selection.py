@@ -83,7 +83,7 @@ def one_hot(call: Call) -> Operand:
 
 @operator("Hardmax")
 def hardmax(call: Call) -> Operand:
-    """Return 1 at the first maximum along an axis, and 0 elsewhere."""
+    """Return an array that is 1 at the first maximum of x along an axis, and 0 elsewhere."""
     x = call.value(0)
     axis = call.axis(call.int("axis", -1 if call.opset >= 13 else 1), x.type.rank)
     if call.opset < 13 and axis != x.type.rank - 1:
