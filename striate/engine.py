@@ -99,7 +99,10 @@ def with_batch(graph: Graph, n: int) -> Graph:
 
 
 class ReferenceExecutable:
-    """The reference engine: runs any graph with the NumPy references of its operations, slowly."""
+    """The reference engine: runs any graph with the NumPy references of its operations, slowly.
+
+    ``bindings``, ``results`` and ``arenas`` are as in ``prepare``.
+    """
 
     def __init__(
         self,

@@ -50,8 +50,9 @@ class CompiledExecutable:
     writes to separate memory. ``arenas`` own the constant arrays (parameters and states). The prepared program runs
     again only after one of them was written, that is, when its ``version`` has changed.
 
-    ``runner`` is the processor that runs the kernels, by default the target of the options. Kernels that were chosen
-    for a processor of another kind compute the same numbers here.
+    ``bindings`` are the arrays of parameters and states by name, and ``results`` the arrays to which outputs are
+    written, by output name. ``runner`` is the processor whose instructions the kernels use, by default the target of
+    the options. Kernels that were chosen for another processor compute the same numbers here.
     """
 
     def __init__(
@@ -248,7 +249,7 @@ class CompiledExecutable:
         self._handed = {name for _, name in self._fresh if f"out:{name}" in self.program.externals}
 
     def reserve(self, n: int) -> Program:
-        """Return the program that runs each time, with memory planned for batches of at least ``n`` samples."""
+        """Return the program of the phases that run each time, with memory for batches of at least ``n`` samples."""
         with self._lock:
             if self.program is None or n > self._capacity:
                 self._bind(max(n, self._capacity))
@@ -256,7 +257,10 @@ class CompiledExecutable:
             return self.program
 
     def constants(self) -> dict[int, bytes]:
-        """Return the contents of the constant arrays that ``program`` reads, such as packed weights, by address."""
+        """Return the contents of the constant arrays that ``program`` reads, by address.
+
+        These are parameters, states, and the results of prepared phases, such as packed weights.
+        """
         with self._lock:
             program = self.reserve(1)
             with self._scratch.lock:
@@ -496,6 +500,7 @@ def prepare_compiled(
     """Compile a graph to machine code and return it as an executable.
 
     ``bindings`` are the arrays of parameters and states by name, and ``results`` the arrays to which outputs are
-    written, by output name. ``arenas`` own the bindings; their versions say when prepared work must run again.
+    written, by output name. ``arenas`` own the bindings; work that depends only on ``options.constant_inputs`` runs
+    again when one of their versions has changed.
     """
     return CompiledExecutable(graph, bindings, results, options, arenas)

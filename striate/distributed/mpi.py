@@ -102,8 +102,7 @@ def communicator_of(given: object) -> Communicator:
     if type(given).__module__.partition(".")[0] == "mpi4py" and isinstance(given, _mpi().Intracomm):
         return MpiCommunicator(given)
     raise OptionError(
-        f"communicator={given!r:.200}; expected a communicator of mpi4py\n"
-        "  help: COMM_WORLD of the module mpi4py.MPI holds all ranks"
+        f"communicator={given!r:.200}; expected a communicator of mpi4py\n  help: COMM_WORLD, which mpi4py has"
     )
 
 

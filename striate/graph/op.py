@@ -51,7 +51,7 @@ class Direction(Enum):
 
 
 class Purpose(Enum):
-    """The role of an operation in a network; drawings choose the colours of layers by it."""
+    """The role of an operation in a network, from which drawings of the network choose the colours of layers."""
 
     CONTRACTION = "contraction"
     NORMALIZATION = "normalization"

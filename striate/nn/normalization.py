@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from striate.errors import OptionError, ShapeError
-from striate.graph.arithmetic import cast, constant
+from striate.graph.elementwise import cast
+from striate.graph.operand import constant
 from striate.graph.value import Array, Value, shape_text
 from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind
@@ -28,7 +29,8 @@ from striate.tracing import Trace, active_trace, current_trace
 class RunningStatistics:
     """The channel statistics used in prediction: running ← (1 − momentum) · running + momentum · batch.
 
-    ``mean`` and ``variance`` (C,) are views of the model's memory. ``momentum=None`` averages over all batches.
+    ``mean`` and ``variance`` (C,) are views of the model's memory. In batch normalization, ``momentum=None`` averages
+    over all batches.
     """
 
     mean: Array
@@ -39,7 +41,8 @@ class RunningStatistics:
 class Normalization(Module):
     """Base class of layers that normalize and rescale: y = (x − μ)/σ · γ + β (abstract)
 
-    The parameters ``weight`` and ``bias`` are γ and β if the layer learns them.
+    The parameters ``weight`` and ``bias`` are γ and β if the layer learns them. σ is √(variance + ``eps``); the small
+    number ``eps`` avoids a division by 0.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.NORMALIZATION
@@ -60,7 +63,8 @@ class Normalization(Module):
 class ChannelNormalization(Normalization):
     """Base class of layers that normalize each channel and may keep running statistics (abstract).
 
-    If ``frozen_statistics`` is set, training also normalizes with the running statistics and leaves them unchanged.
+    The arguments are the options of ``BatchNorm``. If ``frozen_statistics`` is set, training also normalizes with the
+    running statistics and leaves them unchanged.
     """
 
     defaults: ClassVar[tuple[bool, bool]]
@@ -165,11 +169,11 @@ class BatchNorm(ChannelNormalization):
 
     Training computes μ and the biased variance σ² over the batch and all positions, and updates the running statistics
     by running ← (1 − momentum) · running + momentum · batch, with the unbiased variance. Prediction normalizes with the
-    running statistics. γ and β are (C,) and exist if ``affine``, β only with ``bias``. ``momentum=None`` averages over
-    all batches seen; ``num_features=None`` is inferred from the first input. After ``model.freeze("layer1*",
-    statistics=True)``, training also normalizes with the running statistics and leaves them unchanged. Raises
-    ``ShapeError`` if training would see only one value per channel. Ioffe and Szegedy, arXiv:1502.03167; options as in
-    PyTorch.
+    running statistics, or without ``track_running_stats`` with those of its input. ε is ``eps``. γ and β are (C,) and
+    exist if ``affine``, β only with ``bias``. ``momentum=None`` averages over all batches seen; ``num_features=None``
+    is inferred from the first input. After ``model.freeze("layer1*", statistics=True)``, training also normalizes with
+    the running statistics and leaves them unchanged. Raises ``ShapeError`` if training would see only one value per
+    channel. Ioffe and Szegedy, arXiv:1502.03167; options as in PyTorch.
     """
 
     ranks: ClassVar[tuple[int, ...]]

@@ -10,9 +10,11 @@ from typing import ClassVar
 import numpy as np
 
 from striate.errors import OptionError
-from striate.graph.arithmetic import Add, Binary, Divide, Multiply, Reshape, Subtract, elementwise, reshape
+from striate.graph.arithmetic import Add, Divide, Multiply, Subtract
+from striate.graph.elementwise import Binary, elementwise
 from striate.graph.graph import Constant
 from striate.graph.op import Composite, Gradients, Needed, Purpose, Sample, Values, register
+from striate.graph.reshape import Reshape, reshape
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
 from striate.ops.arithmetic import Sqrt
 from striate.ops.convolution import channel_vector
@@ -36,9 +38,9 @@ def _channel_shape(x: Shape) -> Shape:
 class BatchNormalization(Composite):
     """y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the biased variance σ² of each channel of this batch
 
-    Inputs: x (N, C, positions…), and optionally both γ (C,) and β (C,). Returns (y, μ, σ²), where μ and σ² have the
-    shape (1, C, 1…). Raises ShapeError if a channel is known to have only one value; if N is symbolic, the caller must
-    check this at run time.
+    Inputs: x (N, C, positions…), and optionally both γ (C,) and β (C,); ε is ``epsilon``. Returns (y, μ, σ²), where μ
+    and σ² have the shape (1, C, 1…). Raises ShapeError if a channel is known to have only one value; if N is symbolic,
+    the caller must check this at run time.
     """
 
     title: ClassVar[str] = "batch norm"
@@ -270,12 +272,13 @@ def batch_norm(
 ) -> Value:
     """Return y = γ · (x − μ) / √(σ² + ε) + β with the running mean μ and variance σ², or those of the batch.
 
-    ``input`` is x (N, C) or (N, C, positions…) in float32 or float64; ``weight`` is γ and ``bias`` is β, by default 1
-    and 0; all vectors are (C,). The statistics of the batch are used if ``training``. y has the shape of x. Unlike
-    PyTorch's function, this one has no state: it does not update the running statistics, and ``momentum`` has no
-    effect; ``nn.BatchNorm2d`` updates them. Raises ShapeError if a vector is not (C,) or, when training, if a channel
-    has fewer than two values; DTypeError for other dtypes or if the dtypes differ; and OptionError unless ε > 0, and if
-    ``training`` is False and a running statistic is None.
+    ``input`` is x (N, C) or (N, C, positions…) in float32 or float64; ``running_mean`` is μ, ``running_var`` σ²,
+    ``weight`` γ and ``bias`` β, the last two by default 1 and 0; all vectors are (C,), and ε is ``eps``. The statistics
+    of the batch are used if ``training``. y has the shape of x. Unlike PyTorch's function, this one has no state: it
+    does not update the running statistics, and ``momentum`` has no effect; ``nn.BatchNorm2d`` updates them. Raises
+    ShapeError if a vector is not (C,) or, when training, if a channel has fewer than two values; DTypeError for other
+    dtypes or if the dtypes differ; and OptionError unless ε > 0, and if ``training`` is False and a running statistic
+    is None.
     """
     number("batch_norm: momentum", momentum, 0, 1)
     if flag("batch_norm: training", training):

@@ -15,8 +15,8 @@ from striate.codegen.kernel import Kernel, Vector
 from striate.codegen.region_writer import Place
 from striate.codegen.words import element_words, halves, index_word
 from striate.errors import OptionError
-from striate.graph.arithmetic import reshape
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, register
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, DType, Integers, TensorType, Value
 from striate.ops.requirement import dtype_error, require_floats, shape_error
 from striate.ops.shaping import filled

@@ -11,9 +11,9 @@ import numpy as np
 
 from striate.codegen.launch import Launch
 from striate.codegen.storage import PLAIN, InputLayout
-from striate.graph.arithmetic import reshape
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Purpose, Sample, Values, register
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext

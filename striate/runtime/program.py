@@ -51,7 +51,7 @@ Operand = Fixed | Scratch | External
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase of a program: a kernel that runs over chunks (parts of the work) in any order.
+    """One phase of a program: the kernel at an address, which runs over chunks (parts of the work) in any order.
 
     There are ``per`` chunks if ``group`` is 0, else ``per · ⌈N / group⌉`` for a batch of N. ``path`` is the layer that
     the phase comes from; ``name`` says what the phase does there. ``operands`` are the arrays that the kernel gets, in
@@ -105,10 +105,11 @@ _NONE: Mapping[str, int] = {}
 class Program:
     """A list of phases (kernels with their operands), bound to memory and ready to run, one run at a time.
 
-    ``scratch`` is the number of bytes that the phases need in the process's scratch arena, ``thread_scratch`` the
-    number in the arena of each thread. ``keep`` holds the objects that must live as long as the program: the owners of
-    fixed addresses and the loaded libraries. ``arena`` is the scratch memory that the phases use; None: that of the
-    process. Raises ``ValueError`` for invalid phases.
+    ``driver`` runs the phases on the threads. ``scratch`` is the number of bytes that the phases need in the process's
+    scratch arena, ``thread_scratch`` the number in the arena of each thread. ``keep`` holds the objects that must live
+    as long as the program: the owners of fixed addresses and the loaded libraries. ``arena`` is the scratch memory that
+    the phases use; None: that of the process. Raises ``ValueError`` for a phase without a kernel address, with a
+    negative number of chunks, or with an operand outside the scratch memory.
     """
 
     def __init__(

@@ -12,8 +12,8 @@ from striate.step.gradients import GradientProgram
 class Computed(NamedTuple):
     """The batch whose gradients were computed last, and the program that computed them.
 
-    ``parts`` are the parts into which gradient accumulation split the batch; ``arena`` and ``version`` identify the
-    contents of the model's memory at that time.
+    ``arrays`` are the inputs and targets by name; ``parts`` are the parts into which gradient accumulation split them;
+    ``arena`` and ``version`` identify the contents of the model's memory at that time.
     """
 
     program: GradientProgram

@@ -24,11 +24,12 @@ from striate.watch import Observation
 class GradientProgram:
     """The compiled program that computes the loss and gradients of one kind of batch (see ``Batch.kind``).
 
-    It writes the loss, the gradients and the new running statistics to the step's memory. ``checks`` are called with N,
-    and ``contents`` with the input arrays that they name, before each run. ``results`` are the arrays to which it
-    writes, by the name of the output. ``prediction`` is the shape of the model's
-    prediction, ``counters`` are the names of the states that count committed steps, and ``observation`` has the
-    statistics for watches, or is None if no layer is watched.
+    ``executable`` runs ``graph`` on the arrays of parameters and states in ``bindings``; ``capacity`` is the largest N
+    for which memory is planned. The program writes the loss, the gradients and the new running statistics to the step's
+    memory, whose arrays are ``results``, by the name of the output. ``checks`` are called with N, and ``contents`` with
+    the input arrays that they name, before each run. ``prediction`` is the shape of the model's prediction,
+    ``counters`` are the names of the states that count committed steps, and ``observation`` has the statistics for
+    watches, or is None if no layer is watched.
     """
 
     executable: Executable
@@ -62,7 +63,8 @@ def prepare_gradients(
     """Trace, differentiate and compile the program for batches of the same kind as ``batch``.
 
     ``memory`` has the arrays to which the program writes its results. ``watch`` are patterns of watched layer paths;
-    ``capacity`` is the largest N that will be run. ``sharing`` says how several ranks share a batch; None: one rank.
+    ``capacity`` is the largest N that will be run; ``precision`` says how activations are stored. ``sharing`` says how
+    several ranks share a batch; None: one rank.
     """
     types = batch.input_types, batch.target_types
     made = training_graph(

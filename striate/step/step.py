@@ -207,7 +207,7 @@ class TrainingStep(metaclass=Explained):
     # The step
 
     def __call__(self, x: Any, y: Any, weight: Any = None) -> float:
-        """Run forward pass, backward pass and update; return the loss before the update as a float.
+        """Run forward pass, backward pass and update on the batch (x, y); return the loss before the update.
 
         ``weight`` (N,) are sample weights of at least 0: a sample with weight 2 counts as if it were in the batch
         twice, and one with weight 0 as if it were absent (except in the statistics of batch normalization). Raises
@@ -219,7 +219,7 @@ class TrainingStep(metaclass=Explained):
         return loss
 
     def gradients(self, x: Any, y: Any, weight: Any = None) -> dict[str, Array]:
-        """Compute ∂loss/∂parameter without an update; return copies of the gradients by dotted parameter name.
+        """Compute the gradients for the batch (x, y) without an update; return copies by dotted parameter name.
 
         Afterwards, ``loss_value`` is the loss of this batch. ``weight`` (N,) are sample weights, as in a call of the
         step. Gradients are not clipped.
@@ -234,9 +234,9 @@ class TrainingStep(metaclass=Explained):
         become those that the last call of ``gradients`` computed, if they have not been applied yet and the model has
         not changed since.
 
-        Raises ``OptionError`` if ``gradients`` is None and none have been computed, or if a name is wrong;
-        ``ShapeError`` and ``DTypeError`` for arrays that do not fit the parameters; and ``NonFiniteError`` for
-        gradients that are not finite. The model is then unchanged.
+        Raises ``OptionError`` if ``gradients`` is None and none have been computed, or unless its names are those of
+        all trained parameters; ``ShapeError`` and ``DTypeError`` for arrays that do not fit the parameters; and
+        ``NonFiniteError`` for gradients that are not finite. The model is then unchanged.
         """
         self.use_average(False)
         memory = self._ensure_memory()
@@ -300,7 +300,7 @@ class TrainingStep(metaclass=Explained):
         return self._ensure_memory().arena.parameters
 
     def profile(self, x: Any, y: Any, repetitions: int = 10) -> Profile:
-        """Measure where a step on this batch spends its time, by layer and pass; ``print`` shows a table.
+        """Measure where a step on the batch (x, y) spends its time, by layer and pass; ``print`` shows a table.
 
         It runs real steps (``repetitions`` of them are measured); afterwards, model and optimizer are as they were
         before. Raises ``EngineError`` if nothing is compiled (``STRIATE_ENGINE=reference``).
@@ -322,10 +322,10 @@ class TrainingStep(metaclass=Explained):
     # The moving average
 
     def use_average(self, use: bool) -> None:
-        """Put the moving averages into the model (True), or the trained parameters and statistics (False).
+        """Put the moving averages into the model if ``use`` is true, else the trained parameters and statistics.
 
         If the averages are in the model, the next step first puts the trained parameters back. Raises ``OptionError``
-        if the step keeps no average (``ema=None``).
+        if ``use`` is true and the step keeps no average (``ema=None``).
         """
         if bool(self._uses_average) is use:
             return
@@ -353,11 +353,13 @@ class TrainingStep(metaclass=Explained):
     # What a checkpoint holds besides the model
 
     def state_dict(self) -> dict[str, Array]:
-        """Return copies of the step number and the optimizer's vectors, by name.
+        """Return copies of the step number and the optimizer's state, by name.
 
-        The names are ``step``, ``momentum_buffer.conv1.weight`` … With ``ema``, there are also ``average.conv1.weight``
-        … and ``uses_average``. ``uses_average`` is 1 while the averages are in the model; the arrays ``average.…`` then
-        contain the trained parameters.
+        The names are ``step``, ``momentum_buffer.conv1.weight`` … and, for optimizers with running products, names such
+        as ``mu_product``. With ``ema``, there are also ``average.conv1.weight`` … and ``uses_average``.
+        ``uses_average`` is 1 while the averages are in the model; the arrays ``average.…`` then contain the trained
+        parameters. As long as the model's parameters have no values, because the shape of its input is unknown, there
+        is only ``step``.
         """
         state: dict[str, Array] = {"step": np.array(self._clock)}
         if self._memory is not None or self.model.initialized():

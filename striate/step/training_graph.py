@@ -15,9 +15,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from striate.errors import OptionError, ShapeError
-from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph, Input, OutputKind, OutputRole, rewrite
 from striate.graph.op import Node
+from striate.graph.reshape import reshape
 from striate.graph.value import DType, N, Shape, TensorType, Value
 from striate.nn.loss import Loss
 from striate.nn.module import Module
@@ -154,7 +154,7 @@ def _one_number(loss: Loss, value: object) -> Value:
 
 
 def batch_type(shape: tuple[int, ...], dtype: DType) -> TensorType:
-    """Return the type of a batch of samples of the given shape: (N, *shape)."""
+    """Return the type of a batch of samples of the given shape: elements of ``dtype``, shape (N, *shape)."""
     batch: Shape = (N, *shape)
     return TensorType(dtype, batch)
 

@@ -115,9 +115,9 @@ def captured(trainer: Trainer, epochs: int, data: Fingerprints, options: dict[st
 class Resumption:
     """Restores a trainer from a checkpoint.
 
-    ``place`` is the position at which to continue, and ``notes`` are lines that say what has changed; they are empty if
-    there is nothing left to train. The constructor compares options and data, and changes nothing; it raises
-    ``OptionError`` for changes with which a training cannot be resumed.
+    ``place`` is the position at which to continue. ``notes`` are lines that say where the training continues, if
+    anything is left to train, and what has changed since the checkpoint. The constructor compares options and data, and
+    changes nothing; it raises ``OptionError`` for changes with which a training cannot be resumed.
     """
 
     def __init__(

@@ -125,7 +125,7 @@ class Trainer(metaclass=Explained):
         self.history = History()
         self.doctor: Doctor | None = None
         self.place = Place()
-        """Where the training stands."""
+        """The position of the training, such as its epoch and batch."""
         self._progress = progress
         self._leave = leave
         self._options = tuple(options)
@@ -160,11 +160,11 @@ class Trainer(metaclass=Explained):
             trainer = st.Trainer(model, loss, optimizer, checkpoints="runs/night")
             trainer.fit(train_set, validation=held_out, epochs=100, resume=True)
 
-        Raises ``OptionError`` for fewer than 1 epoch, for anything that is not a data set, for a folder of checkpoints
-        that another training uses, and for changes with which a training cannot be resumed; ``ModelFileError`` for a
-        path without a readable checkpoint; ``NonFiniteError`` with a remedy if the loss or a gradient becomes NaN or
-        infinite; and ``KeyboardInterrupt`` on Ctrl-C, SIGTERM or SIGHUP, after the running step has finished, with its
-        update, and a checkpoint has been written.
+        Raises ``OptionError`` for fewer than 1 epoch, for anything that is not a data set, for a folder that another
+        training uses or that has checkpoints of an earlier training which is not resumed, and for changes with which a
+        training cannot be resumed; ``ModelFileError`` for a path without a readable checkpoint; ``NonFiniteError`` with
+        a remedy if the loss or a gradient becomes NaN or infinite; and ``KeyboardInterrupt`` on Ctrl-C, SIGTERM or
+        SIGHUP, after the running step has finished, with its update, and a checkpoint has been written.
         """
         epochs = whole_number("epochs", epochs, 1)
         require_dataset(train_set, "the training set")

@@ -89,7 +89,7 @@ class ScheduleLength(Change):
 
 
 def stretched(schedule: Schedule, steps: int) -> Schedule | None:
-    """Return the schedule with this number of steps in all; None for a schedule without such a number."""
+    """Return the schedule with another ``total_steps``; None if the schedule has no such option."""
     if not is_dataclass(schedule) or isinstance(schedule, type):
         return None
     if "total_steps" not in [one.name for one in fields(schedule)]:
@@ -114,7 +114,7 @@ class MeanLoss(Change):
 
 @dataclass(frozen=True)
 class ClassWeights(Change):
-    """Replaces the loss by cross entropy with class weights N / (C · count), larger for rare classes."""
+    """Replaces the loss by cross entropy with these class ``weights``, which are larger for rare classes."""
 
     weights: tuple[float, ...]
 

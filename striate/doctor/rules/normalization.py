@@ -1,4 +1,4 @@
-"""Rules about the mix of batches, and about batch normalization and its running statistics."""
+"""Rules about the mix of classes in a batch, and about batch normalization and its running statistics."""
 
 from __future__ import annotations
 

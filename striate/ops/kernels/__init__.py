@@ -15,7 +15,7 @@ MODULES = (
 
 
 def load() -> None:
-    """Import all modules of ``MODULES``."""
+    """Import all kernel modules that operations use (``MODULES``), so that no later use imports one."""
     for name in MODULES:
         import_module(f"{__name__}.{name}")
 
