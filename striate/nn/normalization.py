@@ -148,10 +148,10 @@ class ChannelNormalization(Normalization):
     def by_batch(self, trace: Trace) -> bool:
         """Return whether the layer normalizes with statistics of its input instead of the running statistics.
 
-        It does so in training (``trace.training``), unless its statistics are frozen, and always if it keeps no running
-        statistics.
+        It does so where the trace says so (``trace.by_batch``), as in training, unless its statistics are frozen, and
+        always if it keeps no running statistics.
         """
-        return not self.track_running_stats or (trace.training and not self.frozen_statistics)
+        return not self.track_running_stats or (trace.by_batch and not self.frozen_statistics)
 
     def extra_repr(self) -> str:
         affine, track = self.defaults
