@@ -76,7 +76,7 @@ def precision_of(name: object) -> Precision:
 
 
 def round_to_bfloat16(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Round every element to the nearest bfloat16; return a float32 array of the same shape.
+    """Round every element of x to the nearest bfloat16; return a float32 array of the same shape.
 
     Ties are rounded to even. NaN stays NaN. Denormal numbers become zero of the same sign.
     """

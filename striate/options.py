@@ -43,7 +43,8 @@ def number(
 def whole_number(name: str, value: object, least: int, most: int | None = None) -> int:
     """Return ``value`` as an int if it is a Python or NumPy integer with least ≤ value ≤ most.
 
-    ``most=None`` is no upper limit. Raises ``OptionError`` for anything else; a bool is not an integer here.
+    ``most`` None means no upper limit. Raises ``OptionError``, whose message calls the value ``name``, for anything
+    else; a bool is not an integer here.
     """
     if isinstance(value, Integral) and not isinstance(value, bool):
         found = int(value)
@@ -54,9 +55,10 @@ def whole_number(name: str, value: object, least: int, most: int | None = None) 
 
 
 def whole_numbers(name: str, value: object, least: int) -> tuple[int, ...]:
-    """Return a sequence of integers as a tuple of ints, each of at least ``least``.
+    """Return ``value``, a sequence of integers of at least ``least``, as a tuple of ints.
 
-    Raises ``OptionError`` for anything else, such as a single number, a text or bytes.
+    Raises ``OptionError``, whose message calls the value ``name``, for anything else, such as a single number or a
+    text.
     """
     if isinstance(value, str | bytes) or not isinstance(value, Sequence | np.ndarray):
         raise OptionError(
@@ -67,7 +69,7 @@ def whole_numbers(name: str, value: object, least: int) -> tuple[int, ...]:
 
 
 def seed(value: object) -> int:
-    """Return a seed of random numbers as an int.
+    """Return ``value``, a seed of random numbers, as an int.
 
     Raises ``OptionError`` unless it is an integer from 0 to 2⁶⁴ − 1.
     """
@@ -77,9 +79,9 @@ def seed(value: object) -> int:
 
 
 def flag(name: str, value: object) -> bool:
-    """Return a Python or NumPy bool as a Python bool.
+    """Return ``value``, a Python or NumPy bool, as a Python bool.
 
-    Raises ``OptionError`` for anything else, such as 0 or 1.
+    Raises ``OptionError``, whose message calls the value ``name``, for anything else, such as 0 or 1.
     """
     if value is True or value is False:
         return value
@@ -89,9 +91,10 @@ def flag(name: str, value: object) -> bool:
 
 
 def path(name: str, value: object) -> Path:
-    """Return a path as a ``pathlib.Path``.
+    """Return ``value``, a path, as a ``pathlib.Path``.
 
-    Raises ``OptionError`` unless it is a ``Path`` or a string that is not empty.
+    Raises ``OptionError``, whose message calls the value ``name``, unless it is a ``Path`` or a string that is not
+    empty.
     """
     if isinstance(value, Path) or (isinstance(value, str) and value):
         return Path(value)
@@ -112,7 +115,8 @@ def choice(what: str, value: object, known: Iterable[str]) -> str:
 def require_instance(name: str, value: object, kind: type, example: str) -> None:
     """Raise ``OptionError`` unless ``value`` is an instance of the class ``kind``.
 
-    The class itself is refused as well. ``example`` is the text of a correct value for the help line of the message.
+    The class itself is refused as well. ``name`` is what the message calls the value, and ``example`` the text of a
+    correct one for its help line.
     """
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"

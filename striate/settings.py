@@ -43,7 +43,8 @@ class Engine(Enum):
 class Settings:
     """All settings of the process; see the environment variables at the top of this module.
 
-    ``cache`` is None if kernels are not cached on disk, ``data`` is None if no folder of data sets is set.
+    Each field is named like its variable without the prefix STRIATE_. ``cache`` is None if kernels are not cached on
+    disk, ``data`` is None if no folder of data sets is set.
     """
 
     threads: int
@@ -67,10 +68,11 @@ def available_threads() -> int:
 def default_threads(environment: Mapping[str, str], worker: str | None) -> int:
     """Return the number of threads of a process if STRIATE_THREADS does not set one: at least 1.
 
-    ``worker`` is the name of the process if the ``multiprocessing`` module or joblib started it, else None. Other
-    workers compute at the same time, so a worker uses OMP_NUM_THREADS threads (joblib sets this variable to the share
-    of one worker), but at most ``available_threads()``. If the variable is not set, a worker of a pool uses 1 thread. A
-    process that is no such worker ignores OMP_NUM_THREADS and uses ``available_threads()``.
+    ``environment`` holds the environment variables. ``worker`` is the name of the process if the ``multiprocessing``
+    module or joblib started it, else None. Other workers compute at the same time, so a worker uses OMP_NUM_THREADS
+    threads (joblib sets this variable to the share of one worker), but at most ``available_threads()``. If the variable
+    is not set, a worker of a ``multiprocessing.Pool`` uses 1 thread, and any other worker ``available_threads()``. A
+    process that is not a worker ignores OMP_NUM_THREADS and uses ``available_threads()``.
     """
     available = available_threads()
     if worker is None:
@@ -79,6 +81,19 @@ def default_threads(environment: Mapping[str, str], worker: str | None) -> int:
     if share.isdecimal() and int(share) > 0:
         return min(available, int(share))
     return 1 if "PoolWorker" in worker else available
+
+
+_RANKS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+"""Environment variables in which launchers of Open MPI and MPICH give the number of ranks (processes)."""
+
+
+def launched_ranks() -> int:
+    """Return the number of ranks with which an MPI launcher, such as ``mpirun``, started this process; 1 without."""
+    for name in _RANKS:
+        given = os.environ.get(name, "")
+        if given.isdecimal():
+            return int(given)
+    return 1
 
 
 def _worker_name() -> str | None:
@@ -173,7 +188,7 @@ def restore(settings: Settings) -> None:
 def using_threads(threads: int | None) -> Generator[None]:
     """Return a context manager during which the calling Python thread computes with ``threads`` threads.
 
-    Other Python threads are not affected. None changes nothing.
+    Other Python threads are not affected. ``threads=None`` changes nothing.
     """
     token = _local_threads.set(_local_threads.get() if threads is None else threads)
     try:

@@ -186,7 +186,7 @@ def check_interface(sample: Sample, dtype: DType, random: Random) -> str:
 
 
 def _gradient_graph(problem: Problem, loss: object, moved: list[int]) -> Graph:
-    from striate.graph.arithmetic import reshape
+    from striate.graph.reshape import reshape
     from striate.passes.differentiate import differentiate
 
     value = loss(*problem.graph.inputs.values())  # type: ignore[operator]

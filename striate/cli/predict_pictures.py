@@ -29,8 +29,9 @@ def predict_pictures(
 ) -> Predictions:
     """Return the predictions for all pictures, with warnings about pictures that differ from the training data.
 
-    Each picture has a row with its name as "image". ``reading`` and ``form`` determine how a picture is converted to an
-    input, and ``tta`` the views over which its prediction is averaged.
+    Each picture has a row with its name as "image". ``sources`` are the pictures, and ``task`` is what the model
+    predicts; None means classes. ``reading`` and ``form`` determine how a picture is converted to an input, and ``tta``
+    names the views over which its prediction is averaged.
     """
     answering = averaged(model, tta, probabilities=task is not Task.regress and task is not Task.multilabel)
     found = Predictions(problems=list(sources.problems))

@@ -2,16 +2,20 @@
 
     int NAME_run(input, output, scratch, parallel)
 
+``parallel`` is the caller's parallel loop, or NULL to run on the calling thread alone. The function returns a
+``Status``.
+
 The object contains the kernels, the constant arrays (packed weights), and a table of phases. A *phase* is one kernel
-run over all its chunks (parts of the work):
+run over all its chunks: ``per`` chunks if ``group`` is 0, else per · ⌈N / group⌉.
 
     programs     │ first phase, end │ …        one for each level, element type of the input, and N = 1 or N > 1
     phases       │ kernel, per, group, first operand, operands │ …          kernels relative to the table's own address
     operands     │ base << 56 | offset │ …     base: scratch memory, constants, input or output
 
-All that changes is in the caller's scratch memory, in this order: the state of the run (``STATE``), the arena of the
-intermediate arrays, and the scratch memory of each thread. So the functions are re-entrant, and there is no variable to
-initialize. A *level* is a set of instructions, such as that of x86-64-v3; the best level that the processor has runs.
+Apart from the output, a run writes only to the caller's scratch memory, which contains, in this order, the state of the
+run (``STATE``), the arena of the intermediate arrays, and the scratch memory of each thread. So the functions are
+re-entrant, and there is no variable to initialize. A *level* is an instruction set, such as that of x86-64-v3; a run
+uses the best level that the processor supports.
 """
 
 from __future__ import annotations
@@ -59,7 +63,7 @@ STATUS_TEXTS = {
 
 
 class Base(IntEnum):
-    """The memory to which the offset of an operand refers."""
+    """The memory in which an operand of a kernel lies; the operand's offset is counted from its start."""
 
     SCRATCH = 0
     CONSTANTS = 1
@@ -69,7 +73,7 @@ class Base(IntEnum):
 
 @dataclass(frozen=True)
 class ArtefactPhase:
-    """A kernel with its operands, as pairs (memory, offset in bytes), and the number of its chunks.
+    """One phase: a kernel, its operands as pairs (memory, offset in bytes), and the number of its chunks.
 
     The number of chunks is ``per`` if group is 0, else per · ⌈N / group⌉.
     """
@@ -119,14 +123,15 @@ class Artefact:
 
     name            the prefix of the functions
     levels          the targets, in ascending order of their instruction sets; all of one architecture
+    level_names     their names, such as "x86-64-v4 (znver5)"
     entries         the functions that run the network, one for each element type of the input
     batch           the largest number of samples
     arena           bytes of scratch memory for the intermediate arrays
     thread_scratch  bytes of scratch memory for each thread
     constants       the contents of the constant arrays
     fingerprint     eight bytes that identify the network, its sizes and its constants
-    external        whether the constants are given to each call instead of being part of the object
-    classes         the names of the classes
+    external        whether the caller passes the constants to each run; otherwise they are part of the object
+    classes         the names of the classes, or ()
     input_shape     the sizes of one sample, and ``output_shape`` those of its output
     """
 

@@ -360,7 +360,7 @@ class NativeDriver:
         return TEAM["seats"] + threads * SEAT
 
     def word(self, name: str) -> int:
-        """Return the index of the 64-bit word ``name``, a key of ``TEAM``, in the team's shared memory."""
+        """Return the index of the 64-bit word ``name`` in the team's shared memory; ``TEAM`` lists the names."""
         return TEAM[name]
 
     def scratch_word(self, thread: int) -> int:
@@ -382,9 +382,9 @@ def load() -> NativeDriver:
 
 
 def load_text(text: str) -> NativeDriver:
-    """Compile a native driver from LLVM IR and load it.
+    """Compile a native driver from LLVM IR, a variant of what ``write`` returns, and load it.
 
-    The tests use this to load a variant that yields the core at every step.
+    The tests use it for a driver that yields the core at every step.
     """
     return _driver(jit.Library([jit.compile_object(text, target.host())], _SYMBOLS))
 

@@ -118,7 +118,8 @@ def _columns(k: Kernel, writer: RegionWriter, domain: Domain) -> None:
 class PendingReduction:
     """A reduction whose partial sums are to be combined into its results.
 
-    The partial sums are stored as [group][block][partials][16] float64.
+    The partial sums are stored as [group][block][partials][16] float64, where ``partials`` is the number of vectors
+    that the reduction needs: 1 for a sum, 2 or 4 for moments.
 
         reduction   the operation, such as a sum or moments (mean and variance)
         dtype       of the operand and the results
@@ -126,7 +127,8 @@ class PendingReduction:
         per_sample  whether each sample has a result of its own
         blocks      the number of blocks of 16 channels
         groups      the number of groups of samples, (per, group): ``per`` if group is 0, else per · ⌈N / group⌉
-        count       the number of elements that each result combines: per sample if ``batched``, else in total
+        count       the number of elements that each result combines
+        batched     whether ``count`` is the number for one sample, to be multiplied by N
     """
 
     reduction: Any
@@ -143,8 +145,8 @@ class PendingReduction:
 class ChannelMerge(KernelSpec):
     """A kernel that replaces each channel's partial sums by the sums over all channels of its group.
 
-    The operand is the partial sums of a reduction that keeps samples separate, [sample][block][partials][16] float64. A
-    chunk is one sample; ``together`` consecutive channels form a group. Group normalization uses this kernel.
+    Group normalization uses it: ``together`` consecutive channels form a group. The operand is the partial sums of
+    ``reduction``, which keeps samples separate, as [sample][block][partials][16] float64. A chunk is one sample.
     """
 
     reduction: Any
@@ -241,9 +243,10 @@ class FinalizeReduction(KernelSpec):
 class PlainReduction(KernelSpec):
     """A kernel that reduces any axes of an array in NumPy order, if no other loop can compute the sums.
 
-    Operands: x, then the outputs. Neighbouring axes are first merged if all of them are reduced, or all are kept. If
-    the last axis is reduced, its elements fill the vectors, and their lanes are combined at the end; if it is kept, a
-    vector holds 16 neighbouring results. A chunk is a few results, of one sample if the result has the axis N.
+    ``shape`` and ``dtype`` are those of x; with ``batched``, axis 0 is the batch size N. Operands: x, then the outputs.
+    Neighbouring axes are first merged if all of them are reduced, or all are kept. If the last axis is reduced, its
+    elements fill the vectors, and their lanes are combined at the end; if it is kept, a vector holds 16 neighbouring
+    results. A chunk is a few results, of one sample if the result has the axis N.
     """
 
     reduction: Any

@@ -15,7 +15,7 @@ _SYMBOLS, _ALLOCATED, _GLOBAL, _AARCH64 = 2, 2, 1, 183
 
 
 class Section(NamedTuple):
-    """One section of an ELF file.
+    """One section of an ELF file, with its ``name``.
 
     ``kind`` and ``flags`` are ELF's numbers sh_type and sh_flags. ``offset`` and ``size`` say where the section is in
     the file, in bytes. ``link`` is the number of the section to which it refers: for symbols, their string table.
@@ -81,9 +81,9 @@ def with_section(data: bytes, name: str, contents: bytes) -> bytes:
 
 
 def sizes(data: bytes, constants: str) -> tuple[int, int]:
-    """Return how many bytes are loaded into memory, as (in the section ``constants``, in all other sections).
+    """Return how many bytes of an object file are loaded into memory, as (constants, rest).
 
-    ``constants`` is the name of a section.
+    ``constants`` is the name of the section that is counted separately.
     """
     loaded = [section for section in sections(data) if section.flags & _ALLOCATED]
     weights = sum(section.size for section in loaded if section.name == constants)

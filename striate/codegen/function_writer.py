@@ -41,7 +41,8 @@ class Machine:
 class FunctionWriter:
     """Writes one native function, with branches and loops as ``with`` blocks.
 
-    A function that is not ``public`` has internal linkage: it is visible only inside its module.
+    The function is added to the LLVM module with this name, result type and argument types. Unless it is ``public``, it
+    has internal linkage: it is visible only inside the module. ``arguments`` are its arguments as LLVM values.
     """
 
     def __init__(self, module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type], public: bool = False):
@@ -56,7 +57,7 @@ class FunctionWriter:
     def intrinsic(self, name: str, result: ir.Type, arguments: list[Any]) -> Any:
         """Write a call of LLVM's intrinsic ``name``, declared at its first use; return the value of the call.
 
-        ``result`` is the type of this value.
+        ``result`` is the type of this value, and ``arguments`` are LLVM values.
         """
         function = self.module.globals.get(name)
         if function is None:
@@ -66,25 +67,25 @@ class FunctionWriter:
     # Memory
 
     def word(self, base: Any, index: Any) -> Any:
-        """Return the address of the 64-bit word ``index`` of an array of words."""
+        """Return the address of the 64-bit word number ``index`` of an array of words that begins at ``base``."""
         return self.builder.gep(base, [index if isinstance(index, ir.Value) else I64(index)])
 
     def acquire(self, address: Any) -> Any:
-        """Load a 64-bit word (an atomic load with acquire ordering).
+        """Return the 64-bit word at ``address``, read by an atomic load with acquire ordering.
 
         Later accesses of this thread see what another thread wrote before it stored the word with ``release``.
         """
         return self.builder.load_atomic(address, "acquire", 8, typ=I64)
 
     def release(self, value: Any, address: Any) -> None:
-        """Store a 64-bit word (an atomic store with release ordering).
+        """Store ``value`` to the 64-bit word at ``address``, by an atomic store with release ordering.
 
         A thread that loads the word with ``acquire`` also sees all earlier writes of this thread.
         """
         self.builder.store_atomic(value, address, "release", 8)
 
     def variable(self, value: Any) -> Any:
-        """Return the address of a new variable on the stack that contains ``value``."""
+        """Return the address of a new variable on the stack, with the initial value ``value``."""
         with self.builder.goto_entry_block():
             slot = self.builder.alloca(value.type)
         self.builder.store(value, slot)
@@ -101,7 +102,10 @@ class FunctionWriter:
 
     @contextmanager
     def loop(self) -> Generator[Loop]:
-        """Write an endless loop: ``leave_if`` breaks out of it, ``again_if`` continues with the next iteration."""
+        """Write an endless loop around the instructions of this ``with`` block.
+
+        The block gets a ``Loop``, whose methods leave the loop or start its next iteration.
+        """
         head = self.function.append_basic_block("loop")
         after = self.function.append_basic_block("after")
         self.builder.branch(head)
@@ -146,7 +150,10 @@ class FunctionWriter:
 
 @dataclass(frozen=True)
 class Loop:
-    """An endless loop that is being written: branches out of it and back to its start."""
+    """An endless loop that is being written; its methods write branches out of it and back to its start.
+
+    ``head`` is the block of code at the start of the loop, ``after`` the block behind it.
+    """
 
     writer: FunctionWriter
     head: Any

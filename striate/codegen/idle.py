@@ -38,7 +38,7 @@ def give_back() -> None:
 
 @functools.cache
 def unchanged(folder: str) -> tuple[tuple[int, int], ...]:
-    """Return (address, bytes) of each unmodified memory range that is mapped from a file in ``folder``.
+    """Return (address, length in bytes) of each unmodified memory range mapped from a file in ``folder``.
 
     Constants that contain addresses are written while a library is loaded, and then protected. They lie in *anonymous*
     pages, which the system could not read again from the file, so ranges with such pages are left out.

@@ -138,9 +138,10 @@ def for_target(ir_text: str, symbol: str, renamed: str, target: Target) -> str:
 
 
 def compile_linked(texts: Sequence[str], target: Target, exported: Sequence[str]) -> bytes:
-    """Return several modules of LLVM IR compiled to one relocatable object, which exports only some functions.
+    """Return several modules of LLVM IR compiled to one relocatable object file.
 
-    Raises ``GraphError`` for IR that LLVM rejects.
+    Only the functions named in ``exported`` are visible outside the object. Raises ``GraphError`` for IR that LLVM
+    rejects.
     """
     with llvm_lock, _parse(texts[0], target, False) as module:
         for text in texts[1:]:
@@ -152,7 +153,11 @@ def compile_linked(texts: Sequence[str], target: Target, exported: Sequence[str]
 
 
 def disassembly(ir_text: str, target: Target, passes: bool = False) -> str:
-    """Return the code that ``compile_object`` would emit as assembly text, for readers and for tests."""
+    """Return the machine code for LLVM IR as assembly text, for readers and for tests.
+
+    It is the code that ``compile_object`` returns for the same arguments. Raises ``GraphError`` for IR that LLVM
+    rejects.
+    """
     with llvm_lock, _parse(ir_text, target, passes) as module:
         return _machine(target).emit_assembly(module)
 
@@ -314,8 +319,8 @@ def load_kept(key: str, write: Callable[[], str], target: Target, symbols: Seque
 def function(address: int, result: Any, *arguments: Any) -> Callable[..., Any]:
     """Return the native function at ``address`` as a Python callable that releases the GIL.
 
-    ``result`` (or None) and ``arguments`` are ctypes types: ``function(a, c_int32, c_void_p, c_int64)``. The caller
-    must keep the library alive while the function is used.
+    ``result`` and ``arguments`` are ctypes types, as in ``function(a, c_int32, c_void_p, c_int64)``; ``result`` None
+    means that the function returns nothing. The caller must keep the library alive while the function is used.
     """
     return ctypes.CFUNCTYPE(result, *arguments)(address)
 
@@ -339,7 +344,10 @@ class KernelSource(Protocol):
 
 @dataclass(frozen=True)
 class Loaded:
-    """Kernels in executable memory: their addresses by key, valid as long as this object lives."""
+    """Kernels in executable memory, which stay there at least as long as this object lives.
+
+    ``loaded[key]`` is the address of a kernel; ``libraries`` contain the kernels.
+    """
 
     addresses: Mapping[str, int]
     libraries: frozenset[Library]
@@ -352,8 +360,9 @@ class Kernels:
     """The kernels of this process: each is loaded once, either compiled or read from the cache.
 
     The kernels that one request adds form one library. It stays in memory as long as a ``Loaded`` object contains one
-    of them; the first request after that unloads it. ``compiled`` and ``cached`` count kernels. If ``progress`` is set,
-    the requesting thread calls ``progress(done, all)`` while it compiles.
+    of them; the first request after that unloads it. ``compiled`` and ``cached`` are the numbers of kernels that were
+    compiled and read from the cache so far. If ``progress`` is set, the requesting thread calls ``progress(done, all)``
+    while it compiles.
     """
 
     def __init__(self) -> None:

@@ -76,7 +76,10 @@ _BY_NAME: dict[str, Any] = {str(type): type for type in (I1, I16, *_ELEMENTS.val
 
 @functools.cache
 def vector_type(dtype: DType) -> Any:
-    """Return the LLVM type of a vector of ``LANES`` elements; in registers, bfloat16 is held as float32."""
+    """Return the LLVM type of a vector of ``LANES`` elements of ``dtype`` in registers.
+
+    For bfloat16, it is a vector of float32.
+    """
     return ir.VectorType(_ELEMENTS[dtype.computed], LANES)
 
 
@@ -129,9 +132,9 @@ def _number(dtype: DType, text: str) -> Any:
 
 @dataclass
 class Loop:
-    """A loop that is being written: its index, and the values carried from one iteration to the next.
+    """A loop that is being written: its index, and the values that each iteration passes on to the next.
 
-    Assign ``carry`` inside the loop; read the final values from ``result`` after it.
+    Read and assign ``carry`` inside the loop; read the final values from ``result`` after it.
     """
 
     index: Index
@@ -142,8 +145,10 @@ class Loop:
 class Kernel:
     """Writes one kernel (a native function): each method appends instructions and returns their result.
 
-    Index arithmetic accepts and returns Python ints for values that are known when the kernel is written, and otherwise
-    i64 values of LLVM.
+    ``symbol`` is the name of the function; ``chunk``, ``n`` and ``scratch`` are its arguments (see the module). Methods
+    that access memory take the address as ``pointer``, and as ``dtype`` the type of the elements in memory. Index
+    arithmetic accepts and returns Python ints for values that are known when the kernel is written, and otherwise i64
+    values of LLVM.
     """
 
     def __init__(self, symbol: str, attributes: Sequence[str] = ()) -> None:
@@ -201,7 +206,8 @@ class Kernel:
     def local(self, type: Any, name: str = "") -> Any:
         """Return the address of a new 64-byte aligned variable of the LLVM type ``type`` on the stack.
 
-        Accumulators that must survive the end of a loop are kept in such variables.
+        Accumulators that must survive the end of a loop are kept in such variables. ``name`` only makes the IR
+        readable.
         """
         with self.at_entry():
             slot = self.builder.alloca(type, name=name)
@@ -209,7 +215,7 @@ class Kernel:
         return slot
 
     def table(self, numbers: Sequence[float], dtype: DType) -> Any:
-        """Return the address of constant numbers that are stored with the kernel's code.
+        """Return the address of an array of constant ``numbers``, of type ``dtype``, in the kernel's code.
 
         Equal tables of one kernel share memory.
         """
@@ -226,7 +232,10 @@ class Kernel:
         return self._tables[key]
 
     def look_up(self, table: Any, index: Index, dtype: DType = DType.int32) -> Any:
-        """Return one entry of a table as a scalar; an int32 entry is widened to an index (int64)."""
+        """Return the element ``index`` of a ``table`` as a scalar.
+
+        Elements of type int32 and other integers are widened to int64, so that they can be used as an index.
+        """
         found = self.load_scalar(self.offset(table, index, dtype), dtype)
         return found if dtype.is_float else self.convert(found, DType.int64)
 
@@ -237,14 +246,14 @@ class Kernel:
         return self.builder.gep(pointer, [self.as_index(elements)], source_etype=_ELEMENTS[dtype])
 
     def load(self, pointer: Any, dtype: DType, align: int = 0) -> Any:
-        """Load a vector of 16 elements; bfloat16 is widened to float32.
+        """Load a vector of 16 adjacent elements; bfloat16 is widened to float32.
 
         ``align`` is the known alignment of the address in bytes; 0 means the size of one element.
         """
         return self._widened(self.builder.load(pointer, align=_alignment(dtype, align), typ=_stored_type(dtype)))
 
     def store(self, vector: Any, pointer: Any, dtype: DType, align: int = 0) -> None:
-        """Store a vector of 16 elements; for bfloat16, it is rounded to nearest, ties to even.
+        """Store a vector as 16 adjacent elements; if ``dtype`` is bfloat16, it is rounded to nearest, ties to even.
 
         ``align`` is the known alignment of the address in bytes; 0 means the size of one element.
         """
@@ -333,7 +342,7 @@ class Kernel:
         self.builder.store(pairs, pointer, align=64)
 
     def store_scalar(self, scalar: Any, pointer: Any, dtype: DType | None = None) -> None:
-        """Store one element; if ``dtype`` is bfloat16, it is rounded."""
+        """Store one element; if ``dtype`` is bfloat16, it is rounded. None means the type of ``scalar``."""
         if dtype is DType.bfloat16:
             scalar = self.builder.fptrunc(scalar, _ELEMENTS[dtype])
         self.builder.store(scalar, pointer)
@@ -349,7 +358,7 @@ class Kernel:
         return self.builder.shuffle_vector(first, undefined, zeros)
 
     def load_masked(self, pointer: Any, dtype: DType, count: Index) -> Any:
-        """Load the first ``count`` lanes and set the others to 0; memory past them is not read."""
+        """Load the first ``count`` lanes of a vector and set the others to 0; memory past them is not read."""
         if isinstance(count, int) and count >= LANES:
             return self.load(pointer, dtype)
         type = _stored_type(dtype)
@@ -358,7 +367,7 @@ class Kernel:
         return self._widened(self.builder.call(function, [pointer, align, self.mask(count), ir.Constant(type, None)]))
 
     def store_masked(self, vector: Any, pointer: Any, dtype: DType, count: Index) -> None:
-        """Store the first ``count`` lanes; memory past them is not written."""
+        """Store the first ``count`` lanes of a vector; memory past them is not written."""
         if isinstance(count, int) and count >= LANES:
             self.store(vector, pointer, dtype)
             return
@@ -368,7 +377,7 @@ class Kernel:
         self.builder.call(function, [narrow, pointer, I32(dtype.numpy.itemsize), self.mask(count)])
 
     def load_strided(self, pointer: Any, dtype: DType, stride: int, count: Index) -> Any:
-        """Load lane i of a vector from element i · ``stride``, for i < ``count``.
+        """Load a vector from memory with gaps: lane i is element i · ``stride`` from ``pointer``, for i < ``count``.
 
         The lanes from ``count`` on repeat lane ``count`` − 1.
         """
@@ -390,7 +399,7 @@ class Kernel:
         return vector
 
     def store_strided(self, vector: Any, pointer: Any, dtype: DType, stride: int, count: Index) -> None:
-        """Store lane i of a vector to element i · ``stride``, for i < ``count``."""
+        """Store lane i of a vector to element i · ``stride`` from ``pointer``, for i < ``count``."""
         for lane in range(LANES):
             with self.when(self.compare(lane, "<", count)):
                 self.store_scalar(self.lane(vector, lane), self.offset(pointer, lane * stride, dtype), dtype)
@@ -504,8 +513,9 @@ class Kernel:
     def loop(self, start: Index, stop: Index, step: int = 1, carry: Sequence[Any] = ()) -> Generator[Loop]:
         """Write ``for index in range(start, stop, step)`` around the instructions of this ``with`` block.
 
-        ``carry`` are the initial values that iterations pass on: assign ``loop.carry`` inside the block, and read
-        ``loop.result`` after it. If the bounds are Python ints and there is a single iteration, no loop is written.
+        ``carry`` are the initial values of variables that each iteration passes on to the next: read and assign
+        ``loop.carry`` inside the block, and read the final values from ``loop.result`` after it. If the bounds are
+        Python ints and there is a single iteration, no loop is written.
         """
         known = isinstance(start, int) and isinstance(stop, int)
         if known and len(range(start, stop, step)) == 1:
@@ -605,7 +615,7 @@ class Kernel:
     def add_exactly(self, a: Any, b: Any) -> tuple[Any, Any]:
         """Return (s, e): the rounded sum s = a + b and its rounding error e, so s + e = a + b exactly.
 
-        This is Knuth's algorithm (1969).
+        The algorithm is Knuth's two-sum (1969).
         """
         total = self.add(a, b)
         second = self.sub(total, a)
@@ -618,7 +628,8 @@ class Kernel:
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """Return a · b + c in each lane, for floats; rounded once if the processor can, otherwise twice.
 
-        Sums of products use it. Without such an instruction (x86-64-v2), ``fma`` is a function call for each lane.
+        It is meant for sums of products: ``fma`` is a function call for each lane on a processor without such an
+        instruction (x86-64-v2).
         """
         return self._intrinsic("llvm.fmuladd", a, b, c)
 

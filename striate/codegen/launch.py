@@ -49,8 +49,8 @@ class KernelSpec:
 class Buffer:
     """An array in scratch memory, whose size depends on the number of samples.
 
-    It has ``fixed`` bytes, plus ``per_group`` bytes for every ``group`` samples; an incomplete last group
-    counts as a whole one.
+    ``name`` is what tables of the memory call it. It has ``fixed`` bytes, plus ``per_group`` bytes for every ``group``
+    samples; an incomplete last group counts as a whole one.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Buffer:
 class BoundArray:
     """An array that is bound to memory by name when the program is created.
 
-    It is the destination of the new contents of a state, such as running statistics.
+    It is the state, such as running statistics, to which a phase copies the new contents.
     """
 
     name: str
@@ -83,7 +83,8 @@ class Launch:
 
         name              what the phase does, for profiles: "map", "pack", …
         path              the path of the layer that the phase belongs to
-        operands          the arrays whose addresses the kernel gets, in its order of operands
+        spec              the specification of the kernel
+        operands          the arrays whose addresses the kernel gets, in the order in which it numbers them
         chunks            (per, group): ``per`` chunks if group is 0, else per · ⌈N / group⌉
         thread_scratch    bytes of scratch memory that each thread needs
         flops_per_sample  floating-point operations per sample

@@ -24,12 +24,15 @@ LATENCY = 8
 
 
 def registers_per_vector(target: Target, dtype: DType) -> int:
-    """Return the number of hardware registers that 16 elements of ``dtype`` occupy."""
+    """Return the number of hardware registers that 16 elements of ``dtype`` occupy on a processor."""
     return max(1, 16 * dtype.numpy.itemsize // (4 * target.lanes))
 
 
 def most_accumulators(target: Target, dtype: DType, other: int = 2) -> int:
-    """Return how many accumulators of 16 elements fit in registers in addition to ``other`` vectors of 16."""
+    """Return how many accumulators of 16 elements of ``dtype`` fit in the registers of a processor.
+
+    ``other`` is the number of further vectors of 16 elements that must be in registers at the same time.
+    """
     each = registers_per_vector(target, dtype)
     spare = 2 if target.vector_registers >= 32 else 1
     return max(1, (target.vector_registers - spare) // each - other + (1 if each == 1 else 0))
@@ -38,9 +41,9 @@ def most_accumulators(target: Target, dtype: DType, other: int = 2) -> int:
 def tile_shape(target: Target, dtype: DType, height: int, width: int, largest: int) -> tuple[int, int]:
     """Return (rows, columns) of the pixel tile that covers a map of height × width at the lowest cost.
 
-    A tile is a group of at most ``largest`` pixels whose sums are kept in registers together. It costs as many steps as
-    it has pixels, at least ``LATENCY``, plus about one for the weight vector. The smaller tiles at the edges are
-    counted too.
+    A tile is a group of at most ``largest`` pixels whose sums, vectors of 16 elements of ``dtype``, are kept in
+    registers together. Its cost is the number of registers of these sums, at least ``LATENCY``, plus about one for each
+    register of the weight vector. The smaller tiles at the edges are counted too.
     """
     most = min(largest, most_accumulators(target, dtype, 1 if registers_per_vector(target, dtype) > 1 else 2))
     each = registers_per_vector(target, dtype)
@@ -67,8 +70,8 @@ def sum_of_products(
 ) -> list[Any]:
     """Return sums[p] + Σ_c inputs[offsets[p] + c] · weights[c][0:16] for every pixel p of the tile.
 
-    Each operand is loaded where it is used. bfloat16 requires an even number of channels, which are processed in pairs,
-    with weights stored as [c / 2][16][2].
+    ``dtype`` is that of the inputs and weights in memory, to which ``inputs`` and ``weights`` point. bfloat16 requires
+    an even number of channels, which are processed in pairs, with weights stored as [c / 2][16][2].
     """
     paired = dtype is DType.bfloat16
     for c in range(0, channels, 2 if paired else 1):
@@ -99,9 +102,10 @@ def sum_of_lane_products(
 
         sums[p][lane] + Σ_c x_p[table[c][lane]] · weights[c][lane]
 
-    x_p are the channel blocks of pixel p, which begin at inputs[offsets[p]] and lie ``apart`` elements from each other;
-    an entry of the table is (block, lane of the block), or None where the lane is unused. bfloat16 inputs are widened;
-    the weights have the dtype of the sums. Grouped convolutions use this.
+    Grouped convolutions use this. x_p are the channel blocks of pixel p: the first begins at inputs[offsets[p]], and
+    the blocks begin ``apart`` elements after each other. ``table[c][lane]`` is the input channel as (block, lane of the
+    block), or None if the lane is unused. ``dtype`` is that of the inputs; bfloat16 inputs are widened. The weights
+    have the dtype of the sums.
     """
     for c, row in enumerate(table):
         factor = k.load(k.offset(weights, c * LANES, dtype.computed), dtype.computed, 64)
@@ -118,8 +122,8 @@ def sum_of_lane_products(
 def lanes_of(k: Kernel, dtype: DType, pixel: Any, row: Sequence[tuple[int, int] | None], apart: int) -> Any:
     """Return a vector whose lane i is the element ``row[i]`` = (block, lane) of one pixel's channels.
 
-    The blocks begin at ``pixel`` and lie ``apart`` elements from each other; where ``row[i]`` is None, lane i is
-    undefined.
+    The first block of channels, of type ``dtype``, is at the address ``pixel``, and the blocks begin ``apart`` elements
+    after each other. Where ``row[i]`` is None, lane i is undefined.
     """
     blocks = sorted({source[0] for source in row if source})
     vectors = {number: k.load(k.offset(pixel, number * apart, dtype), dtype, 64) for number in blocks}
@@ -131,7 +135,8 @@ def sum_of_outer_products(
 ) -> list[Any]:
     """Return sums[j] + inputs[offsets[j]] · vector[0:16] for every j.
 
-    In bfloat16, both factors are pairs, and the two products of a pair are added.
+    ``vector`` and ``inputs`` are addresses of elements of ``dtype``. In bfloat16, both factors are pairs of elements,
+    and the two products of a pair are added.
     """
     paired = dtype is DType.bfloat16
     v = k.load_pairs(vector) if paired else k.load(vector, dtype, 64)

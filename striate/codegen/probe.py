@@ -101,7 +101,7 @@ class Reading:
 
 
 class Probe:
-    """Measures the rate of multiply-adds: each call measures one thread, then all threads.
+    """Measures the rate of multiply-adds: each call measures one thread, then all, and returns a ``Reading``.
 
     Each measurement takes about ``seconds``. ctypes releases the GIL, so the threads run in parallel. Creating a probe
     compiles its kernel and raises ``EngineError`` if the target of the settings cannot run on this computer.

@@ -37,15 +37,16 @@ def _needs(level: str) -> tuple[int, ...]:
 
 
 def level_of(cpu: str) -> str:
-    """Return a level's name without the processor in parentheses: "x86-64-v4" for "x86-64-v4 (znver5)"."""
+    """Return the name of an instruction set without a processor: "x86-64-v4" for "x86-64-v4 (znver5)"."""
     return cpu.partition(" ")[0]
 
 
 def write_level_check(module: ir.Module, names: Sequence[str]) -> ir.Function:
-    """Write the native function level(), which returns the index of the highest level that a computer can run.
+    """Add the native function level() to an LLVM module, and return it.
 
-    ``names`` are the levels in ascending order. The function returns -1 if the computer can run none of them. On ARM,
-    it always returns 0, because every 64-bit processor has the vector instructions that are used.
+    It returns the index of the highest level that the computer can run, or -1 if it can run none of them. ``names`` are
+    the levels in ascending order. On ARM, the result is always 0, because every 64-bit processor has the vector
+    instructions that are used.
     """
     w = FunctionWriter(module, "level", I32, [])
     b = w.builder

@@ -42,8 +42,8 @@ class Space(Enum):
 class Domain:
     """The iteration space of a region (fused elementwise work).
 
-    ``samples`` is the size of axis 0, or 0 if axis 0 is the batch size N, known at run time. ``sizes`` are depth,
-    height and width.
+    ``samples`` is the size of axis 0, or 0 if axis 0 is the batch size N, which is known at run time. ``channels`` is
+    the number of channels, and ``sizes`` are depth, height and width.
     """
 
     space: Space
@@ -74,7 +74,7 @@ class Domain:
     def group(self) -> int:
         """The number of samples in a chunk of work, chosen so that the work outweighs the overhead of a chunk.
 
-        It depends only on the shape.
+        It depends only on the shape, so that the order of sums does not depend on the number of threads.
         """
         if self.space is Space.FLAT:
             return max(1, FLAT_CHUNK // max(1, self.pixels))
@@ -108,13 +108,14 @@ LINE = 64
 class Load:
     """An instruction of a region: load a vector from an operand at the current position of the loops.
 
+    operand      the number of the operand, from 0, and ``dtype`` the type of its elements
     strides      distances in elements along (n, channel block, d, h, w); 0 repeats the operand along that axis
     origin       the offset in elements of the operand's first element
     lanes        whether each lane has an element of its own; otherwise all lanes share one
     limit        the number of channels if reading a full last block would go past the end of the array, else 0
     lane_stride  the distance in elements between neighbouring lanes; it differs from 1 if the array and the
                  domain have different layouts
-    split        whether a blocked array is read channel by channel
+    split        whether the array is stored in blocks of channels, but the loops run over single channels
     """
 
     operand: int
@@ -131,9 +132,9 @@ class Load:
 class Apply:
     """An instruction of a region: apply the operation ``op`` to earlier values.
 
-    ``arguments`` are the numbers of these values. ``dtype`` is that of the result if the operation depends on the
-    position (random numbers), else None. ``code`` is a digest of the operation's code if it is defined outside striate,
-    else "".
+    ``op`` is an elementwise operation. ``arguments`` are the numbers of the instructions that compute its operands.
+    ``dtype`` is that of the result if the operation depends on the position (random numbers), else None. ``code`` is a
+    digest of the operation's code if it is defined outside striate, else "".
     """
 
     op: Any
@@ -144,9 +145,9 @@ class Apply:
 
 @dataclass(frozen=True)
 class AnchorResult:
-    """An instruction of a region: take an output of the kernel into which the region is fused.
+    """An instruction of a region: its value is a result of the kernel into which the region is fused.
 
-    ``output`` is the index of that output.
+    ``output`` is the index of that result.
     """
 
     output: int
@@ -154,7 +155,7 @@ class AnchorResult:
 
 @dataclass(frozen=True)
 class Number:
-    """An instruction of a region: a constant number in every lane."""
+    """An instruction of a region: its value is ``number``, of type ``dtype``, in every lane."""
 
     number: float
     dtype: DType
@@ -162,9 +163,9 @@ class Number:
 
 @dataclass(frozen=True)
 class ElementCount:
-    """An instruction of a region: put the number of elements that a reduction counts into every lane.
+    """An instruction of a region: its value is the number of elements that a reduction counts.
 
-    The number is ``per_sample`` · N if ``batched``, else ``per_sample``.
+    The number is ``per_sample`` · N if ``batched``, else ``per_sample``; every lane has it, as ``dtype``.
     """
 
     per_sample: int
@@ -180,8 +181,8 @@ class Store:
     """A store of a region: write value number ``value`` to an operand.
 
     ``strides``, ``origin`` and ``lane_stride`` are as in ``Load``. If there is a ``halo`` (padding pixels around each
-    plane), it is filled with zeros. If ``exact``, the array has no channels that pad the last block, so the store of
-    this block is masked. ``streams`` says whether the store bypasses the caches.
+    plane), it is filled with zeros. If ``exact``, the array has no channels that pad the last block, which is therefore
+    stored with a mask. ``streams`` says whether the store bypasses the caches.
     """
 
     value: int
@@ -199,8 +200,8 @@ class Store:
 class Accumulate:
     """An instruction of a region: add value number ``value`` to the running sums of a reduction.
 
-    Each chunk of work writes its sums to the operand as float64. ``per_sample`` keeps the samples separate.
-    ``everything`` also sums over the channels, without the lanes that only pad the last channel block. ``dtype`` is
+    Each chunk of work writes its sums to the operand as float64. ``per_sample`` keeps the samples separate. With
+    ``everything``, the channels are summed too, without the lanes that only pad the last channel block. ``dtype`` is
     that of the value.
     """
 

@@ -67,9 +67,9 @@ def sample_major(region: Region) -> Region:
 
 
 class Rows(Enum):
-    """The axis of a planar domain along which the rows of a tile lie.
+    """The axis along which the rows of a tile follow one another, in a planar domain.
 
-    For a matrix product, the rows of the result can be lines of pixels, channels or samples.
+    They are usually lines of pixels; the rows of a matrix product can be channels or samples instead.
     """
 
     HEIGHT = "height"
@@ -157,10 +157,10 @@ class RegionWriter:
                 self._fixed[number] = item.op.emit(self.k, *(self._fixed[a] for a in item.arguments))
 
     def fetch(self, n: Index, block: Index, h: Index, w: Index, rows: int, columns: int) -> None:
-        """Prefetch the operands of ``rows`` × ``columns`` pixels, from line h and column w of a plane on.
+        """Prefetch the operands of ``rows`` × ``columns`` pixels of sample n and channel block ``block``.
 
-        Destinations of stores are prefetched too, since a store waits for its cache line, unless it bypasses the
-        caches.
+        The first pixel is in line h and column w. Destinations of stores are prefetched too, since a store waits for
+        its cache line, unless it bypasses the caches.
         """
         k = self.k
         self.n, self.block = n, block
@@ -225,9 +225,9 @@ class RegionWriter:
             self._merge(item, self.sums[number], item.reduction.partial(k, vectors))
 
     def value_at(self, number: int, d: Index, h: Index, w: Index, ahead: int) -> Any:
-        """Return the value of instruction ``number`` at one pixel.
+        """Run the region at pixel (d, h, w), and return the value of instruction ``number``.
 
-        A region that computes the input of the kernel (its prologue) is read in this way. The region's operands
+        A kernel reads its input in this way if the input is computed by a region, the kernel's prologue. The operands
         ``ahead`` lines further down are prefetched; 0 means no prefetching.
         """
         self.row(d, h)
@@ -252,7 +252,7 @@ class RegionWriter:
     def end_rows(self, first: Index, last: Index) -> None:
         """Write zeros around the planes of channels ``first`` to ``last`` − 1.
 
-        It is called instead of ``end_block`` if the rows of the tiles were channels.
+        It is called instead of ``end_block`` if the rows of the tiles are channels (``Rows.CHANNELS``).
         """
         k = self.k
         stores = [store for store in self.region.stores if store.halo != NO_HALO]
@@ -422,7 +422,10 @@ def zero_halo(k: Kernel, pixel_zero: Any, store: Store, sizes: tuple[int, int, i
 
 
 def samples_of(k: Kernel, domain: Domain, group: Index) -> tuple[Index, Index]:
-    """Return (first sample, one past the last sample) of the group of samples number ``group``."""
+    """Return the samples of group number ``group`` as (first sample, one past the last sample).
+
+    ``domain`` divides its samples into groups of ``domain.group``.
+    """
     total: Index = domain.samples or k.n
     if domain.samples == 1:
         return 0, 1

@@ -29,6 +29,7 @@ NO_HALO: Halo = ((0, 0), (0, 0), (0, 0))
 class Storage:
     """The memory layout of one array, [n][channel block][d][h][w][channel within the block].
 
+    dtype       the type of the elements in memory
     block       channels per block: 16, or 1 for NumPy order
     channels    the number of channels, and ``sizes`` depth, height and width, without halo
     halo        the widths of the padding before and after each spatial axis
@@ -97,7 +98,10 @@ def spatial(values: Sequence[int], fill: int = 1) -> Three:
 
 
 def joined_spatial(values: Sequence[int]) -> Three:
-    """Return spatial sizes as (d, h, w); of more than three, all but the last two are multiplied into d."""
+    """Return spatial sizes as three, (d, h, w); missing leading axes get the size 1.
+
+    Of more than three sizes, all but the last two are multiplied into d.
+    """
     extra = max(0, len(values) - 2)
     return spatial((math.prod(values[:extra]), *values[extra:]) if extra > 1 else values)
 

@@ -159,7 +159,7 @@ def host() -> Target:
 
 @functools.cache
 def named(cpu: str) -> Target:
-    """Return a processor by its name in LLVM; raise ``OptionError`` if this module does not know it.
+    """Return the processor with the LLVM name ``cpu``; raise ``OptionError`` if this module does not know it.
 
     Code for an architecture other than this computer's can be compiled and disassembled, but not run.
     """
@@ -177,11 +177,12 @@ def named(cpu: str) -> Target:
 
 
 def portable(name: str) -> tuple[str, Target]:
-    """Return a target for object files that leave this computer, and the name of its instruction set.
+    """Return a target for object files that leave this computer, as (name of its instruction set, target).
 
-    The algorithms are chosen for the processor ``name`` ("native" is this computer's), but only instructions of a
-    generic level are used, x86-64-v2, -v3 or -v4, so that a program can check whether its processor has them.
-    "aarch64-generic" is any 64-bit ARM. The system is Linux. Raises ``OptionError`` for an unknown name.
+    The algorithms are chosen for the processor ``name`` ("native": this computer's). The instructions are those of a
+    generic level, x86-64-v2, -v3 or -v4, for which a program can check whether its processor has them.
+    "aarch64-generic" is any 64-bit ARM. The system is Linux. Raises ``OptionError`` for an unknown name, and
+    ``EngineError`` for an x86 target on an ARM computer.
     """
     known = ["native", "aarch64-generic", *(cpu for cpu in _X86 if cpu != "x86-64"), *(cpu for cpu in _ARM)]
     if name not in known:

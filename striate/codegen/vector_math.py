@@ -194,7 +194,7 @@ class Steps:
     def add_exactly(self, a: ir.Value, b: ir.Value) -> tuple[Any, Any]:
         """Return (s, e): the rounded sum s = a + b and its rounding error e, so s + e = a + b exactly.
 
-        This is Knuth's algorithm (1969).
+        The algorithm is Knuth's two-sum (1969).
         """
         total = self.builder.fadd(a, b)
         second = self.builder.fsub(total, a)

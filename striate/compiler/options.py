@@ -18,8 +18,8 @@ def options_for(
 ) -> CompileOptions:
     """Return compile options with the target processor and the choice of algorithms from the settings.
 
-    The arguments are those of ``CompileOptions``. Raises ``EngineError`` for a precision for which the target has no
-    instructions.
+    The arguments are the fields of ``CompileOptions``. Raises ``EngineError`` for a precision for which the target has
+    no instructions.
     """
     chosen = target.current()
     if precision is Precision.bfloat16:

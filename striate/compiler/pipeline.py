@@ -35,9 +35,9 @@ kernels.load()  # imported with the compiler, because a fork could interrupt an 
 class Compilation:
     """A graph on its way through the stages, with the results of the stages so far.
 
-    ``graph`` is the result of the last stage that rewrites graphs. ``simplified`` is the graph after the stage
-    *simplify*, kept so that it can be shown. ``verified`` is the graph that was verified last, or None at first. The
-    later stages set ``layouts``, ``plan`` and ``lowered``.
+    ``graph`` is the result of the last stage that rewrites graphs, and ``options`` are those that all stages read.
+    ``simplified`` is the graph after the stage *simplify*, kept so that it can be shown. ``verified`` is the graph that
+    was verified last, or None at first. The later stages set ``layouts``, ``plan`` and ``lowered``.
     """
 
     graph: Graph
@@ -135,7 +135,7 @@ STAGES = (
 
 @collection_paused()
 def compile_graph(graph: Graph, options: CompileOptions) -> Compilation:
-    """Run all stages of the compiler on a graph and return their results.
+    """Run all stages of the compiler on a graph, with these options, and return their results.
 
     No machine code is generated yet.
     """

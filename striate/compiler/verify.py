@@ -27,7 +27,8 @@ def verify_layouts(layouts: Layouts, options: CompileOptions, stage: str) -> Non
     """Check that every value has a memory layout, and that every anchor's layouts fit its algorithm.
 
     An *anchor* is an operation that starts a loop, such as a convolution or a pooling. Its algorithm must be the one
-    that its inputs imply, and its inputs must have the channel blocks and halos that the algorithm requires.
+    that its inputs and ``options`` imply, and its inputs must have the channel blocks and halos that the algorithm
+    requires. Raises ``GraphError``, which names the ``stage``.
     """
     check(layouts.graph, stage)
     for node in layouts.graph.nodes:
@@ -53,9 +54,9 @@ def _verify_anchor(layouts: Layouts, node: Node, op: Anchor, options: CompileOpt
 
 
 def verify_plan(plan: Plan, stage: str) -> None:
-    """Check that every loop reads only values that it or an earlier loop stores.
+    """Check that every loop of a plan reads only values that it or an earlier loop stores.
 
-    Every result of the graph must be stored as well. Raises ``GraphError``.
+    Every result of the graph must be stored as well. Raises ``GraphError``, which names the ``stage``.
     """
     for position, group in enumerate(plan.groups):
         if group.index != position:
@@ -79,8 +80,8 @@ def verify_plan(plan: Plan, stage: str) -> None:
 def verify_launches(lowered: Lowered, plan: Plan, stage: str) -> None:
     """Check that the operands of every kernel launch exist, and that the regions of its kernel are well formed.
 
-    A region is fused elementwise work, in which instructions must come after the values that they use. Raises
-    ``GraphError``.
+    ``plan`` says which values are in memory. A region is fused elementwise work, in which instructions must come after
+    the values that they use. Raises ``GraphError``, which names the ``stage``.
     """
     for launch in lowered.phases:
         for operand in launch.operands:
@@ -113,7 +114,7 @@ def _verify_region(region: Region, launch: Launch, stage: str) -> None:
 def verify_memory(lives: Mapping[Hashable, Life], offsets: Mapping[Hashable, int], total: int) -> None:
     """Check that arrays in use at the same time share no byte, and that all lie within ``total`` bytes.
 
-    ``offsets`` are in bytes. Raises ``GraphError``.
+    ``lives`` has the size of each array and the phases that use it; ``offsets`` are in bytes. Raises ``GraphError``.
     """
     placed = sorted(((offsets[array], life) for array, life in lives.items()), key=lambda item: item[0])
     for index, (start, life) in enumerate(placed):

@@ -1,4 +1,4 @@
-"""Data sets in memory, batches, standardization, and readers of pictures, tables, signals, volumes and usual sets."""
+"""Data sets in memory, batches, standardization, and readers of pictures, tables, signals, volumes and MNIST."""
 
 from striate import habits
 from striate.data import augment

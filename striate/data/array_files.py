@@ -5,7 +5,7 @@
 
 The shape decides what the samples are: (N, D) are features; (N, C, L) are signals; (N, H, W) of uint8, and (N, C, H, W)
 with 1, 3 or 4 channels, are pictures; (N, D, H, W) and (N, C, D, H, W) are volumes. A last axis that is short counts as
-channels: up to 4 for pictures and volumes; up to 64, and a quarter of the time steps, for signals.
+channels: 1, 3 or 4 for pictures and volumes; up to 64, and a quarter of the time steps, for signals.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ _MOST_LAST = 64
 def array_samples(path: Path, options: NumberOptions, part: str = "") -> Samples:
     """Return the samples of an array file; ``part`` is "train" or "test" for arrays such as ``x_train``.
 
-    With "", the arrays are ``x`` and ``y``. Raises ``DataError`` for a file without inputs, or with arrays that are not
-    samples; ``OptionError`` for options that only tables have, such as ``label_column``.
+    With "", the arrays are ``x`` and ``y``, or have other usual names such as ``images`` and ``labels``. Raises
+    ``DataError`` for a file without inputs, or with arrays that are not samples; ``OptionError`` for options that only
+    tables have, such as ``label_column``.
     """
     options.require_no_columns(path)
     if path.suffix.lower() == ".npz":
@@ -94,7 +95,7 @@ def _samples(path: Path, x: Array, y: Array | None, groups: Array | None, option
 
 
 def _arranged(path: Path, x: Array, options: NumberOptions) -> tuple[Kind, Array, list[str]]:
-    """Return what the samples are, the array with channels on axis 1, and a note where they were on the last axis."""
+    """Return what the samples are, the array with channels on axis 1, and a note if they were on the last axis."""
     kind = options.kind or _kind(x)
     ranks = {Kind.table: (2,), Kind.signals: (2, 3), Kind.pictures: (3, 4), Kind.volumes: (4, 5)}[kind]
     if x.ndim not in ranks:

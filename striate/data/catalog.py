@@ -54,8 +54,9 @@ def open_data(
         found = st.data.open_data("motion.csv", window=128, label_column="activity")
 
     name      a name such as "digits" or "mnist"; a folder of IDX files; pictures: a folder with a folder per class,
-              with train and test (or val) folders, or with a CSV table of files and labels, or an archive of one; or
-              numbers: a .csv, .tsv, .ts, .npy or .npz file, a folder with a pair such as train.csv and test.csv
+              with train and test (or val) folders, or with a CSV table of files and labels, or an archive of such a
+              folder; or numbers: a .csv, .tsv, .ts, .npy or .npz file, or a folder with a pair such as train.csv and
+              test.csv
     options   how the data are read and split: ``PictureOptions`` for pictures, ``NumberOptions`` for numbers, or their
               fields as a dictionary
     progress  called with (files done, files in all) while pictures are read
@@ -161,7 +162,7 @@ def _given(options: object, fields: Mapping[str, Any], example: str) -> Mapping[
 
 
 def _require_one_way(fields: Mapping[str, Any]) -> None:
-    """Raise ``OptionError`` where options are given by name beside an object or a dictionary."""
+    """Raise ``OptionError`` if options are given by name in addition to an object or a dictionary."""
     if fields:
         raise OptionError(f"options and {', '.join(fields)}; give options in one way")
 

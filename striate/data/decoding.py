@@ -71,7 +71,7 @@ class Headers:
 def headers(tree: Tree, pictures: Sequence[Picture], progress: Progress = lambda done, count: None) -> Headers:
     """Read the headers of all picture files, and return their sizes and modes, and errors of unreadable files.
 
-    ``progress`` is called with (files done, files in all).
+    ``tree`` is the folder or archive that contains the files. ``progress`` is called with (files done, files in all).
     """
     found = Headers()
     for place, header in enumerate(mapped(lambda picture: _header(tree, picture), pictures, progress)):
@@ -109,9 +109,10 @@ def decode(
 ) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
     """Decode all pictures to uint8 (N, C, H, W), and collect an error message for each that failed.
 
-    The messages are returned in a dictionary by index; the pixels of failed pictures are 0. ``reading`` has the options
-    of the conversion, such as the size, and ``progress`` is called with (files done, files in all). Raises
-    ``DataError``, which lists the first failures, unless ``on_error`` is ``OnError.skip``.
+    The messages are returned in a dictionary by index; the pixels of failed pictures are 0. ``tree`` is the folder or
+    archive that contains the files, ``reading`` has the options of the conversion, such as the size, and ``progress``
+    is called with (files done, files in all). Raises ``DataError``, which lists the first failures, unless ``on_error``
+    is ``OnError.skip``.
     """
     images = _room((len(pictures), reading.channels, *reading.size))
     bad: dict[int, str] = {}

@@ -26,9 +26,10 @@ _QUANTILES = (0.005, 0.995)
 def completed(samples: Samples, train: Sequence[int], options: NumberOptions, name: str) -> NumberOptions:
     """Return the options, completed by what the samples show, so that other files are read in the same way.
 
-    ``kind`` is that of the samples, as are ``columns`` if they were not given. ``length``, ``fill`` and ``limits`` that
-    were not given are computed from the training samples, whose indices are ``train``, if samples of this kind need
-    them. ``name`` is the name of the data set in messages.
+    The result has the ``kind`` of the samples. ``columns``, ``length``, ``fill`` and ``limits`` are kept if they were
+    given. Otherwise the columns are those of the samples, and the other three, where samples of this kind need them,
+    are computed from the training samples, whose indices are ``train``. ``name`` is the name of the data set in
+    messages.
     """
     values = [samples.values[place] for place in train]
     options = replace(options, kind=samples.kind, columns=options.columns or samples.columns)

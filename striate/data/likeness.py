@@ -52,7 +52,10 @@ def thumbnail(picture: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def near_pairs(thumbnails: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Return the index pairs of nearly equal pictures, lower index first, from thumbnails (N, 32, 32)."""
+    """Return the index pairs of nearly equal pictures, lower index first, from thumbnails (N, 32, 32).
+
+    Pictures without contrast are in no pair.
+    """
     fine, contrast = _standardized(thumbnails)
     step = SIDE // _COARSE
     shrunk = thumbnails.reshape(-1, _COARSE, step, _COARSE, step).mean(axis=(2, 4), dtype=np.float32)

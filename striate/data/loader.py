@@ -46,7 +46,7 @@ def index_batches(
 ) -> list[npt.NDArray[np.int64]]:
     """Return the indices of the samples in each batch of an epoch over ``count`` samples, as ``batches`` orders them.
 
-    Raises ``OptionError`` as ``batches`` does.
+    The options and errors are those of ``batches``.
     """
     number = batch_count(count, batch_size)
     seed, epoch = checked_seed(seed), whole_number("epoch", epoch, 0, 2**64 - 1)

@@ -119,7 +119,9 @@ def decoded(
     formats: tuple[str, ...] = FORMATS,
     most: int = 65535,
 ) -> Image.Image:
-    """Decode a picture to a Pillow image with 8 bits per channel, rotated by its EXIF orientation, on white.
+    """Decode a picture to a Pillow image with 8 bits per channel, upright and without transparency.
+
+    It is rotated as its EXIF orientation says, and composed with a white background if it is transparent.
 
     source       a path or an open binary file
     name         the name of the picture in errors
@@ -147,7 +149,7 @@ def decoded(
 
 
 def _on_white(picture: Image.Image, most: int) -> Image.Image:
-    """Return the image with 8 bits a channel, laid on white where it is transparent."""
+    """Return the image with 8 bits a channel, on a white background if it is transparent."""
     if picture.mode.startswith("I"):  # 16-bit grey, which ``convert`` would clip at 255
         levels = np.asarray(picture).astype(np.int64).clip(0, most)
         return Image.fromarray(((levels * 255 + most // 2) // most).astype(np.uint8))

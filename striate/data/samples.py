@@ -29,7 +29,7 @@ class Samples:
     targets  names of the label columns
     groups   names of the samples' groups; None: no groups
     parts    the part of each sample; None if the file does not say
-    rows     (series, first row, end row, exclusive) of each window; empty unless the samples are windows
+    rows     (series, first row, end row) of each window, the end exclusive; empty unless the samples are windows
     bad      messages about rows and samples that were skipped
     notes    messages for the user
     """

@@ -29,7 +29,7 @@ def stratified_split(
             ``share``; if no group does, the group that is closest is held out. None: no groups
 
     Returns the indices of the training samples and of the held-out samples, int64, ascending. Raises ``OptionError``
-    unless 0 < share < 1, and ``DataError`` if a part would be empty.
+    unless 0 < share < 1 and there is one group for each sample, and ``DataError`` if a part would be empty.
     """
     number("held_out", share, above=0, below=1)
     classes: npt.NDArray[Any] = np.unique(np.asarray(labels), return_inverse=True)[1].reshape(-1)

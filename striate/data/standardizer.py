@@ -62,7 +62,8 @@ class Standardizer(metaclass=Explained):
     """The map x̂ = (x − μ) / σ, with ``mean`` μ and ``sigma`` σ of shape (D,) or (C,).
 
     Both are float32 if that represents every number exactly, and float64 otherwise. ``epsilon`` is the ε that ``sigma``
-    already includes.
+    already includes. Raises ``ShapeError`` unless both have the same shape, and ``DataError`` for numbers that are not
+    in the range of float32 or a ``sigma`` that is not positive.
 
     >>> standardizer = Standardizer.fit(load_digits("train").images)
     >>> standardizer.mean.shape
@@ -108,7 +109,7 @@ class Standardizer(metaclass=Explained):
         """Return x̂ = (x − μ) / σ, of the shape of x.
 
         The result is float64 for float64 and for integers of 32 bits or more, otherwise float32. In float32 it is the
-        plain NumPy form of what the compiled program computes.
+        plain NumPy form of what the compiled program computes. Raises ``ShapeError`` for another number of features.
         """
         numbers = self._fitting(x)
         if numbers.dtype == np.uint8:
@@ -120,7 +121,8 @@ class Standardizer(metaclass=Explained):
     def outliers(self, x: npt.ArrayLike, limit: float = FAR) -> list[Outlier]:
         """Return the features or channels with |x̂| > ``limit`` or NaN in new data, farthest first.
 
-        ``limit`` is a number of standard deviations, by default 50.
+        ``limit`` is a number of standard deviations, by default 50. Raises ``OptionError`` unless it is above 0, and
+        ``ShapeError`` for another number of features.
         """
         number("limit", limit, above=0)
         numbers = self._fitting(x)

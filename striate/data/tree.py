@@ -206,7 +206,7 @@ class TarTree(Tree):
         super().__init__(root)
 
     def _plain(self, root: Path) -> IO[bytes]:
-        """Return the open archive, unpacked into a temporary file where it is compressed."""
+        """Return the open archive, unpacked into a temporary file if it is compressed."""
         packed = root.open("rb")
         start = packed.read(6)
         packed.seek(0)

@@ -1,4 +1,4 @@
-"""The usual data sets of pictures by name, and the addresses at which their files are published.
+"""Well-known data sets of pictures by name, and the addresses at which their files are published.
 
     STRIATE_DATA/mnist/           MNIST: four IDX files
     STRIATE_DATA/fashion_mnist/   Fashion-MNIST: four IDX files of the same names
@@ -70,7 +70,7 @@ PUBLISHED = {
 def download(
     name: str, source: str | None = None, progress: Progress = lambda file, done, total: None, wait: float = 3600.0
 ) -> Path:
-    """Download the files of a usual set that are missing into ``STRIATE_DATA``, and return their folder.
+    """Download the missing files of a well-known data set into ``STRIATE_DATA``, and return their folder.
 
         st.data.download("fashion_mnist")
 

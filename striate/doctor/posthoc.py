@@ -27,7 +27,7 @@ from striate.nn.module import Module
 from striate.optim.sgd import SGD
 
 UNWATCHED = 0.7
-"""The largest sureness of a finding about the course of a training where no step was observed."""
+"""The largest sureness of a finding about the course of a training of which no step was observed."""
 ABOUT_STEPS = ("learning_rate_too_high", "learning_rate_too_low", "overfitting", "constant_predictions")
 
 
@@ -87,7 +87,7 @@ def posthoc(
 
 
 def _modest(finding: Finding, watched: bool) -> Finding:
-    """Return the finding with its sureness limited where it is about training steps that nobody observed."""
+    """Return the finding with its sureness limited if it is about training steps that were not observed."""
     if watched or finding.kind not in ABOUT_STEPS:
         return finding
     return replace(finding, sureness=min(finding.sureness, UNWATCHED))
@@ -128,7 +128,7 @@ def _had(layers: Mapping[str, Any], path: str, name: str) -> bool:
 
 
 def _loss_at(batches: Sequence[Mapping[str, Any]], step: int) -> float:
-    """Return the last recorded loss at or before ``step``; NaN where there is none."""
+    """Return the last recorded loss at or before ``step``; NaN if there is none."""
     before = [event for event in batches if int(event["step"]) <= step]
     return _number(before[-1]["loss"]) if before else math.nan
 

@@ -20,7 +20,8 @@ _FOLLOWED = 1e-3  # below this momentum rounding hides the batch's statistics in
 def reading_of(record: Mapping[str, Any], epoch: int, loss: float) -> Reading:
     """Return the reading for a watch's ``record()``, or for the same record in a run's ``progress.jsonl``.
 
-    A mean, standard deviation or share of zeros that is null in the record becomes NaN.
+    ``epoch`` and ``loss`` are those of the step. A mean, standard deviation or share of zeros that is null in the
+    record becomes NaN.
     """
     layers: dict[str, LayerReading] = {}
     for path, entries in cast("Mapping[str, Mapping[str, float | None]]", record["layers"]).items():
@@ -73,8 +74,8 @@ class Statistics:
 def gaps_of(structure: Structure, means: Mapping[str, float], stds: Mapping[str, float]) -> dict[str, Gap]:
     """Compare each normalization's input in the last step with its running statistics, over all channels.
 
-    ``means`` and ``stds`` are the mean and the standard deviation of each layer's output, by path. The variance over
-    channels, samples and positions is σ² = mean σ²_c + var μ_c, for the input as for the running statistics.
+    ``means`` and ``stds`` are the mean and the standard deviation of each layer's output, by path. The running mean μ_c
+    and variance σ²_c of each channel are combined to one variance over all channels, σ² = mean σ²_c + var μ_c.
     """
     found: dict[str, Gap] = {}
     before = ""

@@ -64,7 +64,7 @@ def rule(
 ) -> Callable[[Examine], Examine]:
     """Return a decorator that registers a function as the rule ``kind`` and returns it unchanged.
 
-    The function takes a training trace and yields findings. The texts are those of the fields of ``Rule``.
+    The function takes a training trace and yields findings. The arguments become the fields of a ``Rule``.
     """
 
     def register(examine: Examine) -> Examine:

@@ -24,7 +24,7 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Samples of a data set that the rules examine, after the model's standardizer if it fits.
+    """The samples of a data set that the rules examine, standardized if the model has a fitting standardizer.
 
     dataset       the data set that the samples were drawn from
     x             inputs, float32 (n, D), (n, C, L) or (n, C, H, W), after the standardizer

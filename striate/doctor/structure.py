@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from striate.errors import StriateError
-from striate.graph.arithmetic import Elementwise
+from striate.graph.elementwise import Elementwise
 from striate.graph.graph import topological
 from striate.graph.op import Kind, Op
 from striate.graph.value import Array, DType, N, TensorType, Value

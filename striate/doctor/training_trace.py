@@ -125,7 +125,8 @@ class Targets:
     """Statistics of the numbers to predict, in a regression or for a loss that the user wrote.
 
     count      number of samples
-    mean, std  mean of all targets; √v, with v the mean over the outputs of their variances over the samples
+    mean       mean of all targets
+    std        root of the mean variance: the variance of each output over the samples, averaged over the outputs
     scale      root mean square
     rarer      share of the less frequent value, if all targets are 0 or 1; else NaN
     quantiles  the smallest target, the quantiles of 2 % and 98 %, and the largest target

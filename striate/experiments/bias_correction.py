@@ -14,7 +14,7 @@ from striate.experiments.measurement import Form, Measurement, Quantity
 from striate.experiments.networks import deep
 from striate.experiments.prediction import Prediction
 from striate.experiments.training import prepared, train
-from striate.graph.arithmetic import cast
+from striate.graph.elementwise import cast
 from striate.graph.value import Value
 from striate.nn.activation import Tanh
 from striate.nn.loss import CrossEntropyLoss
@@ -46,7 +46,7 @@ class Uncorrected(Adam):
 def step_sizes(model: Module, rule: Adam, work: Work, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return the median of |Δθ| / η over the last layer's weights, for each of the first 200 steps.
 
-    ``rule`` is the optimizer. The steps train the model.
+    ``rule`` is the optimizer, and ``seed`` determines the training samples. The steps train the model.
     """
     step = TrainingStep(model, CrossEntropyLoss(), rule, seed=seed)
     train_set = work.samples(seed)

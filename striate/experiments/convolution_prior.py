@@ -36,7 +36,7 @@ def permutation(shape: tuple[int, ...]) -> Array:
 
 
 def permuted(dataset: Dataset) -> Dataset:
-    """Return the data set with the pixels of each image permuted, which destroys only the neighbourhoods."""
+    """Return the data set with the pixels of each image permuted, so that neighbours are unrelated."""
     images = dataset.images
     flat = images.reshape(*images.shape[:2], -1)[:, :, permutation(images.shape[1:])]
     return replace(dataset, images=flat.reshape(images.shape))

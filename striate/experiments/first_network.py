@@ -26,7 +26,10 @@ FILTERS = 16
 
 
 def by_hand(x: Array, weights: dict[str, Array]) -> Array:
-    """Return tanh(x ⊗ W₁ + b₁) W_out + b_out in NumPy and float64, for x (N, C, H, W); ⊗ is a convolution."""
+    """Return tanh(x ⊗ W₁ + b₁) W_out + b_out in NumPy and float64, for x (N, C, H, W); ⊗ is a convolution.
+
+    ``weights`` are the parameters of the ``FirstNetwork`` model, by name.
+    """
     w, b = weights["0.weight"], weights["0.bias"]
     kernel = w.shape[2]
     windows = np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), axis=(2, 3))

@@ -131,7 +131,8 @@ class Flattening(Experiment):
     def inferred(self, work: Work, seed: int) -> float:
         """Return the share of six random networks whose inferred number of features is right.
 
-        Right means equal to the number computed by ``random_front`` and to the number in the actual outputs.
+        Right means equal to the number computed by ``random_front`` and to the number in the actual outputs. ``seed``
+        determines the networks.
         """
         random = np.random.Generator(np.random.Philox(key=seed))
         right = 0

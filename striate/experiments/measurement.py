@@ -151,7 +151,7 @@ def _plain(number: float) -> float | None:
 
 
 def made_up(quantities: tuple[Quantity, ...], numbers: Mapping[str, Mapping[str, float]]) -> Measurement:
-    """Return a measurement with the given numbers for a single seed, to test verdicts."""
+    """Return a measurement with the given ``numbers[setting][quantity]`` for a single seed, to test verdicts."""
     found = Measurement(quantities)
     for setting, row in numbers.items():
         for name, number in row.items():

@@ -31,7 +31,7 @@ STEPS = 20
 
 
 def recount(model: Module, work: Work, seed: int, nesterov: bool) -> float:
-    """Return the largest difference from the momentum equations in NumPy after 20 steps.
+    """Return the largest difference of a weight from the momentum equations in NumPy, after 20 steps.
 
     v ← μv + ηg, θ ← θ − v   (Nesterov: θ ← θ − μv − ηg)
     """

@@ -25,6 +25,7 @@ def deep(
 ) -> Sequential:
     """Return an MLP: flatten, ``depth`` hidden blocks of a linear map and an activation, and a linear output.
 
+    The hidden layers have ``width`` units, and the output has ``classes``. ``activation`` makes an activation layer.
     ``normalized`` is "none", "between" (batch normalization between linear map and activation) or "start" (at the start
     of each block). ``init`` names the initializer of the weights, and ``affine`` says whether batch normalization
     learns γ and β. The layers are named linear1, norm1, active1, … and out.
@@ -48,8 +49,9 @@ def convolutional(
 ) -> Sequential:
     """Return a CNN: one block for each number of ``filters``, and a linear output.
 
-    A block is a convolution that keeps the size, an activation, and 2×2 max pooling. ``kernel`` is the filter size in
-    pixels, and ``init`` names the initializer of the weights. The layers are named conv1, active1, pool1, … and out.
+    A block is a convolution that keeps the size, an activation, and 2×2 max pooling. ``activation`` makes an activation
+    layer, ``kernel`` is the filter size in pixels, ``init`` names the initializer of the weights, and ``classes`` is
+    the number of outputs. The layers are named conv1, active1, pool1, … and out.
     """
     layers: dict[str, Module] = {}
     for block, count in enumerate(filters, 1):

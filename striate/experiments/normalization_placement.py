@@ -34,7 +34,7 @@ def scales(model: Module) -> tuple[Array, Array]:
 
 
 class NormalizationPlacement(Experiment):
-    """Compares a deep sigmoid network without normalization, with it in two places, and with fixed γ and β."""
+    """Compares a deep sigmoid network without, with normalization in either place, and with fixed γ and β."""
 
     name = "M9"
     title = "Where to normalize"

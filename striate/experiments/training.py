@@ -42,7 +42,7 @@ class Trained:
 
 
 def prepared(model: Module, train_set: Dataset, seed: int, standardized: bool = True) -> Module:
-    """Initialize the model's weights from ``seed``, add a standardizer by default, and return the model.
+    """Initialize the model's weights from ``seed``, add a standardizer if ``standardized``, and return the model.
 
     The standardizer is fitted to the images of ``train_set``.
     """
@@ -58,6 +58,7 @@ def train(
 ) -> Trained:
     """Train with cross-entropy for ``epochs`` epochs; ``rule`` is the optimizer.
 
+    ``seed`` determines the order of the samples and dropout, and ``batch_size`` is the number of samples in a step.
     If a loss or gradient is not finite, the training ends, and the model keeps the weights of the step before.
     """
     step = TrainingStep(model, CrossEntropyLoss(), rule, seed=seed, capacity=batch_size)
@@ -91,7 +92,7 @@ def gradient_norms(model: Module, dataset: Dataset, seed: int, samples: int = 25
 def firing(model: Module, dataset: Dataset, seed: int, layers: list[str]) -> dict[str, Array]:
     """Return, for each of ``layers``, how often each of its units is positive over a data set: a share, 0 to 1.
 
-    A ReLU unit with share 0 is dead: no gradient reaches its weights.
+    A ReLU unit with share 0 is dead: no gradient reaches its weights. ``seed`` is as in ``gradient_norms``.
     """
     step = TrainingStep(model, CrossEntropyLoss(), _NO_UPDATE, seed=seed)
     watch = step.watch("*")

@@ -25,9 +25,9 @@ Run = Callable[[Mapping[str, Array]], Sequence[Array]]
 
 
 class WindowedMaxPool(MaxPool):
-    """ONNX's MaxPool for its reference evaluator, by the general algorithm.
+    """The MaxPool of ONNX's reference evaluator, always computed by its general algorithm.
 
-    The evaluator's own special case for stride 1 fails with padding.
+    The evaluator's special case for stride 1 fails with padding.
     """
 
     op_domain = ""
@@ -45,7 +45,7 @@ WindowedMaxPool.__name__ = "MaxPool"  # the evaluator finds an operator by the n
 
 
 class GroupedConvTranspose(ConvTranspose):
-    """ONNX's ConvTranspose for its reference evaluator, with each group computed on its own.
+    """The ConvTranspose of ONNX's reference evaluator, with each group computed on its own.
 
     The evaluator's own algorithm fails if a group has several output channels.
     """
@@ -66,9 +66,9 @@ GroupedConvTranspose.__name__ = "ConvTranspose"
 
 
 def require_valid(model: ModelProto) -> bytes:
-    """Return the bytes of a model after ONNX's checker has accepted it, including its inferred types.
+    """Check a model and its types with ONNX's checker, and return its bytes.
 
-    Raises ``ModelFileError`` otherwise.
+    Raises ``ModelFileError`` if the checker refuses the model, or the model exceeds 2 GB.
     """
     try:
         content = model.SerializeToString()
@@ -83,10 +83,11 @@ def differences(
 ) -> dict[str, float]:
     """Run the file in onnxruntime and ONNX's reference evaluator, and return the largest difference for each.
 
-    The result is the largest absolute difference from the outputs ``expected``, under the names "onnxruntime" and
-    "reference". onnxruntime computes all samples together and the first one alone; the evaluator, which is slow,
-    computes up to four samples. Raises ``ModelFileError`` if a difference exceeds ``TOLERANCE`` times the largest
-    output (at least 1), or a program cannot run the file.
+    ``content`` are the bytes of the file, and ``model`` is the same model. ``inputs`` are arrays (N, …) by name, and
+    ``expected`` the outputs that striate computes from them. The result has the largest absolute difference under the
+    names "onnxruntime" and "reference". onnxruntime computes all samples together and the first one alone; the
+    evaluator, which is slow, computes up to four samples. Raises ``ModelFileError`` if a difference exceeds
+    ``TOLERANCE`` times the largest output (at least 1), or a program cannot run the file.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

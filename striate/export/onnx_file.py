@@ -44,7 +44,7 @@ class Exported:
 
     @property
     def difference(self) -> float:
-        """The largest absolute difference that either program had."""
+        """The largest absolute difference from the model's outputs in onnxruntime and the reference evaluator."""
         return max(self.differences.values())
 
     def __str__(self) -> str:
@@ -78,8 +78,9 @@ def export_onnx(
 
     Before the file is written, ONNX's checker must accept it, and its outputs in onnxruntime and ONNX's reference
     evaluator must agree with the model's on ``samples``: an array of shape (N, …), or one per input; by default 16
-    random samples. Raises ``ModelFileError`` if they do not, ``OptionError`` for an operation that ONNX cannot express,
-    ``ShapeError`` for samples or shapes that do not fit, ``DTypeError`` for a float64 model.
+    random samples. Raises ``ModelFileError`` if they do not, ``OptionError`` for an operation that ONNX cannot express
+    or a path without the ending ".onnx", ``ShapeError`` for samples or shapes that do not fit, ``DTypeError`` for a
+    float64 model.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     target = checked_path("path", path)
@@ -110,7 +111,9 @@ def export_onnx(
 def onnx_bytes(model: Module, input_shape: Sequence[int] | None = None) -> bytes:
     """Return the prediction of a model as the bytes of an ONNX file, checked but not run.
 
-    ``input_shape`` and the errors are those of ``export_onnx``.
+    ``input_shape`` is as in ``export_onnx``. Raises ``ShapeError`` if the shape of the input is unknown,
+    ``OptionError`` for an operation that ONNX cannot express, and ``ModelFileError`` if ONNX's checker does not accept
+    the file.
     """
     return require_valid(_built(predict_graph(model, input_shape), model.state_dict(), False, (), {}))
 

@@ -1,7 +1,8 @@
 """Translate a graph for prediction to an ONNX graph.
 
-Each operation writes itself (``Op.onnx``). Two patterns of several operations become one operator: a contraction with
-its bias, and batch normalization by running statistics, which the traced graph contains as arithmetic.
+Each operation adds its own ONNX operators (``Op.onnx``). Two patterns of operations become a single operator each: a
+contraction and the addition of its bias, and batch normalization by running statistics, which is arithmetic in the
+traced graph.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from onnx import GraphProto
 
 from striate.errors import OptionError
 from striate.export.writer import GraphWriter, value_info
-from striate.graph.arithmetic import Add, Reshape
+from striate.graph.arithmetic import Add
 from striate.graph.graph import Constant, Graph, Input, Parameter, State, topological
 from striate.graph.op import Composite, Direction, Kind, Node, Op
+from striate.graph.reshape import Reshape
 from striate.graph.value import Array, Value
 from striate.ops.normalization import NormalizedByStatistics, normalized_by_statistics
 from striate.tracing.trace import KEY

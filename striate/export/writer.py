@@ -25,8 +25,9 @@ KINDS = {
 class GraphWriter:
     """Collects operators and constants of an ONNX graph; implements ``graph.onnx.OnnxWriter``.
 
-    ``path`` is the layer of the operators that are being added, and the first part of their names, as in
-    "layer1.conv1/Conv".
+    ``path`` is the path of the layer whose operators are being added; their names begin with it, as in
+    "layer1.conv1/Conv". ``batched_input`` is the name of a graph input from whose shape operators can read the batch
+    size.
     """
 
     def __init__(self, batched_input: str) -> None:
@@ -79,7 +80,10 @@ class GraphWriter:
         return self.add("Concat", count, self.integers(*known), axis=0) if known else count
 
     def rename(self, name: str, output: str) -> None:
-        """Rename a value to that of a graph output; inputs, constants and other outputs are copied instead."""
+        """Give a value the name ``output``, that of a graph output.
+
+        A value that is an input, a constant or already an output keeps its name, and is copied to ``output``.
+        """
         if name in self._outputs or not any(name in node.output for node in self._nodes):
             self._nodes.append(helper.make_node("Identity", [name], [output], name=f"{output}/Identity"))
         else:
@@ -89,7 +93,10 @@ class GraphWriter:
         self._outputs.add(output)
 
     def graph(self, name: str, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto]) -> GraphProto:
-        """Return the finished graph, without the operators and constants that no output needs."""
+        """Return the finished graph, called ``name``, with these declared inputs and outputs.
+
+        Operators and constants that no output needs are left out.
+        """
         needed = {output.name for output in outputs}
         kept: list[NodeProto] = []
         for node in reversed(self._nodes):
@@ -105,6 +112,9 @@ class GraphWriter:
 
 
 def value_info(name: str, type: TensorType) -> ValueInfoProto:
-    """Return the declaration of a graph input or output, with the batch size as the symbolic "N"."""
+    """Return the declaration of a graph input or output: its name, element type and shape.
+
+    The batch size is the symbolic size "N".
+    """
     shape = [BATCH if isinstance(dim, Batch) else dim for dim in type.shape]
     return helper.make_tensor_value_info(name, KINDS[type.dtype], shape)

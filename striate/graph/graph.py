@@ -71,7 +71,7 @@ def topological(outputs: Iterable[Value]) -> list[Node]:
 
 
 class OutputKind(Enum):
-    """What an output of a graph is: a plain result, the loss, a gradient, a watched value …"""
+    """The purpose of an output of a graph: a plain result, the loss, a gradient, a watched value, and so on."""
 
     RESULT = "result"  # what a function returns
     LOSS = "loss"

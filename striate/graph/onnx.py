@@ -34,5 +34,5 @@ class OnnxWriter(Protocol):
         ...
 
     def shape(self, shape: Shape) -> str:
-        """Return the name of an int64 vector with a shape; N is read from an input when the graph runs."""
+        """Return the name of an int64 vector that holds ``shape``; N is read from an input when the graph runs."""
         ...

@@ -17,8 +17,8 @@ _INSTEAD = {  # names that differ between NumPy or Python and st.ops
 def unsupported(value: object, name: str, spelled: str) -> TracingError:
     """Return the error for a NumPy function that a traced value does not support, such as ``np.tanh(x)``.
 
-    The message names the function of ``st.ops`` to use, if there is one. ``name`` is the name of the NumPy function,
-    and ``spelled`` is the call as the user wrote it.
+    The message names the function of ``st.ops`` to use, if there is one. ``value`` is the traced value, ``name`` the
+    name of the NumPy function, and ``spelled`` the call as the user wrote it.
     """
     return TracingError(f"{spelled} does not take the traced {value!r}\n  help: {instead(name)}")
 
@@ -33,7 +33,7 @@ def instead(name: str) -> str:
 
 
 def missing_attribute(value: object, name: str) -> AttributeError:
-    """Return the error for an attribute that a traced value does not have, such as ``x.tanh``."""
+    """Return the error for the attribute ``name`` that the traced ``value`` does not have, such as ``x.tanh``."""
     if name in known_operations or name in _INSTEAD:
         return AttributeError(f"{value!r} has no method {name!r}\n  help: {instead(name)}")
     return AttributeError(f"{type(value).__name__!r} object has no attribute {name!r}")

@@ -134,7 +134,7 @@ _OF_UFUNC = {
 
 
 class Value:
-    """An array that a graph computes (an output of a node); its contents exist only when a program runs.
+    """An array that a graph computes: output number ``index`` of ``node``; it has contents only when a program runs.
 
     Operators broadcast like NumPy's, with numbers and arrays on either side. While a function is being traced, ``==``
     and ``!=`` between two values compare elements; elsewhere, in the compiler itself, they compare identity.

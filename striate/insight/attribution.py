@@ -22,7 +22,8 @@ def saliency(model: Module, image: npt.ArrayLike, target: Target = None) -> Arra
     255 for bytes), through the model's standardizer. The result has the model's dtype. Simonyan, Vedaldi and Zisserman,
     arXiv:1312.6034.
 
-    Raises ``OptionError`` for an unknown class, and ``ShapeError`` for a model whose outputs are not (N, C).
+    Raises ``OptionError`` for an unknown class, ``DataError`` for NaN or infinity in the picture, and ``ShapeError``
+    for a model whose outputs are not (N, C).
     """
     x = one_sample(model, image)
     logits = scores(model, x)
@@ -43,10 +44,11 @@ def integrated_gradients(
     target    the class, by number or name; None: the predicted class
     baseline  "zeros", "mean" (of the training data, from the standardizer), a number, one number per channel, or a
               picture
-    steps     points of the Gauss-Legendre rule that approximates the integral: exact for smooth networks, close for
-              ReLU networks, closer with more points
+    steps     points of the Gauss-Legendre rule that approximates the integral; its error is tiny for smooth networks,
+              and larger for ReLU networks, where more points reduce it
 
-    Raises ``OptionError`` for an unknown class or baseline, or for steps below 1; ``ShapeError`` as ``saliency`` does.
+    Raises ``OptionError`` for an unknown class or baseline, "mean" without a standardizer, or steps below 1;
+    ``DataError`` for NaN or infinity; ``ShapeError`` for a baseline of another shape, and as ``saliency`` does.
     """
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
         raise OptionError(f"steps={steps!r}; expected a whole number, 1 or more")

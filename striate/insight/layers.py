@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from striate.errors import OptionError, unknown_option
-from striate.graph.arithmetic import Cast
+from striate.graph.elementwise import Cast
 from striate.graph.graph import topological
 from striate.graph.op import Kind, Node
 from striate.graph.value import Value

@@ -29,12 +29,13 @@ def grad_cam(model: Module, image: npt.ArrayLike, target: Target = None, layer: 
 
         max(0, Σ_k α_k A_k)   with α_k = mean over positions of ∂f_c/∂A_k
 
-    A_k are the maps of ``layer``; None: the last layer whose output has axes of positions (rows and columns) and that
-    is not a pooling. The map is enlarged to the size of the picture by linear interpolation, as PyTorch's
+    A_k are the maps of ``layer``; None: the last layer that is not a pooling and whose output has more than one
+    position (row and column). The map is enlarged to the size of the picture by linear interpolation, as PyTorch's
     ``interpolate(align_corners=False)`` does; its unit is that of the score. ``target`` is the class, by number or
     name; None: the predicted class. Selvaraju et al., arXiv:1610.02391.
 
-    Raises ``OptionError`` for an unknown layer or class, and ``ShapeError`` for a layer without positions.
+    Raises ``OptionError`` for an unknown layer or class, and ``ShapeError`` for a layer without positions, or if no
+    layer has positions.
     """
     if layer is not None:
         options.require_instance("layer", layer, str, '"conv1"')
@@ -102,7 +103,8 @@ def occlusion(
     stride    in pixels, one number or one per axis; None: half of the window
     baseline  what covers the window, as in ``integrated_gradients``
 
-    Raises ``OptionError`` for an unknown class, a window larger than the picture, or a stride larger than the window.
+    Raises ``OptionError`` for an unknown class, a window larger than the picture, or a stride larger than the window;
+    ``ShapeError`` for inputs without positions. The other errors are those of ``integrated_gradients``.
     """
     x = one_sample(model, image)
     size = x.shape[2:]

@@ -108,7 +108,8 @@ def _names(dataset: Dataset, outputs: int) -> tuple[str, ...]:
 def confusion(model: Module, dataset: Dataset) -> Confusion:
     """Predict a data set and count how often samples of each class are predicted as each of the classes.
 
-    Raises ``ShapeError`` for a model with fewer outputs than the data set has classes.
+    Raises ``ShapeError`` for a model with fewer outputs than the data set has classes, and ``OptionError`` for a data
+    set without class labels.
     """
     found = _log_probabilities(model, dataset)
     size = found.shape[1]
@@ -120,8 +121,8 @@ def confusion(model: Module, dataset: Dataset) -> Confusion:
 def worst_mistakes(model: Module, dataset: Dataset, count: int = 16) -> list[Mistake]:
     """Return the ``count`` wrong predictions with the largest loss −log p(true class), worst first.
 
-    The list is shorter if there are fewer mistakes. Raises ``OptionError`` for a count below 1, and ``ShapeError`` as
-    ``confusion`` does.
+    The list is shorter if there are fewer mistakes. Raises ``OptionError`` for a count below 1; the other errors
+    are those of ``confusion``.
     """
     options.whole_number("count", count, 1)
     found = _log_probabilities(model, dataset)

@@ -70,8 +70,8 @@ def receptive_field(
     """Return the part of an input, as slices, that a layer's output at one position depends on.
 
     ``shape`` is that of the input (C, H, W), and the slices are those of H and W. ``position`` is (row, column) in the
-    layer's output; None: its middle. The part does not extend beyond the edges of the input. Raises ``OptionError`` for
-    an unknown layer or a position that it does not have.
+    layer's output; None: its middle. The part does not extend beyond the edges of the input; the slices are empty if
+    the output does not depend on it. Raises ``OptionError`` for an unknown layer or a position that it does not have.
 
     >>> image[(slice(None), *receptive_field(model, "conv2", image.shape, (3, 4)))]
     """
@@ -107,7 +107,7 @@ def _whole(value: Value) -> PositionSets:
 
 
 def _clipped(region: PositionSets, value: Value) -> PositionSets | None:
-    """Return the part of the positions that lies inside the value; None where there is only padding."""
+    """Return the part of the positions that lies inside the value; None if there is only padding."""
     part = tuple(axis & every for axis, every in zip(region, _whole(value)))
     return part if all(part) else None
 

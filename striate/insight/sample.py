@@ -52,7 +52,10 @@ def as_floats(model: Module, images: npt.ArrayLike) -> Array:
 
 
 def one_sample(model: Module, image: npt.ArrayLike) -> Array:
-    """Return one picture (C, H, W) as a batch (1, C, H, W), in the model's dtype."""
+    """Return one picture (C, H, W) as a batch (1, C, H, W), in the model's dtype.
+
+    Raises ``DataError`` for NaN and infinity, and ``ShapeError`` for a single number.
+    """
     found = as_floats(model, image)
     if found.ndim == 0:
         raise ShapeError("expected one picture (C, H, W), got a single number")
@@ -115,7 +118,8 @@ def baseline_of(model: Module, baseline: str | npt.ArrayLike, x: Array) -> Array
     """Return the baseline, an input that stands for no information, as an array with the shape of x.
 
     ``baseline`` is "zeros", "mean" (of the training data, from the standardizer), a number, one number per channel, or
-    a picture.
+    a picture. Raises ``OptionError`` for another text and for "mean" without a standardizer, ``DataError`` for anything
+    but finite numbers, and ``ShapeError`` for another shape.
     """
     if isinstance(baseline, str):
         if baseline == "zeros":

@@ -47,7 +47,7 @@ def top_activations(model: Module, layer: str, unit: int, dataset: Dataset, coun
 
     A unit is a channel or a feature. Pictures are compared by the unit's largest output in each; the patch is the
     receptive field of that output, cut off at the edges of the picture. Equal outputs stay in the order of the data
-    set. Raises ``OptionError`` for an unknown layer or unit.
+    set. Raises ``OptionError`` for an unknown layer or unit, a count below 1, or data without class labels.
     """
     return top_activations_by_unit(model, layer, dataset, count, [unit])[unit]
 

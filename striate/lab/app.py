@@ -151,7 +151,7 @@ class Routes:
     async def look(self, request: Request) -> Response:
         """Answer with prediction and feature maps of one picture.
 
-        It is uploaded, or a held-out picture that the request names by number.
+        The picture is uploaded, or it is a held-out one whose index the request contains.
         """
         entry = self._entry(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip()

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from striate.errors import OptionError, unknown_option
-from striate.graph.arithmetic import Elementwise, constant
+from striate.graph.elementwise import Elementwise
 from striate.graph.graph import Graph, Input
 from striate.graph.interpreter import interpret
+from striate.graph.operand import constant
 from striate.graph.value import DType, TensorType
 from striate.lab.requests import NORMS
 from striate.models import MODELS, options_of

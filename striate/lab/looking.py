@@ -17,7 +17,7 @@ from striate.data import Dataset, Split
 from striate.data.centring import Centring
 from striate.data.picture import decoded, fitted_pixels
 from striate.errors import OptionError, StriateError
-from striate.graph.arithmetic import Elementwise
+from striate.graph.elementwise import Elementwise
 from striate.graph.op import Op
 from striate.insight import feature_maps, saliency
 from striate.lab.limits import PICTURE_PIXELS

@@ -68,9 +68,10 @@ def build(
 ) -> Module:
     """Return a new network by its name.
 
-    ``channels`` is the number of input channels (default: that of the network), ``classes`` the number of outputs; the
-    other options are those of the network's function. ``seed`` initializes the parameters. Raises ``OptionError``,
-    whose message lists the valid ones, for an unknown name or option.
+    ``channels`` is the number of input channels (None: the default of the network), ``classes`` the number of outputs;
+    the other options are those of the network's function. The parameters are drawn from ``seed``, or if it is None,
+    when the network first runs. Raises ``OptionError``, whose message lists the valid ones, for an unknown name or
+    option.
 
         model = st.models.build("lenet5", channels=1, classes=10, activation="relu", seed=0)
     """

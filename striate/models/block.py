@@ -111,7 +111,7 @@ class Style:
     def pair(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[Conv2d, Module]:
         """Return a convolution and its normalization as two layers, which ``mapped`` applies.
 
-        ``inputs`` and ``outputs`` are numbers of channels. Without normalization the second layer is the identity.
+        The arguments are those of ``convolution``. Without normalization the second layer is the identity.
         """
         layer = Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=self.bias, init=self.init)
         if self.norm is NormPlacement.NONE:
@@ -119,7 +119,7 @@ class Style:
         return layer, BatchNorm2d(inputs if self.norm is NormPlacement.BLOCK_START else outputs)
 
     def mapped(self, layer: Module, norm: Module, x: Value) -> Value:
-        """Apply the two layers of ``pair`` to x in the order that the style's ``norm`` requires."""
+        """Apply the two layers of ``pair``, ``layer`` and ``norm``, to x in the order that ``Style.norm`` requires."""
         return layer(norm(x)) if self.norm is NormPlacement.BLOCK_START else norm(layer(x))
 
     def linear(self, inputs: int | None, outputs: int) -> list[Module]:

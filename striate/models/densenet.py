@@ -44,7 +44,7 @@ class DenseLayer(Module):
 class DenseBlock(Module):
     """Block of ``count`` layers, each of which reads the outputs of all earlier ones: [x, y₁, …, y_count]
 
-    The output has ``inputs`` + count · ``growth`` channels.
+    The output has ``inputs`` + count · ``growth`` channels. ``dropout`` is as in ``DenseLayer``.
     """
 
     def __init__(self, count: int, inputs: int, growth: int, dropout: float) -> None:

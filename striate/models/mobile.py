@@ -27,7 +27,7 @@ Act = Callable[[], Activation]
 
 
 def divisible(channels: float, by: int = 8) -> int:
-    """Round a number of channels to the nearest multiple of ``by``, or up if the nearest is below 90 % of it.
+    """Round a number of channels to the nearest multiple of ``by``, or up if that is below 90 % of it.
 
     The result is at least ``by``.
     """

@@ -23,8 +23,9 @@ from striate.nn.shaping import Flatten
 class BasicBlock(Module):
     """Residual block of two 3×3 convolutions: y = act(conv2(act(conv1(x))) + shortcut(x))
 
-    Each convolution is normalized. The shortcut is x itself or, if the shape changes, a 1×1 convolution with its
-    normalization (``downsample``).
+    Each convolution is normalized and has ``width`` outputs; conv1 has the ``stride``. ``style`` determines the
+    activation act, and where normalization is applied. The shortcut is x itself or, if the shape changes, a 1×1
+    convolution with its normalization (``downsample``).
     """
 
     portable: ClassVar[bool] = True
@@ -47,7 +48,7 @@ class Bottleneck(Module):
     """Residual block of three convolutions: y = act(conv3(act(conv2(act(conv1(x))))) + shortcut(x))
 
     conv1 is 1×1 and reduces to ``width`` channels, conv2 is 3×3 and has the stride, and conv3 is 1×1 and expands to
-    four times the width. Each is normalized. The shortcut is that of ``BasicBlock``.
+    four times the width. Each is normalized. ``style`` and the shortcut are as in ``BasicBlock``.
     """
 
     portable: ClassVar[bool] = True
@@ -71,7 +72,8 @@ class Bottleneck(Module):
 class PreactivationBlock(Module):
     """Preactivation residual block: y = conv2(act(bn2(conv1(act(bn1(x)))))) + shortcut(x)
 
-    The shortcut is x itself or, if the shape changes, a 1×1 convolution of act(bn1(x)).
+    Both convolutions are 3×3 and have ``width`` outputs; conv1 has the ``stride``. ``style`` determines act and the
+    initializer. The shortcut is x itself or, if the shape changes, a 1×1 convolution of act(bn1(x)).
     """
 
     portable: ClassVar[bool] = True
@@ -100,9 +102,9 @@ def residual_network(
 ) -> Sequential:
     """Return a ResNet: a stem, stages of residual blocks, the mean over positions, and a linear layer.
 
-    ``style`` and ``stem`` are those of ``block.py``; ``block`` is the class of the blocks, such as ``BasicBlock``.
-    Stage i has ``blocks[i]`` blocks of ``widths[i]`` channels; the first block of each stage but the first has stride
-    2.
+    ``style`` and ``stem`` are a ``Style`` and a ``Stem`` (see the module ``block``); ``block`` is the class of the
+    blocks, such as ``BasicBlock``. Stage i has ``blocks[i]`` blocks of ``widths[i]`` channels; the first block of each
+    stage but the first has stride 2.
     """
     layers: dict[str, Module] = {}
     kernel, stride = (7, 2) if stem is Stem.IMAGENET else (3, 1)

@@ -65,7 +65,7 @@ def resnet1d(channels: int = 1, classes: int = 10, *, width: int = 64) -> Sequen
 class InceptionModule(Module):
     """Parallel convolutions: y = relu(norm([c₁₀(b), c₂₀(b), c₄₀(b), c₁(max(x))])) with b = c₁(x)
 
-    cₖ is a convolution with a kernel of k steps, and max a max pooling of 3 steps. Each of the four branches has
+    cₖ is a convolution with a kernel of k steps, and max is max pooling over 3 steps. Each of the four branches has
     ``width`` channels. With a single input channel, b is x.
     """
 
@@ -89,7 +89,7 @@ class InceptionModule(Module):
 class InceptionBlock(Module):
     """Residual block of three inception modules: y = relu(m₃(m₂(m₁(x))) + norm(c₁(x)))
 
-    m₁, m₂ and m₃ are the modules, and c₁ is a convolution with a kernel of 1 step.
+    m₁, m₂ and m₃ are the modules, whose branches have ``width`` channels; c₁ is a convolution with a kernel of 1 step.
     """
 
     def __init__(self, inputs: int, width: int) -> None:

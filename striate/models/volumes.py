@@ -18,8 +18,8 @@ from striate.nn.shaping import Flatten
 class VolumeBlock(Module):
     """Residual block of two 3×3×3 convolutions: y = relu(conv2(conv1(x)) + shortcut(x))
 
-    Each convolution is normalized, and conv1 ends with a ReLU. The shortcut is x itself or, if the shape changes, a
-    normalized 1×1×1 convolution (``downsample``).
+    Each convolution is normalized; conv1 has the ``stride`` and ends with a ReLU. The shortcut is x itself or, if the
+    shape changes, a normalized 1×1×1 convolution (``downsample``).
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:

@@ -119,9 +119,9 @@ def export_native(
         weights       "internal": in the object's read-only data; "external": in ``net.weights``, for the caller to map
         name          the prefix of files, functions and macros
 
-    Raises ``OptionError`` for invalid options, and for models that have several inputs or outputs or draw random
-    numbers; ``ShapeError`` if the input's shape is unknown; ``ModelFileError`` if the object computes other numbers
-    than the model, or a file cannot be written; ``EngineError`` if the system lacks a linker.
+    Raises ``OptionError`` for invalid options, and for models that have several inputs or outputs, draw random numbers,
+    or use their input as an index; ``ShapeError`` if the input's shape is unknown; ``ModelFileError`` if the object
+    computes other numbers than the model, or a file cannot be written; ``EngineError`` if the system lacks a linker.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     place = checked_path("folder", folder)
@@ -156,10 +156,10 @@ def export_native(
 
 
 def chosen_levels(text: object) -> list[tuple[str, Target]]:
-    """Return the targets that a text such as "x86-64-v3,x86-64-v4" names, with their names, the oldest first.
+    """Return the targets that a text such as "x86-64-v3,x86-64-v4" names, as pairs (name, target).
 
-    Raises ``OptionError`` for unknown names, and for several targets unless they are different instruction sets of
-    x86-64.
+    The oldest instruction set comes first. Raises ``OptionError`` for unknown names, and for several targets unless
+    they are different instruction sets of x86-64.
     """
     if not isinstance(text, str):
         raise OptionError(f"target={text!r}; expected a name such as 'x86-64-v3'")

@@ -39,7 +39,11 @@ class Ends:
 
 
 class Prediction:
-    """The prediction of a model for one input type (dtype and shape), with the batch size N on axis 0."""
+    """The graph of a model's prediction for one input type (dtype and shape), with the batch size N on axis 0.
+
+    ``ends`` says whether the graph contains the standardizer, a softmax, and the choice of labels. Raises
+    ``OptionError`` for a model that has several outputs, draws random numbers, or uses its input as an index.
+    """
 
     def __init__(self, model: Module, type: TensorType, ends: Ends) -> None:
         with Trace() as trace:
@@ -102,7 +106,10 @@ def _runner(target: Target) -> Target:
 
 @dataclass(frozen=True)
 class Programs:
-    """The programs of one level: for a single sample, and for up to the largest batch; often they are the same."""
+    """The programs of one level: ``single`` for one sample, ``several`` for up to the largest batch.
+
+    Often the two are the same object.
+    """
 
     single: CompiledExecutable
     several: CompiledExecutable
@@ -146,7 +153,10 @@ class Constants:
 
 
 def image_of(program: CompiledExecutable, constants: Constants) -> ArtefactProgram:
-    """Return the phases of a program with relocatable operands; its constant arrays are added to ``constants``."""
+    """Return the phases of a program with relocatable operands, and add its constant arrays to ``constants``.
+
+    Raises ``OptionError`` if no phase writes the output.
+    """
     contents = program.constants()
     bound = program.reserve(1)
 
@@ -174,7 +184,11 @@ def thread_scratch(programs: Sequence[CompiledExecutable]) -> int:
 
 
 def input_type_of(model: Module, input_shape: Sequence[int] | None, dtype: DType) -> TensorType | None:
-    """Return the type of the model's only input, or None if the shape is neither given nor known from a call."""
+    """Return the type of the model's only input: elements of ``dtype``, and shape (N, *input_shape).
+
+    ``input_shape`` None means the shape in the last call of the model; if there was none, the result is None. Raises
+    ``OptionError`` for a model with several inputs.
+    """
     if input_shape is not None:
         return TensorType(dtype, (N, *input_shape))
     types = model.input_types
@@ -188,7 +202,10 @@ def input_type_of(model: Module, input_shape: Sequence[int] | None, dtype: DType
 
 
 def as_samples(x: Array, type: TensorType) -> Array:
-    """Return samples as a contiguous array of the input's dtype; raises ``OptionError`` for another shape."""
+    """Return the samples ``x`` as a contiguous array of the input's dtype.
+
+    Raises ``OptionError`` if x has another shape than the input, apart from N, or no samples.
+    """
     if x.ndim != type.rank or x.shape[1:] != type.concrete(1)[1:] or len(x) == 0:
         raise OptionError(f"samples of shape {x.shape} for an input {type}\n  help: give one sample or more")
     return np.ascontiguousarray(x, type.dtype.numpy)

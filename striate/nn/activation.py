@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Self
 
 from striate.errors import OptionError
-from striate.graph.arithmetic import Elementwise, elementwise
+from striate.graph.elementwise import Elementwise, elementwise
 from striate.graph.value import Value
 from striate.nn.foreign import ForeignLayer
 from striate.nn.initialization import constant

@@ -92,7 +92,8 @@ class Residual(Module):
 class Concat(Module):
     """Apply several branches to the same x and join their outputs along the channels (axis 1).
 
-    Outputs (N, C₁, …) and (N, C₂, …) give (N, C₁ + C₂, …). Raises ``ShapeError`` if the outputs differ in another axis.
+    Outputs (N, C₁, …) and (N, C₂, …) give (N, C₁ + C₂, …). Raises ``OptionError`` without branches, and ``ShapeError``
+    if the outputs differ in another axis.
     """
 
     def __init__(self, *branches: Module) -> None:

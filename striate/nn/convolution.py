@@ -36,8 +36,8 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 class FilterBank(Ranked):
     """Base class of layers with learned filters: convolutions and transposed convolutions (abstract).
 
-    ``in_channels=None`` is inferred from the first input. Raises ``OptionError`` for invalid options, such as groups
-    that do not divide the channels.
+    The arguments are the options of ``Convolution``. ``in_channels=None`` is inferred from the first input. Raises
+    ``OptionError`` for invalid options, such as groups that do not divide the channels.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.LINEAR
@@ -77,7 +77,7 @@ class FilterBank(Ranked):
         raise NotImplementedError
 
     def channels_of(self, weight_shape: tuple[int | None, ...]) -> int | None:
-        """Return the number of input channels of filters with this shape; None if it is unknown."""
+        """Return the number of input channels of filters of the shape ``weight_shape``; None if it is unknown."""
         raise NotImplementedError
 
     def _know_fan_in(self) -> None:
@@ -189,11 +189,12 @@ class Convolution(FilterBank):
     """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p·stride + k·dilation − padding] + b[o] (abstract)
 
     x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64. The weight is
-    (O, C / groups, kernel sizes…), the bias (O,), as in PyTorch; the filter is not flipped. ``in_channels=None`` is
-    inferred. ``padding`` is a number, one number per axis, (before, after) per axis, "same" or "valid".
-    ``padding_mode`` is "zeros", or "reflect", "replicate" or "circular", which repeat parts of the input. ``init``
-    names the initializer of the weights. Raises ``OptionError`` for invalid options, such as groups that do not divide
-    the channels, and ``ShapeError`` for inputs with another number of axes or channels, or smaller than the window.
+    (O, C / groups, kernel sizes…), the bias (O,), as in PyTorch; the filter is not flipped. C is ``in_channels``, and
+    None is inferred; O is ``out_channels``. ``padding`` is a number, one number per axis, (before, after) per axis,
+    "same" or "valid". ``padding_mode`` is "zeros", or "reflect", "replicate" or "circular", which repeat parts of the
+    input. ``init`` names the initializer of the weights. Raises ``OptionError`` for invalid options, such as groups
+    that do not divide the channels, and ``ShapeError`` for inputs with another number of axes or channels, or smaller
+    than the window.
     """
 
     def __init__(
@@ -273,9 +274,10 @@ class ConvolutionTranspose(FilterBank):
 
     x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64. The weight is
     (C, O / groups, kernel sizes…), the bias (O,), as in PyTorch. Along each axis the output has (size − 1) · stride − 2
-    · padding + dilation · (kernel_size − 1) + output_padding + 1 positions. ``in_channels=None`` is inferred;
-    ``padding_mode`` must be "zeros". Raises ``OptionError`` for invalid options, such as an ``output_padding`` that is
-    smaller than neither stride nor dilation, and ``ShapeError`` for inputs with another number of axes or channels.
+    · padding + dilation · (kernel_size − 1) + output_padding + 1 positions. C is ``in_channels``, and None is inferred;
+    O is ``out_channels``. ``padding_mode`` must be "zeros", and ``init`` names the initializer of the weights. Raises
+    ``OptionError`` for invalid options, such as an ``output_padding`` that is smaller than neither stride nor dilation,
+    and ``ShapeError`` for inputs with another number of axes or channels.
     """
 
     def __init__(

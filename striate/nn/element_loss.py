@@ -200,7 +200,7 @@ class MultiLabelSoftMarginLoss(ElementLoss):
         return multilabel_soft_margin_loss(x, y, self.weight, reduction=self.reduction)
 
     def mean_weight(self, target: Array) -> float:
-        """Return the number of samples, since each sample has one loss: the mean over its labels."""
+        """Return the number of samples in ``target``, since each sample has one loss: the mean over its labels."""
         return float(target.size / max(1, target.shape[-1]))
 
 

@@ -1,4 +1,4 @@
-"""The description of a layer in PyTorch's terms, with which networks are rebuilt there and compared."""
+"""The description of a layer in PyTorch's terms, from which the same network can be built in PyTorch."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def initializer(init: str | Initializer) -> Initializer:
-    """Return the initializer with this name; an initializer function is returned unchanged.
+    """Return the initializer named ``init``; an initializer function is returned unchanged.
 
     Raises ``OptionError``, whose message lists the known names, for anything else.
     """
@@ -135,7 +135,7 @@ def bias_initializer(init: str | Initializer) -> Initializer:
 
 
 def drawn(init: Initializer, shape: tuple[int, ...], fan_in: int, random: np.random.Generator, name: str) -> Array:
-    """Return the array that an initializer draws; raises ``OptionError`` if its shape is not ``shape``.
+    """Return the array that the initializer ``init`` draws; raise ``OptionError`` if its shape is not ``shape``.
 
     ``name`` is the parameter's name in the message. Raises ``EngineError`` if there is no memory for the array.
     """

@@ -14,7 +14,8 @@ from striate.graph.value import Array, DType, Shape, TensorType, Value, dtype_of
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
 from striate.ops.element_loss import mse_loss, shape_cure
-from striate.ops.loss import IGNORED, cross_entropy, multi_margin_loss, nll_loss
+from striate.ops.label_loss import IGNORED
+from striate.ops.loss import cross_entropy, multi_margin_loss, nll_loss
 from striate.ops.loss_reduction import LossReduction
 from striate.options import choice, number, whole_number
 from striate.tracing import Tree
@@ -70,9 +71,9 @@ class Loss(Module):
         """
 
     def check_target(self, y: Array, prediction: Shape) -> None:
-        """Raise ``ShapeError`` or ``LabelError`` if a target's shape or contents do not match the prediction.
+        """Raise ``ShapeError`` or ``LabelError`` if targets' shape or contents do not match the prediction.
 
-        ``prediction`` is the shape of the prediction.
+        ``y`` holds the targets, and ``prediction`` is the shape of the prediction.
         """
         self.check_shape(y.shape, prediction, dtype_of(y.dtype))
 
@@ -85,7 +86,7 @@ class Loss(Module):
         return math.nan
 
     def losses(self, x: Value, y: Value) -> Value:
-        """Return the loss of each item (N, …), whatever the reduction.
+        """Return the loss of each item (N, …) for predictions x and targets y, whatever the reduction.
 
         Raises ``OptionError`` for a loss that can only be computed for a whole batch.
         """
@@ -105,10 +106,10 @@ class Loss(Module):
     def totals(self, value: float, target: Array, weights: Array | None = None) -> tuple[float, float]:
         """Return (weighted sum of the losses, sum of the weights) for a batch whose loss is ``value``.
 
-        Both are needed to average the loss over several batches: the loss over all batches is the quotient of the two
-        totals. A mean is weighted by its divisor, so the quotient does not depend on how samples are divided into
-        batches. A sum is used unchanged and divided by the number of samples. ``weights`` (N,) are the weights of the
-        samples, 1 by default.
+        Both are needed to average the loss over several batches: the average is the quotient of the two totals, each
+        summed over the batches. A mean is weighted by its divisor, so the average does not depend on how samples are
+        divided into batches. For a sum, the totals are ``value`` itself and the number of samples. ``target`` holds the
+        targets, and ``weights`` (N,) the weights of the samples, 1 by default.
         """
         if self.reduction == "sum":
             return value, float(len(target) if weights is None else weights.sum())
@@ -116,7 +117,7 @@ class Loss(Module):
         return (value * weight, weight) if weight else (0.0, 0.0)
 
     def sample_shares(self, target: Array) -> Array:
-        """Return the contribution of each sample to the divisor of the mean, as an array (N,)."""
+        """Return how much each sample of ``target`` contributes to the divisor of the mean, as an array (N,)."""
         return np.array([self.mean_weight(target[n : n + 1]) for n in range(len(target))])
 
     def mean_weight(self, target: Array) -> float:
@@ -188,7 +189,7 @@ def as_loss(loss: object) -> Loss:
 
 
 def real_targets(y: object, n: int) -> Array:
-    """Return targets as an array of real numbers whose axis 0 has ``n`` samples.
+    """Return the targets ``y`` as an array of real numbers whose axis 0 has ``n`` samples.
 
     Raises ``DTypeError`` for other contents and ``ShapeError`` for another number of samples.
     """
@@ -493,7 +494,10 @@ class MSELoss(ElementLoss):
 
 
 def loss_of_classes(weight: Array | None = None, label_smoothing: float = 0.0) -> Loss:
-    """Return the default loss for one class per sample: ``CrossEntropyLoss``, with class weights (C,) or None."""
+    """Return the default loss for one class per sample, ``CrossEntropyLoss``.
+
+    ``weight`` (C,) are the class weights, or None for equal ones; ``label_smoothing`` is as in ``CrossEntropyLoss``.
+    """
     return CrossEntropyLoss(weight, label_smoothing=label_smoothing)
 
 

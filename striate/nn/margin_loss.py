@@ -54,7 +54,7 @@ class MultiLabelMarginLoss(ElementLoss):
     """Hinge loss of several labels per sample: L = mean Σ max(0, 1 − (x[t] − x[c])) / C
 
     The sum is over the labels t of a sample and all classes c that are not among them. x (N, C) are scores; y (N, C)
-    lists the class numbers of each sample, and the first −1 ends the list.
+    lists the class indices of the labels of each sample, and the first −1 ends the list.
     """
 
     def forward(self, x: Value, y: Value) -> Value:

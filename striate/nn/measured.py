@@ -5,7 +5,7 @@ With both, the gradients of the other layers do not depend on the unit: a price 
 
 from __future__ import annotations
 
-from striate.graph import arithmetic
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, Value
 from striate.nn.container import Sequential
 from striate.nn.loss import Loss, MSELoss
@@ -30,7 +30,7 @@ class Rescaling(Module):
 
     def forward(self, x: Value) -> Value:
         sizes = (1, *self.parameter("mean").sizes)
-        return x * arithmetic.reshape(self.scale, sizes) + arithmetic.reshape(self.mean, sizes)
+        return x * reshape(self.scale, sizes) + reshape(self.mean, sizes)
 
 
 class RelativeMSELoss(MSELoss):
@@ -47,7 +47,7 @@ class RelativeMSELoss(MSELoss):
         self.register_buffer("scale", scale)
 
     def forward(self, x: Value, y: Value) -> Value:
-        scale = arithmetic.reshape(self.scale, (1, *self.parameter("scale").sizes))
+        scale = reshape(self.scale, (1, *self.parameter("scale").sizes))
         return mse_loss(x / scale, y / scale, reduction=self.reduction)
 
     def constant_loss(self, targets: Array, weights: Array) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from striate import habits
 from striate.arguments import Explained
 from striate.errors import DTypeError, OptionError, ShapeError, TracingError
-from striate.graph import arithmetic
+from striate.graph.elementwise import cast as cast_value
 from striate.graph.op import at_path
 from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
 from striate.nn.foreign import ForeignLayer
@@ -276,7 +276,7 @@ class Module(metaclass=Explained):
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Set whether training changes the parameters of this module and of the modules in it.
 
-        Returns the module.
+        ``requires_grad=False`` freezes all of them. Returns the module.
         """
         for _, parameter in self.named_state():
             parameter.requires_grad = requires_grad and parameter.learned
@@ -325,7 +325,8 @@ class Module(metaclass=Explained):
     def to(self, dtype: str | DType) -> Self:
         """Convert all floating-point parameters and buffers to float32 or float64; returns the module.
 
-        Raises ``DTypeError`` for another dtype, and ``OptionError`` for the name of a device.
+        Raises ``DTypeError`` for another dtype, such as int32, and ``OptionError`` for an unknown name, such as
+        "float16" or that of a device.
         """
         if isinstance(dtype, str) and dtype.partition(":")[0] in _DEVICES:
             raise OptionError(
@@ -479,7 +480,8 @@ class Module(metaclass=Explained):
         If one array is invalid, nothing is written. Returns the names that were skipped: ``missing_keys`` (in the
         model, not in ``state``) and ``unexpected_keys`` (in ``state``, not in the model). Raises ``ShapeError``, whose
         message lists wrong shapes, contents that are not numbers and, with ``strict``, missing and unexpected names.
-        Without ``strict``, the error is still raised if no name matches.
+        Without ``strict``, the error is still raised if no name matches. Raises ``DataError`` or ``DTypeError`` unless
+        ``state`` is a mapping of names to arrays.
         """
         mismatch = write_state(dict(self.named_state()), state, flag("strict", strict))
         for _, module in self.named_modules():
@@ -537,7 +539,7 @@ class Module(metaclass=Explained):
     def trace(self, inputs: tuple[Any, ...]) -> Any:
         """Add the module to the graph that is being traced and return its outputs, as values of that graph.
 
-        Arrays among the inputs become constants.
+        Arrays among the inputs become constants. Raises ``TracingError`` if ``forward`` returns None.
         """
         trace = active_trace(type(self).__name__)
         if self not in trace.paths:
@@ -569,7 +571,7 @@ class Module(metaclass=Explained):
     def _preprocessed(self, x: Value) -> Value:
         """Convert uint8 to the model's dtype and apply the standardizer, as part of the traced program."""
         if x.dtype is DType.uint8:
-            x = arithmetic.cast(x, self.dtype or DType.float32)
+            x = cast_value(x, self.dtype or DType.float32)
         return self._modules["standardizer"](x) if "standardizer" in self._modules else x
 
     @property
@@ -607,6 +609,7 @@ class Module(metaclass=Explained):
         """Return the compiled program that ``model(*inputs)`` runs, without running it; for profiling.
 
         The program is compiled unless an earlier call, on inputs of the same dtypes and shapes apart from N, did so.
+        ``training`` is as in a call.
         """
         return self._predictor.program(self, inputs, training)
 
@@ -614,7 +617,8 @@ class Module(metaclass=Explained):
         """Return an array as the model's programs take it: uint8 unchanged, others in the model's dtype.
 
         ``first`` says whether it is the first input. Integers and bools of later inputs keep their type, because they
-        may be labels or conditions. Raises ``DTypeError`` for anything that is not an array of real numbers.
+        may be labels or conditions. If the model has no parameters, so do floats. Raises ``DTypeError`` for anything
+        that is not an array of real numbers.
         """
         return as_input(self, array, first)
 

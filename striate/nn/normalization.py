@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from striate.errors import OptionError, ShapeError
-from striate.graph.arithmetic import cast, constant
+from striate.graph.elementwise import cast
+from striate.graph.operand import constant
 from striate.graph.value import Array, Value, shape_text
 from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind
@@ -18,6 +19,7 @@ from striate.nn.parameter import Parameter, Role
 from striate.nn.trail import layer_error
 from striate.ops.normalization import batch_axes, batch_norm, batch_norm_with_statistics
 from striate.ops.reduction import Numel
+from striate.ops.synchronized import synchronized_batch_norm
 from striate.ops.window import per_axis
 from striate.options import flag, number
 from striate.tracing import Trace, active_trace, current_trace
@@ -27,7 +29,8 @@ from striate.tracing import Trace, active_trace, current_trace
 class RunningStatistics:
     """The channel statistics used in prediction: running ← (1 − momentum) · running + momentum · batch.
 
-    ``mean`` and ``variance`` (C,) are views of the model's memory. ``momentum=None`` averages over all batches.
+    ``mean`` and ``variance`` (C,) are views of the model's memory. In batch normalization, ``momentum=None`` averages
+    over all batches.
     """
 
     mean: Array
@@ -38,7 +41,8 @@ class RunningStatistics:
 class Normalization(Module):
     """Base class of layers that normalize and rescale: y = (x − μ)/σ · γ + β (abstract)
 
-    The parameters ``weight`` and ``bias`` are γ and β if the layer learns them.
+    The parameters ``weight`` and ``bias`` are γ and β if the layer learns them. σ is √(variance + ``eps``); the small
+    number ``eps`` avoids a division by 0.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.NORMALIZATION
@@ -59,7 +63,8 @@ class Normalization(Module):
 class ChannelNormalization(Normalization):
     """Base class of layers that normalize each channel and may keep running statistics (abstract).
 
-    If ``frozen_statistics`` is set, training also normalizes with the running statistics and leaves them unchanged.
+    The arguments are the options of ``BatchNorm``. If ``frozen_statistics`` is set, training also normalizes with the
+    running statistics and leaves them unchanged.
     """
 
     defaults: ClassVar[tuple[bool, bool]]
@@ -143,10 +148,10 @@ class ChannelNormalization(Normalization):
     def by_batch(self, trace: Trace) -> bool:
         """Return whether the layer normalizes with statistics of its input instead of the running statistics.
 
-        It does so in training (``trace.training``), unless its statistics are frozen, and always if it keeps no running
-        statistics.
+        It does so where the trace says so (``trace.by_batch``), as in training, unless its statistics are frozen, and
+        always if it keeps no running statistics.
         """
-        return not self.track_running_stats or (trace.training and not self.frozen_statistics)
+        return not self.track_running_stats or (trace.by_batch and not self.frozen_statistics)
 
     def extra_repr(self) -> str:
         affine, track = self.defaults
@@ -164,11 +169,11 @@ class BatchNorm(ChannelNormalization):
 
     Training computes μ and the biased variance σ² over the batch and all positions, and updates the running statistics
     by running ← (1 − momentum) · running + momentum · batch, with the unbiased variance. Prediction normalizes with the
-    running statistics. γ and β are (C,) and exist if ``affine``, β only with ``bias``. ``momentum=None`` averages over
-    all batches seen; ``num_features=None`` is inferred from the first input. After ``model.freeze("layer1*",
-    statistics=True)``, training also normalizes with the running statistics and leaves them unchanged. Raises
-    ``ShapeError`` if training would see only one value per channel. Ioffe and Szegedy, arXiv:1502.03167; options as in
-    PyTorch.
+    running statistics, or without ``track_running_stats`` with those of its input. ε is ``eps``. γ and β are (C,) and
+    exist if ``affine``, β only with ``bias``. ``momentum=None`` averages over all batches seen; ``num_features=None``
+    is inferred from the first input. After ``model.freeze("layer1*", statistics=True)``, training also normalizes with
+    the running statistics and leaves them unchanged. Raises ``ShapeError`` if training would see only one value per
+    channel. Ioffe and Szegedy, arXiv:1502.03167; options as in PyTorch.
     """
 
     ranks: ClassVar[tuple[int, ...]]
@@ -198,10 +203,14 @@ class BatchNorm(ChannelNormalization):
         return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
     def _by_batch(self, trace: Trace, x: Value) -> Value:
-        self._require_several_values(trace, x)
-        y, mean, variance = batch_norm_with_statistics(x, self.weight, self.bias, self.eps)
+        if trace.synchronized:
+            y, mean, variance, count = synchronized_batch_norm(x, self.weight, self.bias, self.eps)
+        else:
+            self._require_several_values(trace, x)
+            y, mean, variance = batch_norm_with_statistics(x, self.weight, self.bias, self.eps)
+            count = None
         if trace.training and self.track_running_stats:
-            count = Numel(batch_axes(x.type.rank))(x)
+            count = Numel(batch_axes(x.type.rank))(x) if count is None else count
             unbiased = variance * (count / (count - 1.0))
             self._track("running_mean", mean)
             self._track("running_var", unbiased)

@@ -11,7 +11,7 @@ from striate.graph.value import Array
 
 
 def packed(contents: Mapping[str, Array | None]) -> bytes:
-    """Return named arrays as the bytes of a safetensors file.
+    """Return the named arrays ``contents`` as the bytes of a safetensors file.
 
     Names whose value is None are left out. The result is empty if there are no arrays.
     """
@@ -23,6 +23,6 @@ def packed(contents: Mapping[str, Array | None]) -> bytes:
 
 
 def unpacked(tensors: bytes) -> dict[str, Array]:
-    """Return writable copies of the named arrays in the bytes that ``packed`` returned."""
+    """Return writable copies of the named arrays in ``tensors``, the bytes that ``packed`` returned."""
     arrays: dict[str, Array] = import_module("safetensors.numpy").load(tensors) if tensors else {}
     return {name: np.array(array) for name, array in arrays.items()}

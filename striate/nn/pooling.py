@@ -11,15 +11,9 @@ from striate.nn.module import Module
 from striate.nn.ranked import Ranked
 from striate.nn.trail import layer_error
 from striate.ops.adaptive import AdaptiveSizes, adaptive_avg_pool, adaptive_max_pool, global_max_pool, output_sizes
-from striate.ops.pooling import (
-    avg_pool,
-    global_avg_pool,
-    lp_pool,
-    max_pool,
-    refuse_indices,
-    require_divisor,
-    require_half,
-)
+from striate.ops.average_pooling import avg_pool, global_avg_pool, lp_pool, require_divisor
+from striate.ops.max_pooling import max_pool, refuse_indices
+from striate.ops.pooling import require_half
 from striate.ops.window import Padding, Pairs, PerAxis, brief, padding_pairs, per_axis, reach, times, windows_that_fit
 from striate.options import flag, number
 from striate.tracing import current_trace
@@ -104,8 +98,9 @@ class Pooling(Positional):
 class MaxPool(Pooling):
     """Max pooling: y = the largest element of each window (abstract)
 
-    Padding counts as −∞, so it is never the largest. ``dilation`` is the distance between the elements of a window.
-    ``stride=None`` is the kernel size. Raises ``OptionError`` for ``return_indices=True``, which is not supported.
+    Padding counts as −∞, so it is never the largest. ``dilation`` is the distance between the elements of a window. See
+    the base class ``Pooling`` for the other options. Raises ``OptionError`` for ``return_indices=True``, which is not
+    supported.
     """
 
     def __init__(
@@ -133,8 +128,8 @@ class MaxPool(Pooling):
 class AvgPool(Pooling):
     """Average pooling: y = the mean of each window (abstract)
 
-    ``stride=None`` is the kernel size. ``count_include_pad`` counts the zeros of the padding as elements. If
-    ``divisor_override`` is given, every sum is divided by it instead of by the number of elements.
+    ``count_include_pad`` counts the zeros of the padding as elements. If ``divisor_override`` is given, every sum is
+    divided by it instead of by the number of elements. See the base class ``Pooling`` for the other options.
     """
 
     def __init__(
@@ -174,8 +169,8 @@ class AvgPool(Pooling):
 class LPPool(Pooling):
     """Power-average pooling: y = (Σ xᵖ)^(1/p) over each window (abstract)
 
-    p is ``norm_type``, above 0: p = 1 gives the sum, p = 2 the Euclidean norm. ``stride=None`` is the kernel size. The
-    result is NaN where the root of a negative number would be taken.
+    p is ``norm_type``, above 0: p = 1 gives the sum, p = 2 the Euclidean norm. The result is NaN where the root of a
+    negative number would be taken. See the base class ``Pooling`` for the other options.
     """
 
     def __init__(
@@ -230,7 +225,8 @@ class AdaptiveAvgPool(AdaptivePool):
 class AdaptiveMaxPool(AdaptivePool):
     """Max pooling to a given output size: y = the largest element of each window (abstract)
 
-    Raises ``OptionError`` for ``return_indices=True``, which is not supported.
+    See the base class ``AdaptivePool`` for ``output_size``. Raises ``OptionError`` for ``return_indices=True``, which
+    is not supported.
     """
 
     def __init__(self, output_size: AdaptiveSizes, return_indices: bool = False) -> None:

@@ -44,9 +44,10 @@ class Predicting(Protocol):
 
 @dataclass(frozen=True)
 class LatestCall:
-    """The program of the latest prediction and its input type.
+    """The program of the latest prediction, and the input type and the conditions for which it was compiled.
 
-    A call on an array of the same type reuses it without a look-up.
+    A call on an array of the same type reuses it without a look-up, if ``Module.version`` and ``training`` are still
+    the same. ``single_sample`` says whether the array had a single sample.
     """
 
     version: int
@@ -179,7 +180,8 @@ def as_input(module: Predicting, array: Any, first: bool = True) -> Array:
     """Return an array as the module's programs take it: uint8 unchanged, others in the module's dtype.
 
     ``first`` says whether it is the first input. Integers and bools of later inputs keep their type, because they may
-    be labels or conditions. Raises ``DTypeError`` for anything that is not an array of real numbers.
+    be labels or conditions. If the module has no parameters, so do floats. Raises ``DTypeError`` for anything that is
+    not an array of real numbers.
     """
     name = type(module).__name__
     if type(array) is not np.ndarray or array.dtype.kind not in "fiub":

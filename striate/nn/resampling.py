@@ -10,8 +10,8 @@ from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.nn.ranked import Ranked
+from striate.ops.interpolation import checked_options, interpolate
 from striate.ops.pixel_shuffle import LARGEST_FACTOR, pixel_shuffle, pixel_unshuffle
-from striate.ops.resampling import checked_options, interpolate
 from striate.options import whole_number
 
 
@@ -21,8 +21,9 @@ class Upsample(Module):
     The new sizes are ``size``, or ⌊size of x · ``scale_factor``⌋. ``mode`` is "nearest", "nearest-exact", "area" (means
     of windows), or an interpolation: "linear" for (N, C, L), "bilinear" or "bicubic" for (N, C, H, W), "trilinear" for
     (N, C, D, H, W). With ``align_corners`` the centres of the first and last positions of x and y coincide, otherwise
-    their outer edges. Raises ``OptionError`` for invalid options and unless exactly one of ``size`` and
-    ``scale_factor`` is given, and ``ShapeError`` if the mode does not suit the number of axes.
+    their outer edges. With ``scale_factor`` this holds for the last positions only if ``recompute_scale_factor``,
+    unless the factor is exactly the ratio of the sizes. Raises ``OptionError`` for invalid options and unless exactly
+    one of ``size`` and ``scale_factor`` is given, and ``ShapeError`` if the mode does not suit the number of axes.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
@@ -55,7 +56,10 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """Resize images (N, C, H, W) by repeating the nearest positions: ``Upsample`` with mode "nearest"."""
+    """Resize images (N, C, H, W) by repeating the nearest positions: ``Upsample`` with mode "nearest".
+
+    The new sizes are ``size``, or ⌊size of x · ``scale_factor``⌋.
+    """
 
     def __init__(
         self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None
@@ -64,7 +68,10 @@ class UpsamplingNearest2d(Upsample):
 
 
 class UpsamplingBilinear2d(Upsample):
-    """Resize images (N, C, H, W) by bilinear interpolation: ``Upsample`` with aligned corners."""
+    """Resize images (N, C, H, W) by bilinear interpolation: ``Upsample`` with aligned corners.
+
+    The new sizes are ``size``, or ⌊size of x · ``scale_factor``⌋.
+    """
 
     def __init__(
         self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None

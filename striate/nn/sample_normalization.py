@@ -31,8 +31,8 @@ class LayerNorm(Normalization):
     """Layer normalization: y = (x − μ) / √(σ² + ε) · γ + β, with statistics over the last axes.
 
     x is (N, …, *normalized_shape); μ and the biased variance σ² are over the axes of ``normalized_shape``, which is
-    also the shape of γ and β. For the channels of (N, C, H, W) use ``LayerNorm2d``. Ba et al., 2016; options as in
-    PyTorch.
+    also the shape of γ and β. ε is ``eps``; γ and β exist if ``elementwise_affine``, β only with ``bias``. For the
+    channels of (N, C, H, W) use ``LayerNorm2d``. Ba et al., 2016; options as in PyTorch.
     """
 
     weight: Value | None
@@ -73,8 +73,8 @@ class LayerNorm(Normalization):
 class LayerNorm2d(Normalization):
     """Layer normalization over the channels of each position: y = (x − μ) / √(σ² + ε) · γ + β
 
-    x is (N, C, H, W), but (N, C) and (N, C, spatial axes…) are accepted as well; γ and β are (C,). ConvNeXt uses this
-    layer (Liu et al., 2022); the name and the default of ``eps`` are torchvision's.
+    x is (N, C, H, W), but (N, C) and (N, C, spatial axes…) are accepted as well; C is ``num_channels``, and γ and β are
+    (C,). ConvNeXt uses this layer (Liu et al., 2022); the name and the default of ``eps`` are torchvision's.
     """
 
     weight: Value
@@ -96,8 +96,8 @@ class LayerNorm2d(Normalization):
 class RMSNorm(Normalization):
     """Root mean square normalization: y = x / √(mean x² + ε) · γ. Zhang and Sennrich, 2019.
 
-    The mean is over the last axes of each sample, of sizes ``normalized_shape``; γ has that shape. With ``eps=None``, ε
-    is the machine epsilon of x's dtype, as in PyTorch.
+    The mean is over the last axes of each sample, of sizes ``normalized_shape``; γ has that shape, and exists if
+    ``elementwise_affine``. ε is ``eps``. With ``eps=None``, ε is the machine epsilon of x's dtype, as in PyTorch.
     """
 
     weight: Value | None
@@ -132,8 +132,9 @@ class GroupNorm(Normalization):
     """Group normalization: y = (x − μ) / √(σ² + ε) · γ + β, with statistics of each group of channels.
 
     x is (N, C, spatial axes…) or (N, C). The channels are split into ``num_groups`` groups; μ and σ² of a sample and
-    group are over its channels and positions. γ and β are (C,), and β exists only with ``bias``. Raises ``OptionError``
-    unless ``num_groups`` divides ``num_channels``. Wu and He, 2018; options as in PyTorch.
+    group are over its channels and positions, and ε is ``eps``. γ and β are (C,) and exist if ``affine``, β only with
+    ``bias``. Raises ``OptionError`` unless ``num_groups`` divides ``num_channels``. Wu and He, 2018; options as in
+    PyTorch.
     """
 
     weight: Value | None
@@ -184,10 +185,11 @@ class GroupNorm(Normalization):
 class InstanceNorm(Ranked, ChannelNormalization):
     """Instance normalization: y = (x − μ) / √(σ² + ε) · γ + β (abstract).
 
-    μ and σ² are those of each channel of each sample, over its positions. With ``track_running_stats``, training also
-    updates running statistics by the averages over the samples, and prediction normalizes with them. γ and β (C,) exist
-    if ``affine``, β only with ``bias``. Raises ``ShapeError`` for inputs with a single position. Ulyanov et al., 2016;
-    options as in PyTorch.
+    μ and σ² are those of each channel of each sample, over its positions; ε is ``eps``, and C is ``num_features``,
+    where None is inferred. With ``track_running_stats``, training also updates running statistics, running ← (1 −
+    momentum) · running + momentum · the average over the samples, and prediction normalizes with them;
+    ``momentum=None`` never updates them. γ and β (C,) exist if ``affine``, β only with ``bias``. Raises ``ShapeError``
+    for inputs with a single position. Ulyanov et al., 2016; options as in PyTorch.
     """
 
     defaults: ClassVar[tuple[bool, bool]] = (False, False)
@@ -270,8 +272,8 @@ class InstanceNorm3d(InstanceNorm):
 class LocalResponseNorm(Module):
     """Normalize across neighbouring channels: y[c] = x[c] / (k + α / size · Σ_j x[j]²)^β
 
-    The sum is over the ``size`` channels j around c; channels outside count as 0. x is (N, C, spatial axes…).
-    Krizhevsky et al., 2012.
+    The sum is over the ``size`` channels j around c; channels outside count as 0. α is ``alpha`` and β is ``beta``. x
+    is (N, C, spatial axes…). Krizhevsky et al., 2012.
     """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:

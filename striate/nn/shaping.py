@@ -40,9 +40,10 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """Split axis ``dim`` into axes of ``unflattened_size``: (N, C · H) → (N, C, H) for dim 1 and (C, H)
+    """Split axis ``dim`` into axes with the sizes ``unflattened_size``, such as (N, C · H) → (N, C, H)
 
-    A size of −1 is computed from the others. Raises ``OptionError`` unless the sizes are whole numbers of −1 or more.
+    In this example ``dim`` is 1 and the sizes are (C, H). A size of −1 is computed from the others. Raises
+    ``OptionError`` unless the sizes are whole numbers of −1 or more.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from striate.errors import OptionError, ShapeError
-from striate.graph import arithmetic
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, Value, shape_text
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
@@ -45,7 +45,7 @@ class Standardization(Module):
                 "  help: give the same channels or features as in training; one sample as a batch of one, x[None]"
             )
         sizes = (1, count, *(1,) * (x.type.rank - 2))
-        return (x - arithmetic.reshape(self.mean, sizes)) / arithmetic.reshape(self.sigma, sizes)
+        return (x - reshape(self.mean, sizes)) / reshape(self.sigma, sizes)
 
     def extra_repr(self) -> str:
         return f"{self.parameter('mean').shape[0]}"

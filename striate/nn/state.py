@@ -38,7 +38,8 @@ def placed(
     Parameters keep their contents; those without contents are drawn by their initializers. ``former`` is the previous
     arena and is returned if it still fits. ``names`` maps the id of each parameter to its name in the whole model,
     which seeds the draw together with ``seed``, so that the values are the same if only a part of the model runs first.
-    Raises ``ShapeError`` for sizes that are not known yet, and ``DTypeError`` for parameters of several dtypes.
+    Raises ``ShapeError`` for sizes that are not known yet, ``DTypeError`` for parameters of several float dtypes, and
+    ``EngineError`` if there is no memory for the arena.
     """
     unknown = [f"{name} {parameter.shape}" for name, parameter in parameters.items() if not parameter.known]
     if unknown:
@@ -103,7 +104,8 @@ def write_state(parameters: Mapping[str, Parameter], state: object, strict: bool
 
     If one array is invalid, nothing is written. Returns the names that were skipped. Raises ``ShapeError``, which
     counts the matching names and lists wrong shapes, contents that are not numbers and, with ``strict``, missing and
-    unexpected names. Without ``strict``, the error is still raised if no name matches.
+    unexpected names. Without ``strict``, the error is still raised if no name matches. Raises ``DataError`` or
+    ``DTypeError`` unless ``state`` is a mapping of names to arrays.
     """
     arrays = _arrays_of(state)
     missing = [name for name in parameters if name not in arrays]

@@ -4,8 +4,8 @@ Each module of this package holds one family of operations. Names, options and d
 Names from ``torch.nn.functional`` lose the number of dimensions: ``conv`` replaces conv1d, conv2d and conv3d.
 """
 
-from striate.graph.arithmetic import reshape
 from striate.graph.refusal import known_operations
+from striate.graph.reshape import reshape
 from striate.ops.activation import leaky_relu, relu, sigmoid, tanh
 from striate.ops.adaptive import adaptive_avg_pool, adaptive_max_pool, global_max_pool
 from striate.ops.arithmetic import (
@@ -24,6 +24,7 @@ from striate.ops.arithmetic import (
     sqrt,
     subtract,
 )
+from striate.ops.average_pooling import avg_pool, global_avg_pool, lp_pool
 from striate.ops.axis_softmax import glu, log_softmax, softmax, softmin
 from striate.ops.comparison import (
     equal,
@@ -88,10 +89,12 @@ from striate.ops.indexing import (
     transpose,
     unbind,
 )
+from striate.ops.interpolation import interpolate
 from striate.ops.linear import linear
 from striate.ops.loss import cross_entropy, multi_margin_loss, nll_loss
 from striate.ops.margin_loss import cosine_embedding_loss, multilabel_margin_loss, triplet_margin_loss
 from striate.ops.matmul import matmul
+from striate.ops.max_pooling import max_pool
 from striate.ops.normalization import batch_norm
 from striate.ops.padding import pad
 from striate.ops.piecewise_activation import (
@@ -105,10 +108,8 @@ from striate.ops.piecewise_activation import (
     threshold,
 )
 from striate.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
-from striate.ops.pooling import avg_pool, global_avg_pool, lp_pool, max_pool
 from striate.ops.random import alpha_dropout, drop_path, dropout, feature_dropout
 from striate.ops.reduction import max, mean, moments, numel, sum
-from striate.ops.resampling import interpolate
 from striate.ops.sample_normalization import (
     channel_layer_norm,
     group_norm,

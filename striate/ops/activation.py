@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
-from striate.graph.arithmetic import Binary, Elementwise, elementwise
+from striate.graph.elementwise import Binary, Elementwise, elementwise
 from striate.graph.notation import Expression
 from striate.graph.onnx import Attribute
 from striate.graph.op import Gradients, Needed, Sample, Values, register
@@ -204,7 +204,8 @@ class LeakyRelu(Elementwise):
 class LeakyReluGradient(Binary):
     """dx = dy where x > 0, else α·dy
 
-    The gradient of leaky ReLU: dx and dy are the gradients with respect to its input x and its output.
+    The gradient of leaky ReLU: dx and dy are the gradients with respect to its input x and its output; α is
+    ``negative_slope``.
     """
 
     letters: ClassVar[Mapping[str, str]] = {"α": "negative_slope"}

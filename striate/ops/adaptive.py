@@ -21,9 +21,10 @@ from striate.graph.op import Gradients, Kind, Needed, PositionSets, Purpose, Sam
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
+from striate.ops.average_pooling import AveragePooling, global_avg_pool
 from striate.ops.axis_map import AxisMap, Row, Run, Scalar, Terms, transposed
 from striate.ops.mapped import Mapped, Maps, rows_read, three_axes
-from striate.ops.pooling import AveragePooling, MaxPooling, global_avg_pool, refuse_indices
+from striate.ops.max_pooling import MaxPooling, refuse_indices
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded, filled
 from striate.ops.unbatched import over_samples, position_axes
@@ -361,7 +362,7 @@ def output_sizes(what: str, output_size: AdaptiveSizes, rank: int) -> tuple[int 
 
     None as an entry means as many windows as positions. A single number or None applies to all axes. Raises
     ``OptionError`` if the number of entries is not ``rank``, and for entries that are not whole numbers of 0 or more.
-    ``what`` is the name of the function in the error.
+    ``what`` is the function or layer that the error names.
     """
     given: tuple[object, ...] = (output_size,) * rank
     if isinstance(output_size, Sequence) and not isinstance(output_size, str | bytes):
@@ -383,10 +384,11 @@ def adaptive_avg_pool(input: Value, output_size: AdaptiveSizes) -> Value:
 
     The input (N, C, positions…), or one sample (C, positions…), has one to three axes of positions and is float32 or
     float64. The output has the same shape, except for the sizes of these axes. ``output_size`` is one number for all
-    axes or one for each; None keeps the size of the input. Along an axis of ``size`` elements, output p is the mean of
-    the elements i with ⌊p · size / output_size⌋ ≤ i < ⌈(p + 1) · size / output_size⌉. Raises ShapeError for another
-    number of axes or an axis of size 0, DTypeError for another dtype, and OptionError for sizes that are not whole or
-    not one for each axis.
+    axes or one for each; None keeps the size of the input. A sample is recognized by the number of entries in
+    ``output_size``, or by having two axes. Along an axis of ``size`` elements, output p is the mean of the elements i
+    with ⌊p · size / output_size⌋ ≤ i < ⌈(p + 1) · size / output_size⌉. Raises ShapeError for another number of axes or
+    an axis of size 0, DTypeError for another dtype, and OptionError for sizes that are not whole or not one for each
+    axis.
     """
 
     def of_batch(x: Value) -> Value:

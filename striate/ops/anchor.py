@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class Algorithm:
     """The algorithm that computes an operation.
 
-    It is chosen once, in the stage that chooses memory layouts. This base class stands for operations that have only
-    one algorithm. ``batch_specialized`` says whether a program for a single sample uses another algorithm than a
+    It is chosen once, in the stage that chooses memory layouts. Most operations that have only one algorithm use this
+    base class itself. ``batch_specialized`` says whether a program for a single sample uses another algorithm than a
     program for many samples.
     """
 
@@ -139,7 +139,7 @@ class Anchor(Op):
         A layout consists of the channel blocks that the kernel can read and the width of the halo, a border of zeros
         around each plane. ``blocks`` are the channel blocks of the inputs in memory so far: 16 (blocked, which means
         that 16 channels of a position are adjacent) or 1 (plain, NumPy's order). By default, every input must be
-        blocked.
+        blocked. ``algorithm`` is the one that was chosen for the operation.
         """
         return tuple(InputLayout((BLOCK,)) for _ in inputs)
 

@@ -16,21 +16,13 @@ import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
 from striate.errors import OptionError
-from striate.graph.arithmetic import (
-    Add,
-    Binary,
-    Divide,
-    Elementwise,
-    Multiply,
-    Negative,
-    Subtract,
-    constant,
-    elementwise,
-)
-from striate.graph.arithmetic import cast as cast_to
+from striate.graph.arithmetic import Add, Divide, Multiply, Negative, Subtract
+from striate.graph.elementwise import Binary, Elementwise, elementwise
+from striate.graph.elementwise import cast as cast_to
 from striate.graph.notation import ATOM, Expression, call
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
+from striate.graph.operand import constant
 from striate.graph.value import Array, TensorType, Value, dtype_of, operators
 from striate.ops.comparison import greater, greater_equal, less_equal, logical_and, where
 from striate.options import number
@@ -309,9 +301,9 @@ def sign(x: Value) -> Value:
 def maximum(a: Operand, b: Operand) -> Value:
     """Return the larger of a and b, elementwise; NaN where a or b is NaN.
 
-    a and b have the same dtype, float32 or float64; Python numbers are converted to it. Shapes broadcast as in NumPy.
-    Where a = b, each receives half of the gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if
-    the dtypes differ or are not float.
+    a and b have the same dtype, float32 or float64; Python numbers and arrays of bools are converted to it. Shapes
+    broadcast as in NumPy. Where a = b, each receives half of the gradient. Raises ShapeError if the shapes do not
+    broadcast, and DTypeError if the dtypes differ or are not float.
     """
     return elementwise(Maximum(), a, b)
 
@@ -319,9 +311,9 @@ def maximum(a: Operand, b: Operand) -> Value:
 def minimum(a: Operand, b: Operand) -> Value:
     """Return the smaller of a and b, elementwise; NaN where a or b is NaN.
 
-    a and b have the same dtype, float32 or float64; Python numbers are converted to it. Shapes broadcast as in NumPy.
-    Where a = b, each receives half of the gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if
-    the dtypes differ or are not float.
+    a and b have the same dtype, float32 or float64; Python numbers and arrays of bools are converted to it. Shapes
+    broadcast as in NumPy. Where a = b, each receives half of the gradient. Raises ShapeError if the shapes do not
+    broadcast, and DTypeError if the dtypes differ or are not float.
     """
     return elementwise(Minimum(), a, b)
 
@@ -353,8 +345,8 @@ def _limit(name: str, value: object, otherwise: float) -> float:
 def add(a: Operand, b: Operand) -> Value:
     """Return a + b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype, any but bool; Python numbers and bools are converted to it. Raises ShapeError if the
-    shapes do not broadcast, and DTypeError if the dtypes differ or are bool.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Raises ShapeError if the shapes
+    do not broadcast, and DTypeError if the dtypes differ or a and b are both of bools.
     """
     return elementwise(Add(), a, b)
 
@@ -362,8 +354,8 @@ def add(a: Operand, b: Operand) -> Value:
 def subtract(a: Operand, b: Operand) -> Value:
     """Return a − b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype, any but bool; Python numbers and bools are converted to it. Raises ShapeError if the
-    shapes do not broadcast, and DTypeError if the dtypes differ or are bool.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Raises ShapeError if the shapes
+    do not broadcast, and DTypeError if the dtypes differ or a and b are both of bools.
     """
     return elementwise(Subtract(), a, b)
 
@@ -371,8 +363,8 @@ def subtract(a: Operand, b: Operand) -> Value:
 def multiply(a: Operand, b: Operand) -> Value:
     """Return the product a · b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype, any but bool; Python numbers and bools are converted to it. Raises ShapeError if the
-    shapes do not broadcast, and DTypeError if the dtypes differ or are bool.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Raises ShapeError if the shapes
+    do not broadcast, and DTypeError if the dtypes differ or a and b are both of bools.
     """
     return elementwise(Multiply(), a, b)
 
@@ -380,8 +372,8 @@ def multiply(a: Operand, b: Operand) -> Value:
 def divide(a: Operand, b: Operand) -> Value:
     """Return a / b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype, float32 or float64; Python numbers are converted to it. Raises ShapeError if the shapes
-    do not broadcast, and DTypeError if the dtypes differ or are not float.
+    a and b have the same dtype, float32 or float64; Python numbers and arrays of bools are converted to it. Raises
+    ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ or are not float.
     """
     return elementwise(Divide(), a, b)
 

@@ -99,7 +99,7 @@ class AxisMap:
 class Transposed(AxisMap):
     """The transpose of a map, its gradient: dx[i] = Σ weight · dy[p], over all p whose y[p] depends on x[i].
 
-    ``size`` is the size of dy along the axis.
+    ``original`` is the map, and ``size`` the size of dy along the axis.
     """
 
     original: AxisMap

@@ -15,16 +15,16 @@ import numpy as np
 
 from striate.codegen.launch import Launch
 from striate.codegen.storage import PLAIN, InputLayout
-from striate.graph.arithmetic import elementwise
+from striate.graph.elementwise import elementwise
 from striate.graph.onnx import Attribute
 from striate.graph.op import Gradients, Kind, Needed, Sample, Values, register
 from striate.graph.value import Array, TensorType, Value
 from striate.ops.activation import sigmoid
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
 from striate.ops.arithmetic import Exp
+from striate.ops.channel_softmax import LogSoftmax, Softmax
 from striate.ops.indexing import split
 from striate.ops.kernels.axis_softmax import AxisKernel, SoftmaxGradientLines, SoftmaxLines
-from striate.ops.loss import LogSoftmax, Softmax
 from striate.ops.reduction import Sum
 from striate.ops.requirement import require_axis, require_floats, shape_error
 from striate.ops.shaping import expanded

@@ -14,10 +14,11 @@ import numpy as np
 
 from striate.codegen.kernel import Condition, Kernel, Vector
 from striate.errors import DTypeError
-from striate.graph.arithmetic import Binary, Elementwise, constant, elementwise
+from striate.graph.elementwise import Binary, Elementwise, elementwise
 from striate.graph.notation import COMPARISON, Expression, infix
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, place, register, same_dtype
+from striate.graph.operand import constant
 from striate.graph.value import Array, DType, TensorType, Value, operators
 
 
@@ -333,8 +334,8 @@ Operand = Value | float
 def greater(a: Operand, b: Operand) -> Value:
     """Return the bool a > b, elementwise; false where a or b is NaN.
 
-    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
+    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(Greater(), a, b)
 
@@ -342,8 +343,8 @@ def greater(a: Operand, b: Operand) -> Value:
 def greater_equal(a: Operand, b: Operand) -> Value:
     """Return the bool a ≥ b, elementwise; false where a or b is NaN.
 
-    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
+    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(GreaterEqual(), a, b)
 
@@ -351,8 +352,8 @@ def greater_equal(a: Operand, b: Operand) -> Value:
 def less(a: Operand, b: Operand) -> Value:
     """Return the bool a < b, elementwise; false where a or b is NaN.
 
-    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
+    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(Less(), a, b)
 
@@ -360,8 +361,8 @@ def less(a: Operand, b: Operand) -> Value:
 def less_equal(a: Operand, b: Operand) -> Value:
     """Return the bool a ≤ b, elementwise; false where a or b is NaN.
 
-    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
+    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(LessEqual(), a, b)
 
@@ -369,8 +370,8 @@ def less_equal(a: Operand, b: Operand) -> Value:
 def equal(a: Operand, b: Operand) -> Value:
     """Return the bool a = b, elementwise; false where a or b is NaN.
 
-    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
+    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(Equal(), a, b)
 
@@ -378,8 +379,8 @@ def equal(a: Operand, b: Operand) -> Value:
 def not_equal(a: Operand, b: Operand) -> Value:
     """Return the bool a ≠ b, elementwise; true where a or b is NaN.
 
-    a and b have the same dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
-    Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
+    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
     """
     return elementwise(NotEqual(), a, b)
 
@@ -443,10 +444,10 @@ def isinf(x: Value) -> Value:
 def where(condition: Value, a: Operand, b: Operand) -> Value:
     """Return a where ``condition`` is true, else b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype; Python numbers are converted to it. The gradient of an element goes to the operand that
-    was chosen for it. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes of a and b differ.
-    A condition of a dtype other than bool also raises DTypeError, as in PyTorch, because libraries disagree on whether
-    NaN is true; ``not_equal(x, 0)`` converts numbers to bools.
+    a and b have the same dtype; Python numbers and arrays of bools are converted to it. The gradient of an element goes
+    to the operand that was chosen for it. Raises ShapeError if the shapes do not broadcast, and DTypeError if the
+    dtypes of a and b differ. A condition of a dtype other than bool also raises DTypeError, as in PyTorch, because
+    libraries disagree on whether NaN is true; ``not_equal(x, 0)`` converts numbers to bools.
     """
     return elementwise(Where(), condition, a, b)
 

@@ -21,10 +21,10 @@ from striate.codegen.launch import Launch
 from striate.codegen.options import CompileOptions
 from striate.codegen.storage import BLOCK, PLAIN, InputLayout, spatial
 from striate.dtypes import DType
-from striate.graph.arithmetic import reshape
 from striate.graph.notation import PRODUCT, Expression, infix
 from striate.graph.onnx import Attribute
 from striate.graph.op import Direction, Gradients, Kind, Needed, PositionSets, Sample, Values, register
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, Shape, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
@@ -60,7 +60,10 @@ def _fixed(shape: Shape) -> Sizes:
 
 @dataclass(frozen=True)
 class Convolutional(Windowed, Anchor):
-    """Base class of convolution and its two gradients (abstract)."""
+    """Base class of convolution and its two gradients (abstract).
+
+    ``dilation`` has one entry for each spatial axis; ``groups`` divides the input and the output channels.
+    """
 
     kind: ClassVar[Kind] = Kind.CONTRACTION
     letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "dilation": "dilation", "before": "padding"}
@@ -142,12 +145,12 @@ class Convolutional(Windowed, Anchor):
         return tuple(filled(0.0, type) for type in self.infer(*(value.type for value in inputs)))
 
     def input_gradient(self, dy: Value, w: Value, x: Shape) -> Value:
-        """Return ∂L/∂x from dy = ∂L/∂y; ``x`` is the shape of the input of the convolution."""
+        """Return ∂L/∂x from dy = ∂L/∂y and the weights w; ``x`` is the shape of the input of the convolution."""
         size = _fixed(x[2:])
         return ConvolutionInputGradient(self.stride, self.padding, self.dilation, self.groups, size)(dy, w)
 
     def weight_gradient(self, x: Value, dy: Value, w: Shape) -> Value:
-        """Return ∂L/∂w from dy = ∂L/∂y; ``w`` is the shape of the weights of the convolution."""
+        """Return ∂L/∂w from the input x and dy = ∂L/∂y; ``w`` is the shape of the weights of the convolution."""
         kernel = _fixed(w[2:])
         return ConvolutionWeightGradient(self.stride, self.padding, self.dilation, self.groups, kernel)(x, dy)
 

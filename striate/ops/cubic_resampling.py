@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from striate.graph.arithmetic import as_value
+from striate.graph.operand import as_value
 from striate.graph.value import Array, Value
 from striate.ops.matmul import matmul
 from striate.ops.requirement import shape_error

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
-from striate.graph.arithmetic import Binary, elementwise
+from striate.graph.elementwise import Binary, elementwise
 from striate.graph.notation import PRODUCT, Expression, infix
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
@@ -100,9 +100,9 @@ Operand = Value | float
 def floor_divide(a: Operand, b: Operand) -> Value:
     """Return ⌊a / b⌋, the same as ``a // b``, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype, float32 or float64; Python numbers are converted to it. Where b is 0, the result is ±∞,
-    or NaN if a is 0 too. There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the
-    dtypes differ or are not float.
+    a and b have the same dtype, float32 or float64; Python numbers and arrays of bools are converted to it. Where b is
+    0, the result is ±∞, or NaN if a is 0 too. There is no gradient. Raises ShapeError if the shapes do not broadcast,
+    and DTypeError if the dtypes differ or are not float.
     """
     return elementwise(FloorDivide(), a, b)
 
@@ -110,9 +110,9 @@ def floor_divide(a: Operand, b: Operand) -> Value:
 def remainder(a: Operand, b: Operand) -> Value:
     """Return a − b · ⌊a / b⌋, the same as ``a % b``, elementwise; the result has the sign of b.
 
-    a and b have the same dtype, float32 or float64; Python numbers are converted to it. Shapes broadcast as in NumPy.
-    The result is NaN where b is 0 or a is infinite. Raises ShapeError if the shapes do not broadcast, and DTypeError if
-    the dtypes differ or are not float.
+    a and b have the same dtype, float32 or float64; Python numbers and arrays of bools are converted to it. Shapes
+    broadcast as in NumPy. The result is NaN where b is 0 or a is infinite. Raises ShapeError if the shapes do not
+    broadcast, and DTypeError if the dtypes differ or are not float.
     """
     return elementwise(Remainder(), a, b)
 

@@ -14,8 +14,10 @@ import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
 from striate.errors import unknown_option
-from striate.graph.arithmetic import Binary, cast, constant, elementwise, reshape
+from striate.graph.elementwise import Binary, cast, elementwise
 from striate.graph.op import Gradients, Needed, Sample, Values, register
+from striate.graph.operand import constant
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, Value, shape_text
 from striate.ops.arithmetic import abs, exp, log, maximum
 from striate.ops.comparison import equal, greater, less, not_equal, where

@@ -15,10 +15,11 @@ from typing import ClassVar
 import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
-from striate.graph.arithmetic import Binary, Elementwise, constant, elementwise
+from striate.graph.elementwise import Binary, Elementwise, elementwise
 from striate.graph.notation import ATOM, Expression
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
+from striate.graph.operand import constant
 from striate.graph.value import Array, TensorType, Value, operators
 from striate.ops.arithmetic import Operand, Positive, exp, log, sqrt
 from striate.ops.comparison import equal, greater_equal, logical_and, where

@@ -12,10 +12,11 @@ import numpy as np
 from striate.codegen.kernel import Kernel, Vector
 from striate.codegen.region_writer import Place
 from striate.codegen.words import element_words
-from striate.graph.arithmetic import cast as cast_to
-from striate.graph.arithmetic import constant, reshape
+from striate.graph.elementwise import cast as cast_to
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Composite, Gradients, Kind, Needed, Op, Sample, Values, register
+from striate.graph.operand import constant
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, Batch, DType, TensorType, Value, operators
 from striate.ops.arithmetic import exp, log
 from striate.ops.comparison import equal, greater, isfinite, isnan, logical_or, not_equal, where
@@ -287,9 +288,9 @@ def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Return the index of the first largest element along an axis, as int64; NaN counts as largest.
 
     With ``axis=None``, the result is the row-major index among all elements, which is possible only if axis 0 is not
-    the symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result is
-    0. There is no gradient. Raises ShapeError for an axis that x does not have or that has size 0, and OptionError
-    unless ``axis`` is a whole number or None.
+    the symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype; integers are compared as float64.
+    Over N = 0 samples the result is 0. There is no gradient. Raises ShapeError for an axis that x does not have or that
+    has size 0, and OptionError unless ``axis`` is a whole number or None.
     """
     return _place("argmax", ArgMax, x, axis, keepdims)
 
@@ -298,9 +299,9 @@ def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Return the index of the first smallest element along an axis, as int64; NaN counts as smallest.
 
     With ``axis=None``, the result is the row-major index among all elements, which is possible only if axis 0 is not
-    the symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result is
-    0. There is no gradient. Raises ShapeError for an axis that x does not have or that has size 0, and OptionError
-    unless ``axis`` is a whole number or None.
+    the symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype; integers are compared as float64.
+    Over N = 0 samples the result is 0. There is no gradient. Raises ShapeError for an axis that x does not have or that
+    has size 0, and OptionError unless ``axis`` is a whole number or None.
     """
     return _place("argmin", ArgMin, x, axis, keepdims)
 

@@ -13,10 +13,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from striate.graph.arithmetic import reshape
 from striate.graph.notation import PRODUCT, Expression
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, TensorType, Value
 from striate.ops.reduction import Moments, Reduction, Sum, average_and_variance
 from striate.ops.requirement import shape_error

@@ -14,7 +14,8 @@ import numpy as np
 
 from striate import options
 from striate.errors import OptionError, TracingError
-from striate.graph.arithmetic import MOST_AXES, joined_sizes, reshape
+from striate.graph.elementwise import MOST_AXES
+from striate.graph.reshape import joined_sizes, reshape
 from striate.graph.value import Batch, Dim, Shape, Value, operators
 from striate.ops.movement import Concat, Slice, Transpose, Window
 from striate.ops.requirement import N_STAYS, Axes, dtype_error, place, require_axes, require_axis, shape_error
@@ -30,7 +31,7 @@ def transpose(x: Value, axes: Sequence[int] | None = None) -> Value:
     """Return x with its axes in another order, as ``np.transpose``: axis ``axes[j]`` becomes axis j.
 
     None reverses the order. x has any shape and dtype. Raises ShapeError if ``axes`` does not name each axis of x once,
-    or if axis 0 of a batch would move.
+    or if axis 0 of a batch would move, and OptionError unless they are whole numbers.
     """
     return _permuted("transpose", x, tuple(reversed(range(x.type.rank))) if axes is None else axes)
 
@@ -39,7 +40,7 @@ def permute(x: Value, dims: Sequence[int]) -> Value:
     """Return x with its axes in another order, as ``torch.permute``: axis ``dims[j]`` becomes axis j.
 
     x has any shape and dtype. Raises ShapeError if ``dims`` does not name each axis of x once, or if axis 0 of a batch
-    would move.
+    would move, and OptionError unless they are whole numbers.
     """
     return _permuted("permute", x, dims)
 
@@ -61,7 +62,7 @@ def moveaxis(x: Value, source: int | Sequence[int], destination: int | Sequence[
 
 
 def swapaxes(x: Value, axis0: int, axis1: int) -> Value:
-    """Return x with two axes exchanged, as ``np.swapaxes``.
+    """Return x with the axes ``axis0`` and ``axis1`` exchanged, as ``np.swapaxes``.
 
     x has any shape and dtype. Raises ShapeError for an axis that does not exist, and if axis 0 of a batch would move.
     """
@@ -229,9 +230,9 @@ def _slice(x: Value, windows: dict[int, Window]) -> Value:
 def take(x: Value, indices: Sequence[int], axis: int) -> Value:
     """Return the elements of x at the given indices along an axis, as ``np.take``.
 
-    The indices are whole numbers that are known when the function is traced; negative ones count from the end. x has
-    any shape and dtype. Raises ShapeError for an index out of range, an axis that does not exist and axis 0 of a batch,
-    and TracingError for other indices.
+    The indices are a sequence of whole numbers that are known when the function is traced; negative ones count from the
+    end. x has any shape and dtype. Raises ShapeError for an index out of range, an axis that does not exist and axis 0
+    of a batch, and OptionError for other indices, such as a traced value.
     """
     at = require_axis("take", x.type, axis)
     if isinstance(x.shape[at], Batch):
@@ -267,8 +268,8 @@ def roll(x: Value, shift: int | Sequence[int], axis: int | Sequence[int]) -> Val
     """Return x with its elements shifted by ``shift`` along an axis, as ``np.roll``.
 
     Elements that are shifted beyond the end come back at the start. ``shift`` and ``axis`` may be sequences of the same
-    length; different lengths raise OptionError. x has any shape and dtype. Raises ShapeError for an axis that does not
-    exist, and for axis 0 of a batch.
+    length. x has any shape and dtype. Raises ShapeError for an axis that does not exist and for axis 0 of a batch, and
+    OptionError for different lengths and for shifts that are not whole numbers.
     """
     shifts = options.whole_numbers("roll: shift", shift if isinstance(shift, Sequence) else [shift], -(2**62))
     axes = axis if isinstance(axis, Sequence) else (axis,)

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from striate.graph.arithmetic import reshape
 from striate.graph.notation import ATOM, PRODUCT, Expression
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Composite, Gradients, Needed, Sample, Values, register
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, TensorType, Value, shape_text
 from striate.ops.convolution import Convolution, channel_vector
 from striate.ops.matmul import contract

@@ -32,7 +32,7 @@ class Mapped(Anchor):
     """Whether each element of x is read about once, so that the kernel may compute x on the fly as a prologue."""
 
     def maps(self, size: Sizes) -> Maps:
-        """Return the linear map along each spatial axis, for an input with these spatial sizes."""
+        """Return the linear map along each spatial axis, for an input with the spatial sizes ``size``."""
         raise NotImplementedError
 
     @property
@@ -65,7 +65,10 @@ class Mapped(Anchor):
 
 
 def rows_read(maps: Maps, positions: PositionSets) -> PositionSets:
-    """Return, for each spatial axis, the positions of x with a nonzero weight at one of the ``positions`` of y."""
+    """Return, for each spatial axis, the positions of x with a nonzero weight at one of the ``positions`` of y.
+
+    ``maps`` are the linear maps along the axes.
+    """
     return tuple(
         frozenset(i for p in axis for i, weight in along.row(p) if weight)
         for axis, along in zip(positions, maps, strict=True)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from striate.graph.arithmetic import as_value, cast, reshape
+from striate.graph.elementwise import cast
+from striate.graph.operand import as_value
+from striate.graph.reshape import reshape
 from striate.graph.value import Integers, Shape, Value
 from striate.ops.arithmetic import maximum, minimum, sqrt
 from striate.ops.comparison import equal, greater, less, where
-from striate.ops.loss import OneHot, as_labels
+from striate.ops.label_loss import OneHot
+from striate.ops.loss import as_labels
 from striate.ops.loss_reduction import loss_reduction, reduced
 from striate.ops.matmul import matmul
 from striate.ops.reduction import sum
@@ -89,11 +92,11 @@ def cosine_embedding_loss(
 def multilabel_margin_loss(input: Value, target: Integers, *, reduction: str = "mean") -> Value:
     """Return Σ max(0, 1 − (x[t] − x[c])) / C over the labels t and all other classes c, by default the mean.
 
-    ``input`` x holds the scores (N, C) or (C,), float32 or float64. ``target`` has its shape and lists the numbers of
-    the classes of each sample; the first −1 ends the list. ``reduction`` is "mean" (over the samples, a scalar), "sum"
-    (a scalar) or "none" (one loss per sample). Raises ShapeError if the shapes differ, DTypeError unless x is float and
-    the target integer, OptionError for another ``reduction``, and LabelError, before the computation, if a target is
-    outside −1 … C − 1.
+    ``input`` x holds the scores (N, C) or (C,), float32 or float64. ``target`` has its shape and lists the class
+    indices of the labels of each sample; the first −1 ends the list. ``reduction`` is "mean" (over the samples, a
+    scalar), "sum" (a scalar) or "none" (one loss per sample). Raises ShapeError if the shapes differ, DTypeError unless
+    x is float and the target integer, OptionError for another ``reduction``, and LabelError, before the computation, if
+    a target is outside −1 … C − 1.
     """
     chosen = loss_reduction(reduction)
     if input.type.rank == 1 and not input.type.batched:

@@ -21,10 +21,12 @@ from striate.codegen.microkernel import most_accumulators
 from striate.codegen.options import CompileOptions
 from striate.codegen.storage import PLAIN, InputLayout
 from striate.dtypes import DType
-from striate.graph.arithmetic import MOST_AXES, as_value, broadcast_shapes, joined_sizes, reshape
+from striate.graph.elementwise import MOST_AXES, broadcast_shapes
 from striate.graph.notation import ATOM, PRODUCT, Expression
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Direction, Gradients, Kind, Needed, Sample, Values, register
+from striate.graph.operand import as_value
+from striate.graph.reshape import joined_sizes, reshape
 from striate.graph.value import Array, Batch, Shape, TensorType, Value, operators
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
@@ -166,7 +168,7 @@ class MatMul(MatrixContraction):
     """C[b, m, n] = Σ_k A[b, m, k] · B[b, k, n]
 
     A (batch…, M, K) and B (batch…, K, N) have the same rank, 2 to 5, and the same float dtype; batch axes broadcast. M
-    may be the number of samples N if A is a single matrix.
+    may be the symbolic number of samples if A is a single matrix.
     """
 
     title: ClassVar[str] = "matmul"

@@ -59,7 +59,8 @@ class Movement(Anchor):
 def axis_strides(storage: Storage, rank: int) -> list[int]:
     """Return the stride of each axis in elements; for axis 1, the distance between two blocks of channels.
 
-    In NumPy's order a block is one channel. ``rank`` is the number of axes of the array.
+    ``storage`` is the memory layout of the array, and ``rank`` its number of axes. In NumPy's order a block is one
+    channel.
     """
     if rank == 1:
         return [storage.strides[4]]
@@ -79,7 +80,10 @@ def box_domain(type: TensorType, block: int) -> Domain:
 
 
 def five_strides(strides: Sequence[int], space: Space) -> Five:
-    """Convert the strides of an array's axes to strides of the five nested loops over a domain from ``box_domain``."""
+    """Convert the strides of an array's axes to those of the five nested loops over a domain from ``box_domain``.
+
+    ``space`` is the kind of the domain: blocks of channels, planes, or a flat vector.
+    """
     if space is Space.FLAT:
         return (FLAT_CHUNK * strides[0], 0, 0, 0, strides[0])
     if space is Space.PLANAR and len(strides) == 2:
@@ -92,7 +96,7 @@ def strided_load(operand: int, storage: Storage, strides: Sequence[int], moved: 
     """Return a load from operand number ``operand`` of the kernel, with other strides than those of its layout.
 
     ``strides`` has one stride for each axis, in elements. The load starts ``moved`` elements after the first element of
-    the array; ``storage`` is the array's memory layout, and ``space`` is the kind of loop nest.
+    the array; ``storage`` is the array's memory layout, and ``space`` the kind of domain, as in ``five_strides``.
     """
     five = five_strides(strides, space)
     lane_stride = 1 if space is Space.BLOCKED else five[4]
@@ -100,7 +104,7 @@ def strided_load(operand: int, storage: Storage, strides: Sequence[int], moved: 
 
 
 def strided_store(operand: int, storage: Storage, strides: Sequence[int], moved: int, space: Space) -> Store:
-    """Return a store of the loop's first value to operand number ``operand`` of the kernel, with the given strides.
+    """Return a store of value number 0 of the loop to operand number ``operand`` of the kernel, with given strides.
 
     The other arguments are as in ``strided_load``.
     """

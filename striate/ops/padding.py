@@ -16,9 +16,9 @@ from striate.codegen.kernel import Condition, Index, Kernel
 from striate.codegen.launch import Launch
 from striate.codegen.storage import PLAIN, InputLayout
 from striate.errors import OptionError
-from striate.graph.arithmetic import reshape
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, register
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, Batch, Dim, DType, Shape, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
@@ -48,7 +48,7 @@ _ONNX_MODES = {
 class PadAxis(AxisMap):
     """Padding of one axis as a linear map: ``before`` elements before x and ``after`` after it; negative numbers crop.
 
-    Circular padding repeats only the elements that are left after cropping.
+    ``mode`` says what the elements are. Circular padding repeats only the elements that are left after cropping.
     """
 
     before: int
@@ -136,7 +136,8 @@ class PadAxis(AxisMap):
 class PositionPadding(Mapped):
     """Base class of padding along the spatial axes and its gradient (abstract).
 
-    ``padding`` has a pair (before, after) for each spatial axis; negative numbers crop.
+    ``padding`` has a pair (before, after) for each spatial axis; negative numbers crop. ``mode`` says what the padding
+    consists of.
     """
 
     reads_once: ClassVar[bool] = True
@@ -433,10 +434,10 @@ def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float |
 
     ``pad`` lists the numbers of elements as in PyTorch: before and after on the last axis, then on the axis before it,
     and so on; negative numbers crop. mode="constant" pads any axis but the symbolic N, in any dtype; ``value`` is 0 by
-    default. The other modes pad only the spatial axes of (N, C, positions…) or of one sample (C, positions…), in
-    float32 or float64. Raises ShapeError if the mode does not allow these axes or so much padding, DTypeError for a
-    dtype that the mode does not allow, and OptionError for another mode, for a ``pad`` that is not pairs of whole
-    numbers, and for a ``value`` that does not fit (NaN, or a fraction or ∞ for integers).
+    default. The other modes pad the spatial axes of (N, C, positions…) or of one sample (C, positions…), in float32 or
+    float64; ``pad`` then has a pair for each of them. Raises ShapeError if the mode does not allow these axes or so
+    much padding, DTypeError for a dtype that the mode does not allow, and OptionError for another mode, for a ``pad``
+    that is not pairs of whole numbers, and for a ``value`` that does not fit (NaN, or a fraction or ∞ for integers).
     """
     how = PadMode[options.choice("pad: mode", mode, PadMode.__members__)]
     pairs = _pairs(pad)

@@ -15,9 +15,11 @@ import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
 from striate.errors import OptionError
-from striate.graph.arithmetic import Binary, constant, elementwise, reshape
+from striate.graph.elementwise import Binary, elementwise
 from striate.graph.onnx import Attribute, OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
+from striate.graph.operand import constant
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, TensorType, Value
 from striate.ops.activation import Activation
 from striate.ops.comparison import greater, greater_equal, less, less_equal, logical_and, where

@@ -1,31 +1,25 @@
-"""Maximum and average pooling over sliding windows, in one to three dimensions, and their gradients."""
+"""Pooling over sliding windows: what maximum and average pooling and their gradients share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from striate.codegen.launch import KernelSpec, Launch, Operand
+from striate.codegen.launch import Operand
 from striate.codegen.storage import spatial
-from striate.errors import GraphError, OptionError
-from striate.graph.onnx import Attribute, OnnxWriter
-from striate.graph.op import Gradients, Kind, Needed, PositionSets, Purpose, Sample, Values, register
-from striate.graph.value import Array, DType, TensorType, Value
+from striate.errors import OptionError
+from striate.graph.onnx import Attribute
+from striate.graph.op import Kind, Purpose
+from striate.graph.value import Array, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
-from striate.ops.comparison import greater, less, where
-from striate.ops.elementary import power
 from striate.ops.kernels.geometry import Part, forward_part, gradient_parts
-from striate.ops.reduction import mean
-from striate.ops.requirement import place, require_floats, require_positions, shape_error
-from striate.ops.shaping import expanded
-from striate.ops.unbatched import over_samples, position_axes
+from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.window import (
-    LARGEST,
     Padding,
     Pairs,
     PerAxis,
@@ -45,23 +39,22 @@ from striate.ops.window import (
     taps,
     times,
     window_count,
-    window_positions,
 )
-from striate.options import flag, number, whole_number
+
+if TYPE_CHECKING:
+    from striate.ops.kernels.pooling import Prologue
+
 
 MOST_UNROLLED = 32
 """The most taps of a window, or positions modulo the strides, for which a kernel is unrolled; above this it loops."""
-
-if TYPE_CHECKING:
-    from striate.ops.kernels.large_pooling import LargeMaxGradient
-    from striate.ops.kernels.pooling import Prologue, Window
 
 
 @dataclass(frozen=True)
 class Pooling(Windowed, Anchor):
     """Base class of pooling operations and their gradients (abstract).
 
-    Each option has one entry for each spatial axis. With ``ceil_mode``, an incomplete last window counts too.
+    ``kernel``, ``stride``, ``padding`` and ``dilation`` have one entry for each spatial axis. With ``ceil_mode``, an
+    incomplete last window counts too.
     """
 
     kind: ClassVar[Kind] = Kind.WINDOW
@@ -193,291 +186,8 @@ def entering(context: LoweringContext, x: Value) -> tuple[Prologue | None, tuple
     )
 
 
-@register
-@dataclass(frozen=True)
-class MaxPooling(Pooling):
-    """y[n, c, p] = max_k x[n, c, p · stride + k · dilation − before]
-
-    x (N, C, positions…) → (y, index), both (N, C, windows…). ``index`` is the number of the tap k, in row-major order
-    over the window, at which the first maximum was found: uint8, or int32 if the window has more than 255 taps. Padding
-    is never the maximum. NaN counts as larger than every number.
-    """
-
-    title: ClassVar[str] = "max pool"
-
-    @property
-    def index_dtype(self) -> DType:
-        """The dtype of the output ``index``: uint8 for up to 255 taps in a window, else int32."""
-        return DType.uint8 if np.prod(self.kernel) <= 255 else DType.int32
-
-    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        y = self.pooled(inputs[0])
-        return y, y.with_dtype(self.index_dtype)
-
-    def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
-        return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
-
-    def accepts_prologue(self) -> bool:
-        """Return whether elementwise work on the input may be fused as a prologue: only if windows do not overlap."""
-        return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        (x,), (_, index) = context.node.inputs, context.node.outputs
-        part = self.windows_of(positions(x.type))
-        prologue, given, more = entering(context, x)
-        source, numbers = context.storage(x), context.storage(index)
-        kernel = (
-            kernels.large_pooling.LargeMaxWindows(source, numbers, part, context.region, prologue)
-            if self.large
-            else kernels.pooling.MaxWindows(source, numbers, part, spatial(self.kernel), context.region, prologue)
-        )
-        operands = (*given, index, *context.region_operands, *more)
-        return [Launch("max pooling", context.node.path, kernel, operands, context.domain.chunks)]
-
-    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
-        return [to.add("MaxPool", *inputs, **self.onnx_attributes(), dilations=self.dilation), ""]
-
-    def reference(self, x: Array) -> tuple[Array, Array]:
-        size: Sizes = x.shape[2:]
-        count, extra = self.output_sizes(size), self.overhang(size)
-        source = padded(x, self.padding, -np.inf, extra)
-        real = padded(np.ones(x.shape, bool), self.padding, 0, extra)
-        where = [tap_slices(tap, count, self.stride, self.dilation) for _, tap in taps(self.kernel)]
-        values, valid = np.stack([source[s] for s in where]), np.stack([real[s] for s in where])
-        y = values.max(axis=0)
-        largest = valid & ((values == y) | np.isnan(values))
-        return y, np.argmax(largest, axis=0).astype(self.index_dtype.numpy)
-
-    def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
-        (x,), (y, index), (dy, _) = inputs, outputs, output_gradients
-        if dy is None:
-            return (None,)
-        size = positions(x.type)
-        rule = MaxPoolingGradient(self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode, size)
-        return (rule(expanded(dy, y), index),)
-
-    @classmethod
-    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        for x, kernel, stride, padding, dilation, ceil_mode in _examples(random):
-            yield Sample(cls(stride, padding, kernel, dilation, ceil_mode), (x,))
-
-
-@register
-@dataclass(frozen=True)
-class MaxPoolingGradient(Pooling):
-    """dx[n, c, i] = Σ dy[n, c, p] over the windows p whose first maximum is at position i
-
-    Gradient of ``MaxPooling``. Inputs: dy and the ``index`` of the forward pass, both (N, C, windows…). ``size`` holds
-    the spatial sizes of dx.
-    """
-
-    size: Sizes
-
-    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        dy, index = inputs
-        x = dy.with_shape((*dy.shape[:2], *self.size))
-        y = self.pooled(x)
-        if y != dy or index.shape != dy.shape:
-            raise shape_error(
-                self, f"pooling returns {y}; got dy {dy}, index {index}", "give the shapes of the forward pass"
-            )
-        return (x,)
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        dy, index = context.node.inputs
-        arriving, numbers = context.storage(dy), context.storage(index)
-        operands = (dy, index, *context.region_operands)
-        kernel: KernelSpec
-        scratch = 0
-        if self.scatters_widely(self.size):
-            large: LargeMaxGradient = kernels.large_pooling.LargeMaxGradient(
-                arriving, numbers, self.windows_of(self.size), context.region
-            )
-            kernel, scratch = large, large.scratch_bytes
-        else:
-            parts = self.holders_of(self.size)
-            kernel = kernels.pooling.WindowGradient(
-                arriving, numbers, parts, spatial(self.kernel), None, context.region
-            )
-        return [Launch("max pooling gradient", context.node.path, kernel, operands, context.domain.chunks, scratch)]
-
-    def reference(self, dy: Array, index: Array) -> Array:
-        return self.scatter((np.where(index == k, dy, 0) for k, _ in taps(self.kernel)), self.size, dy)
-
-    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        raise GraphError(f"{self}: second derivatives of max pooling are not implemented")
-
-    @classmethod
-    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        for x, kernel, stride, padding, dilation, ceil_mode in _examples(random):
-            y, index = MaxPooling(stride, padding, kernel, dilation, ceil_mode).reference(x)
-            op = cls(stride, padding, kernel, dilation, ceil_mode, x.shape[2:])
-            yield Sample(op, (random.standard_normal(y.shape), index), differentiable=(False, False))
-
-
-@dataclass(frozen=True)
-class Averaging(Pooling):
-    """Base class of average pooling and its gradient (abstract).
-
-    ``divisor_override``, unless None, divides the sum of every window in place of its number of elements.
-    """
-
-    count_include_pad: bool
-    divisor_override: int | None = field(default=None, kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.divisor_override == 0:
-            raise OptionError(f"{place(self)}: divisor_override must not be 0")
-
-    def window(self, size: Sizes) -> Window:
-        """Return the description of the windows and their divisors that the kernels of average pooling take.
-
-        ``size`` holds the spatial sizes of the input.
-        """
-        after = spatial([after for _, after in self.padding], 0)
-        kernel, stride = spatial(self.kernel), spatial(self.stride)
-        return kernels.pooling.Window(
-            kernel, stride, self._before(), after, spatial(size), self.count_include_pad, self.divisor_override or 0
-        )
-
-    @property
-    def geometry(self) -> tuple[Sizes, Pairs, Sizes, Sizes, bool, bool]:
-        """The options that average pooling and its gradient have in common, in the order of their constructors."""
-        return self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode, self.count_include_pad
-
-    def areas(self, size: Sizes) -> Array:
-        """Return the divisor of each window's sum, an array (windows…) for an input with the spatial sizes ``size``.
-
-        The divisor is ``divisor_override``, or if that is None, the number of positions in the window. Positions in the
-        padding count only with ``count_include_pad``; those beyond the padding, which a window can reach with
-        ``ceil_mode``, never count.
-        """
-        if self.divisor_override is not None:
-            return np.full(self.output_sizes(size), self.divisor_override)
-        area = np.ones((), np.int64)
-        for axis, (n, length, (_, after)) in enumerate(zip(self.output_sizes(size), size, self.padding, strict=True)):
-            start = np.arange(n) * self.stride[axis] - self.padding[axis][0]
-            stop = np.minimum(start + self.kernel[axis], length + after)
-            if not self.count_include_pad:
-                start, stop = np.maximum(start, 0), np.minimum(stop, length)
-            area = area[..., None] * (stop - start)
-        return area
-
-
-@register
-@dataclass(frozen=True)
-class AveragePooling(Averaging):
-    """y[n, c, p] = (1 / area) Σ_k x[n, c, p · stride + k − before]
-
-    x (N, C, positions…) → y (N, C, windows…). Padding counts as 0; the area of a window is its divisor, from ``areas``.
-    """
-
-    title: ClassVar[str] = "average pool"
-
-    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        return (self.pooled(inputs[0]),)
-
-    def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
-        return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
-
-    def accepts_prologue(self) -> bool:
-        """Return whether elementwise work on the input may be fused as a prologue: only if windows do not overlap."""
-        return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        (x,) = context.node.inputs
-        size = positions(x.type)
-        prologue, given, more = entering(context, x)
-        form = kernels.large_pooling.LargeAverageWindows if self.large else kernels.pooling.AverageWindows
-        kernel = form(context.storage(x), self.windows_of(size), self.window(size), context.region, prologue)
-        operands = (*given, *context.region_operands, *more)
-        return [Launch("average pooling", context.node.path, kernel, operands, context.domain.chunks)]
-
-    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
-        counted = int(self.count_include_pad or self.divisor_override is not None)
-        y = to.add("AveragePool", *inputs, **self.onnx_attributes(), count_include_pad=counted)
-        if self.divisor_override is None:
-            return [y]
-        sizes = positions(types[0])
-        areas = replace(self, count_include_pad=True, divisor_override=None).areas(sizes)
-        scale = np.asarray(areas / self.divisor_override, types[0].dtype.numpy)
-        return [to.add("Mul", y, to.constant(scale))]
-
-    def reference(self, x: Array) -> Array:
-        size: Sizes = x.shape[2:]
-        count = self.output_sizes(size)
-        source = padded(x, self.padding, extra=self.overhang(size))
-        total = np.zeros((*x.shape[:2], *count), np.float64)
-        for _, tap in taps(self.kernel):
-            total += source[tap_slices(tap, count, self.stride, self.dilation)]
-        return (total / self.areas(size)).astype(x.dtype)
-
-    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        (x,), dy = inputs, expanded(output_gradients[0], outputs[0])
-        return (AveragePoolingGradient(*self.geometry, positions(x.type), divisor_override=self.divisor_override)(dy),)
-
-    @classmethod
-    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        for x, kernel, stride, padding, dilation, ceil_mode in _examples(random):
-            if all(d == 1 for d in dilation):
-                for include in (True, False):
-                    yield Sample(cls(stride, padding, kernel, dilation, ceil_mode, include), (x,))
-                if ceil_mode:
-                    op = cls(stride, padding, kernel, dilation, ceil_mode, False, divisor_override=-3)
-                    yield Sample(op, (x,))
-
-
-@register
-@dataclass(frozen=True)
-class AveragePoolingGradient(Averaging):
-    """dx[n, c, i] = Σ dy[n, c, p] / area[p] over the windows p that contain position i
-
-    Gradient of ``AveragePooling``: dy (N, C, windows…) → dx (N, C, *size).
-    """
-
-    size: Sizes
-
-    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        (dy,) = inputs
-        x = dy.with_shape((*dy.shape[:2], *self.size))
-        y = self.pooled(x)
-        if y != dy:
-            raise shape_error(self, f"pooling returns {y}; got dy {dy}", "give the shape of the forward pass")
-        return (x,)
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        (dy,) = context.node.inputs
-        arriving, window = context.storage(dy), self.window(self.size)
-        kernel = (
-            kernels.large_pooling.LargeAverageGradient(arriving, window, context.region)
-            if self.scatters_widely(self.size)
-            else kernels.pooling.WindowGradient(
-                arriving, None, self.holders_of(self.size), spatial(self.kernel), window, context.region
-            )
-        )
-        operands = (dy, *context.region_operands)
-        return [Launch("average pooling gradient", context.node.path, kernel, operands, context.domain.chunks)]
-
-    def reference(self, dy: Array) -> Array:
-        share = (dy / self.areas(self.size)).astype(dy.dtype)
-        return self.scatter((share for _ in taps(self.kernel)), self.size, dy)
-
-    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        g = expanded(output_gradients[0], outputs[0])
-        return (AveragePooling(*self.geometry, divisor_override=self.divisor_override)(g),)
-
-    @classmethod
-    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        for sample in AveragePooling.samples(random):
-            (x,), op = sample.arrays, sample.op
-            assert isinstance(op, AveragePooling)
-            dy = random.standard_normal((*x.shape[:2], *op.output_sizes(x.shape[2:])))
-            yield Sample(cls(*op.geometry, x.shape[2:], divisor_override=op.divisor_override), (dy,))
-
-
-def _examples(random: np.random.Generator) -> Iterator[tuple[Array, Sizes, Sizes, Pairs, Sizes, bool]]:
-    """Yield test cases: (x, kernel, stride, padding, dilation, ceil_mode)."""
+def examples(random: np.random.Generator) -> Iterator[tuple[Array, Sizes, Sizes, Pairs, Sizes, bool]]:
+    """Yield test cases of pooling, (x, kernel, stride, padding, dilation, ceil_mode), with x drawn from ``random``."""
     zero, one = (0, 0), (1, 1)
     cases: list[tuple[Sizes, Sizes, Sizes, Pairs, Sizes, bool]] = [
         ((2, 3, 4, 6), (2, 2), (2, 2), (zero, zero), (1, 1), False),
@@ -499,12 +209,13 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Array, Sizes, Sizes
         yield random.standard_normal(shape), kernel, stride, padding, dilation, ceil_mode
 
 
-def _geometry(
+def window_geometry(
     what: str, x: Value, kernel_size: PerAxis, stride: PerAxis | None, padding: Padding, dilation: PerAxis
 ) -> tuple[Sizes, Pairs, Sizes, Sizes]:
     """Return (stride, padding, kernel, dilation) with one entry for each spatial axis of the batch x.
 
-    ``stride`` None means the kernel size. Raises ``ShapeError`` or ``OptionError`` where PyTorch raises an error.
+    A ``stride`` of None is the kernel size. Raises ``ShapeError`` for a wrong number of axes of x, and ``OptionError``
+    for invalid options and for padding above half the kernel size; ``what`` is the function that the error names.
     """
     require_positions(what, x.type)
     rank = x.type.rank - 2
@@ -522,121 +233,13 @@ def _geometry(
 
 
 def require_half(what: str, kernel: Sizes, padding: Pairs) -> None:
-    """Raise ``OptionError`` if a padding exceeds half the kernel size, so that a window could contain only padding."""
+    """Raise ``OptionError`` if a padding exceeds half the kernel size, so that a window could contain only padding.
+
+    ``what`` is the function or layer that the error names.
+    """
     if any(max(pair) > size // 2 for pair, size in zip(padding, kernel, strict=True)):
         shown = tuple(before if before == after else (before, after) for before, after in padding)
         raise OptionError(
             f"{what}: padding={brief(shown)} is more than half of kernel_size={brief(kernel)}\n"
             "  help: st.ops.pad(x, pad) pads by any number"
         )
-
-
-def refuse_indices(what: str, return_indices: object) -> None:
-    """Raise ``OptionError`` unless ``return_indices`` is False, the only value that is supported."""
-    if return_indices is not False:
-        raise OptionError(
-            f"{what}: return_indices={return_indices!r}; only False is supported\n"
-            "  help: leave it out; the gradient reaches the maxima without their places"
-        )
-
-
-def max_pool(
-    input: Value,
-    kernel_size: PerAxis,
-    stride: PerAxis | None = None,
-    padding: Padding = 0,
-    dilation: PerAxis = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Value:
-    """Return the largest element of every window, or NaN if it contains NaN; padding is never the maximum.
-
-    ``input`` is (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
-    float64; the result is (N, C, windows…). A sample is recognized by the number of entries in an option such as
-    ``kernel_size=(3, 3)``, or by having two axes. ``stride`` is ``kernel_size`` by default; with ``ceil_mode``,
-    incomplete windows at the end count too. If several elements are the largest, the first one gets the gradient.
-    Raises ShapeError for another number of axes and a window larger than the padded input, DTypeError for another
-    dtype, and OptionError for invalid options, such as padding above half the kernel size or ``return_indices=True``,
-    which is not supported.
-    """
-    refuse_indices("max_pool", return_indices)
-    rounds_up = flag("max_pool: ceil_mode", ceil_mode)
-
-    def of_batch(x: Value) -> Value:
-        return MaxPooling(*_geometry("max_pool", x, kernel_size, stride, padding, dilation), rounds_up)(x)[0]
-
-    return over_samples(of_batch, input, position_axes(input.type, kernel_size, stride, padding, dilation))
-
-
-def avg_pool(
-    input: Value,
-    kernel_size: PerAxis,
-    stride: PerAxis | None = None,
-    padding: Padding = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Value:
-    """Return the mean of every window; the zeros of the padding count only with ``count_include_pad``.
-
-    ``input`` is (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
-    float64; the result is (N, C, windows…). A sample is recognized by the number of entries in an option such as
-    ``kernel_size=(3, 3)``, or by having two axes. ``stride`` is ``kernel_size`` by default; with ``ceil_mode``,
-    incomplete windows at the end count too. Unless it is None, ``divisor_override`` divides every sum in place of the
-    number of elements. Raises ShapeError for another number of axes and a window larger than the padded input,
-    DTypeError for another dtype, and OptionError for invalid options, such as padding above half the kernel size or a
-    divisor of 0.
-    """
-    rounds_up = flag("avg_pool: ceil_mode", ceil_mode)
-    counts = flag("avg_pool: count_include_pad", count_include_pad)
-    divisor = None if divisor_override is None else require_divisor("avg_pool", divisor_override)
-
-    def of_batch(x: Value) -> Value:
-        geometry = _geometry("avg_pool", x, kernel_size, stride, padding, 1)
-        return AveragePooling(*geometry, rounds_up, counts, divisor_override=divisor)(x)
-
-    return over_samples(of_batch, input, position_axes(input.type, kernel_size, stride, padding))
-
-
-def lp_pool(
-    input: Value, norm_type: float, kernel_size: PerAxis, stride: PerAxis | None = None, ceil_mode: bool = False
-) -> Value:
-    """Return (Σ xᵖ)^(1/p) over every window, for p = ``norm_type`` > 0: the sum for p = 1, the 2-norm for p = 2.
-
-    Shapes, dtypes and windows are those of ``avg_pool`` without padding. The result is NaN where Σ xᵖ is negative and p
-    is not 1; the gradient is 0 where Σ xᵖ is 0 and p is not 1. As in PyTorch, the sum of an incomplete window
-    (``ceil_mode``) is scaled up to the full number of taps. Raises the same errors as ``avg_pool``, and OptionError
-    unless p > 0.
-    """
-    p = number("lp_pool: norm_type", norm_type, above=0.0)
-    rank = position_axes(input.type, kernel_size, stride)
-    taps = math.prod(per_axis("kernel_size", kernel_size, rank))
-    total = avg_pool(input if p == 1 else power(input, p), kernel_size, stride, 0, ceil_mode) * taps
-    if p == 1:
-        return total
-    positive = greater(total, 0.0)
-    root = power(where(positive, total, 1.0), 1 / p)
-    return where(positive, root, where(less(total, 0.0), math.nan, total - total))
-
-
-def require_divisor(what: str, divisor: object) -> int:
-    """Return ``divisor`` as an int; raise ``OptionError`` unless it is a whole number other than 0.
-
-    ``what`` is the function or layer that the error names.
-    """
-    found = whole_number(f"{what}: divisor_override", divisor, -LARGEST, LARGEST)
-    if found == 0:
-        raise OptionError(f"{what}: divisor_override=0; expected a number that a sum can be divided by")
-    return found
-
-
-def global_avg_pool(input: Value) -> Value:
-    """Return the mean of each channel over all positions: (N, C, positions…) → (N, C, 1…).
-
-    The input has one to three spatial axes and is float32 or float64. Raises ShapeError for another number of axes or
-    an axis of size 0, and DTypeError for another dtype.
-    """
-    require_positions("global_avg_pool", input.type)
-    if 0 in input.shape[2:]:
-        raise shape_error("global_avg_pool", f"the mean of 0 positions is undefined: {input.type}", "use larger images")
-    return mean(input, tuple(range(2, input.type.rank)), keepdims=True)

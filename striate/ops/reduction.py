@@ -14,10 +14,12 @@ from typing import ClassVar
 import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
-from striate.graph.arithmetic import constant, elementwise, reshape
+from striate.graph.elementwise import elementwise
 from striate.graph.notation import PRODUCT, Expression
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Node, Op, Sample, Values, register
+from striate.graph.operand import constant
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, DType, Shape, TensorType, Value, operators
 from striate.ops.arithmetic import Maximum, Minimum
 from striate.ops.comparison import greater, where
@@ -58,7 +60,7 @@ class Reduction(Op):
         return [k.add(one, other) for one, other in zip(a, b, strict=True)]
 
     def finish(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
-        """Emit the outputs, in float64, from the complete partial result and the number of reduced elements."""
+        """Emit the outputs, in float64, from the complete partial result ``sums`` of ``count`` elements."""
         return list(sums)
 
     def channels_together(self, x: TensorType) -> int:
@@ -334,8 +336,8 @@ def dropped(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
 def numel(x: Value, axis: Axes = None) -> Value:
     """Return the number of elements of x over one axis, several axes, or all (None), as a scalar of x's dtype.
 
-    The result is a constant unless it depends on the symbolic N. Raises ShapeError for an axis that x does not have,
-    and OptionError for axes that are not whole numbers.
+    x is float32 or float64. The result is a constant unless it depends on the symbolic N. Raises DTypeError for another
+    dtype, ShapeError for an axis that x does not have, and OptionError for axes that are not whole numbers.
     """
     axes = require_axes("numel", x.type, axis)
     sizes = [x.shape[one] for one in axes]

@@ -66,7 +66,8 @@ def require_axis(what: Op | str, x: TensorType, axis: int) -> int:
 def require_axes(what: Op | str, x: TensorType, axis: Axes) -> tuple[int, ...]:
     """Return the axes in increasing order, each once, as numbers from 0; None means all axes of x.
 
-    Raises ``OptionError`` unless they are whole numbers, and ``ShapeError`` if x does not have one of them.
+    Raises ``OptionError`` unless they are whole numbers, and ``ShapeError`` if x does not have one of them. ``what`` is
+    the operation that the error names.
     """
     if axis is None:
         return tuple(range(x.rank))

@@ -16,8 +16,10 @@ from typing import cast as cast_type
 import numpy as np
 
 from striate.errors import OptionError
-from striate.graph.arithmetic import as_value, broadcast_shapes, elementwise, reshape
+from striate.graph.elementwise import broadcast_shapes, elementwise
 from striate.graph.op import Composite, Gradients, Needed, Purpose, Sample, Values, register
+from striate.graph.operand import as_value
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, Shape, TensorType, Value, shape_text
 from striate.ops.arithmetic import Sqrt, exp, log
 from striate.ops.convolution import channel_vector, conv
@@ -34,7 +36,8 @@ from striate.options import flag, number, whole_number
 class SampleNormalization(Composite):
     """Base class of normalizations by the statistics of each sample (abstract): y = (x − μ) / √(σ² + ε) · γ + β
 
-    Inputs: x, then optionally γ, and after γ optionally β. γ and β have the rank of x and broadcast to its shape.
+    Inputs: x, then optionally γ, and after γ optionally β. γ and β have the rank of x and broadcast to its shape; ε is
+    ``epsilon``.
     """
 
     letters: ClassVar[Mapping[str, str]] = {"ε": "epsilon"}
@@ -382,10 +385,10 @@ def instance_norm(
 
     ``input`` is x (N, C, positions…) in float32 or float64; ``weight`` is γ and ``bias`` is β, both (C,), by default 1
     and 0; ε is ``eps``. μ is the mean and σ² the biased variance over the positions. y has the shape of x. If
-    ``use_input_stats`` is False, μ and σ² are the running statistics (C,). This function has no state: it does not
-    update them, and ``momentum`` has no effect. Raises ShapeError if a vector is not (C,) or channels have a single
-    position, DTypeError for other dtypes or if the dtypes differ, and OptionError for a negative ε or missing running
-    statistics.
+    ``use_input_stats`` is False, μ and σ² are ``running_mean`` and ``running_var`` (C,). This function has no state: it
+    does not update them, and ``momentum`` has no effect. Raises ShapeError if a vector is not (C,) or channels have a
+    single position, DTypeError for other dtypes or if the dtypes differ, and OptionError for a negative ε or missing
+    running statistics.
     """
     number("instance_norm: momentum", momentum, 0, 1)
     eps = number("instance_norm: eps", eps, 0)

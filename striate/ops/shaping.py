@@ -12,10 +12,12 @@ import numpy as np
 from striate import options
 from striate.codegen.kernel import Kernel, Vector
 from striate.errors import GraphError, OptionError
-from striate.graph.arithmetic import MOST_AXES, Elementwise, checked_shape, constant, joined_sizes, reshape
+from striate.graph.elementwise import MOST_AXES, Elementwise
 from striate.graph.notation import Expression
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
+from striate.graph.operand import constant
+from striate.graph.reshape import checked_shape, joined_sizes, reshape
 from striate.graph.value import Array, Batch, Shape, TensorType, Value, operators, shape_text
 from striate.ops.requirement import N_STAYS, Axes, require_axes, require_axis, shape_error
 
@@ -114,8 +116,8 @@ def flatten(x: Value, start_dim: int = 1, end_dim: int = -1) -> Value:
     """Return x with its axes from ``start_dim`` to ``end_dim`` joined into one: (N, C, H, W) → (N, C · H · W).
 
     Both ends are inclusive. Unlike ``torch.flatten``, this function starts at axis 1 by default, as ``nn.Flatten``
-    does; a vector (N,) then becomes (N, 1). Raises ShapeError for a scalar, for axes that x does not have, and if the
-    symbolic N would be joined with another axis.
+    does; a vector (N,) then becomes (N, 1). Raises ShapeError for a scalar, for axes that x does not have or in the
+    wrong order, and if the symbolic N would be joined with another axis.
     """
     if x.type.rank < 1:
         raise shape_error("flatten", f"expected a batch of samples, got {x.type}", "flatten values of shape (N, …)")
@@ -176,7 +178,8 @@ def unsqueeze(x: Value, axis: int) -> Value:
 def broadcast_to(x: Value, shape: Shape) -> Value:
     """Return x repeated along its axes of size 1 and along new leading axes until it has ``shape``, as in NumPy.
 
-    Raises ShapeError if x cannot be broadcast to this shape.
+    Raises ShapeError if x cannot be broadcast to this shape, and OptionError unless it is a tuple of whole numbers (or
+    N).
     """
     shape = checked_shape("broadcast_to", shape)
     if 0 < x.type.rank < len(shape):
@@ -187,7 +190,8 @@ def broadcast_to(x: Value, shape: Shape) -> Value:
 def expand(x: Value, *sizes: int | Batch) -> Value:
     """Return x broadcast to the given sizes, as ``torch.Tensor.expand``; −1 keeps the size that x has.
 
-    The sizes are separate arguments or one tuple. Raises ShapeError if x cannot be broadcast to them.
+    The sizes are separate arguments or one tuple. Raises ShapeError if x cannot be broadcast to them, and OptionError
+    for −1 on a new axis and for sizes that are not whole numbers.
     """
     given: tuple[object, ...] = sizes
     if len(sizes) == 1 and isinstance(given[0], tuple | list):

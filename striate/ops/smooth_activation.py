@@ -15,7 +15,7 @@ import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
 from striate.errors import OptionError
-from striate.graph.arithmetic import elementwise
+from striate.graph.elementwise import elementwise
 from striate.graph.onnx import Attribute, OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
 from striate.graph.value import Array, TensorType, Value

@@ -6,7 +6,7 @@ import math
 from numbers import Real
 
 from striate.errors import OptionError
-from striate.graph.arithmetic import cast as cast_to
+from striate.graph.elementwise import cast as cast_to
 from striate.graph.value import Value
 from striate.ops.arithmetic import abs, maximum, sqrt
 from striate.ops.comparison import greater, not_equal, where

@@ -100,11 +100,11 @@ def conv_transpose(
 ) -> Value:
     """Return the transposed convolution y[n, o, i · stride + k · dilation − padding] += w[c, o, k] · x[n, c, i].
 
-    The products are added up over all c, k and i, and to b[o]. ``input`` is x (N, C, positions…) with one to three
-    spatial axes, or one sample (C, positions…); ``weight`` is w (C, O / groups, taps…), and ``bias`` is b (O,), by
-    default 0. The result is (N, O, positions…), or (O, positions…) for one sample; all have the same dtype, float32 or
-    float64. Along each axis the output has (size − 1) · stride − 2 · padding + dilation · (taps − 1) + output_padding +
-    1 positions.
+    Each element of y is the sum of its products over all c, k and i, plus b[o]. ``input`` is x (N, C, positions…) with
+    one to three spatial axes, or one sample (C, positions…); ``weight`` is w (C, O / groups, taps…), and ``bias`` is b
+    (O,), by default 0. The result is (N, O, positions…), or (O, positions…) for one sample; all have the same dtype,
+    float32 or float64. Along each axis the output has (size − 1) · stride − 2 · padding + dilation · (taps − 1) +
+    output_padding + 1 positions.
 
     Raises ShapeError if the channels do not match or the output would have no positions, DTypeError for other dtypes or
     if the dtypes differ, and OptionError for invalid options, such as an output padding that is not smaller than the
@@ -139,7 +139,7 @@ def conv_transpose(
 
 
 def output_paddings(output_padding: PerAxis, stride: Sizes, dilation: Sizes) -> Sizes:
-    """Return the output padding of every axis as a tuple.
+    """Return ``output_padding``, one number or one for each axis, as a tuple with one number for each axis.
 
     Raises ``OptionError`` unless the output padding of each axis is smaller than the larger of its stride and dilation.
     """

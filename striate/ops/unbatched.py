@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from striate.graph.arithmetic import reshape
+from striate.graph.reshape import reshape
 from striate.graph.value import TensorType, Value
 
 

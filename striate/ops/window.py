@@ -30,7 +30,7 @@ LARGEST = 2**31 - 1
 
 
 class PaddingMode(Enum):
-    """The paddings that can be given by name: "same", where the output has the size of the input, and "valid", none."""
+    """The paddings that have a name: "same" makes the output as large as the input, "valid" is no padding."""
 
     same = "same"  # the output has the size of the input; only for stride 1
     valid = "valid"  # no padding
@@ -59,7 +59,7 @@ def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Size
 
     ``padding`` is one number, one for each axis, a pair for each axis, "valid" (no padding) or "same" (the output has
     the size of the input; only for stride 1). For an even window, "same" puts the extra zero after the input, as
-    PyTorch does. Raises ``OptionError`` for anything else.
+    PyTorch does. Raises ``OptionError`` for anything else; ``what`` is the option that the error names.
     """
     rank = len(kernel)
     if isinstance(padding, str):
@@ -82,7 +82,7 @@ def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Size
 
 
 def onnx_pads(padding: Pairs) -> list[int]:
-    """Return the paddings in ONNX's order: those before the input for all axes, then those after it."""
+    """Return ``padding`` in ONNX's order: the numbers before the input for all axes, then those after it."""
     return [before for before, _ in padding] + [after for _, after in padding]
 
 
@@ -135,9 +135,10 @@ def _brief(value: object) -> str:
 def window_positions(
     positions: PositionSets, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes
 ) -> PositionSets:
-    """Return the input positions that the windows at some output positions cover, along each axis.
+    """Return the input positions that the windows at the output positions ``positions`` cover, along each axis.
 
-    Positions in the padding are included; they lie outside the input.
+    The windows have ``kernel`` elements, ``dilation`` apart, and begin ``stride`` positions apart. Positions in the
+    padding are included; they lie outside the input.
     """
     return tuple(
         frozenset(p * s + k * d - before for p in axis for k in range(taps))
@@ -180,7 +181,10 @@ def window_count(
 def windows_that_fit(
     size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, ceil_mode: bool = False
 ) -> Sizes:
-    """Return the number of windows along each axis, as ``window_count`` defines it; 0 or less if none fits."""
+    """Return the number of windows along each axis; 0 or less if none fits.
+
+    The arguments and the number are those of ``window_count``.
+    """
     counts: list[int] = []
     for length, span, s, (before, after) in zip(size, reach(kernel, dilation), stride, padding, strict=True):
         room = length + before + after - span
@@ -219,7 +223,8 @@ def taps(kernel: Sizes) -> Iterator[tuple[int, Sizes]]:
 def tap_slices(tap: Sizes, count: Sizes, stride: Sizes, dilation: Sizes) -> tuple[slice | Any, ...]:
     """Return the NumPy index that selects the elements at one tap of all windows from the padded input.
 
-    ``count`` is the number of windows along each axis.
+    ``count`` is the number of windows along each axis; they begin ``stride`` positions apart, and their elements are
+    ``dilation`` apart.
     """
     return (
         ...,

@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from striate.graph.arithmetic import cast, constant
+from striate.graph.elementwise import cast
+from striate.graph.operand import constant
 from striate.graph.value import Value
 from striate.ops.arithmetic import exp, log, maximum, sqrt
 from striate.ops.comparison import greater, where
@@ -66,7 +67,7 @@ class AdaptiveMoments(Optimizer):
         return parameters, coupled(gradients, parameters, self.weight_decay)
 
     def averages(self, g: Value, kept: Mapping[str, Value], t: Value) -> tuple[Value, Value]:
-        """Return the updated averages m and v, from the gradient g and the old averages in ``kept``."""
+        """Return the updated averages m and v at step t, from the gradient g and the old averages in ``kept``."""
         beta1, beta2 = self.beta1(t), self.betas[1]
         if isinstance(beta1, Value):
             m = kept["exp_avg"] * cast(beta1, g.dtype) + g * cast(1.0 - beta1, g.dtype)
@@ -83,7 +84,7 @@ class AdaptiveMoments(Optimizer):
 
 
 def correction(beta: Value | float, step: Value) -> Value:
-    """Return 1 − β^step, the divisor that removes the bias of a running average that started at 0."""
+    """Return 1 − ``beta``^step, the divisor that removes the bias of a running average that started at 0."""
     if isinstance(beta, Value):
         return 1.0 - exp(step * log(beta))
     return constant(1.0, step.dtype) - exp(step * math.log(beta)) if beta else constant(1.0, step.dtype)
@@ -107,7 +108,8 @@ class LargestMoments(AdaptiveMoments):
     def moved(self, start: Value, g: Value, kept: Mapping[str, Value], t: Value) -> tuple[Value, dict[str, Value]]:
         """Return ``start`` − η m̂ / (√v̂ + ε), and the updated averages by name.
 
-        ``start`` are the parameters after the weight decay, and ``kept`` are the averages before this step, by name.
+        ``start`` are the parameters after the weight decay, g is the gradient, and ``kept`` are the averages before
+        step t, by name.
         """
         m, v = self.averages(g, kept, t)
         new = {"exp_avg": m, "exp_avg_sq": v}
@@ -209,7 +211,7 @@ class NAdam(AdaptiveMoments):
 
 @dataclass(frozen=True)
 class RAdam(AdaptiveMoments):
-    """Adam without adaptive steps until their variance is known, as PyTorch defines it. Liu et al., 2019.
+    """Adam whose steps become adaptive when their variance is known, as PyTorch defines it. Liu et al., 2019.
 
     g ← g + λ θ, or with ``decoupled_weight_decay`` θ ← θ − η λ θ
     m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)

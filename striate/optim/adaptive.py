@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from striate.errors import OptionError
-from striate.graph.arithmetic import cast
+from striate.graph.elementwise import cast
 from striate.graph.value import Value
 from striate.ops.arithmetic import maximum, sqrt
 from striate.optim.optimizer import Optimizer, coupled
@@ -25,8 +25,8 @@ class RMSprop(Optimizer):
     a = √v + ε               (centered: ḡ ← α ḡ + (1 − α) g,  a = √(v − ḡ²) + ε)
     θ ← θ − η g / a          (momentum μ: b ← μ b + g / a,  θ ← θ − η b)
 
-    α is ``alpha``, 0 ≤ α < 1; 0 ≤ μ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. If rounding makes v − ḡ² negative, it counts
-    as 0; PyTorch's result is then NaN.
+    α is ``alpha``, 0 ≤ α < 1; 0 ≤ μ < 1; ε is ``eps`` ≥ 0; λ is ``weight_decay`` ≥ 0. If rounding makes v − ḡ²
+    negative, it counts as 0; PyTorch's result is then NaN.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("square_avg", "momentum_buffer", "grad_avg")
@@ -89,7 +89,8 @@ class Adagrad(Optimizer):
     s ← s + g²
     θ ← θ − η / (1 + (t − 1) κ) · g / (√s + ε)
 
-    t = 1, 2, …; κ is ``lr_decay`` ≥ 0; s starts at ``initial_accumulator_value`` ≥ 0; ε ≥ 0; λ is ``weight_decay`` ≥ 0.
+    t = 1, 2, …; κ is ``lr_decay`` ≥ 0; s starts at ``initial_accumulator_value`` ≥ 0; ε is ``eps`` ≥ 0; λ is
+    ``weight_decay`` ≥ 0.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("sum",)

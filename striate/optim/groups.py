@@ -1,4 +1,4 @@
-"""Parameter groups: other options of the optimizer for parameters chosen by patterns of names."""
+"""Parameter groups: other options of the optimizer for parameters whose names match a pattern."""
 
 from __future__ import annotations
 

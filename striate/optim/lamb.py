@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from striate.graph.arithmetic import cast
+from striate.graph.elementwise import cast
 from striate.graph.value import Value
 from striate.ops.arithmetic import sqrt
 from striate.ops.comparison import greater, logical_and, where

@@ -23,5 +23,5 @@ class Layers:
         return cls((0, vector.type.size()))
 
     def total(self, vector: Value) -> Value:
-        """Return a flat vector with, in each element, the sum of all elements of ``vector`` of the same parameter."""
+        """Return a flat vector in which each element is the sum of ``vector`` over the parameter that it belongs to."""
         return SegmentSum(self.bounds)(vector)

@@ -13,7 +13,7 @@ from typing import cast as cast_type
 from striate import habits
 from striate.arguments import Explained
 from striate.errors import OptionError, unknown_option
-from striate.graph.arithmetic import cast
+from striate.graph.elementwise import cast
 from striate.graph.value import Value
 from striate.optim.chain import require_schedule
 from striate.optim.layers import Layers
@@ -170,7 +170,7 @@ class Optimizer(metaclass=Explained):
     ) -> tuple[Value, dict[str, Value]]:
         """Return what ``update`` returns; optimizers that need the norm of each parameter override this method.
 
-        ``layers.total`` sums the elements of a vector over each parameter.
+        ``layers.total`` sums the elements of a vector over each parameter; the other arguments are those of ``update``.
         """
         return self.update(parameters, gradients, kept, t)
 
@@ -204,7 +204,7 @@ class Optimizer(metaclass=Explained):
 
 
 def coupled(gradients: Value, parameters: Value, decay: float) -> Value:
-    """Return g + λ θ, the gradients with the weight decay as a part; ``decay`` is λ."""
+    """Return g + λ θ, the gradients g with the weight decay added; ``parameters`` is θ and ``decay`` is λ."""
     return gradients + parameters * decay if decay else gradients
 
 

@@ -12,7 +12,8 @@ from typing import cast as cast_type
 
 from striate.arguments import Explained
 from striate.errors import OptionError
-from striate.graph.arithmetic import cast, constant
+from striate.graph.elementwise import cast
+from striate.graph.operand import constant
 from striate.graph.value import DType, Value
 from striate.ops.arithmetic import exp, log, maximum, minimum
 from striate.ops.comparison import greater
@@ -27,7 +28,7 @@ class Schedule(metaclass=Explained):
 
     @property
     def cycles_momentum(self) -> bool:
-        """Whether ``momentum`` replaces the optimizer's momentum, or its β₁."""
+        """Whether the result of the method ``momentum`` replaces the optimizer's momentum, or its β₁."""
         return False
 
     @abstractmethod

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from striate.errors import OptionError
-from striate.graph.arithmetic import cast, constant
+from striate.graph.elementwise import cast
+from striate.graph.operand import constant
 from striate.graph.value import Value
 from striate.ops.arithmetic import sign
 from striate.ops.comparison import greater, where

@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 from striate.errors import GraphError, ShapeError
-from striate.graph.arithmetic import constant, reshape
 from striate.graph.graph import topological
 from striate.graph.op import Kind, Node, at_path
+from striate.graph.operand import constant
+from striate.graph.reshape import reshape
 from striate.graph.value import Value
 from striate.ops.reduction import Sum
 from striate.ops.shaping import BroadcastTo, expanded
@@ -19,7 +20,7 @@ def differentiate(loss: Value, wrt: Sequence[Value], seed: Value | None = None) 
 
     ``seed`` is the gradient of the final objective with respect to ``loss``; None means 1, and then the loss must be a
     single number, else ``ShapeError`` is raised. Only nodes between ``wrt`` and the loss are differentiated. The
-    gradient of a v that does not affect the loss is 0.
+    gradient of a v that does not affect the loss is 0. Raises ``GraphError`` if an operation has no gradient.
     """
     if seed is None:
         if loss.type.size() != 1 or loss.type.batched:
@@ -78,8 +79,8 @@ def _accumulate(
 def sum_to_shape(gradient: Value, value: Value) -> Value:
     """Sum ``gradient`` over the axes along which broadcasting repeated the operand ``value``.
 
-    The result has the shape of ``value``. If ``gradient`` is a scalar (all elements are equal), it is returned
-    unchanged.
+    The result has the shape of ``value``. A scalar ``gradient``, which represents an array of equal elements, is
+    returned unchanged.
     """
     if gradient.shape == value.shape:
         return gradient

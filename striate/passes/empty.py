@@ -17,9 +17,9 @@ def is_empty(value: Value) -> bool:
 
 
 def remove_empty(graph: Graph) -> Graph:
-    """Return the graph without outputs and updates that have no elements.
+    """Return the graph without empty arrays: those that have a size of 0 on an axis other than N.
 
-    No remaining node reads an array without elements.
+    Outputs and updates without elements are left out, and no remaining node reads an empty array.
     """
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:

@@ -41,6 +41,7 @@ class Group:
 
     An anchor is an operation that needs a loop of its own, such as a convolution or a pooling.
 
+        index       the position of the loop in the plan
         domain      the iteration space; None if no elementwise work can be fused into the anchor
         prologue    the anchor's input if this loop computes it from other values, so that it is never in memory
         finishes    reductions whose partial sums this group combines
@@ -115,9 +116,9 @@ class _Cone:
 def fuse(layouts: Layouts, options: CompileOptions, observed: Iterable[str] = ()) -> Plan:
     """Divide the graph's work into groups, each of which becomes one loop, and return the plan.
 
-    Outputs named in ``observed`` (by a watch) are fused last, so that watching changes no other work. Work that depends
-    only on ``options.constant_inputs`` comes first, in groups of its own, which run again only when these inputs
-    change.
+    Outputs named in ``observed``, those of a watch, are fused last, so that watching changes no other work. Work that
+    depends only on ``options.constant_inputs`` comes first, in groups of its own, which run again only when these
+    inputs change.
     """
     return _Fuser(layouts, set(observed), options.constant_inputs).run()
 
@@ -127,8 +128,11 @@ class _Fuser:
         self.layouts = layouts
         self.graph = layouts.graph
         self.consumers = self.graph.consumers()
-        self.results = {*self.graph.outputs.values(), *self.graph.updates.values()}
-        self.observed = observed
+        self.late = {value for name, value in self.graph.outputs.items() if name in observed}
+        self.main = [value for name, value in self.graph.outputs.items() if name not in observed]
+        self.results = {*self.main, *self.late, *self.graph.updates.values()}
+        self.first = self._nodes([*self.main, *self.graph.updates.values()])
+        self.working = set(self.first)  # nodes that do more than observe
         self.constant_inputs = constant_inputs
         self.groups: list[Group] = []
         self.memory: dict[Value, int] = {}  # value → group that stores it (-1: before the first)
@@ -138,21 +142,18 @@ class _Fuser:
 
     def run(self) -> Plan:
         graph = self.graph
-        late = {value for name, value in graph.outputs.items() if name in self.observed}
-        main = [value for name, value in graph.outputs.items() if name not in self.observed]
-        needed = self._must_store(main)
-        first = self._nodes([*main, *graph.updates.values()])
-        update_only = set(graph.updates.values()) - set(main)
+        needed = self._must_store(self.main)
+        update_only = set(graph.updates.values()) - set(self.main)
         needed -= {value for value in update_only if not self._read_by_anchor(value)}
         done = self._prepared(needed)
-        for node in first:
+        for node in self.first:
             if node not in done:
                 self._node(node, needed)
-        done |= set(first)
-        for node in self._nodes(list(late)):
+        done |= self.working
+        for node in self._nodes(list(self.late)):
             if node not in done:
                 self._node(node, needed)
-        for value in (*main, *sorted(late, key=lambda v: v.node.serial)):
+        for value in (*self.main, *sorted(self.late, key=lambda v: v.node.serial)):
             self._keep(value)
         for value in graph.updates.values():
             self._keep(value)
@@ -253,11 +254,14 @@ class _Fuser:
             self._anchor(node)
 
     def _may_enter(self, node: Node) -> bool:
-        """Return whether the anchor may compute its input while it reads, as no other work needs it in memory."""
+        """Return whether the anchor may compute its input while it reads, as no other work needs it in memory.
+
+        Observations do not: they compute it again, so that the anchor runs as it does without a watch.
+        """
         if not (isinstance(node.op, Anchor) and node.op.accepts_prologue()):
             return False
         (x,) = node.inputs
-        others = [other for other in self.consumers.get(x, ()) if other is not node]
+        others = [other for other in self.consumers.get(x, ()) if other is not node and other in self.working]
         domain = domain_of(self.layouts, x)
         return (
             x.node.op.kind is Kind.ELEMENTWISE
@@ -364,10 +368,9 @@ class _Fuser:
         if ready >= 0 and matches(self.groups[ready]) and self._has(self.groups[ready], cone, ready):
             return self.groups[ready]
         full = {v for v in (*cone.memory, *cone.register) if v.type.size() > 1}
-        for group in self.groups[ready + 1 :]:
-            if matches(group) and (group.reads & full):
-                return group
-        return None
+        fitting = [group for group in self.groups[ready + 1 :] if matches(group) and group.reads & full]
+        # A loop without an anchor waits for memory, so that more arithmetic in it costs little.
+        return min(fitting, key=lambda group: group.anchor is not None, default=None)
 
     def _can_sum(self, group: Group, sums: Sums) -> bool:
         """Return whether the group's kernel can compute a reduction of this kind."""
@@ -439,8 +442,8 @@ class _Fuser:
 def is_strided(layouts: Layouts, node: Node) -> bool:
     """Return whether a reduction needs a kernel of its own, which reads its operand from memory.
 
-    If not, it is fused into a loop over channel blocks, which can sum over all elements, or over samples and positions,
-    but not over channels alone.
+    ``node`` is the reduction. If it needs none, it is fused into the loop that computes its operand. Such a loop can
+    sum over all elements; over channel blocks, it can also sum over samples and positions, but not over channels alone.
     """
     (x,) = node.inputs
     shape, axes = x.shape, reduction_of(node).axes
@@ -449,7 +452,7 @@ def is_strided(layouts: Layouts, node: Node) -> bool:
 
 
 def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
-    """Return (everything, per_sample) for a reduction that is fused into another loop.
+    """Return (everything, per_sample) for the reduction ``node``, which is fused into another loop.
 
     ``everything`` says whether it sums over all axes, ``per_sample`` whether it keeps the samples separate.
     """

@@ -16,7 +16,7 @@ from striate.codegen.options import CompileOptions
 from striate.codegen.storage import BLOCK, NO_HALO, PLAIN, Halo, InputLayout, Storage, joined_spatial, make_storage
 from striate.dtypes import DType
 from striate.errors import GraphError
-from striate.graph.arithmetic import Elementwise
+from striate.graph.elementwise import Elementwise
 from striate.graph.graph import Graph
 from striate.graph.notation import Expression, call
 from striate.graph.op import Gradients, Kind, Needed, Node, Values, at_path, register
@@ -106,7 +106,8 @@ class Layouts:
 def layout(graph: Graph, options: CompileOptions) -> Layouts:
     """Choose the algorithm of every node and the memory layout of every value of a graph.
 
-    The result contains the graph with conversions between layouts inserted.
+    ``options`` has the target and the precision, on which the algorithms depend. The result contains the graph with
+    conversions between layouts inserted.
     """
     return _Chooser(graph, options).run()
 

@@ -20,9 +20,10 @@ class Life:
 
 
 def lives(phases: Sequence[Sequence[Hashable]], sizes: Mapping[Hashable, int]) -> dict[Hashable, Life]:
-    """Return, for every array in ``sizes`` (bytes), the first and the last phase that use it.
+    """Return the size of each array, and the first and the last phase (kernel launch) that use it.
 
-    ``phases`` are the operands of each phase (kernel launch) in order.
+    ``phases`` are the operands of each phase in order. ``sizes`` are the bytes of the arrays to be placed; other
+    operands are ignored, and arrays that no phase uses are left out.
     """
     first_and_last: dict[Hashable, tuple[int, int]] = {}
     for index, operands in enumerate(phases):

@@ -19,7 +19,7 @@ from striate.codegen.kernel import Kernel, Vector
 from striate.codegen.options import CompileOptions
 from striate.codegen.storage import BLOCK
 from striate.dtypes import DType, round_to_bfloat16
-from striate.graph.arithmetic import Elementwise
+from striate.graph.elementwise import Elementwise
 from striate.graph.graph import Graph, rewrite
 from striate.graph.op import Gradients, Kind, Needed, Node, Values
 from striate.graph.value import Array, Value
@@ -52,8 +52,8 @@ class Narrow(Elementwise):
 def narrow(graph: Graph, options: CompileOptions, observed: Iterable[str] = ()) -> Graph:
     """Return the graph with a rounding node after every value that is to be stored in bfloat16.
 
-    Outputs named in ``observed`` (by a watch) do not affect which values these are, so that watching a step does not
-    change its results.
+    Outputs named in ``observed``, those of a watch, do not affect which values these are, so that watching a step does
+    not change its results.
     """
     hidden = set(observed)
     outputs = {name: value for name, value in graph.outputs.items() if name not in hidden}

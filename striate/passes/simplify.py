@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from striate.graph.arithmetic import Add, Multiply, Reshape, Subtract
+from striate.graph.arithmetic import Add, Multiply, Subtract
 from striate.graph.graph import Constant, Graph, rewrite
 from striate.graph.op import Composite, Kind, Node
+from striate.graph.reshape import Reshape
 from striate.graph.value import Value
 
 

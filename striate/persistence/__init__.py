@@ -70,7 +70,8 @@ def predict_graph(model: Module, input_shape: Sequence[int] | None = None) -> Gr
     ``input_shape`` is the shape of one sample, such as (C, H, W); axis 0 of the graph's input is then the symbolic
     batch size N. By default, the inputs have the shapes and dtypes of the last call, with the model's dtype in place of
     uint8. A ``LoadedModel`` always keeps those of its file. Raises ``ShapeError`` if no shape is given and the model
-    was never called.
+    was never called, ``OptionError`` for an invalid ``input_shape``, and ``ModelFileError`` for a model that returns
+    anything but arrays, or a tuple, list or dict of them.
     """
     if input_shape is not None and not isinstance(model, LoadedModel):
         types = (TensorType(model.dtype or DType.float32, (N, *_sizes(input_shape))),)
@@ -122,8 +123,8 @@ def save(
     only when the new one is complete. The model is not changed.
 
     Raises ``ShapeError`` if the input's shape or a size of the model is unknown; ``OptionError`` if an argument is not
-    a model, a path, a shape, or a list of different names, one per output; ``ModelFileError`` if the model cannot be
-    stored or the file cannot be written.
+    a model, a path, a shape, or a list of different names, one per output, or if the path has the ending of a PyTorch
+    or ONNX file; ``ModelFileError`` if the model cannot be stored or the file cannot be written.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     target = checked_path("path", path)

@@ -31,7 +31,10 @@ _LONGEST_COMMENT = 65_535
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of the archive: the byte range of its content in the file (``start``, ``size``), and its CRC-32."""
+    """An entry of the archive: its name, the byte range of its content in the file, and its CRC-32.
+
+    ``start`` and ``size`` are the offset and the length of the content in bytes; ``checksum`` is its CRC-32.
+    """
 
     name: str
     start: int
@@ -42,8 +45,8 @@ class Entry:
 class Archive:
     """The entries of an open zip file, whose structure is checked when it is opened.
 
-    ``size`` is the length of the file in bytes, and ``where`` is the name of the file in error messages. Raises
-    ``ModelFileError`` if the archive is damaged, compressed or inconsistent.
+    ``stream`` is the file, ``size`` is its length in bytes, and ``where`` is the name of the file in error messages.
+    Raises ``ModelFileError`` if the archive is damaged, compressed or inconsistent.
     """
 
     def __init__(self, stream: BinaryIO, size: int, where: str) -> None:
@@ -146,9 +149,10 @@ class Archive:
         return entry
 
     def content(self, name: str) -> npt.NDArray[np.uint8]:
-        """Return the bytes of an entry as uint8, of shape (size,).
+        """Return the content of the entry ``name`` as a uint8 array of shape (size,).
 
-        Raises ``ModelFileError`` if the entry is missing or cut off, or its checksum does not match.
+        Raises ``ModelFileError`` if the entry is missing, cut off or larger than the memory, or its checksum does not
+        match.
         """
         entry = self.position(name)
         try:

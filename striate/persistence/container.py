@@ -53,7 +53,10 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 @dataclass(frozen=True)
 class Place:
-    """The dtype, shape and position of a tensor: bytes ``start`` (inclusive) to ``stop`` (exclusive) of the file."""
+    """The element type, shape and position of a tensor in a file.
+
+    Its bytes are those from ``start`` (inclusive) to ``stop`` (exclusive).
+    """
 
     element: Element
     shape: tuple[int, ...]
@@ -62,7 +65,7 @@ class Place:
 
     @property
     def dtype(self) -> DType | None:
-        """The dtype of the tensor as a graph value, or None if graphs have no such dtype (for example int8)."""
+        """The dtype of the tensor in a graph, or None if graphs have no such dtype (for example int8)."""
         return DType[self.element.value] if self.element.value in KNOWN else None
 
 
@@ -96,10 +99,11 @@ _CODES = {element.value: code for code, element in _ELEMENTS.items()}
 
 
 def encoded(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> list[bytes | memoryview]:
-    """Return the parts of a safetensors file, to be written one after the other, as views of the tensors.
+    """Return the parts of a safetensors file with these tensors and metadata, to be written in this order.
 
-    Tensors with the largest elements come first, so that every tensor is aligned. Only tensors that are not contiguous
-    are copied. Raises ``ModelFileError`` if the header would exceed 16 MB.
+    The parts are the header and views of the tensors; only tensors that are not contiguous are copied. Tensors with the
+    largest elements come first, so that every tensor is aligned. Raises ``ModelFileError`` if the header would exceed
+    16 MB.
     """
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     entries: dict[str, object] = {"__metadata__": dict(metadata)}
@@ -154,10 +158,10 @@ _OTHER_FILES = {
 
 
 def read_header(path: Path, stream: BinaryIO) -> Header:
-    """Read and check the header of a safetensors file, but none of its tensors.
+    """Read and check the header of the safetensors file that ``stream`` reads, but none of its tensors.
 
-    Raises ``ModelFileError`` if the file is not a safetensors file, is cut off, or has sizes and offsets that
-    contradict each other.
+    ``path`` is used in error messages. Raises ``ModelFileError`` if the file is not a safetensors file, is cut off, or
+    has sizes and offsets that contradict each other.
     """
     size = os.fstat(stream.fileno()).st_size
     foreign = f"{path}: not a safetensors file"
@@ -232,10 +236,10 @@ def _check_disjoint(path: Path, places: Mapping[str, Place], base: int, size: in
 
 
 def read_tensor(path: Path, stream: BinaryIO, name: str, place: Place) -> Array:
-    """Read one tensor from its checked place and return it as an array.
+    """Read one tensor from its checked place in ``stream`` and return it as an array.
 
-    ``name`` is used in error messages. Raises ``ModelFileError`` if the tensor does not fit into memory, or if the file
-    has become shorter since its header was read.
+    bfloat16 becomes float32. ``path`` and ``name`` are used in error messages. Raises ``ModelFileError`` if the tensor
+    does not fit into memory, or if the file has become shorter since its header was read.
     """
     count = place.stop - place.start
     stream.seek(place.start)
@@ -252,10 +256,10 @@ def read_tensor(path: Path, stream: BinaryIO, name: str, place: Place) -> Array:
 
 
 def parse_json(text: bytes, where: str) -> object:
-    """Parse JSON of limited depth, without repeated keys, NaN and infinity.
+    """Parse UTF-8 JSON from a file that may be malicious.
 
     Raises ``ModelFileError`` for invalid JSON, more than 64 levels of nesting, repeated keys, NaN and infinity.
-    ``where`` names the file and the part of it in error messages, here and in the functions below.
+    ``where`` is the beginning of the error message: it names the file and the part of it.
     """
     brackets = np.frombuffer(_STRING.sub(b"", text).translate(None, _NOT_BRACKETS), np.uint8)
     steps = np.where((brackets == ord("[")) | (brackets == ord("{")), 1, -1)
@@ -281,21 +285,30 @@ def _no_constant(name: str) -> object:
 
 
 def object_of(document: object, where: str) -> dict[str, object]:
-    """Return ``document`` if it is a JSON object (a dictionary); raises ``ModelFileError`` otherwise."""
+    """Return ``document`` if it is a JSON object (a dictionary).
+
+    Raises ``ModelFileError``, whose message begins with ``where``, for anything else.
+    """
     if not isinstance(document, dict):
         raise ModelFileError(f"{where}: expected an object, found {type(document).__name__}")
     return cast("dict[str, object]", document)
 
 
 def list_of(document: object, where: str) -> list[object]:
-    """Return ``document`` if it is a JSON list; raises ``ModelFileError`` otherwise."""
+    """Return ``document`` if it is a JSON list.
+
+    Raises ``ModelFileError``, whose message begins with ``where``, for anything else.
+    """
     if not isinstance(document, list):
         raise ModelFileError(f"{where}: expected a list, found {type(document).__name__}")
     return cast("list[object]", document)
 
 
 def numbers_of(document: object, where: str) -> tuple[int, ...]:
-    """Return a JSON list of integers in [0, 2⁶³) as a tuple; raises ``ModelFileError`` for anything else."""
+    """Return ``document``, a JSON list of integers in [0, 2⁶³), as a tuple.
+
+    Raises ``ModelFileError``, whose message begins with ``where``, for anything else.
+    """
     found = list_of(document, where)
     for number in found:
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**63:
@@ -304,7 +317,10 @@ def numbers_of(document: object, where: str) -> tuple[int, ...]:
 
 
 def names_of(document: object, where: str) -> list[str]:
-    """Return a JSON list of strings of at most 1000 characters; raises ``ModelFileError`` for anything else."""
+    """Return ``document`` if it is a JSON list of strings of at most 1000 characters.
+
+    Raises ``ModelFileError``, whose message begins with ``where``, for anything else.
+    """
     found = list_of(document, where)
     if not all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in found):
         raise ModelFileError(f"{where}: expected names of up to {LONGEST_NAME} characters")

@@ -40,7 +40,7 @@ class Element(Enum):
         return self.numpy.itemsize
 
     def decoded(self, content: npt.NDArray[np.uint8], little: bool = True) -> Array:
-        """Return the numbers in these bytes as a one-dimensional array in native byte order.
+        """Return the numbers in ``content``, the bytes of a file, as a one-dimensional array in native byte order.
 
         bfloat16 becomes float32; all other types are kept. ``little`` says whether the bytes are little-endian.
         """

@@ -10,7 +10,7 @@ import numpy as np
 
 from striate.data.standardizer import Standardizer
 from striate.errors import OptionError, ShapeError
-from striate.graph.arithmetic import cast
+from striate.graph.elementwise import cast
 from striate.graph.graph import Graph, Input
 from striate.graph.graph import Parameter as LearnedInput
 from striate.graph.op import Node, current_path
@@ -25,10 +25,11 @@ from striate.tracing import KEY, active_trace, nested_tree
 class LoadedModel(Module):
     """y = f(x), where f is the saved graph
 
-    Predicts as the saved model did, without its source code; ``state_dict`` has the names under which it was saved. It
-    can be trained further, but its batch normalization then keeps using the running statistics of the file and does not
-    update them. Raises ``ShapeError`` for inputs whose shapes, apart from the batch size, differ from those of the
-    saved model.
+    Predicts as the saved model did, without its source code; ``tensors`` are its parameters and buffers, by the names
+    that ``state_dict`` has. ``classes`` are the names of the classes, and ``standardizer`` is the one in the graph, or
+    None. It can be trained further, but its batch normalization then keeps using the running statistics of the file and
+    does not update them. Raises ``ShapeError`` for inputs whose shapes, apart from the batch size, differ from those of
+    the saved model.
     """
 
     def __init__(

@@ -20,9 +20,10 @@ T = TypeVar("T")
 
 
 def to_plain(thing: object, leave_out: frozenset[str] = frozenset()) -> Any:
-    """Convert a dataclass, number, text, list, tuple or mapping to Python objects that ``json`` can write.
+    """Convert ``thing`` to Python objects that ``json`` can write.
 
-    ``leave_out`` names fields of the outermost dataclass to omit. Raises ``TypeError`` for objects of other types.
+    ``thing`` is a dataclass, number, text, list, tuple, mapping or None. ``leave_out`` names fields of the outermost
+    dataclass to omit. Raises ``TypeError`` for objects of other types.
     """
     if thing is None or isinstance(thing, bool | int | str):
         return thing
@@ -42,13 +43,16 @@ def to_plain(thing: object, leave_out: frozenset[str] = frozenset()) -> Any:
 def from_plain(kind: type[T], document: object, where: str) -> T:
     """Rebuild an object of type ``kind`` from ``document``, the result of ``to_plain`` for it.
 
-    Raises ``ModelFileError``, beginning with ``where``, if the document does not fit the type.
+    Raises ``ModelFileError``, whose message begins with ``where``, if the document does not fit the type.
     """
     return cast(T, read_as(kind, document, where))
 
 
 def read_as(kind: Any, document: object, where: str) -> Any:
-    """Rebuild an object of any annotated type, such as ``dict[str, list[float]]``; raises as ``from_plain`` does."""
+    """Rebuild an object of the annotated type ``kind``, such as ``dict[str, list[float]]``, from ``document``.
+
+    Raises ``ModelFileError``, whose message begins with ``where``, if the document does not fit the type.
+    """
     origin, given = get_origin(kind), get_args(kind)
     if kind is Any:
         return document

@@ -39,7 +39,7 @@ def load_torch_state(
 
     Returns the names that were skipped, as ``model.load_state_dict`` does. Raises ``ModelFileError`` for a file that
     cannot be read or contains anything but tensors, numbers, strings and dictionaries; ``ShapeError`` if shapes differ
-    or, with ``strict``, if names are missing or unexpected.
+    or, with ``strict``, if names are missing or unexpected; ``OptionError`` for arguments of another type.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     if entry is not None and not isinstance(entry, str):

@@ -30,11 +30,11 @@ def augmented(
 ) -> Figure:
     """Draw samples of a data set, each unchanged and as the network sees it in the first ``epochs`` epochs.
 
-    ``transforms`` are those of ``Trainer(augment=…)``. There is one row for each of ``count`` samples, which are evenly
-    distributed over the data. If ``transforms`` is a dict of such lists, there is one row for each list, titled with
-    its key, and all rows show the first sample. Pictures are drawn as images, signals (C, L) as curves, and volumes by
-    their middle slice. Where labels are mixed, the share of each class is printed. ``path`` writes the figure to a
-    file.
+    ``transforms`` is what ``Trainer(augment=…)`` takes; then there is one row for each of ``count`` samples, which are
+    evenly distributed over the data. Or it is a dict of such transforms by name; then there is one row for each name,
+    and all rows show the first sample. Pictures are drawn as images, signals (C, L) as curves, and volumes by their
+    middle slice. Where labels are mixed, the share of each class is printed. ``seed`` is that of the transforms' random
+    numbers. ``path`` writes the figure to a file.
 
     Raises ``OptionError`` for tables, which have no picture, and for transforms that do not fit the data.
     """

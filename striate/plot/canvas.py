@@ -46,7 +46,10 @@ def written(figure: Figure, ending: str) -> bytes:
 
 
 def new_figure(width: float, height: float, title: str = "", note: str = "") -> Drawing:
-    """Return an empty figure of this size in inches, plus space for title and note at the top."""
+    """Return a figure with a title and a smaller ``note`` at the top, and below them an empty area.
+
+    The area is ``width`` × ``height`` inches.
+    """
     head = (0.42 if title else 0.1) + 0.24 * (note.count("\n") + 1 if note else 0)
     figure = Drawing(figsize=(width, height + head), dpi=_DOTS, facecolor="white")
     FigureCanvasAgg(figure)
@@ -61,9 +64,9 @@ def new_figure(width: float, height: float, title: str = "", note: str = "") -> 
 
 
 def finished(figure: Figure, path: str | Path | None) -> Figure:
-    """Write the figure to ``path``, if one is given, and return it.
+    """Write the figure to the file ``path``, unless that is None, and return the figure.
 
-    The format follows from the ending (PNG, PDF, SVG …). The file is written completely or not at all. Raises
+    The format follows from the file's ending (PNG, PDF, SVG …). The file is written completely or not at all. Raises
     ``OptionError`` for an unknown ending.
     """
     if path is None:
@@ -78,7 +81,7 @@ def finished(figure: Figure, path: str | Path | None) -> Figure:
 
 
 class Grid:
-    """A figure of cells of equal size below a title.
+    """A figure of ``rows`` × ``columns`` cells of equal size below a title and a note.
 
     ``cell`` is the width of a cell in inches, ``aspect`` its height over its width, ``lines`` the number of lines of
     the caption above each cell, and ``beside`` the space on the right in inches.
@@ -100,7 +103,7 @@ class Grid:
     def axes(self, number: int, caption: str = "", colour: str = INK, size: float = 8.0) -> Axes:
         """Return empty axes without ticks in the cell with this number, in reading order from 0.
 
-        ``size`` is the font size of the caption in points.
+        The caption is above the cell, in this colour and with the font size ``size`` in points.
         """
         row, column = divmod(number, self.columns)
         x = self._margin + column * (self._cell + self._gap)
@@ -116,7 +119,7 @@ class Grid:
         return axes
 
     def colour_bar(self, image: AxesImage, low: str, high: str) -> None:
-        """Add a narrow colour bar to the right of the cells, with labels at both ends."""
+        """Add a narrow colour bar for ``image`` to the right of the cells, with the labels ``low`` and ``high``."""
         x = self._margin + self.columns * (self._cell + self._gap) + 0.06
         height = min(self._high, 1.6)
         y = self._top - self._caption - self._high
@@ -156,7 +159,7 @@ def plain(axes: Axes) -> None:
 def show_picture(axes: Axes, picture: Array, faint: bool = False) -> None:
     """Show a picture (C, H, W) in the axes: 1 channel in grey, 3 in colour, others by their mean.
 
-    Floats outside 0 … 1 are scaled to their range. ``faint`` shows it in pale grey.
+    A picture of floats of which some lie outside 0 … 1 is scaled to that range. ``faint`` shows it in pale grey.
     """
     pixels = as_pixels(picture)
     if faint:
@@ -165,7 +168,7 @@ def show_picture(axes: Axes, picture: Array, faint: bool = False) -> None:
 
 
 def as_pixels(picture: Array) -> Array:
-    """Return a picture (C, H, W) as (H, W) or (H, W, 3), with values from 0 to 1."""
+    """Return a picture (C, H, W) as numbers from 0 to 1: (H, W, 3) for 3 channels, otherwise (H, W)."""
     if picture.dtype == np.uint8:
         scaled = picture / 255.0
     else:
@@ -179,7 +182,7 @@ def as_pixels(picture: Array) -> Array:
 
 
 def show_signed(axes: Axes, numbers: Array, limit: float | None = None) -> AxesImage:
-    """Show numbers (H, W) in colours around 0.
+    """Show numbers (H, W) in the axes: positive ones in red, negative ones in blue, 0 in white.
 
     Numbers of ±``limit`` and beyond get the full colour; None means the largest absolute value.
     """

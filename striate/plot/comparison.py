@@ -21,9 +21,9 @@ _STYLES = ("-", "--", ":")
 def compared(histories: Mapping[str, History], path: str | Path | None = None) -> Figure:
     """Draw the losses and held-out accuracies of several trainings by epoch, each history under its name.
 
-    The left panel has the held-out loss, or the training loss if a history has no held-out loss; the right panel has
-    the accuracies, if there are any. ``path`` writes the figure to a file. Raises ``DataError`` if no history has an
-    epoch.
+    The left panel has the held-out losses, or, unless every epoch has one, the training losses. The right panel has the
+    held-out accuracies, if there are any. ``histories`` maps names to histories. ``path`` writes the figure to a file.
+    Raises ``DataError`` if no history has an epoch.
     """
     if not any(len(history) for history in histories.values()):
         raise DataError("no run has a finished epoch yet, so there is nothing to draw")

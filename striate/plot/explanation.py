@@ -62,11 +62,12 @@ def _signed_overlay(
 def saliency(
     model: Module, image: npt.ArrayLike, target: Target = None, *, classes: Names = (), path: str | Path | None = None
 ) -> Figure:
-    """Draw ``insight.saliency`` over the picture.
+    """Draw ``insight.saliency`` over a picture (C, H, W).
 
     Each pixel shows the derivative for the channel in which the derivative is largest in absolute value. Red: a
     brighter pixel raises the class's score; blue: it lowers it. ``target`` is the class, by number or name; None: the
-    predicted class. ``classes`` are names to show in place of the model's. ``path`` writes the figure to a file.
+    predicted class. ``classes`` are names to show in place of the model's. ``path`` writes the figure to a file. Raises
+    ``ShapeError`` unless ``image`` is (C, H, W), and the errors of ``insight.saliency``.
     """
     picture = _picture(image)
     found = insight.saliency(model, picture, target)
@@ -87,10 +88,10 @@ def integrated_gradients(
     classes: Names = (),
     path: str | Path | None = None,
 ) -> Figure:
-    """Draw ``insight.integrated_gradients`` over the picture: each pixel's contribution to the score.
+    """Draw ``insight.integrated_gradients`` over a picture (C, H, W): each pixel's contribution to the score.
 
     Contributions are summed over channels. ``classes`` are names to show in place of the model's. ``path`` writes the
-    figure to a file; the other arguments are those of ``insight.integrated_gradients``.
+    figure to a file; the other arguments and the errors are those of ``insight.integrated_gradients``.
     """
     picture = _picture(image)
     found = insight.integrated_gradients(model, picture, target, baseline, steps).sum(axis=0)
@@ -111,10 +112,10 @@ def occlusion(
     classes: Names = (),
     path: str | Path | None = None,
 ) -> Figure:
-    """Draw ``insight.occlusion`` over the picture: how much the score falls when a part is covered.
+    """Draw ``insight.occlusion`` over a picture (C, H, W): how much the score falls when a part is covered.
 
     Red: covering the part lowers the score; blue: it raises it. ``classes`` are names to show in place of the model's.
-    ``path`` writes the figure to a file; the other arguments are those of ``insight.occlusion``.
+    ``path`` writes the figure to a file; the other arguments and the errors are those of ``insight.occlusion``.
     """
     picture = _picture(image)
     found = insight.occlusion(model, picture, target, window, stride, baseline)
@@ -131,10 +132,10 @@ def grad_cam(
     classes: Names = (),
     path: str | Path | None = None,
 ) -> Figure:
-    """Draw ``insight.grad_cam`` over the picture: where a layer finds evidence for the class.
+    """Draw ``insight.grad_cam`` over a picture (C, H, W): where a layer finds evidence for the class.
 
-    ``classes`` are names to show in place of the model's. ``path`` writes the figure to a file; the other arguments are
-    those of ``insight.grad_cam``.
+    ``classes`` are names to show in place of the model's. ``path`` writes the figure to a file; the other arguments and
+    the errors are those of ``insight.grad_cam``.
     """
     picture = _picture(image)
     heat = insight.grad_cam(model, picture, target, layer)

@@ -88,7 +88,7 @@ def confusion(model: Module | Confusion, dataset: Dataset | None = None, path: s
 
     Correct predictions are green and mistakes red, shaded by their share of the true class; each cell shows its count.
     The arguments are a model and a data set, or the result of ``insight.confusion``. ``path`` writes the figure to a
-    file.
+    file. Raises ``OptionError`` for a model without a data set.
     """
     if not isinstance(model, Confusion):
         if dataset is None:
@@ -159,7 +159,8 @@ def mistakes(model: Module, dataset: Dataset, count: int = 24, path: str | Path 
     """Draw the ``count`` wrong predictions with the largest loss, worst first.
 
     Each picture is labelled with its true → predicted class, the probability of the latter, and its index in the data
-    set. ``path`` writes the figure to a file.
+    set. If there are no mistakes, the figure says so. ``path`` writes the figure to a file. Raises ``OptionError``
+    unless the samples are pictures.
     """
     found = worst_mistakes(model, dataset, count)
     if not found:

@@ -131,12 +131,14 @@ def features(
     count: int = 8,
     path: str | Path | None = None,
 ) -> Figure:
-    """Draw the feature maps of a picture: a row for each layer, with its first ``count`` channels.
+    """Draw the feature maps of a picture (C, H, W): a row for each layer, with its first ``count`` channels.
 
-    ``layers`` is a pattern such as ``"conv*"`` or a list of them; None: all layers whose outputs have rows and columns,
-    or 24 of them, evenly spaced, in a deep network. Layers with negative outputs are drawn in red and blue around white
-    zero, others from dark to bright, each map to its own scale. A map that is 0 everywhere is crossed out as silent.
-    ``path`` writes the figure to a file. Raises ``OptionError`` for an unknown layer.
+    ``layers`` is a pattern for layer paths, such as ``"conv*"``, or a list of patterns; None: all layers. Of these, the
+    layers whose outputs have rows and columns are drawn. If there are more than 24 and ``layers`` is None, 24 of them
+    are drawn, evenly spaced. Layers with negative outputs are drawn in red and blue around white zero, others from dark
+    to bright, each map to its own scale. A map that is 0 everywhere is crossed out as silent. ``path`` writes the
+    figure to a file. Raises ``OptionError`` for an unknown layer, and ``ShapeError`` if no chosen layer has rows and
+    columns.
     """
     options.whole_number("count", count, 1)
     picture = np.asarray(image)
@@ -200,7 +202,7 @@ def top_activations(
 ) -> Figure:
     """Draw the patches of a data set for which units of a layer have their largest outputs.
 
-    There is a row for each unit.
+    There is a row for each unit (channel).
 
     units  indices of units, or one index; None: the first eight
     count  patches for each unit
@@ -267,7 +269,7 @@ def filter(
 ) -> Figure:
     """Draw a picture, a filter and the filtered picture side by side.
 
-    The arguments are those of ``st.filter``; ``path`` writes the figure to a file.
+    The arguments and errors are those of ``st.filter``; ``path`` writes the figure to a file.
     """
     weights = filter_weights(filter, **parameters)
     pixels = np.asarray(picture)

@@ -106,7 +106,7 @@ class _Gathered:
 
 
 class Board:
-    """The work and the memory traffic of all phases of one program, for a batch of ``samples`` samples.
+    """The work and the memory traffic of all phases of a compiled program, for a batch of ``samples`` samples.
 
     ``update`` says whether the program is the update of a training step.
     """
@@ -148,12 +148,12 @@ class Board:
         return [self._row(key, row, outside, kinds.get(key[0], "")) for key, row in ordered], phases
 
     def contraction_bytes(self) -> int:
-        """Return the bytes of the outputs of convolutions and linear layers in the forward pass, as stored."""
+        """Return how many bytes the outputs of convolutions and linear layers occupy in the forward pass."""
         found = {self.layouts.base(node.outputs[0]) for node in self._forward if node.op.kind is Kind.CONTRACTION}
         return sum(self.size(value) for value in found)
 
     def activation_bytes(self) -> int:
-        """Return the bytes of activations and their gradients that all phases read and write."""
+        """Return how many bytes of activations and their gradients all phases together read and write."""
         return sum(
             self.size(thing)
             for draft in self.executable.phases
@@ -231,7 +231,7 @@ class Board:
         return self.size(thing) if isinstance(thing, Value) else 0
 
     def size(self, value: Value) -> int:
-        """Return the bytes of an array as stored, with halos and padded channels."""
+        """Return the number of bytes that an array occupies in memory, with halos and padded channels."""
         if value.type.rank < 2:
             return math.prod(value.type.concrete(self.samples)) * value.dtype.numpy.itemsize
         rows = self.samples if value.type.batched else value.type.concrete(1)[0]

@@ -23,7 +23,7 @@ class Profile:
     clean              number of repetitions that no other program disturbed
     kept               number of repetitions over which the means are taken
     seconds            mean time of the whole call
-    peak               largest rate, in FLOP/s, that a short probe of multiply-adds reached on as many threads
+    peak               largest rate, in FLOP/s, that a short probe of multiply-adds reached on one thread or on all
     rows, phases       measurements by layer and pass, and by phase (kernel)
     activation_bytes   bytes of activations and gradients that all phases read and write
     contraction_bytes  bytes of the outputs of convolutions and linear layers

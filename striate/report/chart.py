@@ -114,7 +114,7 @@ def _share(value: float) -> str:
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """Return a share from 0 to 1 as text such as ``99.15 %``, with a space that does not break."""
+    """Return a share from 0 to 1 as text such as ``99.15 %`` (2 ``digits``), with a no-break space."""
     return f"{100 * share:.{digits}f}\u00a0%"
 
 

@@ -12,11 +12,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from striate.graph.arithmetic import Reshape
 from striate.graph.equation import EquationWriter
 from striate.graph.graph import Constant, Input, Parameter, State
 from striate.graph.notation import Expression
 from striate.graph.op import Kind, Node
+from striate.graph.reshape import Reshape
 from striate.graph.value import Value
 from striate.report.anatomy import Block, has_a_name
 from striate.report.html import Markup, element, escaped, joined

@@ -71,7 +71,7 @@ def section(material: Material) -> Section:
 
 
 def flow_of(material: Material) -> Flow | None:
-    """Return the records of the training's watch as arrays; None if there is no gradient of any layer."""
+    """Return the records of the training's watch as arrays; None if no gradient norm was recorded."""
     steps = [found[0] for plan in material.records_of("plan") if (found := numbers_of(plan, "batches"))]
     per_epoch = max(1.0, steps[-1]) if steps else 1.0
     moments: list[tuple[float, dict[str, Any]]] = []
@@ -97,7 +97,7 @@ def _some(items: list[Any], most: int) -> list[Any]:
 
 
 def _figure(layer: object, name: str) -> float:
-    """Return one number of a layer's record; NaN where it is missing."""
+    """Return one number of a layer's record; NaN if it is missing."""
     found = numbers_of(cast("dict[str, Any]", layer), name) if isinstance(layer, dict) else None
     return found[0] if found else math.nan
 

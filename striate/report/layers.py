@@ -22,7 +22,10 @@ NAMES = (
 
 
 def section(material: Material, profile: Profile | None) -> Section:
-    """Build the report's section on single layers, with a part for every block that opens on a click."""
+    """Build the report's section on single layers, with a part for every block that opens on a click.
+
+    ``profile`` has the measured times; None leaves them out.
+    """
     graph = material.training or material.model.graph
     step = "a training step" if material.training is not None else "a prediction"
     material.say(f"compiling {step} on paper")
@@ -129,7 +132,7 @@ def _letters(letters: Sequence[tuple[str, str]]) -> Markup | None:
 
 
 def _speed(rows: Sequence[Row], profile: Profile | None) -> Markup | None:
-    """Return the table of a layer's times; None where nothing was measured."""
+    """Return the table of a layer's times; None if nothing was measured."""
     if profile is None or not rows:
         return None
     lines = [

@@ -121,7 +121,7 @@ def absent(text: object) -> Markup:
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], words: int = 1, caption: str = "") -> Markup:
     """Return a table whose first ``words`` columns are text and the others numbers.
 
-    The first cell of a row is its name.
+    ``head`` has the names of the columns; the first cell of each row is the name of the row.
     """
 
     def cell(name: str, index: int, content: object, **attributes: object) -> Markup:
@@ -144,7 +144,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], words: int = 1,
 
 
 def wide(content: Markup, label: str) -> Markup:
-    """Return content that may be wider than a phone's screen, in a box that scrolls sideways."""
+    """Return content that may be wider than a phone's screen, in a box that scrolls sideways.
+
+    ``label`` describes the box for screen readers.
+    """
     return element("div", content, class_="wide", tabindex=0, role="region", aria_label=label)
 
 
@@ -156,6 +159,6 @@ def figure(content: Markup, caption: object, title: str = "") -> Markup:
 
 
 def terms(pairs: Sequence[tuple[object, object]], class_: str) -> Markup:
-    """Return a list of (name, value) pairs as HTML."""
+    """Return a list of (name, value) pairs as HTML; ``class_`` is its class in the style sheet."""
     rows = [element("div", element("dt", name), element("dd", value)) for name, value in pairs]
     return element("dl", joined(*rows), class_=class_)

@@ -53,7 +53,10 @@ def warm(values: Array) -> Pixels:
 
 
 def stretched(values: Array) -> Array:
-    """Return finite numbers shifted and scaled to 0 … 1; if they are all equal, zeros."""
+    """Return numbers shifted and scaled so that they span 0 … 1; zeros if they are all equal.
+
+    NaN and infinity count as 0.
+    """
     values = np.nan_to_num(values.astype(float), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
@@ -87,7 +90,7 @@ def enlarged(tile: Pixels, times: int) -> Pixels:
 
 
 def sheet(tiles: Sequence[Pixels], columns: int, gap: int = 1) -> Pixels:
-    """Arrange tiles of one size row by row, with gaps between them.
+    """Arrange tiles of one size row by row, ``columns`` in a row, with ``gap`` pixels between them.
 
     Gaps have the colour (1, 2, 3), which ``data_uri`` makes transparent.
     """

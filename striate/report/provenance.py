@@ -44,9 +44,9 @@ def section(material: Material) -> Section:
 
 
 def command(material: Material) -> str:
-    """Return the command line that repeats the run, from those of its arguments that are options.
+    """Return the command line that repeats the run, such as ``striate train digits --seed 0 --epochs 20``.
 
-    The result is "" without a run.
+    Arguments that are None or lists are left out. The result is "" without a run.
     """
     run = material.run
     if run is None:

@@ -50,7 +50,10 @@ def out_of_memory(size: int) -> EngineError:
 
 
 def undefined_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return an array with undefined contents; raise ``EngineError`` if the system refuses the memory."""
+    """Return an array of this shape and dtype whose contents are undefined.
+
+    Raises ``EngineError`` if the system refuses the memory.
+    """
     try:
         return np.empty(shape, dtype)
     except (MemoryError, ValueError) as error:  # a size beyond 63 bits is a ValueError
@@ -77,7 +80,8 @@ class Arena:
         """Make the arena at least ``size`` bytes large; if it has to grow, it moves to another address.
 
         With ``keep``, the contents are preserved; otherwise they are lost. Views made before keep the old block alive
-        and no longer belong to the arena.
+        and no longer belong to the arena. Raises ``ValueError`` for a negative size, and ``EngineError`` if the system
+        refuses the memory.
         """
         if size < 0:
             raise ValueError(f"an arena cannot have {size} bytes")
@@ -106,7 +110,7 @@ class Arena:
         return self.base + offset
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """Return the bytes from ``offset`` on as a writable, contiguous array that shares the arena's memory.
+        """Return the bytes from ``offset`` on as an array of this shape and dtype, a writable view of the memory.
 
         Raises ``ValueError`` if the array does not fit into the arena, or the offset is not aligned for the dtype.
         """
@@ -139,7 +143,7 @@ class ScratchArena(Arena):
         self.running = False
 
     def reserve(self, size: int, keep: bool = False) -> None:
-        """Make the arena at least ``size`` bytes large; unlike in ``Arena``, the contents are lost by default."""
+        """Make the arena at least ``size`` bytes large; the contents are kept only if ``keep`` is true."""
         super().reserve(size, keep)
 
 

@@ -30,7 +30,7 @@ Sizes = tuple[int, ...]
 
 
 def aligned_zeros(count: int, dtype: DType) -> Array:
-    """Return a flat array of ``count`` zeros that starts at a multiple of 64 bytes.
+    """Return a flat array of ``count`` zeros of type ``dtype`` whose address is a multiple of 64 bytes.
 
     Raises ``EngineError`` if the system refuses the memory.
     """
@@ -47,7 +47,8 @@ def aligned_zeros(count: int, dtype: DType) -> Array:
 class Section:
     """The layout of one part of a state arena (a model's memory block): the place of each named array.
 
-    A place is (first element, shape); ``length`` is the padded length of the part in elements.
+    ``places`` maps names to (index of the first element in the part, shape). ``length`` is the length of the part in
+    elements, with the gaps between arrays.
     """
 
     places: Mapping[str, tuple[int, Sizes]]
@@ -85,9 +86,10 @@ class StateArena:
     """The parameters and buffers of one model in one block of memory.
 
     ``parameters`` and ``buffers`` map dotted names to shapes; ``frozen`` names the parameters that are not trained;
-    ``counters`` names int64 scalars. ``version`` counts writes, so that programs know when values that they derived
-    from the contents are outdated. Code that writes to the arena must call ``changed`` afterwards; users are only given
-    read-only arrays.
+    ``counters`` names int64 scalars; ``dtype`` is the type of all other arrays. The attributes ``parameters`` (the
+    trained ones), ``frozen``, ``buffers`` and ``counters`` map names to views of the memory. ``version`` counts writes,
+    so that programs know when values that they derived from the contents are outdated. Code that writes to the arena
+    must call ``changed`` afterwards; users are only given read-only arrays.
     """
 
     def __init__(

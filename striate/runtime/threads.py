@@ -168,7 +168,8 @@ class _Crew:
 class Team:
     """A team of threads that runs one program at a time.
 
-    The worker threads start with the first run that can use them.
+    ``threads`` is the number of threads, including the one that calls ``run``. The others start with the first run that
+    can use them. Raises ``ValueError`` if ``threads`` is less than 1.
     """
 
     def __init__(self, driver: Driver, threads: int) -> None:
@@ -219,7 +220,8 @@ class Team:
         work that would be done before they wake up.
 
         Returns the failure if a kernel failed, in which case the phases after it were not run; otherwise None. If
-        Ctrl-C is pressed, ``KeyboardInterrupt`` is raised after the last phase.
+        Ctrl-C is pressed, ``KeyboardInterrupt`` is raised after the last phase. Raises ``RuntimeError`` if a finalizer
+        or signal handler calls it while its own thread is in a run.
         """
         if first >= last:
             return None
@@ -277,7 +279,7 @@ def cycles_per_second(driver: Driver) -> float:
 
 
 def current_team(driver: Driver) -> Team:
-    """Return the team of this process, with as many threads as the current settings say."""
+    """Return the team of this process for a driver, with as many threads as the current settings say."""
     threads = settings.current().threads
     with _shared_lock:
         if not _shared:

@@ -95,8 +95,8 @@ def loops_text(plan: Plan, layers: Mapping[str, str], width: int = WIDTH) -> str
 def reflowed(text: str, width: int) -> str:
     """Wrap a text of terms and their explanations to ``width`` characters.
 
-    Lines with the same indentation are a paragraph. In a line with two spaces inside, a term stands before them and its
-    explanation after them; it stays a paragraph of its own, whose further lines are indented.
+    Adjacent lines with the same indentation form a paragraph. A line with two spaces in a row consists of a term,
+    before these spaces, and its explanation; it is a paragraph of its own, whose further lines are indented.
     """
     paragraphs: list[tuple[str, str]] = []  # (indentation, words)
     last = None
@@ -289,7 +289,10 @@ class _Page:
 
 
 def row(label: str, texts: Sequence[str], width: int = WIDTH) -> list[str]:
-    """Return the lines ``  label     text``, wrapped to ``width``; further texts follow without the label."""
+    """Return the first text after its label, ``  label     text``, and the further texts below it, as lines.
+
+    The lines are wrapped to ``width`` characters.
+    """
     lines: list[str] = []
     for text in texts:
         lines += textwrap.wrap(

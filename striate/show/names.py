@@ -25,8 +25,8 @@ def forward_nodes(graph: Graph) -> set[Node]:
 class Names:
     """The names under which ``striate show`` prints the values of a program, such as v5 and ∂w.
 
-    Named are the values in memory, and those that a loop has in registers before its elementwise work, such as the
-    result of a convolution.
+    Names are given to the values in memory, and to those that a loop of ``plan`` has in registers before its
+    elementwise work, such as the result of a convolution.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -87,7 +87,7 @@ def result_name(graph: Graph, name: str) -> str:
 
 
 class LoopEquations(EquationWriter):
-    """Writes the equations of one loop; a value that is used once is written inside the next expression.
+    """Writes the equations of one loop, ``group``; a value that is used once is written inside the next expression.
 
     lines     the equations
     reads     arrays that the loop reads, by name
@@ -129,7 +129,10 @@ class LoopEquations(EquationWriter):
                 self._count(operand)
 
     def result(self, root: Value) -> str:
-        """Return the name or the expression of a value that the loop stores or sums."""
+        """Return the text of a value that the loop stores or sums: its name if it is stored, else its expression.
+
+        For a value that the loop computes and stores, the equation is added to ``lines``.
+        """
         text = self.expression(root).text
         if root in self._written and not self._is_leaf(root):
             return self._define(root, self.names.of(root), text)

@@ -44,8 +44,8 @@ def build_network(network: Network, options: Mapping[str, Any] | None, shape: tu
     ``options`` are keyword arguments of the named network or of the function, which is called with (shape, outputs). A
     module is copied, so that training does not change the parameter ``network`` of the estimator.
 
-    Raises ``OptionError`` for an unknown name or option, for options given with a module, and for a network that is
-    none of these.
+    Raises ``OptionError`` for an unknown name or option, for options given with a module, and for a ``network`` of
+    another type.
     """
     if options is not None and not isinstance(options, Mapping):
         raise OptionError(f"network_options={options!r}; expected a dict, such as {{'width': 32}}")

@@ -29,7 +29,8 @@ class Sum:
 
     w is the divisor of each part's mean: the number of its targets, or the sum of their class weights. For a loss with
     ``reduction="sum"``, and for weighted samples, whose coefficients already contain the divisor of the whole batch, w
-    is 1 and the sum is not divided. A part with w = 0 adds nothing.
+    is 1 and the sum is not divided. A part with w = 0 adds nothing. The gradients and the loss of each part are read
+    from ``memory``; ``weighted`` says whether the samples have weights.
     """
 
     def __init__(self, loss: Loss, memory: StepMemory, weighted: bool) -> None:

@@ -30,7 +30,7 @@ class Batch:
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """The inputs and targets in one dict."""
+        """The inputs and targets by name, in one dict; the sample weights are not in it."""
         return {**self.inputs, **self.targets}
 
     @property
@@ -64,7 +64,7 @@ class Batch:
 
 
 def batch_of(model: Module, loss: Loss, x: Any, y: Any, weight: Any = None) -> Batch:
-    """Return a batch with its arrays converted to a form that programs can read.
+    """Return the batch of inputs x and targets y, with arrays converted to a form that programs can read.
 
     Several inputs are a tuple in the order of the arguments of the model's ``forward``, or a dict by their names; a
     loss function of several outputs also accepts a tuple or dict of targets. ``weight`` (N,) are sample weights.

@@ -12,8 +12,8 @@ from striate.step.gradients import GradientProgram
 class Computed(NamedTuple):
     """The batch whose gradients were computed last, and the program that computed them.
 
-    ``parts`` are the parts into which gradient accumulation split the batch; ``arena`` and ``version`` identify the
-    contents of the model's memory at that time.
+    ``arrays`` are the inputs and targets by name; ``parts`` are the parts into which gradient accumulation split them;
+    ``arena`` and ``version`` identify the contents of the model's memory at that time.
     """
 
     program: GradientProgram
@@ -21,6 +21,8 @@ class Computed(NamedTuple):
     parts: list[dict[str, Array]]
     arena: StateArena
     version: int
+    batches: int = 1
+    """The number of parts whose statistics went into the running statistics, one after the other."""
 
     def belongs_to(self, arena: StateArena) -> bool:
         """Return whether the gradients were computed from ``arena`` and it has not been written since then."""

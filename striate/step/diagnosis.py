@@ -22,9 +22,9 @@ from striate.step.training_graph import LOSS
 class RefusedStep:
     """A training step that was refused because a result was NaN or infinite; the model is unchanged.
 
-    The result is the loss, a gradient, a new statistic or the update. ``number`` is the number of the step, and
-    ``gradient_norm`` the norm of all gradients before clipping. ``bounded`` says whether the optimizer's options make
-    it impossible that the update itself overflows.
+    The result is the loss, a gradient, a new statistic or the update. ``number`` is the number of the step, ``memory``
+    has the results of the step, and ``gradient_norm`` is the norm of all gradients before clipping. ``bounded`` says
+    whether the optimizer's options make it impossible that the update itself overflows.
     """
 
     number: int
@@ -40,9 +40,10 @@ class RefusedStep:
     def error(
         self, program: GradientProgram, arrays: Mapping[str, Array], parts: Sequence[Mapping[str, Array]]
     ) -> StriateError:
-        """Return the error that names the faulty data, or the first NaN or infinite tensor and its layer.
+        """Return the error that names the invalid data, or the first NaN or infinite tensor and its layer.
 
-        ``arrays`` is the batch, and ``parts`` are the parts in which it was computed.
+        ``program`` computed the gradients. ``arrays`` are the inputs and targets of the batch by name, and ``parts``
+        are the parts in which it was computed, which are now run again with the NumPy references.
         """
         for name in arrays:
             if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():

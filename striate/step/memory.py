@@ -15,7 +15,7 @@ from striate.runtime.state import Companion, StateArena, aligned_zeros
 
 @dataclass(frozen=True)
 class Average:
-    """The exponential moving averages of the parameters and of the buffers (running statistics)."""
+    """The exponential moving averages of a model's parameters and buffers (running statistics)."""
 
     parameters: Companion
     buffers: Companion
@@ -84,7 +84,8 @@ class StepMemory:
         """Create the memory of a step that trains ``arena``.
 
         Optimizer vectors, products and averages keep their contents from ``former`` if names and shapes agree.
-        ``averages`` says whether moving averages are kept.
+        ``rules`` are the optimizer's rules, one for each parameter group. ``averages`` says whether moving averages are
+        kept.
         """
         optimizer = {slot: arena.like_parameters() for slot in rules.kept()}
         for slot, companion in optimizer.items():

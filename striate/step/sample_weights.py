@@ -38,9 +38,9 @@ def checked_weights(weight: object, n: int) -> Array:
 def coefficients(weights: Array, loss: Loss, target: Array) -> Array:
     """Return coefficients c (N,) float64 such that the loss of the batch is Σ_n c_n Σ_p l_np.
 
-    l_np is the loss of item p (such as a pixel) of sample n, and s_n is the weight of sample n. c_n = s_n for a loss
-    with ``reduction="sum"``; for a mean, c_n = s_n / Σ_m s_m w_m, where w_m is the number of items of sample m, or the
-    sum of their class weights. Raises ``DataError`` if this divisor is 0.
+    l_np is the loss of item p (such as a pixel) of sample n, s_n is the weight of sample n, and ``target`` is the
+    target of the batch. c_n = s_n for a loss with ``reduction="sum"``; for a mean, c_n = s_n / Σ_m s_m w_m, where w_m
+    is the number of items of sample m, or the sum of their class weights. Raises ``DataError`` if this divisor is 0.
     """
     divisor = 1.0 if loss.reduction == "sum" else float((weights * loss.sample_shares(target)).sum())
     if not divisor:

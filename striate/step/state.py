@@ -13,10 +13,10 @@ _MOST_STEPS = 2**53  # float64 holds every whole number up to here
 
 
 def state_places(memory: StepMemory, clock: Array) -> dict[str, Array]:
-    """Return the step number and optimizer state as arrays by name; writing to them changes the state.
+    """Return the step number and the optimizer state in ``memory`` as views by name.
 
-    ``clock`` is the array with the step number, float64 of shape (). The names are ``step``,
-    ``momentum_buffer.conv1.weight`` …, ``mu_product`` …, ``average.conv1.weight`` …
+    Writing to the arrays changes the state. ``clock`` is the array with the step number, float64 of shape (). The names
+    are ``step``, ``momentum_buffer.conv1.weight`` …, ``mu_product`` …, ``average.conv1.weight`` …
     """
     vectors = {
         f"{slot}.{name}": view for slot, companion in memory.optimizer.items() for name, view in companion.views.items()

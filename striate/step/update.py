@@ -14,9 +14,10 @@ from __future__ import annotations
 import numpy as np
 
 from striate.engine import Executable, prepare
-from striate.graph.arithmetic import cast, reshape
 from striate.graph.check import check
+from striate.graph.elementwise import cast
 from striate.graph.graph import Graph, OutputKind, OutputRole, State
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, DType, Value
 from striate.ops import reduction
 from striate.ops.comparison import IsFinite, Where, greater, where
@@ -35,10 +36,10 @@ def prepare_update(
 ) -> Executable:
     """Compile the update of the parameters, a program whose outputs are ``ok`` and ``norm``.
 
-    It reads and writes the arrays of ``memory``; ``rules`` are the optimizers of the parameter groups. ``ok`` says
-    whether everything was finite, so that the update was made; ``norm`` is √Σ g² of the gradients before clipping.
-    ``clock``, a float64 array of shape (), counts the committed steps. ``ema`` is the decay d of the moving average, or
-    None.
+    It reads and writes the arrays of ``memory``; ``rules`` are the optimizers of the parameter groups, and ``clipping``
+    has the limits for the gradients. ``ok`` says whether everything was finite, so that the update was made; ``norm``
+    is √Σ g² of the gradients before clipping. ``clock``, a float64 array of shape (), counts the committed steps.
+    ``ema`` is the decay d of the moving average, or None.
     """
     return _Update(memory, rules, clock, clipping, ema).prepared()
 

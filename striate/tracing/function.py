@@ -15,9 +15,9 @@ import numpy as np
 
 from striate.engine import prepare
 from striate.errors import DTypeError, OptionError, ShapeError, StriateError, TracingError
-from striate.graph import arithmetic
 from striate.graph.array import native
 from striate.graph.contents import content_checks
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, TensorType, Value
 from striate.options import flag, whole_number
 from striate.passes.differentiate import differentiate
@@ -30,8 +30,8 @@ class CompiledFunction:
     """A function that is traced and compiled for each combination of shapes with which it is called.
 
     If ``scalars`` is true, NumPy's floats, such as ``np.float32(0.5)``, are inputs of shape (); otherwise they are
-    constants of the program, like Python's numbers. ``limit`` is the ``programs`` of ``compile``, which documents the
-    other arguments.
+    constants of the program, like Python's numbers. ``limit`` is the largest number of compiled programs that are kept,
+    called ``programs`` in ``compile``, which documents the other arguments.
     """
 
     def __init__(
@@ -218,6 +218,6 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
         if wrong is not None:
             raise DTypeError(f"value_and_grad differentiates float arrays, not {wrong!r}\n  help: x.astype(np.float32)")
         gradients = rebuild_tree(trees, list(differentiate(loss, leaves)))
-        return arithmetic.reshape(loss, ()), gradients if several else gradients[0]
+        return reshape(loss, ()), gradients if several else gradients[0]
 
     return compile(differentiated)

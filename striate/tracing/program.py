@@ -20,8 +20,9 @@ from striate.tracing.tree import Tree, flatten_tree, rebuild_tree
 class TracedFunction:
     """A traced function that is ready to run: it takes arrays by name and returns arrays, nested as in ``outputs``.
 
-    Before each run, ``checks`` are called with N, and ``contents`` check the input arrays (such as the range of
-    labels). ``models`` are the models that the function calls, each with its ``version`` at the time of tracing.
+    ``executable`` runs ``graph``. Before each run, ``checks`` are called with N, and ``contents`` check the input
+    arrays (such as the range of labels). ``models`` are the models that the function calls, each with its ``version``
+    at the time of tracing.
     """
 
     graph: Graph

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from striate.errors import TracingError
-from striate.graph import arithmetic
+from striate.graph import operand
 from striate.graph.array import known_dtype, native
 from striate.graph.check import check
 from striate.graph.graph import Graph, Input, OutputRole, Parameter, State
@@ -61,8 +61,9 @@ class TracedModule(Protocol):
 class LayerCall:
     """One call of a layer during a trace.
 
-    ``layer`` is an ``nn.Module``; its type is ``Any`` because this package does not import ``nn``. ``is_leaf`` says
-    whether the layer contains no other layers.
+    ``path`` is the dotted path of the layer, and ``inputs`` and ``output`` are values of the graph. ``layer`` is an
+    ``nn.Module``; its type is ``Any`` because this package does not import ``nn``. ``is_leaf`` says whether the layer
+    contains no other layers.
     """
 
     path: str
@@ -78,11 +79,16 @@ _active: ContextVar[Trace | None] = ContextVar("striate_trace", default=None)
 class Trace:
     """The record of one traced run; a context manager, inside which the function is called.
 
-    ``names`` and ``paths`` map parameters and modules to their dotted names as seen from the traced model.
+    ``training`` says whether layers such as dropout and batch normalization behave as in training. ``by_batch`` says
+    whether batch normalization normalizes by the statistics of its batch, which it also does in training, and
+    ``synchronized`` whether these are the statistics of the batches of all ranks (processes). ``names`` and ``paths``
+    map parameters and modules to their dotted names as seen from the traced model.
     """
 
-    def __init__(self, training: bool = False) -> None:
+    def __init__(self, training: bool = False, *, by_batch: bool = False, synchronized: bool = False) -> None:
         self.training = training
+        self.by_batch = training or by_batch
+        self.synchronized = synchronized
         self.names: dict[TracedArray, str] = {}
         self.paths: dict[TracedModule, str] = {}
         self.inputs: dict[str, Value] = {}
@@ -97,10 +103,10 @@ class Trace:
         self.streams = 0
         self._read: dict[TracedArray, Value] = {}
         self._captured_values: dict[tuple[int, DType | None], tuple[Array, Value]] = {}
-        self._tokens: tuple[Token[Trace | None], Token[arithmetic.Capture | None], Token[bool]] | None = None
+        self._tokens: tuple[Token[Trace | None], Token[operand.Capture | None], Token[bool]] | None = None
 
     def __enter__(self) -> Trace:
-        self._tokens = _active.set(self), arithmetic.capture.set(self.capture), in_trace.set(True)
+        self._tokens = _active.set(self), operand.capture.set(self.capture), in_trace.set(True)
         return self
 
     def __exit__(
@@ -109,25 +115,28 @@ class Trace:
         if self._tokens is not None:
             trace_token, capture_token, compare_token = self._tokens
             _active.reset(trace_token)
-            arithmetic.capture.reset(capture_token)
+            operand.capture.reset(capture_token)
             in_trace.reset(compare_token)
         if kind is not None:
             for restore in reversed(self.undo):  # sizes inferred from an unsuitable input are discarded
                 restore()
 
     def input(self, name: str, type: TensorType) -> Value:
-        """Return a plain input of the graph; the same name always returns the same value."""
+        """Return the graph input called ``name``, which is added with this dtype and shape if it is new."""
         if name not in self.inputs:
             self.inputs[name] = Input(name, type)()
         return self.inputs[name]
 
     def key(self) -> tuple[Value, int]:
-        """Return (key, stream): the input that seeds random operations, and a number for this operation alone."""
+        """Return (key, stream) for a new random operation.
+
+        ``key`` is the graph input that seeds all random operations; ``stream`` is a number that no other operation has.
+        """
         self.streams += 1
         return self.input(KEY, TensorType(DType.int64, ())), self.streams - 1
 
     def read(self, parameter: TracedArray) -> Value:
-        """Return the value of a parameter or state; a state that was updated in this trace has its new value."""
+        """Return the graph's value for a parameter or state, the new one if the state was updated in this trace."""
         if parameter not in self._read:
             name = self.names.get(parameter, f"parameter.{len(self.parameters)}")
             while name in self.inputs:
@@ -139,15 +148,16 @@ class Trace:
         return self._read[parameter]
 
     def update(self, state: TracedArray, value: Value) -> None:
-        """Set the new contents of a state, which are committed if the step succeeds."""
+        """Record ``value`` as the new contents of a state, which are written to it if the step succeeds."""
         self.read(state)
         self._read[state] = value
         self.updates[self.names[state]] = value
 
     def capture(self, array: Array, dtype: DType | None = None) -> Value:
-        """Return the value of an array that the traced function closed over, converted to ``dtype`` if given.
+        """Return the graph's value for an array that the traced function closed over.
 
-        The contents are copied now, so writing to the array later does not change the program.
+        It is converted to ``dtype``; None keeps its own. The contents are copied now, so writing to the array later
+        does not change the program.
         """
         known = self._captured_values.get((id(array), dtype))
         if known is not None:
@@ -185,7 +195,7 @@ class Trace:
     def arenas(self) -> tuple[StateArena, ...]:
         """Return the state arenas (memory blocks of models) of all parameters and states that were read.
 
-        Call ``bindings`` first, which places them.
+        Call ``bindings`` first, which gives models their memory.
         """
         found = {id(one.arena): one.arena for one in self.parameters.values() if one.arena is not None}
         return tuple(found.values())

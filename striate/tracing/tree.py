@@ -53,7 +53,7 @@ def tree_structure(tree: Tree) -> object:
 
 
 def contains_value(tree: Tree) -> bool:
-    """Return whether a traced value is among the leaves."""
+    """Return whether a traced value is among the leaves of a tree."""
     return any(isinstance(leaf, Value) for _, leaf in flatten_tree(tree, ""))
 
 

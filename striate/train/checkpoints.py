@@ -27,7 +27,7 @@ LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safeten
 
 
 class Checkpoints:
-    """Write the checkpoints of a training into its run folder; given to ``Trainer(checkpoints=…)``.
+    """Writes the checkpoints of a training into its run folder; pass it as ``Trainer(checkpoints=…)``.
 
         st.Trainer(model, loss, optimizer, checkpoints=train.Checkpoints("runs/night", every="10min"))
 
@@ -111,7 +111,7 @@ class Checkpoints:
         return True
 
     def _keep_best(self, checkpoint: Checkpoint) -> None:
-        """Give the last checkpoint the name of the best, too; a second file where there are no hard links."""
+        """Give the last checkpoint the name of the best, too; a second file if there are no hard links."""
         give_name(self.last, self.folder / BEST)
         if not self.last.exists():
             checkpoint.write(self.last)

@@ -35,7 +35,7 @@ class _Numbers(ProgressColumn):
 
 
 class Live:
-    """Progress in a terminal: a bar over all batches of the training, below a line per finished epoch."""
+    """A ``Progress`` for terminals: one line for each finished epoch, and below them a bar over all batches."""
 
     live = True
 

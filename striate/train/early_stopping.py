@@ -28,12 +28,13 @@ class EarlyStopping(Callback):
     """A callback that ends the training when the monitored value has not improved for ``patience`` epochs.
 
     An improvement must exceed ``min_delta``. At the end the model gets the weights and running statistics of its best
-    epoch, even if all epochs were trained; ``patience=None`` only keeps the best weights. ``monitor`` is the name of a
-    field of ``Epoch``: by default the validation loss, or without validation the training loss. An epoch whose value is
-    NaN is never the best.
+    epoch, even if all epochs were trained; ``patience=None`` only keeps the best weights. ``monitor`` is a field of
+    ``Epoch``: "loss", "validation_loss", "validation_accuracy" or "validation_cross_entropy". None: the validation
+    loss, or without validation the training loss. An epoch whose value is NaN is never the best.
 
     ``best`` is the number of the best epoch (None before there is one), and ``waited`` the number of epochs since the
-    last improvement. Raises ``OptionError`` unless patience ≥ 1 and min_delta ≥ 0.
+    last improvement. Raises ``OptionError`` unless patience ≥ 1 and min_delta ≥ 0, for another ``monitor``, and in
+    training if a validation value is monitored without validation.
     """
 
     def __init__(self, patience: int | None = 5, *, min_delta: float = 0.0, monitor: str | None = None) -> None:

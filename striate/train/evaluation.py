@@ -71,7 +71,7 @@ class Evaluation:
     with several yes-or-no labels per sample, it is the number of all labels. ``top5`` is the fraction of samples whose
     class is among the five with the highest scores; None for up to five classes. ``cross_entropy`` is the mean cross
     entropy in nats, without class weights and label smoothing. ``loss`` is the value of the given loss function; if
-    none was given, it equals ``cross_entropy``.
+    none was given and the samples have no weights, it equals ``cross_entropy``.
 
     For measured targets: ``mean_error`` is the mean of |prediction − target|, and ``r2`` the fraction of the targets'
     variance that is explained, 1 − mean squared error / variance; for targets (N, k) the mean over the k columns.
@@ -162,11 +162,11 @@ def evaluate(
     """Predict a data set with ``model(x)`` and compare with its targets; the model is not changed.
 
     Prediction uses running statistics and no dropout. ``loss`` is the loss function of the training; its value over the
-    whole set does not depend on ``batch_size``. The default is the mean cross entropy, or for measured targets the mean
-    squared error. ``after_batch`` is called with the number of samples of each batch. Classes of the model and of the
-    data are matched by name. ``tta`` averages the predictions over views of each sample, such as "flip" or "flip
-    crop:4" (see ``train.Views``). ``sample_weight`` (N,) weights the samples in ``loss``, as in training; all other
-    measures count every sample once.
+    whole set does not depend on ``batch_size``. The default is the mean cross entropy for classes, the binary cross
+    entropy for several yes-or-no labels, and the mean squared error for measured targets. ``after_batch`` is called
+    with the number of samples of each batch. Classes of the model and of the data are matched by name. ``tta`` averages
+    the predictions over views of each sample, such as "flip" or "flip crop:4" (see ``train.Views``). ``sample_weight``
+    (N,) weights the samples in ``loss``, as in training; all other measures count every sample once.
 
     Raises ``DataError`` for a class that the model does not know, ``ShapeError`` for outputs that are not one number
     per class, and ``OptionError`` for an argument that is not a model, a data set, a loss or a batch size, and for

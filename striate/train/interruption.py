@@ -27,9 +27,9 @@ class Terminated(KeyboardInterrupt):
 class Interruption:
     """A context manager that delays Ctrl-C, SIGTERM and SIGHUP until ``raise_if_asked`` is called.
 
-    A second signal calls ``leave`` with the exit code, which by default raises ``KeyboardInterrupt`` wherever the
-    program is. SIGTERM and SIGHUP are not affected if the program already handles or ignores them. Signals are
-    delivered to the main thread, so this does nothing in other threads.
+    At a second signal, ``leave`` is called with the exit code; without ``leave``, ``KeyboardInterrupt`` is raised at
+    once, wherever the program is. SIGTERM and SIGHUP are not affected if the program already handles or ignores them.
+    Signals are delivered to the main thread, so this does nothing in other threads.
     """
 
     def __init__(self, leave: Callable[[int], None] | None = None) -> None:

@@ -84,10 +84,17 @@ def find_rate(
 ) -> RateSearch:
     """Find a learning rate: train a copy of the model with rates that grow from ``least`` to ``most``.
 
-    The rate grows by a constant factor in each of ``steps`` steps, and the search ends early if the loss diverges. The
-    model itself is not changed. The smoothed loss is an exponential moving average with the factor ``smoothing``,
-    corrected for its start at 0. ``augment`` is as in ``Trainer``. Raises ``OptionError`` unless 0 < least < most,
-    steps ≥ 3 and 0 ≤ smoothing < 1. The method is from Smith, 2015 (arXiv:1506.01186).
+    The rate grows by a constant factor in each of ``steps`` steps; the rate and the schedule of ``optimizer`` are not
+    used. The search ends early if the smoothed loss exceeds 4 times its minimum, or is not finite. The model itself is
+    not changed.
+
+    batch_size  samples in a step
+    seed        determines the order of the samples, dropout, and the initial values of new parameters
+    smoothing   factor of the exponential moving average of the loss, which is corrected for its start at 0
+    augment     random changes of the samples, as in ``Trainer``
+
+    Raises ``OptionError`` unless 0 < least < most, steps ≥ 3 and 0 ≤ smoothing < 1. The method is from Smith, 2015
+    (arXiv:1506.01186).
 
         search = st.train.find_rate(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1, momentum=0.9), train_set)
         optimizer = optim.SGD(lr=search.suggestion, momentum=0.9)

@@ -154,7 +154,7 @@ class Record:
     def stop(self) -> None:
         """Write the last line and close the file.
 
-        After an error or Ctrl-C, the state of the layers is written first.
+        After an error or Ctrl-C, a line of the kind "watch", with the statistics of the layers, is written before it.
         """
         if self._file is None:
             return

@@ -65,6 +65,7 @@ def configuration(trainer: Trainer, weights: Array | None, validation_weights: A
         "batch_size": str(trainer.batch_size),
         "shuffle": str(trainer.shuffle),
         "augment": ", ".join(map(_text, trainer.augment)) or "none",
+        "recompute_statistics": str(trainer.recomputes),
         "moving average": "none" if step.ema is None else "kept",
         "ema": repr(step.ema),
         **{name: repr(value) for name, value in step.options.items() if name != "ema"},
@@ -115,9 +116,9 @@ def captured(trainer: Trainer, epochs: int, data: Fingerprints, options: dict[st
 class Resumption:
     """Restores a trainer from a checkpoint.
 
-    ``place`` is the position at which to continue, and ``notes`` are lines that say what has changed; they are empty if
-    there is nothing left to train. The constructor compares options and data, and changes nothing; it raises
-    ``OptionError`` for changes with which a training cannot be resumed.
+    ``place`` is the position at which to continue. ``notes`` are lines that say where the training continues, if
+    anything is left to train, and what has changed since the checkpoint. The constructor compares options and data, and
+    changes nothing; it raises ``OptionError`` for changes with which a training cannot be resumed.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ class Views:
 
     flips  the axes that are reversed, −1 for the width of a picture and −2 for its height; each doubles the views
     shift  the number of elements by which the sample is also shifted, along all spatial axes and in all combinations of
-           directions: 5 views of a picture, 3 of a signal, with 0 only 1; gaps are filled with the outermost elements
+           directions: 5 views of a picture, 3 of a signal; 0: no shifts; gaps are filled with the outermost elements
     """
 
     flips: tuple[int, ...] = ()

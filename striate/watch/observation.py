@@ -25,9 +25,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from striate.graph.arithmetic import Elementwise, cast, constant
+from striate.graph.elementwise import Elementwise, cast
 from striate.graph.graph import OutputKind, OutputRole, topological
 from striate.graph.op import Kind, at_path
+from striate.graph.operand import constant
 from striate.graph.value import Array, DType, Value
 from striate.ops.comparison import greater, logical_or
 from striate.ops.reduction import Moments, Sum
@@ -37,7 +38,7 @@ from striate.tracing import LayerCall
 
 @dataclass(frozen=True)
 class Layer:
-    """One use of a layer, and the index (``tensor``) of the watched tensor that is its output.
+    """One use of the layer at ``path``, and the index (``tensor``) of the watched tensor that is its output.
 
     ``units`` is the layer's number of units (channels); it is 0 if the output is a view whose axis 1 differs from the
     tensor's.
@@ -65,7 +66,9 @@ class Tensor:
 
 
 class Observation:
-    """The statistics that one program computes: their graph values, and the arrays that it writes them to.
+    """The statistics that one program computes: their values in the graph, and the arrays that receive them.
+
+    ``observed`` has the values by (index of the tensor, name of the statistic); ``dtype`` is that of the arrays.
 
     layers   the watched layers in running order
     tensors  the watched tensors

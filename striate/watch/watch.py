@@ -106,7 +106,10 @@ class Watch:
         return fnmatchcase(path, self.pattern)
 
     def receive(self, observation: Observation, n: int) -> None:
-        """Store the statistics of one batch of ``n`` samples; the training step calls this method after each run."""
+        """Store the statistics ``observation`` of one batch of ``n`` samples.
+
+        The training step calls this method after each run.
+        """
         self._latest = observation
         for count in self._counts:
             if count.observation is observation:
@@ -180,11 +183,11 @@ class Watch:
         return self._shares("zeros")
 
     def saturated_shares(self) -> dict[str, float]:
-        """Return the share of saturated outputs in the last batch, from 0 to 1, for each sigmoid and tanh.
+        """Return the share of saturated outputs in the last batch, from 0 to 1, by path of the activation.
 
         An output is saturated where the derivative is less than a tenth of its largest value: for the sigmoid y(1 − y)
         < 1/40, that is y outside 0.026 … 0.974 (|x| > 3.6); for tanh 1 − y² < 1/10, that is |y| > 0.949 (|x| > 1.8).
-        The tenth is a convention: such an element weakens the gradient tenfold or more. Layers whose operation does not
+        The tenth is a convention: such an element weakens the gradient tenfold or more. Activations that do not
         saturate are left out; a user's own activation is included if its operation declares ``saturation_bounds``.
         """
         return self._shares("saturated")
@@ -192,9 +195,10 @@ class Watch:
     # Firings since the pass began
 
     def firing(self) -> dict[str, Array]:
-        """Return the share of outputs above 0 of each unit since the pass began, by path of the activation.
+        """Return the share of each unit's outputs that were above 0 in this pass, by path of the activation.
 
-        Each entry is float64 (C,), from 0 to 1.
+        The pass began with the last call of ``start_pass``, or when the watch was made. Each array is float64 (C,),
+        with values from 0 to 1.
         """
         fired, seen = self._totals()
         return {path: units / max(seen[path], 1) for path, units in fired.items()}
@@ -215,7 +219,7 @@ class Watch:
         return fired, seen
 
     def silent_units(self) -> dict[str, list[int]]:
-        """Return the indices of units that have not fired since the pass began, by path of the layer.
+        """Return the indices of units that have not fired in this pass, by path of the layer.
 
         A unit, which is a channel, fires where its output is above 0. Layers without such units are left out.
         After a ReLU such units are dead: no gradient passed through them.

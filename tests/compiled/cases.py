@@ -12,9 +12,9 @@ import numpy as np
 from striate.compiler import CompiledExecutable, compile_graph, options_for, prepare_compiled, rounded_graph
 from striate.dtypes import Precision
 from striate.engine import ReferenceExecutable
-from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph, Input
 from striate.graph.op import Kind, Op, Sample, registry
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
 from striate.ops.reduction import Sum
 from striate.passes.differentiate import differentiate

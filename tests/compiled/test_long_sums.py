@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import striate as st
-from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph, Input
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, DType, TensorType, Value
+from striate.ops.channel_softmax import LogSoftmaxGradient, Softmax, SoftmaxGradient
 from striate.ops.convolution import Convolution
 from striate.ops.linear import linear
-from striate.ops.loss import LogSoftmaxGradient, Softmax, SoftmaxGradient
 from striate.ops.reduction import Moments, max, mean, sum
 from striate.passes.differentiate import differentiate
 from tests.compiled.cases import Problem

@@ -7,8 +7,8 @@ import pytest
 
 from striate.compiler import compile_graph, options_for, prepare_compiled
 from striate.engine import ReferenceExecutable
-from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph, Input
+from striate.graph.reshape import reshape
 from striate.graph.value import DType, N, Shape, TensorType, Value
 from striate.ops.convolution import conv
 from striate.ops.reduction import moments

@@ -13,7 +13,7 @@ import striate as st
 from striate import nn, optim
 from striate.doctor import Doctor
 from striate.doctor.rules.gradients import growth
-from striate.graph.arithmetic import Elementwise
+from striate.graph.elementwise import Elementwise
 from striate.graph.value import Value
 from striate.nn.activation import Activation
 from striate.nn.initialization import scaled_normal

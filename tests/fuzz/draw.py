@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from striate.graph.arithmetic import Cast, Reshape, reshape
+from striate.graph.elementwise import Cast
 from striate.graph.graph import Graph, Input
 from striate.graph.op import Kind, Op, Sample
+from striate.graph.reshape import Reshape, reshape
 from striate.graph.value import Array, DType, N, Shape, TensorType, Value
 from striate.ops.activation import LeakyRelu, Relu, Sigmoid, Tanh
 from striate.ops.adaptive import (
@@ -23,16 +24,17 @@ from striate.ops.adaptive import (
     AdaptiveMaxPooling,
     AdaptiveMaxPoolingGradient,
 )
+from striate.ops.average_pooling import AveragePooling, AveragePoolingGradient
 from striate.ops.axis_softmax import AxisLogSoftmax, AxisSoftmax
+from striate.ops.channel_softmax import LogSoftmax, Softmax
 from striate.ops.convolution import Convolution, ConvolutionInputGradient, ConvolutionWeightGradient
 from striate.ops.extremes import LogSumExp, Positions, Prod
-from striate.ops.loss import LogSoftmax, Softmax
 from striate.ops.matmul import MatMul, MatMulSum
+from striate.ops.max_pooling import MaxPooling, MaxPoolingGradient
 from striate.ops.movement import Concat, Slice, SliceGradient, Transpose
 from striate.ops.normalization import BatchNormalization
 from striate.ops.padding import Pad, PadAxes, PadGradient, PadMode
 from striate.ops.pixel_shuffle import PixelShuffle, PixelUnshuffle
-from striate.ops.pooling import AveragePooling, AveragePoolingGradient, MaxPooling, MaxPoolingGradient
 from striate.ops.reduction import Moments, Reduction, Sum
 from striate.ops.shaping import BroadcastTo
 from striate.ops.transposed_convolution import TransposedConvolution, least_sizes

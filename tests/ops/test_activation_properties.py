@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from striate.graph.arithmetic import Elementwise
+from striate.graph.elementwise import Elementwise
 from striate.graph.op import registry
 from striate.ops.activation import LeakyRelu, Relu, Sigmoid, Tanh
 from striate.ops.piecewise_activation import Hardtanh, Threshold

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import striate.ops as ops
 from striate.errors import ShapeError
-from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph, Input
 from striate.graph.interpreter import interpret
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, TensorType, Value, dtype_of
 from striate.ops.normalization import batch_norm_with_statistics
 from striate.passes.differentiate import differentiate

@@ -12,7 +12,7 @@ from striate.errors import DTypeError, LabelError, OptionError, ShapeError, Stri
 from striate.graph.graph import Input
 from striate.graph.op import scope
 from striate.graph.value import DType, N, Shape, TensorType, Value
-from striate.ops.loss import CrossEntropy
+from striate.ops.label_loss import CrossEntropy
 from striate.ops.normalization import batch_norm_with_statistics
 from striate.ops.window import padding_pairs, per_axis
 from striate.tracing import compile

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import striate.ops
-from striate.graph.arithmetic import reshape
 from striate.graph.check import check
 from striate.graph.graph import Graph, Input
 from striate.graph.interpreter import interpret
 from striate.graph.op import Kind, Op, Sample, registry
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
-from striate.ops.pooling import MaxPooling
+from striate.ops.max_pooling import MaxPooling
 from striate.ops.random import DropoutMask
 from striate.ops.reduction import Sum
 from striate.passes.differentiate import differentiate

@@ -14,7 +14,7 @@ from striate import nn, ops
 from striate.errors import OptionError, ShapeError
 from striate.graph.graph import Input
 from striate.graph.value import DType, N, TensorType, Value
-from striate.ops.resampling import SMOOTH_MODES
+from striate.ops.interpolation import SMOOTH_MODES
 
 torch = pytest.importorskip("torch", reason="PyTorch is the judge here")
 F = torch.nn.functional

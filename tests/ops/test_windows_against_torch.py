@@ -10,7 +10,8 @@ import pytest
 
 from striate.errors import StriateError
 from striate.graph.value import Array, DType, TensorType
-from striate.ops.pooling import AveragePooling, MaxPooling
+from striate.ops.average_pooling import AveragePooling
+from striate.ops.max_pooling import MaxPooling
 
 torch = pytest.importorskip("torch", reason="PyTorch is the judge here")
 F = torch.nn.functional

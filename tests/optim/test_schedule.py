@@ -12,9 +12,9 @@ import pytest
 
 from striate import TrainingStep, nn, ops, optim
 from striate.engine import prepare
-from striate.graph.arithmetic import reshape
 from striate.graph.check import check
 from striate.graph.graph import Graph, State
+from striate.graph.reshape import reshape
 from striate.graph.value import DType, TensorType, Value
 from tests.optim.peer import RULES, STEPS, compare
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph, Input
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, DType, N, TensorType, Value
 from striate.ops.activation import Relu, Tanh
 from striate.ops.convolution import Convolution
 from striate.ops.linear import Linear
+from striate.ops.max_pooling import MaxPooling
 from striate.ops.normalization import BatchNormalization
-from striate.ops.pooling import MaxPooling
 from striate.ops.reduction import Sum
 from striate.passes.differentiate import differentiate
 

@@ -7,11 +7,12 @@ from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 
 from striate.engine import with_batch
-from striate.graph.arithmetic import constant, reshape
 from striate.graph.check import check
 from striate.graph.graph import Graph
 from striate.graph.interpreter import interpret
 from striate.graph.op import Kind
+from striate.graph.operand import constant
+from striate.graph.reshape import reshape
 from striate.graph.text import graph_text
 from striate.graph.value import DType, N, Value
 from striate.ops.activation import Relu, Tanh

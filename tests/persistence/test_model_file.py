@@ -17,7 +17,7 @@ import striate as st
 from striate import nn
 from striate.data import Standardizer
 from striate.errors import ModelFileError, OptionError, ShapeError
-from striate.graph.arithmetic import Elementwise
+from striate.graph.elementwise import Elementwise
 from striate.graph.op import registry
 from striate.graph.value import DType, TensorType
 from striate.models import MODELS, build

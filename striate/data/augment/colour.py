@@ -30,7 +30,7 @@ class ColorJitter(Transform):
     The options are those of torchvision, but there the order is random, and a change of hue keeps the maximum of the
     channels instead of the grey value. All four together are one multiplication by a matrix, and bytes are rounded and
     limited once, at the end. Raises ``OptionError`` for an invalid option and, in ``check``, for samples that are not
-    pictures.
+    pictures or have too few channels.
     """
 
     brightness: Range = 0.0
@@ -98,8 +98,8 @@ class RandomScaling(Transform):
 class GaussianNoise(Transform):
     """Add independent normal noise with mean 0 and standard deviation ``sigma`` to every element.
 
-    ``sigma`` is in the unit of the data; bytes have 255 levels. For samples of every kind. Raises ``OptionError`` for a
-    negative ``sigma``.
+    ``sigma`` is in the unit of the data: in levels from 0 to 255 for uint8, whose results are rounded and limited to
+    that range. For samples of every kind. Raises ``OptionError`` for a negative ``sigma``.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (0, 1, 2, 3)

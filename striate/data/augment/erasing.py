@@ -62,7 +62,8 @@ class Cutout(Transform):
 
     A box is cut off where it extends beyond the sample. ``size`` is one number for all axes, or one for each; ``value``
     is one number, a sequence with one for each channel, or "mean" (of each channel over the data). For signals,
-    pictures and volumes. Raises ``OptionError`` for options out of range and, in ``check``, for the features of tables.
+    pictures and volumes. Raises ``OptionError`` for options out of range and, in ``check``, for the features of tables
+    and for a ``size`` that would always erase the whole sample.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)
@@ -103,7 +104,8 @@ class RandomMask(Transform):
 
     A ``length`` below 1 is a fraction of the signal. These are the time masks of SpecAugment (Park and others, 2019,
     arXiv:1904.08779). ``value`` is one number, a sequence with one for each channel, or "mean" (of each channel over
-    the data). Raises ``OptionError`` for options out of range and, in ``check``, for samples that are not signals.
+    the data). Raises ``OptionError`` for options out of range and, in ``check``, for samples that are not signals or
+    have fewer than ``length`` time steps.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1,)

@@ -287,10 +287,8 @@ def about_centre(
 ) -> Array:
     """Return matrices (count, 2, 3) that map pixels of the result to positions in a picture.
 
-    ``size`` is the (height, width) of the picture.
-
-    The picture is sheared, scaled and rotated counter-clockwise about its centre, then shifted by (x, y) pixels; angles
-    are in degrees.
+    The picture is sheared, scaled and rotated counter-clockwise about its centre, then shifted by (x, y) pixels.
+    ``size`` is its (height, width); angles are in degrees. Arrays have one number for each of the ``count`` matrices.
     """
     height, width = size
     angle, slope = np.radians(degrees), np.tan(np.radians(shear))

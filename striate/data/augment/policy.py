@@ -73,7 +73,10 @@ class Policy(Transform):
 
 
 def apply_random(draft: Draft, draws: Draws, magnitude: float | Array, most: Strengths) -> None:
-    """Apply one random operation to each sample, at ``magnitude`` from 0 (no effect) to 1 (the effects ``most``)."""
+    """Apply one random operation to each sample of ``draft``, chosen by the random numbers ``draws``.
+
+    ``magnitude`` is from 0 (no effect) to 1 (the effects in ``most``), one number or one for each sample.
+    """
     chosen = draws.whole(len(_OPERATIONS))
     sign = np.where(draws.happens(0.5), -1.0, 1.0)
 

@@ -88,7 +88,7 @@ class Segment:
 
 
 def _border(transforms: Sequence[Transform]) -> tuple[Border, Any]:
-    """Return what lies outside of a sample and its fill, on which all transforms of a segment must agree."""
+    """Return the rule for values outside of a sample, and its fill, on which all transforms must agree."""
     found = [(one, one.border) for one in transforms if one.border is not None]
     if not found:
         return Border.EDGE, 0.0
@@ -130,7 +130,7 @@ def _packed(draft: Draft, kernel: SampleKernel) -> Table:
 
 
 def full_box(starts: Array, stops: Array) -> Array:
-    """Return boxes as int32 (B, 6), with the columns start D, H, W and stop D, H, W; missing axes are 0 to 1.
+    """Return boxes as int32 (B, 6), with the columns start D, H, W and stop D, H, W; missing axes have 0 and 1.
 
     ``starts`` and ``stops`` (exclusive) have the shape (spatial axes, B).
     """

@@ -23,7 +23,7 @@ class Specification(KernelSpec):
     """The work of the kernel for one list of transforms and one shape of samples.
 
     source, size  shapes (C, D, H, W) of a sample in the data set, and (D, H, W) in the batch
-    dtype         uint8 or float32, of both
+    dtype         uint8 or float32, of the data set and the batch
     border        the values outside of a sample; ``fill`` has the constant for each channel
     affine, …     the steps to do, see ``draft.Work``; ``boxes`` has the fill of each box for each channel
 

@@ -138,6 +138,8 @@ class InputStage:
     def batch(self, indices: npt.ArrayLike, epoch: int) -> tuple[Array, Array]:
         """Return the augmented samples (B, …) with these indices, and their labels or targets.
 
+        In another ``epoch``, the same samples get other random changes.
+
         Raises ``DataError`` for indices that are not whole numbers from 0 to the number of samples − 1.
         """
         rows = checked_indices(indices, len(self.dataset))
@@ -148,8 +150,8 @@ class InputStage:
     ) -> Iterator[Batch]:
         """Iterate over the batches of an epoch, in the order of ``data.batches``.
 
-        ``seed`` determines the order; None is the seed of the stage. ``first`` is the number of batches to leave out at
-        the beginning. Raises ``OptionError`` as ``data.batches`` does.
+        The options and errors are those of ``data.batches``, except that ``seed=None`` is the seed of the stage.
+        ``seed`` determines only the order; the random changes follow from the seed of the stage.
         """
         chosen = self.seed if seed is None else seed
         count = len(self.dataset)

@@ -72,7 +72,7 @@ class ClipInputs(Change):
 class DropFeatures(Change):
     """Removes ``features`` (columns or channels, by index) from both data sets.
 
-    ``first`` is the path of the layer that reads the data: its parameters are drawn anew for fewer inputs.
+    ``first`` is the path of the layer that reads the data: its parameters are initialized again, for fewer inputs.
     If the model has a standardizer, it is fitted again on the training data.
     """
 
@@ -139,7 +139,7 @@ class RollLabels(Change):
 
 @dataclass(frozen=True)
 class Renumber(Change):
-    """Renumbers the training labels as the validation set does: new = numbers[old]."""
+    """Renumbers the training labels as the validation set does: class ``c`` becomes ``numbers[c]``."""
 
     numbers: tuple[int, ...]
 
@@ -156,7 +156,7 @@ class Renumber(Change):
 
 @dataclass(frozen=True)
 class RenumberValidation(Change):
-    """Renumbers the validation labels as the training set does: new = numbers[old]."""
+    """Renumbers the validation labels as the training set does: class ``c`` becomes ``numbers[c]``."""
 
     numbers: tuple[int, ...]
 

@@ -74,6 +74,20 @@ class OptimizerOption(Change):
 
 
 @dataclass(frozen=True)
+class RecomputeStatistics(Change):
+    """Computes the running statistics of batch normalizations anew at the end, over all training samples."""
+
+    def code(self, setup: Setup) -> str:
+        return "trainer = st.Trainer(…, recompute_statistics=True)   # or train.recompute_statistics(model, train_set)"
+
+    def command(self, setup: Setup) -> str:
+        return "--recompute-statistics"
+
+    def apply(self, setup: Setup) -> Setup:
+        return replace(setup, recompute_statistics=True)
+
+
+@dataclass(frozen=True)
 class ScheduleLength(Change):
     """Stretches the learning rate schedule to ``steps``, the number of steps of the training."""
 
@@ -89,7 +103,7 @@ class ScheduleLength(Change):
 
 
 def stretched(schedule: Schedule, steps: int) -> Schedule | None:
-    """Return the schedule with this number of steps in all; None for a schedule without such a number."""
+    """Return the schedule with another ``total_steps``; None if the schedule has no such option."""
     if not is_dataclass(schedule) or isinstance(schedule, type):
         return None
     if "total_steps" not in [one.name for one in fields(schedule)]:
@@ -114,7 +128,7 @@ class MeanLoss(Change):
 
 @dataclass(frozen=True)
 class ClassWeights(Change):
-    """Replaces the loss by cross entropy with class weights N / (C · count), larger for rare classes."""
+    """Replaces the loss by cross entropy with these class ``weights``, which are larger for rare classes."""
 
     weights: tuple[float, ...]
 

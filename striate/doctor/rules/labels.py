@@ -1,8 +1,8 @@
 """Rules about labels: whether they belong to their inputs, and whether there is more than one class.
 
-Samples near each other tend to have the same label. How much more often than by chance they do shows, before any
-training, whether labels belong to their inputs. If distances say nothing even for correct labels, only training can
-tell.
+If labels belong to their inputs, samples near each other have the same label more often than by chance. This can be
+measured before any training. For some data, near samples do not share labels even if the labels are correct; then only
+the training can show whether the labels are.
 """
 
 from __future__ import annotations

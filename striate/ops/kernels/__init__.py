@@ -8,14 +8,14 @@ from importlib import import_module
 from types import ModuleType
 
 MODULES = (
-    "adaptive", "algorithm", "convolution", "grouped", "large_pooling", "matrix", "pooling", "resampling", "rowwise",
-    "segment",
+    "adaptive", "algorithm", "convolution", "exchange", "grouped", "large_pooling", "matrix", "pooling", "resampling",
+    "rowwise", "segment",
 )  # fmt: skip
 """The modules that operations use directly; these import the other modules of the package."""
 
 
 def load() -> None:
-    """Import all modules of ``MODULES``."""
+    """Import all kernel modules that operations use (``MODULES``), so that no later use imports one."""
     for name in MODULES:
         import_module(f"{__name__}.{name}")
 

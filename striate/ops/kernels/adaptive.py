@@ -70,8 +70,9 @@ class AdaptiveMaxWindows(KernelSpec):
 class AdaptiveMaxGradient(KernelSpec):
     """The gradient kernel: dx at each position is Σ dy over the windows whose maximum is at this position.
 
-    dx is passed on to ``region``, the fused elementwise work, which stores it. Operands: dy, index, and then those of
-    the region. ``arriving`` and ``index`` are the memory layouts of dy and of the index array.
+    ``axes`` are the windows along D, H and W. dx is passed on to ``region``, the fused elementwise work, which stores
+    it. Operands: dy, index, and then those of the region. ``arriving`` and ``index`` are the memory layouts of dy and
+    of the index array.
     """
 
     arriving: Storage

@@ -77,8 +77,9 @@ OPERATIONS_A_BYTE = 10
 def choose(g: Geometry, direction: Direction, stored: DType, options: CompileOptions) -> ConvolutionAlgorithm:
     """Return the algorithm for one direction of a convolution: forward, input gradient or weight gradient.
 
-    ``stored`` is the dtype of the activations in memory. The result depends only on the arguments. The algorithm is
-    ``batch_specialized`` if a program for a single sample uses direct sums, and other programs use Winograd's tiles.
+    ``g`` has the sizes of the convolution, and ``stored`` is the dtype of the activations in memory. The result depends
+    only on the arguments. The algorithm is ``batch_specialized`` if a program for a single sample uses direct sums, and
+    other programs use Winograd's tiles.
     """
     winograd = _winograd(g, direction, stored) if options.winograd else None
     if winograd is None or direction is Direction.WEIGHT_GRADIENT:
@@ -110,8 +111,8 @@ def _winograd(g: Geometry, direction: Direction, stored: DType) -> Winograd | No
 def suited_form(g: Geometry, direction: Direction) -> Form | None:
     """Return the form of Winograd's algorithm that suits this direction of a convolution, or None.
 
-    The result depends only on the shapes. It is None if there is no such form, or if its transforms would cost more
-    than the products that they save.
+    The result depends only on ``g``, the sizes of the convolution, and the direction. It is None if there is no such
+    form, or if its transforms would cost more than the products that they save.
     """
     taps, stride, before = g.kernel[2], g.stride[2], g.before[2]
     tile = WINOGRAD_TILES.get((taps, stride))
@@ -133,8 +134,8 @@ def suited_form(g: Geometry, direction: Direction) -> Form | None:
 def reads_mostly_filters(g: Geometry, form: Form, direction: Direction) -> bool:
     """Return whether a single sample has so few tiles that Winograd's algorithm is slower than direct sums.
 
-    The transformed filters are larger than the filters. With few tiles, reading them from memory takes longer than the
-    multiplications that the algorithm saves.
+    ``g`` has the sizes of the convolution, and ``form`` those of the tiles. The transformed filters are larger than the
+    filters. With few tiles, reading them from memory takes longer than the multiplications that the algorithm saves.
     """
     tiles = math.prod(
         -(-size // form.tile) for size in (g.size if direction is Direction.INPUT_GRADIENT else g.count)[1:]
@@ -153,7 +154,10 @@ def acceptable(channels: int) -> tuple[int, ...]:
 
 
 def read_halo(g: Geometry, direction: Direction, form: Form | None) -> Halo:
-    """Return the halo, the border of zeros, that the kernel of a direction reads around its input x or dy."""
+    """Return the halo, the border of zeros, that the kernel of a direction reads around its input x or dy.
+
+    ``g`` has the sizes of the convolution; ``form`` is that of Winograd's algorithm, or None for direct sums.
+    """
     transposed = direction is Direction.INPUT_GRADIENT
     if form and transposed:
         return winograd_halo(form, flipped_before(g, form), g.count, g.size)
@@ -163,7 +167,10 @@ def read_halo(g: Geometry, direction: Direction, form: Form | None) -> Halo:
 
 
 def weight_gradient_halos(g: Geometry, form: Form | None) -> tuple[Halo, Halo]:
-    """Return the halos, the borders of zeros, that the weight gradient reads around x and around dy."""
+    """Return the halos, the borders of zeros, that the weight gradient reads around x and around dy.
+
+    ``g`` has the sizes of the convolution; ``form`` is that of Winograd's algorithm, or None for direct sums.
+    """
     if form is None:
         return forward_halo(g), NO_HALO
     cut = [-(-n // form.tile) * form.tile - n if axis else 0 for axis, n in enumerate(g.count)]
@@ -173,8 +180,9 @@ def weight_gradient_halos(g: Geometry, form: Form | None) -> tuple[Halo, Halo]:
 def winograd_halo(form: Form, before: Three, size: Three, count: Three) -> Halo:
     """Return the halo, the border of zeros, that Winograd's tiles read around an input.
 
-    ``before`` is the padding before the input, ``size`` the size of the input, and ``count`` that of the output, along
-    each axis. A tile at the end of a row is read as a whole, even if only some of its outputs exist.
+    ``form`` has the sizes of a tile. ``before`` is the padding before the input, ``size`` the size of the input, and
+    ``count`` that of the output, along each axis. A tile at the end of a row is read as a whole, even if only some of
+    its outputs exist.
     """
     after = [0, 0, 0]
     for axis in (1, 2):
@@ -186,7 +194,8 @@ def winograd_halo(form: Form, before: Three, size: Three, count: Three) -> Halo:
 def flipped_before(g: Geometry, form: Form) -> Three:
     """Return how many zeros an input gradient reads before the first pixel of dy along each axis.
 
-    The input gradient is computed as a convolution of dy with the flipped filter.
+    The input gradient is computed as a convolution of dy with the flipped filter, in tiles of ``form``; ``g`` has the
+    sizes of the forward convolution.
     """
     _, h, w = (form.taps - 1 - b if form.stride == 1 else 1 - (b + 1) // 2 for b in g.before)
     return 0, h, w

@@ -92,7 +92,8 @@ class Line:
     """The code that reads and writes one unit: one contiguous line, or up to 16 neighbouring lines.
 
     A *step* is one vector of the unit: 16 consecutive elements of a contiguous line, or else one element of each line.
-    ``base`` is the index of the first element, and ``beside`` the number of neighbouring lines.
+    ``spec`` is the kernel, ``base`` the index of the unit's first element, and ``beside`` the number of neighbouring
+    lines.
     """
 
     def __init__(self, k: Kernel, spec: AxisKernel, base: Index, beside: Index) -> None:
@@ -154,7 +155,7 @@ class Line:
         return step(carry, self.whole, self.rest) if self.rest else carry
 
     def largest(self, operand: int) -> Vector:
-        """Return the maximum of each line.
+        """Return the maximum of each line, read from operand number ``operand`` of the kernel.
 
         The maximum of a contiguous line is in every lane; those of neighbouring lines are in one lane each.
         """

@@ -96,9 +96,10 @@ def chosen(context: LoweringContext) -> ConvolutionAlgorithm:
 def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, winograd: Winograd) -> list[Launch]:
     """Return the launches of a convolution or input gradient with Winograd's algorithm.
 
-    One launch transforms the filters, and another computes the convolution in transformed tiles. If the transformed
-    filters have more than ``MOST_FILTERS`` bytes, a launch of its own transforms the input, and unless the weights are
-    constant, the convolution's kernel transforms the filters itself.
+    ``g`` has the sizes of the convolution, ``direction`` says which of the two is computed, and ``winograd`` has the
+    form of the tiles. One launch transforms the filters, and another computes the convolution in the tiles. If the
+    transformed filters have more than ``MOST_FILTERS`` bytes, a launch of its own transforms the input, and unless the
+    weights are constant, the convolution's kernel transforms the filters itself.
     """
     x, w = context.node.inputs
     transposed = direction is Direction.INPUT_GRADIENT
@@ -157,8 +158,9 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
 def lower_convolution(context: LoweringContext, g: Geometry, direction: Direction) -> list[Launch]:
     """Return the launches of a convolution (from x to y) or of its input gradient (from dy to dx).
 
-    In the direct form, one launch packs the weights, and another sums over taps and channels. If Winograd's algorithm
-    was chosen for the node, the launches are those of ``lower_winograd``.
+    ``g`` has the sizes of the convolution, and ``direction`` says which of the two is computed. In the direct form, one
+    launch packs the weights, and another sums over taps and channels. If Winograd's algorithm was chosen for the node,
+    the launches are those of ``lower_winograd``.
     """
     algorithm = chosen(context)
     if algorithm.batch_specialized:
@@ -247,8 +249,9 @@ def _operands(source: Storage, arriving: Storage) -> DType:
 def lower_winograd_gradient(context: LoweringContext, g: Geometry, winograd: Winograd) -> list[Launch]:
     """Return the launches of a weight gradient with Winograd's algorithm.
 
-    The first launch sums over transformed tiles. If it divides the samples into several shares, a second launch adds
-    the sums of the shares and transforms them back.
+    ``g`` has the sizes of the convolution, and ``winograd`` the form of the tiles. The first launch sums over the
+    transformed tiles. If it divides the samples into several shares, a second launch adds the sums of the shares and
+    transforms them back.
     """
     x, dy = context.node.inputs
     source, arriving = context.storage(x), context.storage(dy)
@@ -279,10 +282,10 @@ def lower_winograd_gradient(context: LoweringContext, g: Geometry, winograd: Win
 def lower_weight_gradient(context: LoweringContext, g: Geometry) -> list[Launch]:
     """Return the launches of a weight gradient.
 
-    In the direct form, one launch sums over each share of the samples separately; another adds the sums of all shares
-    in a fixed order and writes them as (O, C/groups, taps). If both inputs are stored in bfloat16, launches before
-    these rewrite them as pairs of pixels. If Winograd's algorithm was chosen for the node, the launches are those of
-    ``lower_winograd_gradient``.
+    ``g`` has the sizes of the convolution. In the direct form, one launch sums over each share of the samples
+    separately; another adds the sums of all shares in a fixed order and writes them as (O, C/groups, taps). If both
+    inputs are stored in bfloat16, launches before these rewrite them as pairs of pixels. If Winograd's algorithm was
+    chosen for the node, the launches are those of ``lower_winograd_gradient``.
     """
     x, dy = context.node.inputs
     source, arriving = context.storage(x), context.storage(dy)

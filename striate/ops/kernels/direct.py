@@ -77,7 +77,7 @@ class DirectConvolution(KernelSpec):
     def write_image(self, k: Kernel, writer: RegionWriter, image: Pointer, weights: Pointer) -> None:
         """Write the code for one output block (16 output channels) of the sample at the address ``image``.
 
-        ``weights`` is the address of the packed weights of the output block.
+        ``weights`` is the address of the packed weights of the output block, and ``writer`` writes the epilogue.
         """
         raise NotImplementedError
 
@@ -133,7 +133,7 @@ class DirectConvolution(KernelSpec):
         """Write the code that computes output block ``block`` for the samples ``first`` to ``last`` − 1 of a chunk.
 
         ``x`` is the address, in sample 0, of the first input block that the output block reads, and ``weights`` that of
-        the packed weights of the output block.
+        the packed weights of the output block. ``writer`` writes the epilogue.
         """
         with k.loop(first, last) as sample:
             writer.begin_block(sample.index, block)
@@ -189,8 +189,9 @@ class DirectConvolution(KernelSpec):
         """Add the products of one tap with the first ``channels`` channels of an input block; return the new sums.
 
         ``sums`` has one vector for each pixel of the tile, and ``offsets`` the distance of each pixel from x in
-        elements. If the block that is written reads its inputs by a table (see ``Reading``), the products are those
-        with all channels that the table locates, and ``channels`` is not used.
+        elements; ``weights`` is the address of the tap's packed weights. If the block that is written reads its inputs
+        by a table (see ``Reading``), the products are those with all channels that the table locates, and ``channels``
+        is not used.
         """
         dtype, step = self.source.dtype, self.channels_at_once
         table = self.reading.table if self.reading else None
@@ -382,7 +383,7 @@ class TapConvolution(DirectConvolution):
 
 
 def unrolled_axes(part: Part, pixels: int, channels: int, most: int) -> list[bool]:
-    """Return, for each of three axes, whether the loop over the taps along it is unrolled.
+    """Return, for each of three axes, whether the loop over the taps of ``part`` along it is unrolled.
 
     Inner loops are unrolled first, as long as the body has at most ``most`` multiply-adds. Each tap has ``pixels`` ·
     ``channels`` of them.

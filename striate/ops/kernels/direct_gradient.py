@@ -56,8 +56,10 @@ class WeightGradient(KernelSpec):
     for all output blocks of the chunk, so that they are read from the cache. If ``paired``, x and dy are pairs of
     bfloat16 pixels (see ``direct_pairs``), and the loop is over pairs of pixels.
 
-    ``source`` and ``arriving`` are the memory layouts of x and dy. Operands: x, dy, partial sums as [share][output
-    block][input block][c][tap][16].
+    ``source`` and ``arriving`` are the memory layouts of x and dy, ``part`` (see ``geometry``) has the taps of each
+    output position, and ``grouping`` says which input channels an output block reads (None: all), in ``input_blocks``
+    blocks. ``table`` locates the inputs of the output block whose code is being written, in the lanewise form.
+    Operands: x, dy, partial sums as [share][output block][input block][c][tap][16].
     """
 
     source: Storage

@@ -30,9 +30,10 @@ Range = tuple[int, int, int]
 class PairPixels(KernelSpec):
     """The kernel pairs[p / shrink] = (x[p], x[p + hop]) along each row, for the pixels p of ``ranges``.
 
-    ``ranges`` has (first, one past the last, step) for each axis. The second number of a pair is 0 if p + hop is beyond
-    pixel ``last``. ``source`` and ``pairs`` are the memory layouts of x and of the result. A chunk is (sample, channel
-    block). Operands: x in bfloat16, pairs.
+    ``ranges`` has (first, one past the last, step) for each axis. ``shrink`` is 2 for dy, where pixel p becomes pair
+    p/2, and 1 for x, where it becomes pair p. The second number of a pair is 0 if p + hop is beyond pixel ``last``.
+    ``source`` and ``pairs`` are the memory layouts of x and of the result. A chunk is (sample, channel block).
+    Operands: x in bfloat16, pairs.
     """
 
     source: Storage
@@ -69,7 +70,7 @@ class PairPixels(KernelSpec):
 def paired_inputs(source: Storage, part: Part) -> PairPixels:
     """Return the kernel that writes the pairs of x: the inputs that a tap reads for two neighbouring outputs.
 
-    ``part`` (see ``geometry``) has the taps.
+    ``source`` is the memory layout of x, and ``part`` (see ``geometry``) has the taps.
     """
     ranges: list[Range] = []
     for axis, (span, (low, high)) in enumerate(zip(part.spans, part.reach(), strict=True)):
@@ -80,7 +81,10 @@ def paired_inputs(source: Storage, part: Part) -> PairPixels:
 
 
 def paired_outputs(arriving: Storage) -> PairPixels:
-    """Return the kernel that writes the pairs of dy: the pixels (0, 1), (2, 3), … of each row."""
+    """Return the kernel that writes the pairs of dy: the pixels (0, 1), (2, 3), … of each row.
+
+    ``arriving`` is the memory layout of dy.
+    """
     depth, height, width = arriving.sizes
     pairs = make_storage(DType.int32, arriving.block, arriving.channels, (depth, height, -(-width // 2)))
     return PairPixels(arriving, pairs, ((0, depth, 1), (0, height, 1), (0, width, 2)), 1, width - 1, 2)

@@ -58,13 +58,16 @@ class Part:
 
 
 def forward_part(kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three) -> Part:
-    """Return the single ``Part`` of the forward pass of a convolution or pooling with output sizes ``sizes``."""
+    """Return the single ``Part`` of the forward pass of a convolution or pooling with output sizes ``sizes``.
+
+    ``before`` is the padding before the input along each axis; the other options are as in PyTorch.
+    """
     spans = tuple(Span(-b, d, count, 0, 1) for count, b, d in zip(kernel, before, dilation, strict=True))
     return Part((spans[0], spans[1], spans[2]), (0, 0, 0), (1, 1, 1), stride, sizes)
 
 
 def every_position(sizes: Three) -> Part:
-    """Return the ``Part`` in which each output position reads only the input at the same position."""
+    """Return the ``Part`` with ``sizes`` positions in which each output reads only the input at the same position."""
     one, zero = (1, 1, 1), (0, 0, 0)
     return forward_part(one, one, zero, one, sizes)
 
@@ -157,7 +160,10 @@ class Residues:
 def residues_of(
     kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three
 ) -> tuple[Residues, Residues, Residues]:
-    """Return the ``Residues`` of an input gradient along each of the three axes; ``sizes`` are those of x."""
+    """Return the ``Residues`` of an input gradient along each of the three axes.
+
+    ``sizes`` are the sizes of x and ``before`` is the padding before it; the other options are as in PyTorch.
+    """
     d, h, w = itertools.starmap(Residues, zip(kernel, stride, before, dilation, sizes, strict=True))
     return d, h, w
 
@@ -230,12 +236,12 @@ class Geometry:
 
 
 def forward_halo(g: Geometry) -> Halo:
-    """Return the halo of x for the forward pass: how many zeros around each plane in memory are read."""
+    """Return the halo of x for the forward pass of ``g``: how many zeros around each plane in memory are read."""
     return _halo(g.forward.reach(), g.size)
 
 
 def gradient_halo(g: Geometry) -> Halo:
-    """Return the halo of dy for the input gradient: how many zeros around each plane in memory are read."""
+    """Return the halo of dy for the input gradient of ``g``: how many zeros around each plane are read."""
     d, h, w = (axis.reach() for axis in g.residues)
     return _halo((d, h, w), g.count) if d and h and w else NO_HALO
 

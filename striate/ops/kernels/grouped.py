@@ -173,7 +173,8 @@ class Lanewise(Groups):
     def each(self, k: Kernel, block: Index, body: Body) -> None:
         """Write the code of all output blocks: call ``body`` with the ``Reading`` of every table.
 
-        Each call is inside a test for the output blocks that use the table.
+        Each call is inside a test for the output blocks that use the table; ``block`` is the number of the output block
+        at run time.
         """
         found = _variants(self)
         for number, table in enumerate(found.tables):
@@ -243,7 +244,8 @@ def _permutations(row: Row) -> int:
 def grouping(g: Geometry, transposed: bool) -> Banded | Lanewise | None:
     """Return how the 16 channels of an output block read the inputs; None if there is only one group.
 
-    The outputs are y, or with ``transposed`` dx. The result is the cheaper one of the lanewise and the banded form.
+    ``g`` has the sizes of the convolution. The outputs are y, or with ``transposed`` dx. The result is the cheaper one
+    of the lanewise and the banded form.
     """
     if g.groups == 1:
         return None

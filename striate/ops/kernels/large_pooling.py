@@ -137,7 +137,10 @@ class _Taps:
 
 @dataclass(frozen=True)
 class LargeMaxWindows(KernelSpec):
-    """The kernel of max pooling with large windows: like ``pooling.MaxWindows``, but with loops over the taps."""
+    """The kernel of max pooling with large windows: like ``pooling.MaxWindows``, but with loops over the taps.
+
+    Fields and operands are those of ``pooling.MaxWindows``.
+    """
 
     source: Storage
     index: Storage
@@ -182,7 +185,7 @@ class LargeMaxWindows(KernelSpec):
 class LargeAverageWindows(KernelSpec):
     """The kernel of average pooling with large windows.
 
-    It computes the same as ``pooling.AverageWindows``, but with loops over the taps.
+    It computes the same as ``pooling.AverageWindows`` from the same operands, but with loops over the taps.
     """
 
     source: Storage
@@ -214,8 +217,8 @@ class LargeAverageWindows(KernelSpec):
 class LargeAverageGradient(KernelSpec):
     """The kernel of the gradient of average pooling with large windows: dx = Σ dy / divisor.
 
-    It sums over the windows that contain a position, each with its divisor (see ``pooling.Window``). Operands: dy, then
-    those of the fused epilogue, ``region``.
+    It sums over the windows that contain a position; ``window`` describes them and their divisors. ``arriving`` is the
+    memory layout of dy. Operands: dy, then those of the fused epilogue, ``region``.
     """
 
     arriving: Storage
@@ -262,7 +265,9 @@ class LargeMaxGradient(KernelSpec):
 
     dx at a position is Σ dy over the windows whose maximum is at this position. Every window adds its dy to one element
     of a plane in the thread's scratch memory, so the work does not grow with the size of the window. The fused
-    epilogue, ``region``, runs on the finished plane. Operands: dy, index, then those of the epilogue.
+    epilogue, ``region``, runs on the finished plane. ``part`` (see ``geometry``) has the positions that each window
+    covers; ``arriving`` and ``index`` are the memory layouts of dy and of the index. Operands: dy, index, then those of
+    the epilogue.
     """
 
     arriving: Storage

@@ -33,7 +33,8 @@ UNROLLED = 4
 class Matrices:
     """The strides of an operand's matrices, in elements: along the batch axes, between rows, and between columns.
 
-    The stride of a batch axis is 0 if the operand is broadcast along it.
+    ``row`` is the distance between neighbouring rows, and ``column`` that between neighbouring columns. The stride of a
+    batch axis is 0 if the operand is broadcast along it.
     """
 
     batch: tuple[int, ...]
@@ -318,7 +319,7 @@ def steps(
 
 @dataclass(frozen=True)
 class Term:
-    """One axis that is summed over, with its strides in both operands in elements.
+    """One axis that is summed over, with its strides ``left`` and ``right`` in the operands A and B, in elements.
 
     If ``batched``, the axis is N joined with others: it has ``size`` indices for each of the N samples.
     """
@@ -330,7 +331,7 @@ class Term:
 
 
 def joined_terms(terms: Sequence[Term]) -> tuple[Term, ...]:
-    """Join neighbouring axes that can be traversed with a single stride in both operands.
+    """Return ``terms`` with those neighbouring axes joined that a single stride traverses in both operands.
 
     Axes of size 1 are left out.
     """

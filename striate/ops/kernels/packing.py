@@ -25,9 +25,11 @@ class Pack(KernelSpec):
     """The kernel that packs weights (O, C / groups, taps…) from NumPy's order into that of the direct form.
 
     With ``transposed``, it packs for the input gradient: the lanes are then input channels c, and the sums run over the
-    output channels o. ``operands`` is the dtype of the packed weights, ``channels`` the number of channels that each
-    output block sums over, and ``inner`` the number of channels in an input block. A chunk, the unit of work of a
-    thread, is one output block. Operands: weights, packed weights.
+    output channels o. ``filters`` is O, ``depth`` is C / groups, and ``parts`` (see ``geometry``) are the sets of
+    output positions whose taps are packed together; ``grouping`` says which input channels an output block reads (None:
+    all). ``operands`` is the dtype of the packed weights, ``channels`` the number of channels that each output block
+    sums over, and ``inner`` the number of channels in an input block. A chunk, the unit of work of a thread, is one
+    output block. Operands: weights, packed weights.
     """
 
     dtype: DType

@@ -30,12 +30,12 @@ class OneRow:
 
 
 def is_pointwise(g: Geometry) -> bool:
-    """Return whether the convolution is 1×1 with stride 1 and no padding, so that each output reads one position."""
+    """Return whether convolution ``g`` is 1×1 with stride 1 and no padding, so that each output reads one position."""
     return g.kernel == g.stride == (1, 1, 1) and g.before == (0, 0, 0) and g.size == g.count
 
 
 def in_one_row(g: Geometry, source: Storage, region: Region) -> OneRow | None:
-    """Return a convolution with all positions of a sample in one row; None if this is impossible or already so.
+    """Return convolution ``g`` with all positions of a sample in one row; None if impossible or already so.
 
     The convolution must be 1×1 with stride 1 and no padding. In its input (``source``) and in all arrays that its
     epilogue (``region``, the fused elementwise work) reads or writes, the rows must be contiguous, without a halo.
@@ -58,13 +58,13 @@ def in_one_row(g: Geometry, source: Storage, region: Region) -> OneRow | None:
 
 
 def geometry_in_one_row(g: Geometry) -> Geometry:
-    """Return the geometry of a 1×1 convolution whose positions are treated as a single row of D·H·W positions."""
+    """Return the geometry ``g`` of a 1×1 convolution with its positions as a single row of D·H·W positions."""
     size = (1, 1, math.prod(g.size))
     return replace(g, size=size, count=size)
 
 
 def storage_in_one_row(storage: Storage) -> Storage | None:
-    """Return the layout of the same memory as one row of positions; None if its rows are not contiguous."""
+    """Return the memory layout ``storage`` as one row of positions; None if its rows are not contiguous."""
     step = _step(storage.strides, storage.sizes)
     if step is None:
         return None

@@ -44,7 +44,7 @@ class Window:
 
     The divisor is ``override`` if it is not 0, else the product over the axes of the number of positions that count in
     the window: those in x (of sizes ``size``), and with ``count_include_pad`` those in the padding, too. The padding
-    has ``before`` and ``after`` positions along each axis.
+    has ``before`` and ``after`` positions along each axis, and neighbouring windows are ``stride`` apart.
     """
 
     kernel: Three
@@ -112,7 +112,10 @@ def place_of(k: Kernel, part: Part, axis: int, p: Index, tap: Index) -> Index:
 
 
 def offset(k: Kernel, storage: Storage, n: Index, block: Index, position: Sequence[Index]) -> Index:
-    """Emit the offset in elements of the vector at sample ``n``, channel block ``block`` and a (d, h, w) position."""
+    """Emit the offset in elements of the vector at sample ``n``, channel block ``block`` and a (d, h, w) position.
+
+    ``storage`` is the memory layout of the array.
+    """
     steps = zip((n, block, *position), storage.strides, strict=True)
     return k.iadd(storage.origin, *(k.imul(index, stride) for index, stride in steps))
 
@@ -157,7 +160,10 @@ class _Reader:
 
 
 class Pixels:
-    """Emits the vectors of the input at given positions: loads from memory, or the prologue that computes them."""
+    """Emits the vectors of the input at given positions, by loads from memory or by the prologue that computes them.
+
+    ``source`` is the memory layout of the input, and ``first_operand`` the number of the prologue's first operand.
+    """
 
     def __init__(self, k: Kernel, source: Storage, prologue: Prologue | None, first_operand: int) -> None:
         self.k, self.source, self.prologue = k, source, prologue
@@ -192,8 +198,9 @@ def opened(
 ) -> tuple[RegionWriter, Pixels, int]:
     """Return (writer of the epilogue, reader of x, number of the first operand after x) for a kernel over windows.
 
-    The operands of the kernel are x, ``outputs`` arrays that it writes itself, then those of the epilogue ``region``.
-    With a prologue there is no operand x, and the operands of the prologue come last.
+    ``source`` is the memory layout of x. The operands of the kernel are x, ``outputs`` arrays that it writes itself,
+    then those of the epilogue ``region``. With a prologue there is no operand x, and the operands of the prologue come
+    last.
     """
     first = 0 if prologue else 1
     writer = RegionWriter(k, region, first + outputs)
@@ -227,9 +234,10 @@ def walk(
 ) -> None:
     """Write the loop nest of a kernel: ``emit`` computes every output, and the epilogue runs on the results.
 
-    ``emit(part, n, block, position, columns)`` emits the vectors of ``columns`` neighbouring outputs of a row, and
-    ``writer`` writes the epilogue. ``begin(n, block)`` is called before the positions of each sample and block of
-    channels, and ``enter(d, h)`` before those of each row.
+    The loops run over the positions of ``parts``; ``domain`` has the numbers of samples and channels. ``emit(part, n,
+    block, position, columns)`` emits the vectors of ``columns`` neighbouring outputs of a row, and ``writer`` writes
+    the epilogue. ``begin(n, block)`` is called before the positions of each sample and block of channels, and
+    ``enter(d, h)`` before those of each row.
     """
     group, block = k.idiv(k.chunk, domain.blocks), k.imod(k.chunk, domain.blocks)
     first, last = samples_of(k, domain, group)
@@ -291,6 +299,7 @@ def _positions(
 class MaxWindows(KernelSpec):
     """The kernel of max pooling: y is the maximum of each window, and index the number of the tap that read it.
 
+    ``part`` (see ``geometry``) has the windows; ``source`` and ``index`` are the memory layouts of x and of the index.
     Operands: x, index, then those of the fused epilogue, ``region``. With a ``prologue``, which computes x, there is no
     operand x, and the operands of the prologue come last.
     """
@@ -340,6 +349,7 @@ class MaxWindows(KernelSpec):
 class AverageWindows(KernelSpec):
     """The kernel of average pooling: y is the sum over each window, divided by the window's divisor.
 
+    ``part`` (see ``geometry``) has the windows, ``window`` their divisors, and ``source`` is the memory layout of x.
     Operands: x, then those of the fused epilogue, ``region``. With a ``prologue``, which computes x, there is no
     operand x, and the operands of the prologue come last.
     """
@@ -373,8 +383,9 @@ class WindowGradient(KernelSpec):
     """The kernel of the gradients of pooling: dx sums the contributions of all windows that contain a position.
 
     In max pooling, which has an ``index``, a window contributes dy to the position of its maximum. In average pooling,
-    it contributes dy divided by its divisor to all its positions. Operands: dy, the index in max pooling, then those of
-    the fused epilogue, ``region``.
+    it contributes dy divided by its divisor to all its positions. ``parts`` (see ``geometry``) say which windows
+    contain a position, and ``arriving`` is the memory layout of dy. Operands: dy, the index in max pooling, then those
+    of the fused epilogue, ``region``.
     """
 
     arriving: Storage

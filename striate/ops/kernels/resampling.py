@@ -30,9 +30,9 @@ LONG = 64
 class Mapped(KernelSpec):
     """Base class of the kernels that apply linear maps along the spatial axes (abstract).
 
-    ``maps`` are the maps along D, H and W; None is an axis that does not change. Operands: x, then those of the fused
-    epilogue, ``region``. With a ``prologue``, which computes x, there is no operand x, and the operands of the prologue
-    come last.
+    ``maps`` are the maps along D, H and W; None is an axis that does not change. ``source`` is the memory layout of x.
+    Operands: x, then those of the fused epilogue, ``region``. With a ``prologue``, which computes x, there is no
+    operand x, and the operands of the prologue come last.
     """
 
     source: Storage
@@ -71,8 +71,8 @@ class Mapped(KernelSpec):
     def vector(self, k: Kernel, rows: Sequence[Terms], load: Callable[[Sequence[Index]], Vector]) -> Vector:
         """Emit the output vector of one position.
 
-        ``rows`` has, for each axis, the terms (input position and weight) that the axis' map sums at this position.
-        ``load`` loads x at an input position.
+        ``rows`` has, for each axis, the terms (input position and weight) that the map of the axis sums at this
+        position. ``load`` loads x at an input position.
         """
         raise NotImplementedError
 

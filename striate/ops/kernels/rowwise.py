@@ -28,8 +28,8 @@ LONG_ROW = 4096
 class RowKernel(KernelSpec):
     """Base class of kernels that combine the channels of each position (abstract).
 
-    ``storage`` is the memory layout of the first operand, such as the logits. A chunk, the unit of work of a thread, is
-    a group of samples.
+    ``domain`` is the iteration space over samples and positions, and ``storage`` the memory layout of the first
+    operand, such as the logits. A chunk, the unit of work of a thread, is a group of samples.
     """
 
     domain: Domain
@@ -66,27 +66,30 @@ class Row:
         self.offset = k.iadd(storage.origin, k.imul(n, s[0]), k.imul(d, s[2]), k.imul(h, s[3]), k.imul(w, s[4]))
 
     def like(self, storage: Storage) -> Row:
-        """Return the ``Row`` of the same position for operands with another memory layout."""
+        """Return the ``Row`` of the same position for operands with the memory layout ``storage``."""
         return Row(self.k, storage, self._place)
 
     def pointer(self, operand: int, block: Index) -> Pointer:
-        """Emit the address of a block of 16 channels in an operand."""
+        """Emit the address of block number ``block`` of 16 channels in operand number ``operand`` of the kernel."""
         k = self.k
         where = k.iadd(self.offset, k.imul(block, self.storage.strides[1]))
         return k.offset(k.operand(operand), where, self.storage.dtype)
 
     def load(self, operand: int, block: Index, count: int, otherwise: float = 0.0) -> Vector:
-        """Emit the load of a block of channels; lanes from ``count`` on hold ``otherwise``."""
+        """Emit the load of block number ``block`` of the channels from operand number ``operand`` of the kernel.
+
+        The block has ``count`` channels; the lanes after them hold ``otherwise``.
+        """
         k, dtype = self.k, self.storage.dtype
         x = k.load(self.pointer(operand, block), dtype)
         return x if count == LANES else k.select(k.mask(count), x, k.constant(otherwise, dtype))
 
     def store(self, operand: int, block: Index, value: Vector) -> None:
-        """Emit the store of a block of channels."""
+        """Emit the store of ``value`` as block number ``block`` of the channels in operand number ``operand``."""
         self.k.store(value, self.pointer(operand, block), self.storage.dtype)
 
     def element(self, operand: int, channel: Index) -> Vector:
-        """Emit the load of one channel as a scalar."""
+        """Emit the load of the single channel ``channel`` from operand number ``operand``, as a scalar."""
         k = self.k
         where = k.iadd(k.imul(k.idiv(channel, LANES), self.storage.strides[1]), k.imod(channel, LANES), self.offset)
         return k.load_scalar(k.offset(k.operand(operand), where, self.storage.dtype), self.storage.dtype)
@@ -133,7 +136,10 @@ class Row:
 
 
 def log_sum(k: Kernel, row: Row, operand: int) -> tuple[Vector, Vector, Vector]:
-    """Emit (max x, Σ e^(x − max), ln Σ e^(x − max)) over the channels of a position, each in every lane."""
+    """Emit (max x, Σ e^(x − max), ln Σ e^(x − max)) over the channels of a position, each in every lane.
+
+    x are the channels that ``row`` loads from operand number ``operand``.
+    """
     largest = row.fold(-math.inf, lambda m, b, c: k.max(m, row.load(operand, b, c, -math.inf)))
     peak = k.splat(k.fold_lanes(largest, k.max))
 
@@ -179,7 +185,10 @@ class RowReduction(RowKernel):
 
 @dataclass(frozen=True)
 class SoftmaxRows(RowKernel):
-    """The kernel of softmax over the channels, or with ``logarithm`` of log-softmax. Operands: x, y."""
+    """The kernel of softmax over the channels, or with ``logarithm`` of log-softmax. Operands: x, y.
+
+    ``result`` is the memory layout of y.
+    """
 
     logarithm: bool
     result: Storage
@@ -200,7 +209,8 @@ class SoftmaxRows(RowKernel):
 class SoftmaxGradientRows(RowKernel):
     """The kernel of the gradient of softmax, dx = y · (dy − Σ y · dy), or of log-softmax, dx = dy − e^y · Σ dy.
 
-    The sums run over the channels. Operands: y, dy, dx.
+    The sums run over the channels; ``logarithm`` selects log-softmax. ``arriving`` and ``result`` are the memory
+    layouts of dy and dx. Operands: y, dy, dx.
     """
 
     logarithm: bool
@@ -246,9 +256,9 @@ class LabelRows(RowKernel):
     def label(self, k: Kernel, n: Index, pixel: Index) -> tuple[Index, Index, Any]:
         """Emit code that reads the label of one position of sample n; return (label, item, left out).
 
-        ``item`` is the number of the position over all samples, and ``left out`` the condition that its label is the
-        ignored one. Labels are checked before the kernel runs, but they are clamped nevertheless, so that no label can
-        cause a read outside the array.
+        ``pixel`` is the number of the position within the sample and ``item`` that over all samples; ``left out`` is
+        the condition that the label is the ignored one. Labels are checked before the kernel runs, but they are clamped
+        nevertheless, so that no label can cause a read outside the array.
         """
         item = k.iadd(k.imul(n, self.storage.pixels), pixel)
         label = k.load_scalar(k.offset(k.operand(1), item, DType.int64), DType.int64)
@@ -256,7 +266,7 @@ class LabelRows(RowKernel):
         return k.imin(k.imax(label, 0), self.storage.channels - 1), item, left_out
 
     def store_losses(self, k: Kernel, loss: Vector, share: Vector, item: Index, left_out: Any) -> None:
-        """Emit the stores of the loss of an item and of its share; both are 0 if it is left out.
+        """Emit the stores of the loss of an item and of its share; both are 0 where ``left_out`` is true.
 
         The share is the weight of the item in the mean of the losses.
         """
@@ -336,8 +346,8 @@ class LikelihoodRows(LabelRows):
 class OneHotRows(LabelRows):
     """The kernel of the operation ``OneHot``: y[c] = a where c = label, else 0.
 
-    ``a`` has one number for each position. If the label is the ignored one, y is 0 in all channels. Operands: x (not
-    read), labels, a, y.
+    ``a`` has one number for each position. If the label is the ignored one, y is 0 in all channels. ``result`` is the
+    memory layout of y. Operands: x (not read), labels, a, y.
     """
 
     result: Storage
@@ -358,8 +368,8 @@ class OneHotRows(LabelRows):
 class CrossEntropyGradientRows(LabelRows):
     """The kernel of the gradient of cross entropy: dx[c] = dloss · (softmax(x)[c] · Σ_j t[j] − t[c]).
 
-    t is the smoothed, weighted target, and dloss the gradient with respect to the loss of a position. Operands: logits
-    x, labels, class weights if ``weighted``, dloss for each position, dx.
+    t is the smoothed, weighted target, and dloss the gradient with respect to the loss of a position. ``result`` is the
+    memory layout of dx. Operands: logits x, labels, class weights if ``weighted``, dloss for each position, dx.
     """
 
     result: Storage

@@ -47,7 +47,7 @@ class Transforms:
     input: Matrix
 
     def with_plain_filter(self) -> Transforms:
-        """Return equivalent transforms in which the first entry of each row of G that is not 0 is 1.
+        """Return equivalent transforms in which the first nonzero entry of each row of G is 1.
 
         The factors move to Aᵀ, which is applied only once, after the sum over all tiles.
         """
@@ -299,10 +299,11 @@ def _number(k: Kernel, like: Vector, number: Fraction) -> Vector:
 class WinogradPack(KernelSpec):
     """The kernel that transforms and packs the filters: U = G g Gᵀ as [output block][position][input channel][16].
 
-    A position is an entry of the transformed filter, and the 16 lanes are output channels. With ``transposed``, it
-    packs for the input gradient: lanes are input channels, and the filter is rotated by 180°. In bfloat16, pairs of
-    channels are interleaved: [output block][position][input pair][16][2]. A chunk, the unit of work of a thread, is one
-    output block and one block of input channels. Operands: weights (O, C, taps, taps) in NumPy's order, U.
+    A position is an entry of the transformed filter, and the 16 lanes are output channels. ``form`` has the sizes of
+    the tiles, and ``operands`` is the dtype of U. With ``transposed``, it packs for the input gradient: lanes are input
+    channels, and the filter is rotated by 180°. In bfloat16, pairs of channels are interleaved: [output
+    block][position][input pair][16][2]. A chunk, the unit of work of a thread, is one output block and one block of
+    input channels. Operands: weights (O, C, taps, taps) in NumPy's order, U.
     """
 
     dtype: DType

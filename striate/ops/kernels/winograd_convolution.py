@@ -39,8 +39,9 @@ class TileConvolution(KernelSpec):
 
     Tiles are multiplied in batches of ``together``. V, the transformed input, is stored in the order in which the
     products read it: [batch][position][input block][tile][16]. M, the products, are [batch][position][tile][16].
-    ``operands`` is the dtype of U (the transformed filters) and V, and ``before`` the padding before the height and the
-    width.
+    ``operands`` is the dtype of U (the transformed filters) and V, ``source`` the memory layout of the input, ``form``
+    has the sizes of the tiles, ``before`` is the padding before the height and the width, and ``region`` the fused
+    epilogue.
     """
 
     source: Storage
@@ -190,7 +191,7 @@ class TileConvolution(KernelSpec):
         """Emit the output Y = Aᵀ M A of one tile from its products M, and the fused epilogue on its pixels.
 
         The tile is number ``tile`` of its group of samples, whose first sample is ``first``. ``products`` is the
-        address of M, and ``block`` the number of the output block.
+        address of M, ``block`` the number of the output block, and ``writer`` writes the epilogue.
         """
         dtype, n, m = self.sums, self.n, self.form.tile
         matrix = self.form.transforms.output
@@ -221,7 +222,7 @@ class TileConvolution(KernelSpec):
 
         It is called before the products of each position, and fetches the share of position ``number``, which arrives
         while the core multiplies. ``tiles`` are the first tile of the batch and one past its last, ``first`` is the
-        first sample of their group, and ``block`` the number of the output block.
+        first sample of their group, ``block`` the number of the output block, and ``writer`` writes the epilogue.
         """
         m = self.form.tile
         rows = -(-m // min(m, self.n * self.n // self.together))
@@ -234,7 +235,7 @@ class TileConvolution(KernelSpec):
     def close(self, k: Kernel, writer: RegionWriter, number: Index, block: Index) -> None:
         """Emit the end of the epilogue for each sample of group ``number`` and output block ``block``.
 
-        The epilogue then writes the halos of its stores.
+        The epilogue, which ``writer`` writes, then fills the halos of the arrays that it stores.
         """
         first, last = samples_of(k, self.region.domain, number)
         with k.loop(first, last) as sample:

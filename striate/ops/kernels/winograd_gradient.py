@@ -35,7 +35,8 @@ class WinogradWeightGradient(KernelSpec):
     A chunk, the unit of work of a thread, is one share of the samples, one range of ``outs`` output blocks and one
     range of ``intos`` input blocks. ``source`` and ``arriving`` are the memory layouts of x and dy, and ``before`` is
     the padding before the height and the width of x. A batch has ``together`` tiles. The sums of ``accumulators`` input
-    channels are in registers at a time. ``samples`` is 0 if it is the run-time N.
+    channels are in registers at a time. ``form`` has the sizes of the tiles, and ``operands`` is the dtype of V and W.
+    ``samples`` is 0 if it is the run-time N.
 
     V and W are in the thread's scratch memory as [position][block][tile][16], in bfloat16 as […][pair of tiles][16][2].
     M is [position][16 input channels][16 output channels] for each output block and input block. If there are several
@@ -167,7 +168,8 @@ class WinogradWeightGradient(KernelSpec):
     def finish(self, k: Kernel, out: Index, into: Index, sums: Pointer, dw: Pointer) -> None:
         """Emit dW = Aᵀ M A for one output block and one input block, where M is first added over the shares, in order.
 
-        ``sums`` is the address of the first share of M, and ``dw`` that of dW (O, C, taps, taps) in NumPy's order.
+        ``out`` and ``into`` are the numbers of the output and the input block. ``sums`` is the address of the first
+        share of M, and ``dw`` that of dW (O, C, taps, taps) in NumPy's order.
         """
         dtype, taps = self.sums, self.form.taps
         filters, depth = self.arriving.channels, self.source.channels
@@ -375,7 +377,8 @@ class WinogradWeightGradient(KernelSpec):
 class WinogradUnpack(KernelSpec):
     """The kernel that adds the shares of a ``WinogradWeightGradient`` and transforms the sum back to dW.
 
-    A chunk, the unit of work of a thread, is one output block and one input block. Operands: M, dW.
+    ``gradient`` is the kernel that wrote the shares. A chunk, the unit of work of a thread, is one output block and one
+    input block. Operands: M, dW.
     """
 
     gradient: WinogradWeightGradient

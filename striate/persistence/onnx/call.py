@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 
 from striate.errors import ModelFileError
-from striate.graph.arithmetic import constant
+from striate.graph.operand import constant
 from striate.graph.value import Array, Batch, DType, N, Shape, Value
 from striate.persistence.onnx.messages import Node, Tensor
 from striate.tracing import Trace
@@ -86,9 +86,12 @@ def size_of(dim: int | Batch) -> object:
 class Call:
     """An ONNX node with its operands, as the function that traces its operator receives it.
 
-    ``operands`` are in the order of the node's inputs, None for omitted ones. ``opset`` is the version of ONNX's
-    operators in the file, ``dtype`` the model's floating-point type, and ``trace`` the graph being traced. Methods
-    take the number of an operand, from 0, as ``place``.
+    ``operands`` are in the order of the node's inputs, None for omitted ones. A *known* operand is a NumPy array, which
+    does not depend on the model's input. ``opset`` is the version of ONNX's operators in the file, ``dtype`` the
+    model's floating-point type, and ``trace`` the record of the graph being built. ``fixed`` is the batch size for
+    which the file was exported, or 0 if the file leaves it open. ``update(i, value)`` assigns a new value to the state
+    that is operand i, such as a running mean, and ``unbiased`` says whether running variances are updated with the
+    unbiased variance. Methods take the number of an operand, from 0, as ``place``.
     """
 
     node: Node
@@ -124,7 +127,7 @@ class Call:
         return found
 
     def value(self, place: int) -> Value:
-        """Return an operand as a value of the graph; a known array becomes a constant.
+        """Return operand number ``place`` as a value of the graph; a known array becomes a constant.
 
         Raises ``ModelFileError`` if the operand is omitted, or is a shape that contains N.
         """
@@ -144,7 +147,7 @@ class Call:
         return self.trace.capture(kept)
 
     def optional(self, place: int) -> Value | None:
-        """Return an operand as a value of the graph, or None if it is omitted."""
+        """Return operand number ``place`` as a value of the graph, or None if it is omitted."""
         return self.value(place) if self.given(place) else None
 
     def known(self, place: int) -> Array:
@@ -160,15 +163,18 @@ class Call:
         return found
 
     def sizes(self, place: int) -> list[object]:
-        """Return a known vector as a list of ints and multiples of N (``Samples``)."""
+        """Return operand number ``place``, a known vector, as a list of ints and multiples of N (``Samples``)."""
         return list(self.known(place).reshape(-1).tolist())
 
     def wholes(self, place: int) -> list[int]:
-        """Return a known vector as a list of ints; raises ``ModelFileError`` if N is among them."""
+        """Return operand number ``place``, a known vector, as a list of ints.
+
+        Raises ``ModelFileError`` if a multiple of N is among them.
+        """
         return [_whole(size) for size in self.sizes(place)]
 
     def number(self, place: int, default: float | None = None) -> float | None:
-        """Return a known operand with one element as a float, or ``default`` if it is omitted.
+        """Return the only element of operand number ``place`` as a float, or ``default`` if it is omitted.
 
         Raises ``ModelFileError`` for more than one element, and if the operand is computed from data.
         """
@@ -267,7 +273,10 @@ def operator(*names: str) -> Callable[[Handler], Handler]:
 
 
 def folded(*names: str) -> Callable[[Handler], Handler]:
-    """Register the decorated function in ``FOLDED``, for operands that are all known arrays."""
+    """Register the decorated function in ``FOLDED`` under each of the names.
+
+    It computes the operator with NumPy if all its operands are known arrays.
+    """
 
     def registered(handler: Handler) -> Handler:
         FOLDED.update(dict.fromkeys(names, handler))
@@ -284,7 +293,8 @@ def shape_of(operand: Operand) -> Shape:
 def require_small(call: Call, shape: Sequence[int]) -> None:
     """Raise ``ModelFileError`` if a constant of ``shape`` would be too large, before it is allocated.
 
-    The limits are 2²⁴ elements and 32 axes. A negative size is an error as well.
+    The limits are 2²⁴ elements and 32 axes. A negative size is an error as well. ``call`` is the node that the message
+    names.
     """
     count = 1
     for size in shape:

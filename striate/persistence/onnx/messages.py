@@ -22,8 +22,8 @@ MOST_AXES = 32
 class Tensor:
     """A tensor as the file stores it, not yet decoded; ``onnx.tensors`` converts it to an array.
 
-    ``kind`` is its TensorProto.DataType. The data are in ``raw`` (little-endian bytes), in ``numbers`` (a typed field),
-    or in another file that ``external`` describes.
+    ``kind`` is the number of its element type, a TensorProto.DataType. The data are in ``raw`` (little-endian bytes),
+    in ``numbers`` (a typed field), or in another file that ``external`` describes.
     """
 
     name: str
@@ -74,9 +74,10 @@ class Node:
 
 @dataclass(frozen=True)
 class ValueInfo:
-    """The declared type of a graph input or output: ``kind`` is its TensorProto.DataType.
+    """The declared type of a graph input or output.
 
-    A size is an int, the name of a symbolic size, or "" if unknown; ``shape`` is None if it is not declared.
+    ``kind`` is the number of the element type, a TensorProto.DataType. A size in ``shape`` is an int, the name of a
+    symbolic size, or "" if unknown; ``shape`` is None if it is not declared.
     """
 
     name: str
@@ -88,8 +89,9 @@ class ValueInfo:
 class Function:
     """A local function of the file: a list of nodes that other nodes call by name, like an operator.
 
-    ``defaults`` are the attributes that a call may omit, and ``opsets`` the opset version of each domain that its nodes
-    use.
+    ``inputs`` and ``outputs`` are the names that its nodes use for the operands and results; ``overload`` distinguishes
+    functions of the same name. ``defaults`` are the attributes that a call may omit, and ``opsets`` the opset version
+    of each domain that its nodes use.
     """
 
     name: str
@@ -115,7 +117,11 @@ class GraphMessage:
 
 @dataclass
 class ModelMessage:
-    """The contents of an ONNX file: graph, opset version of each domain, local functions, and metadata."""
+    """The contents of an ONNX file: its graph, local functions, and metadata.
+
+    ``opsets`` has the opset version of each domain of operators, ``producer`` the name of the framework that wrote the
+    file, and ``properties`` the metadata by name.
+    """
 
     ir_version: int = 0
     producer: str = ""

@@ -38,10 +38,10 @@ _OURS = ("", "com.microsoft")
 
 @dataclass(frozen=True)
 class Network:
-    """The checked network of a file: ``nodes`` in execution order, over ``inputs`` and ``constants``.
+    """The checked network of a file: ``nodes`` in execution order, which read ``inputs`` and ``constants``.
 
-    ``opset`` is the version of ONNX's operators, and ``producer`` the name of the framework that wrote the file.
-    ``classes`` are the class names, if the file has them.
+    ``outputs`` are the names of the results. ``opset`` is the version of ONNX's operators, and ``producer`` the name of
+    the framework that wrote the file. ``classes`` are the class names, if the file has them.
     """
 
     opset: int
@@ -77,7 +77,7 @@ def read_network(path: Path, known: frozenset[str]) -> Network:
 
 
 def checked(model: ModelMessage, tensors: TensorReader, known: frozenset[str]) -> Network:
-    """Check a parsed file and return its network.
+    """Check a parsed file and return its network; ``tensors`` decodes the constants.
 
     Raises ``ModelFileError`` for operators that are not in ``known``, and for a file that contradicts itself.
     """

@@ -38,7 +38,10 @@ def element_of(kind: int, what: str) -> Element:
 
 @final
 class TensorReader:
-    """Decodes tensors to arrays; external data must lie in ``folder``, and are refused if ``folder`` is None."""
+    """Decodes tensors of an ONNX file to arrays.
+
+    External data, those in a file of their own, must lie in ``folder``; they are refused if it is None.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder

@@ -118,7 +118,7 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
 
 
 def varints(content: memoryview) -> npt.NDArray[np.int64]:
-    """Decode packed varints to an int64 vector, with one step of NumPy for each byte position of a number.
+    """Decode the bytes ``content``, packed varints, to an int64 vector.
 
     Raises ``ModelFileError`` for a number that is cut off or has more than 10 bytes.
     """

@@ -27,7 +27,7 @@ MOST_AXES = 32
 
 @dataclass(frozen=True)
 class Storage:
-    """A named block of memory that tensors are views of; ``length`` is in elements."""
+    """A block of memory, of which tensors are views: ``length`` elements, found in the file by ``key``."""
 
     key: str
     element: Element
@@ -36,7 +36,10 @@ class Storage:
 
 @dataclass(frozen=True)
 class StridedTensor:
-    """A view of a storage: the element at index i lies at ``offset`` + Σₐ iₐ · ``stride``ₐ, in elements."""
+    """A tensor of this shape that is a view of a storage.
+
+    The element with the indices iₐ is element ``offset`` + Σₐ iₐ · ``stride``ₐ of the storage.
+    """
 
     storage: Storage
     offset: int
@@ -65,7 +68,7 @@ class _Mark:
 
 @dataclass(frozen=True)
 class Pickled:
-    """The object that a pickle describes, and all storages that it refers to, by key."""
+    """The object that a pickle describes (``content``), and all storages that it refers to, by key."""
 
     content: object
     storages: Mapping[str, Storage]
@@ -192,8 +195,8 @@ def _kind(thing: object) -> str:
 def read_pickle(stream: BinaryIO, limit: int, where: str) -> Pickled:
     """Read the pickle at the stream's position, and move the stream to its end.
 
-    ``limit`` is the largest size of the pickle in bytes. Raises ``ModelFileError`` for a pickle that is damaged or
-    longer, and for a name or an instruction that is not allowed.
+    ``limit`` is the largest size of the pickle in bytes, and ``where`` the beginning of error messages. Raises
+    ``ModelFileError`` for a pickle that is damaged or longer, and for a name or an instruction that is not allowed.
     """
     reader = _Reader(stream, min(limit, LARGEST_PICKLE), where)
     content = reader.run()

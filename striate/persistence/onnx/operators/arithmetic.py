@@ -18,7 +18,7 @@ Unary = Callable[[Value], Value]
 
 
 def paired(call: Call, first: int = 0, second: int = 1) -> tuple[Value | float, Value | float]:
-    """Return two operands for a binary operation, with a one-element constant as a float.
+    """Return operands ``first`` and ``second`` of a binary operator, with a one-element constant as a float.
 
     Such a constant stays an array if its rank exceeds that of the other operand, because the result then has its rank.
     """

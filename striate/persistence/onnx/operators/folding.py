@@ -139,10 +139,10 @@ def slice_(call: Call) -> Operand:
 
 
 def slices(call: Call, rank: int) -> list[tuple[int, int, int | None, int]]:
-    """Return the slices of a Slice node as (axis, start, stop, step), with Python's meaning.
+    """Return the slices of a Slice node as (axis, start, stop, step), with the meaning of Python's slices.
 
-    Start, stop, axes and steps are attributes before opset 10, and inputs from then on. Raises ``ModelFileError`` if
-    the lists differ in length or a step is 0.
+    ``rank`` is that of the operand. Start, stop, axes and steps are attributes before opset 10, and inputs from then
+    on. Raises ``ModelFileError`` if the lists differ in length or a step is 0.
     """
     if call.opset < 10:
         starts, stops = call.ints("starts") or [], call.ints("ends") or []

@@ -85,7 +85,10 @@ def local_response_normalization(call: Call) -> Operand:
 
 @operator("Softmax", "LogSoftmax")
 def softmax(call: Call) -> Operand:
-    """Softmax or its logarithm over one axis; before opset 13, jointly over that axis and all later ones."""
+    """Return the softmax of x, or its logarithm for LogSoftmax, over the axis that the attribute ``axis`` gives.
+
+    Before opset 13, it is computed over that axis and all later ones together.
+    """
     x = call.value(0)
     function = ops.softmax if call.node.operator == "Softmax" else ops.log_softmax
     axis = call.axis(call.int("axis", 1 if call.opset < 13 else -1), x.type.rank)

@@ -30,8 +30,8 @@ ROUNDINGS: dict[str, Callable[[float], float]] = {
 class Resampling:
     """The options of a Resize node that apply to all axes.
 
-    ``where`` is the attribute coordinate_transformation_mode, ``rounding`` is nearest_mode, and ``cubic`` is
-    cubic_coeff_a.
+    The fields are the attributes of the same name, and ``where`` is coordinate_transformation_mode, ``rounding``
+    nearest_mode, and ``cubic`` cubic_coeff_a.
     """
 
     mode: str
@@ -57,7 +57,10 @@ class Axis:
 
 
 def place(axis: Axis, where: str, p: int) -> float:
-    """Return the input coordinate of output position p, for the coordinate transformation ``where``."""
+    """Return the input coordinate that output position p of an axis corresponds to.
+
+    ``where`` is ONNX's coordinate_transformation_mode, such as "half_pixel".
+    """
     size, exact = axis.size, axis.scale * axis.size
     match where:
         case "align_corners":
@@ -80,8 +83,8 @@ def place(axis: Axis, where: str, p: int) -> float:
 def matrix(axis: Axis, options: Resampling) -> Array:
     """Return the resize of one axis as a matrix (input size, output size), so that output = input @ matrix.
 
-    Positions outside the input read its first or last element; with ``exclude_outside`` their weights are dropped
-    instead, and the other weights are scaled so that their sum is 1.
+    Positions outside the input read its first or last element; with the option ``exclude_outside`` their weights are
+    dropped instead, and the other weights are scaled so that their sum is 1.
     """
     found = np.zeros((axis.size, axis.count))
     for p in range(axis.count):

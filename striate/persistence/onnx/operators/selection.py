@@ -22,7 +22,7 @@ def _size(call: Call, x: Operand, axis: int) -> int:
 
 @operator("CenterCropPad")
 def center_crop_pad(call: Call) -> Operand:
-    """Crop x, or pad it with zeros, equally at both ends of each axis, to sizes that are known during tracing."""
+    """Crop x, or pad it with zeros, equally at both ends of each axis, to the sizes in operand 1."""
     x = call.value(0)
     rank = x.type.rank
     axes = [call.axis(axis, rank) for axis in call.ints("axes") or range(rank)]
@@ -38,7 +38,7 @@ def center_crop_pad(call: Call) -> Operand:
 
 @operator("Trilu")
 def trilu(call: Call) -> Operand:
-    """Return x with zeros below (attribute ``upper`` = 1) or above diagonal number k of the last two axes."""
+    """Return x with zeros below diagonal number k of the last two axes, or above it if ``upper`` is 0."""
     x = call.value(0)
     rows, columns = (_size(call, x, axis) for axis in (x.type.rank - 2, x.type.rank - 1))
     require_small(call, (rows, columns))
@@ -83,7 +83,7 @@ def one_hot(call: Call) -> Operand:
 
 @operator("Hardmax")
 def hardmax(call: Call) -> Operand:
-    """Return 1 at the first maximum along an axis, and 0 elsewhere."""
+    """Return an array that is 1 at the first maximum of x along an axis, and 0 elsewhere."""
     x = call.value(0)
     axis = call.axis(call.int("axis", -1 if call.opset >= 13 else 1), x.type.rank)
     if call.opset < 13 and axis != x.type.rank - 1:

@@ -61,7 +61,7 @@ def _text(sizes: list[object]) -> str:
 
 @operator("Flatten")
 def flatten(call: Call) -> Operand:
-    """Return x as a matrix: the axes before ``axis`` become rows, the remaining ones columns."""
+    """Return x as a matrix: the axes before the attribute ``axis`` become rows, the remaining ones columns."""
     x = call.value(0)
     rank = x.type.rank
     axis = call.int("axis", 1)

@@ -15,7 +15,8 @@ from striate.persistence.onnx.call import Call, Operand, operator
 def padding(call: Call, size: tuple[int, ...], kernel: list[int], strides: list[int], dilations: list[int]) -> Pairs:
     """Return the padding (before, after) of each spatial axis, from the attribute ``pads`` or ``auto_pad``.
 
-    ``size`` are the sizes of the spatial axes of the input. Raises ``ModelFileError`` for a wrong number of paddings.
+    ``size`` are the sizes of the spatial axes of the input, and ``kernel`` those of the window; ``strides`` and
+    ``dilations`` have a number for each of these axes. Raises ``ModelFileError`` for a wrong number of paddings.
     """
     mode = call.choice("auto_pad", "NOTSET", ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"))
     if mode == "VALID":
@@ -83,10 +84,10 @@ def _padded(x: Value, kernel: list[int], pairs: Pairs, value: float) -> tuple[Va
 
 @operator("AveragePool")
 def average_pool(call: Call) -> Operand:
-    """Average pooling; windows that ``ops.avg_pool`` does not support are summed by a depthwise convolution.
+    """Return the average pooling of x, by ``ops.avg_pool`` or, for windows that it lacks, a convolution.
 
-    Those are dilated windows and paddings of more than half the window. Each sum is divided by the number of elements
-    that the window counts.
+    ``ops.avg_pool`` lacks dilated windows, and padding of more than half the window. For these, a depthwise convolution
+    sums each window, and the sum is divided by the number of elements that the window counts.
     """
     x, kernel = call.value(0), _kernel(call)
     size = positions(call, x)
@@ -130,7 +131,10 @@ def lp_pool(call: Call) -> Operand:
 
 @operator("ConvTranspose")
 def conv_transpose(call: Call) -> Operand:
-    """Transposed convolution without padding, then cropped by ``pads``, ``output_shape`` or ``auto_pad``."""
+    """Return the transposed convolution of x with filters w.
+
+    It is computed without padding, and then cropped as ``pads``, ``output_shape`` or ``auto_pad`` say.
+    """
     x, w = call.value(0), call.value(1)
     size, kernel = positions(call, x), list(w.type.concrete(1)[2:])
     rank = len(size)

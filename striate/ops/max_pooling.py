@@ -1,0 +1,196 @@
+"""Maximum pooling over sliding windows, in one to three dimensions, and its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from striate.codegen.launch import KernelSpec, Launch
+from striate.codegen.storage import spatial
+from striate.errors import GraphError, OptionError
+from striate.graph.onnx import OnnxWriter
+from striate.graph.op import Gradients, Needed, PositionSets, Sample, Values, register
+from striate.graph.value import Array, DType, TensorType, Value
+from striate.ops import kernels
+from striate.ops.anchor import LoweringContext
+from striate.ops.requirement import shape_error
+from striate.ops.shaping import expanded
+from striate.ops.unbatched import over_samples, position_axes
+from striate.ops.window import (
+    Padding,
+    PerAxis,
+    Sizes,
+    padded,
+    positions,
+    reach,
+    tap_slices,
+    taps,
+    window_positions,
+)
+from striate.options import flag
+
+if TYPE_CHECKING:
+    from striate.ops.kernels.large_pooling import LargeMaxGradient
+from striate.ops.pooling import Pooling, entering, examples, window_geometry
+
+
+@register
+@dataclass(frozen=True)
+class MaxPooling(Pooling):
+    """y[n, c, p] = max_k x[n, c, p · stride + k · dilation − before]
+
+    x (N, C, positions…) → (y, index), both (N, C, windows…). ``index`` is the number of the tap k, in row-major order
+    over the window, at which the first maximum was found: uint8, or int32 if the window has more than 255 taps. Padding
+    is never the maximum. NaN counts as larger than every number.
+    """
+
+    title: ClassVar[str] = "max pool"
+
+    @property
+    def index_dtype(self) -> DType:
+        """The dtype of the output ``index``: uint8 for up to 255 taps in a window, else int32."""
+        return DType.uint8 if np.prod(self.kernel) <= 255 else DType.int32
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        y = self.pooled(inputs[0])
+        return y, y.with_dtype(self.index_dtype)
+
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
+        return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
+
+    def accepts_prologue(self) -> bool:
+        """Return whether elementwise work on the input may be fused as a prologue: only if windows do not overlap."""
+        return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        (x,), (_, index) = context.node.inputs, context.node.outputs
+        part = self.windows_of(positions(x.type))
+        prologue, given, more = entering(context, x)
+        source, numbers = context.storage(x), context.storage(index)
+        kernel = (
+            kernels.large_pooling.LargeMaxWindows(source, numbers, part, context.region, prologue)
+            if self.large
+            else kernels.pooling.MaxWindows(source, numbers, part, spatial(self.kernel), context.region, prologue)
+        )
+        operands = (*given, index, *context.region_operands, *more)
+        return [Launch("max pooling", context.node.path, kernel, operands, context.domain.chunks)]
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.add("MaxPool", *inputs, **self.onnx_attributes(), dilations=self.dilation), ""]
+
+    def reference(self, x: Array) -> tuple[Array, Array]:
+        size: Sizes = x.shape[2:]
+        count, extra = self.output_sizes(size), self.overhang(size)
+        source = padded(x, self.padding, -np.inf, extra)
+        real = padded(np.ones(x.shape, bool), self.padding, 0, extra)
+        where = [tap_slices(tap, count, self.stride, self.dilation) for _, tap in taps(self.kernel)]
+        values, valid = np.stack([source[s] for s in where]), np.stack([real[s] for s in where])
+        y = values.max(axis=0)
+        largest = valid & ((values == y) | np.isnan(values))
+        return y, np.argmax(largest, axis=0).astype(self.index_dtype.numpy)
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
+        (x,), (y, index), (dy, _) = inputs, outputs, output_gradients
+        if dy is None:
+            return (None,)
+        size = positions(x.type)
+        rule = MaxPoolingGradient(self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode, size)
+        return (rule(expanded(dy, y), index),)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for x, kernel, stride, padding, dilation, ceil_mode in examples(random):
+            yield Sample(cls(stride, padding, kernel, dilation, ceil_mode), (x,))
+
+
+@register
+@dataclass(frozen=True)
+class MaxPoolingGradient(Pooling):
+    """dx[n, c, i] = Σ dy[n, c, p] over the windows p whose first maximum is at position i
+
+    Gradient of ``MaxPooling``. Inputs: dy and the ``index`` of the forward pass, both (N, C, windows…). ``size`` holds
+    the spatial sizes of dx.
+    """
+
+    size: Sizes
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        dy, index = inputs
+        x = dy.with_shape((*dy.shape[:2], *self.size))
+        y = self.pooled(x)
+        if y != dy or index.shape != dy.shape:
+            raise shape_error(
+                self, f"pooling returns {y}; got dy {dy}, index {index}", "give the shapes of the forward pass"
+            )
+        return (x,)
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        dy, index = context.node.inputs
+        arriving, numbers = context.storage(dy), context.storage(index)
+        operands = (dy, index, *context.region_operands)
+        kernel: KernelSpec
+        scratch = 0
+        if self.scatters_widely(self.size):
+            large: LargeMaxGradient = kernels.large_pooling.LargeMaxGradient(
+                arriving, numbers, self.windows_of(self.size), context.region
+            )
+            kernel, scratch = large, large.scratch_bytes
+        else:
+            parts = self.holders_of(self.size)
+            kernel = kernels.pooling.WindowGradient(
+                arriving, numbers, parts, spatial(self.kernel), None, context.region
+            )
+        return [Launch("max pooling gradient", context.node.path, kernel, operands, context.domain.chunks, scratch)]
+
+    def reference(self, dy: Array, index: Array) -> Array:
+        return self.scatter((np.where(index == k, dy, 0) for k, _ in taps(self.kernel)), self.size, dy)
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        raise GraphError(f"{self}: second derivatives of max pooling are not implemented")
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for x, kernel, stride, padding, dilation, ceil_mode in examples(random):
+            y, index = MaxPooling(stride, padding, kernel, dilation, ceil_mode).reference(x)
+            op = cls(stride, padding, kernel, dilation, ceil_mode, x.shape[2:])
+            yield Sample(op, (random.standard_normal(y.shape), index), differentiable=(False, False))
+
+
+def refuse_indices(what: str, return_indices: object) -> None:
+    """Raise ``OptionError`` unless ``return_indices`` is False, the only value that is supported."""
+    if return_indices is not False:
+        raise OptionError(
+            f"{what}: return_indices={return_indices!r}; only False is supported\n"
+            "  help: leave it out; the gradient reaches the maxima without their places"
+        )
+
+
+def max_pool(
+    input: Value,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Value:
+    """Return the largest element of every window, or NaN if it contains NaN; padding is never the maximum.
+
+    ``input`` is (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
+    float64; the result is (N, C, windows…). A sample is recognized by the number of entries in an option such as
+    ``kernel_size=(3, 3)``, or by having two axes. ``stride`` is ``kernel_size`` by default, and ``dilation`` is the
+    distance between the elements of a window; with ``ceil_mode``, incomplete windows at the end count too. If several
+    elements are the largest, the first one gets the gradient. Raises ShapeError for another number of axes and a window
+    larger than the padded input, DTypeError for another dtype, and OptionError for invalid options, such as padding
+    above half the kernel size or ``return_indices=True``, which is not supported.
+    """
+    refuse_indices("max_pool", return_indices)
+    rounds_up = flag("max_pool: ceil_mode", ceil_mode)
+
+    def of_batch(x: Value) -> Value:
+        return MaxPooling(*window_geometry("max_pool", x, kernel_size, stride, padding, dilation), rounds_up)(x)[0]
+
+    return over_samples(of_batch, input, position_axes(input.type, kernel_size, stride, padding, dilation))
