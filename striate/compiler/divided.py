@@ -16,7 +16,7 @@ from striate.codegen import driver
 from striate.codegen.launch import Launch
 from striate.codegen.options import CompileOptions
 from striate.compiler.executable import CompiledExecutable
-from striate.graph.graph import Graph, Input, Seed
+from striate.graph.graph import Graph, Input, seeded
 from striate.graph.value import Value
 from striate.passes.fuse import Group, domain_of
 from striate.runtime.program import External, Program
@@ -97,7 +97,9 @@ class DividedExecutable(CompiledExecutable):
         plan, lowered = self.compiled.plan, self.compiled.lowered
         outputs = self._graph.outputs
         early = {value for name, value in outputs.items() if name not in self._late_outputs}
-        late_values = _dependents_on_seeds(self._graph) | (set(outputs.values()) - early)
+        late_values = {value for node in seeded(self._graph) for value in node.outputs} | (
+            set(outputs.values()) - early
+        )
         late = {group.index for group in plan.groups if _computed(group) & late_values}
         groups = {id(phase): lowered.group_of[index] for index, phase in enumerate(lowered.phases)}
         first_late = min(late, default=len(plan.groups))
@@ -113,15 +115,6 @@ class DividedExecutable(CompiledExecutable):
 
 def _anchor_reads(group: Group, values: set[Value]) -> bool:
     return group.anchor is not None and bool(set(group.anchor.inputs) & values)
-
-
-def _dependents_on_seeds(graph: Graph) -> set[Value]:
-    """Return the values that depend on a seed, the seeds among them."""
-    found: set[Value] = set()
-    for node in graph.nodes:
-        if isinstance(node.op, Seed) or any(value in found for value in node.inputs):
-            found.update(node.outputs)
-    return found
 
 
 def _computed(group: Group) -> set[Value]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from striate.graph.arithmetic import Add, Multiply, Subtract
-from striate.graph.graph import Constant, Graph, rewrite
+from striate.graph.graph import Constant, Graph, rewrite, seeded
 from striate.graph.op import Composite, Kind, Node
 from striate.graph.reshape import Reshape
 from striate.graph.value import Value
@@ -26,22 +26,18 @@ def simplify(graph: Graph) -> Graph:
     Simplifying the result again changes nothing.
     """
     known: dict[tuple[object, ...], tuple[Value, ...]] = {}
-    changed = False
+    late = seeded(graph)
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
-        nonlocal changed
         same = _neutral(node, inputs)
         if same is not None:
-            changed = True
             return (same,)
         if node.op.kind is Kind.SOURCE and not isinstance(node.op, Constant):
             return None
         key = (node.op, *(id(value) for value in inputs))
         if key not in known:
-            changed |= any(a is not b for a, b in zip(inputs, node.inputs, strict=True))
-            known[key] = Node(node.op, inputs, node.path).outputs if changed else node.outputs  # in the same order
-        else:
-            changed = True
+            unchanged = node not in late and all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+            known[key] = node.outputs if unchanged else Node(node.op, inputs, node.path).outputs
         return known[key]
 
     return rewrite(graph, replace)

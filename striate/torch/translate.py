@@ -10,9 +10,9 @@ import torch
 from torch import fx
 
 from striate.errors import StriateError
-from striate.graph.arithmetic import Reshape
 from striate.graph.graph import Input
 from striate.graph.op import at_path
+from striate.graph.reshape import Reshape
 from striate.graph.value import Batch, DType, N, Shape, TensorType, Value
 from striate.torch.aliases import Aliases, example, memory, translation_of, writes_operand
 from striate.torch.operations.arithmetic import DTYPES
