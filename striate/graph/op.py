@@ -295,7 +295,11 @@ class Op:
         return None
 
     def written(self, *operands: Expression) -> Expression:
-        """Return the result as it appears in equations: ``a + b``, or ``leaky_relu(x, negative_slope=0.1)``."""
+        """Return the result as it appears in equations, from the expressions of the operands.
+
+        It is written in the operation's ``notation``, such as ``a + b``, or else as a call, such as
+        ``leaky_relu(x, negative_slope=0.1)``.
+        """
         return self.notation(*operands) or call(self.call_name(), operands, self.shown_options())
 
     def __str__(self) -> str:
@@ -393,7 +397,10 @@ def current_path() -> str:
 
 
 def place(op: Op | str) -> str:
-    """Return the path of the layer being traced and the operation: ``at "block1.conv" convolution(stride=2)``."""
+    """Return the layer being traced and ``op`` as text for errors: ``at "block1.conv" convolution(stride=2)``.
+
+    Outside any layer, the text is only the operation.
+    """
     path = current_path()
     return f'at "{path}" {op}' if path else f"{op}"
 
