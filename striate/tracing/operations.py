@@ -63,9 +63,14 @@ def _requiring_values(function: Callable[..., Any]) -> Callable[..., Any]:
         for name, given in parameters.bind(*arguments, **options).arguments.items():
             kind = kinds.get(name)
             values: Sequence[object] = ()
-            if kind == "Sequence[Value]" and isinstance(given, tuple | list) and given:
+            if kind == "Sequence[Value]":
+                if not isinstance(given, tuple | list):
+                    raise DTypeError(
+                        f"{function.__name__}: {name} is {given!r:.60}, not a list of arrays\n"
+                        f"  help: st.ops.{function.__name__}([x, y])"
+                    )
                 values = cast("Sequence[object]", given)
-            elif kind in ("Value", "Integers", "Sequence[Value]") or (kind == "Value | None" and given is not None):
+            elif kind in ("Value", "Integers") or (kind == "Value | None" and given is not None):
                 values = cast("Sequence[object]", (given,))
             for value in values:
                 if not isinstance(value, Value):

@@ -83,6 +83,11 @@ BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
     "much padding": (lambda: ops.max_pool(value(*IMAGES), 2, padding=3), OptionError, "more than half"),
     "pooling rank": (lambda: ops.max_pool(value(N, 3), 2), ShapeError, "axes of positions"),
     "concatenation": (lambda: ops.concat([value(*IMAGES), value(N, 3, 8, 8)]), ShapeError, "axis 1"),
+    "concatenation of nothing": (lambda: ops.concat([]), ShapeError, "no values"),
+    "stack of nothing": (lambda: ops.stack(()), ShapeError, "no values"),
+    "concatenation of one array": (lambda: ops.concat(value(2, 3)), DTypeError, r"concat.*not a list of arrays"),
+    "stack of one array": (lambda: ops.stack(value(2, 3)), DTypeError, r"stack.*not a list of arrays"),
+    "concatenation of samples": (lambda: ops.concat([value(N, 3)], 0), ShapeError, "cannot join samples"),
     "concatenation of dtypes": (
         lambda: ops.concat([value(N, 3), value(N, 3, dtype=DType.float64)]),
         DTypeError,
