@@ -466,7 +466,7 @@ def _constant(value: object, x: TensorType) -> float:
     """
     if x.dtype is DType.bool:
         if isinstance(value, Real | np.bool_) and value in (0, 1):
-            return float(value)
+            return 1.0 if value else 0.0
         raise OptionError(f"pad: value={value!r} for {x}; expected True or False")
     if x.dtype.is_float and isinstance(value, Real) and value in (-math.inf, math.inf):
         return float(value)
