@@ -47,7 +47,7 @@ def run(case: Case, setup: Setup) -> tuple[Findings, float, Setup]:
     assert setup.train_set is not None
     trainer = st.Trainer(
         setup.model, setup.loss, setup.optimizer, seed=setup.seed, batch_size=setup.batch_size, shuffle=setup.shuffle,
-        progress=False,
+        progress=False, recompute_statistics=setup.recompute_statistics,
     )  # fmt: skip
     with contextlib.suppress(NonFiniteError, LabelError):  # both are raised after the doctor has reported
         trainer.fit(setup.train_set, setup.validation, epochs=setup.epochs)

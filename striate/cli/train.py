@@ -50,6 +50,7 @@ from striate.train.progress import counted
 from striate.train.rate_search import find_rate
 from striate.train.record import Record
 from striate.train.run import Run, RunFile, read_run
+from striate.train.statistics import require_tracking
 from striate.train.task import loss_for, network_for, recipe_for
 from striate.train.trainer import Trainer
 
@@ -174,6 +175,12 @@ def train(
     checkpoint_every: Annotated[
         str, typer.Option(help="When to write a checkpoint: epoch, a number of steps, or a time such as 10min.")
     ] = "epoch",
+    recompute_statistics: Annotated[
+        bool,
+        typer.Option(
+            "--recompute-statistics", help="At the end, compute the statistics of batch normalizations over all data."
+        ),
+    ] = False,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -245,6 +252,8 @@ def train(
         # Fitted only on training data; it becomes part of the model and its file.
         fit = Standardizer.fit(train_set.images)
         network.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
+    if recompute_statistics:
+        require_tracking(network)
     if find_lr:
         search = find_rate(network, loss, rule, train_set, batch_size=chosen.batch_size, seed=seed, augment=augment)
         if as_json:
@@ -263,6 +272,7 @@ def train(
         "label_smoothing": label_smoothing, "class_weights": class_weights, "patience": patience,
         "min_delta": min_delta, **options,
         "standardize": standardize, "precision": numbers.value, "doctor": doctor, "checkpoint_every": checkpoint_every,
+        "recompute_statistics": recompute_statistics,
         "threads": settings.current().threads,
     }  # fmt: skip
     form = Centring.of(train_set.images)
@@ -285,6 +295,7 @@ def train(
         augment=augment,
         callbacks=(RunFile(folder, run, configuration_text(options_of(train), defaults_of(run), _HEAD)), *callbacks),
         doctor=doctor,
+        recompute_statistics=recompute_statistics,
         leave=leave_at_once,
         record=Record(folder, model=chosen.model, data=run.data),
         checkpoints=Checkpoints(folder, every=every, lock=lock),

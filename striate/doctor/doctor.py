@@ -65,6 +65,7 @@ class Doctor:
     watch         a watch of the step, which the doctor reads; None: the doctor opens one on all layers
     batch_size, epochs, seed, shuffle    how the training is run; remedies refer to them
     command_line  options of ``striate train`` that remedies may name, such as "--lr"
+    recompute_statistics  whether running statistics are computed anew at the end, so that lagging ones do no harm
 
     At most 1,000 samples of each data set are examined, but all of them for exact duplicates. The watch is read in the
     first ten steps, then at powers of two and about four times an epoch (every 16 steps without a ``train_set``). The
@@ -85,6 +86,7 @@ class Doctor:
         seed: int = 0,
         shuffle: bool = True,
         command_line: Collection[str] = (),
+        recompute_statistics: bool = False,
     ) -> None:
         options.require_instance("step", step, TrainingStep, "st.TrainingStep(model, loss, optimizer)")
         for name, dataset in (("train_set", train_set), ("validation", validation)):
@@ -92,7 +94,7 @@ class Doctor:
                 require_dataset(dataset, name)
         setup = Setup(
             step.model, step.loss, step.optimizer, train_set, validation, batch_size, epochs, seed, shuffle,
-            tuple(command_line),
+            tuple(command_line), recompute_statistics,
         )  # fmt: skip
         self.step = step
         self.watch = step.watch("*") if watch is None else watch

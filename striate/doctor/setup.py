@@ -19,7 +19,7 @@ class Setup:
     ``train_set`` is None if the user's own loop passes batches to the step, and ``validation`` is None without
     validation data. ``seed`` determines the initial weights and the order of the samples. ``command_line`` holds the
     options of ``striate train`` that apply to this network, such as ``--lr``, if the command line started the training;
-    otherwise it is empty.
+    otherwise it is empty. ``recompute_statistics`` says whether running statistics are computed anew at the end.
     """
 
     model: Module
@@ -32,6 +32,7 @@ class Setup:
     seed: int = 0
     shuffle: bool = True
     command_line: tuple[str, ...] = ()
+    recompute_statistics: bool = False
 
     def anew(self, **changes: Any) -> Setup:
         """Return a copy of the setup with the given fields changed and a freshly initialized model.

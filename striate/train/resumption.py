@@ -65,6 +65,7 @@ def configuration(trainer: Trainer, weights: Array | None, validation_weights: A
         "batch_size": str(trainer.batch_size),
         "shuffle": str(trainer.shuffle),
         "augment": ", ".join(map(_text, trainer.augment)) or "none",
+        "recompute_statistics": str(trainer.recomputes),
         "moving average": "none" if step.ema is None else "kept",
         "ema": repr(step.ema),
         **{name: repr(value) for name, value in step.options.items() if name != "ema"},

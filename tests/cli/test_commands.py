@@ -436,6 +436,7 @@ def test_ctrl_c_finishes_the_step_saves_and_exits_130(data: Path, tmp_path: Path
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_leaves_at_once(data: Path, tmp_path: Path) -> None:
     child = process(
         "train", data, "--model", "resnet18", "--epochs", 100, "--batch-size", 96, "--out", tmp_path / "run"

@@ -104,7 +104,11 @@ FAULTS: dict[str, Callable[[], Setup]] = {
 """Each with the kind (and cause) that is to stand first."""
 
 
-@pytest.mark.parametrize("expected", FAULTS)
+QUICK = [*FAULTS][::2]
+"""For every second fault `make test` checks that it is found and cured."""
+
+
+@pytest.mark.parametrize("expected", [pytest.param(f, marks=() if f in QUICK else pytest.mark.slow) for f in FAULTS])
 def test_a_planted_fault_is_found_first_and_its_remedy_helps(expected: str) -> None:
     fault = FAULTS[expected]()
     findings, before, trainer = trained(fault)

@@ -23,8 +23,7 @@ from striate.train.display import Live
 from striate.train.epoch_loss import EpochLoss
 from striate.train.evaluation import log_softmax
 from striate.train.notebook import history_html
-from striate.train.progress import Lines, Moment, Plan
-from striate.train.trainer import chosen_progress
+from striate.train.progress import Lines, Moment, Plan, chosen_progress
 
 
 def stripes(count: int = 60, seed: int = 0) -> Dataset:
