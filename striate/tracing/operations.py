@@ -104,7 +104,7 @@ def _call(name: str, given: Mapping[str, object], signature: Signature) -> str:
         f"{parameter}={argument!r}"
         for parameter, argument in given.items()
         if not contains_value(argument)
-        and not (isinstance(argument, float | int | str) and argument == signature.parameters[parameter].default)
+        and not (isinstance(argument, float | int | str | None) and argument == signature.parameters[parameter].default)
     ]
     shown = [option for option in options if len(option) <= 40]
     return f"{name}({', '.join(shown)})" if shown else name
