@@ -83,6 +83,19 @@ def default_threads(environment: Mapping[str, str], worker: str | None) -> int:
     return 1 if "PoolWorker" in worker else available
 
 
+_RANKS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+"""Environment variables in which launchers of Open MPI and MPICH give the number of ranks (processes)."""
+
+
+def launched_ranks() -> int:
+    """Return the number of ranks with which an MPI launcher, such as ``mpirun``, started this process; 1 without."""
+    for name in _RANKS:
+        given = os.environ.get(name, "")
+        if given.isdecimal():
+            return int(given)
+    return 1
+
+
 def _worker_name() -> str | None:
     """Return the name of this process if ``multiprocessing`` or joblib started it, else None."""
     process = sys.modules.get("multiprocessing.process")  # every such process has loaded it

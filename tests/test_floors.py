@@ -24,6 +24,8 @@
     ────────────────────────────────────────
     codegen  ∥  runtime
     ────────────────────────────────────────
+    distributed
+    ────────────────────────────────────────
     errors  settings  quota  dtypes  options  version  locks  starting  habits  arguments
     terminal
 
@@ -62,6 +64,7 @@ FLOORS: list[list[set[str]]] = [
             "terminal",
         }
     ],
+    [{"distributed"}],
     [{"codegen"}, {"runtime"}],
     [{"graph"}],
     [{"ops"}],
@@ -97,6 +100,7 @@ OPENED_LATER = {
     ("cli", "striate.lab"): "the lab needs an extra",
     ("data", "striate.data.transfer"): "a download, which brings urllib",
     ("train", "striate.train.display"): "bars for a terminal, which bring rich",
+    ("distributed", "mpi4py.MPI"): "MPI, which starts when it is imported",
     ("train", "striate.codegen.target"): "the processor, for the environment of a run",
     ("experiments", "matplotlib"): "figures need an extra",
     ("experiments", "matplotlib.figure"): "the same",

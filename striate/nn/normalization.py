@@ -19,6 +19,7 @@ from striate.nn.parameter import Parameter, Role
 from striate.nn.trail import layer_error
 from striate.ops.normalization import batch_axes, batch_norm, batch_norm_with_statistics
 from striate.ops.reduction import Numel
+from striate.ops.synchronized import synchronized_batch_norm
 from striate.ops.window import per_axis
 from striate.options import flag, number
 from striate.tracing import Trace, active_trace, current_trace
@@ -202,10 +203,14 @@ class BatchNorm(ChannelNormalization):
         return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
     def _by_batch(self, trace: Trace, x: Value) -> Value:
-        self._require_several_values(trace, x)
-        y, mean, variance = batch_norm_with_statistics(x, self.weight, self.bias, self.eps)
+        if trace.synchronized:
+            y, mean, variance, count = synchronized_batch_norm(x, self.weight, self.bias, self.eps)
+        else:
+            self._require_several_values(trace, x)
+            y, mean, variance = batch_norm_with_statistics(x, self.weight, self.bias, self.eps)
+            count = None
         if trace.training and self.track_running_stats:
-            count = Numel(batch_axes(x.type.rank))(x)
+            count = Numel(batch_axes(x.type.rank))(x) if count is None else count
             unbiased = variance * (count / (count - 1.0))
             self._track("running_mean", mean)
             self._track("running_var", unbiased)

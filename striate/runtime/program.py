@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.runtime import threads
-from striate.runtime.arena import Arena, scratch_arena
+from striate.runtime.arena import Arena, ScratchArena, scratch_arena
 from striate.runtime.threads import Driver, Team
 
 
@@ -107,8 +107,9 @@ class Program:
 
     ``driver`` runs the phases on the threads. ``scratch`` is the number of bytes that the phases need in the process's
     scratch arena, ``thread_scratch`` the number in the arena of each thread. ``keep`` holds the objects that must live
-    as long as the program: the owners of fixed addresses and the loaded libraries. Raises ``ValueError`` for a phase
-    without a kernel address, with a negative number of chunks, or with an operand outside the scratch memory.
+    as long as the program: the owners of fixed addresses and the loaded libraries. ``arena`` is the scratch memory that
+    the phases use; None: that of the process. Raises ``ValueError`` for a phase without a kernel address, with a
+    negative number of chunks, or with an operand outside the scratch memory.
     """
 
     def __init__(
@@ -119,12 +120,14 @@ class Program:
         scratch: int = 0,
         thread_scratch: int = 0,
         keep: Sequence[object] = (),
+        arena: ScratchArena | None = None,
     ) -> None:
         self.phases = tuple(phases)
         self.driver = driver
         self.scratch = scratch
         self.thread_scratch = thread_scratch
         self.keep = tuple(keep)
+        self._arena = arena
         self.profile: Profile | None = None
         self.failure: PhaseFailure | None = None
         self._clock: NDArray[np.int64] = np.zeros((0, 2), np.int64)
@@ -190,7 +193,7 @@ class Program:
         end = len(self.phases) if last is None else last
         if not 0 <= first <= end <= len(self.phases) or n < 0 or self._most_per * n > _MOST_CHUNKS:
             raise ValueError(f"phases {first} to {end} of {len(self.phases)} cannot run for a batch of {n}")
-        arena = scratch_arena()
+        arena = self._arena or scratch_arena()
         with arena.lock:
             if arena.running:
                 raise RuntimeError(

@@ -21,6 +21,8 @@ class Computed(NamedTuple):
     parts: list[dict[str, Array]]
     arena: StateArena
     version: int
+    batches: int = 1
+    """The number of parts whose statistics went into the running statistics, one after the other."""
 
     def belongs_to(self, arena: StateArena) -> bool:
         """Return whether the gradients were computed from ``arena`` and it has not been written since then."""

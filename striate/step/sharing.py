@@ -1,0 +1,132 @@
+"""How several ranks (processes) share the batches of a training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from striate.distributed import Communicator, Reduce, piece_bounds, piece_count
+from striate.errors import DataError, OptionError
+from striate.graph.value import Array, DType
+from striate.nn.loss import Loss
+from striate.step.batch import Batch
+from striate.step.training_graph import FIRST_ROW, SHARE, WEIGHT
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """The ranks that share every batch, and how their results are merged.
+
+    ranks         the communicator of the ranks
+    reduce        how gradients are added: fast, or with the same bits on any number of ranks
+    synchronized  whether batch normalization computes its statistics over the samples of all ranks
+    """
+
+    ranks: Communicator
+    reduce: Reduce = Reduce.FAST
+    synchronized: bool = True
+
+    def capacity(self, samples: int) -> int:
+        """Return the size of the largest piece of a batch of ``samples`` samples on all ranks."""
+        return -(-samples // piece_count(samples, self.ranks.size, self.reduce))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a batch that one program computes.
+
+    arrays  the inputs of the program by name: samples, targets, ``SHARE``, ``FIRST_ROW``
+    n       the number of samples
+    weight  its share of the samples of all ranks, from 0 to 1
+    """
+
+    arrays: dict[str, Array]
+    n: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Places:
+    """The places of this rank's pieces in the batch of all ranks: the first row of each piece, then the end.
+
+    ``samples`` is the number of samples on all ranks.
+    """
+
+    bounds: tuple[int, ...]
+    samples: int
+
+    @property
+    def largest(self) -> int:
+        """The number of samples of the largest piece."""
+        return max(rows.stop - rows.start for rows in self.slices)
+
+    @property
+    def slices(self) -> list[slice]:
+        """The rows of each piece among the samples of this rank."""
+        first, *_ = self.bounds
+        return [slice(a - first, b - first) for a, b in zip(self.bounds, self.bounds[1:])]
+
+
+def places_of(n: int, sharing: Sharing) -> Places:
+    """Return the places of this rank's ``n`` samples; all ranks exchange their numbers of samples.
+
+    Raises ``OptionError`` in exact mode for a batch that is too small, or not divided equally over the ranks.
+    """
+    ranks = sharing.ranks
+    counts = ranks.gather(np.array([n], np.float64)).astype(np.int64).reshape(-1)
+    total, first = int(counts.sum()), int(counts[: ranks.rank].sum())
+    if sharing.reduce is Reduce.FAST:
+        return Places((first, first + n), total)
+    count = piece_count(total, ranks.size, sharing.reduce)
+    if total < count:
+        raise OptionError(f"reduce='exact' needs batches of at least {count} samples, got {total}")
+    own = count // ranks.size
+    bounds = piece_bounds(total, count)[ranks.rank * own : (ranks.rank + 1) * own + 1]
+    if (bounds[0], bounds[-1]) != (first, first + n):
+        raise OptionError(
+            f"reduce='exact': rank {ranks.rank} needs rows {bounds[0]} to {bounds[-1] - 1} of the batch of {total} "
+            f"samples, and has rows {first} to {first + n - 1}\n"
+            "  help: rank r of R takes the rows from r·N // R to (r + 1)·N // R of every batch of N samples"
+        )
+    return Places(tuple(bounds), total)
+
+
+def divisors_of(batch: Batch, places: Places, loss: Loss, ranks: Communicator) -> Array:
+    """Return the divisors of the mean losses of all pieces on all ranks, float64, in the order of the samples.
+
+    A divisor is the number of items of a piece, or the sum of their class weights, times the samples' weights if there
+    are any. All ranks exchange them. Labels must be in range.
+    """
+    found: list[float] = []
+    for rows in places.slices:
+        target = batch.main_target(batch.arrays)[rows]
+        if batch.weights is None:
+            found.append(loss.mean_weight(target))
+        else:
+            found.append(float((batch.weights[rows] * loss.sample_shares(target)).sum()))
+    return ranks.gather(np.array(found)).reshape(-1)
+
+
+def pieces_of(batch: Batch, places: Places, loss: Loss, sharing: Sharing, divisors: Array, dtype: DType) -> list[Piece]:
+    """Divide this rank's part of a batch into pieces, with the factor of each piece's loss.
+
+    The sum of the losses of all pieces is the loss of the whole batch. ``divisors`` are from ``divisors_of``; ``dtype``
+    is that of the model. Raises ``DataError`` if there are sample weights, and those of all samples are 0.
+    """
+    own, total = len(places.slices), float(divisors.sum())
+    first = sharing.ranks.rank * own
+    adds, weights = loss.reduction == "sum", batch.weights
+    if weights is not None and not total:
+        raise DataError("no sample of this batch has both a sample weight and a class weight above 0")
+    found: list[Piece] = []
+    for rows, start, divisor in zip(places.slices, places.bounds, divisors[first : first + own]):
+        arrays = {name: array[rows] for name, array in batch.arrays.items()}
+        share = 1.0 if adds or weights is not None else float(divisor) / (total or np.nan)
+        arrays[SHARE] = np.asarray(share, dtype.numpy)
+        arrays[FIRST_ROW] = np.asarray(start, np.int64)
+        if weights is not None:
+            arrays[WEIGHT] = (weights[rows] if adds else weights[rows] / total).astype(dtype.numpy)
+        n = rows.stop - rows.start
+        found.append(Piece(arrays, n, n / places.samples))
+    return found
