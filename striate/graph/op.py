@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
@@ -392,10 +392,35 @@ def current_path() -> str:
     return ".".join(_path.get())
 
 
+_function: ContextVar[tuple[str, Callable[[], str]] | None] = ContextVar("striate_function", default=None)
+
+
+@contextmanager
+def naming(name: str, call: Callable[[], str]) -> Generator[None]:
+    """Have errors that are raised in this ``with`` block name the function of ``st.ops`` that the user called.
+
+    ``name`` is the name of the function, and ``call()`` returns the call with its options, such as ``conv(stride=2)``.
+    Without this, an error would name the operation that found the fault, one of several that the function may apply.
+    """
+    token = _function.set((name, call))
+    try:
+        yield
+    finally:
+        _function.reset(token)
+
+
 def place(op: Op | str) -> str:
-    """Return the path of the layer being traced and the operation: ``at "block1.conv" convolution(stride=2)``."""
-    path = current_path()
-    return f'at "{path}" {op}' if path else f"{op}"
+    """Return where an error occurred: the path of the layer being traced, and what was called.
+
+    What was called is the function of ``st.ops`` if one is running (see ``naming``), otherwise the operation ``op``:
+    ``at "block1.conv" convolution(stride=2)``.
+    """
+    path, function = current_path(), _function.get()
+    what: Op | str = op
+    if function is not None:
+        name, call = function
+        what = name if isinstance(op, str) else call()
+    return f'at "{path}" {what}' if path else f"{what}"
 
 
 def same_dtype(op: Op, inputs: Sequence[TensorType]) -> None:
