@@ -91,7 +91,7 @@ class Elementwise(Op):
         Raises ``DTypeError`` for dtypes that the operation does not accept.
         """
         same_dtype(self, inputs)
-        self.require_numbers(inputs[0])
+        self.require_numbers(max(inputs, key=lambda type: type.rank))  # rather than a number that was made a scalar
         return inputs[0].dtype
 
     def require_numbers(self, x: TensorType) -> None:
@@ -179,7 +179,7 @@ def elementwise(op: Elementwise, *operands: object) -> Value:
     given = [x for x in operands if isinstance(x, Value)]
     if not given:
         got = ", ".join(type(x).__name__ for x in operands)
-        raise TracingError(f"{op} needs an array, got {got}\n  help: np.asarray(x, np.float32)")
+        raise TracingError(f"{place(op)} needs an array, got {got}\n  help: np.asarray(x, np.float32)")
     like = next((x for x in given if x.dtype is not DType.bool), given[0])
     truth = next((x for x in given if x.dtype is DType.bool), like)
     try:

@@ -59,7 +59,7 @@ def require_labels(labels: Array, classes: int, ignored: int | None = None) -> N
         raise LabelError(
             f"label {int(labels[tuple(bad)])} at index {place} is out of range: there are {classes} classes, "
             f"0 … {classes - 1}\n  help: give the last layer more outputs, or number the labels from 0"
-            + ("" if ignored is None else f"; ignore_index={ignored} leaves labels of {ignored} out")
+            + ("" if ignored in (None, NO_LABEL) else f"; ignore_index={ignored} leaves labels of {ignored} out")
         )
 
 
@@ -77,6 +77,9 @@ class LabelLoss(Anchor):
     checked_inputs: ClassVar[tuple[int, ...]] = (1,)
     label_smoothing: float = 0.0
     ignore_index: int = IGNORED
+
+    def options(self) -> dict[str, str]:
+        return {name: text for name, text in super().options().items() if text != str(NO_LABEL)}
 
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
