@@ -173,7 +173,11 @@ def _over(what: str, input: Value, axes: int, key: Integers, p: float, stream: i
     p, stream = number(f"{what}: p", p, 0, 1), whole_number(f"{what}: stream", stream, 0, 2**31 - 1)
     require_floats(DropoutMask(0.0, stream), [input.type])
     if input.type.rank < axes:
-        raise shape_error(what, f"expected an input with {axes} axes or more, got {input.type}", "x[None]")
+        raise shape_error(
+            what,
+            f"expected an input with at least {axes} {'axis' if axes == 1 else 'axes'}, got {input.type}",
+            "x[None]",
+        )
     if p == 0:
         return input
     if p == 1:

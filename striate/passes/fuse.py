@@ -77,8 +77,9 @@ class Group:
 class Plan:
     """The result of fusion: the groups (loops) in the order in which they run.
 
-    ``in_memory`` maps each stored value to the index of the group that stores it, or to -1 for an input. ``in_place``
-    says for each update of a state whether it is written directly to the state; the others are copied at the end.
+    ``layouts`` are those from which the plan was made. ``in_memory`` maps each stored value to the index of the group
+    that stores it, or to -1 for an input. ``in_place`` says for each update of a state whether it is written directly
+    to the state; the others are copied at the end.
     """
 
     layouts: Layouts
@@ -114,7 +115,7 @@ class _Cone:
 
 
 def fuse(layouts: Layouts, options: CompileOptions, observed: Iterable[str] = ()) -> Plan:
-    """Divide the graph's work into groups, each of which becomes one loop, and return the plan.
+    """Divide the work of the graph in ``layouts`` into groups, each of which becomes one loop; return the plan.
 
     Outputs named in ``observed``, those of a watch, are fused last, so that watching changes no other work. Work that
     depends only on ``options.constant_inputs`` comes first, in groups of its own, which run again only when these
@@ -462,7 +463,7 @@ def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
 
 
 def domain_of(layouts: Layouts, value: Value) -> Domain:
-    """Return the iteration space of the loop that computes the value."""
+    """Return the iteration space of a loop over ``value``, which follows from the value's memory layout."""
     shape = value.type.concrete(1)
     samples = value.type.samples
     if layouts.block[value] == BLOCK:
