@@ -339,7 +339,8 @@ class CrossEntropyLoss(LabelLoss):
             return math.nan
         counted = targets != self.ignore_index
         weight = self._parameters.get("weight")
-        given = None if weight is None else weight.current.astype(np.float64)
+        current = None if weight is None else weight.current
+        given = None if current is None else current.astype(np.float64)
         count = np.bincount(targets[counted], weights[counted], 0 if given is None else len(given)).astype(np.float64)
         if given is None:
             given = np.ones(len(count))

@@ -309,6 +309,8 @@ def test_a_resumed_loop_examines_its_next_batch() -> None:
 def test_batches_are_counted_as_the_loader_makes_them() -> None:
     five = Dataset(np.zeros((5, 2), np.float32), np.arange(5) % 2, ("a", "b"), "five")
     setup = Setup(mlp(4), nn.CrossEntropyLoss(), sgd(0.1), five, batch_size=4, epochs=3)
+    with pytest.raises(OptionError, match="unknown option of Setup 'epoch'; did you mean 'epochs'"):
+        setup.anew(epoch=2)
     assert TrainingTrace(setup).planned_steps == 3 * batch_count(5, 4) == 6
 
 
