@@ -2,7 +2,7 @@
 
     cli
     ────────────────────────────────────────
-    report  experiments  lab  sklearn
+    report  experiments  lab  sklearn  torch
     ────────────────────────────────────────
     models  data  persistence  train  insight  doctor  plot  export  native
     ────────────────────────────────────────
@@ -75,7 +75,7 @@ FLOORS: list[list[set[str]]] = [
     [{"nn", "optim"}],
     [{"step", "watch", "profile"}],
     [{"models", "data", "persistence", "train", "insight", "doctor", "plot", "export", "native"}],
-    [{"report", "experiments", "lab", "sklearn"}],
+    [{"report", "experiments", "lab", "sklearn", "torch"}],
     [{"cli", "__main__"}],
 ]
 PLACE = {
@@ -83,7 +83,10 @@ PLACE = {
 }
 CORE = {"numpy", "llvmlite", "PIL", "safetensors", "typer", "rich"}
 EXTRAS = {"matplotlib", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "starlette", "uvicorn", "mpi4py"}
-ROOMS_OF_EXTRAS = {"plot": "matplotlib", "lab": "starlette uvicorn", "export": "onnx onnxruntime", "sklearn": "sklearn"}
+ROOMS_OF_EXTRAS = {
+    "plot": "matplotlib", "lab": "starlette uvicorn", "export": "onnx onnxruntime", "sklearn": "sklearn",
+    "torch": "torch",
+}  # fmt: skip
 """Rooms that nobody enters without the extra: there it is imported as everything else is."""
 
 

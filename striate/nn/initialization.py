@@ -53,7 +53,7 @@ def he(negative_slope: float = 0.0) -> Initializer:
 
 
 def scaled_normal(gain: float) -> Initializer:
-    """Return an initializer that draws from the normal distribution N(0, gain² / fan_in)."""
+    """Return an initializer that draws from the normal distribution N(0, ``gain``² / fan_in)."""
     return partial(_normal, gain=gain)  # unlike a function defined here, it can be pickled with the model
 
 

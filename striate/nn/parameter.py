@@ -40,9 +40,9 @@ class Parameter:
 
     ``init`` is the name of an initializer or a function. ``fan_in`` is the number of inputs of each output, by which
     initializers scale their values (default: the product of all sizes but the first). ``role`` makes the array a buffer
-    or a counter, which the optimizer does not change. Memory is assigned when the model first runs; sizes of None are
-    inferred before that. Raises ``OptionError`` for sizes that are not whole numbers, and ``DTypeError`` for an array
-    that is not of real numbers.
+    or a counter (an int64 that counts training steps), which the optimizer does not change. Memory is assigned when the
+    model first runs; sizes of None are inferred before that. Raises ``OptionError`` for sizes that are not whole
+    numbers, and ``DTypeError`` for an array that is not of real numbers.
     """
 
     def __init__(

@@ -100,7 +100,8 @@ class Averaging(Pooling):
 class AveragePooling(Averaging):
     """y[n, c, p] = (1 / area) Σ_k x[n, c, p · stride + k − before]
 
-    x (N, C, positions…) → y (N, C, windows…). Padding counts as 0; the area of a window is its divisor, from ``areas``.
+    x (N, C, positions…) → y (N, C, windows…). The sum is over the taps k of window p; ``before`` is the padding before
+    x, which counts as 0. The area of a window is its divisor, from ``areas``.
     """
 
     title: ClassVar[str] = "average pool"

@@ -195,7 +195,7 @@ class Pad(PositionPadding):
         return [Launch("pad", context.node.path, kernel, operands, context.domain.chunks)]
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
-        """Export as the ONNX operator Pad, in two steps where an array is padded and cropped.
+        """Export as one ONNX operator Pad, or two if the array is both padded and cropped.
 
         ONNX crops before it pads. So do constant and circular padding here; reflecting and replicating crop afterwards.
         """

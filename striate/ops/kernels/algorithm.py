@@ -134,8 +134,9 @@ def suited_form(g: Geometry, direction: Direction) -> Form | None:
 def reads_mostly_filters(g: Geometry, form: Form, direction: Direction) -> bool:
     """Return whether a single sample has so few tiles that Winograd's algorithm is slower than direct sums.
 
-    ``g`` has the sizes of the convolution, and ``form`` those of the tiles. The transformed filters are larger than the
-    filters. With few tiles, reading them from memory takes longer than the multiplications that the algorithm saves.
+    ``g`` has the sizes of the convolution, ``form`` has those of the tiles, and ``direction`` is the forward pass or a
+    gradient. The transformed filters are larger than the filters. With few tiles, reading them from memory takes longer
+    than the multiplications that the algorithm saves.
     """
     tiles = math.prod(
         -(-size // form.tile) for size in (g.size if direction is Direction.INPUT_GRADIENT else g.count)[1:]

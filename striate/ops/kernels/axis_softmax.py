@@ -84,7 +84,10 @@ class AxisKernel(KernelSpec):
             self.line(k, Line(k, self, k.iadd(base, lane), beside))
 
     def line(self, k: Kernel, line: Line) -> None:
-        """Write the code for one unit: one line, or the lines that one vector holds."""
+        """Write the code for one unit: one line, or the lines that one vector holds.
+
+        ``line`` emits the loads and stores of the unit's elements.
+        """
         raise NotImplementedError
 
 

@@ -98,7 +98,10 @@ def over_pairs(part: Part) -> Part:
 
 
 def pairing(context: LoweringContext, kernel: PairPixels, value: Value) -> tuple[Launch, Operand]:
-    """Return the launch of ``kernel``, which writes the pairs of ``value``, and the buffer of the pairs."""
+    """Return the launch of ``kernel``, which writes the pairs of ``value``, and the buffer of the pairs.
+
+    ``context`` is that of the weight gradient which reads the pairs.
+    """
     size = kernel.pairs.bytes_per_sample
     samples = value.type.samples
     buffer = context.buffer("pairs", fixed=samples * size, per_group=0 if samples else size)
