@@ -126,7 +126,7 @@ def _computed(group: Group) -> set[Value]:
 
 
 def externals_of(program: Program) -> tuple[list[str], list[str]]:
-    """Return the names of the inputs and of the outputs whose addresses a run of ``program`` needs."""
+    """Return (inputs, outputs): the names of those whose addresses a run of ``program`` needs, without "out:"."""
     names = sorted({o.name for phase in program.phases for o in phase.operands if isinstance(o, External)})
     outputs = [name.removeprefix("out:") for name in names if name.startswith("out:")]
     return [name for name in names if not name.startswith("out:")], outputs
