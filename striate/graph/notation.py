@@ -51,7 +51,7 @@ def prefix(sign: str, operand: Expression) -> Expression:
 
 
 def call(name: str, operands: tuple[Expression, ...], options: Mapping[str, str]) -> Expression:
-    """Return an operation on ``operands`` written as a call: ``name(a, b, option=1)``."""
+    """Return an operation written as a call with its operands and options: ``name(a, b, option=1)``."""
     written = [f"{option}={value}" for option, value in options.items()]
     return Expression(f"{name}({', '.join([*(one.text for one in operands), *written])})")
 

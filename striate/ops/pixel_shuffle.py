@@ -55,7 +55,7 @@ class PixelMove(Anchor):
         return channels, height, width
 
     def launch(self, context: LoweringContext, small: Value, large: Value) -> list[Launch]:
-        """Return one launch, which copies from the node's input to its output.
+        """Return a list with one launch, which copies the input of the node in ``context`` to its output.
 
         One of these is ``small`` (N, C · factor², H, W), and the other is ``large`` (N, C, H · factor, W · factor).
         """

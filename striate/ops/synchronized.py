@@ -140,7 +140,10 @@ class SynchronizedBatchNormalization(BatchNormalization):
         return outputs[3]
 
     def totals(self, *sums: Value) -> tuple[Value, ...]:
-        """Return the sums over all ranks; the gradients dγ and dβ stay those of this rank."""
+        """Return ``sums``, which are over the samples of this rank, added up over all ranks.
+
+        The gradients dγ and dβ stay those of this rank.
+        """
         return SumsOverRanks()(*sums)
 
 
