@@ -1,4 +1,4 @@
-"""Average and power-average pooling over sliding windows, in one to three dimensions, and the gradients."""
+"""Average and power-average pooling over sliding windows, in one to three dimensions, and their gradients."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Averaging(Pooling):
             raise OptionError(f"{place(self)}: divisor_override must not be 0")
 
     def window(self, size: Sizes) -> Window:
-        """Return the description of the windows and their divisors that the kernels of average pooling take.
+        """Return the windows and their divisors as the ``Window`` that the kernels of average pooling take.
 
         ``size`` holds the spatial sizes of the input.
         """

@@ -183,8 +183,8 @@ def winograd_halo(form: Form, before: Three, size: Three, count: Three) -> Halo:
     """Return the halo, the border of zeros, that Winograd's tiles read around an input.
 
     ``form`` has the sizes of a tile. ``before`` is the padding before the input, ``size`` the size of the input, and
-    ``count`` that of the output, along each axis. A tile at the end of a row is read as a whole, even if only some of
-    its outputs exist.
+    ``count`` that of the output, along each axis. The last tile of an axis is read as a whole, even if only some of its
+    outputs exist.
     """
     after = [0, 0, 0]
     for axis in (1, 2):

@@ -125,7 +125,11 @@ class Row:
         return k.splat(k.convert(k.add_lanes(self.fold(0.0, widely, DType.float64)), dtype.computed))
 
     def each(self, body: Callable[[Index, int], None]) -> None:
-        """Emit ``body(block, count)`` for all blocks; ``count`` is the number of channels in the block."""
+        """Emit a loop that runs ``body(block, count)`` for every block of channels of the position.
+
+        ``block`` is the number of the block, and ``count`` the number of its channels, 16 except in an incomplete last
+        block.
+        """
         k = self.k
         whole, rest = divmod(self.storage.channels, LANES)
         if whole:
