@@ -65,15 +65,16 @@ class Loss(Module):
         return prediction
 
     def check_shape(self, y: Shape, prediction: Shape, dtype: DType) -> None:
-        """Raise ``ShapeError`` or ``LabelError`` if targets do not match the shape of the prediction.
+        """Raise ``ShapeError`` or ``LabelError`` if the shape of the targets does not suit that of a prediction.
 
-        ``y`` is the shape of the targets and ``dtype`` their dtype.
+        ``y`` is the shape of the targets, ``dtype`` their dtype, and ``prediction`` the shape of the prediction.
         """
 
     def check_target(self, y: Array, prediction: Shape) -> None:
-        """Raise ``ShapeError`` or ``LabelError`` if targets' shape or contents do not match the prediction.
+        """Raise ``ShapeError`` or ``LabelError`` if the targets ``y`` do not suit a prediction.
 
-        ``y`` holds the targets, and ``prediction`` is the shape of the prediction.
+        ``prediction`` is the shape of the prediction. Besides the shape of the targets, their contents are checked,
+        such as the range of labels.
         """
         self.check_shape(y.shape, prediction, dtype_of(y.dtype))
 

@@ -84,7 +84,7 @@ class LabelLoss(Anchor):
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
     ) -> tuple[InputLayout, ...]:
-        """Require the logits in blocks of 16 channels, and the other inputs in NumPy's order."""
+        """Return the required layouts: blocks of 16 channels for the logits, NumPy's order for the other inputs."""
         return (InputLayout((BLOCK,)), *(InputLayout((PLAIN,)) for _ in inputs[1:]))
 
     def losses_type(self, logits: TensorType, labels: TensorType, weight: TensorType | None) -> TensorType:
