@@ -245,7 +245,8 @@ class FinalizeReduction(KernelSpec):
 class PlainReduction(KernelSpec):
     """A kernel that reduces any axes of an array in NumPy order, if no other loop can compute the sums.
 
-    ``shape`` and ``dtype`` are those of x; with ``batched``, axis 0 is the batch size N. Operands: x, then the outputs.
+    ``reduction`` is the operation, such as a sum over ``axes`` of x. ``shape`` and ``dtype`` are those of x; with
+    ``batched``, axis 0 is the batch size N. Operands: x, then the outputs.
     Neighbouring axes are first merged if all of them are reduced, or all are kept. If the last axis is reduced, its
     elements fill the vectors, and their lanes are combined at the end; if it is kept, a vector holds 16 neighbouring
     results. A chunk is a few results, of one sample if the result has the axis N.

@@ -28,7 +28,7 @@ class Parts:
 
     first     the program that computes the early outputs
     second    the program that computes the late outputs; None if there are none
-    size      the bytes of the arena in which both parts run
+    size      the bytes of the arena in which both parts run, one after the other
     """
 
     first: Program
@@ -38,11 +38,12 @@ class Parts:
 
 
 class DividedExecutable(CompiledExecutable):
-    """A compiled graph whose phases are divided into two parts.
+    """A compiled graph whose phases are divided into two parts, of which the second runs later.
 
-    The second part computes the outputs named in ``late_outputs``, and everything that depends on a ``Seed``; no other
-    output may depend on one. Every input and output is passed to each run by its address: the operands are named as in
-    ``Program.run``, with ``out:`` before the name of an output.
+    The second part computes the outputs named in ``late_outputs``, and everything that depends on a ``Seed``, which is
+    an input that is known only then: the gradient with respect to an output of the first part. No other output may
+    depend on a ``Seed``. A run gets the addresses of all inputs and outputs by name, as the argument ``externals`` of
+    ``Program.run``; the name of an output is preceded by ``out:``.
     """
 
     def __init__(self, graph: Graph, late_outputs: Collection[str], options: CompileOptions) -> None:
@@ -74,9 +75,10 @@ class DividedExecutable(CompiledExecutable):
             return self._parts
 
     def may_share(self, name: str, output: str) -> bool:
-        """Return whether an output may be written to the memory of the input ``name``, which it replaces.
+        """Return whether the output named ``output`` may overwrite the memory of the input ``name``.
 
-        It may if only the phase that writes the output reads the input, and reads only the element that it overwrites.
+        This is safe if both have the same shape and layout, only the loop that computes the output reads the input, and
+        it reads each element only before it overwrites it.
         """
         values = {node.op.name: node.outputs[0] for node in self._graph.sources() if isinstance(node.op, Input)}
         value, plan = self._graph.outputs[output], self.compiled.plan
@@ -124,7 +126,7 @@ def _computed(group: Group) -> set[Value]:
 
 
 def externals_of(program: Program) -> tuple[list[str], list[str]]:
-    """Return the names of the inputs and of the outputs whose addresses a run of ``program`` needs."""
+    """Return (inputs, outputs): the names of those whose addresses a run of ``program`` needs, without "out:"."""
     names = sorted({o.name for phase in program.phases for o in phase.operands if isinstance(o, External)})
     outputs = [name.removeprefix("out:") for name in names if name.startswith("out:")]
     return [name for name in names if not name.startswith("out:")], outputs

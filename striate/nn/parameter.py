@@ -97,7 +97,7 @@ class Parameter:
 
     @property
     def current(self) -> Array | None:
-        """The contents without allocating memory; None if they are still to be drawn by ``init``."""
+        """The contents, read without allocating memory; None if they are still to be drawn by ``init``."""
         return next((one for one in (self.array, self.loaded, self.initial) if one is not None), None)
 
     def forget(self) -> None:

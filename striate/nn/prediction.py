@@ -46,8 +46,9 @@ class Predicting(Protocol):
 class LatestCall:
     """The program of the latest prediction, and the input type and the conditions for which it was compiled.
 
-    A call on an array of the same type reuses it without a look-up, if ``Module.version`` and ``training`` are still
-    the same. ``single_sample`` says whether the array had a single sample.
+    A call on an array of the same dtype, and the same shape apart from N, reuses the program without a look-up if
+    ``Module.version`` and ``training`` have not changed. ``shape`` is that of one sample, and ``single_sample`` says
+    whether the array had a single sample.
     """
 
     version: int

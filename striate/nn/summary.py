@@ -21,7 +21,10 @@ _SHORTEST = 14  # the fewest columns for a description or a path on a narrow ter
 
 @dataclass(frozen=True)
 class Summary:
-    """The table of layers: its ``rows``, and as ``problem`` the error of the model's trace ("" if none)."""
+    """The table of layers that ``Module.summary`` prints, as ``rows`` of text.
+
+    ``problem`` is the text of an error that ended the trace of the model, or "".
+    """
 
     rows: list[tuple[str, ...]]
     problem: str

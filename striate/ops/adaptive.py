@@ -384,8 +384,8 @@ def adaptive_avg_pool(input: Value, output_size: AdaptiveSizes) -> Value:
 
     The input (N, C, positions…), or one sample (C, positions…), has one to three spatial axes and is float32 or
     float64. The output has the same shape, except for the sizes of these axes. ``output_size`` is one number for all
-    axes or one for each; None keeps the size of the input. A sample is recognized by the number of entries in
-    ``output_size``, or by having two axes. Along an axis of ``size`` elements, output p is the mean of the elements i
+    axes or one for each; None keeps the size of the input. The input is one sample if it has one axis more than
+    ``output_size`` has entries, or two axes. Along an axis of ``size`` elements, output p is the mean of the elements i
     with ⌊p · size / output_size⌋ ≤ i < ⌈(p + 1) · size / output_size⌉. Raises ShapeError for another number of axes or
     an axis of size 0, DTypeError for another dtype, and OptionError for sizes that are not whole or not one for each
     axis.

@@ -74,7 +74,7 @@ class Convolutional(Windowed, Anchor):
     groups: int
 
     def geometry_of(self, x: TensorType, w: TensorType, y: TensorType) -> Geometry:
-        """Return the geometry of a convolution of x with w to y: its sizes and options on three spatial axes."""
+        """Return the sizes and options, on three spatial axes, of a convolution with the types of x, w and y."""
         size, count, (filters, depth, *kernel) = x.concrete(1)[2:], y.concrete(1)[2:], w.concrete(1)
         return Geometry(
             filters, depth, self.groups, spatial(kernel), spatial(self.stride),

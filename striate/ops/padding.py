@@ -419,7 +419,7 @@ def _require_padding(op: Op | str, mode: PadMode, x: TensorType, length: int, be
 
 
 def without_zeros(x: Value) -> tuple[Value, Pairs | None]:
-    """Return (the unpadded value, its padding) if x is another value padded with zeros, and (x, None) otherwise.
+    """Return (y, padding) if x is another value y padded with zeros, and (x, None) otherwise.
 
     A convolution uses this to take over the padding: it reads zeros from the halo around its input, without a copy.
     """

@@ -117,8 +117,8 @@ class _Cone:
 def fuse(layouts: Layouts, options: CompileOptions, observed: Iterable[str] = ()) -> Plan:
     """Divide the work of the graph in ``layouts`` into groups, each of which becomes one loop; return the plan.
 
-    Outputs named in ``observed``, those of a watch, are fused last, so that watching changes no other work. Work that
-    depends only on ``options.constant_inputs`` comes first, in groups of its own, which run again only when these
+    Outputs named in ``observed``, which a watch has added, are fused last, so that watching changes no other work. Work
+    that depends only on ``options.constant_inputs`` comes first, in groups of its own, which run again only when these
     inputs change.
     """
     return _Fuser(layouts, set(observed), options.constant_inputs).run()
@@ -441,10 +441,10 @@ class _Fuser:
 
 
 def is_strided(layouts: Layouts, node: Node) -> bool:
-    """Return whether a reduction needs a kernel of its own, which reads its operand from memory.
+    """Return whether the reduction ``node`` needs a kernel of its own, which reads the operand from memory.
 
-    ``node`` is the reduction. If it needs none, it is fused into the loop that computes its operand. Such a loop can
-    sum over all elements; over channel blocks, it can also sum over samples and positions, but not over channels alone.
+    Otherwise, the reduction is fused into the loop that computes the operand. Such a loop can sum over all elements; if
+    it runs over blocks of channels, also over samples and positions, but not over channels alone.
     """
     (x,) = node.inputs
     shape, axes = x.shape, reduction_of(node).axes
@@ -455,7 +455,7 @@ def is_strided(layouts: Layouts, node: Node) -> bool:
 def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
     """Return (everything, per_sample) for the reduction ``node``, which is fused into another loop.
 
-    ``everything`` says whether it sums over all axes, ``per_sample`` whether it keeps the samples separate.
+    ``everything`` says whether the reduction sums over all axes, ``per_sample`` whether it keeps the samples separate.
     """
     result = node.outputs[0].type
     everything = result.size() == 1 and not result.batched

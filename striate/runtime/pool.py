@@ -10,7 +10,10 @@ _MOST_FREE = 4
 
 
 class Lease:
-    """The right to use an arena; the arena returns to its pool with ``end``, or when the lease is deleted."""
+    """The right to use ``arena``, a block of memory, until ``end`` is called or the lease is deleted.
+
+    The arena then returns to ``pool``.
+    """
 
     def __init__(self, pool: ArenaPool, arena: Arena) -> None:
         self._pool: ArenaPool | None = pool
@@ -36,7 +39,8 @@ class ArenaPool:
     def lease(self, size: int) -> Lease:
         """Return a lease of an arena of at least ``size`` bytes with undefined contents.
 
-        An unused arena is preferred, the smallest that is large enough, unless most of it would be wasted.
+        It is the smallest unused arena that is large enough, or a new one if all of these are larger than 2 · ``size``
+        and than 1 MiB.
         """
         with self._lock:
             fitting = [arena for arena in self._free if size <= arena.size <= max(2 * size, 1 << 20)]

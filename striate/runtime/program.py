@@ -51,11 +51,11 @@ Operand = Fixed | Scratch | External
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase of a program: the kernel at an address, which runs over chunks (parts of the work) in any order.
+    """One phase of a program: a kernel, which runs over chunks (parts of the work) in any order.
 
-    There are ``per`` chunks if ``group`` is 0, else ``per · ⌈N / group⌉`` for a batch of N. ``path`` is the layer that
-    the phase comes from; ``name`` says what the phase does there. ``operands`` are the arrays that the kernel gets, in
-    the order of its arguments.
+    ``kernel_address`` is the address of the compiled kernel. There are ``per`` chunks if ``group`` is 0, else ``per ·
+    ⌈N / group⌉`` for a batch of N. ``path`` is the layer that the phase comes from; ``name`` says what the phase does
+    there. ``operands`` are the arrays that the kernel gets, in the order of its arguments.
     """
 
     name: str
@@ -84,7 +84,10 @@ class PhaseFailure:
 
 @dataclass
 class Profile:
-    """The time of each phase (kernel launch) in seconds, summed over the runs since profiling was started."""
+    """The time of each of ``phases`` (kernel launches), in seconds, summed over the runs since profiling was started.
+
+    ``runs`` is the number of these runs.
+    """
 
     phases: Sequence[Phase]
     seconds: NDArray[np.float64]

@@ -73,7 +73,8 @@ class Places:
 def places_of(n: int, sharing: Sharing) -> Places:
     """Return the places of this rank's ``n`` samples in the batch of all ranks.
 
-    All ranks must call this function, because they exchange their numbers of samples. Raises ``OptionError`` for
+    ``sharing`` says how the ranks share a batch. All of them must call this function, because they exchange their
+    numbers of samples. Raises ``OptionError`` for
     ``Reduce.EXACT`` if the batch is too small, or the ranks do not have equal parts of it.
     """
     ranks = sharing.ranks
@@ -98,9 +99,10 @@ def places_of(n: int, sharing: Sharing) -> Places:
 def divisors_of(batch: Batch, places: Places, loss: Loss, ranks: Communicator) -> Array:
     """Return the divisors of the mean losses of all pieces on all ranks, float64, in the order of the samples.
 
-    A divisor is the number of items of a piece, or the sum of their class weights; with sample weights, each item is
-    multiplied by the weight of its sample. All ranks must call this function, because they exchange the divisors.
-    Labels must have been checked before.
+    ``batch`` has the samples of this rank, and ``places`` says how they are divided into pieces. A divisor is the
+    number of items of a piece, or the sum of their class weights; with sample weights, each item is multiplied by the
+    weight of its sample. All ranks must call this function, because they exchange the divisors. Labels must have been
+    checked before.
     """
     found: list[float] = []
     for rows in places.slices:

@@ -384,7 +384,7 @@ class MatrixSum(KernelSpec):
 
     @property
     def units(self) -> int:
-        """The number of panels of all matrices of C, or of those of one sample if axis 0 is N."""
+        """The number of panels of all matrices of C; if axis 0 is N, the number for one sample."""
         return math.prod(size for size in self.batch if size) * self.blocks
 
     @property

@@ -104,9 +104,9 @@ class Window:
 
 
 def place_of(k: Kernel, part: Part, axis: int, p: Index, tap: Index) -> Index:
-    """Emit the position, along one axis, of the input that a tap of a window reads.
+    """Emit the input position, along axis number ``axis``, that tap number ``tap`` of window number ``p`` reads.
 
-    ``part`` has the geometry; ``p`` is the number of the window and ``tap`` that of the tap.
+    ``part`` has the geometry.
     """
     span = part.spans[axis]
     return k.iadd(k.imul(p, part.step[axis]), span.first, k.imul(tap, span.stride))

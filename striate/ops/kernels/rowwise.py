@@ -125,7 +125,11 @@ class Row:
         return k.splat(k.convert(k.add_lanes(self.fold(0.0, widely, DType.float64)), dtype.computed))
 
     def each(self, body: Callable[[Index, int], None]) -> None:
-        """Emit ``body(block, count)`` for all blocks; ``count`` is the number of channels in the block."""
+        """Emit a loop that runs ``body(block, count)`` for every block of channels of the position.
+
+        ``block`` is the number of the block, and ``count`` the number of its channels, 16 except in an incomplete last
+        block.
+        """
         k = self.k
         whole, rest = divmod(self.storage.channels, LANES)
         if whole:
@@ -185,7 +189,7 @@ class RowReduction(RowKernel):
 
 @dataclass(frozen=True)
 class SoftmaxRows(RowKernel):
-    """The kernel of softmax over the channels, or with ``logarithm`` of log-softmax. Operands: x, y.
+    """The kernel of softmax over the channels or, if ``logarithm``, of log-softmax. Operands: x, y.
 
     ``result`` is the memory layout of y.
     """
@@ -207,10 +211,10 @@ class SoftmaxRows(RowKernel):
 
 @dataclass(frozen=True)
 class SoftmaxGradientRows(RowKernel):
-    """The kernel of the gradient of softmax, dx = y · (dy − Σ y · dy), or of log-softmax, dx = dy − e^y · Σ dy.
+    """The kernel of the gradient of softmax: dx = y · (dy − Σ y · dy) or, if ``logarithm``, dx = dy − e^y · Σ dy.
 
-    The sums run over the channels; ``logarithm`` selects log-softmax. ``arriving`` and ``result`` are the memory
-    layouts of dy and dx. Operands: y, dy, dx.
+    The sums run over the channels. y is the softmax of x or, if ``logarithm``, its log-softmax. ``arriving`` and
+    ``result`` are the memory layouts of dy and dx. Operands: y, dy, dx.
     """
 
     logarithm: bool
