@@ -90,7 +90,8 @@ def local_response_normalization(call: Call) -> Operand:
 def softmax(call: Call) -> Operand:
     """Return the softmax of x (operand 0), or its logarithm for LogSoftmax, over the axis in the attribute ``axis``.
 
-    Before opset 13, it is computed over that axis and all later ones together.
+    Before opset 13, it is computed over that axis and all later ones together. Raises ``ModelFileError`` if the
+    samples, axis 0, are among several axes.
     """
     x = call.value(0)
     function = ops.softmax if call.node.operator == "Softmax" else ops.log_softmax
