@@ -248,7 +248,7 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
         return y, index
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
-        """Export as MaxPool if ``windows`` divides the size of x on every axis, else one axis after the other.
+        """Export as MaxPool if ``windows`` divides the size of x on every axis, else reduce one axis after the other.
 
         Along an axis, the elements of each window are gathered, padded to the longest window by repeating their last
         element, and reduced by ReduceMax. Returns (the name of y, ""): the index array is not exported.
