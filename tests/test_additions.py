@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from striate import nn
 from striate.graph.graph import Input
 from striate.graph.op import Kind, registry
 from striate.nn.activation import ACTIVATION_LAYERS
+from tests import syntax
 
 PACKAGE = Path(striate.__file__).parent
 
@@ -271,7 +272,7 @@ import re
 import numpy as np
 import striate as st
 from striate import nn, optim
-from striate.cli.train import chosen_optimizer
+from striate.cli.choices import chosen_optimizer
 from striate.doctor.setup import Setup
 from striate.doctor.structure import Structure
 from striate.lab.choices import choices, curve
@@ -473,9 +474,9 @@ def _names() -> set[str]:
     return own | layers
 
 
-def _named(tree: ast.AST) -> Iterator[str]:
-    """Return the names, attributes, imports and whole strings in a syntax tree."""
-    for node in ast.walk(tree):
+def _named(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Return the names, attributes, imports and whole strings in the nodes of a syntax tree."""
+    for node in nodes:
         match node:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
                 yield name
@@ -488,11 +489,11 @@ def _named(tree: ast.AST) -> Iterator[str]:
 def test_nobody_else_names_an_operation_or_a_layer() -> None:
     names, wrong = _names(), list[str]()
     unused = {(start, name) for start, (_, allowed) in EXCEPTIONS.items() for name in allowed}
-    for file in sorted(PACKAGE.rglob("*.py")):
+    for file in syntax.files():
         path = file.relative_to(PACKAGE)
         if path.parts[0] in ROOMS or path.is_relative_to(TRANSLATION):
             continue
-        for name in sorted(names & set(_named(ast.parse(file.read_text(encoding="utf-8"))))):
+        for name in sorted(names & set(_named(syntax.nodes(file)))):
             reasons = {
                 (start, name) for start, (_, ok) in EXCEPTIONS.items() if str(path).startswith(start) and name in ok
             }

@@ -111,18 +111,18 @@ def rewritten(page: Path, folder: Path) -> str:
     return FENCE.sub(replace, page.read_text("utf-8"))
 
 
-LONG = {
-    "scikit-learn.md",
-    "why-deep-sigmoid-networks-do-not-learn.md",
-    "pictures.md",
-    "augmentation.md",
-    "overnight.md",
-}
-"""Pages whose code runs for several seconds."""
+QUICK = {"README.md", "add-an-operation.md", "architecture.md", "coming-from.md", "doors.md", "profile.md"}
+"""Pages that `make test` runs; the code of the others takes seconds."""
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param(p, id=p.name, marks=pytest.mark.slow if p.name in LONG else ()) for p in PAGES]
+    "page",
+    [
+        pytest.param(
+            p, id=p.name, marks=() if p.name in QUICK or "```python" not in p.read_text("utf-8") else pytest.mark.slow
+        )
+        for p in PAGES
+    ],
 )
 def test_page_is_true(page: Path, tmp_path: Path) -> None:
     if page.name == "scikit-learn.md":

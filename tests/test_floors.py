@@ -2,7 +2,7 @@
 
     cli
     ────────────────────────────────────────
-    report  experiments  lab  sklearn
+    report  experiments  lab  sklearn  torch
     ────────────────────────────────────────
     models  data  persistence  train  insight  doctor  plot  export  native
     ────────────────────────────────────────
@@ -24,6 +24,8 @@
     ────────────────────────────────────────
     codegen  ∥  runtime
     ────────────────────────────────────────
+    distributed
+    ────────────────────────────────────────
     errors  settings  quota  dtypes  options  version  locks  starting  habits  arguments
     terminal
 
@@ -43,9 +45,9 @@ from typing import NamedTuple
 
 import pytest
 
-import striate
+from tests import syntax
+from tests.syntax import PACKAGE
 
-PACKAGE = Path(striate.__file__).parent
 FLOORS: list[list[set[str]]] = [
     [
         {
@@ -62,6 +64,7 @@ FLOORS: list[list[set[str]]] = [
             "terminal",
         }
     ],
+    [{"distributed"}],
     [{"codegen"}, {"runtime"}],
     [{"graph"}],
     [{"ops"}],
@@ -72,15 +75,20 @@ FLOORS: list[list[set[str]]] = [
     [{"nn", "optim"}],
     [{"step", "watch", "profile"}],
     [{"models", "data", "persistence", "train", "insight", "doctor", "plot", "export", "native"}],
-    [{"report", "experiments", "lab", "sklearn"}],
+    [{"report", "experiments", "lab", "sklearn", "tensorboard", "torch"}],
     [{"cli", "__main__"}],
 ]
 PLACE = {
     room: (height, side) for height, floor in enumerate(FLOORS) for side, rooms in enumerate(floor) for room in rooms
 }
 CORE = {"numpy", "llvmlite", "PIL", "safetensors", "typer", "rich"}
-EXTRAS = {"matplotlib", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "starlette", "uvicorn", "mpi4py"}
-ROOMS_OF_EXTRAS = {"plot": "matplotlib", "lab": "starlette uvicorn", "export": "onnx onnxruntime", "sklearn": "sklearn"}
+EXTRAS = {
+    "matplotlib", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "starlette", "uvicorn", "mpi4py", "tensorboardX",
+}  # fmt: skip
+ROOMS_OF_EXTRAS = {
+    "plot": "matplotlib", "lab": "starlette uvicorn", "export": "onnx onnxruntime", "sklearn": "sklearn",
+    "torch": "torch", "tensorboard": "tensorboardX",
+}  # fmt: skip
 """Rooms that nobody enters without the extra: there it is imported as everything else is."""
 
 
@@ -97,6 +105,7 @@ OPENED_LATER = {
     ("cli", "striate.lab"): "the lab needs an extra",
     ("data", "striate.data.transfer"): "a download, which brings urllib",
     ("train", "striate.train.display"): "bars for a terminal, which bring rich",
+    ("distributed", "mpi4py.MPI"): "MPI, which starts when it is imported",
     ("train", "striate.codegen.target"): "the processor, for the environment of a run",
     ("experiments", "matplotlib"): "figures need an extra",
     ("experiments", "matplotlib.figure"): "the same",
@@ -113,10 +122,6 @@ class Import(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file.relative_to(PACKAGE)}:{self.line} imports {self.module}"
-
-
-def _files() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
 
 
 def _room(file: Path) -> str:
@@ -149,13 +154,13 @@ def _imports(file: Path) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
             yield from visit(child, inside, typing)
 
-    return visit(ast.parse(file.read_text(encoding="utf-8"), str(file)), False, False)
+    return visit(syntax.tree(file), False, False)
 
 
 @functools.cache
 def _all() -> list[Import]:
     """Return the imports of the package, read once, and not while tests are collected."""
-    return [one for file in _files() for one in _imports(file)]
+    return [one for file in syntax.files() for one in _imports(file)]
 
 
 def _internal() -> list[Import]:
@@ -172,7 +177,7 @@ def _allowed(importer: str, imported: str) -> bool:
 
 
 def test_every_room_has_its_floor() -> None:
-    assert {_room(file) for file in _files()} - {"__init__"} <= set(PLACE)
+    assert {_room(file) for file in syntax.files()} - {"__init__"} <= set(PLACE)
 
 
 def test_imports_point_down_only() -> None:
@@ -203,12 +208,21 @@ def test_only_extras_are_imported_inside_functions_and_nowhere_else() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def _called(function: ast.expr) -> str:
+    """Return the last name of a called function, such as "import_module"."""
+    match function:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case _:
+            return ""
+
+
 def test_modules_opened_later_are_declared() -> None:
     found: set[tuple[str, str]] = set()
-    for file in _files():
+    for file in syntax.files():
         room = _room(file)
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        for node in syntax.nodes(file):
+            if isinstance(node, ast.Call) and _called(node.func) == "import_module":
                 place = node.args[0]
                 found.add((room, place.value if isinstance(place, ast.Constant) else ast.unparse(place)))
     assert found == set(OPENED_LATER)
@@ -232,8 +246,8 @@ def test_nothing_is_unpickled(forbidden: str) -> None:
 
 def test_only_settings_reads_the_environment() -> None:
     wrong: list[str] = []
-    for file in _files():
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for file in syntax.files():
+        for node in syntax.nodes(file):
             named = (isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv")) or (
                 isinstance(node, ast.alias) and node.name in ("environ", "environb", "getenv")
             )

@@ -26,6 +26,7 @@ from striate.data import Dataset, Standardizer
 from striate.doctor import Doctor
 from striate.graph.op import registry
 from striate.train import History
+from tests import syntax
 
 PACKAGE = Path(st.__file__).parent
 CHECKOUT = PACKAGE.parent
@@ -78,7 +79,7 @@ def _texts(node: ast.AST) -> Iterator[str]:
 
 
 def _helps(file: Path) -> Iterator[Help]:
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in syntax.nodes(file):
         where = f"{file.relative_to(PACKAGE)}:{getattr(node, 'lineno', 0)}"
         match node:
             case ast.Call(func=ast.Name(id=name), args=[*_, last]) if name in ERRORS:
@@ -98,7 +99,7 @@ def _helps(file: Path) -> Iterator[Help]:
 @functools.cache
 def _all_helps() -> list[Help]:
     """Return the help lines of the package, read once, and not while tests are collected."""
-    return sorted({one for file in PACKAGE.rglob("*.py") for one in _helps(file)})
+    return sorted({one for file in syntax.files() for one in _helps(file)})
 
 
 def _parameters() -> set[str]:
@@ -113,8 +114,7 @@ def _parameters() -> set[str]:
             except (TypeError, ValueError):
                 continue
     for file in (PACKAGE / "sklearn").glob("*.py"):  # read, not imported, since scikit-learn is an extra
-        trees = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        found |= {one.arg for one in trees if isinstance(one, ast.arg)}
+        found |= {one.arg for one in syntax.nodes(file) if isinstance(one, ast.arg)}
     return found
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import striate
 from striate.locks import Lock, Order, cached_property, reset_after_fork
+from tests import syntax
 
 PACKAGE = Path(striate.__file__).parent
 ALLOWED = {
@@ -27,9 +28,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:De
 def test_locks_are_made_in_one_place() -> None:
     kinds = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "cached_property"}
     wrong: list[str] = []
-    for file in sorted(PACKAGE.rglob("*.py")):
+    for file in syntax.files():
         name = file.relative_to(PACKAGE).as_posix()
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in syntax.nodes(file):
             used: set[str] = set()
             if isinstance(node, ast.ImportFrom) and node.module in ("threading", "multiprocessing"):
                 used = {alias.name for alias in node.names}
@@ -153,7 +154,7 @@ def test_owners_of_threads_are_told_of_a_fork_while_they_live() -> None:
 
 
 BUSY = """
-import os, threading, time
+import os, sys, threading, time
 import numpy as np
 import striate as st
 from striate import nn, optim
@@ -185,8 +186,8 @@ def train():
 threads = [threading.Thread(target=predict), threading.Thread(target=train)]
 for thread in threads:
     thread.start()
-for turn in range(20):
-    time.sleep(0.002 * turn)
+for turn in range(int(sys.argv[1])):
+    time.sleep(0.04 * turn / int(sys.argv[1]))
     child = os.fork()
     if child == 0:
         threading.Timer(20, os._exit, (97,)).start()
@@ -203,8 +204,11 @@ print("fine")
 
 
 @posix
-def test_children_predict_train_and_compile_whatever_other_threads_do_when_they_are_forked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("forks", [6, pytest.param(20, marks=pytest.mark.slow)])
+def test_children_predict_train_and_compile_whatever_other_threads_do_when_they_are_forked(
+    forks: int, tmp_path: Path
+) -> None:
     environment = {**os.environ, "STRIATE_CACHE": str(tmp_path / "cache"), "STRIATE_THREADS": "2"}
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", BUSY]
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", BUSY, str(forks)]
     process = subprocess.run(command, cwd=PACKAGE.parent, env=environment, text=True, capture_output=True, timeout=300)
     assert (process.stdout, process.returncode) == ("fine\n", 0), process.stderr

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 PROGRAM = """
 import json, sys
 import numpy as np
@@ -53,6 +55,7 @@ def test_a_second_start_compiles_nothing_at_all(tmp_path: Path) -> None:
     assert warm["losses"] == cold["losses"]
 
 
+@pytest.mark.slow
 def test_the_same_bits_from_one_process_many_and_no_cache(tmp_path: Path) -> None:
     alone = _start(tmp_path / "kernels", threads=1)
     without = _start("off")

@@ -20,6 +20,7 @@ from striate.cli.evaluate import evaluate
 from striate.cli.experiment import experiment
 from striate.cli.export import export
 from striate.cli.filter import filter
+from striate.cli.init import init
 from striate.cli.inspect import inspect
 from striate.cli.lab import lab
 from striate.cli.predict import predict
@@ -41,6 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(cls=GroupedCommand)(train)
+app.command(cls=Command)(init)
 app.command(cls=Command)(evaluate)
 app.command(cls=Command)(predict)
 app.command(cls=Command)(runs)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from striate.cli.progress import Steps
 from striate.cli.report import output, say_json, say_note
-from striate.cli.train import data_name
+from striate.cli.training import data_name
 from striate.data import open_data
 from striate.data.class_sheet import class_sheet
 from striate.data.decoding import OnError

@@ -94,7 +94,7 @@ def opened_dataset(run: Path, model: Module, data: str, on_error: str | None = N
 
 
 def _as_the_input(model: Module) -> dict[str, Any]:
-    """Return the options that read pictures as the input of the model; none where it takes no pictures."""
+    """Return the options that read pictures as the input of the model; {} if it takes no pictures."""
     match model.input_shape:
         case (1 | 3 as channels, height, width):
             return {"channels": channels, "size": (height, width)}

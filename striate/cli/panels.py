@@ -1,8 +1,8 @@
-"""The groups in which ``striate train --help`` lists its options, with the common options first."""
+"""The groups in which ``striate train --help`` and configuration files list the options, with the common ones first."""
 
 from __future__ import annotations
 
-_GROUPS = {
+GROUPS = {
     "Optimizer": (
         "momentum", "weight_decay", "schedule", "warmup", "max_norm", "clip_value", "accumulate",
         "ema",
@@ -14,8 +14,11 @@ _GROUPS = {
     "Tables, signals, volumes": (
         "kind", "label_column", "group_column", "ignore_columns", "window", "stride", "length", "channels_last",
     ),
-    "Running": ("find_lr", "precision", "threads", "checkpoint_every", "allow_changes", "as_json"),
+    "Running": (
+        "find_lr", "precision", "threads", "checkpoint_every", "recompute_statistics", "tensorboard", "allow_changes",
+        "as_json",
+    ),
     "Switches": ("decay_norm_and_bias", "standardize", "doctor"),
 }  # fmt: skip
-GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names}
+GROUP_OF = {name: group for group, names in GROUPS.items() for name in names}
 """The group of an option of ``striate train``, by the name of its parameter; the others are shown first."""

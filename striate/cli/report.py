@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from striate.cli.configuration import with_place
 from striate.cli.panels import GROUP_OF
 from striate.cli.wording import fitted, with_options
 from striate.errors import EngineError, GraphError, NonFiniteError, StriateError
@@ -72,7 +73,15 @@ class Command(TyperCommand):
 
 
 class GroupedCommand(Command):
-    """A command whose help lists its options in groups, with the common options first."""
+    """A command whose help lists its options in groups, and that takes them from a TOML file, too."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; errors about a value from a TOML file name the file and the line."""
+        try:
+            return super().invoke(ctx)
+        except StriateError as error:
+            error.args = (with_place(str(error), ctx),)
+            raise
 
     def get_params(self, ctx: Any) -> Any:
         parameters = super().get_params(ctx)

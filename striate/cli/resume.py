@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import typer
 
+from striate.cli.option import given_on_command_line
 from striate.cli.report import say_note
 from striate.errors import OptionError
 from striate.train.run import Run, read_run
@@ -47,7 +48,7 @@ def _option(name: str, value: Any) -> Any:
 
 def require_resumable(context: typer.Context, run: Run) -> None:
     """Raise ``OptionError`` for options of the command line that a resumed training cannot take."""
-    given = {name: value for name, value in context.params.items() if _is_given(context, name)}
+    given = {name: value for name, value in context.params.items() if given_on_command_line(context, name)}
     for name in _ELSEWHERE:
         if name in given:
             raise OptionError(
@@ -60,12 +61,6 @@ def require_resumable(context: typer.Context, run: Run) -> None:
                 f"--{name.replace('_', '-')} cannot change in a resumed training: {before.get(name)} then, "
                 f"{given[name]} now\n  help: leave it out, or start a new training"
             )
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    """Return whether an option was given on the command line."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def is_finished(run: Run, epochs: int | None) -> bool:

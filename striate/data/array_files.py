@@ -95,7 +95,7 @@ def _samples(path: Path, x: Array, y: Array | None, groups: Array | None, option
 
 
 def _arranged(path: Path, x: Array, options: NumberOptions) -> tuple[Kind, Array, list[str]]:
-    """Return what the samples are, the array with channels on axis 1, and a note where they were on the last axis."""
+    """Return what the samples are, the array with channels on axis 1, and a note if they were on the last axis."""
     kind = options.kind or _kind(x)
     ranks = {Kind.table: (2,), Kind.signals: (2, 3), Kind.pictures: (3, 4), Kind.volumes: (4, 5)}[kind]
     if x.ndim not in ranks:

@@ -72,7 +72,7 @@ def load_cifar10(
 
 
 def _source() -> Path:
-    """Return the archive or folder in ``STRIATE_DATA``; raises ``DataError`` where there is none."""
+    """Return the archive or folder in ``STRIATE_DATA``; raises ``DataError`` if there is none."""
     data = settings.current().data
     for name in ("cifar10.zip", "cifar10/cifar-10-binary.tar.gz", "cifar10"):
         if data is not None and (data / name).exists():
@@ -113,7 +113,7 @@ class _Archive:
     def read(self, name: str) -> bytes:
         """Return the content of one picture.
 
-        Raises ``DataError`` where it unpacks to far more than 32×32 pixels need.
+        Raises ``DataError`` if it unpacks to far more bytes than 32×32 pixels need.
         """
         if self._sizes[name] > _MOST_BYTES:
             raise DataError(f"{name}: {self._sizes[name]:,} bytes for a picture of {SIZE}×{SIZE}")

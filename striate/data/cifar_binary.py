@@ -49,7 +49,7 @@ def load_cifar100(split: Split | str = Split.TRAIN, source: Path | str | None = 
 
 
 def _source() -> Path:
-    """Return the archive of CIFAR-100 in ``STRIATE_DATA``; raises ``DataError`` where there is none."""
+    """Return the archive of CIFAR-100 in ``STRIATE_DATA``; raises ``DataError`` if there is none."""
     data = settings.current().data
     path = None if data is None else data / "cifar100" / "cifar-100-binary.tar.gz"
     if path is None or not path.is_file():

@@ -84,7 +84,7 @@ def roles_of(table: TextTable, options: NumberOptions, labelled: bool = True) ->
 
 
 def _labels(table: TextTable, free: Sequence[str]) -> tuple[str, ...]:
-    """Return the column that is called like labels, or the only one with text; empty where there is none."""
+    """Return the column that is called like labels, or the only one with text; empty if there is none."""
     named = _first(free, LABELS)
     if named is not None:
         return (named,)

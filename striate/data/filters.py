@@ -269,7 +269,7 @@ class Edge(Enum):
         return planes
 
     def _inside(self, place: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
-        """Return, for each index on the endless line, the index in 0 … size - 1 whose pixel stands there."""
+        """Return, for each index on the endless line, the index from 0 to size - 1 of the pixel that is there."""
         if self is Edge.nearest:
             return np.clip(place, 0, size - 1)
         if self is Edge.wrap or size == 1:
@@ -379,7 +379,7 @@ def _filtered(planes: Array, weights: Weights, edge: Edge, cval: float) -> Array
 
 
 def _separated(weights: Weights) -> list[tuple[Weights, Weights]] | None:
-    """Return columns and rows whose outer products add up to the filter, or None where that saves nothing.
+    """Return columns and rows whose outer products add up to the filter, or None if that saves no time.
 
     A Gaussian or an upright Gabor filter is a single product. Terms below the rounding error of float64 are left out.
     """

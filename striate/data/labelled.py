@@ -2,7 +2,8 @@
 
 cat/1.png  dog/2.png                  a folder per class; a random share is held out
 train/cat/1.png  test/cat/2.png       parts: train, and test or val; with both val and test, val is held out
-labels.csv with file,label            one table in the root; optional columns: split, group
+labels.csv with file,label            tables in the root; optional columns: split, group. A table called train.csv,
+                                      test.csv or val.csv lists the files of that part
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def _from_folders(tree: Tree, files: list[Entry]) -> Labelled:
 
 
 def _class_depth(files: list[Entry]) -> int | None:
-    """Return how many levels of folders lie above the class folders; None where there are none.
+    """Return how many levels of folders lie above the class folders; None if there are none.
 
     Such levels are parts (train, test), and a single folder that holds everything.
     """

@@ -44,7 +44,7 @@ def load_fashion_mnist(split: Split | str = Split.TRAIN, folder: Path | str | No
 
 
 def _folder(name: str, title: str, given: Path | str | None) -> Path:
-    """Return the given folder, or that of the name in ``STRIATE_DATA``; raises ``DataError`` where it is not set."""
+    """Return the given folder, or that of the name in ``STRIATE_DATA``; raises ``DataError`` if that is not set."""
     if given is not None:
         return checked_path("folder", given)
     data = settings.current().data
@@ -74,7 +74,7 @@ def holds_idx(folder: Path) -> bool:
 
 
 def _load(folder: Path, split: Split, classes: tuple[str, ...], name: str) -> Dataset:
-    """Load pictures and labels of one part; raises an error that names the file where they do not fit."""
+    """Load pictures and labels of one part; raises an error that names the file if they do not fit."""
     pictures, answers = _find(folder, split, "images-idx3-ubyte"), _find(folder, split, "labels-idx1-ubyte")
     images, labels = read_idx(pictures, 3), read_idx(answers, 1).astype(np.int64)
     if len(images) != len(labels):

@@ -108,7 +108,7 @@ def _in_folder(folder: Path) -> list[NumberFile]:
 
 
 def _held_out(train: Path, folder: Path) -> Path | None:
-    """Return the file that is held out beside one for training: validation if there is one, else test."""
+    """Return the held-out file that belongs to a file for training: validation if there is one, else test."""
     own = _PART.match(train.stem)
     if own is None:
         return None

@@ -62,6 +62,8 @@ class NumberOptions(metaclass=Explained):
     fill            the value of each column that replaces missing ones: its median in the training part
     classes         names of the classes, or of the yes-or-no labels
     targets         names of the label columns
+
+    Choices may also be given by name, such as "signals". Raises ``OptionError`` for invalid values.
     """
 
     kind: Kind | None = None

@@ -116,7 +116,10 @@ def _require_alike(samples: Samples, options: NumberOptions, path: Path) -> None
 
 
 def merged(files: list[NumberFile], options: NumberOptions) -> Samples:
-    """Return the samples of one or two files together, in the order of the files."""
+    """Return the samples of one or two files together, in the order of the files.
+
+    Raises ``DataError`` unless the files have samples of the same kind, with the same columns.
+    """
     first, *others = [file.samples(options) for file in files]
     _require_alike(first, options, files[0].path)
     for file, other in zip(files[1:], others):
@@ -142,7 +145,7 @@ def merged(files: list[NumberFile], options: NumberOptions) -> Samples:
 
 
 def _targets(samples: Samples, files: list[NumberFile], options: NumberOptions) -> Targets:
-    """Return the labels of the samples; raises ``DataError`` where there are none."""
+    """Return the labels of the samples; raises ``DataError`` if there are none."""
     path = files[0].path
     if not samples.targets or not all(samples.labels):
         cure = {
@@ -157,7 +160,7 @@ def _targets(samples: Samples, files: list[NumberFile], options: NumberOptions) 
 def _split(
     samples: Samples, targets: Targets, options: NumberOptions, name: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], bool]:
-    """Return the indices of the training and held-out samples, and whether the data give both parts."""
+    """Return the indices of the training and held-out samples, and whether the data have both parts."""
     held = np.array([part is Split.TEST for part in samples.parts])
     if held.all():
         raise DataError(f"{name}: no samples to learn from: all are in a part that is held out")

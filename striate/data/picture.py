@@ -149,7 +149,7 @@ def decoded(
 
 
 def _on_white(picture: Image.Image, most: int) -> Image.Image:
-    """Return the image with 8 bits a channel, laid on white where it is transparent."""
+    """Return the image with 8 bits a channel, on a white background if it is transparent."""
     if picture.mode.startswith("I"):  # 16-bit grey, which ``convert`` would clip at 255
         levels = np.asarray(picture).astype(np.int64).clip(0, most)
         return Image.fromarray(((levels * 255 + most // 2) // most).astype(np.uint8))

@@ -26,6 +26,8 @@ class PictureOptions(metaclass=Explained):
     held_out  the share of every class that is held out, between 0 and 1, if the data have no parts
     seed      determines which samples are held out
     on_error  what to do with files that cannot be read: raise or skip
+
+    Choices may also be given by name, such as "crop". Raises ``OptionError`` for invalid values.
     """
 
     size: tuple[int, int] | None = None

@@ -127,7 +127,7 @@ def _split(
     classes: tuple[str, ...],
     notes: list[str],
 ) -> tuple[Any, Any, bool]:
-    """Return the indices of the training and the held-out samples, and whether the data give both parts.
+    """Return the indices of the training and the held-out samples, and whether the data have both parts.
 
     Where the data do not, the held-out samples are chosen at random.
     """

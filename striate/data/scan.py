@@ -93,7 +93,7 @@ class _Seen:
 
     place      its file, line or index
     label      the name of its class
-    part       the part that contains it; None where the data give no parts
+    part       the part that contains it; None if the data have no parts
     key        a hash of its content, equal for equal samples
     thumbnail  for pictures, grey uint8 (32, 32)
     constant   for each channel, whether all its numbers are equal
@@ -112,8 +112,8 @@ def scan_data(name: str | Path, progress: Progress = lambda done, count: None, *
     """Scan the data set with this name or path, with the options of ``open_data``.
 
     ``fields`` are these options; ``progress`` is called with (files done, files in all). Files, rows and series that
-    cannot be read become problems of the scan. Raises ``OptionError`` and ``DataError``, as
-    ``open_data`` does, for data in no known form.
+    cannot be read become problems of the scan. Raises ``OptionError`` and ``DataError``, as ``open_data`` does, for
+    data in no known form.
     """
     path = checked_path("data set", name).expanduser()
     if str(name) not in KNOWN and not holds_idx(path) and path.exists():
@@ -159,7 +159,7 @@ def _scan_pictures(tree: Tree, progress: Progress) -> Scan:
     found.modes.update(tops.modes)
 
     def look(picture: Picture) -> _Seen | str:
-        """Decode a picture; returns a message where that fails."""
+        """Decode a picture; return a message if that fails."""
         name = tree.name(picture.entry)
         try:
             image = decoded(io.BytesIO(tree.read(picture.entry)), name)

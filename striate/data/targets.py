@@ -1,8 +1,9 @@
 """Convert labels from text to class numbers, measured numbers, or several yes-or-no labels.
 
-If no task is given, several columns of 0 and 1 are yes-or-no labels, and several columns of other numbers are measured
-numbers. A single column of numbers is measured numbers, too, unless the numbers are integers, with at most 100
-different values that occur twice or more on average: then each value is a class. Text names classes.
+If no task is given, several columns of 0 and 1 (or no and yes, false and true) are yes-or-no labels, and several
+columns of other numbers are measured numbers. A single column of numbers is measured numbers, too, unless the numbers
+are integers, with at most 100 different values that occur twice or more on average: then each value is a class. Text
+names classes.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def targets_of(
 
 
 def _task(cells: Cells) -> Task:
-    """Return what the labels are by the rule above."""
+    """Return what the labels are by the rule of this module."""
     columns = list(zip(*cells))
     if len(columns) > 1:
         binary = all(cell.lower() in _YES | _NO for column in columns for cell in column)
@@ -157,7 +158,7 @@ def _numbers(cells: Cells, names: tuple[str, ...], places: Sequence[str], file: 
 
 
 def _number(cell: str) -> float | None:
-    """Return a cell as a finite number; None where it is not one."""
+    """Return a cell as a finite number; None if it is not one."""
     try:
         value = float(cell)
     except ValueError:

@@ -50,7 +50,7 @@ def transfer(url: str, sha256: str, target: Path, progress: Progress = lambda do
 
 
 def _receive(url: str, partial: Path, progress: Progress) -> None:
-    """Append what is missing of a file; starts anew where the server sends all of it."""
+    """Append the missing bytes of a file; start again if the server sends the whole file."""
     have = partial.stat().st_size if partial.exists() else 0
     headers = {"User-Agent": "striate", **({"Range": f"bytes={have}-"} if have else {})}
     request = urllib.request.Request(url, headers=headers)

@@ -12,6 +12,7 @@ import numpy as np
 
 from striate import options
 from striate.data.dataset import Dataset, require_dataset
+from striate.data.loader import batch_count
 from striate.data.standardizer import Standardizer
 from striate.doctor.doctor import applied, look_at_model
 from striate.doctor.finding import Finding, Findings
@@ -27,7 +28,7 @@ from striate.nn.module import Module
 from striate.optim.sgd import SGD
 
 UNWATCHED = 0.7
-"""The largest sureness of a finding about the course of a training where no step was observed."""
+"""The largest sureness of a finding about the course of a training of which no step was observed."""
 ABOUT_STEPS = ("learning_rate_too_high", "learning_rate_too_low", "overfitting", "constant_predictions")
 
 
@@ -87,7 +88,7 @@ def posthoc(
 
 
 def _modest(finding: Finding, watched: bool) -> Finding:
-    """Return the finding with its sureness limited where it is about training steps that nobody observed."""
+    """Return the finding with its sureness limited if it is about training steps that were not observed."""
     if watched or finding.kind not in ABOUT_STEPS:
         return finding
     return replace(finding, sureness=min(finding.sureness, UNWATCHED))
@@ -107,7 +108,7 @@ def _replay(trace: TrainingTrace, events: Sequence[Mapping[str, Any]], finished:
         places, values = zip(*known, strict=True)
         trace.losses = [float(one) for one in np.interp(np.arange(1, steps + 1), places, values)]
     elif trace.epoch_losses:
-        each = max(1, round(len(trace.setup.train_set or ()) / trace.setup.batch_size))
+        each = max(1, batch_count(len(trace.setup.train_set or ()), trace.setup.batch_size))
         trace.losses = [loss for loss in trace.epoch_losses for _ in range(each)]
     if not watches:
         return
@@ -128,7 +129,7 @@ def _had(layers: Mapping[str, Any], path: str, name: str) -> bool:
 
 
 def _loss_at(batches: Sequence[Mapping[str, Any]], step: int) -> float:
-    """Return the last recorded loss at or before ``step``; NaN where there is none."""
+    """Return the last recorded loss at or before ``step``; NaN if there is none."""
     before = [event for event in batches if int(event["step"]) <= step]
     return _number(before[-1]["loss"]) if before else math.nan
 

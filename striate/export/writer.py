@@ -83,7 +83,7 @@ class GraphWriter:
         return self.add("Concat", count, self.integers(*known), axis=0) if known else count
 
     def rename(self, name: str, output: str) -> None:
-        """Give a value the name ``output``, that of a graph output.
+        """Rename the value called ``name`` to ``output``, the name of a graph output.
 
         A value that is an input, a constant or already an output keeps its name, and is copied to ``output``.
         """

@@ -107,7 +107,7 @@ def _whole(value: Value) -> PositionSets:
 
 
 def _clipped(region: PositionSets, value: Value) -> PositionSets | None:
-    """Return the part of the positions that lies inside the value; None where there is only padding."""
+    """Return the part of the positions that lies inside the value; None if there is only padding."""
     part = tuple(axis & every for axis, every in zip(region, _whole(value)))
     return part if all(part) else None
 

@@ -52,7 +52,7 @@ class Sequential(Module):
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
     def __getitem__(self, index: int | slice) -> Module | Sequential:
-        """Return one module, or for a slice a ``Sequential`` that shares these modules and their names."""
+        """Return the module at ``index``, or for a slice a ``Sequential`` of the same modules under the same names."""
         if isinstance(index, slice):
             return Sequential({name: self._modules[name] for name in self._chain[index]})
         return self._modules[self._chain[index]]
@@ -92,7 +92,8 @@ class Residual(Module):
 class Concat(Module):
     """Apply several branches to the same x and join their outputs along the channels (axis 1).
 
-    Outputs (N, C₁, …) and (N, C₂, …) give (N, C₁ + C₂, …). Raises ``ShapeError`` if the outputs differ in another axis.
+    Outputs (N, C₁, …) and (N, C₂, …) give (N, C₁ + C₂, …). Raises ``OptionError`` without branches, and ``ShapeError``
+    if the outputs differ in another axis.
     """
 
     def __init__(self, *branches: Module) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 import numpy as np
 
 from striate import habits
-from striate.arguments import Explained
+from striate.arguments import Named
 from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph.elementwise import cast as cast_value
 from striate.graph.op import at_path
@@ -42,7 +42,7 @@ _DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")
 """The names of PyTorch's devices, for which ``Module.to`` raises an error of its own."""
 
 
-class Module(metaclass=Explained):
+class Module(metaclass=Named):
     """Base class of layers and networks.
 
     A subclass assigns layers and parameters to attributes and defines ``forward``.
@@ -539,7 +539,7 @@ class Module(metaclass=Explained):
     def trace(self, inputs: tuple[Any, ...]) -> Any:
         """Add the module to the graph that is being traced and return its outputs, as values of that graph.
 
-        Arrays among the inputs become constants.
+        Arrays among the inputs become constants. Raises ``TracingError`` if ``forward`` returns None.
         """
         trace = active_trace(type(self).__name__)
         if self not in trace.paths:
@@ -557,7 +557,7 @@ class Module(metaclass=Explained):
                 inputs = (self._preprocessed(inputs[0]), *inputs[1:])
             try:
                 output = self.traced_forward(inputs)
-            except ShapeError as error:
+            except (ShapeError, DTypeError, OptionError) as error:
                 if any(error is known for known in trace.explained):
                     raise
                 raise explained_error(trace, self.where(), error) from error

@@ -96,7 +96,7 @@ def _axes(size: Sizes, windows: Sizes) -> tuple[AdaptiveAxis, ...]:
 class AdaptiveAveraging(Mapped):
     """Base class of adaptive average pooling and its gradient (abstract).
 
-    ``windows`` is the number of windows along each axis of positions.
+    ``windows`` is the number of windows along each spatial axis.
     """
 
     windows: Sizes
@@ -110,7 +110,7 @@ class AdaptiveAveraging(Mapped):
 class AdaptiveAveragePooling(AdaptiveAveraging):
     """y[n, c, p] = mean of x[n, c, i] over all i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉
 
-    Along each axis of positions, ``size`` is the size of x and ``windows`` that of y.
+    Along each spatial axis, ``size`` is the size of x and ``windows`` that of y.
     """
 
     title: ClassVar[str] = "adaptive average pool"
@@ -160,7 +160,7 @@ class AdaptiveAveragePoolingGradient(AdaptiveAveraging):
     """dx[n, c, i] = Σ_p dy[n, c, p] / (size of window p), over the windows p that contain position i
 
     dx and dy are the gradients with respect to the input and the output of adaptive average pooling. ``size`` is the
-    size of the input along each axis of positions.
+    size of the input along each spatial axis.
     """
 
     title: ClassVar[str] = "adaptive average pool gradient"
@@ -189,7 +189,7 @@ class AdaptiveAveragePoolingGradient(AdaptiveAveraging):
 class AdaptiveMaximum(Anchor):
     """Base class of adaptive max pooling and its gradient (abstract).
 
-    ``windows`` is the number of windows along each axis of positions.
+    ``windows`` is the number of windows along each spatial axis.
     """
 
     kind: ClassVar[Kind] = Kind.WINDOW
@@ -212,7 +212,7 @@ class AdaptiveMaximum(Anchor):
 class AdaptiveMaxPooling(AdaptiveMaximum):
     """y[n, c, p] = maximum of x[n, c, i] over all i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉
 
-    Along each axis of positions, ``size`` is the size of x and ``windows`` that of y. The second output is an int32
+    Along each spatial axis, ``size`` is the size of x and ``windows`` that of y. The second output is an int32
     array of the shape of y: the position of the first maximum of each window, as a row-major index into the positions
     of x. NaN counts as larger than every number.
     """
@@ -287,7 +287,7 @@ class AdaptiveMaxPoolingGradient(AdaptiveMaximum):
     """dx[n, c, i] = Σ_p dy[n, c, p], over the windows p whose first maximum is at position i
 
     dx and dy are the gradients with respect to the input and the output of adaptive max pooling. The second operand is
-    the index array of the forward pass, and ``size`` is the size of the input along each axis of positions.
+    the index array of the forward pass, and ``size`` is the size of the input along each spatial axis.
     """
 
     title: ClassVar[str] = "adaptive max pool gradient"
@@ -386,12 +386,13 @@ def _windows(what: str, x: TensorType, output_size: AdaptiveSizes) -> Sizes:
 def adaptive_avg_pool(input: Value, output_size: AdaptiveSizes) -> Value:
     """Return the means of windows such that the output has ``output_size`` positions along each axis.
 
-    The input (N, C, positions…), or one sample (C, positions…), has one to three axes of positions and is float32 or
+    The input (N, C, positions…), or one sample (C, positions…), has one to three spatial axes and is float32 or
     float64. The output has the same shape, except for the sizes of these axes. ``output_size`` is one number for all
-    axes or one for each; None keeps the size of the input. Along an axis of ``size`` elements, output p is the mean of
-    the elements i with ⌊p · size / output_size⌋ ≤ i < ⌈(p + 1) · size / output_size⌉. Raises ShapeError for another
-    number of axes or an axis of size 0, DTypeError for another dtype, and OptionError for sizes that are not whole or
-    not one for each axis.
+    axes or one for each; None keeps the size of the input. The input is one sample if it has one axis more than
+    ``output_size`` has entries, or two axes. Along an axis of ``size`` elements, output p is the mean of the elements i
+    with ⌊p · size / output_size⌋ ≤ i < ⌈(p + 1) · size / output_size⌉. Raises ShapeError for another number of axes or
+    an axis of size 0, DTypeError for another dtype, and OptionError for sizes that are not whole or not one for each
+    axis.
     """
 
     def of_batch(x: Value) -> Value:
@@ -443,7 +444,7 @@ def adaptive_max_pool(
 def global_max_pool(input: Value) -> Value:
     """Return the maximum of each channel over all positions: (N, C, positions…) → (N, C, 1…).
 
-    The input has one to three axes of positions and is float32 or float64. The result is NaN for a channel that
+    The input has one to three spatial axes and is float32 or float64. The result is NaN for a channel that
     contains NaN. If several elements are the largest, the first one receives the gradient. Raises ShapeError for
     another number of axes or an axis of size 0, and DTypeError for another dtype.
     """

@@ -271,8 +271,8 @@ def max_pool(
     """Return the largest element of every window, or NaN if it contains NaN; padding is never the maximum.
 
     ``input`` is (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
-    float64; the result is (N, C, windows…). A sample is recognized by the number of entries in an option such as
-    ``kernel_size=(3, 3)``, or by having two axes. ``stride`` is ``kernel_size`` by default, and ``dilation`` is the
+    float64; the result is (N, C, windows…). The input is one sample if it has one axis more than an option such as
+    ``kernel_size=(3, 3)`` has entries, or two axes. ``stride`` is ``kernel_size`` by default, and ``dilation`` is the
     distance between the elements of a window; with ``ceil_mode``, incomplete windows at the end count too. If several
     elements are the largest, the first one gets the gradient. Raises ShapeError for another number of axes and a window
     larger than the padded input, DTypeError for another dtype, and OptionError for invalid options, such as padding

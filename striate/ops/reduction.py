@@ -56,7 +56,7 @@ class Reduction(Op):
         raise NotImplementedError
 
     def merge(self, k: Kernel, a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:
-        """Emit the combination of two partial results; by default, they are added."""
+        """Emit the combination of two partial results a and b; by default, their sum."""
         return [k.add(one, other) for one, other in zip(a, b, strict=True)]
 
     def finish(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
@@ -68,7 +68,7 @@ class Reduction(Op):
         return 1
 
     def reduced(self, x: TensorType) -> TensorType:
-        """Return the type of x with size 1 on the reduced axes; raise an error if it does not fit.
+        """Return the type of x with size 1 on the reduced axes.
 
         Raises ``DTypeError`` unless x is of floats, and ``ShapeError`` for an axis that x does not have.
         """
@@ -326,6 +326,12 @@ def _within(k: Kernel, variance: Vector, dtype: DType) -> Vector:
     return k.select(k.greater(variance, largest), k.constant_like(variance, math.nan), variance)
 
 
+def reduction(op: Reduction, x: Value) -> Value:
+    """Return op(x), or x itself if ``op`` has no axes; raise the errors of ``op`` in both cases."""
+    op.infer(x.type)
+    return op(x) if op.axes else x
+
+
 def dropped(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
     """Return x without the reduced axes ``axes``, which have size 1; with ``keepdims``, return x as it is."""
     flag("keepdims", keepdims)
@@ -353,7 +359,7 @@ def sum(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     not whole numbers.
     """
     axes = require_axes("sum", x.type, axis)
-    return dropped(Sum(axes)(x) if axes else x, axes, keepdims)
+    return dropped(reduction(Sum(axes), x), axes, keepdims)
 
 
 def mean(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
@@ -364,7 +370,7 @@ def mean(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     not whole numbers.
     """
     axes = require_axes("mean", x.type, axis)
-    return dropped(Sum(axes)(x) / numel(x, axes) if axes else x, axes, keepdims)
+    return dropped(reduction(Sum(axes), x) / numel(x, axes) if axes else reduction(Sum(axes), x), axes, keepdims)
 
 
 def moments(x: Value, axis: Axes = None, keepdims: bool = False) -> tuple[Value, Value]:
@@ -390,7 +396,7 @@ def max(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     axes = require_axes("max", x.type, axis)
     if any(x.shape[one] == 0 for one in axes):
         raise shape_error("max", f"the maximum of 0 elements is undefined: {x.type} over axes {axes}", "give elements")
-    return dropped(Max(axes)(x) if axes else x, axes, keepdims)
+    return dropped(reduction(Max(axes), x), axes, keepdims)
 
 
 operators.update(sum=sum, mean=mean, max=max)

@@ -257,7 +257,8 @@ _EXAMPLES: list[tuple[tuple[int, ...], Sizes]] = [
 def steps_between(size: Sizes, count: Sizes, align_corners: bool = False) -> tuple[float, ...]:
     """Return the distance of neighbouring positions of y along each axis, in positions of x.
 
-    It is size / count for the sizes of x and y, or (size − 1) / (count − 1) with ``align_corners``.
+    It is size / count for the sizes ``size`` of x and ``count`` of y, or (size − 1) / (count − 1) with
+    ``align_corners``, where it is 0 for a count of 1.
     """
     if align_corners:
         return tuple((n - 1) / (c - 1) if c > 1 else 0.0 for n, c in zip(size, count, strict=True))

@@ -211,7 +211,7 @@ class NAdam(AdaptiveMoments):
 
 @dataclass(frozen=True)
 class RAdam(AdaptiveMoments):
-    """Adam whose steps become adaptive when their variance is known, as PyTorch defines it. Liu et al., 2019.
+    """Rectified Adam, whose steps become adaptive after enough gradients, as PyTorch defines it. Liu et al., 2019.
 
     g ← g + λ θ, or with ``decoupled_weight_decay`` θ ← θ − η λ θ
     m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)

@@ -112,7 +112,7 @@ class _Grouping:
         return [self._home[value.node] for value in node.inputs if value.node in data and value.node in self._home]
 
     def _joined(self, node: Node, data: set[Node]) -> Block | None:
-        """Return the block of a producer that a node can join; None where it must begin a new one.
+        """Return the block of a producer that a node can join; None if it must begin a new one.
 
         A node may not join a block if another of its inputs depends on that block from outside, which would make a
         cycle.

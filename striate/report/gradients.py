@@ -97,7 +97,7 @@ def _some(items: list[Any], most: int) -> list[Any]:
 
 
 def _figure(layer: object, name: str) -> float:
-    """Return one number of a layer's record; NaN where it is missing."""
+    """Return one number of a layer's record; NaN if it is missing."""
     found = numbers_of(cast("dict[str, Any]", layer), name) if isinstance(layer, dict) else None
     return found[0] if found else math.nan
 

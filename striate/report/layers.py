@@ -132,7 +132,7 @@ def _letters(letters: Sequence[tuple[str, str]]) -> Markup | None:
 
 
 def _speed(rows: Sequence[Row], profile: Profile | None) -> Markup | None:
-    """Return the table of a layer's times; None where nothing was measured."""
+    """Return the table of a layer's times; None if nothing was measured."""
     if profile is None or not rows:
         return None
     lines = [

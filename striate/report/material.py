@@ -68,7 +68,7 @@ class Material:
     """The reason why there are no data; "" if there are."""
     records: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     unread: str = ""
-    """The reason why progress.jsonl could not be read, where it exists; "" otherwise."""
+    """The reason why progress.jsonl could not be read, if it exists; "" otherwise."""
     pictures: list[Example] = field(default_factory=list[Example])
     say: Say = lambda text: None
 
@@ -184,7 +184,7 @@ def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Mate
 def _fitting(data: Dataset, material: Material) -> Dataset:
     """Return the data, with labels numbered as the model's classes.
 
-    Raises ``OptionError`` where they do not fit the model.
+    Raises ``OptionError`` if they do not fit the model.
     """
     if data.images.shape[1:] != material.model.input_shape:
         raise OptionError(

@@ -30,7 +30,8 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
 
     network              a name in ``st.models.MODELS``; a function of (input_shape, outputs) that returns a module; or
                          a module, which is copied. None: a perceptron with two hidden layers for (D,) features, "fcn"
-                         for (C, L), "lenet5" or "resnet20" for (C, H, W), "resnet18_3d" for (C, D, H, W)
+                         for (C, L), "lenet5" for (1, H, W) up to 32×32, "resnet20" for other (C, H, W), "resnet18_3d"
+                         for (C, D, H, W)
     network_options      keyword arguments of the named network or of the function
     input_shape          the shape of one sample, such as (C, H, W), if the rows of X are flattened; None: that of X
     loss                 None: ``nn.CrossEntropyLoss()``, or ``nn.BCEWithLogitsLoss()`` for several labels
@@ -101,8 +102,8 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
         ``fit``.
 
         The first call needs ``classes``, an array of all labels that will occur, unless ``fit`` was called before.
-        ``schedule`` is not used. Raises ``ValueError`` for labels that are not among the classes, and for
-        ``class_weight="balanced"``, since the sizes of all classes are unknown.
+        ``schedule`` is not used. Raises ``ValueError`` for labels that are not among the classes, for
+        ``early_stopping=True``, and for ``class_weight="balanced"``, since the sizes of all classes are unknown.
         """
         if isinstance(self.class_weight, str):
             raise OptionError(

@@ -45,7 +45,8 @@ class ConvNetRegressor(RegressorMixin, ConvNet):
         Every call continues with the weights and the optimizer state of the previous call. ``sample_weight`` is that of
         ``fit``.
 
-        ``schedule`` is not used. Targets are standardized as in the first call.
+        ``schedule`` is not used. Targets are standardized as in the first call. Raises ``ValueError`` for
+        ``early_stopping=True``, and for ``y`` of another shape than in the first call.
         """
         return self._train_further(X, y, sample_weight, None)
 

@@ -61,6 +61,6 @@ class Callback:
     def describe(self) -> str:
         """Return the callback's name and options as text, by which a resumed training notices a change.
 
-        The default, "", leaves the callback out of this comparison.
+        The default is the name of the class; "" leaves the callback out of this comparison.
         """
         return type(self).__name__

@@ -111,7 +111,7 @@ class Checkpoints:
         return True
 
     def _keep_best(self, checkpoint: Checkpoint) -> None:
-        """Give the last checkpoint the name of the best, too; a second file where there are no hard links."""
+        """Give the last checkpoint the name of the best, too; a second file if there are no hard links."""
         give_name(self.last, self.folder / BEST)
         if not self.last.exists():
             checkpoint.write(self.last)

@@ -2,10 +2,12 @@
 
 RUN/run.json             arguments, seed, data set, versions; at the end history, final evaluation, findings
 RUN/model.safetensors    the model, as ``st.save`` writes it, when the training has ended
+RUN/config.toml          the options as used; ``striate train RUN/config.toml`` repeats the training
 RUN/progress.jsonl       the events of the training, one per line: see ``striate.train.record``
 RUN/checkpoints/         the state from which a training is resumed: see ``striate.train.checkpoints``
 RUN/log.txt              the printed lines, with the time
 RUN/curves.svg           loss and accuracy by epoch
+RUN/tensorboard/         event files, with ``--tensorboard``: see ``striate.tensorboard``
 RUN/.lock                the lock of the running training: see ``striate.persistence.lock``
 """
 
@@ -40,8 +42,10 @@ if TYPE_CHECKING:
 MODEL_FILE = "model.safetensors"
 RUN_FILE = "run.json"
 CURVES_FILE = "curves.svg"
-_WRITTEN = (MODEL_FILE, CURVES_FILE, LOG_FILE, PROGRESS_FILE, RUN_FILE)
-_OF_A_RUN = {*_WRITTEN, FOLDER, LOCK_FILE}
+CONFIGURATION_FILE = "config.toml"
+TENSORBOARD_FOLDER = "tensorboard"
+_WRITTEN = (MODEL_FILE, CURVES_FILE, CONFIGURATION_FILE, LOG_FILE, PROGRESS_FILE, RUN_FILE)
+_OF_A_RUN = {*_WRITTEN, FOLDER, TENSORBOARD_FOLDER, LOCK_FILE}
 _FORMAT = "striate run 1"
 _LARGEST = 64_000_000
 _BESIDE = 100_000  # bytes of the graph in the model's file, and of run.json
@@ -53,6 +57,7 @@ class Run:
 
     data          the name or absolute path of the data set, as ``open_dataset`` takes it
     arguments     the options of ``striate train``, by parameter name
+    seed          the seed of the training
     finished      whether the training was completed, or ended early by a callback, rather than interrupted
     history       ``History.to_json`` when the training has ended; {} before
     evaluation    ``Evaluation.to_json`` on the held-out data when the training has ended; None before
@@ -201,7 +206,7 @@ def _require_room(folder: Path, room: int) -> None:
 
 
 def _reserve(file: int, size: int) -> None:
-    """Give an open file this size in bytes, so that its blocks are taken on the disk; raises ``OSError``."""
+    """Enlarge an open file to this size in bytes, to reserve the space on the disk; raises ``OSError``."""
     if sys.platform == "win32" or sys.platform == "darwin":
         for start in range(0, size, 1 << 20):
             os.write(file, bytes(min(1 << 20, size - start)))
@@ -214,6 +219,8 @@ def _clear(folder: Path) -> None:
     try:
         for name in (LAST, PREVIOUS, BEST):
             (folder / FOLDER / name).unlink(missing_ok=True)
+        for events in (folder / TENSORBOARD_FOLDER).glob("events.out.tfevents.*"):
+            events.unlink()
         for name in _WRITTEN:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
@@ -240,14 +247,18 @@ def write_run(folder: Path, run: Run) -> None:
 
 
 class RunFile(Callback):
-    """A callback that writes ``run.json`` when training begins, so that a training that is killed can be resumed."""
+    """A callback that writes ``run.json`` and ``config.toml`` when training begins.
 
-    def __init__(self, folder: Path, run: Run) -> None:
-        self._folder, self._run = folder, run
+    So a training that is killed can be resumed. ``configuration`` is the text of ``config.toml``.
+    """
+
+    def __init__(self, folder: Path, run: Run, configuration: str) -> None:
+        self._folder, self._run, self._configuration = folder, run, configuration
 
     def begin(self, trainer: Trainer, plan: Plan) -> None:
         self._run.history = trainer.history.to_json()
         write_run(self._folder, self._run)
+        write_atomically(self._folder / CONFIGURATION_FILE, self._configuration.encode())
 
     def describe(self) -> str:
         return ""

@@ -59,7 +59,7 @@ class Metric:
         return f"{100 * value:.2f} %" if self.rising and value is not None else number_text(value)
 
     def _measured(self, history: History) -> list[tuple[float, int]]:
-        """Return the number with that of its epoch, for the epochs where it is known."""
+        """Return (value, number of the epoch) for each epoch in which the value is known."""
         found = ((self.of(epoch), epoch.number) for epoch in history)
         return [(value, number) for value, number in found if value is not None]
 

@@ -40,22 +40,19 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def recipe_for(train_set: Dataset) -> Recipe:
-    """Return the default recipe for a data set, which depends on the rank of its samples and their number.
+def recipe_for(rank: int, samples: int) -> Recipe:
+    """Return the default recipe for a data set: ``rank`` counts the axes of its array, ``samples`` its samples.
 
     The network is an MLP with three hidden layers for features, ``fcn`` for signals, ``lenet5`` for pictures, and a
-    ``resnet18_3d`` that starts with 16 channels for volumes. A training on pictures has 5 epochs. Other trainings have
-    about 1500 steps (volumes: 300), but at least 5 and at most 50 epochs. Batches have 64 samples; those of other data
-    than pictures have 16 if there are at most 1,000 samples.
+    ``resnet18_3d`` that starts with 16 channels for volumes. A training has about 1500 steps (volumes: 300), but at
+    least 5 and at most 50 epochs. Batches have 64 samples, or 16 if there are at
+    most 1,000 samples.
     """
-    rank = train_set.images.ndim
-    batch_size = 16 if len(train_set) <= _FEW else 64
-    if rank == 4:
-        return Recipe("lenet5", 5, 64)
+    batch_size = 16 if samples <= _FEW else 64
     steps = _STEPS_OF_VOLUMES if rank == 5 else _STEPS
-    epochs = min(max(-(-steps * batch_size // len(train_set)), _FEWEST_EPOCHS), _MOST_EPOCHS)
+    epochs = min(max(-(-steps * batch_size // samples), _FEWEST_EPOCHS), _MOST_EPOCHS)
     model, options = {
-        2: ("mlp", {"depth": 3}), 3: ("fcn", {}), 5: ("resnet18_3d", {"width": 16}),
+        2: ("mlp", {"depth": 3}), 3: ("fcn", {}), 4: ("lenet5", {}), 5: ("resnet18_3d", {"width": 16}),
     }[rank]  # fmt: skip
     return Recipe(model, epochs, batch_size, 0.01 if rank == 2 else None, options)
 

@@ -77,8 +77,9 @@ class Watch:
     ``st.ops.relu`` in "block1" is "block1.relu". The pattern that is given to ``step.watch`` is matched against the
     path.
 
-    Statistics of outputs are those of the last batch, and gradients and updates those of the last step; before the
-    first step, the methods about outputs return empty results. A unit is a channel, axis 1 of the output; it fires
+    Statistics of outputs are those of the last batch (with ``accumulate``, of its last part; on several ranks, of the
+    samples of this rank), and gradients and updates those of the last step; before the first step, the methods about
+    outputs return empty results. A unit is a channel, axis 1 of the output; it fires
     where its output is above 0. How often units fire is counted over all batches since the last call of ``start_pass``,
     or since the watch was made, so that a full pass over the data shows which units never fire. Firing, zeros and
     saturation are counted for elementwise operations (activations, dropout), but not for linear layers, convolutions,
@@ -106,9 +107,9 @@ class Watch:
         return fnmatchcase(path, self.pattern)
 
     def receive(self, observation: Observation, n: int) -> None:
-        """Store the statistics ``observation`` of one batch of ``n`` samples.
+        """Read the statistics of a batch of ``n`` samples from ``observation``, and add its counts to this pass.
 
-        The training step calls this method after each run.
+        The training step calls this method after each run of the gradient program.
         """
         self._latest = observation
         for count in self._counts:

@@ -97,7 +97,7 @@ def test_an_absent_framework_is_named(monkeypatch: pytest.MonkeyPatch, peer: str
     assert f"pip install {install}" in result.stderr
 
 
-@pytest.mark.parametrize("extra", [[], ["--predict"]])
+@pytest.mark.parametrize("extra", [pytest.param([], marks=pytest.mark.slow), ["--predict"]])
 def test_against_torch(extra: list[str]) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     document = json.loads(bench(*SMALL, "--threads", 1, "--against", "torch", *extra, "--json").stdout)
@@ -119,7 +119,7 @@ def test_what_a_comparison_says() -> None:
 
 TWINS = ("first_cnn", "lenet5", "vgg_small", "resnet20", "resnet18", "mlp", "preact_resnet18", "mobilenet_v2")
 """Networks that are rebuilt for PyTorch; the others join branches by functions, which PyTorch has under other names."""
-SOME = [pytest.param(name, marks=[] if name in ("lenet5", "resnet20") else pytest.mark.slow) for name in TWINS]
+SOME = [pytest.param(name, marks=[] if name == "lenet5" else pytest.mark.slow) for name in TWINS]
 
 
 @pytest.mark.parametrize("name", SOME)

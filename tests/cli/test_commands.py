@@ -92,7 +92,7 @@ def test_importing_striate_loads_nothing_that_only_a_terminal_needs() -> None:
 
 def test_train_writes_the_run_and_ends_with_the_accuracy(run: Path, data: Path) -> None:
     assert sorted(entry.name for entry in run.iterdir()) == [
-        "checkpoints", "curves.svg", "log.txt", "model.safetensors", "progress.jsonl", "run.json",
+        "checkpoints", "config.toml", "curves.svg", "log.txt", "model.safetensors", "progress.jsonl", "run.json",
     ]  # fmt: skip
     document = json.loads((run / "run.json").read_text())
     assert document["finished"] is True
@@ -432,10 +432,11 @@ def test_ctrl_c_finishes_the_step_saves_and_exits_130(data: Path, tmp_path: Path
     assert document["history"]["epochs"]
     assert load(tmp_path / "run" / "model.safetensors").input_shape == (1, 8, 8)
     assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == [
-        "checkpoints", "curves.svg", "log.txt", "model.safetensors", "progress.jsonl", "run.json",
+        "checkpoints", "config.toml", "curves.svg", "log.txt", "model.safetensors", "progress.jsonl", "run.json",
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_leaves_at_once(data: Path, tmp_path: Path) -> None:
     child = process(
         "train", data, "--model", "resnet18", "--epochs", 100, "--batch-size", 96, "--out", tmp_path / "run"

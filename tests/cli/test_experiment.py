@@ -60,6 +60,7 @@ def test_the_prediction_is_printed_first_then_numbers_and_verdict(tmp_path: Path
     assert set(written["measured"]["CNN, images"]["accuracy"]) == {"median", "low", "high", "values"}
 
 
+@pytest.mark.slow
 def test_several_end_with_a_summary_and_json_with_one_document(tmp_path: Path) -> None:
     result = experiment("M1", "M4", "M1", *TINY, "--out", tmp_path)
     assert result.exit_code == 0, result.output

@@ -48,7 +48,9 @@ def written(folder: Path, kind: str) -> Path:
             *("labels", ("--task", "multilabel", "--width", 16, "--epochs", 20), "macro F1", "%)"),
             marks=pytest.mark.slow,
         ),
-        ("signals", ("--window", 20, "--width", 8, "--epochs", 3), "macro AUC", "slow ("),
+        pytest.param(
+            *("signals", ("--window", 20, "--width", 8, "--epochs", 3), "macro AUC", "slow ("), marks=pytest.mark.slow
+        ),
         pytest.param(
             *("volumes", ("--width", 4, "--epochs", 8, "--batch-size", 4), "macro F1", "full ("), marks=pytest.mark.slow
         ),

@@ -18,7 +18,9 @@ def _command(*arguments: str, encoding: str = "utf-8") -> list[str]:
     return ["env", f"PYTHONIOENCODING={encoding}", sys.executable, "-m", "striate", *arguments]
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "encoding", ["cp1252", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ascii", "latin-1"))]
+)
 def test_text_is_written_in_any_encoding(encoding: str) -> None:
     help_text = subprocess.run(_command("train", "--help", encoding=encoding), capture_output=True, check=True)
     assert "Learning rate, >= 0" in " ".join(help_text.stdout.decode(encoding).replace("|", " ").split())
@@ -35,7 +37,10 @@ def test_epochs_are_printed_once_where_both_streams_are_one(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("arguments", [("show", "lenet5"), ("train", "--help"), ("--version",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [("show", "lenet5"), *(pytest.param(one, marks=pytest.mark.slow) for one in (("train", "--help"), ("--version",)))],
+)
 def test_a_full_disk_is_named(arguments: tuple[str, ...]) -> None:
     with FULL.open("w") as full:
         finished = subprocess.run(_command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True)

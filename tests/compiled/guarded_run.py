@@ -41,7 +41,7 @@ def main(target: str, extent: str, names: list[str]) -> None:
     faulthandler.enable()
     settings.override(target=target, threads=1)
     for name in names:
-        for problem in problems(name, None if extent == "all" else 9):
+        for problem in problems(name, None if extent == "all" else 4):
             expected = run_normally(problem)
             if target != "host" and name in OPERATIONS:  # on the host, tests in the first process compare
                 assert_close(expected, problem.expected(), problem.label)

@@ -96,6 +96,7 @@ LAYERS: dict[str, tuple[int, int, tuple[int, ...], dict[str, object]]] = {
     "depthwise, two filters each": (19, 38, (3, 2), {"groups": 19, "stride": 2}),
     "odd channels": (17, 19, (3, 3), {"padding": 1}),
 }
+QUICK = ("odd sizes", "stride", "groups", "small groups", "3×3")
 WINOGRAD = {"3×3": (32, 48, (3, 3), {"padding": 1}), "5×5, many channels": (64, 64, (5, 5), {"padding": 2})}
 
 
@@ -126,7 +127,9 @@ def distance(found: Array, expected: Array) -> float:
 
 
 @needs_instructions
-@pytest.mark.parametrize("name", [*LAYERS, *WINOGRAD])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in (*LAYERS, *WINOGRAD)]
+)
 def test_every_direction_computes_what_the_references_do(name: str) -> None:
     """Direct forms and those transformed in float32 differ only by the order of sums, which sometimes changes a
     rounding; tiles of F(2×2, 3×3) are rounded once more. The float32 graph is far outside of both bounds.
@@ -275,6 +278,7 @@ def test_the_reference_engine_rounds_too(kept_settings: settings.Settings) -> No
 
 
 @needs_instructions
+@pytest.mark.slow
 def test_a_trainer_takes_it() -> None:
     train_set, held_out = data.load_digits("train"), data.load_digits("test")
     trainer = st.Trainer(

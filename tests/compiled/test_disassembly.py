@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -92,11 +93,18 @@ LAYERS = {
 TARGETS = {"znver4": 16, "x86-64-v4": 16, "x86-64-v3": 8}
 
 
-@pytest.mark.parametrize(
-    "target",
-    ["znver4", pytest.param("x86-64-v4", marks=pytest.mark.slow), "x86-64-v3"],
+def cases(*layers: str, quick: tuple[tuple[str, str], ...]) -> pytest.MarkDecorator:
+    """Return the parametrization over layers and targets; `make test` runs the pairs of ``quick``."""
+    pairs = itertools.product(layers, TARGETS)
+    return pytest.mark.parametrize(
+        ("layer", "target"), [pytest.param(*pair, marks=() if pair in quick else pytest.mark.slow) for pair in pairs]
+    )
+
+
+@cases(
+    *("64@32", "16@32", "first", "lenet"),
+    quick=(("64@32", "znver4"), ("16@32", "x86-64-v3"), ("first", "znver4"), ("lenet", "x86-64-v3")),
 )
-@pytest.mark.parametrize("layer", ["64@32", "16@32", "first", "lenet"])
 def test_hot_loops_keep_everything_in_registers(layer: str, target: str) -> None:
     lanes = TARGETS[target]
     seen = Counter[str]()
@@ -134,8 +142,10 @@ def test_hot_loops_keep_everything_in_registers(layer: str, target: str) -> None
     assert seen.keys() == {"convolution", "input gradient", "weight gradient"}
 
 
-@pytest.mark.parametrize("target", ["znver4", pytest.param("x86-64-v4", marks=pytest.mark.slow), "x86-64-v3"])
-@pytest.mark.parametrize("layer", ["64@32", "32@16", "many", "strided"])
+@cases(
+    *("64@32", "32@16", "many", "strided"),
+    quick=(("64@32", "x86-64-v3"), ("32@16", "znver4"), ("strided", "znver4")),
+)
 def test_winograd_multiplies_in_registers(layer: str, target: str) -> None:
     lanes = TARGETS[target]
     registers = 16 // lanes

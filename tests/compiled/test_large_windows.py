@@ -74,7 +74,14 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = {
+    "max dilated", "average 20³", "convolution 31", "convolution 31 depthwise", "convolution strided and dilated",
+    "depthwise in three axes", "strided, odd channels",
+}  # fmt: skip
+"""One case of each kind of kernel, for `make test`."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in CASES])
 def test_the_code_of_a_kernel_does_not_grow_with_the_window(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     function, shapes = CASES[name]
     counts: dict[str, int] = {}

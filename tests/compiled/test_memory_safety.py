@@ -19,7 +19,7 @@ from striate import settings
 from striate.codegen.target import current
 from striate.graph.value import DType
 from striate.runtime.arena import scratch_arena
-from tests.compiled.cases import OPERATIONS, assert_same_bits, forward, some_samples
+from tests.compiled.cases import OPERATIONS, Problem, assert_same_bits, forward, some_samples
 from tests.compiled.networks import NARROW, NETWORKS, step_problems
 from tests.compiled.placement import POISON
 
@@ -88,23 +88,30 @@ def test_the_guard_bites(kernel_folder: Path) -> None:
     assert done.stdout.split() == ["ready"]
 
 
-@pytest.mark.parametrize("name", ["Convolution", "ConvolutionWeightGradient", "MaxPoolingGradient", *NETWORKS, *NARROW])
-def test_what_scratch_memory_held_before_changes_no_bit(name: str) -> None:
-    if name in (*NETWORKS, *NARROW):
-        problems = step_problems(name)
-    else:
-        problems = [forward(sample, DType.float32) for sample in some_samples(name, 8)]
-    for problem in problems:
-        states = {key: array.copy() for key, array in problem.bindings.items()}
-        executable = problem.compiled()
-        expected = {key: array.copy() for key, array in executable.run(problem.arrays, problem.n).items()}
-        for byte in (POISON, 0, 0x7F):
-            for key, array in executable._bindings.items():
-                array[...] = states[key]
-            arena = scratch_arena()
-            with arena.lock:
-                arena.view(0, (arena.size,), np.uint8).fill(byte)
-            assert_same_bits(executable.run(problem.arrays, problem.n), expected, f"{problem.label} after {byte:#x}")
+@pytest.mark.parametrize("most", [4, pytest.param(8, marks=pytest.mark.slow)], ids=["four samples", "eight"])
+@pytest.mark.parametrize("name", ["Convolution", "ConvolutionWeightGradient", "MaxPoolingGradient"])
+def test_what_scratch_memory_held_before_changes_no_bit_of_an_operation(name: str, most: int) -> None:
+    for sample in some_samples(name, most):
+        _assert_independent_of_scratch(forward(sample, DType.float32))
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, *(pytest.param(name, marks=pytest.mark.slow) for name in NARROW)])
+def test_what_scratch_memory_held_before_changes_no_bit_of_a_step(name: str) -> None:
+    for problem in step_problems(name):
+        _assert_independent_of_scratch(problem)
+
+
+def _assert_independent_of_scratch(problem: Problem) -> None:
+    states = {key: array.copy() for key, array in problem.bindings.items()}
+    executable = problem.compiled()
+    expected = {key: array.copy() for key, array in executable.run(problem.arrays, problem.n).items()}
+    for byte in (POISON, 0, 0x7F):
+        for key, array in executable._bindings.items():
+            array[...] = states[key]
+        arena = scratch_arena()
+        with arena.lock:
+            arena.view(0, (arena.size,), np.uint8).fill(byte)
+        assert_same_bits(executable.run(problem.arrays, problem.n), expected, f"{problem.label} after {byte:#x}")
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, *NARROW])

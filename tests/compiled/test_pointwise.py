@@ -56,8 +56,18 @@ def _problem(shape: tuple[int, ...], filters: int, wide: bool) -> Problem:
     return Problem(f"1×1 of {shape}", Graph(values, outputs), arrays, shape[0])
 
 
-@pytest.mark.parametrize("wide", [False, True])
-@pytest.mark.parametrize("shape", [(2, 17, 5, 7), (1, 16, 3, 4, 2), (3, 5, 9), (2, 18, 6, 1), (2, 3, 4, 5)])
+SHAPES = [(2, 17, 5, 7), (1, 16, 3, 4, 2), (3, 5, 9), (2, 18, 6, 1), (2, 3, 4, 5)]
+QUICK = [((2, 17, 5, 7), True), ((1, 16, 3, 4, 2), False), ((3, 5, 9), True)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "wide"),
+    [
+        pytest.param(shape, wide, marks=() if (shape, wide) in QUICK else pytest.mark.slow)
+        for shape in SHAPES
+        for wide in (False, True)
+    ],
+)
 def test_one_row_computes_what_the_reference_does(shape: tuple[int, ...], wide: bool) -> None:
     problem = _problem(shape, 20, wide)
     assert_close(problem.run(), problem.expected(), problem.label)

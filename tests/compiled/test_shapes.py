@@ -26,12 +26,13 @@ from striate.ops.normalization import BatchNormalization
 from striate.ops.reduction import Max, Moments, Sum
 from striate.passes.differentiate import differentiate
 from tests.compiled.cases import TOLERANCE, Problem, assert_same_bits, total
+from tests.properties import examples
 
 CAPACITY = 7
 CHANNELS = (1, 3, 16, 17, 33)
 DTYPES = st.sampled_from([DType.float32, DType.float64])
-some = settings(max_examples=settings.default.max_examples // 16, suppress_health_check=list(HealthCheck))
-"""Each example compiles a program: three of them in the quick profile, six in the exhaustive one."""
+some = settings(max_examples=examples(1, 6), suppress_health_check=list(HealthCheck))
+"""Each example compiles a program."""
 
 Shape = tuple[int, ...]
 Build = Callable[..., Value]
@@ -204,9 +205,16 @@ def test_concatenate_slice_and_pad(size: Shape, parts: list[int], aligned: bool,
     check(build, (sum(parts), *size), [], dtype, 4)
 
 
-@pytest.mark.parametrize("size", [(), (1,), (1, 1), (5, 1), (3, 4)], ids=str)
-@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 17])
-def test_reductions_and_what_reads_them(size: Shape, channels: int) -> None:
+@pytest.mark.parametrize(
+    ("channels", "size"),
+    [
+        pytest.param(channels, size, marks=() if (channels, size) in ((17, ()), (17, (5, 1))) else pytest.mark.slow)
+        for channels in (1, 17)
+        for size in ((), (1,), (1, 1), (5, 1), (3, 4))
+    ],
+    ids=str,
+)
+def test_reductions_and_what_reads_them(channels: int, size: Shape) -> None:
     """Results over each set of axes (per sample, per channel, over all, over none) return to elementwise work."""
     rank = 2 + len(size)
     choices = {

@@ -1,7 +1,7 @@
 """ONNX's own tests of its operators: all that are in scope pass through ``st.load``'s importer.
 
-They run on the NumPy references; ``make test-all`` runs them on compiled kernels too. Since the package builds all of
-its tests at once, which takes long, a single test runs them all.
+They run on the NumPy references, and on compiled kernels. Since the package builds all of its tests at once, which
+takes long, a single test runs them all.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def _judged() -> None:
     assert operators <= absent, f"exclusions that nothing needs: {operators - absent}"
 
 
+@pytest.mark.slow
 def test_node_tests_in_scope_pass(kept_settings: settings.Settings) -> None:
     settings.override(engine=settings.Engine.REFERENCE)
     _judged()

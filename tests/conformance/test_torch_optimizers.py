@@ -22,6 +22,7 @@ EXCLUSIONS: dict[str, str] = {"lr is a Tensor": "a learning rate is a number; sc
 """Words of a refusal → its reason."""
 
 
+@pytest.mark.slow
 def test_samples_pass_or_are_refused_with_a_reason(torch: Any) -> None:  # noqa: F811
     pytest.importorskip("expecttest", reason="expecttest, which PyTorch's samples need, is not installed")
     with undisturbed():

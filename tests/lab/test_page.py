@@ -299,6 +299,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_lab_and_the_training(tmp_path: Path) -> None:
     found = opened("--folder", tmp_path / "lab")
     start_training(found)

@@ -154,6 +154,7 @@ def test_closing_the_lab_stops_the_training_and_keeps_its_model(front: Front) ->
     assert (front.lab.runs[first].folder / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_why_a_training_broke_down_is_told(client: TestClient, front: Front) -> None:
     key = started(client, {"model": "mlp", "norm": "none", "activation": "relu", "lr": 1000, "epochs": 3})
     assert wait_for(front, key, *(state for state in State if state.over)) is State.FAILED

@@ -13,6 +13,7 @@ from hypothesis import strategies as some
 import striate as st
 from striate.errors import DTypeError, LabelError, OptionError, ShapeError
 from striate.graph.value import Array
+from tests.properties import examples
 
 torch: Any = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -84,7 +85,7 @@ def _compare(name: str, x: Array, y: Array, options: dict[str, Any], by_target: 
 @pytest.mark.filterwarnings("ignore:reduction:UserWarning")
 @pytest.mark.parametrize("name", ELEMENTS)
 @given(data=some.data())
-@settings(max_examples=5)
+@settings(max_examples=examples(2, 8))
 def test_elementwise_losses(name: str, data: some.DataObject) -> None:
     input, target, choices = ELEMENTS[name]
     random = np.random.default_rng(data.draw(some.integers(0, 2**32)))
@@ -101,7 +102,7 @@ def test_elementwise_losses(name: str, data: some.DataObject) -> None:
 
 @pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
 @given(data=some.data())
-@settings(max_examples=8)
+@settings(max_examples=examples(4, 8))
 def test_losses_of_labels(name: str, data: some.DataObject) -> None:
     random = np.random.default_rng(data.draw(some.integers(0, 2**32)))
     classes = data.draw(some.sampled_from([1, 2, 3, 17, 33]))
@@ -124,7 +125,7 @@ def test_losses_of_labels(name: str, data: some.DataObject) -> None:
 
 
 @given(data=some.data())
-@settings(max_examples=6)
+@settings(max_examples=examples(3, 6))
 def test_cross_entropy_of_probabilities(data: some.DataObject) -> None:
     random = np.random.default_rng(data.draw(some.integers(0, 2**32)))
     shape = tuple(data.draw(some.lists(some.sampled_from([1, 2, 3, 17]), min_size=2, max_size=4)))
@@ -147,7 +148,7 @@ def test_multi_margin_loss(p: int, weighted: bool) -> None:
 
 
 @given(data=some.data())
-@settings(max_examples=6)
+@settings(max_examples=examples(3, 6))
 def test_losses_of_pairs_and_triplets(data: some.DataObject) -> None:
     random = np.random.default_rng(data.draw(some.integers(0, 2**32)))
     shape = tuple(data.draw(some.lists(some.sampled_from([1, 3, 17]), min_size=1, max_size=2)))

@@ -13,6 +13,7 @@ from hypothesis import strategies as some
 
 import striate as st
 from striate.graph.value import Array
+from tests.properties import examples
 
 torch: Any = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -53,7 +54,7 @@ def _drawn(random: np.random.Generator, shape: tuple[int, ...], affine: tuple[in
 
 
 @given(data=some.data())
-@settings(max_examples=8)
+@settings(max_examples=examples(3, 8))
 def test_layer_norm_and_rms_norm(data: some.DataObject) -> None:
     random = np.random.default_rng(data.draw(some.integers(0, 2**32)))
     shape = tuple(data.draw(some.lists(sizes, min_size=1, max_size=4)))
@@ -65,7 +66,7 @@ def test_layer_norm_and_rms_norm(data: some.DataObject) -> None:
 
 
 @given(data=some.data())
-@settings(max_examples=8)
+@settings(max_examples=examples(3, 8))
 def test_group_norm_and_instance_norm(data: some.DataObject) -> None:
     random = np.random.default_rng(data.draw(some.integers(0, 2**32)))
     n, *positions = data.draw(some.lists(some.sampled_from([1, 2, 3, 5]), min_size=1, max_size=4))
@@ -80,7 +81,7 @@ def test_group_norm_and_instance_norm(data: some.DataObject) -> None:
 
 
 @given(data=some.data())
-@settings(max_examples=5)
+@settings(max_examples=examples(1, 8))
 def test_local_response_norm(data: some.DataObject) -> None:
     random = np.random.default_rng(data.draw(some.integers(0, 2**32)))
     shape = (data.draw(some.integers(1, 3)), data.draw(sizes), *data.draw(some.lists(sizes, min_size=1, max_size=2)))

@@ -250,7 +250,11 @@ def _value(*shape: Any) -> Value:
         (lambda: ops.interpolate(_value(N, 3, 4), 2, align_corners=True), OptionError, "no effect"),
         (lambda: ops.interpolate(_value(N, 3, 0), 2), ShapeError, "at least 1"),
         (lambda: ops.pixel_shuffle(_value(N, 6, 4, 4), 2), ShapeError, "not a multiple of 2² = 4"),
-        (lambda: ops.pixel_unshuffle(_value(N, 6, 4, 3), 2), ShapeError, "no multiples of 2"),
+        (
+            lambda: ops.pixel_unshuffle(_value(N, 6, 4, 3), 2),
+            ShapeError,
+            "4×3 pixels do not divide into squares of 2×2",
+        ),
         (lambda: ops.pixel_shuffle(_value(N, 6, 4), 2), ShapeError, "N, C, H, W"),
         (lambda: ops.pixel_shuffle(_value(N, 4, 4, 4), 0), OptionError, "upscale_factor=0"),
         (lambda: ops.lp_pool(_value(N, 4, 4, 4), 0, 2), OptionError, "norm_type=0"),

@@ -89,6 +89,7 @@ def test_frozen_parameters_have_no_rule_but_may_be_named() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_many_groups() -> None:
     """More groups than one byte can number."""
     count = 300

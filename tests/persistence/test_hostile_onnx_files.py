@@ -204,7 +204,9 @@ def test_the_good_files_are_good(tmp_path: Path) -> None:
         np.testing.assert_array_equal(load(path)(x), expected)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=pytest.mark.slow if c == "functions that explode" else ()) for c in CASES]
+)
 @pytest.mark.usefixtures("little_memory")
 def test_hostile_files_are_refused_by_name(case: str, tmp_path: Path) -> None:
     content, expected = CASES[case]

@@ -149,7 +149,11 @@ EXPORTERS: dict[str, Callable[[Any, Any, Any, Path], None]] = {
 @pytest.mark.parametrize(
     ("name", "exporter"),
     [
-        pytest.param(name, exporter, marks=[pytest.mark.slow] if number % 3 and exporter != "traced" else [])
+        pytest.param(
+            name,
+            exporter,
+            marks=[] if name == "plain" or (exporter == "traced" and number % 3 == 0) else [pytest.mark.slow],
+        )
         for number, name in enumerate(NAMES)
         for exporter in EXPORTERS
     ],

@@ -227,7 +227,7 @@ except KeyboardInterrupt:
 
 
 @posix
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_an_interrupted_run_finishes_first(threads: int) -> None:
     after = "chain.check(); chain.run(team); print('finished')"
     with _python(INTERRUPT.format(threads=threads, phases=100, interruptions=1, after=after)) as process:

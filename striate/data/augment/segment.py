@@ -88,7 +88,7 @@ class Segment:
 
 
 def _border(transforms: Sequence[Transform]) -> tuple[Border, Any]:
-    """Return what lies outside of a sample and its fill, on which all transforms of a segment must agree."""
+    """Return the rule for values outside of a sample, and its fill, on which all transforms must agree."""
     found = [(one, one.border) for one in transforms if one.border is not None]
     if not found:
         return Border.EDGE, 0.0

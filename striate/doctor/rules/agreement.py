@@ -142,7 +142,8 @@ def map_between(ours: Sample, theirs: Sample) -> Map | None:
 def _parts(sample: Sample, varying: Array) -> Array:
     """Return the values of the varying features as they are stored, float64 (features, values).
 
-    Pictures give one row (1, values), since all of their channels have the same unit. Large samples are thinned out.
+    The result for pictures is one row (1, values), since all of their channels have the same unit. Of large samples,
+    only some values are returned.
     """
     values = np.moveaxis(sample.raw, 1, 0).reshape(sample.features, -1)[varying]
     values = values.reshape(1, -1) if sample.raw.ndim == PICTURE else values
@@ -150,7 +151,7 @@ def _parts(sample: Sample, varying: Array) -> Array:
 
 
 def _correlation(ours: Sample, theirs: Sample) -> float:
-    """Return the correlation, over positions, of the mean inputs of both sets; 0 where that means little."""
+    """Return the correlation, over positions, of the mean inputs of both sets; 0 if that means little."""
     if ours.is_table:
         return 0.0
     a, b = (coarse(one.raw, 256).mean(axis=0, dtype=np.float64) for one in (ours, theirs))

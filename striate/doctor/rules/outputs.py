@@ -334,7 +334,7 @@ def _flat_regression(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def _last_path(trace: TrainingTrace) -> str:
-    """Return the path of the last linear layer or convolution; "output" where there is none."""
+    """Return the path of the last linear layer or convolution; "output" if there is none."""
     return trace.structure.maps[-1].path if trace.structure and trace.structure.maps else "output"
 
 

@@ -46,7 +46,7 @@ class Pack(KernelSpec):
 
     @property
     def outputs(self) -> int:
-        """The number of channels that become lanes: O, or with ``transposed`` the input channels C."""
+        """The number of channels that become lanes: O or, if ``transposed``, the number C of input channels."""
         return self.depth * self.groups if self.transposed else self.filters
 
     @property

@@ -16,7 +16,7 @@ from striate.persistence.onnx.call import Call, Operand, Result, operator
 
 
 def padding(call: Call, size: tuple[int, ...], kernel: list[int], strides: list[int], dilations: list[int]) -> Pairs:
-    """Return the padding (before, after) of each spatial axis, from the attribute ``pads`` or ``auto_pad``.
+    """Return the padding (before, after) of each spatial axis, from a node's attribute ``pads`` or ``auto_pad``.
 
     ``size`` are the sizes of the spatial axes of the input, and ``kernel`` those of the window; ``strides`` and
     ``dilations`` have a number for each of these axes. Raises ``ModelFileError`` for a wrong number of paddings.
@@ -139,10 +139,10 @@ def _padded(x: Value, kernel: list[int], pairs: Pairs, value: float) -> tuple[Va
 
 @operator("AveragePool")
 def average_pool(call: Call) -> Operand:
-    """Return the average pooling of x, by ``ops.avg_pool`` or, for windows that it lacks, a convolution.
+    """Return the average pooling of x (operand 0).
 
-    ``ops.avg_pool`` lacks dilated windows, and padding of more than half the window. For these, a depthwise convolution
-    sums each window, and the sum is divided by the number of elements that the window counts.
+    It is computed by ``ops.avg_pool``, except for windows that are dilated, or padded by more than half their size. For
+    these, a depthwise convolution sums each window, and the sum is divided by the number of elements that count.
     """
     x, kernel = call.value(0), _kernel(call)
     size = positions(call, x)
@@ -186,7 +186,7 @@ def lp_pool(call: Call) -> Operand:
 
 @operator("ConvTranspose")
 def conv_transpose(call: Call) -> Operand:
-    """Return the transposed convolution of x with filters w.
+    """Return the transposed convolution of x (operand 0) with filters w (operand 1) and a bias (operand 2, optional).
 
     It is computed without padding, and then cropped as ``pads``, ``output_shape`` or ``auto_pad`` say.
     """

@@ -1,0 +1,103 @@
+"""Choose network, optimizer, schedule and callbacks of a training from the options of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from striate.errors import OptionError, unknown_option
+from striate.models import options_of
+from striate.optim import OPTIMIZERS, SCHEDULES, SGD, Optimizer, Schedule, WarmupSchedule
+from striate.options import number, whole_number
+from striate.step import Clipping
+from striate.train.callback import Callback
+from striate.train.early_stopping import EarlyStopping
+from striate.train.task import Recipe
+
+RECIPES = {
+    "digits": Recipe("lenet5", 20, 32),  # only 1,442 pictures, so many passes
+    "mnist": Recipe("lenet5", 3, 64),
+    "fashion_mnist": Recipe("lenet5", 5, 64),
+    "cifar10": Recipe("vgg_small", 5, 64),
+    "cifar100": Recipe("vgg_small", 10, 64),
+}
+MOMENTUM = 0.9
+_OF_PYTHON = ("schedule", "groups", "maximize", "decay_norm_and_bias")
+"""Options that all optimizers have in Python, which error messages about the command line do not list."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The model, epochs and batch size of a training: defaults for the data, or values from the command line."""
+
+    model: str
+    epochs: int
+    batch_size: int
+
+
+def chosen_options(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the model: its defaults, replaced by the given values that are not None.
+
+    Given options that the model does not have are kept, so that ``build`` raises an error that lists those it has.
+    """
+    asked = {name: value for name, value in given.items() if value is not None}
+    return {name: default for name, default in options_of(model).items() if name in given} | asked
+
+
+def chosen_schedule(name: str, steps: int, warmup: int = 0) -> Schedule:
+    """Return the schedule with this name over ``steps`` steps, the first ``warmup`` of which are a linear warmup.
+
+    Raises ``OptionError`` for an unknown name, or a warmup as long as the training.
+    """
+    if name not in SCHEDULES:
+        raise unknown_option("schedule", name, SCHEDULES)
+    whole_number("--warmup", warmup, 0, max(steps - 1, 0))
+    schedule = SCHEDULES[name](steps - warmup)
+    return WarmupSchedule(schedule, warmup, 1 / (warmup + 1)) if warmup else schedule
+
+
+def chosen_optimizer(
+    name: str,
+    lr: float | None,
+    momentum: float | None,
+    weight_decay: float | None,
+    schedule: Schedule,
+    decay_norm_and_bias: bool = True,
+) -> Optimizer:
+    """Return the optimizer with this name; raises ``OptionError`` for an option that it does not have.
+
+    None selects the optimizer's default: its usual learning rate, and for SGD a momentum of 0.9.
+    ``decay_norm_and_bias`` says whether the weight decay also applies to biases and normalizations.
+    """
+    if name not in OPTIMIZERS:
+        raise unknown_option("optimizer", name, OPTIMIZERS)
+    kind = OPTIMIZERS[name]
+    known = [one.name for one in fields(kind)]
+    options: dict[str, Any] = {"momentum": MOMENTUM} if issubclass(kind, SGD) else {}
+    given = {"momentum": momentum, "weight_decay": weight_decay}
+    options |= {option: value for option, value in given.items() if value is not None}
+    if unknown := [option for option in options if option not in known]:
+        raise unknown_option(f"option of {name}", unknown[0], [one for one in known if one not in _OF_PYTHON])
+    rate = kind.usual_lr if lr is None else lr
+    return kind(lr=rate, schedule=schedule, decay_norm_and_bias=decay_norm_and_bias, **options)
+
+
+def chosen_callbacks(patience: int | None, min_delta: float) -> tuple[Callback, ...]:
+    """Return the callback for early stopping, or () if ``patience`` is None.
+
+    Raises ``OptionError`` for invalid values, and for a ``min_delta`` without ``patience``.
+    """
+    if patience is None:
+        if min_delta:
+            raise OptionError("--min-delta has no effect without --patience")
+        return ()
+    return (EarlyStopping(patience, min_delta=min_delta),)
+
+
+def require_step_options(max_norm: float | None, clip_value: float | None, accumulate: int, ema: float | None) -> None:
+    """Raise ``OptionError`` for values that the training step would refuse, before a folder is created."""
+    Clipping(max_norm, clip_value)
+    whole_number("accumulate", accumulate, 1)
+    if ema is not None:
+        number("ema", ema, 0, below=1)

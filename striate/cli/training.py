@@ -1,0 +1,146 @@
+"""Open the data and the folder of a training, run it, and write the run folder."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from striate.cli.progress import Steps
+from striate.cli.report import say_note
+from striate.data import Dataset, Opened, open_data
+from striate.data.catalog import KNOWN
+from striate.data.number_files import ENDINGS, set_name
+from striate.data.tree import ARCHIVES
+from striate.errors import ModelFileError, NonFiniteError
+from striate.nn import Module
+from striate.persistence import save, write_atomically
+from striate.persistence.lock import FolderLock
+from striate.train.evaluation import Evaluation
+from striate.train.notebook import history_svg
+from striate.train.run import CURVES_FILE, MODEL_FILE, Run, claim_folder, claim_free_folder, write_run
+from striate.train.trainer import Trainer
+
+
+def data_name(path: Path) -> str:
+    """Return the name of a folder, archive or file of numbers, without its suffix."""
+    name = path.resolve().name
+    if path.suffix.lower() in ENDINGS:
+        return set_name(path.resolve())
+    ending = next((ending for ending in ARCHIVES if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)] or "data"
+
+
+def opened_data(
+    data: str,
+    given: Mapping[str, Any],
+) -> Opened:
+    """Open the data with the options from the command line, and print their notes."""
+    options = {name: value for name, value in given.items() if value is not None}
+    with Steps("train") as steps:
+        opened = open_data(data, options, lambda done, count: steps.count("reading pictures", done, count))
+    for note in opened.notes:
+        say_note(f"note: {note}")
+    return opened
+
+
+def claimed(
+    data: str, out: Path | None, overwrite: bool, resume: Path | None, network: Module, copies: int
+) -> tuple[Path, FolderLock]:
+    """Create and lock the folder of a new run, or lock the folder of the run to resume.
+
+    Returns the folder and its lock. Raises ``OptionError`` for a folder that cannot be used (see ``claim_folder``) and,
+    for a new run, unless the disk has space for the model and three checkpoints, each ``copies`` times as large as the
+    model.
+    """
+    if resume is not None:
+        lock = FolderLock(resume)
+        lock.take()
+        return resume, lock
+    size = sum(4 * math.prod(int(size or 0) for size in parameter.shape) for _, parameter in network.named_state())
+    room = size * (1 + 3 * copies)
+    if out is None:
+        return claim_free_folder(Path("runs") / (data if data in KNOWN else data_name(Path(data))), room)
+    return out, claim_folder(out, room, overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class Going:
+    """Whether a training continues a run (``on``), and whether its data may have changed (``with_changes``)."""
+
+    on: bool = False
+    with_changes: bool = False
+
+
+def leave_at_once(code: int) -> None:
+    """End the process immediately with this exit code, even while kernels run; called after a second Ctrl-C."""
+    if sys.stderr.isatty():
+        Console(stderr=True).show_cursor(True)  # the live display hid it
+    os._exit(code)
+
+
+def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path, going: Going) -> Evaluation:
+    """Train and return the final evaluation; write the run folder even if Ctrl-C or a failure ends the training."""
+    epochs = int(run.arguments["epochs"])
+    shape = train_set.images.shape[1:]
+    again = f"striate train --resume {shlex.quote(str(folder))}"
+
+    def keep() -> None:
+        run.history = trainer.history.to_json()
+        run.finished = trainer.history.finished
+        run.findings = trainer.findings.to_json()
+        try:
+            save(trainer.model, folder / MODEL_FILE, input_shape=shape)
+        except ModelFileError as error:
+            raise rescued(trainer.model, shape, error, again) from error
+        write_run(folder, run)
+        if picture := history_svg(trainer.history):
+            write_atomically(folder / CURVES_FILE, picture.encode())
+
+    try:
+        trainer.fit(train_set, held_out, epochs=epochs, resume=going.on, allow_changes=going.with_changes)
+    except KeyboardInterrupt:
+        keep()
+        say_note(
+            f"interrupted after step {trainer.step.step_number}; the model is in {folder / MODEL_FILE}\n"
+            f"  help: {again} continues the training"
+        )
+        raise
+    except NonFiniteError:
+        if trainer.step.step_number:
+            keep()
+            say_note(
+                f"the model as it was before that step is in {folder / MODEL_FILE}\n"
+                f"  help: {again} --lr … continues from the last checkpoint with another learning rate"
+            )
+        raise
+    keep()
+    evaluation = trainer.evaluate(held_out)
+    run.evaluation = evaluation.to_json()
+    write_run(folder, run)
+    return evaluation
+
+
+def rescued(model: Module, shape: Sequence[int], error: ModelFileError, again: str) -> ModelFileError:
+    """Save a model in the system's temporary folder after its run folder could not be written.
+
+    ``shape`` is the shape of a sample, ``error`` the failure to report, and ``again`` the command that writes the rest
+    of the run. Returns the error to raise, which names the new path, or says that the training is in its last
+    checkpoint if saving failed there too.
+    """
+    problem = str(error).splitlines()[0]
+    cure = f"  help: make room; then {again} writes the rest"
+    try:
+        path = Path(tempfile.mkdtemp(prefix="striate-")) / MODEL_FILE
+        save(model, path, input_shape=shape)
+    except (ModelFileError, OSError):
+        return ModelFileError(f"{problem}; the training is in its last checkpoint\n{cure}")
+    return ModelFileError(f"{problem}; the model is in {path} instead\n{cure}")

@@ -1,0 +1,67 @@
+"""The table of PyTorch functions and methods, by name, with the operations of striate that compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from striate.graph.value import Value
+
+
+class Unsupported(Exception):  # noqa: N818 - a reason to leave work to PyTorch, not an error
+    """Work that striate does not do, or not in the same way as PyTorch; the message says what it is."""
+
+
+class Context(Protocol):
+    """Protocol: the translation in progress, for functions that do more than to compute a result."""
+
+    def key(self) -> tuple[Value, int]:
+        """Return (key, stream): the input that seeds random operations, and a number for this operation alone."""
+        ...
+
+    def detach(self, x: Value) -> Value:
+        """Return the same elements as a value through which no gradient passes."""
+        ...
+
+    def update(self, old: Value, new: Value) -> None:
+        """Replace the contents of a tensor, such as running statistics, whose value was ``old``."""
+        ...
+
+
+Translation = Callable[..., Any]
+"""A function with the arguments of PyTorch's, but values of a graph in place of tensors.
+
+It returns a value, a tuple of values, or a size. It raises ``Unsupported`` or an error of striate for arguments that it
+does not cover.
+"""
+
+TRANSLATIONS: dict[str, Translation] = {}
+"""Translations by name: ``conv2d`` of ``torch``, ``relu`` of ``torch.nn.functional``, ``view`` of ``torch.Tensor``."""
+STATEFUL: dict[str, Translation] = {}
+"""Translations whose first argument is the ``Context``."""
+
+
+def translates(*names: str) -> Callable[[Translation], Translation]:
+    """Add the decorated function to ``TRANSLATIONS`` under these names."""
+
+    def add(function: Translation) -> Translation:
+        TRANSLATIONS.update(dict.fromkeys(names, function))
+        return function
+
+    return add
+
+
+def translates_with_context(*names: str) -> Callable[[Translation], Translation]:
+    """Add the decorated function, whose first argument is the context, to ``STATEFUL`` under these names."""
+
+    def add(function: Translation) -> Translation:
+        STATEFUL.update(dict.fromkeys(names, function))
+        return function
+
+    return add
+
+
+def require(condition: bool, what: str) -> None:
+    """Raise ``Unsupported`` with the text ``what`` unless the condition holds."""
+    if not condition:
+        raise Unsupported(what)
