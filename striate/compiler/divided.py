@@ -105,7 +105,7 @@ class DividedExecutable(CompiledExecutable):
         late = {group.index for group in plan.groups if _computed(group) & late_values}
         groups = {id(phase): lowered.group_of[index] for index, phase in enumerate(lowered.phases)}
         first_late = min(late, default=len(plan.groups))
-        if any(plan.in_memory[self.compiled.layouts.base(value)] >= first_late for value in early):
+        if any(plan.in_memory.get(value, -1) >= first_late for value in early):
             in_second = late  # an early output is computed among late work: all early work moves to the first part
         else:
             in_second = set(range(first_late, len(plan.groups)))

@@ -120,8 +120,9 @@ def export_native(
         name          the prefix of files, functions and macros
 
     Raises ``OptionError`` for invalid options, and for models that have several inputs or outputs, draw random numbers,
-    or use their input as an index; ``ShapeError`` if the input's shape is unknown; ``ModelFileError`` if the object
-    computes other numbers than the model, or a file cannot be written; ``EngineError`` if the system lacks a linker.
+    or use their input as an index; ``ShapeError`` if the input's shape is unknown or ``samples`` have another;
+    ``ModelFileError`` if the object computes other numbers than the model, or a file cannot be written; ``EngineError``
+    if the system lacks a linker.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     place = checked_path("folder", folder)

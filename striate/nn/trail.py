@@ -38,7 +38,9 @@ def _placed(kind: type[Kind], trace: Trace | None, where: str, what: str, lines:
 
 
 def explained_error(trace: Trace, where: str, error: Kind) -> Kind:
-    """Return the error of an operation, rewritten as an error of the same class of the layer that called it.
+    """Return the error of an operation, rewritten to name the layer that called the operation.
+
+    The result has the same class as ``error``.
 
     ``trace`` is the record of the traced call, and ``where`` the path and the layer as text, as in ``Module.where``.
     """

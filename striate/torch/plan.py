@@ -18,10 +18,12 @@ from striate.graph.value import N, Value
 from striate.torch.aliases import Aliases, example, name_of
 from striate.torch.segment import Batching, Segment
 from striate.torch.table import Unsupported
-from striate.torch.translate import Translator, leaves_of, sizes_of, type_of
+from striate.torch.translate import Translator, leaves_of, sets_gradient_mode, sizes_of, type_of
 
 _SILENT = {"_set_grad_enabled", "_enter_autocast", "_exit_autocast", "add_", "size", "sym_size", "getattr", "_assert"}
 """What PyTorch runs without a notice, since it computes no array."""
+_FACTORIES = {"zeros", "ones", "full", "arange", "linspace", "eye", "tensor", "scalar_tensor", "empty"}
+"""Functions that make a tensor of numbers alone. They run first, so that they do not divide a segment."""
 _CHEAP = (Kind.VIEW, Kind.SOURCE, Kind.SIZE)
 
 
@@ -61,6 +63,8 @@ class Capability:
         self.reasons: dict[fx.Node, str] = {}
         self.batching = Batching(batching.samples, set(batching.tensors), batching.symbols)
         self.counters: list[fx.Node] = []
+        self.made_first: list[fx.Node] = []
+        nested = _nested([bool(node.args[0]) for node in nodes if sets_gradient_mode(node)])
         translator = Translator(aliases, batching.samples)
         results = translator.translated.results
         self._computes: set[fx.Node] = set()
@@ -69,8 +73,13 @@ class Capability:
                 self._give(translator, node)
             elif _counts(node, aliases):
                 self.counters.append(node)
+            elif _makes_constant(node):
+                self.made_first.append(node)
+                self._give(translator, node)
             elif node.op != "output":
                 try:
+                    if sets_gradient_mode(node) and not nested:
+                        raise Unsupported("a gradient mode that outlasts the graph")
                     translator.node(node)
                 except Unsupported as reason:
                     self.reasons[node] = str(reason)
@@ -106,6 +115,11 @@ class Capability:
             translator.give(node, tensor)
 
 
+def _nested(modes: list[bool]) -> bool:
+    """Return whether gradients are recorded outside the modes that nodes switch to, which alternate."""
+    return torch.is_grad_enabled() and modes == [False, True] * (len(modes) // 2)
+
+
 def _counts(node: fx.Node, aliases: Aliases) -> bool:
     """Return whether a node only increases a counter, such as ``num_batches_tracked``, that no other node reads."""
     if name_of(node) != "add_" or node.users or not isinstance(node.args[0], fx.Node):
@@ -116,6 +130,11 @@ def _counts(node: fx.Node, aliases: Aliases) -> bool:
     return (
         whole and counter.op == "placeholder" and set(counter.users) == {node} and not isinstance(node.args[1], fx.Node)
     )
+
+
+def _makes_constant(node: fx.Node) -> bool:
+    """Return whether a node makes a tensor from numbers that are known at the start of the program."""
+    return name_of(node) in _FACTORIES and all(one.op == "placeholder" for one in node.all_input_nodes)
 
 
 def capability_of(nodes: Sequence[fx.Node], aliases: Aliases) -> Capability:
@@ -136,10 +155,11 @@ def segments_of(nodes: Sequence[fx.Node], aliases: Aliases, capability: Capabili
 
     Between nodes that PyTorch runs, a few views alone are not worth a program, and PyTorch runs them too.
     """
+    before = {*capability.counters, *capability.made_first}
     runs: list[list[fx.Node]] = [[]]
     steps: list[list[fx.Node] | fx.Node] = [runs[0]]
     for node in nodes:
-        if node.op in ("placeholder", "get_attr", "output") or node in capability.counters:
+        if node.op in ("placeholder", "get_attr", "output") or node in before:
             continue
         if node in capability.reasons:
             runs.append([])
@@ -173,6 +193,7 @@ class Plan:
         self._output = nodes[-1]
         aliases = Aliases(nodes)
         capability = capability_of(nodes, aliases)
+        self._made_first = capability.made_first
         self._counters = [(node.args[0], node.args[1]) for node in capability.counters]
         self.steps = segments_of(nodes, aliases, capability)
         self._dead = self._last_uses()
@@ -208,15 +229,22 @@ class Plan:
         results: dict[fx.Node, Any] = dict(zip(self._placeholders, arguments, strict=True))
         for node in self._attributes:
             results[node] = _attribute(self._module, str(node.target))
+        for node in self._made_first:
+            self._run_node(node, results)
         for counter, step in self._counters:
             results[counter].add_(step)
-        for step, dead in zip(self.steps, self._dead, strict=True):
-            if isinstance(step, Segment):
-                self._run(step, results)
-            else:
-                self._run_node(step, results)
-            for node in dead:
-                results.pop(node, None)
+        records = torch.is_grad_enabled()
+        try:
+            for step, dead in zip(self.steps, self._dead, strict=True):
+                if isinstance(step, Segment):
+                    self._run(step, results)
+                else:
+                    self._run_node(step, results)
+                for node in dead:
+                    results.pop(node, None)
+        except BaseException:
+            torch.set_grad_enabled(records)  # a node may have changed it
+            raise
         output: Any = self._output.args[0]
         return fx.map_arg(output, results.__getitem__)
 

@@ -18,6 +18,8 @@ from striate.torch.aliases import Aliases, example, memory, translation_of, writ
 from striate.torch.operations.arithmetic import DTYPES
 from striate.torch.table import STATEFUL, Unsupported
 
+_OF_NUMBERS = ("_operator", "builtins", "math")
+"""The modules of functions that may be called with sizes alone."""
 KEY = "key"
 """The name of the int64 input that seeds dropout."""
 
@@ -81,6 +83,7 @@ class Translator:
         self._streams = 0
         self._given: dict[Value, fx.Node] = {}
         self._inside: set[fx.Node] = set()
+        self._records = True
 
     # The context of translations
 
@@ -113,32 +116,31 @@ class Translator:
 
     def node(self, node: fx.Node) -> None:
         """Translate one node; raises ``Unsupported``, which says why, if it cannot be translated."""
-        before = dict(self.translated.updates), dict(self.translated.results)
+        before = dict(self.translated.results), dict(self.translated.updates)
         try:
             with at_path(_layer(node)):
                 result = self._result(node)
-        except Unsupported:
-            self.translated.updates, self.translated.results = before
-            raise
-        except (StriateError, TypeError, ValueError, AssertionError, AttributeError, IndexError) as error:
-            self.translated.updates, self.translated.results = before
-            raise Unsupported(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
-        try:
             self._require_type(result, example(node))
-        except Unsupported:
-            self.translated.updates, self.translated.results = before
-            raise
+        except (StriateError, TypeError, ValueError, AssertionError, AttributeError, IndexError, Unsupported) as error:
+            for changed, old in zip((self.translated.results, self.translated.updates), before, strict=True):
+                changed.clear()
+                changed.update(old)
+            raise Unsupported(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
         self._inside.add(node)
         self.translated.results[node] = result
 
     def _result(self, node: fx.Node) -> Any:
         if node.op not in ("call_function", "call_method"):
             raise Unsupported(f"{node.op} {node.target}")
+        if sets_gradient_mode(node):
+            self._records = bool(node.args[0])
+            return None
         arguments = fx.map_arg(node.args, self._argument)
         options = fx.map_arg(node.kwargs, self._argument)
-        if node.op == "call_function" and not _has_value((arguments, options)):
-            assert callable(node.target)
-            return node.target(*arguments, **options)  # arithmetic of sizes
+        if not _has_value((arguments, options)):
+            if not callable(node.target) or node.target.__module__ not in _OF_NUMBERS:
+                raise Unsupported(f"{node.target} of no tensor")
+            return node.target(*arguments, **options)
         name, translation = translation_of(node)
         if translation is None:
             raise Unsupported(f"{name} is not known")
@@ -148,6 +150,8 @@ class Translator:
             if renamed is None or not set(renamed) <= self._inside:
                 raise Unsupported(f"{node.target} overwrites a tensor from elsewhere")
         result = translation(*((self,) if name in STATEFUL else ()), *arguments, **options)
+        if not self._records:
+            result = mapped(result, lambda leaf: self.detach(leaf) if isinstance(leaf, Value) else leaf)
         for one in renamed:
             self.translated.results[one] = result
         return result
@@ -170,6 +174,11 @@ class Translator:
                 raise Unsupported("several results")
             for one, wanted in zip(result, expected, strict=True):
                 self._require_type(one, wanted)
+
+
+def sets_gradient_mode(node: fx.Node) -> bool:
+    """Return whether a node switches the recording of gradients on or off, as at the ends of ``torch.no_grad()``."""
+    return node.op == "call_function" and getattr(node.target, "__name__", "") == "_set_grad_enabled"
 
 
 def _layer(node: fx.Node) -> str:
