@@ -222,8 +222,8 @@ class Watch:
     def silent_units(self) -> dict[str, list[int]]:
         """Return the indices of units that have not fired in this pass, by path of the layer.
 
-        A unit, which is a channel, fires where its output is above 0. Layers without such units are left out.
-        After a ReLU such units are dead: no gradient passed through them.
+        A unit, which is a channel, fires where its output is above 0. Layers in which every unit has fired are left
+        out. After a ReLU, a unit that never fires is dead: no gradient passes through it.
         """
         return {
             path: [int(unit) for unit in np.flatnonzero(fired == 0)]
