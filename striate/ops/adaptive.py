@@ -424,8 +424,8 @@ def adaptive_max_pool(
 
     Shapes, dtypes, windows and ``output_size`` are as in ``adaptive_avg_pool``. The result is NaN for a window that
     contains NaN. If several elements of a window are the largest, the first one receives the gradient. With
-    ``return_indices``, the result is (maxima, indices), with the int64 indices that ``max_pool`` returns too. Raises
-    the same errors as ``adaptive_avg_pool``.
+    ``return_indices``, the result is (maxima, indices), with int64 indices as ``max_pool`` returns them. Raises the
+    same errors as ``adaptive_avg_pool``.
     """
 
     def of_batch(x: Value) -> tuple[Value, Value]:
