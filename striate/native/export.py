@@ -55,7 +55,7 @@ class NativeExport:
     targets       the instruction sets in the object
     code_bytes    machine code and tables, without weights
     weight_bytes  weights as the kernels read them
-    scratch_bytes scratch memory for a caller without threads
+    scratch_bytes scratch memory of a run on one thread
     checked       the instruction sets that ran on this computer, with outputs equal to the model's, bit for bit
     """
 

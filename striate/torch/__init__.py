@@ -1,4 +1,4 @@
-"""The door to PyTorch: ``torch.compile(model, backend="striate")`` trains and runs a model of ``torch.nn``.
+"""The backend for PyTorch: ``torch.compile(model, backend="striate")`` trains and runs a model of ``torch.nn``.
 
 Parameters, buffers, optimizer and training loop stay PyTorch's. See docs/pytorch.md.
 """

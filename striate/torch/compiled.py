@@ -61,10 +61,13 @@ def _executable(graph: Graph, gradients: Sequence[str], precision: Precision, sa
 
 @dataclass(frozen=True)
 class Run:
-    """A forward run whose backward run may follow: its saved activations, and what else the backward run reads.
+    """A forward run whose backward run may follow: what the backward run reads.
 
-    ``converted`` are the inputs as the program read them, where they differ from the caller's, by index; ``key`` seeded
-    dropout.
+    parts      the forward program and the backward program
+    lease      the arena with the saved activations
+    samples    the batch size N
+    converted  by index, the inputs that were converted to another dtype or order of elements for the forward program
+    key        the number that seeded dropout; None without dropout
     """
 
     parts: Parts
@@ -94,15 +97,18 @@ class Form:
 
 
 class Compiled:
-    """The forward and backward programs of one translated part.
+    """The forward and backward programs of a part of a PyTorch program that was translated to a graph.
 
-        inputs   the values of the tensors that the part reads, in order
-        outputs  the values that it returns, in order
-        updates  the new contents of inputs that it overwrites, by index of the input
-        needed   for each input, whether its gradient is needed; all False without gradients
-        batch    the index of an input whose axis 0 has the size N; None if all sizes are fixed
-
-    ``forms`` are those of the tensors to return.
+    inputs     the graph inputs for the tensors that the part reads, in order
+    outputs    the values that it returns, in order
+    updates    the new contents of inputs that it overwrites, by index of the input
+    fixed      values through which no gradient passes
+    key        the graph input that seeds dropout, or None
+    needed     for each input, whether its gradient is needed
+    forms      the dtypes of the tensors to return, and the orders of their axes in memory
+    precision  how the programs store activations
+    batch      the index of an input whose axis 0 has the size N; None if all sizes are fixed
+    samples    the N for which memory is planned at first
     """
 
     def __init__(
@@ -178,11 +184,15 @@ class Compiled:
         return bool(self._gradients)
 
     def samples(self, tensors: Sequence[torch.Tensor]) -> int:
-        """Return N for these inputs."""
+        """Return the batch size N of these input tensors, 1 if all sizes are fixed."""
         return 1 if self._batch is None else tensors[self._batch].shape[0]
 
     def forward(self, tensors: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], Run | None]:
-        """Return the outputs, and what the backward run needs, or None if there is none."""
+        """Run the forward program on the input tensors; return the outputs, and what the backward run needs.
+
+        The latter is None if the part has no backward program. Raises ``EngineError`` for tensors whose sizes differ
+        from those that the program was compiled for.
+        """
         n = self.samples(tensors)
         parts = self._executable.parts(n)
         converted: dict[int, torch.Tensor] = {}
@@ -244,11 +254,11 @@ class Compiled:
         self, run: Run, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor],
         seeds: Sequence[torch.Tensor | None], again: bool,
     ) -> dict[int, torch.Tensor]:  # fmt: skip
-        """Return the gradients by index of the input.
+        """Run the backward program after the forward run ``run``; return the gradients by index of the input.
 
-        ``inputs`` and ``outputs`` are those that ``saved_inputs`` and ``saved_outputs`` list; ``seeds`` are the
-        gradients with respect to all outputs, with None for zeros. ``again`` says that another backward run of the same
-        forward run may follow, so that its saved activations must be preserved.
+        ``inputs`` and ``outputs`` are the tensors whose indices ``saved_inputs`` and ``saved_outputs`` list. ``seeds``
+        are the gradients with respect to all outputs, with None for zeros. ``again`` says that another backward run of
+        the same forward run may follow, so that its saved activations must be preserved.
         """
         n, parts = run.samples, run.parts
         assert parts.second is not None

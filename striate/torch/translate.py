@@ -27,8 +27,9 @@ KEY = "key"
 
 
 def sizes_of(shape: Sequence[Any]) -> tuple[int, ...]:
-    """Return a shape as numbers; symbolic sizes are replaced by those of the example that Dynamo saw.
+    """Return a shape of PyTorch as a tuple of ints.
 
+    Symbolic sizes are replaced by those of the example with which PyTorch captured the graph.
     Raises ``Unsupported`` for a size that depends on data.
     """
     found: list[int] = []
@@ -56,9 +57,9 @@ def type_of(tensor: torch.Tensor, batched: bool) -> TensorType:
 
 @dataclass
 class Translated:
-    """The values of a graph that compute the results of FX nodes.
+    """The translation of FX nodes: values of a graph of striate.
 
-    results   what each node computes: a value, a tuple of values, a number or a shape
+    results   the result of each node: a value, a tuple of values, a number or a shape
     fixed     values through which no gradient passes
     updates   the new contents of tensors that the nodes overwrite, by the node of the tensor
     key       the input that seeds dropout, or None
@@ -71,10 +72,11 @@ class Translated:
 
 
 class Translator:
-    """Translates FX nodes one by one.
+    """Translates the nodes of an FX graph one by one; ``translated`` has the results.
 
-    ``samples`` is the size of the batch axis in the example that Dynamo saw, if the graph has a symbolic N, else None.
-    ``compares`` says whether the shapes of that example are those of the translated graph, and are compared with them.
+    ``samples`` is the batch size in the example with which PyTorch captured the graph, if N is symbolic, else None.
+    ``compares`` says whether the results must have the shapes of that example; it is False if the program is translated
+    for other sizes.
     """
 
     def __init__(self, aliases: Aliases, samples: int | None, compares: bool = True) -> None:
@@ -111,7 +113,7 @@ class Translator:
     # Nodes
 
     def give(self, node: fx.Node, result: Any) -> None:
-        """Set the result of a node outside the translated ones: an input of the graph, or a number."""
+        """Set the result of a node that is not translated: an input of the new graph, or a number."""
         self.translated.results[node] = result
         if isinstance(result, Value):
             self._given[result] = node
@@ -181,7 +183,7 @@ class Translator:
 
 
 def sets_gradient_mode(node: fx.Node) -> bool:
-    """Return whether a node switches the recording of gradients on or off, as at the ends of ``torch.no_grad()``."""
+    """Return whether a node switches the recording of gradients on or off, as ``torch.no_grad()`` does."""
     return node.op == "call_function" and getattr(node.target, "__name__", "") == "_set_grad_enabled"
 
 
@@ -222,7 +224,7 @@ def leaves_of(tree: Any) -> list[Any]:
 
 
 def mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
-    """Return nested tuples and lists with ``function`` applied to every leaf."""
+    """Return ``tree``, nested tuples and lists, with every leaf replaced by ``function(leaf)``."""
     return type(tree)(mapped(one, function) for one in tree) if isinstance(tree, tuple | list) else function(tree)
 
 
@@ -232,5 +234,5 @@ def is_batch(size: object) -> bool:
 
 
 def shares_memory(node: fx.Node, others: Sequence[fx.Node]) -> bool:
-    """Return whether the tensor of a node is a view of one of the others."""
+    """Return whether the tensor of ``node`` shares memory with that of one of ``others``."""
     return memory(node) is not None and memory(node) in {memory(other) for other in others}
