@@ -52,14 +52,13 @@ class MpiCommunicator(Communicator):
         self._comm.Allgather(sent, found)
         return found
 
-    def gather_texts(self, text: str) -> list[str]:
-        encoded = np.frombuffer(text.encode(), np.uint8)
-        lengths = self.gather(np.array([len(encoded)], np.float64)).astype(np.int64).reshape(-1)
+    def gather_bytes(self, contents: bytes) -> list[bytes]:
+        lengths = self.gather(np.array([len(contents)], np.float64)).astype(np.int64).reshape(-1)
         padded = np.zeros(max(1, int(lengths.max())), np.uint8)
-        padded[: len(encoded)] = encoded
+        padded[: len(contents)] = np.frombuffer(contents, np.uint8)
         found = np.empty((self.size, len(padded)), np.uint8)
         self._comm.Allgather(padded, found)
-        return [row[:length].tobytes().decode() for row, length in zip(found, lengths, strict=True)]
+        return [row[:length].tobytes() for row, length in zip(found, lengths, strict=True)]
 
     def start_sum(self, array: Array) -> Pending:
         return _Request(self._comm.Iallreduce(self._in_place, array), array)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +32,14 @@ class Sharing:
     def capacity(self, samples: int) -> int:
         """Return the size of the largest piece of a batch of ``samples`` samples on all ranks."""
         return -(-samples // piece_count(samples, self.ranks.size, self.reduce))
+
+
+class SharedTotals(NamedTuple):
+    """The number of samples of a batch on all ranks, and the totals of its loss as ``Loss.totals`` returns them."""
+
+    samples: int
+    total: float
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -68,13 +78,20 @@ class Places:
         return [slice(a - first, b - first) for a, b in zip(self.bounds, self.bounds[1:])]
 
 
-def places_of(n: int, sharing: Sharing) -> Places:
+def places_of(n: int, kind: object, sharing: Sharing) -> Places:
     """Return the places of this rank's ``n`` samples; all ranks exchange their numbers of samples.
 
-    Raises ``OptionError`` in exact mode for a batch that is too small, or not divided equally over the ranks.
+    ``kind`` is everything else on which the program of this batch depends. Raises ``OptionError`` if the ranks have
+    batches of different kinds, and in exact mode for a batch that is too small, or not divided equally.
     """
     ranks = sharing.ranks
-    counts = ranks.gather(np.array([n], np.float64)).astype(np.int64).reshape(-1)
+    found = ranks.gather(np.array([n, zlib.crc32(repr(kind).encode())], np.float64)).astype(np.int64)
+    if (found[:, 1] != found[0, 1]).any():
+        raise OptionError(
+            "the ranks have batches of different shapes or dtypes, or different watches\n"
+            "  help: give all ranks samples of one data set, and the same options"
+        )
+    counts = found[:, 0]
     total, first = int(counts.sum()), int(counts[: ranks.rank].sum())
     if sharing.reduce is Reduce.FAST:
         return Places((first, first + n), total)
@@ -96,15 +113,11 @@ def divisors_of(batch: Batch, places: Places, loss: Loss, ranks: Communicator) -
     """Return the divisors of the mean losses of all pieces on all ranks, float64, in the order of the samples.
 
     A divisor is the number of items of a piece, or the sum of their class weights, times the samples' weights if there
-    are any. All ranks exchange them. Labels must be in range.
+    are any; for a loss that is a sum, it is the number of samples (see ``Loss.totals``). All ranks exchange them. The
+    labels must be in range.
     """
-    found: list[float] = []
-    for rows in places.slices:
-        target = batch.main_target(batch.arrays)[rows]
-        if batch.weights is None:
-            found.append(loss.mean_weight(target))
-        else:
-            found.append(float((batch.weights[rows] * loss.sample_shares(target)).sum()))
+    target, weights = batch.main_target(batch.arrays), batch.weights
+    found = [loss.totals(0.0, target[rows], None if weights is None else weights[rows])[1] for rows in places.slices]
     return ranks.gather(np.array(found)).reshape(-1)
 
 
