@@ -49,11 +49,14 @@ class SharedExecutable(Protocol):
         ...
 
     def exchanges(self) -> list[tuple[int, Exchange]]:
-        """Return the kernels whose results are merged over ranks, each with the number of phases that end with it."""
+        """Return (number, kernel) of each phase after which the ranks (processes) exchange the kernel's results.
+
+        The number counts the phases from the first one up to and including this phase.
+        """
         ...
 
     def exchanged(self, end: int) -> list[Array]:
-        """Return the results of the exchange that ends the first ``end`` phases, as writable views."""
+        """Return the results of phase number ``end`` − 1, which ``exchanges`` lists, as writable flat views."""
         ...
 
 

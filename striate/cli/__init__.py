@@ -24,7 +24,8 @@ from striate.cli.init import init
 from striate.cli.inspect import inspect
 from striate.cli.lab import lab
 from striate.cli.predict import predict
-from striate.cli.report import Command, Commands, GroupedCommand
+from striate.cli.ranks import RankedCommand, RankedGroupedCommand
+from striate.cli.report import Command, Commands
 from striate.cli.runs import runs
 from striate.cli.show import show
 from striate.cli.streams import prepare_streams, written
@@ -41,9 +42,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(cls=GroupedCommand)(train)
+app.command(cls=RankedGroupedCommand)(train)
 app.command(cls=Command)(init)
-app.command(cls=Command)(evaluate)
+app.command(cls=RankedCommand)(evaluate)
 app.command(cls=Command)(predict)
 app.command(cls=Command)(runs)
 app.command(cls=Command)(compare)

@@ -145,8 +145,10 @@ class PendingReduction:
 class ChannelMerge(KernelSpec):
     """A kernel that replaces each channel's partial sums by the sums over all channels of its group.
 
-    Group normalization uses it: ``together`` consecutive channels form a group. The operand is the partial sums of
-    ``reduction``, which keeps samples separate, as [sample][block][partials][16] float64. A chunk is one sample.
+    Group normalization uses it: of the ``channels`` channels, ``together`` consecutive ones form a group. The only
+    operand holds the partial sums of ``reduction``, for each sample separately, as [sample][block][partials][16]
+    float64, where ``partials`` is the number of vectors that the reduction needs. They are replaced in place.
+    ``dtype`` is that of the array that is reduced. A chunk of work is one sample.
     """
 
     reduction: Any
@@ -175,10 +177,10 @@ class ChannelMerge(KernelSpec):
 
 @dataclass(frozen=True)
 class FinalizeReduction(KernelSpec):
-    """A kernel that combines the partial sums of reductions, then runs a region on the results.
+    """A kernel that combines the partial sums of ``reductions``, then runs ``region`` on the results.
 
-    A region is fused elementwise work. The order of the sums is fixed. Operands: the partial sums of each reduction,
-    then the operands of the region. A chunk is one vector of 16 channels.
+    A region is fused elementwise work. The partial sums are added in a fixed order. Operands: the partial sums of each
+    reduction, then the operands of the region. A chunk of work is one vector of 16 channels.
     """
 
     reductions: tuple[PendingReduction, ...]

@@ -65,9 +65,9 @@ class Buffer:
 
 @dataclass(frozen=True)
 class BoundArray:
-    """An array that is bound to memory by name when the program is created.
+    """The array of a state, such as running statistics, as an operand of a launch that copies new contents to it.
 
-    It is the state, such as running statistics, to which a phase copies the new contents.
+    ``name`` is the dotted name of the state. Its address is known when the program is created.
     """
 
     name: str
@@ -79,7 +79,10 @@ Operand = Hashable
 
 @dataclass
 class Launch:
-    """One phase of a program: a kernel with its operands and the number of its chunks.
+    """One phase of a program before compilation: the specification of a kernel, its operands, the number of chunks.
+
+    A *chunk* is a part of the work that one thread does. Once the kernel is compiled and the operands have addresses,
+    ``runtime.program.Phase`` describes the phase.
 
         name              what the phase does, for profiles: "map", "pack", …
         path              the path of the layer that the phase belongs to

@@ -163,9 +163,9 @@ class Number:
 
 @dataclass(frozen=True)
 class ElementCount:
-    """An instruction of a region: its value is the number of elements that a reduction counts.
+    """An instruction of a region: its value is the number of elements that a reduction combines into each result.
 
-    The number is ``per_sample`` · N if ``batched``, else ``per_sample``; every lane has it, as ``dtype``.
+    The number is ``per_sample`` · N if ``batched``, else ``per_sample``; every lane of the value has it, as ``dtype``.
     """
 
     per_sample: int

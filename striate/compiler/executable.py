@@ -46,13 +46,15 @@ class Contents(Protocol):
 class CompiledExecutable:
     """A compiled graph with its memory, ready to run.
 
-    Phases (kernel launches) that depend only on constant inputs are *prepared*: they form a separate program, which
-    writes to separate memory. ``arenas`` own the constant arrays (parameters and states). The prepared program runs
-    again only after one of them was written, that is, when its ``version`` has changed.
-
     ``bindings`` are the arrays of parameters and states by name, and ``results`` the arrays to which outputs are
-    written, by output name. ``runner`` is the processor whose instructions the kernels use, by default the target of
-    the options. Kernels that were chosen for another processor compute the same numbers here.
+    written, by output name. ``arenas`` own the bindings.
+
+    Phases (kernel launches) that depend only on constant inputs (``options.constant_inputs``) are *prepared*: they form
+    a separate program, which writes to separate memory. It runs again only after an arena was written, that is, when
+    the ``version`` of one has changed.
+
+    Algorithms are chosen for the processor ``options.target``, and the kernels use the instructions of ``runner``, by
+    default the same processor. So the numbers for another processor can be computed on this computer.
     """
 
     def __init__(
@@ -400,15 +402,19 @@ class CompiledExecutable:
         return max(users, default=0) + 1
 
     def exchanges(self) -> list[tuple[int, Exchange]]:
-        """Return the kernels whose results are merged over ranks, each with the number of phases that end with it."""
+        """Return (number, kernel) of each phase after which the ranks (processes) exchange the kernel's results.
+
+        The number counts the phases from the first one up to and including this phase.
+        """
         return [
             (place + 1, phase.spec) for place, phase in enumerate(self._each_run) if isinstance(phase.spec, Exchange)
         ]
 
     def exchanged(self, end: int) -> list[Array]:
-        """Return the results of the exchange that ends the first ``end`` phases, flat, as views of this run's memory.
+        """Return the results of phase number ``end`` − 1, whose kernel is an ``Exchange``, as flat arrays.
 
-        They may be read and written while ``run_in_parts`` has yielded at ``end``.
+        They are views of the memory of the current run, and may be read and written while ``run_in_parts`` has yielded
+        at ``end``.
         """
         launch = self._each_run[end - 1]
         assert isinstance(launch.spec, Exchange)

@@ -35,12 +35,9 @@ def failing_together(
         if communicator.rank:
             time.sleep(_PATIENCE)
         where = f"rank {communicator.rank} of {communicator.size}"
-        if isinstance(error, StriateError):
-            print(f"error: {where}: {error}", file=sys.stderr, flush=True)
-        else:
-            print(f"error: {where} failed:", file=sys.stderr)
-            traceback.print_exc()
+        ours = isinstance(error, StriateError)
+        text = f"{where}: {error}" if ours else f"{where} failed:\n{''.join(traceback.format_exception(error))}"
         sys.stdout.flush()
-        sys.stderr.flush()
+        print(f"error: {text}", file=sys.__stderr__, flush=True)  # sys.stderr of ranks other than 0 may be discarded
         communicator.abort(code(error))
         raise

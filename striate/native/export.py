@@ -283,7 +283,10 @@ def _require_equal(found: Array, expected: Array) -> None:
 
 
 def description(artefact: Artefact, network: _Network) -> dict[str, Any]:
-    """Return the contents of ``net.json``, except for what depends on the object file."""
+    """Return the contents of ``net.json``, except for what depends on the object file.
+
+    ``artefact`` describes the object file, and ``network`` has the programs in it and their types of input and output.
+    """
     first = network.predictions[0]
     return {
         "format": "striate native network",

@@ -41,7 +41,7 @@ class Scratch:
 
 @dataclass(frozen=True)
 class External:
-    """An operand of a kernel whose address the caller passes to each run, by name."""
+    """An operand of a kernel whose address the caller passes to each run, as ``externals[name]``."""
 
     name: str
 

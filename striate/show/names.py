@@ -68,7 +68,10 @@ class Names:
 
 
 def stem_of(value: Value, forward: bool) -> str:
-    """Return the letters of a value's name: "v" forward, "d" backward, or those that its operation defines."""
+    """Return the letters with which the name of a value begins, such as "mean" in "mean8".
+
+    Its operation may define them; otherwise they are "v" if ``forward`` is true, and "d" in the backward pass.
+    """
     results = value.node.op.results
     if results:
         return results[value.index]

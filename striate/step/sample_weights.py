@@ -13,8 +13,8 @@ from striate.nn.loss import Loss
 def checked_weights(weight: object, n: int, *, part: bool = False) -> Array:
     """Return sample weights as an array (N,) float64, where N = ``n``.
 
-    They must be finite numbers of at least 0, and not all 0 unless the samples are ``part`` of a larger batch. Raises ``ShapeError`` for another shape, and ``DataError`` for
-    other numbers.
+    They must be finite numbers of at least 0, and not all 0 unless the samples are ``part`` of a larger batch. Raises
+    ``ShapeError`` for another shape, and ``DataError`` for other numbers.
     """
     given = unmasked(weight, "weight")
     if given.shape != (n,):

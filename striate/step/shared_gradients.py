@@ -78,7 +78,11 @@ class SharedGradients:
         return sorted({*ends, *self._exchanges, *after})
 
     def run(self, pieces: Sequence[Piece]) -> None:
-        """Compute the pieces; loss, gradients and new statistics in the step's memory become those of all ranks."""
+        """Compute this rank's pieces, and merge the results of all ranks in the step's memory.
+
+        The loss, the gradients and the new statistics there are then those of the whole batch. All ranks must call this
+        method.
+        """
         while len(self._runners) < len(pieces):
             self._add_runner()
         runs = [runner.run_in_parts(piece.arrays, piece.n, self._ends) for runner, piece in zip(self._runners, pieces)]

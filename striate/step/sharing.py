@@ -18,10 +18,10 @@ from striate.step.training_graph import FIRST_ROW, SHARE, WEIGHT
 
 @dataclass(frozen=True)
 class Sharing:
-    """The ranks that share every batch, and how their results are merged.
+    """The ranks (processes) that share every batch, and how their results are merged.
 
-    ranks         the communicator of the ranks
-    reduce        how gradients are added: fast, or with the same bits on any number of ranks
+    ranks         the communicator, which sends numbers between the ranks
+    reduce        how gradients are added: ``FAST``, or ``EXACT`` with the same bits on any number of ranks
     synchronized  whether batch normalization computes its statistics over the samples of all ranks
     """
 
@@ -30,7 +30,7 @@ class Sharing:
     synchronized: bool = True
 
     def capacity(self, samples: int) -> int:
-        """Return the size of the largest piece of a batch of ``samples`` samples on all ranks."""
+        """Return the number of samples of the largest piece, if all ranks together have ``samples`` samples."""
         return -(-samples // piece_count(samples, self.ranks.size, self.reduce))
 
 
@@ -44,11 +44,12 @@ class SharedTotals(NamedTuple):
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a batch that one program computes.
+    """A part of a batch, computed by one run of the gradient program.
 
-    arrays  the inputs of the program by name: samples, targets, ``SHARE``, ``FIRST_ROW``
+    arrays  the inputs of the program by name: samples, targets, ``SHARE`` (a factor of the loss), ``FIRST_ROW`` (the
+            row of the first sample in the batch of all ranks), and ``WEIGHT`` if there are sample weights
     n       the number of samples
-    weight  its share of the samples of all ranks, from 0 to 1
+    weight  the piece's share of the samples of all ranks, from 0 to 1
     """
 
     arrays: dict[str, Array]
@@ -58,9 +59,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Places:
-    """The places of this rank's pieces in the batch of all ranks: the first row of each piece, then the end.
+    """The places of this rank's pieces (parts of a batch) in the batch of all ranks.
 
-    ``samples`` is the number of samples on all ranks.
+    ``bounds`` are the first row of each piece, then the row after the last piece. ``samples`` is the number of samples
+    on all ranks.
     """
 
     bounds: tuple[int, ...]
@@ -73,16 +75,17 @@ class Places:
 
     @property
     def slices(self) -> list[slice]:
-        """The rows of each piece among the samples of this rank."""
+        """The rows of each piece, counted from the first sample of this rank."""
         first, *_ = self.bounds
         return [slice(a - first, b - first) for a, b in zip(self.bounds, self.bounds[1:])]
 
 
 def places_of(n: int, kind: object, sharing: Sharing) -> Places:
-    """Return the places of this rank's ``n`` samples; all ranks exchange their numbers of samples.
+    """Return the places of this rank's ``n`` samples in the batch of all ranks.
 
-    ``kind`` is everything else on which the program of this batch depends. Raises ``OptionError`` if the ranks have
-    batches of different kinds, and in exact mode for a batch that is too small, or not divided equally.
+    All ranks must call this function, because they exchange their numbers of samples. ``kind`` is everything else on
+    which the program of the batch depends. Raises ``OptionError`` if the kinds of the ranks differ, and for
+    ``Reduce.EXACT`` if the batch is too small, or the ranks do not have equal parts of it.
     """
     ranks = sharing.ranks
     found = ranks.gather(np.array([n, zlib.crc32(repr(kind).encode())], np.float64)).astype(np.int64)
@@ -112,9 +115,9 @@ def places_of(n: int, kind: object, sharing: Sharing) -> Places:
 def divisors_of(batch: Batch, places: Places, loss: Loss, ranks: Communicator) -> Array:
     """Return the divisors of the mean losses of all pieces on all ranks, float64, in the order of the samples.
 
-    A divisor is the number of items of a piece, or the sum of their class weights, times the samples' weights if there
-    are any; for a loss that is a sum, it is the number of samples (see ``Loss.totals``). All ranks exchange them. The
-    labels must be in range.
+    A divisor is the number of items of a piece, or the sum of their class weights; with sample weights, each item is
+    multiplied by the weight of its sample. For a loss that is a sum, it is the number of samples (see ``Loss.totals``).
+    All ranks must call this function, because they exchange the divisors. Labels must have been checked before.
     """
     target, weights = batch.main_target(batch.arrays), batch.weights
     found = [loss.totals(0.0, target[rows], None if weights is None else weights[rows])[1] for rows in places.slices]
@@ -122,10 +125,11 @@ def divisors_of(batch: Batch, places: Places, loss: Loss, ranks: Communicator) -
 
 
 def pieces_of(batch: Batch, places: Places, loss: Loss, sharing: Sharing, divisors: Array, dtype: DType) -> list[Piece]:
-    """Divide this rank's part of a batch into pieces, with the factor of each piece's loss.
+    """Return this rank's part of a batch divided into pieces, at the rows that ``places`` says.
 
-    The sum of the losses of all pieces is the loss of the whole batch. ``divisors`` are from ``divisors_of``; ``dtype``
-    is that of the model. Raises ``DataError`` if there are sample weights, and those of all samples are 0.
+    Each piece has a factor for its loss, such that the sum of the losses of all pieces is the loss of the whole batch.
+    ``divisors`` are from ``divisors_of``; ``dtype`` is that of the model. Raises ``DataError`` if there are sample
+    weights, but no sample on any rank has both a sample weight and a class weight above 0.
     """
     own, total = len(places.slices), float(divisors.sum())
     first = sharing.ranks.rank * own

@@ -127,7 +127,11 @@ def training_graph(
 
 
 def with_first_row(graph: Graph) -> Graph:
-    """Return the graph with the random numbers of the samples from ``FIRST_ROW`` on, if it draws any."""
+    """Return the graph with a new input ``FIRST_ROW``, () int64: the row of the first sample in the whole batch.
+
+    Its random operations, such as dropout, then draw the numbers of the rows from there on. A graph without random
+    operations is returned unchanged.
+    """
     first = Input(FIRST_ROW, TensorType(DType.int64, ()))()
 
     def shifted(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:

@@ -106,9 +106,9 @@ class Watch:
         return fnmatchcase(path, self.pattern)
 
     def receive(self, observation: Observation, n: int) -> None:
-        """Store the statistics ``observation`` of one batch of ``n`` samples.
+        """Read the statistics of a batch of ``n`` samples from ``observation``, and add its counts to this pass.
 
-        The training step calls this method after each run.
+        The training step calls this method after each run of the gradient program.
         """
         self._latest = observation
         for count in self._counts:
