@@ -9,6 +9,7 @@ import numpy as np
 
 from striate.cli.predictions import Predictions, described, far_warning
 from striate.cli.progress import Steps
+from striate.cli.ranks import ranks
 from striate.data import NumberOptions
 from striate.data.dataset import Array
 from striate.data.number_files import ENDINGS
@@ -17,6 +18,7 @@ from striate.data.tree import FolderTree
 from striate.errors import DataError
 from striate.nn.module import Module
 from striate.train.outliers import outlier_warning
+from striate.train.ranks import BatchDivided
 
 _TOGETHER = 256
 
@@ -27,6 +29,7 @@ def predict_numbers(model: Module, reading: NumberOptions, paths: Sequence[Path]
     The path of a folder means all files of numbers in it and in the folders below, in natural order of their names.
     """
     found = Predictions()
+    answering = BatchDivided(model, ranks())
     far: dict[str, str] = {}  # the warning about each file that is far from the training data
     files = _files(paths, found.problems)
     with Steps("predict") as steps:
@@ -46,7 +49,7 @@ def predict_numbers(model: Module, reading: NumberOptions, paths: Sequence[Path]
             outputs: list[Array] = []
             for start in range(0, len(inputs.values), _TOGETHER):
                 steps.count(f"predicting {path.name}", start, len(inputs.values))
-                outputs.append(np.asarray(model(inputs.values[start : start + _TOGETHER])))
+                outputs.append(answering(inputs.values[start : start + _TOGETHER]))
             rows = described(np.concatenate(outputs), model.classes, reading.task)
             found.rows += [
                 {"file": str(path), "sample": place, **row} for place, row in zip(inputs.places, rows, strict=True)

@@ -87,10 +87,35 @@ class PredictedTogether:
             found = np.zeros(0, np.float32)
             if own < len(self._batches):
                 found = np.asarray(self._model(self._images[self._batches[own]]))
-            kinds = ranks.gather_texts(json.dumps([found.dtype.str, found.shape]))
-            self._outputs = []
-            for contents, kind in zip(ranks.gather_bytes(found.tobytes()), kinds, strict=True):
-                dtype, shape = json.loads(kind)
-                self._outputs.append(np.frombuffer(contents, np.dtype(dtype)).reshape(shape))
+            self._outputs = _gathered(found, ranks)
         self._place += 1
         return self._outputs[place]
+
+
+class BatchDivided:
+    """Predicts every batch on all ranks, each of which predicts a part of its samples: called like the model.
+
+    All ranks get all outputs. All must call it, with the same samples.
+    """
+
+    def __init__(self, model: Predictor, communicator: Communicator) -> None:
+        self._model, self._communicator = model, communicator
+
+    def __call__(self, x: Array) -> Array:
+        """Return the outputs for the samples x (N, …)."""
+        ranks = self._communicator
+        if ranks.size == 1:
+            return np.asarray(self._model(x))
+        first, last = (place * len(x) // ranks.size for place in (ranks.rank, ranks.rank + 1))
+        own = np.asarray(self._model(x[first:last])) if last > first else np.zeros(0, np.float32)
+        return np.concatenate([part for part in _gathered(own, ranks) if len(part)])
+
+
+def _gathered(array: Array, ranks: Communicator) -> list[Array]:
+    """Return the arrays of all ranks, by rank; their shapes and dtypes may differ."""
+    kinds = ranks.gather_texts(json.dumps([array.dtype.str, array.shape]))
+    found: list[Array] = []
+    for contents, kind in zip(ranks.gather_bytes(array.tobytes()), kinds, strict=True):
+        dtype, shape = json.loads(kind)
+        found.append(np.frombuffer(contents, np.dtype(dtype)).reshape(shape))
+    return found
