@@ -37,15 +37,18 @@ class SharedExecutable(Protocol):
         ...
 
     def twin(self, results: Mapping[str, Array]) -> SharedExecutable:
-        """Return an executable with the same kernels, but scratch memory and ``results`` of its own."""
+        """Return an executable with the same kernels, but other scratch memory, and outputs written to ``results``."""
         ...
 
     def run_in_parts(self, arrays: Mapping[str, Array], n: int, ends: Sequence[int]) -> Generator[None]:
-        """Run the graph like ``run``, but yield after the first e phases for each e in ``ends``; these increase."""
+        """Run the graph like ``run``, but yield after the first e phases, for each e in ``ends``.
+
+        A phase is one kernel run over all its chunks. ``ends`` must be in increasing order.
+        """
         ...
 
     def completed(self, output: str) -> int:
-        """Return the number of phases, at least 1, after which an output is not used any more."""
+        """Return after how many phases, at least 1, the output of this name is neither read nor written any more."""
         ...
 
     def exchanges(self) -> list[tuple[int, Exchange]]:
@@ -161,9 +164,10 @@ def prepare(
 ) -> Executable:
     """Make a graph executable, compiled or interpreted as the settings say.
 
-        bindings       the arrays of parameters and states by name; read at each run, never copied here
-        results        arrays to which outputs are written, by output name
-        capacity       the largest N that will be run, if it is known
+        bindings       the arrays of parameters and states by name (None: there are none); read at each run, never
+                       copied here
+        results        arrays to which outputs are written, by output name; other outputs become new arrays
+        capacity       the largest N that will be run; None: not known
         arenas         the state arenas (memory blocks of models) that contain the bindings; each run that writes
                        states increases their ``version``
         keep_packed    whether values that depend only on the bindings (packed weights, the scale of a batch

@@ -2,7 +2,7 @@
 
     cli
     ────────────────────────────────────────
-    report  experiments  lab  sklearn
+    report  experiments  lab  sklearn  torch
     ────────────────────────────────────────
     models  data  persistence  train  insight  doctor  plot  export  native
     ────────────────────────────────────────
@@ -75,15 +75,20 @@ FLOORS: list[list[set[str]]] = [
     [{"nn", "optim"}],
     [{"step", "watch", "profile"}],
     [{"models", "data", "persistence", "train", "insight", "doctor", "plot", "export", "native"}],
-    [{"report", "experiments", "lab", "sklearn"}],
+    [{"report", "experiments", "lab", "sklearn", "tensorboard", "torch"}],
     [{"cli", "__main__"}],
 ]
 PLACE = {
     room: (height, side) for height, floor in enumerate(FLOORS) for side, rooms in enumerate(floor) for room in rooms
 }
 CORE = {"numpy", "llvmlite", "PIL", "safetensors", "typer", "rich"}
-EXTRAS = {"matplotlib", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "starlette", "uvicorn", "mpi4py"}
-ROOMS_OF_EXTRAS = {"plot": "matplotlib", "lab": "starlette uvicorn", "export": "onnx onnxruntime", "sklearn": "sklearn"}
+EXTRAS = {
+    "matplotlib", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "starlette", "uvicorn", "mpi4py", "tensorboardX",
+}  # fmt: skip
+ROOMS_OF_EXTRAS = {
+    "plot": "matplotlib", "lab": "starlette uvicorn", "export": "onnx onnxruntime", "sklearn": "sklearn",
+    "torch": "torch", "tensorboard": "tensorboardX",
+}  # fmt: skip
 """Rooms that nobody enters without the extra: there it is imported as everything else is."""
 
 

@@ -15,7 +15,7 @@ GROUPS = {
         "kind", "label_column", "group_column", "ignore_columns", "window", "stride", "length", "channels_last",
     ),
     "Running": (
-        "find_lr", "precision", "threads", "checkpoint_every", "recompute_statistics", "reduce",
+        "find_lr", "precision", "threads", "checkpoint_every", "recompute_statistics", "tensorboard", "reduce",
         "allow_changes", "as_json",
     ),
     "Switches": ("decay_norm_and_bias", "standardize", "doctor", "sync_batch_norm"),

@@ -25,7 +25,7 @@ from striate.cli.configuration_text import configuration_text
 from striate.cli.doctor import command_line_of, print_findings
 from striate.cli.option import options_of
 from striate.cli.ranks import ranks
-from striate.cli.report import output, say_json
+from striate.cli.report import output, say_json, say_warning
 from striate.cli.results import print_result, print_search
 from striate.cli.resume import defaults_of, is_finished, require_resumable, resumed_run
 from striate.cli.streams import same_target
@@ -38,7 +38,7 @@ from striate.data.centring import Centring
 from striate.data.number_options import Kind, Task
 from striate.distributed import reduce_of
 from striate.dtypes import precision_of
-from striate.errors import OptionError
+from striate.errors import OptionError, opened_room
 from striate.models import MODELS
 from striate.models.block import ACTIVATIONS, STARTS, NormPlacement
 from striate.nn.standardization import Standardization
@@ -51,7 +51,7 @@ from striate.train.every import Every
 from striate.train.progress import counted
 from striate.train.rate_search import find_rate
 from striate.train.record import Record
-from striate.train.run import Run, RunFile, read_run
+from striate.train.run import TENSORBOARD_FOLDER, Run, RunFile, read_run
 from striate.train.statistics import require_tracking
 from striate.train.task import loss_for, network_for, recipe_for
 from striate.train.trainer import Trainer
@@ -177,6 +177,9 @@ def train(
     checkpoint_every: Annotated[
         str, typer.Option(help="When to write a checkpoint: epoch, a number of steps, or a time such as 10min.")
     ] = "epoch",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write event files into RUN/tensorboard (needs tensorboardX).")
+    ] = False,
     recompute_statistics: Annotated[
         bool,
         typer.Option(
@@ -219,6 +222,7 @@ def train(
             return
     elif allow_changes:
         raise OptionError("--allow-changes has no effect without --resume")
+    room = opened_room("tensorboard", "tensorboardX", "google") if tensorboard else None
     numbers = precision_of(precision)
     require_precision(numbers)  # before data are read and a folder is created
     opened = opened_data(
@@ -282,7 +286,7 @@ def train(
         "label_smoothing": label_smoothing, "class_weights": class_weights, "patience": patience,
         "min_delta": min_delta, **options,
         "standardize": standardize, "precision": numbers.value, "doctor": doctor, "checkpoint_every": checkpoint_every,
-        "recompute_statistics": recompute_statistics, "reduce": reduce_of(reduce).value,
+        "recompute_statistics": recompute_statistics, "tensorboard": tensorboard, "reduce": reduce_of(reduce).value,
         "sync_batch_norm": sync_batch_norm,
         "threads": settings.current().threads,
     }  # fmt: skip
@@ -292,6 +296,8 @@ def train(
         centring=None if form is None else form.to_json(),
         data_options={} if opened.options is None else opened.options.to_json(),
     )  # fmt: skip
+    if room is not None and not ranks().rank:
+        callbacks += (room.TensorBoard(folder / TENSORBOARD_FOLDER, say_warning),)
     # Rank 0 alone writes files.
     file = RunFile(folder, run, configuration_text(options_of(train), defaults_of(run), _HEAD))
     writers = () if ranks().rank else (file,)

@@ -371,9 +371,10 @@ class CompiledExecutable:
         return other
 
     def run_in_parts(self, arrays: Mapping[str, Array], n: int, ends: Sequence[int]) -> Generator[None]:
-        """Run the graph like ``run``, but yield before each phase whose number is in ``ends``, in increasing order.
+        """Run the graph like ``run``, but yield after the first e phases, for each e in ``ends``.
 
-        The results are in the arrays given as ``results`` when the generator is exhausted.
+        ``ends`` must be in increasing order. The outputs are in the arrays given as ``results`` when the generator is
+        exhausted.
         """
         with self._lock:
             program = self.reserve(n)
@@ -394,7 +395,7 @@ class CompiledExecutable:
             del kept
 
     def completed(self, output: str) -> int:
-        """Return the number of phases, at least 1, after which an output is neither read nor written any more."""
+        """Return after how many phases, at least 1, the output of this name is neither read nor written any more."""
         value = self.compiled.layouts.base(self._graph.outputs[output])
         users = [
             place for place, phase in enumerate(self._each_run) if value in [self._base(one) for one in phase.operands]
@@ -507,6 +508,6 @@ def prepare_compiled(
 
     ``bindings`` are the arrays of parameters and states by name, and ``results`` the arrays to which outputs are
     written, by output name. ``arenas`` own the bindings; work that depends only on ``options.constant_inputs`` runs
-    again when one of their versions has changed.
+    again when the version of an arena has changed.
     """
     return CompiledExecutable(graph, bindings, results, options, arenas)

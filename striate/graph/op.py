@@ -183,7 +183,7 @@ class Op:
         """
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return the outputs if an input has no elements (a size is 0) but the outputs have some.
+        """Return the outputs for the case that an input has no elements (a size is 0), although the outputs have some.
 
         A sum over no elements is 0, a mean is NaN. Only operations that add up or join axes override this method; that
         of the base class raises ``GraphError``.
@@ -295,7 +295,11 @@ class Op:
         return None
 
     def written(self, *operands: Expression) -> Expression:
-        """Return the result as it appears in equations: ``a + b``, or ``leaky_relu(x, negative_slope=0.1)``."""
+        """Return the result as it appears in equations, from the expressions of the operands.
+
+        It is written in the operation's ``notation``, such as ``a + b``, or else as a call, such as
+        ``leaky_relu(x, negative_slope=0.1)``.
+        """
         return self.notation(*operands) or call(self.call_name(), operands, self.shown_options())
 
     def __str__(self) -> str:
@@ -410,10 +414,10 @@ def naming(name: str, call: Callable[[], str]) -> Generator[None]:
 
 
 def place(op: Op | str) -> str:
-    """Return where an error occurred: the path of the layer being traced, and what was called.
+    """Return as text where an error occurred: ``at "block1.conv" convolution(stride=2)``.
 
-    What was called is the function of ``st.ops`` if one is running (see ``naming``), otherwise the operation ``op``:
-    ``at "block1.conv" convolution(stride=2)``.
+    This is the path of the layer being traced, unless it is "", and the function of ``st.ops`` that is running (see
+    ``naming``), or else the operation ``op``.
     """
     path, function = current_path(), _function.get()
     what: Op | str = op

@@ -190,11 +190,11 @@ class Convolution(FilterBank):
 
     x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64. The weight is
     (O, C / groups, kernel sizes…), the bias (O,), as in PyTorch; the filter is not flipped. C is ``in_channels``, and
-    None is inferred; O is ``out_channels``. ``padding`` is a number, one number per axis, (before, after) per axis,
-    "same" or "valid". ``padding_mode`` is "zeros", or "reflect", "replicate" or "circular", which repeat parts of the
-    input. ``init`` names the initializer of the weights. Raises ``OptionError`` for invalid options, such as groups
-    that do not divide the channels, and ``ShapeError`` for inputs with another number of axes or channels, or smaller
-    than the window.
+    None is inferred; O is ``out_channels``. ``kernel_size``, ``stride`` and ``dilation`` are a number, or one per axis.
+    ``padding`` is a number, one number per axis, (before, after) per axis, "same" or "valid". ``padding_mode`` is
+    "zeros", or "reflect", "replicate" or "circular", which repeat parts of the input. ``init`` names the initializer of
+    the weights. Raises ``OptionError`` for invalid options, such as groups that do not divide the channels, and
+    ``ShapeError`` for inputs with another number of axes or channels, or smaller than the window.
     """
 
     def __init__(

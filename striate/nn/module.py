@@ -183,7 +183,7 @@ class Module(metaclass=Named):
             self._contain("standardizer", layer)
 
     def register_buffer(self, name: str, array: Array) -> None:
-        """Add a named array that is saved with the model but not changed by the optimizer."""
+        """Add ``array`` as a buffer called ``name``, which is saved with the model but not changed by the optimizer."""
         setattr(self, name, Parameter(np.asarray(array), role=Role.BUFFER))
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:

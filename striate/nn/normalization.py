@@ -130,7 +130,8 @@ class ChannelNormalization(Normalization):
     def require_features(self, trace: Trace, x: Value) -> None:
         """Infer ``num_features`` from axis 1 of the input x if the option is None.
 
-        Raises ``ShapeError`` if the input has another number of channels.
+        Raises ``ShapeError`` if the input has another number of channels; the error shows the shapes of the traced
+        call, which ``trace`` records.
         """
         channels = int(x.type.concrete(1)[1])
         if self.num_features is None:

@@ -38,7 +38,9 @@ def _placed(kind: type[Kind], trace: Trace | None, where: str, what: str, lines:
 
 
 def explained_error(trace: Trace, where: str, error: Kind) -> Kind:
-    """Return the error of an operation, rewritten as an error of the same class of the layer that called it.
+    """Return the error of an operation, rewritten to name the layer that called the operation.
+
+    The result has the same class as ``error``.
 
     ``trace`` is the record of the traced call, and ``where`` the path and the layer as text, as in ``Module.where``.
     """
@@ -61,7 +63,7 @@ def trail(trace: Trace) -> list[tuple[str, Shape]]:
 
 
 def trail_lines(trace: Trace) -> list[str]:
-    """Return the shapes of ``trail`` as text lines; if there are many, only the input and the last ones."""
+    """Return the shapes of ``trail(trace)`` as text lines; if there are many, only the input and the last ones."""
     steps = [f"{path} {shape_text(shape)}" for path, shape in trail(trace)]
     if len(steps) > _LAYERS:
         steps = [steps[0], "…", *steps[-_LAYERS:]]
@@ -83,7 +85,7 @@ def product_text(shape: Shape) -> str:
 def before_flattening(trace: Trace | None, x: Value) -> str:
     """Return the sizes before a flattening, such as ``32·8·8 = 2048``, if x (N, 2048) was just flattened.
 
-    Otherwise the result is "".
+    Otherwise, or if there is no trace (None), the result is "".
     """
     shapes = [shape for _, shape in trail(trace)] if trace else []
     if x.type.rank == 2 and len(shapes) > 1 and shapes[-1] == x.shape and len(shapes[-2]) > 2:

@@ -1,7 +1,7 @@
 """softmax, log_softmax, softmin and glu, and the softmax operations for axes other than the channels.
 
-Axis 1, the channels, has its own operations in the module ``loss``, whose kernels read and write blocks of 16 channels
-as convolutions do. The operations of this module read and write arrays in plain (NumPy) order.
+Axis 1, the channels, has its own operations in the module ``channel_softmax``, whose kernels read and write blocks of
+16 channels as convolutions do. The operations of this module read and write arrays in plain (NumPy) order.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class AlongAxis(Anchor):
         return math.prod(shape[: self.axis]), 1, shape[self.axis], inner
 
     def launch(self, context: LoweringContext, kernel: AxisKernel) -> list[Launch]:
-        """Return a list with the only launch: the kernel, applied to the inputs and the output of the lowered node."""
+        """Return a list with one launch: of ``kernel``, on the inputs and the output of the node in ``context``."""
         operands = (*context.node.inputs, *context.node.outputs)
         return [Launch(str(self).partition("(")[0], context.node.path, kernel, operands, kernel.chunks)]
 

@@ -31,7 +31,7 @@ def transpose(x: Value, axes: Sequence[int] | None = None) -> Value:
     """Return x with its axes in another order, as ``np.transpose``: axis ``axes[j]`` becomes axis j.
 
     None reverses the order. x has any shape and dtype. Raises ShapeError if ``axes`` does not name each axis of x once,
-    or if axis 0 of a batch would move, and OptionError unless they are whole numbers.
+    or if axis 0 of a batch would move, and OptionError unless ``axes`` are whole numbers.
     """
     return _permuted("transpose", x, tuple(reversed(range(x.type.rank))) if axes is None else axes)
 
@@ -40,7 +40,7 @@ def permute(x: Value, dims: Sequence[int]) -> Value:
     """Return x with its axes in another order, as ``torch.permute``: axis ``dims[j]`` becomes axis j.
 
     x has any shape and dtype. Raises ShapeError if ``dims`` does not name each axis of x once, or if axis 0 of a batch
-    would move, and OptionError unless they are whole numbers.
+    would move, and OptionError unless ``dims`` are whole numbers.
     """
     return _permuted("permute", x, dims)
 

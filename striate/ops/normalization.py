@@ -25,7 +25,7 @@ from striate.options import flag, number
 
 
 def batch_axes(rank: int) -> tuple[int, ...]:
-    """Return all axes except the channels (axis 1): batch statistics are computed over these."""
+    """Return all of the ``rank`` axes except axis 1, the channels: batch statistics are computed over them."""
     return (0, *range(2, rank))
 
 
@@ -102,11 +102,17 @@ class BatchNormalization(Composite):
         return zero + beta, normalized * gamma * gamma
 
     def count(self, x: Value, outputs: Values) -> Value:
-        """Return M, the number of values of a channel over which the statistics were computed, as a scalar."""
+        """Return M, the number of values of a channel over which the statistics were computed, as a scalar.
+
+        ``x`` is the input, and ``outputs`` are the outputs of the operation; here, M follows from the shape of x.
+        """
         return numel(x, batch_axes(x.type.rank))
 
     def totals(self, *sums: Value) -> tuple[Value, ...]:
-        """Return the sums over all samples whose statistics were computed together, here those of the batch."""
+        """Return sums over all samples that share the statistics, from ``sums``, those over the samples of this batch.
+
+        Here these are the same samples, so ``sums`` are returned unchanged.
+        """
         return sums
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
@@ -155,7 +161,10 @@ class BatchNormalization(Composite):
 
 
 def normalized(x: Value, mean: Value, variance: Value, affine: Sequence[Value], epsilon: float) -> Value:
-    """Return γ · (x − μ) / √(σ² + ε) + β; ``affine`` is [γ, β], both (C,), or empty for γ = 1 and β = 0."""
+    """Return γ · (x − μ) / √(σ² + ε) + β for the given mean μ, variance σ² and ``epsilon`` ε.
+
+    ``affine`` is [γ, β], both (C,), or empty for γ = 1 and β = 0.
+    """
     # Subtract μ first: folding it into the shift would lose accuracy if the mean is large.
     scale = 1 / elementwise(Sqrt(), variance + epsilon)
     if not affine:
@@ -226,7 +235,7 @@ def _vector(value: Value, like: Value) -> Value | None:
 
 
 def affine_vectors(weight: Value | None, bias: Value | None, eps: float) -> list[Value]:
-    """Return [γ, β], or [] if both are None. If only one is None, ones stand for γ and zeros for β.
+    """Return [γ, β] for ``weight`` γ and ``bias`` β, or [] if both are None; if one is None, γ is 1 or β is 0.
 
     Raises ``OptionError`` unless ``eps`` is above 0.
     """

@@ -195,7 +195,7 @@ class Pad(PositionPadding):
         return [Launch("pad", context.node.path, kernel, operands, context.domain.chunks)]
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
-        """Export as the ONNX operator Pad, in two steps where an array is padded and cropped.
+        """Export as one ONNX operator Pad, or two if the array is both padded and cropped.
 
         ONNX crops before it pads. So do constant and circular padding here; reflecting and replicating crop afterwards.
         """
@@ -419,7 +419,7 @@ def _require_padding(op: Op | str, mode: PadMode, x: TensorType, length: int, be
 
 
 def without_zeros(x: Value) -> tuple[Value, Pairs | None]:
-    """Return (the unpadded value, its padding) if x is another value padded with zeros, and (x, None) otherwise.
+    """Return (y, padding) if x is another value y padded with zeros, and (x, None) otherwise.
 
     A convolution uses this to take over the padding: it reads zeros from the halo around its input, without a copy.
     """

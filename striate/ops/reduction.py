@@ -56,7 +56,7 @@ class Reduction(Op):
         raise NotImplementedError
 
     def merge(self, k: Kernel, a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:
-        """Emit the combination of two partial results; by default, they are added."""
+        """Emit the combination of two partial results a and b; by default, their sum."""
         return [k.add(one, other) for one, other in zip(a, b, strict=True)]
 
     def finish(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
@@ -68,7 +68,7 @@ class Reduction(Op):
         return 1
 
     def reduced(self, x: TensorType) -> TensorType:
-        """Return the type of x with size 1 on the reduced axes; raise an error if it does not fit.
+        """Return the type of x with size 1 on the reduced axes.
 
         Raises ``DTypeError`` unless x is of floats, and ``ShapeError`` for an axis that x does not have.
         """
@@ -314,7 +314,7 @@ class Numel(Reduction):
 
 
 def average_and_variance(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Compute the mean and the biased variance over the axes in NumPy; the axes keep size 1. NaN over no elements."""
+    """Return (mean, biased variance) of x over the axes, in NumPy; the axes keep size 1. NaN over no elements."""
     count = np.float64(math.prod(x.shape[axis] for axis in axes))
     average = np.sum(x, axis=axes, keepdims=True) / count
     return average, np.sum((x - average) ** 2, axis=axes, keepdims=True) / count

@@ -31,7 +31,7 @@ def dtype_error(op: Op | str, what: str, cure: str) -> DTypeError:
 
 
 def require_floats(op: Op, inputs: Sequence[TensorType]) -> None:
-    """Raise ``DTypeError`` unless all inputs have the same floating point dtype."""
+    """Raise ``DTypeError`` unless all inputs of ``op`` have the same floating point dtype."""
     for type in inputs:
         if not type.dtype.is_float:
             raise dtype_error(op, f"expected floating point numbers, got {type}", 'st.ops.cast(x, "float32")')
@@ -64,7 +64,7 @@ def require_axis(what: Op | str, x: TensorType, axis: int, name: str = "axis") -
 
 
 def require_axes(what: Op | str, x: TensorType, axis: Axes) -> tuple[int, ...]:
-    """Return the axes in increasing order, each once, as numbers from 0; None means all axes of x.
+    """Return the axes ``axis`` in increasing order, each once, as numbers from 0; None means all axes of x.
 
     Raises ``OptionError`` unless they are whole numbers, and ``ShapeError`` if x does not have one of them. ``what`` is
     the operation that the error names.
@@ -78,7 +78,7 @@ def require_axes(what: Op | str, x: TensorType, axis: Axes) -> tuple[int, ...]:
 
 
 def require_positions(op: Op | str, x: TensorType, most: int = 3) -> None:
-    """Raise ``ShapeError`` unless x is (N, C, positions…) with 1 to ``most`` spatial axes."""
+    """Raise ``ShapeError`` unless the input x of ``op`` is (N, C, positions…) with 1 to ``most`` spatial axes."""
     if not 3 <= x.rank <= most + 2:
         raise shape_error(
             op,

@@ -70,7 +70,10 @@ class OverRanks(Anchor):
         return [to.add("Identity", one) for one in inputs]
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
-        """Return the gradients for a single rank; on several, the gradient of the normalization is used instead."""
+        """Return the gradients for a single rank.
+
+        With several ranks, the gradient of ``SynchronizedBatchNormalization`` is used instead.
+        """
         return output_gradients
 
 
@@ -140,14 +143,17 @@ class SynchronizedBatchNormalization(BatchNormalization):
         return outputs[3]
 
     def totals(self, *sums: Value) -> tuple[Value, ...]:
-        """Return the sums over all ranks; the gradients dγ and dβ stay those of this rank."""
+        """Return ``sums``, which are over the samples of this rank, added up over all ranks.
+
+        The gradients dγ and dβ stay those of this rank.
+        """
         return SumsOverRanks()(*sums)
 
 
 def synchronized_batch_norm(
     input: Value, weight: Value | None, bias: Value | None, eps: float
 ) -> tuple[Value, Value, Value, Value]:
-    """Return batch normalization with the statistics of all ranks, as (y, μ, σ², M).
+    """Return batch normalization with statistics over all ranks (processes), as (y, μ, σ², M).
 
     ``input`` is x (N, C) or (N, C, positions…); ``weight`` is γ and ``bias`` is β, both (C,), by default 1 and 0; ε is
     ``eps``. y has the shape of x; the mean μ and the biased variance σ² are (C,), and the scalar M is the number of

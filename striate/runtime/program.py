@@ -51,11 +51,11 @@ Operand = Fixed | Scratch | External
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase of a program: the kernel at an address, which runs over chunks (parts of the work) in any order.
+    """One phase of a program: a kernel, which runs over chunks (parts of the work) in any order.
 
-    There are ``per`` chunks if ``group`` is 0, else ``per · ⌈N / group⌉`` for a batch of N. ``path`` is the layer that
-    the phase comes from; ``name`` says what the phase does there. ``operands`` are the arrays that the kernel gets, in
-    the order of its arguments.
+    ``kernel_address`` is the address of the compiled kernel. There are ``per`` chunks if ``group`` is 0, else ``per ·
+    ⌈N / group⌉`` for a batch of N. ``path`` is the layer that the phase comes from; ``name`` says what the phase does
+    there. ``operands`` are the arrays that the kernel gets, in the order of its arguments.
     """
 
     name: str
@@ -84,7 +84,10 @@ class PhaseFailure:
 
 @dataclass
 class Profile:
-    """The time of each phase (kernel launch) in seconds, summed over the runs since profiling was started."""
+    """The time of each of ``phases`` (kernel launches), in seconds, summed over the runs since profiling was started.
+
+    ``runs`` is the number of these runs.
+    """
 
     phases: Sequence[Phase]
     seconds: NDArray[np.float64]
@@ -179,13 +182,15 @@ class Program:
         last: int | None = None,
         *,
         single_threaded: bool = False,
+        memory: Arena | None = None,
     ) -> int:
         """Run phases ``first`` to ``last - 1`` for a batch of ``n``; return 0, or a kernel's error status.
 
         ``last`` None means all phases from ``first`` on. ``externals`` has the address of every external array by name;
         an array that is omitted keeps its address from an earlier run. With ``single_threaded``, no other thread is
-        woken. After an error status, ``failure`` contains the phase and the chunk. Values in the scratch arena are
-        valid only while the caller holds its lock.
+        woken. After an error status, ``failure`` contains the phase and the chunk. ``memory`` is the arena for operands
+        in scratch memory, which keeps their values for a later program. None means the scratch arena of the process,
+        whose values are valid only while the caller holds its lock.
 
         Raises ``ValueError`` for an invalid range of phases or batch and for a missing address, and ``RuntimeError`` if
         a finalizer or signal handler calls it while its own thread is running a program.
@@ -201,7 +206,7 @@ class Program:
                 )
             try:
                 arena.running = True
-                return self._run(arena, n, externals, first, end, single_threaded)
+                return self._run(memory or arena, n, externals, first, end, single_threaded)
             finally:
                 arena.running = False
 
@@ -209,7 +214,7 @@ class Program:
         self, arena: Arena, n: int, externals: Mapping[str, int], first: int, end: int, single_threaded: bool
     ) -> int:
         if arena.size < self.scratch:
-            arena.reserve(self.scratch)
+            arena.reserve(self.scratch, keep=False)
         if self._scratch_base != arena.base:
             self._place_scratch(arena)
         self._give(externals)

@@ -90,7 +90,9 @@ def result_name(graph: Graph, name: str) -> str:
 
 
 class LoopEquations(EquationWriter):
-    """Writes the equations of one loop, ``group``; a value that is used once is written inside the next expression.
+    """Writes the equations of one loop, ``group``, with the names of ``names`` for the values.
+
+    A value that is used once is written inside the next expression.
 
     lines     the equations
     reads     arrays that the loop reads, by name

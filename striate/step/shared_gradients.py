@@ -56,7 +56,11 @@ class Outcome:
 
 
 class SharedGradients:
-    """Runs the gradient program of a training step on this rank's pieces of a batch, together with all other ranks."""
+    """Runs the gradient program of a training step on this rank's pieces of a batch, together with all other ranks.
+
+    A rank is a process. ``memory`` is that of the training step, to which the results are written, and ``sharing`` says
+    how the ranks divide a batch and merge their results.
+    """
 
     def __init__(self, program: GradientProgram, memory: StepMemory, sharing: Sharing) -> None:
         self.program = program

@@ -83,8 +83,9 @@ class Places:
 def places_of(n: int, kind: object, sharing: Sharing) -> Places:
     """Return the places of this rank's ``n`` samples in the batch of all ranks.
 
-    All ranks must call this function, because they exchange their numbers of samples. ``kind`` is everything else on
-    which the program of the batch depends. Raises ``OptionError`` if the kinds of the ranks differ, and for
+    ``sharing`` says how the ranks share a batch. All of them must call this function, because they exchange their
+    numbers of samples. ``kind`` is everything else on which the program of the batch depends. Raises ``OptionError`` if
+    the kinds of the ranks differ, and for
     ``Reduce.EXACT`` if the batch is too small, or the ranks do not have equal parts of it.
     """
     ranks = sharing.ranks
@@ -115,9 +116,10 @@ def places_of(n: int, kind: object, sharing: Sharing) -> Places:
 def divisors_of(batch: Batch, places: Places, loss: Loss, ranks: Communicator) -> Array:
     """Return the divisors of the mean losses of all pieces on all ranks, float64, in the order of the samples.
 
-    A divisor is the number of items of a piece, or the sum of their class weights; with sample weights, each item is
-    multiplied by the weight of its sample. For a loss that is a sum, it is the number of samples (see ``Loss.totals``).
-    All ranks must call this function, because they exchange the divisors. Labels must have been checked before.
+    ``batch`` has the samples of this rank, and ``places`` says how they are divided into pieces. A divisor is the
+    number of items of a piece, or the sum of their class weights; with sample weights, each item is multiplied by the
+    weight of its sample. For a loss that is a sum, it is the number of samples (see ``Loss.totals``). All ranks must
+    call this function, because they exchange the divisors. Labels must have been checked before.
     """
     target, weights = batch.main_target(batch.arrays), batch.weights
     found = [loss.totals(0.0, target[rows], None if weights is None else weights[rows])[1] for rows in places.slices]

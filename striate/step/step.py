@@ -69,7 +69,8 @@ class TrainingStep(metaclass=Explained):
     take several outputs and a tuple or dict of targets.
 
         seed        seeds dropout, and the initial values of parameters that have none yet
-        capacity    the largest N for which memory is planned at the start; for a larger batch, memory is planned again
+        capacity    the largest N for which memory is planned at the start (None: that of the first batch); for a larger
+                    batch, memory is planned again
         clip_value  limits each element of the gradients to −clip_value … clip_value; None: no limit
         max_norm    then scales all gradients so that their norm is at most max_norm; None: no limit
         accumulate  k computes each batch in k parts, one after the other, and updates once with the gradients of the
@@ -91,6 +92,9 @@ class TrainingStep(metaclass=Explained):
 
         step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9))
         loss = step(x, y)
+
+    The attribute ``gradient_norm`` is the Euclidean norm of all gradients of the last update before clipping, and NaN
+    before the first update.
 
     Raises ``OptionError`` for invalid options, and ``EngineError`` for bfloat16 on a processor without the
     instructions. A call raises ``ShapeError``, ``LabelError`` or ``DataError`` for unsuitable data, and
@@ -182,9 +186,9 @@ class TrainingStep(metaclass=Explained):
 
     @property
     def options(self) -> dict[str, object]:
-        """The constructor's options that change what a step computes, as a dict by name.
+        """The constructor's options ``max_norm``, ``clip_value``, ``accumulate``, ``ema``, ``precision``, by name.
 
-        They are ``max_norm``, ``clip_value``, ``accumulate``, ``ema`` and ``precision``.
+        Those for several ranks are in ``sharing``.
         """
         return {
             "max_norm": self._clipping.max_norm, "clip_value": self._clipping.clip_value,
@@ -211,6 +215,7 @@ class TrainingStep(metaclass=Explained):
     def __call__(self, x: Any, y: Any, weight: Any = None) -> float:
         """Run forward pass, backward pass and update on the batch (x, y); return the loss before the update.
 
+        With a communicator, (x, y) are this rank's samples, and the loss is that of the whole batch.
         ``weight`` (N,) are sample weights of at least 0: a sample with weight 2 counts as if it were in the batch
         twice, and one with weight 0 as if it were absent (except in the statistics of batch normalization). Raises
         ``ShapeError`` or ``DataError`` for other weights, and ``OptionError`` for a loss function that does not provide
@@ -384,9 +389,10 @@ class TrainingStep(metaclass=Explained):
         return places | ({} if self._ema is None else {"uses_average": self._uses_average})
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the contents of a pickle: model, loss, optimizer, options and the state.
+        """Return the contents of a pickle: model, loss, optimizer, the seed and capacity, ``options`` and the state.
 
-        Programs, memory and watches are not included.
+        Programs, memory and watches are not included, nor are ``communicator``, ``reduce`` and ``sync_batch_norm``,
+        which get their defaults when the pickle is loaded.
         """
         options = {"seed": self.seed, "capacity": self._capacity, **self.options}
         parts = {"model": self.model, "loss": self.loss, "optimizer": self.optimizer}

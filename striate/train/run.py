@@ -7,6 +7,7 @@ RUN/progress.jsonl       the events of the training, one per line: see ``striate
 RUN/checkpoints/         the state from which a training is resumed: see ``striate.train.checkpoints``
 RUN/log.txt              the printed lines, with the time
 RUN/curves.svg           loss and accuracy by epoch
+RUN/tensorboard/         event files, with ``--tensorboard``: see ``striate.tensorboard``
 RUN/.lock                the lock of the running training: see ``striate.persistence.lock``
 """
 
@@ -42,8 +43,9 @@ MODEL_FILE = "model.safetensors"
 RUN_FILE = "run.json"
 CURVES_FILE = "curves.svg"
 CONFIGURATION_FILE = "config.toml"
+TENSORBOARD_FOLDER = "tensorboard"
 _WRITTEN = (MODEL_FILE, CURVES_FILE, CONFIGURATION_FILE, LOG_FILE, PROGRESS_FILE, RUN_FILE)
-_OF_A_RUN = {*_WRITTEN, FOLDER, LOCK_FILE}
+_OF_A_RUN = {*_WRITTEN, FOLDER, TENSORBOARD_FOLDER, LOCK_FILE}
 _FORMAT = "striate run 1"
 _LARGEST = 64_000_000
 _BESIDE = 100_000  # bytes of the graph in the model's file, and of run.json
@@ -217,6 +219,8 @@ def _clear(folder: Path) -> None:
     try:
         for name in (LAST, PREVIOUS, BEST):
             (folder / FOLDER / name).unlink(missing_ok=True)
+        for events in (folder / TENSORBOARD_FOLDER).glob("events.out.tfevents.*"):
+            events.unlink()
         for name in _WRITTEN:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The kernel of ``ops.synchronized``: copies arrays to where the results of other ranks are added to them."""
+"""The kernel of ``ops.synchronized``: copies arrays, so that the copies can be merged with those of other ranks."""
 
 from __future__ import annotations
 
