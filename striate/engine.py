@@ -48,7 +48,7 @@ class SharedExecutable(Protocol):
         ...
 
     def completed(self, output: str) -> int:
-        """Return the number of phases, at least 1, after which none reads or writes the output of this name."""
+        """Return after how many phases, at least 1, the output of this name is neither read nor written any more."""
         ...
 
     def exchanges(self) -> list[tuple[int, Exchange]]:
@@ -164,9 +164,10 @@ def prepare(
 ) -> Executable:
     """Make a graph executable, compiled or interpreted as the settings say.
 
-        bindings       the arrays of parameters and states by name; read at each run, never copied here
-        results        arrays to which outputs are written, by output name
-        capacity       the largest N that will be run, if it is known
+        bindings       the arrays of parameters and states by name (None: there are none); read at each run, never
+                       copied here
+        results        arrays to which outputs are written, by output name; other outputs become new arrays
+        capacity       the largest N that will be run; None: not known
         arenas         the state arenas (memory blocks of models) that contain the bindings; each run that writes
                        states increases their ``version``
         keep_packed    whether values that depend only on the bindings (packed weights, the scale of a batch

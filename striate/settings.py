@@ -21,7 +21,7 @@ import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
 
@@ -171,9 +171,13 @@ def current() -> Settings:
 def override(**changes: object) -> Settings:
     """Replace the given settings in this process, and return the previous settings for ``restore``.
 
-    The names are the fields of ``Settings``, as in ``override(threads=1)``.
+    The names are the fields of ``Settings``, as in ``override(threads=1)``. Raises ``OptionError`` for another name.
     """
     global _current
+    known = [field.name for field in fields(Settings)]
+    for name in changes:
+        if name not in known:
+            raise unknown_option("setting", name, known)
     current()
     before = _current
     assert before is not None

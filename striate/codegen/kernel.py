@@ -152,7 +152,7 @@ class Kernel:
     values of LLVM.
     """
 
-    def __init__(self, symbol: str, attributes: Sequence[str] = ()) -> None:
+    def __init__(self, symbol: str) -> None:
         self.module = ir.Module(name=symbol)
         kind = ir.FunctionType(I32, [I64, I64, POINTER, POINTER])
         self.function = ir.Function(self.module, kind, symbol)

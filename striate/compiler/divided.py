@@ -105,7 +105,7 @@ class DividedExecutable(CompiledExecutable):
         late = {group.index for group in plan.groups if _computed(group) & late_values}
         groups = {id(phase): lowered.group_of[index] for index, phase in enumerate(lowered.phases)}
         first_late = min(late, default=len(plan.groups))
-        if any(plan.in_memory[self.compiled.layouts.base(value)] >= first_late for value in early):
+        if any(plan.in_memory.get(value, -1) >= first_late for value in early):
             in_second = late  # an early output is computed among late work: all early work moves to the first part
         else:
             in_second = set(range(first_late, len(plan.groups)))
@@ -126,7 +126,7 @@ def _computed(group: Group) -> set[Value]:
 
 
 def externals_of(program: Program) -> tuple[list[str], list[str]]:
-    """Return the names of the inputs and of the outputs whose addresses a run of ``program`` needs."""
+    """Return (inputs, outputs): the names of those whose addresses a run of ``program`` needs, without "out:"."""
     names = sorted({o.name for phase in program.phases for o in phase.operands if isinstance(o, External)})
     outputs = [name.removeprefix("out:") for name in names if name.startswith("out:")]
     return [name for name in names if not name.startswith("out:")], outputs

@@ -54,7 +54,7 @@ def _verify_anchor(layouts: Layouts, node: Node, op: Anchor, options: CompileOpt
 
 
 def verify_plan(plan: Plan, stage: str) -> None:
-    """Check that every loop of a plan reads only values that it or an earlier loop stores.
+    """Check that every loop of a plan (the result of fusion) reads only values that it or an earlier loop stores.
 
     Every result of the graph must be stored as well. Raises ``GraphError``, which names the ``stage``.
     """

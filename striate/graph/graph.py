@@ -83,7 +83,7 @@ class OutputKind(Enum):
 
 @dataclass(frozen=True)
 class OutputRole:
-    """The kind of an output, and the name of the parameter, statistic or tensor that it belongs to."""
+    """The kind of an output; ``of`` is the name of the parameter, statistic or tensor that it belongs to."""
 
     kind: OutputKind
     of: str = ""
@@ -162,10 +162,10 @@ class Graph:
 
 
 def seeded(graph: Graph) -> set[Node]:
-    """Return the nodes that depend on a ``Seed``, without the seeds themselves.
+    """Return the nodes that depend on a ``Seed``: the backward part of a program, without the seeds themselves.
 
-    A pass that replaces nodes makes these again even if they stay equal. Otherwise they would come before new nodes of
-    the forward part.
+    A pass that replaces nodes must recreate these nodes even where they do not change. Otherwise they would come before
+    new nodes of the forward part, because nodes are ordered by their age (``Node.serial``).
     """
     seeds = {value for value in graph.inputs.values() if isinstance(value.node.op, Seed)}
     found: set[Node] = set()
@@ -182,8 +182,8 @@ def rewrite(graph: Graph, replacement: Replacement) -> Graph:
     """Return a new graph in which nodes are replaced; the old graph is not changed.
 
     ``replacement(node, new_inputs)`` is called for each node, with its inputs in the new graph. It returns the values
-    that replace the node's outputs, or None to keep the node's operation. Nodes that depend on a ``Seed`` stay behind
-    all others.
+    that replace the node's outputs, or None to keep the node's operation. Nodes that depend on a ``Seed``, those of the
+    backward part of a program, come after all others, in the new graph too.
     """
     new: dict[Value, Value] = {}
     late = seeded(graph)

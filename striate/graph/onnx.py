@@ -22,6 +22,10 @@ class OnnxWriter(Protocol):
         """
         ...
 
+    def add_outputs(self, count: int, operator: str, *inputs: str, **attributes: Attribute | None) -> Sequence[str]:
+        """Add an operator with ``count`` outputs, as ``add`` does, and return the names of the outputs."""
+        ...
+
     def cast(self, x: str, dtype: DType) -> str:
         """Add a conversion of the value ``x`` to ``dtype`` and return the name of the result."""
         ...

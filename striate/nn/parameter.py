@@ -131,8 +131,8 @@ class Parameter:
     def data(self) -> Array:
         """The contents as a read-only view of the state arena.
 
-        The first access allocates memory for the whole model. It is read-only because compiled programs keep packed
-        copies of parameters: use ``assign`` or ``load_state_dict``.
+        The first access allocates memory for the whole model. The view is read-only because compiled programs keep
+        packed copies of parameters; to change the contents, use ``assign`` or ``load_state_dict``.
         """
         array = self.materialized()
         if self._view is None or self._view[0] is not array:

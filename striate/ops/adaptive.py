@@ -7,15 +7,17 @@ The size of the output need not divide the size of the input. "Positions" are th
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, overload
 
 import numpy as np
 
 from striate.codegen.kernel import Index, Kernel
 from striate.codegen.launch import Launch
 from striate.errors import GraphError, OptionError
+from striate.graph.elementwise import cast
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, PositionSets, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, TensorType, Value
@@ -24,12 +26,12 @@ from striate.ops.anchor import Anchor, LoweringContext
 from striate.ops.average_pooling import AveragePooling, global_avg_pool
 from striate.ops.axis_map import AxisMap, Row, Run, Scalar, Terms, transposed
 from striate.ops.mapped import Mapped, Maps, rows_read, three_axes
-from striate.ops.max_pooling import MaxPooling, refuse_indices
+from striate.ops.max_pooling import PositionedMaxPooling
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded, filled
 from striate.ops.unbatched import over_samples, position_axes
 from striate.ops.window import LARGEST, Sizes, positions, times
-from striate.options import whole_number
+from striate.options import flag, whole_number
 
 AdaptiveSizes = int | None | Sequence[int | None]
 
@@ -248,15 +250,17 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
         return y, index
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
-        """Export as MaxPool if ``windows`` divides the size of x on every axis, else one axis after the other.
+        """Export as MaxPool if ``windows`` divides the size of x on every axis, else reduce one axis after the other.
 
         Along an axis, the elements of each window are gathered, padded to the longest window by repeating their last
-        element, and reduced by ReduceMax. Returns (the name of y, ""): the index array is not exported.
+        element, and reduced by ReduceMax. The indices are not exported then: their name is "".
         """
         size, x = positions(types[0]), inputs[0]
         if all(length % count == 0 for length, count in zip(size, self.windows, strict=True)):
             kernel = [length // count for length, count in zip(size, self.windows, strict=True)]
-            return [to.add("MaxPool", x, kernel_shape=kernel, strides=kernel), ""]
+            y, flat = to.add_outputs(2, "MaxPool", x, kernel_shape=kernel, strides=kernel)
+            place = to.add("Mod", flat, to.constant(np.array(math.prod(size), np.int64)))
+            return [y, to.cast(place, DType.int32)]
         for axis, (length, count) in enumerate(zip(size, self.windows, strict=True), 2):
             bounds = [(p * length // count, -(-(p + 1) * length // count)) for p in range(count)]
             longest = max(end - start for start, end in bounds)
@@ -403,23 +407,38 @@ def adaptive_avg_pool(input: Value, output_size: AdaptiveSizes) -> Value:
     return over_samples(of_batch, input, position_axes(input.type, output_size))
 
 
-def adaptive_max_pool(input: Value, output_size: AdaptiveSizes, return_indices: bool = False) -> Value:
+@overload
+def adaptive_max_pool(input: Value, output_size: AdaptiveSizes, return_indices: Literal[False] = False) -> Value: ...
+
+
+@overload
+def adaptive_max_pool(
+    input: Value, output_size: AdaptiveSizes, return_indices: Literal[True]
+) -> tuple[Value, Value]: ...
+
+
+def adaptive_max_pool(
+    input: Value, output_size: AdaptiveSizes, return_indices: bool = False
+) -> Value | tuple[Value, Value]:
     """Return the maxima of windows such that the output has ``output_size`` positions along each axis.
 
     Shapes, dtypes, windows and ``output_size`` are as in ``adaptive_avg_pool``. The result is NaN for a window that
-    contains NaN. If several elements of a window are the largest, the first one receives the gradient. Raises the same
-    errors as ``adaptive_avg_pool``, and OptionError for ``return_indices=True``, which is not supported.
+    contains NaN. If several elements of a window are the largest, the first one receives the gradient. With
+    ``return_indices``, the result is (maxima, indices), with int64 indices as ``max_pool`` returns them. Raises the
+    same errors as ``adaptive_avg_pool``.
     """
-    refuse_indices("adaptive_max_pool", return_indices)
 
-    def of_batch(x: Value) -> Value:
+    def of_batch(x: Value) -> tuple[Value, Value]:
         windows, size = _windows("adaptive_max_pool", x.type, output_size), positions(x.type)
         _require_adaptive(AdaptiveMaxPooling(windows), x.type, windows)
         if _divides(size, windows):
-            return MaxPooling(*_equal(size, windows), False)(x)[0]
-        return AdaptiveMaxPooling(windows)(x)[0]
+            return PositionedMaxPooling(*_equal(size, windows), False)(x)
+        y, place = AdaptiveMaxPooling(windows)(x)
+        return y, cast(place, DType.int64)
 
-    return over_samples(of_batch, input, position_axes(input.type, output_size))
+    indices = flag("adaptive_max_pool: return_indices", return_indices)
+    y, place = over_samples(of_batch, input, position_axes(input.type, output_size))
+    return (y, place) if indices else y
 
 
 def global_max_pool(input: Value) -> Value:

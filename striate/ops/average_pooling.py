@@ -19,6 +19,7 @@ from striate.ops import kernels
 from striate.ops.anchor import LoweringContext
 from striate.ops.comparison import greater, less, where
 from striate.ops.elementary import power
+from striate.ops.pooling import Pooling, entering, examples, window_geometry
 from striate.ops.reduction import mean
 from striate.ops.requirement import place, require_positions, shape_error
 from striate.ops.shaping import expanded
@@ -41,7 +42,6 @@ from striate.options import flag, number, whole_number
 
 if TYPE_CHECKING:
     from striate.ops.kernels.pooling import Window
-from striate.ops.pooling import Pooling, entering, examples, window_geometry
 
 
 @dataclass(frozen=True)

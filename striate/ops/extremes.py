@@ -165,7 +165,10 @@ class ExtremePlace(Composite):
         raise NotImplementedError
 
     def first(self, x: Value) -> Value:
-        """Return the result for x of any dtype; integers are compared exactly."""
+        """Return the index of the extreme element of x for any dtype; the operation itself takes only floats.
+
+        Integers are compared exactly.
+        """
         if x.dtype.is_float:
             return self(x)
         if x.dtype is not DType.int64:

@@ -21,12 +21,6 @@ from striate.graph.reshape import reshape
 from striate.graph.value import Array, DType, TensorType
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
-from striate.ops.reduction import sum
-from striate.ops.requirement import dtype_error, require_floats, shape_error
-from striate.ops.shaping import BroadcastTo, expanded
-
-if TYPE_CHECKING:
-    pass
 from striate.ops.channel_softmax import (
     Softmax,
     SoftmaxGradient,
@@ -36,6 +30,12 @@ from striate.ops.channel_softmax import (
     softmax_of,
     walked,
 )
+from striate.ops.reduction import sum
+from striate.ops.requirement import dtype_error, require_floats, shape_error
+from striate.ops.shaping import BroadcastTo, expanded
+
+if TYPE_CHECKING:
+    pass
 
 NO_LABEL = -(2**63)
 """The ``ignore_index`` for a loss that ignores no label: the smallest int64, which is never a class index."""

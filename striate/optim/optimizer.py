@@ -183,7 +183,10 @@ class Optimizer(metaclass=Explained):
         return self.schedule.rate(self.lr, t)
 
     def rate_at(self, t: int) -> float:
-        """Return the learning rate η of the update number t = 0, 1, … as a number, without those of groups."""
+        """Return the learning rate η at step t = 0, 1, … as a Python float.
+
+        A parameter group may have another learning rate.
+        """
         with Trace() as trace:
             graph = trace.graph({"rate": self.rate(trace.input("t", TensorType(DType.float64, ())))})
         return float(interpret(graph, {"t": np.array(t, np.float64)})[0]["rate"])

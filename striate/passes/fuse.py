@@ -255,9 +255,10 @@ class _Fuser:
             self._anchor(node)
 
     def _may_enter(self, node: Node) -> bool:
-        """Return whether the anchor may compute its input while it reads, as no other work needs it in memory.
+        """Return whether the anchor ``node`` may compute its input instead of loading it from memory.
 
-        Observations do not: they compute it again, so that the anchor runs as it does without a watch.
+        No other work may need the input in memory. The outputs of a watch do not count: they compute the input again,
+        so that the anchor runs as it does without a watch.
         """
         if not (isinstance(node.op, Anchor) and node.op.accepts_prologue()):
             return False

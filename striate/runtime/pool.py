@@ -39,8 +39,8 @@ class ArenaPool:
     def lease(self, size: int) -> Lease:
         """Return a lease of an arena of at least ``size`` bytes with undefined contents.
 
-        It is the smallest unused arena that is large enough, but has at most twice the size or 1 MiB, or else a new
-        one.
+        It is the smallest unused arena that is large enough, or a new one if all of these are larger than 2 · ``size``
+        and than 1 MiB.
         """
         with self._lock:
             fitting = [arena for arena in self._free if size <= arena.size <= max(2 * size, 1 << 20)]

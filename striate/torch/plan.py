@@ -1,7 +1,8 @@
-"""Divides an FX graph into segments that striate compiles and nodes that PyTorch runs, in the order of the program.
+"""Divides an FX graph into *segments*, which striate compiles, and single nodes, which PyTorch runs.
 
-Order is kept, so whatever a node does to tensors, gradient mode or autocast has the effect that it has in PyTorch.
-Compiled segments are nodes of PyTorch's autograd graph, so gradients flow through both kinds.
+Segments and nodes run in the order of the program. So a node that changes a tensor, the gradient mode or autocast has
+the same effect as in PyTorch. A segment is one node of PyTorch's autograd graph, so gradients pass through segments and
+nodes alike.
 """
 
 from __future__ import annotations
@@ -18,17 +19,20 @@ from striate.graph.value import N, Value
 from striate.torch.aliases import Aliases, example, name_of
 from striate.torch.segment import Batching, Segment
 from striate.torch.table import Unsupported
-from striate.torch.translate import Translator, leaves_of, sizes_of, type_of
+from striate.torch.translate import Translator, leaves_of, sets_gradient_mode, sizes_of, type_of
 
 _SILENT = {"_set_grad_enabled", "_enter_autocast", "_exit_autocast", "add_", "size", "sym_size", "getattr", "_assert"}
 """What PyTorch runs without a notice, since it computes no array."""
+_FACTORIES = {"zeros", "ones", "full", "arange", "linspace", "eye", "tensor", "scalar_tensor", "empty"}
+"""Functions that make a tensor of numbers alone. They run first, so that they do not divide a segment."""
 _CHEAP = (Kind.VIEW, Kind.SOURCE, Kind.SIZE)
 
 
 def batching_of(nodes: Sequence[fx.Node]) -> Batching | None:
-    """Return which inputs have the batch on axis 0: those with as many samples as the first that is no parameter.
+    """Return which inputs of a graph have the batch on axis 0, judged by their sizes; None if there are none.
 
-    The result is None if there is no such input.
+    The size of axis 0 of the first input tensor that is not a parameter or buffer is taken for N, and all such inputs
+    with this size belong to the batch.
     """
     given = [
         node for node in nodes
@@ -52,15 +56,22 @@ def _of_module(node: fx.Node) -> bool:
 
 
 class Capability:
-    """Which nodes of a graph can be translated, found by translating all of them with the examples of Dynamo.
+    """Says which nodes of a graph can be translated, after trying to translate each one.
 
-    ``reasons`` says for each node that cannot be translated why.
+    The shapes are those of the example with which PyTorch captured the graph; ``batching`` says which tensors have the
+    symbolic N on axis 0.
+
+    reasons     why a node cannot be translated, by node
+    counters    nodes that only increase a counter, such as the number of batches of a batch normalization
+    made_first  nodes that make a tensor from numbers alone, which therefore run first
     """
 
     def __init__(self, nodes: Sequence[fx.Node], aliases: Aliases, batching: Batching) -> None:
         self.reasons: dict[fx.Node, str] = {}
         self.batching = Batching(batching.samples, set(batching.tensors), batching.symbols)
         self.counters: list[fx.Node] = []
+        self.made_first: list[fx.Node] = []
+        nested = _nested([bool(node.args[0]) for node in nodes if sets_gradient_mode(node)])
         translator = Translator(aliases, batching.samples)
         results = translator.translated.results
         self._computes: set[fx.Node] = set()
@@ -69,8 +80,13 @@ class Capability:
                 self._give(translator, node)
             elif _counts(node, aliases):
                 self.counters.append(node)
+            elif _makes_constant(node):
+                self.made_first.append(node)
+                self._give(translator, node)
             elif node.op != "output":
                 try:
+                    if sets_gradient_mode(node) and not nested:
+                        raise Unsupported("a gradient mode that outlasts the graph")
                     translator.node(node)
                 except Unsupported as reason:
                     self.reasons[node] = str(reason)
@@ -83,7 +99,7 @@ class Capability:
                         self._computes.add(node)
 
     def computes(self, node: fx.Node) -> bool:
-        """Return whether a translated node computes something, rather than being a view."""
+        """Return whether a node can be translated and computes something, rather than being a view or a number."""
         return node in self._computes
 
     def _give(self, translator: Translator, node: fx.Node) -> None:
@@ -106,6 +122,11 @@ class Capability:
             translator.give(node, tensor)
 
 
+def _nested(modes: list[bool]) -> bool:
+    """Return whether gradients are recorded outside the modes that nodes switch to, which alternate."""
+    return torch.is_grad_enabled() and modes == [False, True] * (len(modes) // 2)
+
+
 def _counts(node: fx.Node, aliases: Aliases) -> bool:
     """Return whether a node only increases a counter, such as ``num_batches_tracked``, that no other node reads."""
     if name_of(node) != "add_" or node.users or not isinstance(node.args[0], fx.Node):
@@ -118,8 +139,16 @@ def _counts(node: fx.Node, aliases: Aliases) -> bool:
     )
 
 
+def _makes_constant(node: fx.Node) -> bool:
+    """Return whether a node makes a tensor from numbers that are known at the start of the program."""
+    return name_of(node) in _FACTORIES and all(one.op == "placeholder" for one in node.all_input_nodes)
+
+
 def capability_of(nodes: Sequence[fx.Node], aliases: Aliases) -> Capability:
-    """Return which nodes can be translated, with a symbolic N if that does not make it fewer."""
+    """Return which nodes of a graph can be translated.
+
+    The batch size is the symbolic N, unless more nodes can be translated with fixed sizes.
+    """
     fixed = Batching(None, set(), set())
     batching = batching_of(nodes)
     if batching is None:
@@ -132,14 +161,16 @@ def capability_of(nodes: Sequence[fx.Node], aliases: Aliases) -> Capability:
 
 
 def segments_of(nodes: Sequence[fx.Node], aliases: Aliases, capability: Capability) -> list[Segment | fx.Node]:
-    """Return the program as segments to compile and nodes for PyTorch, in order.
+    """Return the program of ``nodes`` as segments to compile and nodes that PyTorch runs, in order.
 
-    Between nodes that PyTorch runs, a few views alone are not worth a program, and PyTorch runs them too.
+    PyTorch also runs nodes that could be translated, if there are only views or numbers between two nodes that it must
+    run.
     """
+    before = {*capability.counters, *capability.made_first}
     runs: list[list[fx.Node]] = [[]]
     steps: list[list[fx.Node] | fx.Node] = [runs[0]]
     for node in nodes:
-        if node.op in ("placeholder", "get_attr", "output") or node in capability.counters:
+        if node.op in ("placeholder", "get_attr", "output") or node in before:
             continue
         if node in capability.reasons:
             runs.append([])
@@ -160,9 +191,10 @@ def segments_of(nodes: Sequence[fx.Node], aliases: Aliases, capability: Capabili
 
 
 class Plan:
-    """An FX graph as a sequence of compiled segments and nodes that PyTorch runs; a call runs it.
+    """The program of an FX graph, ``module``, as compiled segments and nodes that PyTorch runs; a call runs it.
 
-    ``notice`` is called with the names of the functions that PyTorch runs although they compute something, and why.
+    If there are functions that PyTorch must run, ``notice`` is called with a dictionary from their names to the
+    reasons. Functions that compute no array are not in it.
     """
 
     def __init__(self, module: fx.GraphModule, notice: Callable[[dict[str, str]], None]) -> None:
@@ -173,6 +205,7 @@ class Plan:
         self._output = nodes[-1]
         aliases = Aliases(nodes)
         capability = capability_of(nodes, aliases)
+        self._made_first = capability.made_first
         self._counters = [(node.args[0], node.args[1]) for node in capability.counters]
         self.steps = segments_of(nodes, aliases, capability)
         self._dead = self._last_uses()
@@ -186,7 +219,7 @@ class Plan:
 
     @property
     def segments(self) -> list[Segment]:
-        """The segments that are compiled."""
+        """The segments, which striate compiles, in order."""
         return [step for step in self.steps if isinstance(step, Segment)]
 
     def _last_uses(self) -> list[list[fx.Node]]:
@@ -208,15 +241,22 @@ class Plan:
         results: dict[fx.Node, Any] = dict(zip(self._placeholders, arguments, strict=True))
         for node in self._attributes:
             results[node] = _attribute(self._module, str(node.target))
+        for node in self._made_first:
+            self._run_node(node, results)
         for counter, step in self._counters:
             results[counter].add_(step)
-        for step, dead in zip(self.steps, self._dead, strict=True):
-            if isinstance(step, Segment):
-                self._run(step, results)
-            else:
-                self._run_node(step, results)
-            for node in dead:
-                results.pop(node, None)
+        records = torch.is_grad_enabled()
+        try:
+            for step, dead in zip(self.steps, self._dead, strict=True):
+                if isinstance(step, Segment):
+                    self._run(step, results)
+                else:
+                    self._run_node(step, results)
+                for node in dead:
+                    results.pop(node, None)
+        except BaseException:
+            torch.set_grad_enabled(records)  # a node may have changed it
+            raise
         output: Any = self._output.args[0]
         return fx.map_arg(output, results.__getitem__)
 

@@ -18,13 +18,18 @@ from striate.torch.aliases import Aliases, example, memory, translation_of, writ
 from striate.torch.operations.arithmetic import DTYPES
 from striate.torch.table import STATEFUL, Unsupported
 
+_OF_NUMBERS = ("_operator", "builtins", "math")
+"""The modules of functions that may be called with sizes alone."""
+_WITHOUT_EFFECT = ("_log_api_usage_once",)
+"""The names of functions that need not be called."""
 KEY = "key"
 """The name of the int64 input that seeds dropout."""
 
 
 def sizes_of(shape: Sequence[Any]) -> tuple[int, ...]:
-    """Return a shape as numbers; symbolic sizes are replaced by those of the example that Dynamo saw.
+    """Return a shape of PyTorch as a tuple of ints.
 
+    Symbolic sizes are replaced by those of the example with which PyTorch captured the graph.
     Raises ``Unsupported`` for a size that depends on data.
     """
     found: list[int] = []
@@ -52,9 +57,9 @@ def type_of(tensor: torch.Tensor, batched: bool) -> TensorType:
 
 @dataclass
 class Translated:
-    """The values of a graph that compute the results of FX nodes.
+    """The translation of FX nodes: values of a graph of striate.
 
-    results   what each node computes: a value, a tuple of values, a number or a shape
+    results   the result of each node: a value, a tuple of values, a number or a shape
     fixed     values through which no gradient passes
     updates   the new contents of tensors that the nodes overwrite, by the node of the tensor
     key       the input that seeds dropout, or None
@@ -67,10 +72,11 @@ class Translated:
 
 
 class Translator:
-    """Translates FX nodes one by one.
+    """Translates the nodes of an FX graph one by one; ``translated`` has the results.
 
-    ``samples`` is the size of the batch axis in the example that Dynamo saw, if the graph has a symbolic N, else None.
-    ``compares`` says whether the shapes of that example are those of the translated graph, and are compared with them.
+    ``samples`` is the batch size in the example with which PyTorch captured the graph, if N is symbolic, else None.
+    ``compares`` says whether the results must have the shapes of that example; it is False if the program is translated
+    for other sizes.
     """
 
     def __init__(self, aliases: Aliases, samples: int | None, compares: bool = True) -> None:
@@ -81,6 +87,7 @@ class Translator:
         self._streams = 0
         self._given: dict[Value, fx.Node] = {}
         self._inside: set[fx.Node] = set()
+        self._records = True
 
     # The context of translations
 
@@ -106,39 +113,40 @@ class Translator:
     # Nodes
 
     def give(self, node: fx.Node, result: Any) -> None:
-        """Set the result of a node outside the translated ones: an input of the graph, or a number."""
+        """Set the result of a node that is not translated: an input of the new graph, or a number."""
         self.translated.results[node] = result
         if isinstance(result, Value):
             self._given[result] = node
 
     def node(self, node: fx.Node) -> None:
         """Translate one node; raises ``Unsupported``, which says why, if it cannot be translated."""
-        before = dict(self.translated.updates), dict(self.translated.results)
+        before = dict(self.translated.results), dict(self.translated.updates)
         try:
             with at_path(_layer(node)):
                 result = self._result(node)
-        except Unsupported:
-            self.translated.updates, self.translated.results = before
-            raise
-        except (StriateError, TypeError, ValueError, AssertionError, AttributeError, IndexError) as error:
-            self.translated.updates, self.translated.results = before
-            raise Unsupported(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
-        try:
             self._require_type(result, example(node))
-        except Unsupported:
-            self.translated.updates, self.translated.results = before
-            raise
+        except (StriateError, TypeError, ValueError, AssertionError, AttributeError, IndexError, Unsupported) as error:
+            for changed, old in zip((self.translated.results, self.translated.updates), before, strict=True):
+                changed.clear()
+                changed.update(old)
+            raise Unsupported(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
         self._inside.add(node)
         self.translated.results[node] = result
 
     def _result(self, node: fx.Node) -> Any:
         if node.op not in ("call_function", "call_method"):
             raise Unsupported(f"{node.op} {node.target}")
+        if sets_gradient_mode(node):
+            self._records = bool(node.args[0])
+            return None
+        if getattr(node.target, "__name__", "") in _WITHOUT_EFFECT:
+            return None
         arguments = fx.map_arg(node.args, self._argument)
         options = fx.map_arg(node.kwargs, self._argument)
-        if node.op == "call_function" and not _has_value((arguments, options)):
-            assert callable(node.target)
-            return node.target(*arguments, **options)  # arithmetic of sizes
+        if not _has_value((arguments, options)):
+            if not callable(node.target) or node.target.__module__ not in _OF_NUMBERS:
+                raise Unsupported(f"{node.target} of no tensor")
+            return node.target(*arguments, **options)
         name, translation = translation_of(node)
         if translation is None:
             raise Unsupported(f"{name} is not known")
@@ -148,6 +156,8 @@ class Translator:
             if renamed is None or not set(renamed) <= self._inside:
                 raise Unsupported(f"{node.target} overwrites a tensor from elsewhere")
         result = translation(*((self,) if name in STATEFUL else ()), *arguments, **options)
+        if not self._records:
+            result = mapped(result, lambda leaf: self.detach(leaf) if isinstance(leaf, Value) else leaf)
         for one in renamed:
             self.translated.results[one] = result
         return result
@@ -172,6 +182,11 @@ class Translator:
                 self._require_type(one, wanted)
 
 
+def sets_gradient_mode(node: fx.Node) -> bool:
+    """Return whether a node switches the recording of gradients on or off, as ``torch.no_grad()`` does."""
+    return node.op == "call_function" and getattr(node.target, "__name__", "") == "_set_grad_enabled"
+
+
 def _layer(node: fx.Node) -> str:
     """Return the dotted path of the module that a node comes from, as far as Dynamo recorded it."""
     stack = node.meta.get("nn_module_stack")
@@ -190,13 +205,26 @@ def _has_value(tree: Any) -> bool:
     return isinstance(tree, tuple | list) and any(_has_value(one) for one in tree)
 
 
+def order_of(tensor: torch.Tensor) -> tuple[int, ...] | None:
+    """Return the axes of a tensor from the outermost in memory to the innermost; None for row-major order.
+
+    A tensor in channels-last format has (0, 2, 3, 1).
+    """
+    sizes, strides = sizes_of(tensor.shape), sizes_of(tensor.stride())
+    if 0 in strides:
+        return None
+    order = tuple(sorted(range(len(sizes)), key=lambda axis: (-strides[axis], axis)))
+    wide = [axis for axis in order if sizes[axis] != 1]
+    return None if wide == sorted(wide) else order
+
+
 def leaves_of(tree: Any) -> list[Any]:
     """Return the leaves of nested tuples and lists, in order."""
     return [leaf for one in tree for leaf in leaves_of(one)] if isinstance(tree, tuple | list) else [tree]
 
 
 def mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
-    """Return nested tuples and lists with ``function`` applied to every leaf."""
+    """Return ``tree``, nested tuples and lists, with every leaf replaced by ``function(leaf)``."""
     return type(tree)(mapped(one, function) for one in tree) if isinstance(tree, tuple | list) else function(tree)
 
 
@@ -206,5 +234,5 @@ def is_batch(size: object) -> bool:
 
 
 def shares_memory(node: fx.Node, others: Sequence[fx.Node]) -> bool:
-    """Return whether the tensor of a node is a view of one of the others."""
+    """Return whether the tensor of ``node`` shares memory with that of one of ``others``."""
     return memory(node) is not None and memory(node) in {memory(other) for other in others}

@@ -170,7 +170,8 @@ def compile(
     static argument is a constant of the program: a Python number, or any other object that is not an array. NumPy's
     floats, such as ``np.float32(0.5)``, are arrays of shape (). At most ``programs`` compiled programs are kept; the
     least recently used is dropped first. With ``batched``, axis 0 of every array is a size N that may change from call
-    to call without recompilation; ``capacity`` is the largest N for which memory is planned at the start.
+    to call without recompilation; ``capacity`` is the largest N for which memory is planned at the start, by default
+    the N of the first call.
 
     Arrays may have any strides, byte order and real dtype; dtypes that programs do not support, such as float16, are
     widened. Raises ``OptionError`` unless ``capacity`` and ``programs`` are whole numbers of at least 1. A call raises

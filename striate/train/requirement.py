@@ -27,10 +27,12 @@ def checked_callbacks(given: object) -> tuple[Callback, ...]:
     raise OptionError(f"callbacks={given!r:.200}; expected a list of callbacks")
 
 
-def require_alike(train_set: Dataset, validation: Dataset | None) -> None:
-    """Raise ``ShapeError`` for validation data that do not fit the training data, before training."""
-    if validation is None:
-        return
+def matched(validation: Dataset, train_set: Dataset) -> Dataset:
+    """Return the validation data with labels numbered as those of the training data, matched by class name.
+
+    Raises ``ShapeError`` for validation data that do not fit the training data, and ``DataError`` for a class that only
+    the validation data have.
+    """
     if train_set.labels.shape[1:] != validation.labels.shape[1:]:
         raise ShapeError(
             f"validation has targets of shape {validation.labels.shape[1:]}, training {train_set.labels.shape[1:]}"
@@ -41,6 +43,9 @@ def require_alike(train_set: Dataset, validation: Dataset | None) -> None:
             f"validation has samples {theirs} of {len(validation.classes)} classes, "
             f"training {ours} of {len(train_set.classes)}"
         )
+    if train_set.classes == tuple(str(number) for number in range(len(train_set.classes))):
+        return validation  # the classes have no names
+    return validation.with_classes(train_set.classes)
 
 
 def input_stage(

@@ -33,8 +33,8 @@ from striate.train.log import LogFile
 from striate.train.place import Place
 from striate.train.progress import Plan, Progress, Together, chosen_progress, counted
 from striate.train.record import Record
-from striate.train.requirement import checked_callbacks, input_stage, outlier_warnings, require_alike
-from striate.train.resumption import Resumption, captured, configuration, fingerprints, nothing_left
+from striate.train.requirement import checked_callbacks, input_stage, matched, outlier_warnings
+from striate.train.resumption import Resumption, captured, configuration, fingerprints
 from striate.train.statistics import recompute_statistics, require_tracking
 from striate.train.tta import Views
 
@@ -161,7 +161,7 @@ class Trainer(metaclass=Explained):
         require_dataset(train_set, "the training set")
         if validation is not None:
             require_dataset(validation, "validation")
-        require_alike(train_set, validation)
+            validation = matched(validation, train_set)
         if validation_weight is not None and validation is None:
             raise OptionError("validation_weight without validation data\n  help: trainer.fit(…, validation=held_out)")
         weights = None if sample_weight is None else checked_weights(sample_weight, len(train_set))
@@ -290,7 +290,7 @@ class Trainer(metaclass=Explained):
     def _begin(self, loop: EpochLoop, plan: Plan, resumption: Resumption | None) -> None:
         """Prepare the doctor and the callbacks, and restore their state if the training is resumed."""
         if resumption is not None:
-            for line in resumption.notes or [nothing_left(resumption.saved)]:
+            for line in resumption.notes:
                 loop.progress.note(line)
         doctor = self.doctor
         if doctor is not None:

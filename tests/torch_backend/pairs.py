@@ -44,7 +44,7 @@ class Pair:
         if isinstance(one, tuple | list):
             for a, b in zip(one, other, strict=True):
                 self._compare(a, b, relative)
-        elif isinstance(one, torch.Tensor):
+        elif one is None or isinstance(one, torch.Tensor):
             close(one, other, relative)
         else:
             assert one == pytest.approx(other, rel=relative, abs=relative)

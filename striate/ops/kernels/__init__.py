@@ -9,7 +9,7 @@ from types import ModuleType
 
 MODULES = (
     "adaptive", "algorithm", "convolution", "exchange", "grouped", "large_pooling", "matrix", "pooling", "resampling",
-    "rowwise", "segment",
+    "rowwise", "segment", "unpooling",
 )  # fmt: skip
 """The modules that operations use directly; these import the other modules of the package."""
 

@@ -82,7 +82,7 @@ class Window:
         return stop - start
 
     def area(self, k: Kernel, position: Position) -> Index:
-        """Emit the divisor of the window at ``position`` (d, h, w), regardless of ``override``."""
+        """Emit the number of positions that count in the window at ``position`` (d, h, w), counted in windows."""
         total: Index = 1
         for axis, p in enumerate(position):
             start = k.iadd(k.imul(p, self.stride[axis]), -self.before[axis])

@@ -53,8 +53,16 @@ def _binary(function: Callable[..., Value]) -> Callable[[Call], Value]:
     return lambda call: function(*paired(call))
 
 
+def _divided(a: Value | float, b: Value | float) -> Value:
+    """Return a / b; for integers, rounded towards 0."""
+    if not isinstance(a, Value) or not isinstance(b, Value) or a.dtype.is_float:
+        return ops.divide(a, b)
+    quotient = ops.cast(a, DType.float64) / ops.cast(b, DType.float64)  # exact below 2⁵³
+    return ops.cast(ops.sign(quotient) * ops.floor(ops.abs(quotient)), a.dtype)
+
+
 _PAIRED: dict[str, Callable[..., Value]] = {
-    "Add": ops.add, "Sub": ops.subtract, "Mul": ops.multiply, "Div": ops.divide, "Pow": ops.power,
+    "Add": ops.add, "Sub": ops.subtract, "Mul": ops.multiply, "Div": _divided, "Pow": ops.power,
     "Greater": ops.greater, "GreaterOrEqual": ops.greater_equal, "Less": ops.less, "LessOrEqual": ops.less_equal,
     "Equal": ops.equal, "And": ops.logical_and, "Or": ops.logical_or, "Xor": ops.logical_xor,
 }  # fmt: skip
@@ -160,6 +168,12 @@ def mod(call: Call) -> Operand:
     It has the sign of b, or that of a if the attribute ``fmod`` is set.
     """
     a, b = call.value(0), call.value(1)
+    if not a.dtype.is_float:  # integers below 2⁵³ are exact in float64
+        return ops.cast(_mod(call, ops.cast(a, DType.float64), ops.cast(b, DType.float64)), a.dtype)
+    return _mod(call, a, b)
+
+
+def _mod(call: Call, a: Value, b: Value) -> Value:
     if not call.int("fmod"):
         return ops.remainder(a, b)
     quotient = a / b

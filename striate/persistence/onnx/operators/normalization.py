@@ -12,7 +12,7 @@ from striate.persistence.onnx.call import Call, Operand, Result, operator
 
 @operator("BatchNormalization")
 def batch_normalization(call: Call) -> Result:
-    """Return the batch normalization of x, scale, bias, mean and variance (operands 0 to 4).
+    """Return the batch normalization of x (operand 0) with scale, bias, mean and variance (operands 1 to 4).
 
     Prediction uses the running statistics. Training uses those of the batch, and updates the running ones:
 
@@ -63,7 +63,7 @@ def rms_normalization(call: Call) -> Operand:
 
 @operator("GroupNormalization")
 def group_normalization(call: Call) -> Operand:
-    """Return the group normalization of x, scale and bias (operands 0 to 2).
+    """Return the group normalization of x (operand 0) with scale and bias (operands 1 and 2).
 
     The scale and the bias have an element per group before opset 21, and per channel from then on.
     """
@@ -90,7 +90,8 @@ def local_response_normalization(call: Call) -> Operand:
 def softmax(call: Call) -> Operand:
     """Return the softmax of x (operand 0), or its logarithm for LogSoftmax, over the axis in the attribute ``axis``.
 
-    Before opset 13, it is computed over that axis and all later ones together.
+    Before opset 13, it is computed over that axis and all later ones together. Raises ``ModelFileError`` if the
+    samples, axis 0, are among several axes.
     """
     x = call.value(0)
     function = ops.softmax if call.node.operator == "Softmax" else ops.log_softmax

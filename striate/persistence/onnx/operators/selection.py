@@ -24,7 +24,8 @@ def _size(call: Call, x: Operand, axis: int) -> int:
 def center_crop_pad(call: Call) -> Operand:
     """Return x (operand 0) cropped, or padded with zeros, to the sizes in operand 1, equally at both ends of an axis.
 
-    The attribute ``axes`` lists the axes that the sizes are for; without it, they are for all axes.
+    The attribute ``axes`` lists the axes that the sizes are for; without it, they are for all axes. Raises
+    ``ModelFileError`` for a negative size, and for the axis of the samples.
     """
     x = call.value(0)
     rank = x.type.rank
@@ -76,7 +77,8 @@ def one_hot(call: Call) -> Operand:
     """Return the one-hot code of class numbers x along a new axis: ``values[1]`` at the number, else ``values[0]``.
 
     The operands are x, the size of the new axis, and ``values`` (2,). A negative number counts from the end of the
-    axis; a number beyond the axis gives ``values[0]`` everywhere.
+    axis; a number beyond the axis gives ``values[0]`` everywhere. Raises ``ModelFileError`` for ``values`` of another
+    shape.
     """
     x, depth, values = call.value(0), int(call.number(1) or 0), call.captured(call.known(2))
     if values.shape != (2,):
@@ -92,7 +94,7 @@ def one_hot(call: Call) -> Operand:
 def hardmax(call: Call) -> Operand:
     """Return an array that is 1 at the first maximum of x (operand 0) along an axis, and 0 elsewhere.
 
-    Before opset 13, only the last axis is supported.
+    Raises ``ModelFileError`` for the axis of the samples and, before opset 13, for any axis but the last.
     """
     x = call.value(0)
     axis = call.axis(call.int("axis", -1 if call.opset >= 13 else 1), x.type.rank)

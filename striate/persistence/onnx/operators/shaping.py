@@ -63,7 +63,7 @@ def _text(sizes: list[object]) -> str:
 def flatten(call: Call) -> Operand:
     """Return x (operand 0) as a matrix: the axes before axis number ``axis`` become rows, the other axes columns.
 
-    ``axis`` is an attribute, by default 1.
+    ``axis`` is an attribute, by default 1. Raises ``ModelFileError`` for another axis if x has the batch size N.
     """
     x = call.value(0)
     rank = x.type.rank
@@ -114,7 +114,8 @@ def split(call: Call) -> Result:
     """Return the parts into which x (operand 0) is split along an axis.
 
     Their sizes are the attribute ``split`` before opset 13, and operand 1 from then on. Without sizes, all parts are
-    equal, but the last one may be smaller.
+    equal, but the last one may be smaller. Raises ``ModelFileError`` for the axis of the samples, and for sizes that do
+    not fit x.
     """
     x = call.value(0)
     axis = call.axis(call.int("axis"), x.type.rank)
@@ -174,7 +175,8 @@ def tile(call: Call) -> Operand:
 def pad(call: Call) -> Operand:
     """Return x (operand 0) padded by amounts that are an attribute before opset 11, and operand 1 from then on.
 
-    Operand 3 lists the axes to pad; without it, the amounts are for all axes.
+    Operand 3 lists the axes to pad; without it, the amounts are for all axes. Raises ``ModelFileError`` unless there
+    are two amounts for each axis.
     """
     x = call.value(0)
     rank = x.type.rank
