@@ -35,6 +35,7 @@ from striate.data.augment import InputStage
 from striate.data.augment.text import NAMES
 from striate.data.catalog import KNOWN
 from striate.data.centring import Centring
+from striate.data.input_range import InputRange
 from striate.data.number_options import Kind, Task
 from striate.distributed import reduce_of
 from striate.dtypes import precision_of
@@ -294,6 +295,7 @@ def train(
     run = Run(
         data if data in KNOWN else str(Path(data).resolve()), arguments, seed,
         centring=None if form is None else form.to_json(),
+        inputs=InputRange.of(train_set.images, opened.file_size).to_json(),
         data_options={} if opened.options is None else opened.options.to_json(),
     )  # fmt: skip
     if room is not None and not ranks().rank:

@@ -3,6 +3,6 @@
 Parameters, buffers, optimizer and training loop stay PyTorch's. See docs/pytorch.md.
 """
 
-from striate.torch.backend import StriateNotice, backend
+from striate.torch.dynamo import StriateNotice, backend
 
 __all__ = ["StriateNotice", "backend"]

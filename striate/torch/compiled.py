@@ -77,6 +77,25 @@ class Run:
     key: torch.Tensor | None
 
 
+@dataclass(frozen=True)
+class Form:
+    """The form in which PyTorch would return a tensor: its dtype, and the order of its axes in memory.
+
+    ``order`` is as in ``order_of``. Within autocast, the dtype may be bfloat16.
+    """
+
+    dtype: torch.dtype
+    order: tuple[int, ...] | None
+
+    def of(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return ``tensor`` in this form; it is copied only if it has another."""
+        tensor = tensor.to(self.dtype)
+        if self.order is None:
+            return tensor
+        back = sorted(range(len(self.order)), key=self.order.__getitem__)
+        return tensor.permute(self.order).contiguous().permute(back)
+
+
 class Compiled:
     """The forward and backward programs of a part of a PyTorch program that was translated to a graph.
 
@@ -86,7 +105,7 @@ class Compiled:
     fixed      values through which no gradient passes
     key        the graph input that seeds dropout, or None
     needed     for each input, whether its gradient is needed
-    dtypes     the dtypes of the tensors to return, which in autocast may be bfloat16
+    forms      the dtypes of the tensors to return, and the orders of their axes in memory
     precision  how the programs store activations
     batch      the index of an input whose axis 0 has the size N; None if all sizes are fixed
     samples    the N for which memory is planned at first
@@ -100,7 +119,7 @@ class Compiled:
         fixed: Sequence[Value],
         key: Value | None,
         needed: Sequence[bool],
-        dtypes: Sequence[torch.dtype],
+        forms: Sequence[Form],
         precision: Precision,
         batch: int | None,
         samples: int,
@@ -108,7 +127,7 @@ class Compiled:
         self._batch = batch
         self._types = [value.type for value in inputs]
         self._outputs = [value.type for value in outputs]
-        self._dtypes = list(dtypes)
+        self._forms = list(forms)
         named = {f"x{index}": value for index, value in enumerate(inputs)}
         if key is not None:
             named[KEY] = key
@@ -212,13 +231,13 @@ class Compiled:
         return outputs, None if lease is None else Run(parts, lease, n, converted, key)
 
     def _output(self, name: str, type: TensorType, n: int, places: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        dtype = self._dtypes[int(name[1:])]
+        form = self._forms[int(name[1:])]
         if name in places:
-            return places[name].to(dtype)
+            return form.of(places[name])
         if name in self._views:
             source = self._views[name]
-            return places[source].reshape(type.concrete(n)).clone().to(dtype)
-        return torch.empty(type.concrete(n), dtype=dtype)
+            return form.of(places[source].reshape(type.concrete(n)).clone())
+        return torch.empty(type.concrete(n), dtype=form.dtype)
 
     def _write_updates(
         self, tensors: Sequence[torch.Tensor], places: Mapping[str, torch.Tensor], converted: Mapping[int, torch.Tensor]

@@ -14,10 +14,10 @@ from striate.errors import EngineError
 from striate.graph.graph import Input
 from striate.graph.value import N, Value
 from striate.torch.aliases import Aliases, example
-from striate.torch.compiled import Compiled
+from striate.torch.compiled import Compiled, Form
 from striate.torch.function import run_part
 from striate.torch.table import Unsupported
-from striate.torch.translate import Translator, is_batch, leaves_of, mapped, shares_memory, sizes_of, type_of
+from striate.torch.translate import Translator, is_batch, leaves_of, mapped, order_of, shares_memory, sizes_of, type_of
 
 
 class Batching:
@@ -116,13 +116,12 @@ class Segment:
         made = translator.translated
         results = [made.results[node] for node in self.outputs]
         values = [leaf for leaf in leaves_of(results) if isinstance(leaf, Value)]
-        dtypes = [
-            one.dtype for one in leaves_of([example(node) for node in self.outputs]) if isinstance(one, torch.Tensor)
-        ]
+        shown = leaves_of([example(node) for node in self.outputs])
+        forms = [Form(one.dtype, order_of(one)) for one in shown if isinstance(one, torch.Tensor)]
         places = {node: place for place, node in enumerate(self.inputs[i] for i in self._tensors)}
         updates = {places[node]: value for node, value in made.updates.items()}
         compiled = Compiled(
-            inputs, values, updates, made.fixed, made.key, needed, dtypes, precision, self._batch, n
+            inputs, values, updates, made.fixed, made.key, needed, forms, precision, self._batch, n
         )  # fmt: skip
         return compiled, mapped(results, lambda leaf: _TENSOR if isinstance(leaf, Value) else leaf)
 

@@ -20,6 +20,8 @@ from striate.torch.table import STATEFUL, Unsupported
 
 _OF_NUMBERS = ("_operator", "builtins", "math")
 """The modules of functions that may be called with sizes alone."""
+_WITHOUT_EFFECT = ("_log_api_usage_once",)
+"""The names of functions that need not be called."""
 KEY = "key"
 """The name of the int64 input that seeds dropout."""
 
@@ -137,6 +139,8 @@ class Translator:
         if sets_gradient_mode(node):
             self._records = bool(node.args[0])
             return None
+        if getattr(node.target, "__name__", "") in _WITHOUT_EFFECT:
+            return None
         arguments = fx.map_arg(node.args, self._argument)
         options = fx.map_arg(node.kwargs, self._argument)
         if not _has_value((arguments, options)):
@@ -199,6 +203,19 @@ def _has_value(tree: Any) -> bool:
     if isinstance(tree, Mapping):
         return any(_has_value(one) for one in tree.values())
     return isinstance(tree, tuple | list) and any(_has_value(one) for one in tree)
+
+
+def order_of(tensor: torch.Tensor) -> tuple[int, ...] | None:
+    """Return the axes of a tensor from the outermost in memory to the innermost; None for row-major order.
+
+    A tensor in channels-last format has (0, 2, 3, 1).
+    """
+    sizes, strides = sizes_of(tensor.shape), sizes_of(tensor.stride())
+    if 0 in strides:
+        return None
+    order = tuple(sorted(range(len(sizes)), key=lambda axis: (-strides[axis], axis)))
+    wide = [axis for axis in order if sizes[axis] != 1]
+    return None if wide == sorted(wide) else order
 
 
 def leaves_of(tree: Any) -> list[Any]:
