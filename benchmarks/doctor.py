@@ -21,7 +21,7 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -47,7 +47,7 @@ def run(case: Case, setup: Setup) -> tuple[Findings, float, Setup]:
     assert setup.train_set is not None
     trainer = st.Trainer(
         setup.model, setup.loss, setup.optimizer, seed=setup.seed, batch_size=setup.batch_size, shuffle=setup.shuffle,
-        progress=False,
+        progress=False, recompute_statistics=setup.recompute_statistics,
     )  # fmt: skip
     with contextlib.suppress(NonFiniteError, LabelError):  # both are raised after the doctor has reported
         trainer.fit(setup.train_set, setup.validation, epochs=setup.epochs)
@@ -221,13 +221,22 @@ def main() -> int:
     silent = [] if options.faults_only else _judged(well(), options)
     planted = [] if options.healthy_only else _judged(ill(), options)
     warned = sum(bool(one.findings) for one in silent)
-    right, cured = sum(one.right for one in planted), sum(one.right and one.cured for one in planted)
+    right, treated, cured = counts(planted)
     print(f"\nhealthy trainings: {len(silent)}, with warnings: {warned}")
     print("\n".join(calibration([*silent, *planted])))
-    print(f"planted faults: {len(planted)}, right finding first: {right}, better after its remedy: {cured}")
+    print(
+        f"planted faults: {len(planted)}, right finding first: {right}, better after its remedy: {cured} of {treated}"
+    )
     if options.markdown:
         write_markdown(options.markdown, silent, planted)
-    return int(warned > 0 or right < 0.9 * len(planted) or cured < 0.9 * right)
+    return int(warned > 0 or right < 0.9 * len(planted) or cured < 0.9 * treated)
+
+
+def counts(verdicts: Sequence[Verdict]) -> tuple[int, int, int]:
+    """Return how many first findings are right, how many of these have a remedy, and how many remedies helped."""
+    right = [one for one in verdicts if one.right]
+    treated = [one for one in right if one.after is not None]
+    return len(right), len(treated), sum(one.cured for one in treated)
 
 
 def _judged(cases: Iterator[Case], options: argparse.Namespace) -> list[Verdict]:
@@ -259,9 +268,9 @@ def judge_wild(options: argparse.Namespace) -> int:
         if control.findings:
             print("    CONTROL: " + control.findings.text(110).replace("\n", "\n    "), flush=True)
     verdicts = [verdict for _, verdict, _ in found]
-    right, cured = sum(one.right for one in verdicts), sum(one.right and one.cured for one in verdicts)
+    right, treated, cured = counts(verdicts)
     warned = sum(bool(control.findings) for _, _, control in found)
-    print(f"\ncases: {len(found)}, right finding first: {right}, better after its remedy: {cured}")
+    print(f"\ncases: {len(found)}, right finding first: {right}, better after its remedy: {cured} of {treated}")
     print(f"controls: {len(found)}, with warnings: {warned}")
     both = [one for _, *pair in found for one in pair]
     print("\n".join(calibration(both)))
@@ -272,12 +281,12 @@ def judge_wild(options: argparse.Namespace) -> int:
             held = " (held back)" if one.case.name in held_back([case.case.name for case in wild()]) else ""
             lines.append(f"| {row[0]}{held} | [report]({one.source}) | {row[3]} | {row[5]} | {row[6]} | {row[7]} |")
         summary = (
-            f"Right finding first: {right} of {len(found)}. Better after its remedy: {cured} of {right}. "
+            f"Right finding first: {right} of {len(found)}. Better after its remedy: {cured} of {treated}. "
             f"Warnings in {warned} of {len(found)} controls."
         )
         lines += ["", summary, "", *calibration(both)]
         replace_between(options.markdown, "wild", lines)
-    return int(warned > 1 or right < 0.9 * len(found) or cured < 0.9 * right)
+    return int(warned > 1 or right < 0.9 * len(found) or cured < 0.9 * treated)
 
 
 def judge_healthy(options: argparse.Namespace) -> int:
@@ -297,10 +306,10 @@ def write_markdown(page: Path, silent: list[Verdict], planted: list[Verdict]) ->
     ]
     lines += ["", "| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
     lines += ["| " + " | ".join(verdict.row()) + " |" for verdict in planted]
-    right, cured = sum(v.right for v in planted), sum(v.right and v.cured for v in planted)
+    right, treated, cured = counts(planted)
     warned = sum(bool(verdict.findings) for verdict in silent)
     summary = (
-        f"Right finding first: {right} of {len(planted)}. Better after its remedy: {cured} of {right}. "
+        f"Right finding first: {right} of {len(planted)}. Better after its remedy: {cured} of {treated}. "
         f"Warnings in {warned} of {len(silent)} healthy trainings."
     )
     lines += ["", summary]

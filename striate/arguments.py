@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from abc import ABCMeta
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from striate import habits
-from striate.errors import ArgumentError
+from striate.errors import ArgumentError, StriateError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 _EMPTY = inspect.Parameter.empty
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_NAMED = re.compile(r"(at )?[A-Z]\w*\b[^ ]")
+"""The beginning of a message that names a class, such as ``Conv2d: …`` or ``Linear(3, 0)…``."""
 _GATHERED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -42,6 +45,22 @@ class Explained(ABCMeta):
         """The signature of the constructor, which ``inspect`` would otherwise look for on the metaclass."""
         signature = inspect.signature(cls.__init__)
         return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+class Named(Explained):
+    """Metaclass of layers: each error of a constructor begins with the name of the layer."""
+
+    def __call__(cls: type[T], *arguments: Any, **options: Any) -> T:
+        """Make an instance; if the message of an error does not begin with a class, put the name of ``cls`` before it.
+
+        If a constructor makes other layers, the message names the innermost layer whose constructor failed.
+        """
+        try:
+            return super().__call__(*arguments, **options)  # type: ignore[misc]
+        except StriateError as error:
+            if not _NAMED.match(str(error)):
+                error.args = (f"{cls.__name__}: {error}",)
+            raise
 
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:

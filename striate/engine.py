@@ -6,16 +6,17 @@ compiled to machine code, or interpreted by the NumPy references of its operatio
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import fields, replace
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
 from striate import settings
 from striate.dtypes import Precision
+from striate.errors import EngineError
 from striate.graph.graph import Graph, rewrite
 from striate.graph.interpreter import interpret
 from striate.graph.op import Node
@@ -23,6 +24,50 @@ from striate.graph.value import Array, Batch, Shape, TensorType, Value
 from striate.locks import Lock, Order
 from striate.runtime.state import StateArena
 from striate.settings import Engine
+
+if TYPE_CHECKING:
+    from striate.ops.kernels.exchange import Exchange
+
+
+class SharedExecutable(Protocol):
+    """Protocol: a compiled graph that can be run in parts, for a batch that several ranks (processes) share."""
+
+    def run(self, arrays: Mapping[str, Array], n: int) -> dict[str, Array]:
+        """Run the graph on ``arrays`` with N = ``n``, as in ``Executable``."""
+        ...
+
+    def twin(self, results: Mapping[str, Array]) -> SharedExecutable:
+        """Return an executable with the same kernels, but other scratch memory, and outputs written to ``results``."""
+        ...
+
+    def run_in_parts(self, arrays: Mapping[str, Array], n: int, ends: Sequence[int]) -> Generator[None]:
+        """Run the graph like ``run``, but yield after the first e phases, for each e in ``ends``.
+
+        A phase is one kernel run over all its chunks. ``ends`` must be in increasing order.
+        """
+        ...
+
+    def completed(self, output: str) -> int:
+        """Return after how many phases, at least 1, the output of this name is neither read nor written any more."""
+        ...
+
+    def exchanges(self) -> list[tuple[int, Exchange]]:
+        """Return (number, kernel) of each phase after which the ranks (processes) exchange the kernel's results.
+
+        The number counts the phases from the first one up to and including this phase.
+        """
+        ...
+
+    def exchanged(self, end: int) -> list[Array]:
+        """Return the results of phase number ``end`` − 1, which ``exchanges`` lists, as writable flat views."""
+        ...
+
+
+def shared(executable: Executable) -> SharedExecutable:
+    """Return the executable as one that can run in parts; raise ``EngineError`` if it is not compiled."""
+    if isinstance(executable, ReferenceExecutable):
+        raise EngineError("several ranks, and reduce='exact', need the compiled engine\n  help: unset STRIATE_ENGINE")
+    return cast("SharedExecutable", executable)
 
 
 class Executable(Protocol):
@@ -119,9 +164,10 @@ def prepare(
 ) -> Executable:
     """Make a graph executable, compiled or interpreted as the settings say.
 
-        bindings       the arrays of parameters and states by name; read at each run, never copied here
-        results        arrays to which outputs are written, by output name
-        capacity       the largest N that will be run, if it is known
+        bindings       the arrays of parameters and states by name (None: there are none); read at each run, never
+                       copied here
+        results        arrays to which outputs are written, by output name; other outputs become new arrays
+        capacity       the largest N that will be run; None: not known
         arenas         the state arenas (memory blocks of models) that contain the bindings; each run that writes
                        states increases their ``version``
         keep_packed    whether values that depend only on the bindings (packed weights, the scale of a batch

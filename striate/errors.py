@@ -104,10 +104,11 @@ def opened_room(room: str, *packages: str, extra: str = "") -> ModuleType:
 def unknown_option(what: str, got: object, known: Iterable[object]) -> OptionError:
     """Return (do not raise) an ``OptionError`` that says that ``got`` is an unknown ``what``.
 
-    ``what`` is the kind of option, such as "precision". The message lists the known values and suggests the one that is
-    spelled most alike.
+    ``what`` is the kind of option, such as "precision", or "Conv2d: padding_mode" with the layer or function that takes
+    it. The message lists the known values and suggests the one that is spelled most alike.
     """
     names = [str(name) for name in known]
     near = difflib.get_close_matches(str(got), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return OptionError(f"unknown {what} {got!r}{hint}\n  known: {', '.join(names)}")
+    place, colon, kind = what.rpartition(": ")
+    return OptionError(f"{place}{colon}unknown {kind} {got!r}{hint}\n  known: {', '.join(names)}")

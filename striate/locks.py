@@ -25,7 +25,7 @@ PATIENCE = 60.0
 
 
 class Order(IntEnum):
-    """The ranks of the locks that are taken before a fork; every thread must take them in this order."""
+    """The locks that are taken before a fork; every thread that takes several must take them in this order."""
 
     IMPORT = 0
     """Held while a module is imported late: Python's own import lock would stay taken in a child."""

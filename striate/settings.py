@@ -21,7 +21,7 @@ import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
 
@@ -83,6 +83,22 @@ def default_threads(environment: Mapping[str, str], worker: str | None) -> int:
     return 1 if "PoolWorker" in worker else available
 
 
+_RANKS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+"""Environment variables in which launchers of Open MPI and MPICH give the number of ranks (processes)."""
+
+
+def launched_ranks() -> int:
+    """Return the number of ranks (processes) that an MPI launcher, such as ``mpirun``, started together with this one.
+
+    This process is counted too. The result is 1 if no launcher started it.
+    """
+    for name in _RANKS:
+        given = os.environ.get(name, "")
+        if given.isdecimal():
+            return int(given)
+    return 1
+
+
 def _worker_name() -> str | None:
     """Return the name of this process if ``multiprocessing`` or joblib started it, else None."""
     process = sys.modules.get("multiprocessing.process")  # every such process has loaded it
@@ -103,7 +119,7 @@ def _default_cache(environment: Mapping[str, str]) -> Path:
 
 
 def read(environment: Mapping[str, str]) -> Settings:
-    """Return the settings that an environment defines, such as ``os.environ``.
+    """Return the settings that the variables in ``environment`` define, which is usually ``os.environ``.
 
     Raises ``OptionError`` for an invalid value of STRIATE_THREADS, STRIATE_ENGINE, STRIATE_WINOGRAD or STRIATE_OFFLINE.
     """
@@ -155,9 +171,13 @@ def current() -> Settings:
 def override(**changes: object) -> Settings:
     """Replace the given settings in this process, and return the previous settings for ``restore``.
 
-    The names are the fields of ``Settings``, as in ``override(threads=1)``.
+    The names are the fields of ``Settings``, as in ``override(threads=1)``. Raises ``OptionError`` for another name.
     """
     global _current
+    known = [field.name for field in fields(Settings)]
+    for name in changes:
+        if name not in known:
+            raise unknown_option("setting", name, known)
     current()
     before = _current
     assert before is not None

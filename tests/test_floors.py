@@ -2,7 +2,7 @@
 
     cli
     ────────────────────────────────────────
-    report  experiments  lab  sklearn
+    report  experiments  lab  sklearn  torch
     ────────────────────────────────────────
     models  data  persistence  train  insight  doctor  plot  export  native
     ────────────────────────────────────────
@@ -23,6 +23,8 @@
     graph
     ────────────────────────────────────────
     codegen  ∥  runtime
+    ────────────────────────────────────────
+    distributed
     ────────────────────────────────────────
     errors  settings  quota  dtypes  options  version  locks  starting  habits  arguments
     terminal
@@ -62,6 +64,7 @@ FLOORS: list[list[set[str]]] = [
             "terminal",
         }
     ],
+    [{"distributed"}],
     [{"codegen"}, {"runtime"}],
     [{"graph"}],
     [{"ops"}],
@@ -72,15 +75,20 @@ FLOORS: list[list[set[str]]] = [
     [{"nn", "optim"}],
     [{"step", "watch", "profile"}],
     [{"models", "data", "persistence", "train", "insight", "doctor", "plot", "export", "native"}],
-    [{"report", "experiments", "lab", "sklearn"}],
+    [{"report", "experiments", "lab", "sklearn", "tensorboard", "torch"}],
     [{"cli", "__main__"}],
 ]
 PLACE = {
     room: (height, side) for height, floor in enumerate(FLOORS) for side, rooms in enumerate(floor) for room in rooms
 }
 CORE = {"numpy", "llvmlite", "PIL", "safetensors", "typer", "rich"}
-EXTRAS = {"matplotlib", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "starlette", "uvicorn", "mpi4py"}
-ROOMS_OF_EXTRAS = {"plot": "matplotlib", "lab": "starlette uvicorn", "export": "onnx onnxruntime", "sklearn": "sklearn"}
+EXTRAS = {
+    "matplotlib", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "starlette", "uvicorn", "mpi4py", "tensorboardX",
+}  # fmt: skip
+ROOMS_OF_EXTRAS = {
+    "plot": "matplotlib", "lab": "starlette uvicorn", "export": "onnx onnxruntime", "sklearn": "sklearn",
+    "torch": "torch", "tensorboard": "tensorboardX",
+}  # fmt: skip
 """Rooms that nobody enters without the extra: there it is imported as everything else is."""
 
 
@@ -97,6 +105,7 @@ OPENED_LATER = {
     ("cli", "striate.lab"): "the lab needs an extra",
     ("data", "striate.data.transfer"): "a download, which brings urllib",
     ("train", "striate.train.display"): "bars for a terminal, which bring rich",
+    ("distributed", "mpi4py.MPI"): "MPI, which starts when it is imported",
     ("train", "striate.codegen.target"): "the processor, for the environment of a run",
     ("experiments", "matplotlib"): "figures need an extra",
     ("experiments", "matplotlib.figure"): "the same",

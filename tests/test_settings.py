@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from striate import settings
+from striate.errors import OptionError
 
 
 def test_a_worker_process_takes_its_share_of_the_cores() -> None:
@@ -51,3 +52,8 @@ def test_one_python_thread_computes_with_another_number_of_threads() -> None:
         assert settings.current().target == before.target
     assert elsewhere == [before]
     assert settings.current() == before
+
+
+def test_an_unknown_setting_is_named() -> None:
+    with pytest.raises(OptionError, match=r"unknown setting 'thread'; did you mean 'threads'\?"):
+        settings.override(thread=1)

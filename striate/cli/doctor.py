@@ -77,6 +77,7 @@ def examined(folder: Path, document: Run) -> Findings:
     setup = Setup(
         network, loss_for(opened), rule, batch_size=int(arguments.get("batch_size", 64)),
         epochs=int(arguments.get("epochs", 1)), seed=document.seed, command_line=command_line_of(name, kind),
+        recompute_statistics=bool(arguments.get("recompute_statistics", False)),
     )  # fmt: skip
     losses: list[Any] = [epoch.loss for epoch in epochs]
     return posthoc(
@@ -93,7 +94,7 @@ def examined(folder: Path, document: Run) -> Findings:
     )
 
 
-GENERAL = ("--lr", "--epochs", "--batch-size", "--standardize", "--weight-decay")
+GENERAL = ("--lr", "--epochs", "--batch-size", "--standardize", "--weight-decay", "--recompute-statistics")
 
 
 def command_line_of(model: str, kind: type[Optimizer]) -> tuple[str, ...]:

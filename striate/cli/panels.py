@@ -14,7 +14,10 @@ GROUPS = {
     "Tables, signals, volumes": (
         "kind", "label_column", "group_column", "ignore_columns", "window", "stride", "length", "channels_last",
     ),
-    "Running": ("find_lr", "precision", "threads", "checkpoint_every", "allow_changes", "as_json"),
+    "Running": (
+        "find_lr", "precision", "threads", "checkpoint_every", "recompute_statistics", "tensorboard", "allow_changes",
+        "as_json",
+    ),
     "Switches": ("decay_norm_and_bias", "standardize", "doctor"),
 }  # fmt: skip
 GROUP_OF = {name: group for group, names in GROUPS.items() for name in names}

@@ -24,7 +24,7 @@ from striate.cli.configuration import configuration_of, configured
 from striate.cli.configuration_text import configuration_text
 from striate.cli.doctor import command_line_of, print_findings
 from striate.cli.option import options_of
-from striate.cli.report import output, say_json
+from striate.cli.report import output, say_json, say_warning
 from striate.cli.results import print_result, print_search
 from striate.cli.resume import defaults_of, is_finished, require_resumable, resumed_run
 from striate.cli.streams import same_target
@@ -34,9 +34,10 @@ from striate.data.augment import InputStage
 from striate.data.augment.text import NAMES
 from striate.data.catalog import KNOWN
 from striate.data.centring import Centring
+from striate.data.input_range import InputRange
 from striate.data.number_options import Kind, Task
 from striate.dtypes import precision_of
-from striate.errors import OptionError
+from striate.errors import OptionError, opened_room
 from striate.models import MODELS
 from striate.models.block import ACTIVATIONS, STARTS, NormPlacement
 from striate.nn.standardization import Standardization
@@ -49,7 +50,8 @@ from striate.train.every import Every
 from striate.train.progress import counted
 from striate.train.rate_search import find_rate
 from striate.train.record import Record
-from striate.train.run import Run, RunFile, read_run
+from striate.train.run import TENSORBOARD_FOLDER, Run, RunFile, read_run
+from striate.train.statistics import require_tracking
 from striate.train.task import loss_for, network_for, recipe_for
 from striate.train.trainer import Trainer
 
@@ -174,6 +176,15 @@ def train(
     checkpoint_every: Annotated[
         str, typer.Option(help="When to write a checkpoint: epoch, a number of steps, or a time such as 10min.")
     ] = "epoch",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write event files into RUN/tensorboard (needs tensorboardX).")
+    ] = False,
+    recompute_statistics: Annotated[
+        bool,
+        typer.Option(
+            "--recompute-statistics", help="At the end, compute the statistics of batch normalizations over all data."
+        ),
+    ] = False,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -204,6 +215,7 @@ def train(
             return
     elif allow_changes:
         raise OptionError("--allow-changes has no effect without --resume")
+    room = opened_room("tensorboard", "tensorboardX", "google") if tensorboard else None
     numbers = precision_of(precision)
     require_precision(numbers)  # before data are read and a folder is created
     opened = opened_data(
@@ -245,6 +257,8 @@ def train(
         # Fitted only on training data; it becomes part of the model and its file.
         fit = Standardizer.fit(train_set.images)
         network.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
+    if recompute_statistics:
+        require_tracking(network)
     if find_lr:
         search = find_rate(network, loss, rule, train_set, batch_size=chosen.batch_size, seed=seed, augment=augment)
         if as_json:
@@ -263,14 +277,18 @@ def train(
         "label_smoothing": label_smoothing, "class_weights": class_weights, "patience": patience,
         "min_delta": min_delta, **options,
         "standardize": standardize, "precision": numbers.value, "doctor": doctor, "checkpoint_every": checkpoint_every,
+        "recompute_statistics": recompute_statistics, "tensorboard": tensorboard,
         "threads": settings.current().threads,
     }  # fmt: skip
     form = Centring.of(train_set.images)
     run = Run(
         data if data in KNOWN else str(Path(data).resolve()), arguments, seed,
         centring=None if form is None else form.to_json(),
+        inputs=InputRange.of(train_set.images, opened.file_size).to_json(),
         data_options={} if opened.options is None else opened.options.to_json(),
     )  # fmt: skip
+    if room is not None:
+        callbacks += (room.TensorBoard(folder / TENSORBOARD_FOLDER, say_warning),)
     trainer = Trainer(
         network,
         loss,
@@ -285,6 +303,7 @@ def train(
         augment=augment,
         callbacks=(RunFile(folder, run, configuration_text(options_of(train), defaults_of(run), _HEAD)), *callbacks),
         doctor=doctor,
+        recompute_statistics=recompute_statistics,
         leave=leave_at_once,
         record=Record(folder, model=chosen.model, data=run.data),
         checkpoints=Checkpoints(folder, every=every, lock=lock),

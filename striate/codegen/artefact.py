@@ -35,9 +35,9 @@ WEIGHTS_HEADER = 64
 
 
 class Status(IntEnum):
-    """What the functions of an artefact return: OK, or why the call was refused or failed.
+    """What the C functions of an artefact (a network as an object file) return: OK, or why the call failed.
 
-    ``STATUS_TEXTS`` has a sentence about each status.
+    ``STATUS_TEXTS`` maps each status to a sentence that describes it.
     """
 
     OK = 0
@@ -63,7 +63,10 @@ STATUS_TEXTS = {
 
 
 class Base(IntEnum):
-    """The memory in which an operand of a kernel lies; the operand's offset is counted from its start."""
+    """The kinds of memory in which an operand of a kernel can lie.
+
+    An operand is a pair of such a memory and an offset, in bytes from the start of this memory.
+    """
 
     SCRATCH = 0
     CONSTANTS = 1

@@ -52,8 +52,8 @@ def source_hash() -> str:
 def entry_name(key: str, target_key: str) -> str:
     """Return the name of the cache entry for a kernel specification and a target processor.
 
-    The name is a hash of ``key`` (text that identifies the kernel), ``target_key``, the source hash, and the versions
-    of llvmlite and striate.
+    The name is a hash of ``key`` (text that identifies the kernel), ``target_key`` (``Target.key``), the source hash,
+    and the versions of llvmlite and striate.
     """
     parts = (key, source_hash(), target_key, llvmlite.__version__, VERSION)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
@@ -177,7 +177,8 @@ def _opened(folder: Path) -> Cache | None:
 def current() -> Cache | None:
     """Return the kernel cache that the settings name.
 
-    The result is None if the cache is switched off or its folder is not private to this user.
+    The result is None if the cache is switched off, or if its folder cannot be created, read and written, or is not
+    private to this user.
     """
     folder = settings.current().cache
     return None if folder is None else _opened(folder)

@@ -28,7 +28,7 @@ _ASSUMED_SAMPLES = 16
 
 @dataclass(frozen=True)
 class ElementwiseKernel(KernelSpec):
-    """A kernel that runs a region (fused elementwise work) over every element of its domain.
+    """A kernel that runs a region (fused elementwise work) over every element of its domain, the iteration space.
 
     for chunk (samples, block): for n: for d: for h: for w in tiles: region
     """
@@ -122,7 +122,7 @@ class PendingReduction:
     that the reduction needs: 1 for a sum, 2 or 4 for moments.
 
         reduction   the operation, such as a sum or moments (mean and variance)
-        dtype       of the operand and the results
+        dtype       the dtype of the operand and of the results
         everything  whether the channels are summed too
         per_sample  whether each sample has a result of its own
         blocks      the number of blocks of 16 channels
@@ -145,8 +145,10 @@ class PendingReduction:
 class ChannelMerge(KernelSpec):
     """A kernel that replaces each channel's partial sums by the sums over all channels of its group.
 
-    Group normalization uses it: ``together`` consecutive channels form a group. The operand is the partial sums of
-    ``reduction``, which keeps samples separate, as [sample][block][partials][16] float64. A chunk is one sample.
+    Group normalization uses it: of the ``channels`` channels, ``together`` consecutive ones form a group. The only
+    operand holds the partial sums of ``reduction``, for each sample separately, as [sample][block][partials][16]
+    float64, where ``partials`` is the number of vectors that the reduction needs. They are replaced in place.
+    ``dtype`` is that of the array that is reduced. A chunk of work is one sample.
     """
 
     reduction: Any
@@ -175,10 +177,10 @@ class ChannelMerge(KernelSpec):
 
 @dataclass(frozen=True)
 class FinalizeReduction(KernelSpec):
-    """A kernel that combines the partial sums of reductions, then runs a region on the results.
+    """A kernel that combines the partial sums of ``reductions``, then runs ``region`` on the results.
 
-    A region is fused elementwise work. The order of the sums is fixed. Operands: the partial sums of each reduction,
-    then the operands of the region. A chunk is one vector of 16 channels.
+    A region is fused elementwise work. The partial sums are added in a fixed order. Operands: the partial sums of each
+    reduction, then the operands of the region. A chunk of work is one vector of 16 channels.
     """
 
     reductions: tuple[PendingReduction, ...]
@@ -243,10 +245,12 @@ class FinalizeReduction(KernelSpec):
 class PlainReduction(KernelSpec):
     """A kernel that reduces any axes of an array in NumPy order, if no other loop can compute the sums.
 
-    ``shape`` and ``dtype`` are those of x; with ``batched``, axis 0 is the batch size N. Operands: x, then the outputs.
+    ``reduction`` is the operation, such as a sum over ``axes`` of x. ``shape`` and ``dtype`` are those of x; with
+    ``batched``, axis 0 is the batch size N. Operands: x, then the outputs.
+
     Neighbouring axes are first merged if all of them are reduced, or all are kept. If the last axis is reduced, its
     elements fill the vectors, and their lanes are combined at the end; if it is kept, a vector holds 16 neighbouring
-    results. A chunk is a few results, of one sample if the result has the axis N.
+    results. A chunk of work is a few results, of one sample if the result has the axis N.
     """
 
     reduction: Any

@@ -42,7 +42,8 @@ class FunctionWriter:
     """Writes one native function, with branches and loops as ``with`` blocks.
 
     The function is added to the LLVM module with this name, result type and argument types. Unless it is ``public``, it
-    has internal linkage: it is visible only inside the module. ``arguments`` are its arguments as LLVM values.
+    has internal linkage: it is visible only inside the module. The attribute ``arguments`` holds the function's
+    arguments as LLVM values.
     """
 
     def __init__(self, module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type], public: bool = False):

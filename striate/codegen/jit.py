@@ -67,7 +67,7 @@ def _machine(target: Target) -> llvm.TargetMachine:
         )
 
 
-def _parse(ir_text: str, target: Target, passes: bool) -> llvm.ModuleRef:
+def _parse(ir_text: str, target: Target) -> llvm.ModuleRef:
     """Return the parsed and verified module.
 
     Raises ``GraphError``, which names the functions in the module, if LLVM finds the IR invalid.
@@ -92,32 +92,15 @@ def _parse(ir_text: str, target: Target, passes: bool) -> llvm.ModuleRef:
         if not function.is_declaration:
             # No exception passes through a kernel, so it needs no unwind tables.
             function.add_function_attribute("nounwind")
-    if passes:
-        _simplify(module, machine)
     return module
 
 
-def _simplify(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
-    """Move variables to registers, merge equal values and drop dead code.
-
-    Only functions with local variables (``alloca``) need this.
-    """
-    options = llvm.create_pipeline_tuning_options(speed_level=1)
-    builder = llvm.create_pass_builder(machine, options)
-    manager = llvm.create_new_module_pass_manager()
-    manager.add_sroa_pass()
-    manager.add_new_gvn_pass()
-    manager.add_aggressive_dce_pass()
-    manager.run(module, builder)
-
-
-def compile_object(ir_text: str, target: Target, passes: bool = False) -> bytes:
+def compile_object(ir_text: str, target: Target) -> bytes:
     """Return LLVM IR compiled to a relocatable object file, which contains no addresses of this process.
 
-    ``passes`` says whether a few of LLVM's simplifying passes run first. Raises ``GraphError`` for IR that LLVM
-    rejects.
+    Raises ``GraphError`` for IR that LLVM rejects.
     """
-    with llvm_lock, _parse(ir_text, target, passes) as module:
+    with llvm_lock, _parse(ir_text, target) as module:
         return _machine(target).emit_object(module)
 
 
@@ -143,22 +126,22 @@ def compile_linked(texts: Sequence[str], target: Target, exported: Sequence[str]
     Only the functions named in ``exported`` are visible outside the object. Raises ``GraphError`` for IR that LLVM
     rejects.
     """
-    with llvm_lock, _parse(texts[0], target, False) as module:
+    with llvm_lock, _parse(texts[0], target) as module:
         for text in texts[1:]:
-            module.link_in(_parse(text, target, False))
+            module.link_in(_parse(text, target))
         for function in module.functions:
             if not function.is_declaration and function.name not in exported:
                 function.linkage = llvm.Linkage.internal
         return _machine(target).emit_object(module)
 
 
-def disassembly(ir_text: str, target: Target, passes: bool = False) -> str:
+def disassembly(ir_text: str, target: Target) -> str:
     """Return the machine code for LLVM IR as assembly text, for readers and for tests.
 
     It is the code that ``compile_object`` returns for the same arguments. Raises ``GraphError`` for IR that LLVM
     rejects.
     """
-    with llvm_lock, _parse(ir_text, target, passes) as module:
+    with llvm_lock, _parse(ir_text, target) as module:
         return _machine(target).emit_assembly(module)
 
 

@@ -111,7 +111,8 @@ class Loop:
 class Kernel:
     """Writes one kernel (a native function): each method appends instructions and returns their result.
 
-    ``symbol`` is the name of the function; ``chunk``, ``n`` and ``scratch`` are its arguments (see the module). Methods
+    ``symbol`` is the name of the function. Its arguments are ``chunk`` (the number of the part of the work to do),
+    ``n`` (the batch size), the operands, and ``scratch`` (the address of the calling thread's scratch memory). Methods
     that access memory take the address as ``pointer``, and as ``dtype`` the type of the elements in memory. Index
     arithmetic accepts and returns Python ints for values that are known when the kernel is written, and otherwise i64
     values of LLVM.
@@ -183,9 +184,9 @@ class Kernel:
         return self._tables[key]
 
     def look_up(self, table: Any, index: Index, dtype: DType = DType.int32) -> Any:
-        """Return the element ``index`` of a ``table`` as a scalar.
+        """Return element number ``index`` of an array that ``table`` returned, as a scalar.
 
-        Elements of type int32 and other integers are widened to int64, so that they can be used as an index.
+        ``dtype`` is that of the elements. Integers are widened to int64, so that they can be used as an index.
         """
         found = self.load_scalar(self.offset(table, index, dtype), dtype)
         return found if dtype.is_float else self.convert(found, DType.int64)
@@ -677,11 +678,11 @@ class Kernel:
         return (self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered)(sign, a, b)
 
     def holds(self, x: Any) -> Any:
-        """Return the condition that ``x`` is true, for bools as they are stored in memory: one byte each."""
+        """Return bools ``x``, as they are loaded from memory (bytes that are 0 or 1), as a condition."""
         return self.builder.icmp_unsigned("!=", x, self.constant_like(x, 0))
 
     def truth(self, condition: Any) -> Any:
-        """Return a condition converted to bools as they are stored in memory: bytes that are 0 or 1."""
+        """Return a condition as bools in the form in which memory holds them: bytes that are 0 or 1."""
         return self.builder.zext(condition, ir.like(condition.type, I8))
 
     def not_less_equal(self, a: Any, b: Any) -> Any:

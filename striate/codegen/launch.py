@@ -49,8 +49,8 @@ class KernelSpec:
 class Buffer:
     """An array in scratch memory, whose size depends on the number of samples.
 
-    ``name`` is what tables of the memory call it. It has ``fixed`` bytes, plus ``per_group`` bytes for every ``group``
-    samples; an incomplete last group counts as a whole one.
+    ``name`` is its name in tables of the memory. The array has ``fixed`` bytes, plus ``per_group`` bytes for every
+    ``group`` samples; an incomplete last group counts as a whole one.
     """
 
     name: str
@@ -65,9 +65,9 @@ class Buffer:
 
 @dataclass(frozen=True)
 class BoundArray:
-    """An array that is bound to memory by name when the program is created.
+    """The array of a state, such as running statistics, as an operand of a launch that copies new contents to it.
 
-    It is the state, such as running statistics, to which a phase copies the new contents.
+    ``name`` is the dotted name of the state. Its address is known when the program is created.
     """
 
     name: str
@@ -79,7 +79,10 @@ Operand = Hashable
 
 @dataclass
 class Launch:
-    """One phase of a program: a kernel with its operands and the number of its chunks.
+    """One phase of a program before compilation: the specification of a kernel, its operands, the number of chunks.
+
+    A *chunk* is a part of the work that one thread does. Once the kernel is compiled and the operands have addresses,
+    ``runtime.program.Phase`` describes the phase.
 
         name              what the phase does, for profiles: "map", "pack", …
         path              the path of the layer that the phase belongs to

@@ -68,8 +68,9 @@ def tile_shape(target: Target, dtype: DType, height: int, width: int, largest: i
 def sum_of_products(
     k: Kernel, dtype: DType, sums: list[Any], weights: Any, inputs: Any, offsets: Sequence[int], channels: int
 ) -> list[Any]:
-    """Return sums[p] + Σ_c inputs[offsets[p] + c] · weights[c][0:16] for every pixel p of the tile.
+    """Write the code for sums[p] + Σ_c inputs[offsets[p] + c] · weights[c][0:16]; return the new sums.
 
+    There is a sum, a vector of 16 elements in registers, for every pixel p of the tile; c counts ``channels`` channels.
     ``dtype`` is that of the inputs and weights in memory, to which ``inputs`` and ``weights`` point. bfloat16 requires
     an even number of channels, which are processed in pairs, with weights stored as [c / 2][16][2].
     """
@@ -98,7 +99,9 @@ def sum_of_lane_products(
     table: Sequence[Sequence[tuple[int, int] | None]],
     apart: int,
 ) -> list[Any]:
-    """Return sums[p] plus products in which every lane multiplies an input channel of its own.
+    """Write the code for sums of products in which every lane multiplies an input channel of its own.
+
+    Returns the new sums, one vector for every pixel p:
 
         sums[p][lane] + Σ_c x_p[table[c][lane]] · weights[c][lane]
 
@@ -120,10 +123,10 @@ def sum_of_lane_products(
 
 
 def lanes_of(k: Kernel, dtype: DType, pixel: Any, row: Sequence[tuple[int, int] | None], apart: int) -> Any:
-    """Return a vector whose lane i is the element ``row[i]`` = (block, lane) of one pixel's channels.
+    """Write code that collects 16 of one pixel's channels in a vector, and return the vector.
 
-    The first block of channels, of type ``dtype``, is at the address ``pixel``, and the blocks begin ``apart`` elements
-    after each other. Where ``row[i]`` is None, lane i is undefined.
+    ``row[i]`` = (block, lane) says which channel lane i gets; where it is None, lane i is undefined. The first block of
+    channels, of type ``dtype``, is at the address ``pixel``, and the blocks begin ``apart`` elements after each other.
     """
     blocks = sorted({source[0] for source in row if source})
     vectors = {number: k.load(k.offset(pixel, number * apart, dtype), dtype, 64) for number in blocks}
@@ -133,10 +136,10 @@ def lanes_of(k: Kernel, dtype: DType, pixel: Any, row: Sequence[tuple[int, int] 
 def sum_of_outer_products(
     k: Kernel, dtype: DType, sums: list[Any], vector: Any, inputs: Any, offsets: Sequence[int]
 ) -> list[Any]:
-    """Return sums[j] + inputs[offsets[j]] · vector[0:16] for every j.
+    """Write the code for sums[j] + inputs[offsets[j]] · vector[0:16] for every j; return the new sums.
 
-    ``vector`` and ``inputs`` are addresses of elements of ``dtype``. In bfloat16, both factors are pairs of elements,
-    and the two products of a pair are added.
+    ``sums`` are vectors in registers, and ``vector`` and ``inputs`` are addresses of elements of ``dtype``. In
+    bfloat16, both factors are pairs of elements, and the two products of a pair are added.
     """
     paired = dtype is DType.bfloat16
     v = k.load_pairs(vector) if paired else k.load(vector, dtype, 64)

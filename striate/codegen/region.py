@@ -163,9 +163,9 @@ class Number:
 
 @dataclass(frozen=True)
 class ElementCount:
-    """An instruction of a region: its value is the number of elements that a reduction counts.
+    """An instruction of a region: its value is the number of elements that a reduction combines into each result.
 
-    The number is ``per_sample`` · N if ``batched``, else ``per_sample``; every lane has it, as ``dtype``.
+    The number is ``per_sample`` · N if ``batched``, else ``per_sample``; every lane of the value has it, as ``dtype``.
     """
 
     per_sample: int
@@ -178,11 +178,12 @@ Instruction = Load | Apply | AnchorResult | Number | ElementCount
 
 @dataclass(frozen=True)
 class Store:
-    """A store of a region: write value number ``value`` to an operand.
+    """A store of a region: write the value of instruction number ``value`` to operand number ``operand``.
 
-    ``strides``, ``origin`` and ``lane_stride`` are as in ``Load``. If there is a ``halo`` (padding pixels around each
-    plane), it is filled with zeros. If ``exact``, the array has no channels that pad the last block, which is therefore
-    stored with a mask. ``streams`` says whether the store bypasses the caches.
+    ``dtype`` is the type of the elements in memory. ``strides``, ``origin`` and ``lane_stride`` are as in ``Load``. If
+    there is a ``halo`` (padding pixels around each plane), it is filled with zeros. If ``exact``, the array has no
+    channels that pad the last block, which is therefore stored with a mask. ``streams`` says whether the store bypasses
+    the caches.
     """
 
     value: int
@@ -198,11 +199,11 @@ class Store:
 
 @dataclass(frozen=True)
 class Accumulate:
-    """An instruction of a region: add value number ``value`` to the running sums of a reduction.
+    """A reduction in a region: add the value of instruction number ``value`` to running sums.
 
-    Each chunk of work writes its sums to the operand as float64. ``per_sample`` keeps the samples separate. With
-    ``everything``, the channels are summed too, without the lanes that only pad the last channel block. ``dtype`` is
-    that of the value.
+    ``reduction`` is the operation, such as a sum. Each chunk of work writes its sums, as float64, to operand number
+    ``operand``. ``per_sample`` keeps the samples separate. With ``everything``, the channels are summed too, without
+    the lanes that only pad the last channel block. ``dtype`` is that of the value.
     """
 
     reduction: Any

@@ -98,10 +98,11 @@ def along(region: Region, rows: Rows) -> Region:
 class RegionWriter:
     """Writes a region (fused elementwise work) into a kernel.
 
-    The code that writes the kernel calls ``begin_chunk`` first and ``end_chunk`` last. In between, it calls
-    ``begin_block`` and ``end_block`` for each sample and channel block, and between these two ``row`` before each line
-    of pixels and ``tile`` for each tile of the line. The region's operands are those of the kernel ``k`` from number
-    ``first_operand`` on.
+    The methods append code to the kernel, and their descriptions say what this code does when the kernel runs. The code
+    that writes the kernel calls ``begin_chunk`` first and ``end_chunk`` last. In between, it calls ``begin_block`` and
+    ``end_block`` for each sample and channel block, and between these two ``row`` before each line of pixels and
+    ``tile`` for each tile of the line. The region's operands are those of the kernel ``k`` from number
+    ``first_operand`` on. ``rows`` is the axis along which the rows of a tile follow one another.
     """
 
     def __init__(self, k: Kernel, region: Region, first_operand: int, rows: Rows = Rows.HEIGHT) -> None:
@@ -380,9 +381,10 @@ class RegionWriter:
 
 
 def zero_halo(k: Kernel, pixel_zero: Any, store: Store, sizes: tuple[int, int, int]) -> None:
-    """Write zeros around one plane, or stack of planes, whose pixel (0, 0, 0) is at ``pixel_zero``.
+    """Append code to a kernel that writes zeros around one plane, or a stack of planes.
 
-    ``store`` has the widths of the halo and the strides; ``sizes`` are depth, height and width without the halo.
+    ``pixel_zero`` is the address of pixel (0, 0, 0). ``store`` has the widths of the halo and the strides; ``sizes``
+    are depth, height and width without the halo.
     """
     depth, height, width = sizes
     (d0, d1), (h0, h1), (w0, w1) = store.halo

@@ -196,7 +196,7 @@ class Steps:
         return x
 
     def reduce_exponent(self, x: ir.Value, low: ir.Value | None = None) -> tuple[Any, Any, Any]:
-        """Write x (+ ``low``) as n ln 2 + r with |r| ≤ ½ ln 2; return (n, n + magic, eʳ - 1).
+        """Write x (+ ``low`` if given) as n ln 2 + r with |r| ≤ ½ ln 2; return (n, n + magic, eʳ - 1).
 
         magic is a constant so large that the lowest bits of the float n + magic are the integer n.
         """
@@ -244,8 +244,8 @@ class Steps:
 def exp(builder: ir.Builder, x: ir.Value, low: ir.Value | None = None) -> Any:
     """Return eˣ, with an error ≤ 1.1 ulp (float32 and float64).
 
-    Large x give infinity; the result underflows through denormals to 0. ``low`` is added to x, for arguments that are
-    the sum of two numbers.
+    Large x give infinity; the result underflows through denormals to 0. ``low``, if given, is added to x, for arguments
+    that are the sum of two numbers.
 
     x = n ln 2 + r; eˣ = 2ⁿ · eʳ. 2ⁿ is multiplied as two factors, because 2¹²⁸ is not a float32. Only the last
     multiplication rounds a denormal result.

@@ -7,7 +7,7 @@ files, each preceded by its length. A worker takes the number of its next kernel
     results  │ number, STARTED │ number, DONE, length │ object │ …     one pipe per worker
 
 If a worker fails to compile a kernel, this process compiles it again, so that the error appears here with its type and
-traceback. If a kernel *ended* a worker, it is not compiled again, because it would end this process too.
+traceback. If the compilation of a kernel crashed a worker, it is not tried again, because it would crash this process.
 """
 
 from __future__ import annotations
@@ -66,10 +66,12 @@ class _Worker:
 def compile_all(
     names: Sequence[str], compile_one: Callable[[int], bytes], workers: int, finished: Finished
 ) -> list[bytes]:
-    """Return ``compile_one(i)`` for the index i of every name, computed in ``workers`` processes.
+    """Compile kernels in ``workers`` processes; return their object files, in the order of ``names``.
 
-    ``finished(i, object)`` is called in this process after each kernel, with the bytes of its object file. Raises
-    ``GraphError`` with the name of a kernel whose compilation ends a worker, and any error that ``compile_one`` raises.
+    ``names`` are the names of the kernels, and ``compile_one(i)`` returns the object file of number i. If ``workers``
+    is 0, this process compiles alone. ``finished(i, object)`` is called in this process after each kernel, with the
+    bytes of its object file. Raises ``GraphError`` with the name of the kernel if its compilation crashes a worker
+    process, and any error that ``compile_one`` raises.
     """
     objects: list[bytes | None] = [None] * len(names)
     for first in range(0, len(names) if workers else 0, _MOST_JOBS):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,11 +21,12 @@ from striate.compiler.verify import verify_memory
 from striate.errors import DTypeError, ShapeError
 from striate.graph.graph import Graph, Input
 from striate.graph.value import Array, Value, shape_text
+from striate.ops.kernels.exchange import Exchange
 from striate.passes import lower
 from striate.passes.empty import is_empty
 from striate.passes.memory import ALIGNMENT, lives, place
 from striate.runtime import program as runtime
-from striate.runtime.arena import Arena, scratch_arena, undefined_array
+from striate.runtime.arena import Arena, ScratchArena, scratch_arena, undefined_array
 from striate.runtime.program import External, Fixed, Phase, Program, Scratch
 
 
@@ -44,13 +46,15 @@ class Contents(Protocol):
 class CompiledExecutable:
     """A compiled graph with its memory, ready to run.
 
-    Phases (kernel launches) that depend only on constant inputs are *prepared*: they form a separate program, which
-    writes to separate memory. ``arenas`` own the constant arrays (parameters and states). The prepared program runs
-    again only after one of them was written, that is, when its ``version`` has changed.
-
     ``bindings`` are the arrays of parameters and states by name, and ``results`` the arrays to which outputs are
-    written, by output name. ``runner`` is the processor whose instructions the kernels use, by default the target of
-    the options. Kernels that were chosen for another processor compute the same numbers here.
+    written, by output name. ``arenas`` own the bindings.
+
+    Phases (kernel launches) that depend only on constant inputs (``options.constant_inputs``) are *prepared*: they form
+    a separate program, which writes to separate memory. It runs again only after an arena was written, that is, when
+    the ``version`` of one has changed.
+
+    Algorithms are chosen for the processor ``options.target``, and the kernels use the instructions of ``runner``, by
+    default the same processor. So the numbers for another processor can be computed on this computer.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class CompiledExecutable:
         self._without_elements = {name: value.type for name, value in graph.outputs.items() if is_empty(value)}
         self._prepared, self._each_run = self._split(options.constant_inputs)
         self._kept: dict[Operand, Fixed] = {}
+        self._own_arena: ScratchArena | None = None
         self.preparation = self._bind_prepared() if self._prepared else None
         self._versions: tuple[int, ...] = ()
         self._scratch = scratch_arena()
@@ -217,6 +222,7 @@ class CompiledExecutable:
                 *self._bindings.values(), *self._results.values(), *self._graph.captured.values(),
                 self._addresses, *keep,
             ],
+            arena=self._own_arena,
         )  # fmt: skip
 
     def _bind(self, capacity: int) -> None:
@@ -321,17 +327,7 @@ class CompiledExecutable:
         with self._lock:
             program = self.reserve(n)
             shapes = self._shapes_at(n)
-            addresses: dict[str, int] = {}
-            kept: list[Array] = []
-            for (name, value), shape in zip(self._given, shapes.given):
-                array = self._checked(name, value, arrays[name], shape)
-                kept.append(array)
-                addresses[name] = array.__array_interface__["data"][0]
-            outputs: dict[str, Array] = {}
-            for (value, name), shape in zip(self._fresh, shapes.fresh):
-                outputs[name] = array = undefined_array(shape, value.dtype.numpy)
-                if name in self._handed:
-                    addresses[f"out:{name}"] = array.__array_interface__["data"][0]
+            addresses, outputs, kept = self._arguments(arrays, shapes)
             with self._scratch.lock:  # no update may run between the prepared phases and the phases that read them
                 self._prepare_again()
                 program.run(n, addresses, single_threaded=shapes.single_threaded)
@@ -340,6 +336,103 @@ class CompiledExecutable:
                         arena.changed()
             del kept
             return self._named(outputs, n) | self._empty_results(n)
+
+    def _arguments(
+        self, arrays: Mapping[str, Array], shapes: _Shapes
+    ) -> tuple[dict[str, int], dict[str, Array], list[Array]]:
+        """Return the addresses of all inputs and outputs, the new output arrays, and the input arrays to keep alive."""
+        addresses: dict[str, int] = {}
+        kept: list[Array] = []
+        for (name, value), shape in zip(self._given, shapes.given):
+            array = self._checked(name, value, arrays[name], shape)
+            kept.append(array)
+            addresses[name] = array.__array_interface__["data"][0]
+        outputs: dict[str, Array] = {}
+        for (value, name), shape in zip(self._fresh, shapes.fresh):
+            outputs[name] = array = undefined_array(shape, value.dtype.numpy)
+            if name in self._handed:
+                addresses[f"out:{name}"] = array.__array_interface__["data"][0]
+        return addresses, outputs, kept
+
+    # -- running in parts, for a training on several ranks --------------------------------------------------------
+
+    def twin(self, results: Mapping[str, Array]) -> CompiledExecutable:
+        """Return an executable with the same kernels, but scratch memory and ``results`` (outputs by name) of its own.
+
+        So two batches can be in the middle of a run at the same time.
+        """
+        other = copy.copy(self)
+        other._results = dict(results)
+        other._placed = {name: results[name] for name in self._placed}
+        other._scratch = other._own_arena = ScratchArena()
+        other._lock = other._scratch.lock
+        other._shapes = other.program = None
+        other._bind(max(1, self._capacity))
+        return other
+
+    def run_in_parts(self, arrays: Mapping[str, Array], n: int, ends: Sequence[int]) -> Generator[None]:
+        """Run the graph like ``run``, but yield after the first e phases, for each e in ``ends``.
+
+        ``ends`` must be in increasing order. The outputs are in the arrays given as ``results`` when the generator is
+        exhausted.
+        """
+        with self._lock:
+            program = self.reserve(n)
+            shapes = self._shapes_at(n)
+            addresses, outputs, kept = self._arguments(arrays, shapes)
+            with self._scratch.lock:
+                self._prepare_again()
+                first = 0
+                for end in (*ends, len(self._each_run)):
+                    program.run(n, addresses, first, end, single_threaded=shapes.single_threaded)
+                    for name, value, original in self._named_otherwise:
+                        if name in self._results and first < self.completed(name) <= end:
+                            source = self._results[original] if original in self._results else outputs[original]
+                            self._results[name][...] = source.reshape(value.type.concrete(n))
+                    first = end
+                    if end in ends:
+                        yield
+            del kept
+
+    def completed(self, output: str) -> int:
+        """Return after how many phases, at least 1, the output of this name is neither read nor written any more."""
+        value = self.compiled.layouts.base(self._graph.outputs[output])
+        users = [
+            place for place, phase in enumerate(self._each_run) if value in [self._base(one) for one in phase.operands]
+        ]
+        return max(users, default=0) + 1
+
+    def exchanges(self) -> list[tuple[int, Exchange]]:
+        """Return (number, kernel) of each phase after which the ranks (processes) exchange the kernel's results.
+
+        The number counts the phases from the first one up to and including this phase.
+        """
+        return [
+            (place + 1, phase.spec) for place, phase in enumerate(self._each_run) if isinstance(phase.spec, Exchange)
+        ]
+
+    def exchanged(self, end: int) -> list[Array]:
+        """Return the results of phase number ``end`` − 1, whose kernel is an ``Exchange``, as flat arrays.
+
+        They are views of the memory of the current run, and may be read and written while ``run_in_parts`` has yielded
+        at ``end``.
+        """
+        launch = self._each_run[end - 1]
+        assert isinstance(launch.spec, Exchange)
+        assert self.program is not None
+        homes = self.program.phases[end - 1].operands[len(launch.spec.sizes) :]
+        dtype = launch.spec.dtype.numpy
+        found: list[Array] = []
+        for home, size in zip(homes, launch.spec.sizes, strict=True):
+            match home:
+                case Scratch(offset=offset):
+                    found.append(self._scratch.view(offset, (size,), dtype))
+                case Fixed(address=address):
+                    block = (ctypes.c_uint8 * (size * dtype.itemsize)).from_address(address)
+                    found.append(np.ctypeslib.as_array(block).view(dtype))
+                case _:
+                    raise AssertionError(f"the memory of {launch.name} at {launch.path!r} is not known")
+        return found
 
     def _empty_results(self, n: int) -> dict[str, Array]:
         """Return the outputs that have no elements, for which nothing is computed."""
@@ -415,6 +508,6 @@ def prepare_compiled(
 
     ``bindings`` are the arrays of parameters and states by name, and ``results`` the arrays to which outputs are
     written, by output name. ``arenas`` own the bindings; work that depends only on ``options.constant_inputs`` runs
-    again when one of their versions has changed.
+    again when the version of an arena has changed.
     """
     return CompiledExecutable(graph, bindings, results, options, arenas)

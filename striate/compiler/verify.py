@@ -54,7 +54,7 @@ def _verify_anchor(layouts: Layouts, node: Node, op: Anchor, options: CompileOpt
 
 
 def verify_plan(plan: Plan, stage: str) -> None:
-    """Check that every loop of a plan reads only values that it or an earlier loop stores.
+    """Check that every loop of a plan (the result of fusion) reads only values that it or an earlier loop stores.
 
     Every result of the graph must be stored as well. Raises ``GraphError``, which names the ``stage``.
     """
@@ -80,8 +80,8 @@ def verify_plan(plan: Plan, stage: str) -> None:
 def verify_launches(lowered: Lowered, plan: Plan, stage: str) -> None:
     """Check that the operands of every kernel launch exist, and that the regions of its kernel are well formed.
 
-    ``plan`` says which values are in memory. A region is fused elementwise work, in which instructions must come after
-    the values that they use. Raises ``GraphError``, which names the ``stage``.
+    ``lowered`` has the launches, and ``plan`` says which values are in memory. A region is fused elementwise work, in
+    which instructions must come after the values that they use. Raises ``GraphError``, which names the ``stage``.
     """
     for launch in lowered.phases:
         for operand in launch.operands:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from striate.arguments import explained
 from striate.data.cifar import load_cifar10
@@ -21,12 +21,13 @@ from striate.data.opened import Opened
 from striate.data.picture import SUFFIXES
 from striate.data.picture_options import PictureOptions
 from striate.data.pictures import open_pictures
-from striate.data.tree import ARCHIVES
+from striate.data.tree import is_archive
 from striate.errors import DataError, OptionError
 from striate.options import path as checked_path
 
 Options = PictureOptions | NumberOptions
 """How data are read and split, for pictures and for files of numbers."""
+Chosen = TypeVar("Chosen", PictureOptions, NumberOptions)
 
 _NOT_READ = (
     ".arff", ".h5", ".hdf5", ".json", ".mat", ".ods", ".parquet", ".pickle", ".pkl", ".pt", ".xls", ".xlsx",
@@ -78,7 +79,8 @@ def open_data(
                 f"  help: leave out {', '.join(f'{option}={value}' for option, value in shown.items())}"
             )
         train, held_out = (_fixed(name, path, split) for split in (Split.TRAIN, Split.TEST))
-        return Opened(train, held_out, (), (), None, ())
+        height, width = train.images.shape[2:]
+        return Opened(train, held_out, (), (), None, (), file_size=(height, width))
     if path.exists():
         if number_files(path):
             return open_numbers(path, number_options(name, options, fields))
@@ -86,11 +88,7 @@ def open_data(
         return open_pictures(path, picture_options(options, fields), progress)
     near = difflib.get_close_matches(str(name), KNOWN, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise OptionError(
-        f"{name}: no such file or folder, and no data set of that name{hint}\n"
-        f"  known by name: {', '.join(KNOWN)}\n"
-        "  by path: pictures (a folder, zip or tar), numbers (.csv, .tsv, .ts, .npy, .npz), and folders of IDX files"
-    )
+    raise OptionError(f"{name}: no such file or folder, and no data set of that name{hint}\n{_forms()}")
 
 
 @explained
@@ -123,14 +121,8 @@ def picture_options(options: object, fields: Mapping[str, Any]) -> PictureOption
     ``options`` is a ``PictureOptions``, a dictionary, or None. Raises ``OptionError`` for options given in two ways,
     and for options that pictures do not have.
     """
-    if isinstance(options, PictureOptions):
-        _require_one_way(fields)
-        return options
-    given = _given(options, fields, "PictureOptions(size=(64, 64))")
-    own, other = PictureOptions().to_json(), NumberOptions().to_json()
-    if foreign := [name for name in given if name in other and name not in own]:
-        raise OptionError(f"pictures take no {', '.join(foreign)}; such options are for files of numbers")
-    return PictureOptions.from_json(given)
+    wrong = "pictures take no {}; such options are for files of numbers"
+    return _chosen(PictureOptions, NumberOptions, options, fields, "PictureOptions(size=(64, 64))", wrong)
 
 
 def number_options(name: str | Path, options: object, fields: Mapping[str, Any]) -> NumberOptions:
@@ -139,14 +131,25 @@ def number_options(name: str | Path, options: object, fields: Mapping[str, Any])
     ``options`` is a ``NumberOptions``, a dictionary, or None. ``name`` is the data set in error messages. Raises
     ``OptionError`` for options given in two ways, and for options that files of numbers do not have.
     """
-    if isinstance(options, NumberOptions):
+    wrong = f"{name}: takes no {{}}, since it holds numbers and not files of pictures"
+    return _chosen(NumberOptions, PictureOptions, options, fields, "NumberOptions(window=128)", wrong)
+
+
+def _chosen(
+    kind: type[Chosen], other: type[Options], options: object, fields: Mapping[str, Any], example: str, wrong: str
+) -> Chosen:
+    """Return the options of one kind that a caller gave, as an object, a dictionary or keyword arguments.
+
+    ``wrong`` is the message, with {} for their names, about options that only the ``other`` kind has.
+    """
+    if isinstance(options, kind):
         _require_one_way(fields)
         return options
-    given = _given(options, fields, "NumberOptions(window=128)")
-    own, other = NumberOptions().to_json(), PictureOptions().to_json()
-    if foreign := [field for field in given if field in other and field not in own]:
-        raise OptionError(f"{name}: takes no {', '.join(foreign)}, since it holds numbers and not files of pictures")
-    return NumberOptions.from_json(given)
+    given = _given(options, fields, example)
+    own, others = kind().to_json(), other().to_json()
+    if foreign := [name for name in given if name in others and name not in own]:
+        raise OptionError(wrong.format(", ".join(foreign)))
+    return kind.from_json(given)
 
 
 def _given(options: object, fields: Mapping[str, Any], example: str) -> Mapping[str, Any]:
@@ -168,9 +171,9 @@ def _require_one_way(fields: Mapping[str, Any]) -> None:
 
 
 def require_data(path: Path) -> None:
-    """Raise ``DataError`` for a file whose suffix says that it cannot be a data set, such as a single picture."""
+    """Raise ``DataError`` for a file that is no data set, such as a single picture; folders are not examined."""
     ending = path.suffix.lower()
-    if not path.is_file() or path.name.lower().endswith(ARCHIVES):
+    if not path.is_file() or is_archive(path):
         return
     if ending in SUFFIXES:
         raise DataError(f"{path}: a single picture; a data set is a folder with a folder of pictures for each class")
@@ -179,6 +182,15 @@ def require_data(path: Path) -> None:
             f"{path}: files of the kind {ending} are not read\n"
             "  help: save tables as .csv in UTF-8, arrays with np.savez(path, x=inputs, y=labels)"
         )
+    raise DataError(f"{path}: not a data set\n{_forms()}")
+
+
+def _forms() -> str:
+    """Return the forms of data sets that are known, for error messages."""
+    return (
+        f"  known by name: {', '.join(KNOWN)}\n"
+        "  by path: pictures (a folder, zip or tar), numbers (.csv, .tsv, .ts, .npy, .npz), and folders of IDX files"
+    )
 
 
 def _fixed(name: str | Path, path: Path, split: Split) -> Dataset:

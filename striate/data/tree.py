@@ -97,7 +97,12 @@ def open_tree(path: Path) -> Tree:
             return TarTree(path)
     except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, lzma.LZMAError) as error:
         raise DataError(f"{path}: the archive cannot be read: {error}") from error
-    raise DataError(f"{path}: not a folder, and not an archive of one of the kinds {', '.join(ARCHIVES)}")
+    raise DataError(f"{path}: not a zip or tar archive that can be read\n  help: it may be incomplete; copy it again")
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a file is an archive: by its ending, or by its first bytes."""
+    return path.name.lower().endswith(ARCHIVES) or zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:

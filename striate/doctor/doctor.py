@@ -65,6 +65,7 @@ class Doctor:
     watch         a watch of the step, which the doctor reads; None: the doctor opens one on all layers
     batch_size, epochs, seed, shuffle    how the training is run; remedies refer to them
     command_line  options of ``striate train`` that remedies may name, such as "--lr"
+    recompute_statistics  whether running statistics are computed anew at the end, so that lagging ones do no harm
 
     At most 1,000 samples of each data set are examined, but all of them for exact duplicates. The watch is read in the
     first ten steps, then at powers of two and about four times an epoch (every 16 steps without a ``train_set``). The
@@ -85,6 +86,7 @@ class Doctor:
         seed: int = 0,
         shuffle: bool = True,
         command_line: Collection[str] = (),
+        recompute_statistics: bool = False,
     ) -> None:
         options.require_instance("step", step, TrainingStep, "st.TrainingStep(model, loss, optimizer)")
         for name, dataset in (("train_set", train_set), ("validation", validation)):
@@ -92,7 +94,7 @@ class Doctor:
                 require_dataset(dataset, name)
         setup = Setup(
             step.model, step.loss, step.optimizer, train_set, validation, batch_size, epochs, seed, shuffle,
-            tuple(command_line),
+            tuple(command_line), recompute_statistics,
         )  # fmt: skip
         self.step = step
         self.watch = step.watch("*") if watch is None else watch
@@ -253,12 +255,13 @@ class Doctor:
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Continue from a state that ``state_dict`` returned; call it instead of ``begin``.
 
-        The model must already have its restored weights. The findings of the state are restored; the remedy of a
-        finding can be applied once the rule has found it again. Raises ``ModelFileError`` for a malformed state.
+        Without a ``train_set``, the next batch is examined before its step. The model must already have its restored
+        weights. The findings of the state are restored; the remedy of a finding can be applied once the rule has found
+        it again. Raises ``ModelFileError`` for a malformed state.
         """
         document = document_of(state, "document", "the doctor's state")
         trace, setup = self.trace, self.trace.setup
-        self._began = True
+        self._began = setup.train_set is not None  # otherwise the next batch is examined
         if setup.train_set is not None:
             standardizer = standardizer_of(setup.model)
             trace.data = Sample.of(setup.train_set, standardizer)
@@ -277,7 +280,8 @@ class Doctor:
             name.partition(".")[2]: array for name, array in state.items() if name.startswith("first_fired.")
         }
         self._recall_batches()
-        self._examine(When.START)
+        if self._began:
+            self._examine(When.START)
 
     def _recall_batches(self) -> None:
         """Restore the last batches and the targets of the first batches from the data set."""
@@ -317,12 +321,18 @@ class Doctor:
         return number <= FIRST or number & (number - 1) == 0 or number % stride == 0
 
     def _begin_with(self, x: Array, y: Array) -> None:
-        """Examine the first batch in place of a data set."""
+        """Examine the first batch in place of a data set.
+
+        After ``load_state_dict`` it is the first batch of the resumed training, whose starting weights are known.
+        """
         self._began = True
         trace = self.trace
         if x.ndim < 2 or len(x) == 0 or x.dtype.kind not in "buif":
             return
-        self._sizes = look_at_model(trace, trace.setup.model, x.shape[1:])
+        if trace.steps:
+            trace.structure = Structure.of(trace.setup.model, x.shape[1:])
+        else:
+            self._sizes = look_at_model(trace, trace.setup.model, x.shape[1:])
         labelled = trace.setup.classifies and y.ndim == 1 and y.dtype.kind in "iu"
         labels = y.astype(np.int64) if labelled else np.zeros(len(x), np.int64)
         try:
@@ -330,7 +340,7 @@ class Doctor:
             trace.data = Sample.of(batch, standardizer_of(trace.setup.model))
         except StriateError:
             return  # the step reports the error
-        if labelled:
+        if labelled and trace.baseline is None:
             trace.baseline = constant_loss(trace.data.class_shares, trace.setup.loss, len(x))
         self._examine(When.START)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from striate import options
 from striate.data.dataset import Dataset, require_dataset
+from striate.data.loader import batch_count
 from striate.data.standardizer import Standardizer
 from striate.doctor.doctor import applied, look_at_model
 from striate.doctor.finding import Finding, Findings
@@ -107,7 +108,7 @@ def _replay(trace: TrainingTrace, events: Sequence[Mapping[str, Any]], finished:
         places, values = zip(*known, strict=True)
         trace.losses = [float(one) for one in np.interp(np.arange(1, steps + 1), places, values)]
     elif trace.epoch_losses:
-        each = max(1, round(len(trace.setup.train_set or ()) / trace.setup.batch_size))
+        each = max(1, batch_count(len(trace.setup.train_set or ()), trace.setup.batch_size))
         trace.losses = [loss for loss in trace.epoch_losses for _ in range(each)]
     if not watches:
         return

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from striate.data.dataset import Dataset
+from striate.errors import unknown_option
 from striate.nn.loss import Loss
 from striate.nn.module import Module
 from striate.optim.optimizer import Optimizer
@@ -19,7 +20,7 @@ class Setup:
     ``train_set`` is None if the user's own loop passes batches to the step, and ``validation`` is None without
     validation data. ``seed`` determines the initial weights and the order of the samples. ``command_line`` holds the
     options of ``striate train`` that apply to this network, such as ``--lr``, if the command line started the training;
-    otherwise it is empty.
+    otherwise it is empty. ``recompute_statistics`` says whether running statistics are computed anew at the end.
     """
 
     model: Module
@@ -32,13 +33,18 @@ class Setup:
     seed: int = 0
     shuffle: bool = True
     command_line: tuple[str, ...] = ()
+    recompute_statistics: bool = False
 
     def anew(self, **changes: Any) -> Setup:
         """Return a copy of the setup with the given fields changed and a freshly initialized model.
 
         If ``model`` is among the changes, that model is initialized in place. Otherwise the model is deep-copied, so
-        that this setup's model keeps its weights.
+        that this setup's model keeps its weights. Raises ``OptionError`` for the name of another field.
         """
+        known = [field.name for field in fields(self)]
+        for name in changes:
+            if name not in known:
+                raise unknown_option("option of Setup", name, known)
         changed = replace(self, **changes)
         if "model" not in changes:
             changed = replace(changed, model=copy.deepcopy(changed.model))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from striate.data.loader import batch_count
 from striate.doctor.sample import Sample
 from striate.doctor.setup import Setup
 from striate.doctor.structure import Structure
@@ -287,7 +288,7 @@ class TrainingTrace:
         setup = self.setup
         if setup.train_set is None:
             return self.steps
-        return setup.epochs * max(1, round(len(setup.train_set) / setup.batch_size))
+        return setup.epochs * max(1, batch_count(len(setup.train_set), setup.batch_size))
 
     @property
     def steps_an_epoch(self) -> int:

@@ -105,7 +105,7 @@ class DeadUnits(Experiment):
             lambda found: f"tanh {found.text(SMALL_TANH, 'accuracy')}",
         ),
         Prediction(
-            f"With {WIDE} units a layer ReLU learns well in every seed (above 90 %), whatever dies.",
+            f"With {WIDE} units a layer ReLU learns well in every seed (above 90 %), although some units die.",
             lambda found: found.low(LARGE, "accuracy") > 0.9,
             lambda found: f"{found.text(LARGE, 'accuracy')}, dead {found.text(LARGE, 'dead units')}",
             "no difference with 64",

@@ -83,7 +83,7 @@ def differences(
 ) -> dict[str, float]:
     """Run the file in onnxruntime and ONNX's reference evaluator, and return the largest difference for each.
 
-    ``content`` are the bytes of the file, and ``model`` is the same model. ``inputs`` are arrays (N, …) by name, and
+    ``content`` are the bytes of the file, and ``model`` is the model in them. ``inputs`` are arrays (N, …) by name, and
     ``expected`` the outputs that striate computes from them. The result has the largest absolute difference under the
     names "onnxruntime" and "reference". onnxruntime computes all samples together and the first one alone; the
     evaluator, which is slow, computes up to four samples. Raises ``ModelFileError`` if a difference exceeds

@@ -86,13 +86,13 @@ def export_onnx(
     target = checked_path("path", path)
     if target.suffix != ".onnx":
         raise OptionError(f"{target}: a file of ONNX ends with .onnx")
-    if model.dtype is DType.float64:
-        raise DTypeError("onnxruntime convolves float32 only\n  help: model.float() converts it")
+    _require_float32(model)
+    flag("standardizer", standardizer)
     if input_shape is None and model.input_types is None and isinstance(samples, np.ndarray):
         input_shape = samples.shape[1:]
     graph = predict_graph(model, input_shape)
     inside = standardizer_of(model)
-    if inside is not None and not flag("standardizer", standardizer):
+    if inside is not None and not standardizer:
         graph, inside = without_standardizer(graph), None
     if flag("softmax", softmax):
         graph = with_softmax(graph)
@@ -112,10 +112,16 @@ def onnx_bytes(model: Module, input_shape: Sequence[int] | None = None) -> bytes
     """Return the prediction of a model as the bytes of an ONNX file, checked but not run.
 
     ``input_shape`` is as in ``export_onnx``. Raises ``ShapeError`` if the shape of the input is unknown,
-    ``OptionError`` for an operation that ONNX cannot express, and ``ModelFileError`` if ONNX's checker does not accept
-    the file.
+    ``OptionError`` for an operation that ONNX cannot express, ``DTypeError`` for a float64 model, and
+    ``ModelFileError`` if ONNX's checker does not accept the file.
     """
+    _require_float32(model)
     return require_valid(_built(predict_graph(model, input_shape), model.state_dict(), False, (), {}))
+
+
+def _require_float32(model: Module) -> None:
+    if model.dtype is DType.float64:
+        raise DTypeError("onnxruntime convolves float32 only\n  help: model.float() converts it")
 
 
 def _momenta(model: Module) -> dict[str, float]:

@@ -54,7 +54,7 @@ class _Translation:
             self._translate(node)
         for name, value in self._graph.outputs.items():
             self._writer.path = ""
-            self._writer.rename(self._names[value], name)
+            self._writer.rename(self._name(value), name)
         return self._writer.graph(
             "network",
             [value_info(name, value.type) for name, value in self._inputs.items()],
@@ -90,7 +90,7 @@ class _Translation:
             self._names[y] = found[0]
             return
         found = node.op.onnx(
-            self._writer, [self._names[value] for value in node.inputs], [value.type for value in node.inputs]
+            self._writer, [self._name(value) for value in node.inputs], [value.type for value in node.inputs]
         )
         if found is not None:
             self._names.update({value: name for value, name in zip(node.outputs, found) if name})
@@ -101,6 +101,15 @@ class _Translation:
                 f'{node.op} at "{node.path}" has no ONNX form\n'
                 "  help: define the method onnx in its class, or onnx_operator if ONNX has an operator like it"
             )
+
+    def _name(self, value: Value) -> str:
+        """Return the name of a value in the ONNX graph; raise ``OptionError`` for an output that has no ONNX form."""
+        if value not in self._names:
+            raise OptionError(
+                f'{value.node.op} at "{value.node.path}": its output number {value.index + 1} has no ONNX form\n'
+                "  help: leave it out of the model that is exported"
+            )
+        return self._names[value]
 
     def _expand(self, node: Node, op: Composite) -> None:
         smaller = op.expand(*node.inputs)

@@ -48,14 +48,17 @@ class GraphWriter:
         return found
 
     def add(self, operator: str, *inputs: str, **attributes: Attribute | None) -> str:
+        return self.add_outputs(1, operator, *inputs, **attributes)[0]
+
+    def add_outputs(self, count: int, operator: str, *inputs: str, **attributes: Attribute | None) -> list[str]:
         given: dict[str, Any] = {
             name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
             for name, value in attributes.items()
             if value is not None
         }
-        output = self.claim(f"{self.path}/{operator}")
-        self._nodes.append(helper.make_node(operator, list(inputs), [output], name=output, **given))
-        return output
+        outputs = [self.claim(f"{self.path}/{operator}") for _ in range(count)]
+        self._nodes.append(helper.make_node(operator, list(inputs), outputs, name=outputs[0], **given))
+        return outputs
 
     def cast(self, x: str, dtype: DType) -> str:
         return self.add("Cast", x, to=KINDS[dtype])
@@ -80,7 +83,7 @@ class GraphWriter:
         return self.add("Concat", count, self.integers(*known), axis=0) if known else count
 
     def rename(self, name: str, output: str) -> None:
-        """Give a value the name ``output``, that of a graph output.
+        """Rename the value called ``name`` to ``output``, the name of a graph output.
 
         A value that is an input, a constant or already an output keeps its name, and is copied to ``output``.
         """
@@ -101,6 +104,8 @@ class GraphWriter:
         kept: list[NodeProto] = []
         for node in reversed(self._nodes):
             if needed.intersection(node.output):
+                while node.output[-1] not in needed:
+                    del node.output[-1]
                 kept.append(node)
                 needed.update(node.input)
         arrays = [

@@ -53,7 +53,7 @@ def unmasked(given: object, name: str) -> Array:
     """Return ``given`` as an array; raise ``DTypeError`` for a masked array, whose mask would be lost.
 
     ``np.asarray`` alone would return the numbers under the mask. An object that NumPy cannot convert raises NumPy's
-    error.
+    error. ``name`` begins the error message.
     """
     array: Array = np.asanyarray(given)
     if isinstance(array, np.ma.MaskedArray):
@@ -64,7 +64,8 @@ def unmasked(given: object, name: str) -> Array:
 def known_dtype(array: Array, name: str) -> np.dtype[Any]:
     """Return the dtype that an array's elements have in programs, as the table in this module lists them.
 
-    Raises ``DTypeError`` for a dtype that is not supported, and for uint64 numbers that exceed int64.
+    Raises ``DTypeError`` for a dtype that is not supported, and for uint64 numbers that exceed int64; ``name`` begins
+    the message.
     """
     kind = array.dtype.name
     if kind in KNOWN:

@@ -86,13 +86,16 @@ class Elementwise(Op):
         return (inputs[0] if same else TensorType(dtype, shape),)
 
     def result_dtype(self, inputs: Sequence[TensorType]) -> DType:
-        """Return the dtype of the result; raise ``DTypeError`` for dtypes that the operation does not accept."""
+        """Return the dtype of the result for operands of the types ``inputs``.
+
+        Raises ``DTypeError`` for dtypes that the operation does not accept.
+        """
         same_dtype(self, inputs)
-        self.require_numbers(inputs[0])
+        self.require_numbers(max(inputs, key=lambda type: type.rank))  # rather than a number that was made a scalar
         return inputs[0].dtype
 
     def require_numbers(self, x: TensorType) -> None:
-        """Raise ``DTypeError`` if ``x`` is bool, or if it is of integers and the operation needs floats."""
+        """Raise ``DTypeError`` if an operand of type ``x`` is of bools, or of integers where floats are needed."""
         if x.dtype is DType.bool or (self.fractional and not x.dtype.is_float):
             needed = "floating point numbers" if self.fractional else "numbers"
             raise DTypeError(
@@ -167,7 +170,7 @@ def align(values: list[Value]) -> list[Value]:
 
 
 def elementwise(op: Elementwise, *operands: object) -> Value:
-    """Apply an elementwise operation to operands after bringing them to a common rank and dtype.
+    """Return ``op`` applied to the operands, which are first brought to a common rank and dtype.
 
     Numbers and NumPy arrays are converted to values. As in NumPy, bools become 0 and 1 if another operand has numbers;
     the conditions of an operation such as ``where`` stay bools. Raises ``DTypeError`` if the dtypes differ otherwise,
@@ -176,7 +179,7 @@ def elementwise(op: Elementwise, *operands: object) -> Value:
     given = [x for x in operands if isinstance(x, Value)]
     if not given:
         got = ", ".join(type(x).__name__ for x in operands)
-        raise TracingError(f"{op} needs an array, got {got}\n  help: np.asarray(x, np.float32)")
+        raise TracingError(f"{place(op)} needs an array, got {got}\n  help: np.asarray(x, np.float32)")
     like = next((x for x in given if x.dtype is not DType.bool), given[0])
     truth = next((x for x in given if x.dtype is DType.bool), like)
     try:

@@ -38,6 +38,12 @@ class State(Input):
 
 @register
 @dataclass(frozen=True)
+class Seed(Input):
+    """the gradient with respect to an output, which the caller passes when the backward part of a program runs"""
+
+
+@register
+@dataclass(frozen=True)
 class Constant(Op):
     """a number that is fixed in the graph, as a scalar of the given dtype"""
 
@@ -77,7 +83,7 @@ class OutputKind(Enum):
 
 @dataclass(frozen=True)
 class OutputRole:
-    """The kind of an output, and the name of the parameter, statistic or tensor that it belongs to."""
+    """The kind of an output; ``of`` is the name of the parameter, statistic or tensor that it belongs to."""
 
     kind: OutputKind
     of: str = ""
@@ -155,6 +161,20 @@ class Graph:
         return [node for node in self.nodes if isinstance(node.op, Input)]
 
 
+def seeded(graph: Graph) -> set[Node]:
+    """Return the nodes that depend on a ``Seed``: the backward part of a program, without the seeds themselves.
+
+    A pass that replaces nodes must recreate these nodes even where they do not change. Otherwise they would come before
+    new nodes of the forward part, because nodes are ordered by their age (``Node.serial``).
+    """
+    seeds = {value for value in graph.inputs.values() if isinstance(value.node.op, Seed)}
+    found: set[Node] = set()
+    for node in graph.nodes if seeds else ():
+        if any(value in seeds or value.node in found for value in node.inputs):
+            found.add(node)
+    return found
+
+
 Replacement = Callable[[Node, tuple[Value, ...]], "tuple[Value, ...] | None"]
 
 
@@ -162,16 +182,18 @@ def rewrite(graph: Graph, replacement: Replacement) -> Graph:
     """Return a new graph in which nodes are replaced; the old graph is not changed.
 
     ``replacement(node, new_inputs)`` is called for each node, with its inputs in the new graph. It returns the values
-    that replace the node's outputs, or None to keep the node's operation.
+    that replace the node's outputs, or None to keep the node's operation. Nodes that depend on a ``Seed``, those of the
+    backward part of a program, come after all others, in the new graph too.
     """
     new: dict[Value, Value] = {}
+    late = seeded(graph)
     for node in graph.nodes:
         inputs = tuple(new[value] for value in node.inputs)
         with at_path(node.path):
             outputs = replacement(node, inputs)
             if outputs is None:
-                unchanged = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-                outputs = node.outputs if unchanged else Node(node.op, inputs, node.path).outputs
+                same = node not in late and all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+                outputs = node.outputs if same else Node(node.op, inputs, node.path).outputs
         new.update(zip(node.outputs, outputs, strict=True))
     return replace(
         graph,

@@ -46,12 +46,12 @@ def infix(sign: str, strength: float, left: Expression, right: Expression, regro
 
 
 def prefix(sign: str, operand: Expression) -> Expression:
-    """Return a sign before an operand, such as ``−x`` or ``−(a + b)``."""
+    """Return the expression of a ``sign`` before an operand, such as ``−x``, or ``−(a + b)`` with parentheses."""
     return Expression(sign + operand.within(ATOM), SIGN)
 
 
 def call(name: str, operands: tuple[Expression, ...], options: Mapping[str, str]) -> Expression:
-    """Return an operation on ``operands`` written as a call: ``name(a, b, option=1)``."""
+    """Return an operation written as a call with its operands and options: ``name(a, b, option=1)``."""
     written = [f"{option}={value}" for option, value in options.items()]
     return Expression(f"{name}({', '.join([*(one.text for one in operands), *written])})")
 

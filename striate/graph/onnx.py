@@ -17,8 +17,13 @@ class OnnxWriter(Protocol):
     def add(self, operator: str, *inputs: str, **attributes: Attribute | None) -> str:
         """Add an operator of ONNX's default domain and return the name of its first output.
 
-        An input named "" is omitted, and so is an attribute that is None.
+        ``operator`` is its type, such as "Conv", and ``inputs`` are the names of its inputs. An input named "" is
+        omitted, and so is an attribute that is None.
         """
+        ...
+
+    def add_outputs(self, count: int, operator: str, *inputs: str, **attributes: Attribute | None) -> Sequence[str]:
+        """Add an operator with ``count`` outputs, as ``add`` does, and return the names of the outputs."""
         ...
 
     def cast(self, x: str, dtype: DType) -> str:

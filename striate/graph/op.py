@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
@@ -134,6 +134,8 @@ class Op:
     """The dtype of a blocked output in memory, if it differs from the dtype in which it is computed."""
     checked_inputs: ClassVar[tuple[int, ...]] = ()
     """The positions of the inputs whose contents ``require_contents`` checks before the program runs."""
+    takes_first_row: ClassVar[bool] = False
+    """Whether an additional last input may say which row of a larger batch the first sample is (an int64 scalar)."""
     is_cast: ClassVar[bool] = False
     """Whether the operation only converts its input to another dtype."""
     onnx_operator: ClassVar[str] = ""
@@ -181,7 +183,7 @@ class Op:
         """
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return the outputs if an input has no elements (a size is 0) but the outputs have some.
+        """Return the outputs for the case that an input has no elements (a size is 0), although the outputs have some.
 
         A sum over no elements is 0, a mean is NaN. Only operations that add up or join axes override this method; that
         of the base class raises ``GraphError``.
@@ -293,7 +295,11 @@ class Op:
         return None
 
     def written(self, *operands: Expression) -> Expression:
-        """Return the result as it appears in equations: ``a + b``, or ``leaky_relu(x, negative_slope=0.1)``."""
+        """Return the result as it appears in equations, from the expressions of the operands.
+
+        It is written in the operation's ``notation``, such as ``a + b``, or else as a call, such as
+        ``leaky_relu(x, negative_slope=0.1)``.
+        """
         return self.notation(*operands) or call(self.call_name(), operands, self.shown_options())
 
     def __str__(self) -> str:
@@ -390,10 +396,35 @@ def current_path() -> str:
     return ".".join(_path.get())
 
 
+_function: ContextVar[tuple[str, Callable[[], str]] | None] = ContextVar("striate_function", default=None)
+
+
+@contextmanager
+def naming(name: str, call: Callable[[], str]) -> Generator[None]:
+    """Have errors that are raised in this ``with`` block name the function of ``st.ops`` that the user called.
+
+    ``name`` is the name of the function, and ``call()`` returns the call with its options, such as ``conv(stride=2)``.
+    Without this, an error would name the operation that found the fault, one of several that the function may apply.
+    """
+    token = _function.set((name, call))
+    try:
+        yield
+    finally:
+        _function.reset(token)
+
+
 def place(op: Op | str) -> str:
-    """Return the path of the layer being traced and the operation: ``at "block1.conv" convolution(stride=2)``."""
-    path = current_path()
-    return f'at "{path}" {op}' if path else f"{op}"
+    """Return as text where an error occurred: ``at "block1.conv" convolution(stride=2)``.
+
+    This is the path of the layer being traced, unless it is "", and the function of ``st.ops`` that is running (see
+    ``naming``), or else the operation ``op``.
+    """
+    path, function = current_path(), _function.get()
+    what: Op | str = op
+    if function is not None:
+        name, call = function
+        what = name if isinstance(op, str) else call()
+    return f'at "{path}" {what}' if path else f"{what}"
 
 
 def same_dtype(op: Op, inputs: Sequence[TensorType]) -> None:

@@ -15,7 +15,7 @@ from striate.graph.value import Array, DType, Value
 
 
 def constant(number: float, dtype: DType) -> Value:
-    """Return the scalar constant ``number`` as a value of the graph."""
+    """Return the constant ``number`` as a scalar value of the graph, with the dtype ``dtype``."""
     return Constant(float(number), dtype)()
 
 

@@ -185,7 +185,7 @@ class Value:
         return operators["flatten"](self, start_dim, end_dim)
 
     def squeeze(self, axis: Any = None) -> Value:
-        """Return ``st.ops.squeeze`` of this value: without ``axis`` (None: without all axes of size 1)."""
+        """Return ``st.ops.squeeze`` of this value: the axis ``axis``, of size 1, is removed (None: all such axes)."""
         return operators["squeeze"](self, axis)
 
     def astype(self, dtype: object) -> Value:

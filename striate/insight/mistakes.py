@@ -84,10 +84,11 @@ def _shares(part: Array, whole: Array) -> npt.NDArray[np.float64]:
         return part / whole
 
 
-def _log_probabilities(model: Module, dataset: Dataset) -> npt.NDArray[np.float64]:
-    """Return the log probabilities (N, C) of all samples, in the order of the data set."""
+def _predicted(model: Module, dataset: Dataset) -> tuple[Dataset, npt.NDArray[np.float64]]:
+    """Return the data set with its labels as indices into the model's classes, and log probabilities (N, C)."""
     require_model(model)
     require_classes(dataset, "dataset")
+    dataset = dataset.with_classes(model.classes)
     found: list[Array] = []
     for x, _, _ in batches(dataset, _TOGETHER, shuffle=False):
         logits = np.asarray(model(x))
@@ -97,7 +98,7 @@ def _log_probabilities(model: Module, dataset: Dataset) -> npt.NDArray[np.float6
                 f"classes\n  help: a model that ends with {len(dataset.classes)} outputs, or other data"
             )
         found.append(log_softmax(logits))
-    return np.concatenate(found)
+    return dataset, np.concatenate(found)
 
 
 def _names(dataset: Dataset, outputs: int) -> tuple[str, ...]:
@@ -108,10 +109,11 @@ def _names(dataset: Dataset, outputs: int) -> tuple[str, ...]:
 def confusion(model: Module, dataset: Dataset) -> Confusion:
     """Predict a data set and count how often samples of each class are predicted as each of the classes.
 
-    Raises ``ShapeError`` for a model with fewer outputs than the data set has classes, and ``OptionError`` for a data
-    set without class labels.
+    Classes of the model and of the data are matched by name. Raises ``ShapeError`` for a model with fewer outputs than
+    the data set has classes, ``DataError`` for a class that the model does not know, and ``OptionError`` for a data set
+    without class labels.
     """
-    found = _log_probabilities(model, dataset)
+    dataset, found = _predicted(model, dataset)
     size = found.shape[1]
     pairs = dataset.labels * size + found.argmax(axis=1)
     counts = np.bincount(pairs, minlength=size * size).reshape(size, size)
@@ -125,7 +127,7 @@ def worst_mistakes(model: Module, dataset: Dataset, count: int = 16) -> list[Mis
     are those of ``confusion``.
     """
     options.whole_number("count", count, 1)
-    found = _log_probabilities(model, dataset)
+    dataset, found = _predicted(model, dataset)
     names = _names(dataset, found.shape[1])
     predicted = found.argmax(axis=1)
     loss = -found[np.arange(len(dataset)), dataset.labels]

@@ -44,7 +44,8 @@ class DenseLayer(Module):
 class DenseBlock(Module):
     """Block of ``count`` layers, each of which reads the outputs of all earlier ones: [x, y₁, …, y_count]
 
-    The output has ``inputs`` + count · ``growth`` channels. ``dropout`` is as in ``DenseLayer``.
+    x has ``inputs`` channels, and each layer adds ``growth``: the output has inputs + count · growth channels.
+    ``dropout`` is as in ``DenseLayer``.
     """
 
     def __init__(self, count: int, inputs: int, growth: int, dropout: float) -> None:

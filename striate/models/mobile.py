@@ -27,9 +27,9 @@ Act = Callable[[], Activation]
 
 
 def divisible(channels: float, by: int = 8) -> int:
-    """Round a number of channels to the nearest multiple of ``by``, or up if that is below 90 % of it.
+    """Return the multiple of ``by`` that is nearest to ``channels``, and at least ``by``.
 
-    The result is at least ``by``.
+    If this multiple is below 90 % of ``channels``, the next larger one is returned.
     """
     rounded = max(by, int(channels + by / 2) // by * by)
     return rounded + by if rounded < 0.9 * channels else rounded

@@ -69,8 +69,8 @@ def vgg_small(
 ) -> Sequential:
     """Small VGG: six 3×3 convolutions, with a max pooling after every second one.
 
-    They have 32, 32, 64, 64, 128 and 128 filters. After Simonyan and Zisserman, arXiv:1409.1556. ``activation``,
-    ``norm``, ``negative_slope`` and ``init`` are explained in ``block.Style.of``.
+    The convolutions have 32, 32, 64, 64, 128 and 128 filters. After Simonyan and Zisserman, arXiv:1409.1556.
+    ``activation``, ``norm``, ``negative_slope`` and ``init`` are explained in ``block.Style.of``.
     """
     style = Style.of(activation, norm, negative_slope, init)
     layers: list[Module] = []

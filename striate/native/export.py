@@ -55,7 +55,7 @@ class NativeExport:
     targets       the instruction sets in the object
     code_bytes    machine code and tables, without weights
     weight_bytes  weights as the kernels read them
-    scratch_bytes scratch memory for a caller without threads
+    scratch_bytes scratch memory of a run on one thread
     checked       the instruction sets that ran on this computer, with outputs equal to the model's, bit for bit
     """
 
@@ -120,8 +120,9 @@ def export_native(
         name          the prefix of files, functions and macros
 
     Raises ``OptionError`` for invalid options, and for models that have several inputs or outputs, draw random numbers,
-    or use their input as an index; ``ShapeError`` if the input's shape is unknown; ``ModelFileError`` if the object
-    computes other numbers than the model, or a file cannot be written; ``EngineError`` if the system lacks a linker.
+    or use their input as an index; ``ShapeError`` if the input's shape is unknown or ``samples`` have another;
+    ``ModelFileError`` if the object computes other numbers than the model, or a file cannot be written; ``EngineError``
+    if the system lacks a linker.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     place = checked_path("folder", folder)
@@ -283,7 +284,10 @@ def _require_equal(found: Array, expected: Array) -> None:
 
 
 def description(artefact: Artefact, network: _Network) -> dict[str, Any]:
-    """Return the contents of ``net.json``, except for what depends on the object file."""
+    """Return the contents of ``net.json``, except for what depends on the object file.
+
+    ``artefact`` describes the object file, and ``network`` has the programs in it and their types of input and output.
+    """
     first = network.predictions[0]
     return {
         "format": "striate native network",

@@ -42,7 +42,10 @@ class Golden:
 
 
 def weights_file(artefact: Artefact) -> bytes:
-    """Return the bytes of ``net.weights``: a header, which contains the network's fingerprint, and the weights."""
+    """Return the bytes of ``net.weights``: a header, which contains the network's fingerprint, and the weights.
+
+    ``artefact`` has the contents of the network's object file.
+    """
     header = b"STRIATEW" + artefact.fingerprint
     return header.ljust(WEIGHTS_HEADER, b"\0") + artefact.constants
 
@@ -63,7 +66,10 @@ def _list(values: Iterable[object]) -> str:
 
 
 def header(artefact: Artefact, facts: Mapping[str, Any]) -> str:
-    """Return the text of the C header of a network; ``facts`` are the contents of ``net.json``."""
+    """Return the text of the C header of a network.
+
+    ``artefact`` has the contents of its object file, and ``facts`` those of ``net.json``.
+    """
     name, upper = artefact.name, artefact.name.upper()
     inputs, outputs = facts["input_shape"], facts["output_shape"]
     input_type, output_type = _C_TYPES[facts["inputs"][0]["dtype"]], _C_TYPES[facts["output_dtype"]]
@@ -142,8 +148,8 @@ def _rows(arrays: Sequence[Array]) -> str:
 def test_program(artefact: Artefact, facts: Mapping[str, Any], golden: Sequence[Golden]) -> str:
     """Return the test program in C, which runs the network and compares its outputs with expected ones.
 
-    ``golden`` has the inputs and expected outputs, an item for each input dtype. ``facts`` are the contents of
-    ``net.json``.
+    ``golden`` has the inputs and expected outputs, an item for each input dtype. ``artefact`` has the contents of the
+    network's object file, and ``facts`` those of ``net.json``.
     """
     name, upper, first = artefact.name, artefact.name.upper(), golden[0]
     external = artefact.external

@@ -46,12 +46,12 @@ class NativeNetwork:
         network = st.native.load("net")
         y = network(x, threads=2)          # x (N, …) float or uint8
 
-    ``load`` and ``loaded_object`` make such objects. ``input_shape`` and ``output_shape`` are those of one sample,
-    ``batch`` is the largest number of samples in one call of the native function, ``classes`` are the names of the
-    classes, or (), and ``description`` has the contents of ``net.json``. ``targets`` are the names of the instruction
-    sets in the object, and ``level`` is the index of the one that runs, by default the best one that this computer has.
-    Raises ``EngineError`` if this computer has none of them, and ``ModelFileError`` for a network of an unknown version
-    of the C interface.
+    Use ``load`` or ``loaded_object`` to make such objects. ``input_shape`` and ``output_shape`` are those of one
+    sample, ``batch`` is the largest number of samples in one call of the native function, ``classes`` are the names of
+    the classes, or (), and ``description`` has the contents of ``net.json``. ``targets`` are the names of the
+    instruction sets in the object, and ``level`` is the index of the one that runs, by default the best one that this
+    computer has. Raises ``EngineError`` if this computer has none of them, and ``ModelFileError`` for a network of an
+    unknown version of the C interface.
     """
 
     def __init__(self, description: Mapping[str, Any], find: Find, owner: object, weights: bytes = b"") -> None:

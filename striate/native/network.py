@@ -18,7 +18,7 @@ from striate.codegen.artefact import ArtefactPhase, ArtefactProgram, Base
 from striate.codegen.options import CompileOptions
 from striate.codegen.target import Target
 from striate.compiler import CompiledExecutable
-from striate.errors import OptionError
+from striate.errors import OptionError, ShapeError
 from striate.graph.contents import content_checks
 from striate.graph.graph import Graph
 from striate.graph.value import Array, DType, N, TensorType
@@ -204,8 +204,8 @@ def input_type_of(model: Module, input_shape: Sequence[int] | None, dtype: DType
 def as_samples(x: Array, type: TensorType) -> Array:
     """Return the samples ``x`` as a contiguous array of the input's dtype.
 
-    Raises ``OptionError`` if x has another shape than the input, apart from N, or no samples.
+    Raises ``ShapeError`` if x has another shape than the input, apart from N, or no samples.
     """
     if x.ndim != type.rank or x.shape[1:] != type.concrete(1)[1:] or len(x) == 0:
-        raise OptionError(f"samples of shape {x.shape} for an input {type}\n  help: give one sample or more")
+        raise ShapeError(f"samples of shape {x.shape} for an input {type}\n  help: give one sample or more")
     return np.ascontiguousarray(x, type.dtype.numpy)

@@ -52,7 +52,7 @@ class Sequential(Module):
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
     def __getitem__(self, index: int | slice) -> Module | Sequential:
-        """Return one module, or for a slice a ``Sequential`` that shares these modules and their names."""
+        """Return the module at ``index``, or for a slice a ``Sequential`` of the same modules under the same names."""
         if isinstance(index, slice):
             return Sequential({name: self._modules[name] for name in self._chain[index]})
         return self._modules[self._chain[index]]

@@ -129,15 +129,17 @@ class FilterBank(Ranked):
         """Raise ``ShapeError`` for an input with another number of axes or channels than the layer expects."""
         trace, channels, expected = current_trace(), self.in_channels, self.expected_input()
         if x.type.rank != self.rank + 2:
-            lacks = x.type.rank == self.rank + 1
+            cure, positions = f"give an input with {self.rank + 2} axes", x.type.rank - 2
+            if x.type.rank == self.rank + 1:
+                cure = "give one sample as a batch of one, x[None]; give grey images their channel axis, x[:, None]"
+            elif 1 <= positions <= 3:
+                cure = f"use a layer for {positions} {'axis' if positions == 1 else 'axes'} of positions, or {cure}"
             raise layer_error(
                 trace,
                 self.where(),
                 f"its input {shape_text(x.shape)} has {x.type.rank} axes, not {self.rank + 2}",
                 [f"expected {expected}"],
-                "give one sample as a batch of one, x[None]; give grey images their channel axis, x[:, None]"
-                if lacks
-                else f"use a layer for {x.type.rank - 2} axes of positions, or an input with {self.rank + 2} axes",
+                cure,
             )
         given = x.type.concrete(0)[1:]
         if channels is not None and given[0] != channels:
@@ -190,11 +192,11 @@ class Convolution(FilterBank):
 
     x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64. The weight is
     (O, C / groups, kernel sizes…), the bias (O,), as in PyTorch; the filter is not flipped. C is ``in_channels``, and
-    None is inferred; O is ``out_channels``. ``padding`` is a number, one number per axis, (before, after) per axis,
-    "same" or "valid". ``padding_mode`` is "zeros", or "reflect", "replicate" or "circular", which repeat parts of the
-    input. ``init`` names the initializer of the weights. Raises ``OptionError`` for invalid options, such as groups
-    that do not divide the channels, and ``ShapeError`` for inputs with another number of axes or channels, or smaller
-    than the window.
+    None is inferred; O is ``out_channels``. ``kernel_size``, ``stride`` and ``dilation`` are a number, or one per axis.
+    ``padding`` is a number, one number per axis, (before, after) per axis, "same" or "valid". ``padding_mode`` is
+    "zeros", or "reflect", "replicate" or "circular", which repeat parts of the input. ``init`` names the initializer of
+    the weights. Raises ``OptionError`` for invalid options, such as groups that do not divide the channels, and
+    ``ShapeError`` for inputs with another number of axes or channels, or smaller than the window.
     """
 
     def __init__(

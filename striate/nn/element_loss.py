@@ -222,7 +222,7 @@ class MarginRankingLoss(Module):
     """Loss of pairs of scores in the wrong order: L = mean max(0, margin − y · (x₁ − x₂))
 
     y = 1 says that x₁ should be larger than x₂, y = −1 the opposite. The loss is called as ``loss(x1, x2, y)`` with
-    arrays of the same shape.
+    arrays of the same shape. ``reduction`` is "mean", "sum" or "none" (one loss per pair).
     """
 
     def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
@@ -238,6 +238,7 @@ class GaussianNLLLoss(Module):
 
     The loss is called as ``loss(x, y, var)`` with means, targets and variances. The shape of y broadcasts to that of x,
     and so does that of var, which may also lack the last axis. ``eps`` is ε; ``full`` adds the constant ½ ln 2π.
+    ``reduction`` is "mean", "sum" or "none" (one loss per element).
     """
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:

@@ -10,7 +10,7 @@ from striate.ops.window import Pairs
 
 @dataclass(frozen=True)
 class ForeignLayer:
-    """The name of a class in ``torch.nn``, and the keyword arguments that create the equivalent layer."""
+    """The class ``name`` in ``torch.nn``, with the keyword arguments ``options`` that create an equivalent layer."""
 
     name: str
     options: Mapping[str, object] = field(default_factory=dict[str, object])

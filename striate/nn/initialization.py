@@ -53,7 +53,7 @@ def he(negative_slope: float = 0.0) -> Initializer:
 
 
 def scaled_normal(gain: float) -> Initializer:
-    """Return an initializer that draws from the normal distribution N(0, gain² / fan_in)."""
+    """Return an initializer that draws from the normal distribution N(0, ``gain``² / fan_in)."""
     return partial(_normal, gain=gain)  # unlike a function defined here, it can be pickled with the model
 
 
@@ -72,10 +72,10 @@ def xavier(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> 
 
 
 def orthogonal(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
-    """Draw a weight whose rows are orthonormal, as a matrix (outputs, inputs · kernel positions).
+    """Draw a weight that, as a matrix (outputs, inputs · kernel positions), has orthonormal rows.
 
-    If it has more rows than columns, its columns are orthonormal. The matrix is a part of a uniformly distributed
-    orthogonal matrix. Saxe et al., arXiv:1312.6120.
+    If it has more rows than columns, its columns are orthonormal instead. The matrix is a part of a uniformly
+    distributed orthogonal matrix. Saxe et al., arXiv:1312.6120.
     """
     rows, columns = shape[0], math.prod(shape[1:])
     q, r = np.linalg.qr(random.standard_normal((max(rows, columns), min(rows, columns))))

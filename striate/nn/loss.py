@@ -65,15 +65,16 @@ class Loss(Module):
         return prediction
 
     def check_shape(self, y: Shape, prediction: Shape, dtype: DType) -> None:
-        """Raise ``ShapeError`` or ``LabelError`` if targets do not match the shape of the prediction.
+        """Raise ``ShapeError`` or ``LabelError`` if the shape of the targets does not suit that of a prediction.
 
-        ``y`` is the shape of the targets and ``dtype`` their dtype.
+        ``y`` is the shape of the targets, ``dtype`` their dtype, and ``prediction`` the shape of the prediction.
         """
 
     def check_target(self, y: Array, prediction: Shape) -> None:
-        """Raise ``ShapeError`` or ``LabelError`` if targets' shape or contents do not match the prediction.
+        """Raise ``ShapeError`` or ``LabelError`` if the targets ``y`` do not suit a prediction.
 
-        ``y`` holds the targets, and ``prediction`` is the shape of the prediction.
+        ``prediction`` is the shape of the prediction. Besides the shape of the targets, their contents are checked,
+        such as the range of labels.
         """
         self.check_shape(y.shape, prediction, dtype_of(y.dtype))
 
@@ -329,22 +330,29 @@ class CrossEntropyLoss(LabelLoss):
         )  # fmt: skip
 
     def constant_loss(self, targets: Array, weights: Array) -> float:
-        """Return the entropy of the labels, with class weights and smoothing taken into account.
+        """Return the loss of the best constant prediction q, which is −Σ_c a_c log q_c / Σ_n w[y_n] with q = a / Σ a.
 
-        It is NaN for targets that are probabilities and for labels of several positions.
+        a_c is the sum of the targets of class c, after class weights and smoothing. Without them, the loss is the
+        entropy of the labels. It is NaN for targets that are probabilities, for labels of several positions, and if
+        every label is ignored.
         """
         if targets.dtype.kind == "f" or targets.ndim != 1:
             return math.nan
         counted = targets != self.ignore_index
-        p = np.bincount(targets[counted], weights[counted]).astype(np.float64)
         weight = self._parameters.get("weight")
-        given = None if weight is None else weight.current
-        if given is not None and given.shape == p.shape:
-            p = p * given
-        p = p / p.sum()
-        p = p * (1 - self.label_smoothing) + self.label_smoothing / len(p)
-        p = p[p > 0]
-        return float(-(p * np.log(p)).sum())
+        current = None if weight is None else weight.current
+        given = None if current is None else current.astype(np.float64)
+        count = np.bincount(targets[counted], weights[counted], 0 if given is None else len(given)).astype(np.float64)
+        if given is None:
+            given = np.ones(len(count))
+        if len(count) > len(given):
+            return math.nan
+        sums = given * ((1 - self.label_smoothing) * count + self.label_smoothing * count.sum() / max(len(count), 1))
+        divisor = float((given * count).sum() if self.reduction == "mean" else weights.sum())
+        if not count.sum() or not divisor:
+            return math.nan
+        positive = sums[sums > 0]
+        return float(-(positive * np.log(positive / sums.sum())).sum() / divisor)
 
     @property
     def is_plain_cross_entropy(self) -> bool:
@@ -487,7 +495,9 @@ class MSELoss(ElementLoss):
         return mse_loss(x, y, reduction=self.reduction)
 
     def constant_loss(self, targets: Array, weights: Array) -> float:
-        """Return the variance of the targets, which is the loss of predicting their mean."""
+        """Return the variance of the targets, which is the loss of predicting their mean; NaN without weights."""
+        if not weights.sum():
+            return math.nan
         rows = targets.reshape(len(targets), -1).astype(np.float64)
         mean = np.average(rows, axis=0, weights=weights)
         return float(np.average(np.square(rows - mean), axis=0, weights=weights).mean())

@@ -17,8 +17,9 @@ class TripletMarginLoss(Module):
     """Loss of triplets: L = mean max(0, margin + d(a, x₊) − d(a, x₋)), with d(u, v) = ‖u − v + ε‖_p
 
     The loss is called as ``loss(anchor, positive, negative)`` with arrays a, x₊ and x₋ of shape (N, D) or (D,). p > 0
-    is the order of the norm, and ``eps`` is ε. With ``swap``, d(x₊, x₋) replaces d(a, x₋) where it is smaller. For
-    training, let the model return all three arrays, and pass a function as the loss: ``lambda out, y: triplet(*out)``.
+    is the order of the norm, and ``eps`` is ε. With ``swap``, d(x₊, x₋) replaces d(a, x₋) where it is smaller.
+    ``reduction`` is "mean", "sum" or "none" (one loss per triplet). For training, let the model return all three
+    arrays, and pass a function as the loss: ``lambda out, y: triplet(*out)``.
     """
 
     def __init__(
@@ -39,7 +40,8 @@ class CosineEmbeddingLoss(Module):
     """Loss of the angle between pairs: L = mean of 1 − cos where y = 1, max(0, cos − margin) where y = −1
 
     The loss is called as ``loss(x1, x2, y)`` with vectors (N, D) or (D,) and targets (N,) or (). cos is the cosine of
-    the angle between x1 and x2. ``margin`` is from −1 to 1.
+    the angle between x1 and x2. ``margin`` is from −1 to 1. ``reduction`` is "mean", "sum" or "none" (one loss per
+    pair).
     """
 
     def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 import numpy as np
 
 from striate import habits
-from striate.arguments import Explained
+from striate.arguments import Named
 from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph.elementwise import cast as cast_value
 from striate.graph.op import at_path
@@ -42,7 +42,7 @@ _DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")
 """The names of PyTorch's devices, for which ``Module.to`` raises an error of its own."""
 
 
-class Module(metaclass=Explained):
+class Module(metaclass=Named):
     """Base class of layers and networks.
 
     A subclass assigns layers and parameters to attributes and defines ``forward``.
@@ -183,7 +183,7 @@ class Module(metaclass=Explained):
             self._contain("standardizer", layer)
 
     def register_buffer(self, name: str, array: Array) -> None:
-        """Add a named array that is saved with the model but not changed by the optimizer."""
+        """Add ``array`` as a buffer called ``name``, which is saved with the model but not changed by the optimizer."""
         setattr(self, name, Parameter(np.asarray(array), role=Role.BUFFER))
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
@@ -557,10 +557,11 @@ class Module(metaclass=Explained):
                 inputs = (self._preprocessed(inputs[0]), *inputs[1:])
             try:
                 output = self.traced_forward(inputs)
-            except ShapeError as error:
+            except (ShapeError, DTypeError, OptionError) as error:
                 if any(error is known for known in trace.explained):
                     raise
-                raise explained_error(trace, self.where(), error) from error
+                own = type(self).__module__.startswith("striate.nn.")
+                raise explained_error(trace, self.where(), error, applies_one=own) from error
         if output is None:
             raise TracingError(f"{self.where()}: its forward returned None\n  help: end forward with `return`")
         if isinstance(output, Value) and (not self._modules or self._parameters):

@@ -19,6 +19,7 @@ from striate.nn.parameter import Parameter, Role
 from striate.nn.trail import layer_error
 from striate.ops.normalization import batch_axes, batch_norm, batch_norm_with_statistics
 from striate.ops.reduction import Numel
+from striate.ops.synchronized import synchronized_batch_norm
 from striate.ops.window import per_axis
 from striate.options import flag, number
 from striate.tracing import Trace, active_trace, current_trace
@@ -129,7 +130,8 @@ class ChannelNormalization(Normalization):
     def require_features(self, trace: Trace, x: Value) -> None:
         """Infer ``num_features`` from axis 1 of the input x if the option is None.
 
-        Raises ``ShapeError`` if the input has another number of channels.
+        Raises ``ShapeError`` if the input has another number of channels; the error shows the shapes of the traced
+        call, which ``trace`` records.
         """
         channels = int(x.type.concrete(1)[1])
         if self.num_features is None:
@@ -147,10 +149,10 @@ class ChannelNormalization(Normalization):
     def by_batch(self, trace: Trace) -> bool:
         """Return whether the layer normalizes with statistics of its input instead of the running statistics.
 
-        It does so in training (``trace.training``), unless its statistics are frozen, and always if it keeps no running
-        statistics.
+        It does so where the trace says so (``trace.by_batch``), as in training, unless its statistics are frozen, and
+        always if it keeps no running statistics.
         """
-        return not self.track_running_stats or (trace.training and not self.frozen_statistics)
+        return not self.track_running_stats or (trace.by_batch and not self.frozen_statistics)
 
     def extra_repr(self) -> str:
         affine, track = self.defaults
@@ -202,10 +204,14 @@ class BatchNorm(ChannelNormalization):
         return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
     def _by_batch(self, trace: Trace, x: Value) -> Value:
-        self._require_several_values(trace, x)
-        y, mean, variance = batch_norm_with_statistics(x, self.weight, self.bias, self.eps)
+        if trace.synchronized:
+            y, mean, variance, count = synchronized_batch_norm(x, self.weight, self.bias, self.eps)
+        else:
+            self._require_several_values(trace, x)
+            y, mean, variance = batch_norm_with_statistics(x, self.weight, self.bias, self.eps)
+            count = None
         if trace.training and self.track_running_stats:
-            count = Numel(batch_axes(x.type.rank))(x)
+            count = Numel(batch_axes(x.type.rank))(x) if count is None else count
             unbiased = variance * (count / (count - 1.0))
             self._track("running_mean", mean)
             self._track("running_var", unbiased)

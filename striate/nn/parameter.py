@@ -40,9 +40,9 @@ class Parameter:
 
     ``init`` is the name of an initializer or a function. ``fan_in`` is the number of inputs of each output, by which
     initializers scale their values (default: the product of all sizes but the first). ``role`` makes the array a buffer
-    or a counter, which the optimizer does not change. Memory is assigned when the model first runs; sizes of None are
-    inferred before that. Raises ``OptionError`` for sizes that are not whole numbers, and ``DTypeError`` for an array
-    that is not of real numbers.
+    or a counter (an int64 that counts training steps), which the optimizer does not change. Memory is assigned when the
+    model first runs; sizes of None are inferred before that. Raises ``OptionError`` for sizes that are not whole
+    numbers, and ``DTypeError`` for an array that is not of real numbers.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Parameter:
 
     @property
     def current(self) -> Array | None:
-        """The contents without allocating memory; None if they are still to be drawn by ``init``."""
+        """The contents, read without allocating memory; None if they are still to be drawn by ``init``."""
         return next((one for one in (self.array, self.loaded, self.initial) if one is not None), None)
 
     def forget(self) -> None:
@@ -131,8 +131,8 @@ class Parameter:
     def data(self) -> Array:
         """The contents as a read-only view of the state arena.
 
-        The first access allocates memory for the whole model. It is read-only because compiled programs keep packed
-        copies of parameters: use ``assign`` or ``load_state_dict``.
+        The first access allocates memory for the whole model. The view is read-only because compiled programs keep
+        packed copies of parameters; to change the contents, use ``assign`` or ``load_state_dict``.
         """
         array = self.materialized()
         if self._view is None or self._view[0] is not array:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
 
-from striate.graph.value import Value, shape_text
+import numpy as np
+
+from striate.graph.value import Array, Batch, Value, shape_text
 from striate.nn.foreign import ForeignLayer, symmetric
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
@@ -12,8 +15,9 @@ from striate.nn.ranked import Ranked
 from striate.nn.trail import layer_error
 from striate.ops.adaptive import AdaptiveSizes, adaptive_avg_pool, adaptive_max_pool, global_max_pool, output_sizes
 from striate.ops.average_pooling import avg_pool, global_avg_pool, lp_pool, require_divisor
-from striate.ops.max_pooling import max_pool, refuse_indices
+from striate.ops.max_pooling import max_pool
 from striate.ops.pooling import require_half
+from striate.ops.unpooling import max_unpool
 from striate.ops.window import Padding, Pairs, PerAxis, brief, padding_pairs, per_axis, reach, times, windows_that_fit
 from striate.options import flag, number
 from striate.tracing import current_trace
@@ -99,8 +103,8 @@ class MaxPool(Pooling):
     """Max pooling: y = the largest element of each window (abstract)
 
     Padding counts as −∞, so it is never the largest. ``dilation`` is the distance between the elements of a window. See
-    the base class ``Pooling`` for the other options. Raises ``OptionError`` for ``return_indices=True``, which is not
-    supported.
+    the base class ``Pooling`` for the other options. With ``return_indices``, the layer returns (y, indices), where
+    ``indices`` are the int64 positions of the largest elements in x, as ``MaxUnpool`` takes them.
     """
 
     def __init__(
@@ -112,17 +116,24 @@ class MaxPool(Pooling):
         return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
-        refuse_indices(type(self).__name__, return_indices)
         super().__init__(kernel_size, stride, padding, ceil_mode)
+        self.return_indices = flag(f"{type(self).__name__}: return_indices", return_indices)
         self.dilation = per_axis("dilation", dilation, self.rank)
 
-    def forward(self, x: Value) -> Value:
+    def forward(self, x: Value) -> Value | tuple[Value, Value]:
         self.require(x)
-        return max_pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        options = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        return max_pool(x, *options, return_indices=True) if self.return_indices else max_pool(x, *options)
 
     def torch_layer(self) -> ForeignLayer | None:
         options = self.foreign_options()
-        return None if options is None else ForeignLayer(f"MaxPool{self.rank}d", {**options, "dilation": self.dilation})
+        if options is None:
+            return None
+        options |= {"dilation": self.dilation, "return_indices": self.return_indices}
+        return ForeignLayer(f"MaxPool{self.rank}d", options)
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (", return_indices=True" if self.return_indices else "")
 
 
 class AvgPool(Pooling):
@@ -225,17 +236,73 @@ class AdaptiveAvgPool(AdaptivePool):
 class AdaptiveMaxPool(AdaptivePool):
     """Max pooling to a given output size: y = the largest element of each window (abstract)
 
-    See the base class ``AdaptivePool`` for ``output_size``. Raises ``OptionError`` for ``return_indices=True``, which
-    is not supported.
+    See the base class ``AdaptivePool`` for ``output_size``. With ``return_indices``, the layer returns (y, indices),
+    where ``indices`` are the int64 positions of the largest elements in x.
     """
 
     def __init__(self, output_size: AdaptiveSizes, return_indices: bool = False) -> None:
-        refuse_indices(type(self).__name__, return_indices)
         super().__init__(output_size)
+        self.return_indices = flag(f"{type(self).__name__}: return_indices", return_indices)
 
-    def forward(self, x: Value) -> Value:
+    def forward(self, x: Value) -> Value | tuple[Value, Value]:
         self.require_rank(x)
-        return adaptive_max_pool(x, self.output_size)
+        return (
+            adaptive_max_pool(x, self.output_size, True)
+            if self.return_indices
+            else adaptive_max_pool(x, self.output_size)
+        )
+
+    def torch_layer(self) -> ForeignLayer:
+        options = {"output_size": self.output_size, "return_indices": self.return_indices}
+        return ForeignLayer(type(self).__name__, options)
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (", return_indices=True" if self.return_indices else "")
+
+
+class MaxUnpool(Positional):
+    """Max unpooling: y = x at the positions that max pooling took its elements from, and 0 elsewhere (abstract)
+
+    The layer is called with x (N, C, spatial axes…) and the indices that a pooling with ``return_indices=True``
+    returned, or with one sample and its indices. Along each axis, y has (size − 1) · stride − 2 · padding + kernel_size
+    positions; the optional third input ``output_size``, the shape of the array that was pooled, chooses another size
+    that differs by less than the stride. ``stride=None`` is the kernel size. Raises ``ShapeError`` for shapes that do
+    not fit, and ``DataError`` for an index outside y.
+    """
+
+    def __init__(self, kernel_size: PerAxis, stride: PerAxis | None = None, padding: PerAxis = 0) -> None:
+        self.kernel_size = per_axis("kernel_size", kernel_size, self.rank)
+        self.stride = self.kernel_size if stride is None else per_axis("stride", stride, self.rank)
+        self.padding = per_axis("padding", padding, self.rank, least=0)
+
+    def forward(self, x: Value, indices: Value, output_size: Sequence[int | Batch] | None = None) -> Value:
+        return max_unpool(x, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+    def __call__(self, *inputs: Any, training: bool = False, **named: Any) -> Any:
+        given = self.ordered(inputs, named)
+        x, indices, size = (*given, None)[:3]
+        if not isinstance(x, np.ndarray) or not isinstance(indices, np.ndarray):
+            return super().__call__(*given, training=training)
+        arrays: dict[str, Array] = {"x": x, "indices": indices}
+        given_size = cast("Sequence[object] | None", size)
+        kept = tuple(given_size)[-self.rank :] if isinstance(given_size, tuple | list) else given_size
+
+        def applied(x: Value, indices: Value) -> Value:
+            return self.trace((x, indices, kept))
+
+        if x.ndim != self.rank + 1:
+            return self.computed(("unpool", kept), arrays, applied)
+        return self.computed(("unpool", kept), {name: one[None] for name, one in arrays.items()}, applied)[0]
+
+    def torch_layer(self) -> ForeignLayer:
+        options = {"kernel_size": self.kernel_size, "stride": self.stride, "padding": self.padding}
+        return ForeignLayer(type(self).__name__, options)
+
+    def extra_repr(self) -> str:
+        parts = [brief(self.kernel_size)]
+        parts += [f"stride={self.stride}"] if self.stride != self.kernel_size else []
+        parts += [f"padding={self.padding}"] if any(self.padding) else []
+        return ", ".join(parts)
 
 
 class MaxPool1d(MaxPool):
@@ -345,6 +412,24 @@ class AdaptiveMaxPool3d(AdaptiveMaxPool):
 
     See the base class ``AdaptivePool`` for the windows.
     """
+
+    rank = 3
+
+
+class MaxUnpool1d(MaxUnpool):
+    """Max unpooling of (N, C, L) or (C, L); see the base class ``MaxUnpool`` for the options."""
+
+    rank = 1
+
+
+class MaxUnpool2d(MaxUnpool):
+    """Max unpooling of (N, C, H, W) or (C, H, W); see the base class ``MaxUnpool`` for the options."""
+
+    rank = 2
+
+
+class MaxUnpool3d(MaxUnpool):
+    """Max unpooling of (N, C, D, H, W) or (C, D, H, W); see the base class ``MaxUnpool`` for the options."""
 
     rank = 3
 

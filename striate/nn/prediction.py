@@ -46,8 +46,9 @@ class Predicting(Protocol):
 class LatestCall:
     """The program of the latest prediction, and the input type and the conditions for which it was compiled.
 
-    A call on an array of the same type reuses it without a look-up, if ``Module.version`` and ``training`` are still
-    the same. ``single_sample`` says whether the array had a single sample.
+    A call on an array of the same dtype, and the same shape apart from N, reuses the program without a look-up if
+    ``Module.version`` and ``training`` have not changed. ``shape`` is that of one sample, and ``single_sample`` says
+    whether the array had a single sample.
     """
 
     version: int
@@ -101,7 +102,7 @@ class Predictor:
     ) -> Any:
         """Trace ``function`` for the named arrays, which have N on axis 0, compile the program, and run it.
 
-        See ``Module.computed``.
+        The program is kept under ``key``. See ``Module.computed``.
         """
         n = _samples(module, arrays)
         types = {name: array_type(array, name, batched=True) for name, array in arrays.items()}
@@ -117,7 +118,7 @@ class Predictor:
         return program(arrays, n)
 
     def program(self, module: Predicting, inputs: tuple[Any, ...], training: bool) -> TracedFunction:
-        """Return the compiled program that ``predict`` would run for these inputs, without running it."""
+        """Return the compiled program that ``predict`` would run for these arguments, without running it."""
         return self._find(module, *arrays_of(module, inputs), training)
 
     def _find(self, module: Predicting, arrays: Mapping[str, Array], n: int, training: bool) -> TracedFunction:

@@ -5,11 +5,11 @@ Such layers also take one sample without the N axis.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from striate.graph.value import Value
+from striate.graph.value import Array, Value
 from striate.nn.module import Module
 from striate.ops.unbatched import over_samples
 
@@ -28,7 +28,9 @@ class Ranked(Module):
 
     def __call__(self, *inputs: Any, training: bool = False, **named: Any) -> Any:
         if len(inputs) == 1 and isinstance(inputs[0], np.ndarray) and inputs[0].ndim == self.rank + 1:
-            return super().__call__(inputs[0][None], training=training)[0]
+            result = super().__call__(inputs[0][None], training=training)
+            several = isinstance(result, tuple)  # such as maxima and their positions
+            return tuple(one[0] for one in cast("tuple[Array, ...]", result)) if several else result[0]
         return super().__call__(*inputs, training=training, **named)
 
     def traced_forward(self, inputs: tuple[Any, ...]) -> Any:

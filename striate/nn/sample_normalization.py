@@ -131,10 +131,10 @@ class RMSNorm(Normalization):
 class GroupNorm(Normalization):
     """Group normalization: y = (x − μ) / √(σ² + ε) · γ + β, with statistics of each group of channels.
 
-    x is (N, C, spatial axes…) or (N, C). The channels are split into ``num_groups`` groups; μ and σ² of a sample and
-    group are over its channels and positions, and ε is ``eps``. γ and β are (C,) and exist if ``affine``, β only with
-    ``bias``. Raises ``OptionError`` unless ``num_groups`` divides ``num_channels``. Wu and He, 2018; options as in
-    PyTorch.
+    x is (N, C, spatial axes…) or (N, C). The channels are split into ``num_groups`` groups; μ and σ² are computed for
+    each group of each sample, over the group's channels and all positions. ε is ``eps``. γ and β are (C,) and exist if
+    ``affine``, β only with ``bias``. Raises ``OptionError`` unless ``num_groups`` divides ``num_channels``. Wu and He,
+    2018; options as in PyTorch.
     """
 
     weight: Value | None

@@ -21,7 +21,10 @@ _SHORTEST = 14  # the fewest columns for a description or a path on a narrow ter
 
 @dataclass(frozen=True)
 class Summary:
-    """The rows of the table as text, and the error that occurred while the model was traced ("" if none)."""
+    """The table of layers that ``Module.summary`` prints, as ``rows`` of text.
+
+    ``problem`` is the text of an error that ended the trace of the model, or "".
+    """
 
     rows: list[tuple[str, ...]]
     problem: str
@@ -61,10 +64,11 @@ class Summary:
 
 
 def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | None) -> list[tuple[str, ...]]:
-    """Return path, layer, output shape, parameters, multiply-adds for one sample, in order of execution.
+    """Return the rows of the table: path, layer, output shape, parameters, multiply-adds for one sample.
 
-    ``trace`` records one call of ``model``, and ``types`` are the types of its inputs, or None if they are unknown. The
-    first row is the header and the last row the total; layers that the call did not use come directly before it.
+    The layers are in order of execution. ``trace`` records one call of ``model``, and ``types`` are the types of its
+    inputs, or None if they are unknown. The first row is the header and the last row the total; layers that the call
+    did not use come directly before it.
     """
     rows = [("path", "layer", "output", "parameters", "multiply-adds")]
     passed = {id(step.layer): step for step in trace.calls}
@@ -91,7 +95,7 @@ def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | No
 
 
 def summary_html(rows: list[tuple[str, ...]], problem: str = "") -> str:
-    """Return the rows as an HTML table, followed by the error in ``problem`` unless it is ""."""
+    """Return the rows of ``summary_rows`` as an HTML table, followed by the error ``problem`` unless it is ""."""
     left, right = "text-align:left;white-space:nowrap;padding:1px 8px", "text-align:right;padding:1px 8px"
     rule = ";border-top:1px solid currentColor;border-bottom:1px solid currentColor;font-weight:bold"
     lines: list[str] = []
@@ -107,9 +111,10 @@ def summary_html(rows: list[tuple[str, ...]], problem: str = "") -> str:
 
 
 def summary_table(rows: list[tuple[str, ...]], width: int | None = None) -> str:
-    """Return the rows as text.
+    """Return the rows of ``summary_rows`` as text, with aligned columns and rules after the header and above the total.
 
-    If they exceed ``width`` columns, descriptions of layers are shortened first, then paths.
+    If a line would exceed ``width`` characters (None: no limit), descriptions of layers are shortened first, then
+    paths.
     """
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     widths[1] = min(widths[1], _LONGEST)

@@ -9,10 +9,13 @@ at "fc1" Linear(in_features=128): its input has 2048 features
 
 from __future__ import annotations
 
-from striate.errors import ShapeError
+from typing import TypeVar
+
+from striate.errors import ShapeError, StriateError
 from striate.graph.value import Shape, Value, shape_text
 from striate.tracing import Trace
 
+Kind = TypeVar("Kind", bound=StriateError)
 _WIDTH = 88
 _LAYERS = 10
 
@@ -23,22 +26,29 @@ def layer_error(trace: Trace | None, where: str, what: str, lines: list[str], he
     ``where`` is the path and the layer, ``what`` the problem, ``lines`` are further lines, and ``help`` is the remedy.
     ``trace`` is the record of the traced call; if it is None, the shapes are left out.
     """
-    details = [*(trail_lines(trace) if trace else []), *lines, *([f"help: {help}"] if help else [])]
-    error = ShapeError("\n  ".join([f"at {where}: {what}", *details]))
+    return _placed(ShapeError, trace, where, what, [*lines, *([f"help: {help}"] if help else [])])
+
+
+def _placed(kind: type[Kind], trace: Trace | None, where: str, what: str, lines: list[str]) -> Kind:
+    details = [*(trail_lines(trace) if trace else []), *lines]
+    error = kind("\n  ".join([f"at {where}: {what}", *details]))
     if trace is not None:
         trace.explained.append(error)
     return error
 
 
-def explained_error(trace: Trace, where: str, error: ShapeError) -> ShapeError:
-    """Return the ``ShapeError`` of an operation, rewritten as an error of the layer that called it.
+def explained_error(trace: Trace, where: str, error: Kind, applies_one: bool) -> Kind:
+    """Return the error of an operation, rewritten to name the layer that called the operation.
+
+    The result has the same class as ``error``.
 
     ``trace`` is the record of the traced call, and ``where`` the path and the layer as text, as in ``Module.where``.
+    ``applies_one`` says that the layer applies one operation, whose name the message then leaves out.
     """
     what, *lines = str(error).splitlines()
-    if what.startswith("at "):
-        what = what.partition(": ")[2]  # the place that the operation named, replaced by the layer's description
-    return layer_error(trace, where, what, [line.strip() for line in lines], "")
+    if what.startswith('at "'):  # the place that the operation named, replaced by the layer's description
+        what = what.partition(": " if applies_one else '" ')[2]
+    return _placed(type(error), trace, where, what, [line.strip() for line in lines])
 
 
 def trail(trace: Trace) -> list[tuple[str, Shape]]:
@@ -54,7 +64,7 @@ def trail(trace: Trace) -> list[tuple[str, Shape]]:
 
 
 def trail_lines(trace: Trace) -> list[str]:
-    """Return the shapes of ``trail`` as text lines; if there are many, only the input and the last ones."""
+    """Return the shapes of ``trail(trace)`` as text lines; if there are many, only the input and the last ones."""
     steps = [f"{path} {shape_text(shape)}" for path, shape in trail(trace)]
     if len(steps) > _LAYERS:
         steps = [steps[0], "…", *steps[-_LAYERS:]]
@@ -76,7 +86,7 @@ def product_text(shape: Shape) -> str:
 def before_flattening(trace: Trace | None, x: Value) -> str:
     """Return the sizes before a flattening, such as ``32·8·8 = 2048``, if x (N, 2048) was just flattened.
 
-    Otherwise the result is "".
+    Otherwise, or if there is no trace (None), the result is "".
     """
     shapes = [shape for _, shape in trail(trace)] if trace else []
     if x.type.rank == 2 and len(shapes) > 1 and shapes[-1] == x.shape and len(shapes[-2]) > 2:

@@ -142,6 +142,7 @@ from striate.ops.smooth_activation import (
 )
 from striate.ops.statistics import norm, std, var
 from striate.ops.transposed_convolution import conv_transpose
+from striate.ops.unpooling import max_unpool
 
 __all__ = [
     "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "negative", "abs", "sign",
@@ -157,6 +158,7 @@ __all__ = [
     "dropout", "feature_dropout", "alpha_dropout", "drop_path",
     "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
     "max_pool", "avg_pool", "lp_pool", "global_avg_pool", "global_max_pool", "adaptive_avg_pool", "adaptive_max_pool",
+    "max_unpool",
     "interpolate", "pixel_shuffle", "pixel_unshuffle",
     "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "moveaxis", "swapaxes",
     "concat", "stack", "split", "chunk", "unbind", "take", "flip", "roll", "broadcast_to", "expand", "tile", "repeat",

@@ -7,15 +7,17 @@ The size of the output need not divide the size of the input. "Positions" are th
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, overload
 
 import numpy as np
 
 from striate.codegen.kernel import Index, Kernel
 from striate.codegen.launch import Launch
 from striate.errors import GraphError, OptionError
+from striate.graph.elementwise import cast
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, PositionSets, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, TensorType, Value
@@ -24,12 +26,12 @@ from striate.ops.anchor import Anchor, LoweringContext
 from striate.ops.average_pooling import AveragePooling, global_avg_pool
 from striate.ops.axis_map import AxisMap, Row, Run, Scalar, Terms, transposed
 from striate.ops.mapped import Mapped, Maps, rows_read, three_axes
-from striate.ops.max_pooling import MaxPooling, refuse_indices
+from striate.ops.max_pooling import PositionedMaxPooling
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded, filled
 from striate.ops.unbatched import over_samples, position_axes
 from striate.ops.window import LARGEST, Sizes, positions, times
-from striate.options import whole_number
+from striate.options import flag, whole_number
 
 AdaptiveSizes = int | None | Sequence[int | None]
 
@@ -94,7 +96,7 @@ def _axes(size: Sizes, windows: Sizes) -> tuple[AdaptiveAxis, ...]:
 class AdaptiveAveraging(Mapped):
     """Base class of adaptive average pooling and its gradient (abstract).
 
-    ``windows`` is the number of windows along each axis of positions.
+    ``windows`` is the number of windows along each spatial axis.
     """
 
     windows: Sizes
@@ -108,7 +110,7 @@ class AdaptiveAveraging(Mapped):
 class AdaptiveAveragePooling(AdaptiveAveraging):
     """y[n, c, p] = mean of x[n, c, i] over all i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉
 
-    Along each axis of positions, ``size`` is the size of x and ``windows`` that of y.
+    Along each spatial axis, ``size`` is the size of x and ``windows`` that of y.
     """
 
     title: ClassVar[str] = "adaptive average pool"
@@ -158,7 +160,7 @@ class AdaptiveAveragePoolingGradient(AdaptiveAveraging):
     """dx[n, c, i] = Σ_p dy[n, c, p] / (size of window p), over the windows p that contain position i
 
     dx and dy are the gradients with respect to the input and the output of adaptive average pooling. ``size`` is the
-    size of the input along each axis of positions.
+    size of the input along each spatial axis.
     """
 
     title: ClassVar[str] = "adaptive average pool gradient"
@@ -187,7 +189,7 @@ class AdaptiveAveragePoolingGradient(AdaptiveAveraging):
 class AdaptiveMaximum(Anchor):
     """Base class of adaptive max pooling and its gradient (abstract).
 
-    ``windows`` is the number of windows along each axis of positions.
+    ``windows`` is the number of windows along each spatial axis.
     """
 
     kind: ClassVar[Kind] = Kind.WINDOW
@@ -210,7 +212,7 @@ class AdaptiveMaximum(Anchor):
 class AdaptiveMaxPooling(AdaptiveMaximum):
     """y[n, c, p] = maximum of x[n, c, i] over all i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉
 
-    Along each axis of positions, ``size`` is the size of x and ``windows`` that of y. The second output is an int32
+    Along each spatial axis, ``size`` is the size of x and ``windows`` that of y. The second output is an int32
     array of the shape of y: the position of the first maximum of each window, as a row-major index into the positions
     of x. NaN counts as larger than every number.
     """
@@ -248,15 +250,17 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
         return y, index
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
-        """Export as MaxPool if ``windows`` divides the size of x on every axis, else one axis after the other.
+        """Export as MaxPool if ``windows`` divides the size of x on every axis, else reduce one axis after the other.
 
         Along an axis, the elements of each window are gathered, padded to the longest window by repeating their last
-        element, and reduced by ReduceMax. Returns (the name of y, ""): the index array is not exported.
+        element, and reduced by ReduceMax. The indices are not exported then: their name is "".
         """
         size, x = positions(types[0]), inputs[0]
         if all(length % count == 0 for length, count in zip(size, self.windows, strict=True)):
             kernel = [length // count for length, count in zip(size, self.windows, strict=True)]
-            return [to.add("MaxPool", x, kernel_shape=kernel, strides=kernel), ""]
+            y, flat = to.add_outputs(2, "MaxPool", x, kernel_shape=kernel, strides=kernel)
+            place = to.add("Mod", flat, to.constant(np.array(math.prod(size), np.int64)))
+            return [y, to.cast(place, DType.int32)]
         for axis, (length, count) in enumerate(zip(size, self.windows, strict=True), 2):
             bounds = [(p * length // count, -(-(p + 1) * length // count)) for p in range(count)]
             longest = max(end - start for start, end in bounds)
@@ -283,7 +287,7 @@ class AdaptiveMaxPoolingGradient(AdaptiveMaximum):
     """dx[n, c, i] = Σ_p dy[n, c, p], over the windows p whose first maximum is at position i
 
     dx and dy are the gradients with respect to the input and the output of adaptive max pooling. The second operand is
-    the index array of the forward pass, and ``size`` is the size of the input along each axis of positions.
+    the index array of the forward pass, and ``size`` is the size of the input along each spatial axis.
     """
 
     title: ClassVar[str] = "adaptive max pool gradient"
@@ -382,10 +386,10 @@ def _windows(what: str, x: TensorType, output_size: AdaptiveSizes) -> Sizes:
 def adaptive_avg_pool(input: Value, output_size: AdaptiveSizes) -> Value:
     """Return the means of windows such that the output has ``output_size`` positions along each axis.
 
-    The input (N, C, positions…), or one sample (C, positions…), has one to three axes of positions and is float32 or
+    The input (N, C, positions…), or one sample (C, positions…), has one to three spatial axes and is float32 or
     float64. The output has the same shape, except for the sizes of these axes. ``output_size`` is one number for all
-    axes or one for each; None keeps the size of the input. A sample is recognized by the number of entries in
-    ``output_size``, or by having two axes. Along an axis of ``size`` elements, output p is the mean of the elements i
+    axes or one for each; None keeps the size of the input. The input is one sample if it has one axis more than
+    ``output_size`` has entries, or two axes. Along an axis of ``size`` elements, output p is the mean of the elements i
     with ⌊p · size / output_size⌋ ≤ i < ⌈(p + 1) · size / output_size⌉. Raises ShapeError for another number of axes or
     an axis of size 0, DTypeError for another dtype, and OptionError for sizes that are not whole or not one for each
     axis.
@@ -403,29 +407,44 @@ def adaptive_avg_pool(input: Value, output_size: AdaptiveSizes) -> Value:
     return over_samples(of_batch, input, position_axes(input.type, output_size))
 
 
-def adaptive_max_pool(input: Value, output_size: AdaptiveSizes, return_indices: bool = False) -> Value:
+@overload
+def adaptive_max_pool(input: Value, output_size: AdaptiveSizes, return_indices: Literal[False] = False) -> Value: ...
+
+
+@overload
+def adaptive_max_pool(
+    input: Value, output_size: AdaptiveSizes, return_indices: Literal[True]
+) -> tuple[Value, Value]: ...
+
+
+def adaptive_max_pool(
+    input: Value, output_size: AdaptiveSizes, return_indices: bool = False
+) -> Value | tuple[Value, Value]:
     """Return the maxima of windows such that the output has ``output_size`` positions along each axis.
 
     Shapes, dtypes, windows and ``output_size`` are as in ``adaptive_avg_pool``. The result is NaN for a window that
-    contains NaN. If several elements of a window are the largest, the first one receives the gradient. Raises the same
-    errors as ``adaptive_avg_pool``, and OptionError for ``return_indices=True``, which is not supported.
+    contains NaN. If several elements of a window are the largest, the first one receives the gradient. With
+    ``return_indices``, the result is (maxima, indices), with int64 indices as ``max_pool`` returns them. Raises the
+    same errors as ``adaptive_avg_pool``.
     """
-    refuse_indices("adaptive_max_pool", return_indices)
 
-    def of_batch(x: Value) -> Value:
+    def of_batch(x: Value) -> tuple[Value, Value]:
         windows, size = _windows("adaptive_max_pool", x.type, output_size), positions(x.type)
         _require_adaptive(AdaptiveMaxPooling(windows), x.type, windows)
         if _divides(size, windows):
-            return MaxPooling(*_equal(size, windows), False)(x)[0]
-        return AdaptiveMaxPooling(windows)(x)[0]
+            return PositionedMaxPooling(*_equal(size, windows), False)(x)
+        y, place = AdaptiveMaxPooling(windows)(x)
+        return y, cast(place, DType.int64)
 
-    return over_samples(of_batch, input, position_axes(input.type, output_size))
+    indices = flag("adaptive_max_pool: return_indices", return_indices)
+    y, place = over_samples(of_batch, input, position_axes(input.type, output_size))
+    return (y, place) if indices else y
 
 
 def global_max_pool(input: Value) -> Value:
     """Return the maximum of each channel over all positions: (N, C, positions…) → (N, C, 1…).
 
-    The input has one to three axes of positions and is float32 or float64. The result is NaN for a channel that
+    The input has one to three spatial axes and is float32 or float64. The result is NaN for a channel that
     contains NaN. If several elements are the largest, the first one receives the gradient. Raises ShapeError for
     another number of axes or an axis of size 0, and DTypeError for another dtype.
     """

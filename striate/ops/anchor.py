@@ -58,7 +58,7 @@ class LoweringContext:
     value to its memory layout. ``region`` is the epilogue, and ``region_operands`` are the arrays that it reads and
     writes. ``prologue`` is None if the input is loaded from memory; otherwise it computes the input from the arrays
     ``prologue_operands``. ``options`` are those of the compilation. ``batch_specialized`` is a list to which ``lower``
-    adds the node if a program for one sample is lowered differently than one for many samples.
+    adds the node if a program for a single sample is lowered differently from a program for many.
     """
 
     node: Node

@@ -1,4 +1,4 @@
-"""Average and power-average pooling over sliding windows, in one to three dimensions, and the gradients."""
+"""Average and power-average pooling over sliding windows, in one to three dimensions, and their gradients."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from striate.ops import kernels
 from striate.ops.anchor import LoweringContext
 from striate.ops.comparison import greater, less, where
 from striate.ops.elementary import power
+from striate.ops.pooling import Pooling, entering, examples, window_geometry
 from striate.ops.reduction import mean
 from striate.ops.requirement import place, require_positions, shape_error
 from striate.ops.shaping import expanded
@@ -41,7 +42,6 @@ from striate.options import flag, number, whole_number
 
 if TYPE_CHECKING:
     from striate.ops.kernels.pooling import Window
-from striate.ops.pooling import Pooling, entering, examples, window_geometry
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Averaging(Pooling):
             raise OptionError(f"{place(self)}: divisor_override must not be 0")
 
     def window(self, size: Sizes) -> Window:
-        """Return the description of the windows and their divisors that the kernels of average pooling take.
+        """Return the windows and their divisors as the ``Window`` that the kernels of average pooling take.
 
         ``size`` holds the spatial sizes of the input.
         """
@@ -73,7 +73,7 @@ class Averaging(Pooling):
 
     @property
     def geometry(self) -> tuple[Sizes, Pairs, Sizes, Sizes, bool, bool]:
-        """The options that average pooling and its gradient have in common, in the order of their constructors."""
+        """The options that average pooling and its gradient share, in the order of their constructors' arguments."""
         return self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode, self.count_include_pad
 
     def areas(self, size: Sizes) -> Array:
@@ -100,7 +100,8 @@ class Averaging(Pooling):
 class AveragePooling(Averaging):
     """y[n, c, p] = (1 / area) Σ_k x[n, c, p · stride + k − before]
 
-    x (N, C, positions…) → y (N, C, windows…). Padding counts as 0; the area of a window is its divisor, from ``areas``.
+    x (N, C, positions…) → y (N, C, windows…). The sum is over the taps k of window p; ``before`` is the padding before
+    x, which counts as 0. The area of a window is its divisor, from ``areas``.
     """
 
     title: ClassVar[str] = "average pool"
@@ -218,8 +219,8 @@ def avg_pool(
     """Return the mean of every window; the zeros of the padding count only with ``count_include_pad``.
 
     ``input`` is (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
-    float64; the result is (N, C, windows…). A sample is recognized by the number of entries in an option such as
-    ``kernel_size=(3, 3)``, or by having two axes. ``stride`` is ``kernel_size`` by default; with ``ceil_mode``,
+    float64; the result is (N, C, windows…). The input is one sample if it has one axis more than an option such as
+    ``kernel_size=(3, 3)`` has entries, or two axes. ``stride`` is ``kernel_size`` by default; with ``ceil_mode``,
     incomplete windows at the end count too. Unless it is None, ``divisor_override`` divides every sum in place of the
     number of elements. Raises ShapeError for another number of axes and a window larger than the padded input,
     DTypeError for another dtype, and OptionError for invalid options, such as padding above half the kernel size or a

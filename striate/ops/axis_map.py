@@ -91,13 +91,13 @@ class AxisMap:
         raise NotImplementedError
 
     def transposed_terms(self, k: Kernel, i: Index, dtype: DType) -> Terms:
-        """As ``terms``, for the transposed map: dx[i] = Σ weight · dy[p] over all p whose y[p] depends on x[i]."""
+        """Return the terms of dx[i] = Σ_p w · dy[p], as ``terms`` does: w is the weight of x[i] in y[p]."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Transposed(AxisMap):
-    """The transpose of a map, its gradient: dx[i] = Σ weight · dy[p], over all p whose y[p] depends on x[i].
+    """The transpose of a map, which is its gradient: dx[i] = Σ_p w · dy[p], where w is the weight of x[i] in y[p].
 
     ``original`` is the map, and ``size`` the size of dy along the axis.
     """

@@ -1,7 +1,7 @@
 """softmax, log_softmax, softmin and glu, and the softmax operations for axes other than the channels.
 
-Axis 1, the channels, has its own operations in the module ``loss``, whose kernels read and write blocks of 16 channels
-as convolutions do. The operations of this module read and write arrays in plain (NumPy) order.
+Axis 1, the channels, has its own operations in the module ``channel_softmax``, whose kernels read and write blocks of
+16 channels as convolutions do. The operations of this module read and write arrays in plain (NumPy) order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from striate.codegen.storage import PLAIN, InputLayout
 from striate.graph.elementwise import elementwise
 from striate.graph.onnx import Attribute
 from striate.graph.op import Gradients, Kind, Needed, Sample, Values, register
-from striate.graph.value import Array, TensorType, Value
+from striate.graph.value import Array, Batch, TensorType, Value
 from striate.ops.activation import sigmoid
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
 from striate.ops.arithmetic import Exp
@@ -71,7 +71,7 @@ class AlongAxis(Anchor):
         return math.prod(shape[: self.axis]), 1, shape[self.axis], inner
 
     def launch(self, context: LoweringContext, kernel: AxisKernel) -> list[Launch]:
-        """Return a list with the only launch: the kernel, applied to the inputs and the output of the lowered node."""
+        """Return a list with one launch: of ``kernel``, on the inputs and the output of the node in ``context``."""
         operands = (*context.node.inputs, *context.node.outputs)
         return [Launch(str(self).partition("(")[0], context.node.path, kernel, operands, kernel.chunks)]
 
@@ -214,7 +214,7 @@ def softmax(input: Value, dim: int = 1) -> Value:
     last axis. Raises ShapeError for axis 0 of a batch and for an axis that x does not have, DTypeError unless x is
     float32 or float64, and OptionError unless ``dim`` is a whole number.
     """
-    axis = require_axis("softmax", input.type, dim)
+    axis = require_axis("softmax", input.type, dim, "dim")
     return Softmax()(input) if _by_channel(input, axis) else AxisSoftmax(axis)(input)
 
 
@@ -224,7 +224,7 @@ def log_softmax(input: Value, dim: int = 1) -> Value:
     x is the input; y has its shape. The default axis is that of the channels of (N, C, …); negative ``dim`` counts from
     the last axis. Raises the same errors as ``softmax``.
     """
-    axis = require_axis("log_softmax", input.type, dim)
+    axis = require_axis("log_softmax", input.type, dim, "dim")
     return LogSoftmax()(input) if _by_channel(input, axis) else AxisLogSoftmax(axis)(input)
 
 
@@ -233,6 +233,7 @@ def softmin(input: Value, dim: int = 1) -> Value:
 
     x is the input; its smallest element gives the largest result. Shapes, dtypes and errors are those of ``softmax``.
     """
+    require_axis("softmin", input.type, dim, "dim")
     return softmax(-input, dim)
 
 
@@ -243,8 +244,10 @@ def glu(input: Value, dim: int = -1) -> Value:
     the last one. x is float32 or float64. Raises DTypeError for another dtype, ShapeError for an axis of odd size, axis
     0 of a batch and an axis that x does not have, and OptionError unless ``dim`` is a whole number.
     """
-    axis = require_axis("glu", input.type, dim)
-    size = input.type.concrete(1)[axis]
+    axis = require_axis("glu", input.type, dim, "dim")
+    size = input.shape[axis]
+    if isinstance(size, Batch):
+        raise shape_error("glu", f"cannot divide the samples of {input.type}", "choose another axis, such as dim=1")
     if size % 2:
         raise shape_error("glu", f"axis {axis} of {input.type} has no halves", "give an even size")
     a, b = split(input, max(1, size // 2), axis) if size else (input, input)

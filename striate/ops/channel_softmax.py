@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 
 def walked(context: LoweringContext) -> tuple[Domain, Storage]:
-    """Return the iteration domain and the memory layout of the node's first input, for kernels of ``rowwise``."""
+    """Return (iteration domain, memory layout) of the first input of the node in ``context``.
+
+    Both are fields of the kernels in ``kernels.rowwise``.
+    """
     x = context.node.inputs[0]
     storage: Storage = context.storage(x)
     return Domain(Space.BLOCKED, x.type.samples, storage.channels, storage.sizes), storage

@@ -62,7 +62,8 @@ def _fixed(shape: Shape) -> Sizes:
 class Convolutional(Windowed, Anchor):
     """Base class of convolution and its two gradients (abstract).
 
-    ``dilation`` has one entry for each spatial axis; ``groups`` divides the input and the output channels.
+    ``dilation`` has one entry for each spatial axis; ``groups`` is the number of groups into which both the input and
+    the output channels are divided.
     """
 
     kind: ClassVar[Kind] = Kind.CONTRACTION
@@ -74,7 +75,7 @@ class Convolutional(Windowed, Anchor):
     groups: int
 
     def geometry_of(self, x: TensorType, w: TensorType, y: TensorType) -> Geometry:
-        """Return the geometry of a convolution of x with w to y: its sizes and options on three spatial axes."""
+        """Return the sizes and options, on three spatial axes, of a convolution with the types of x, w and y."""
         size, count, (filters, depth, *kernel) = x.concrete(1)[2:], y.concrete(1)[2:], w.concrete(1)
         return Geometry(
             filters, depth, self.groups, spatial(kernel), spatial(self.stride),
@@ -256,7 +257,7 @@ class ConvolutionInputGradient(Convolutional):
     """dx[n, c, p · stride + k · dilation − before] += w[o, c, k] · dy[n, o, p] for all o, k, p
 
     The gradient of a convolution with respect to its input x; dy is the gradient with respect to its output. ``size``
-    is the size of x along each axis of positions; with a stride, several sizes give an output of the same size.
+    is the size of x along each spatial axis; with a stride, several sizes give an output of the same size.
     """
 
     direction: ClassVar[Direction] = Direction.INPUT_GRADIENT
@@ -452,8 +453,8 @@ def conv(
 ) -> Value:
     """Return y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before] + b[o].
 
-    This is a convolution as in PyTorch: the filter is not flipped. The input x (N, C, positions…) has one to three axes
-    of positions, the weight w is (O, C / groups, taps…), the bias b is (O,) or None (0), and y is (N, O, positions…).
+    This is a convolution as in PyTorch: the filter is not flipped. The input x (N, C, positions…) has one to three
+    spatial axes, the weight w is (O, C / groups, taps…), the bias b is (O,) or None (0), and y is (N, O, positions…).
     One sample (C, positions…) gives (O, positions…). All arrays are float32, or all are float64.
 
     ``stride``, ``padding`` and ``dilation`` are one number for all axes or one for each. ``padding`` is the number of

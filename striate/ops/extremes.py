@@ -18,9 +18,10 @@ from striate.graph.op import Composite, Gradients, Kind, Needed, Op, Sample, Val
 from striate.graph.operand import constant
 from striate.graph.reshape import reshape
 from striate.graph.value import Array, Batch, DType, TensorType, Value, operators
-from striate.ops.arithmetic import exp, log
+from striate.ops.arithmetic import exp, log, minimum
 from striate.ops.comparison import equal, greater, isfinite, isnan, logical_or, not_equal, where
-from striate.ops.reduction import Max, Reduction, Sum, dropped, shared_gradient
+from striate.ops.elementary import floor
+from striate.ops.reduction import Max, Reduction, Sum, dropped, reduction, shared_gradient
 from striate.ops.requirement import N_STAYS, Axes, require_axes, require_axis, require_floats, shape_error
 from striate.ops.shaping import product
 from striate.options import flag
@@ -149,6 +150,7 @@ class ExtremePlace(Composite):
     NaN; over N = 0 samples it is 0. There is no gradient.
     """
 
+    least: ClassVar[float]  # a number that is never the extreme if there are others
     axis: int
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -161,6 +163,21 @@ class ExtremePlace(Composite):
     def extreme(self, x: Value) -> Value:
         """Return the largest or the smallest element along the axis, which is kept with size 1."""
         raise NotImplementedError
+
+    def first(self, x: Value) -> Value:
+        """Return the index of the extreme element of x for any dtype; the operation itself takes only floats.
+
+        Integers are compared exactly.
+        """
+        if x.dtype.is_float:
+            return self(x)
+        if x.dtype is not DType.int64:
+            return self(cast_to(x, DType.float64))
+        # float64 cannot represent every int64. So compare x // 2³² first, and the rest where this quotient is extreme.
+        # Rounding x to float64 may make the quotient too large by one: it still never decreases as x grows.
+        high = minimum(floor(cast_to(x, DType.float64) * 2.0**-32), 2.0**31 - 1)
+        rest = cast_to(x - cast_to(high, DType.int64) * 2**32, DType.float64)
+        return self(where(equal(high, self.extreme(high)), rest, self.least))
 
     def expand(self, *inputs: Value) -> tuple[Value, ...]:
         (x,) = inputs
@@ -184,6 +201,8 @@ class ExtremePlace(Composite):
 class ArgMax(ExtremePlace):
     """y = the index of the first largest element along an axis, kept with size 1; NaN counts as largest"""
 
+    least: ClassVar[float] = -math.inf
+
     def extreme(self, x: Value) -> Value:
         return Max((self.axis,))(x)
 
@@ -198,6 +217,8 @@ class ArgMax(ExtremePlace):
 @dataclass(frozen=True)
 class ArgMin(ExtremePlace):
     """y = the index of the first smallest element along an axis, kept with size 1; NaN counts as smallest"""
+
+    least: ClassVar[float] = math.inf
 
     def extreme(self, x: Value) -> Value:
         return Min((self.axis,))(x)
@@ -260,7 +281,7 @@ def min(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     axes = require_axes("min", x.type, axis)
     if 0 in [x.shape[one] for one in axes]:
         raise shape_error("min", f"the minimum of 0 elements is undefined: {x.type} over axes {axes}", "give elements")
-    return dropped(Min(axes)(x) if axes else x, axes, keepdims)
+    return dropped(reduction(Min(axes), x), axes, keepdims)
 
 
 def prod(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
@@ -271,7 +292,7 @@ def prod(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     does not have, and OptionError for axes that are not whole numbers.
     """
     axes = require_axes("prod", x.type, axis)
-    return dropped(Prod(axes)(x) if axes else x, axes, keepdims)
+    return dropped(reduction(Prod(axes), x), axes, keepdims)
 
 
 def logsumexp(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
@@ -280,17 +301,18 @@ def logsumexp(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     With ``keepdims``, reduced axes remain with size 1. x is float32 or float64. Raises DTypeError for another dtype,
     ShapeError for an axis that x does not have, and OptionError for axes that are not whole numbers.
     """
-    axes = require_axes("logsumexp", x.type, axis)
-    return dropped(LogSumExp(axes)(x) if axes else x, axes, keepdims)
+    op = LogSumExp(require_axes("logsumexp", x.type, axis))
+    op.infer(x.type)
+    return dropped(op(x) if op.axes else x, op.axes, keepdims)
 
 
 def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Return the index of the first largest element along an axis, as int64; NaN counts as largest.
 
     With ``axis=None``, the result is the row-major index among all elements, which is possible only if axis 0 is not
-    the symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype; integers are compared as float64.
-    Over N = 0 samples the result is 0. There is no gradient. Raises ShapeError for an axis that x does not have or that
-    has size 0, and OptionError unless ``axis`` is a whole number or None.
+    the symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result
+    is 0. There is no gradient. Raises ShapeError for an axis that x does not have or that has size 0, and OptionError
+    unless ``axis`` is a whole number or None.
     """
     return _place("argmax", ArgMax, x, axis, keepdims)
 
@@ -299,17 +321,15 @@ def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Return the index of the first smallest element along an axis, as int64; NaN counts as smallest.
 
     With ``axis=None``, the result is the row-major index among all elements, which is possible only if axis 0 is not
-    the symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype; integers are compared as float64.
-    Over N = 0 samples the result is 0. There is no gradient. Raises ShapeError for an axis that x does not have or that
-    has size 0, and OptionError unless ``axis`` is a whole number or None.
+    the symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result
+    is 0. There is no gradient. Raises ShapeError for an axis that x does not have or that has size 0, and OptionError
+    unless ``axis`` is a whole number or None.
     """
     return _place("argmin", ArgMin, x, axis, keepdims)
 
 
 def _place(what: str, kind: type[ExtremePlace], x: Value, axis: int | None, keepdims: bool) -> Value:
     flag(f"{what}: keepdims", keepdims)
-    if not x.dtype.is_float:
-        x = cast_to(x, DType.float64)
     if axis is None:
         if x.type.batched:
             raise shape_error(what, f"an element of {x.type} has no number while N is unknown; give an axis", N_STAYS)
@@ -323,11 +343,11 @@ def _place(what: str, kind: type[ExtremePlace], x: Value, axis: int | None, keep
     kept = 1 if isinstance(x.shape[0], Batch) and at else 0
     sizes = (product(x.shape[kept:at]), size, product(x.shape[at + 1 :]))
     if 2 <= x.type.rank <= 5:
-        found = kind(at)(x)
+        found = kind(at).first(x)
     elif at == 0:
-        found = kind(0)(reshape(x, (size, product(x.shape[1:]))))
+        found = kind(0).first(reshape(x, (size, product(x.shape[1:]))))
     else:
-        found = kind(kept + 1)(reshape(x, (*x.shape[:kept], *sizes)))
+        found = kind(kept + 1).first(reshape(x, (*x.shape[:kept], *sizes)))
     shape = [1 if one == at else dim for one, dim in enumerate(x.shape)]
     return reshape(found, tuple(dim for one, dim in enumerate(shape) if keepdims or one != at))
 
@@ -340,7 +360,7 @@ def any(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     are not whole numbers.
     """
     axes = require_axes("any", x.type, axis)
-    found = Max(axes)(_truth(x)) if axes else _truth(x)
+    found = reduction(Max(axes), _truth(x))
     return dropped(greater(found, 0), axes, keepdims)
 
 
@@ -352,7 +372,7 @@ def all(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     are not whole numbers.
     """
     axes = require_axes("all", x.type, axis)
-    found = Min(axes)(_truth(x)) if axes else _truth(x)
+    found = reduction(Min(axes), _truth(x))
     return dropped(greater(found, 0), axes, keepdims)
 
 

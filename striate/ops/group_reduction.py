@@ -27,8 +27,8 @@ from striate.ops.shaping import BroadcastTo, expanded
 class GroupReduction(Reduction):
     """Base class of reductions over positions and groups of channels (abstract): (N, C, …) → (N, C, 1…)
 
-    The C channels are divided into ``groups`` groups of consecutive channels. ``axes`` are the axes of positions, axis
-    2 and all later ones. A loop over blocks of 16 channels sums each channel; then another kernel adds the sums of the
+    The C channels are divided into ``groups`` groups of consecutive channels. ``axes`` are the spatial axes, axis 2 and
+    all later ones. A loop over blocks of 16 channels sums each channel; then another kernel adds the sums of the
     channels of a group, which may lie in several blocks.
     """
 

@@ -31,7 +31,7 @@ def transpose(x: Value, axes: Sequence[int] | None = None) -> Value:
     """Return x with its axes in another order, as ``np.transpose``: axis ``axes[j]`` becomes axis j.
 
     None reverses the order. x has any shape and dtype. Raises ShapeError if ``axes`` does not name each axis of x once,
-    or if axis 0 of a batch would move, and OptionError unless they are whole numbers.
+    or if axis 0 of a batch would move, and OptionError unless ``axes`` are whole numbers.
     """
     return _permuted("transpose", x, tuple(reversed(range(x.type.rank))) if axes is None else axes)
 
@@ -40,7 +40,7 @@ def permute(x: Value, dims: Sequence[int]) -> Value:
     """Return x with its axes in another order, as ``torch.permute``: axis ``dims[j]`` becomes axis j.
 
     x has any shape and dtype. Raises ShapeError if ``dims`` does not name each axis of x once, or if axis 0 of a batch
-    would move, and OptionError unless they are whole numbers.
+    would move, and OptionError unless ``dims`` are whole numbers.
     """
     return _permuted("permute", x, dims)
 
@@ -293,21 +293,21 @@ def concat(values: Sequence[Value], axis: int = 1) -> Value:
     """Concatenate values along an axis: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …).
 
     The default is axis 1, the channels. All values have the same dtype, and the same sizes on all other axes. Raises
-    ShapeError if other sizes differ, for an axis that does not exist and for axis 0 of a batch, and DTypeError if the
-    dtypes differ or there are no values.
+    ShapeError if other sizes differ, for an axis that does not exist, for axis 0 of a batch and if there are no values,
+    and DTypeError if the dtypes differ or ``values`` is not a list or tuple of arrays.
     """
     if not values:
-        raise shape_error("concat", "got no values to concatenate", "give at least one value")
+        raise shape_error("concat", "got no values to concatenate", "give at least one array")
     first = values[0]
     if axis == 1 and first.type.rank < 2:
         cure = "add the channel axis with st.ops.reshape"
         raise shape_error("concat", f"axis 1 does not exist in {first.type}", cure)
     at = require_axis("concat", first.type, axis)
+    (joined,) = Concat(at).infer(*(value.type for value in values))
     if len(values) == 1:
         return first
     if first.type.rank <= MOST_AXES:
         return Concat(at)(*values)
-    joined = Concat(at).infer(*(value.type for value in values))[0]
     kept = 1 if first.type.batched else 0
     flat = [reshape(x, (*x.shape[:kept], product(x.shape[kept:at]), product(x.shape[at:]))) for x in values]
     return reshape(Concat(kept + 1)(*flat), joined.shape)
@@ -316,11 +316,11 @@ def concat(values: Sequence[Value], axis: int = 1) -> Value:
 def stack(values: Sequence[Value], axis: int = 0) -> Value:
     """Join values along a new axis, as ``np.stack``: two values (C, H) with ``axis=0`` → (2, C, H).
 
-    All values have the same shape and dtype. Raises ShapeError if the shapes differ, and DTypeError if the dtypes
-    differ or there are no values.
+    All values have the same shape and dtype. Raises ShapeError if the shapes differ or there are no values, and
+    DTypeError if the dtypes differ or ``values`` is not a list or tuple of arrays.
     """
     if not values:
-        raise shape_error("stack", "got no values to stack", "give at least one value")
+        raise shape_error("stack", "got no values to stack", "give at least one array")
     got = ", ".join(str(value.type) for value in values)
     if len({value.dtype for value in values}) > 1:
         raise dtype_error("stack", f"the values differ in dtype: {got}", "convert one of them with st.ops.cast")

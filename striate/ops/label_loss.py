@@ -21,12 +21,6 @@ from striate.graph.reshape import reshape
 from striate.graph.value import Array, DType, TensorType
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
-from striate.ops.reduction import sum
-from striate.ops.requirement import dtype_error, require_floats, shape_error
-from striate.ops.shaping import BroadcastTo, expanded
-
-if TYPE_CHECKING:
-    pass
 from striate.ops.channel_softmax import (
     Softmax,
     SoftmaxGradient,
@@ -36,6 +30,12 @@ from striate.ops.channel_softmax import (
     softmax_of,
     walked,
 )
+from striate.ops.reduction import sum
+from striate.ops.requirement import dtype_error, require_floats, shape_error
+from striate.ops.shaping import BroadcastTo, expanded
+
+if TYPE_CHECKING:
+    pass
 
 NO_LABEL = -(2**63)
 """The ``ignore_index`` for a loss that ignores no label: the smallest int64, which is never a class index."""
@@ -59,7 +59,7 @@ def require_labels(labels: Array, classes: int, ignored: int | None = None) -> N
         raise LabelError(
             f"label {int(labels[tuple(bad)])} at index {place} is out of range: there are {classes} classes, "
             f"0 … {classes - 1}\n  help: give the last layer more outputs, or number the labels from 0"
-            + ("" if ignored is None else f"; ignore_index={ignored} leaves labels of {ignored} out")
+            + ("" if ignored in (None, NO_LABEL) else f"; ignore_index={ignored} leaves labels of {ignored} out")
         )
 
 
@@ -78,10 +78,13 @@ class LabelLoss(Anchor):
     label_smoothing: float = 0.0
     ignore_index: int = IGNORED
 
+    def options(self) -> dict[str, str]:
+        return {name: text for name, text in super().options().items() if text != str(NO_LABEL)}
+
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
     ) -> tuple[InputLayout, ...]:
-        """Require the logits in blocks of 16 channels, and the other inputs in NumPy's order."""
+        """Return the required layouts: blocks of 16 channels for the logits, NumPy's order for the other inputs."""
         return (InputLayout((BLOCK,)), *(InputLayout((PLAIN,)) for _ in inputs[1:]))
 
     def losses_type(self, logits: TensorType, labels: TensorType, weight: TensorType | None) -> TensorType:

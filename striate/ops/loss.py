@@ -8,7 +8,9 @@ from striate.graph.elementwise import cast
 from striate.graph.reshape import reshape
 from striate.graph.value import DType, Integers, Value
 from striate.ops.arithmetic import maximum
+from striate.ops.channel_softmax import LogSoftmax
 from striate.ops.convolution import channel_vector
+from striate.ops.label_loss import IGNORED, NO_LABEL, CrossEntropy, NegativeLogLikelihood
 from striate.ops.loss_reduction import loss_reduction, reduced
 from striate.ops.reduction import sum
 from striate.ops.requirement import shape_error
@@ -16,8 +18,6 @@ from striate.options import number, whole_number
 
 if TYPE_CHECKING:
     pass
-from striate.ops.channel_softmax import LogSoftmax
-from striate.ops.label_loss import IGNORED, NO_LABEL, CrossEntropy, NegativeLogLikelihood
 
 
 def cross_entropy(

@@ -70,9 +70,10 @@ class MatrixContraction(Anchor):
     transpose_b: bool = False
 
     def sizes(self, a: TensorType, b: TensorType) -> tuple[Shape, Shape, Shape]:
-        """Return (broadcast batch axes, (M, K), (K, N)); raise ``ShapeError`` if the operands do not fit together.
+        """Return (broadcast sizes of the batch axes, (M, K), (K, N)) for operands of the types ``a`` and ``b``.
 
-        Raises ``DTypeError`` unless both operands have the same float dtype.
+        Raises ``ShapeError`` if the operands do not fit together, and ``DTypeError`` unless both have the same float
+        dtype.
         """
         require_floats(self, (a, b))
         if a.rank != b.rank or not 2 <= a.rank <= MOST_AXES:
@@ -105,9 +106,9 @@ class MatrixContraction(Anchor):
         return (PLAIN,)
 
     def matrices(self, type: TensorType, transposed: bool) -> kernels.matrix.Matrices:
-        """Return the strides of an operand in elements: along batch axes (0 if of size 1), rows and columns.
+        """Return the strides, in elements, of an operand of the type ``type`` in NumPy's order.
 
-        If ``transposed``, the strides of rows and columns are exchanged.
+        The stride of a batch axis of size 1 is 0. If ``transposed``, the strides of rows and columns are exchanged.
         """
         shape = type.concrete(1)
         strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]

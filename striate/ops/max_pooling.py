@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal, overload
 
 import numpy as np
 
 from striate.codegen.launch import KernelSpec, Launch
 from striate.codegen.storage import spatial
-from striate.errors import GraphError, OptionError
+from striate.errors import GraphError
+from striate.graph.elementwise import cast
 from striate.graph.onnx import OnnxWriter
-from striate.graph.op import Gradients, Needed, PositionSets, Sample, Values, register
+from striate.graph.op import Composite, Gradients, Needed, PositionSets, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import LoweringContext
+from striate.ops.elementary import floor
+from striate.ops.extremes import Positions
+from striate.ops.pooling import Pooling, entering, examples, window_geometry
 from striate.ops.requirement import shape_error
 from striate.ops.shaping import expanded
 from striate.ops.unbatched import over_samples, position_axes
@@ -23,6 +28,7 @@ from striate.ops.window import (
     Padding,
     PerAxis,
     Sizes,
+    Windowed,
     padded,
     positions,
     reach,
@@ -34,7 +40,6 @@ from striate.options import flag
 
 if TYPE_CHECKING:
     from striate.ops.kernels.large_pooling import LargeMaxGradient
-from striate.ops.pooling import Pooling, entering, examples, window_geometry
 
 
 @register
@@ -159,13 +164,99 @@ class MaxPoolingGradient(Pooling):
             yield Sample(op, (random.standard_normal(y.shape), index), differentiable=(False, False))
 
 
-def refuse_indices(what: str, return_indices: object) -> None:
-    """Raise ``OptionError`` unless ``return_indices`` is False, the only value that is supported."""
-    if return_indices is not False:
-        raise OptionError(
-            f"{what}: return_indices={return_indices!r}; only False is supported\n"
-            "  help: leave it out; the gradient reaches the maxima without their places"
-        )
+@register
+@dataclass(frozen=True)
+class PositionedMaxPooling(Windowed, Composite):
+    """y[n, c, p] = max_k x[n, c, p · stride + k · dilation − before], and the position of the maximum in x
+
+    x (N, C, positions…) → (y, position), both (N, C, windows…). ``position`` is the row-major index of the maximum in
+    its channel of x, in int64. Otherwise the operation is like ``MaxPooling``.
+    """
+
+    title: ClassVar[str] = "max pool"
+    kernel: Sizes
+    dilation: Sizes
+    ceil_mode: bool
+
+    @property
+    def purpose(self) -> Purpose:
+        return Purpose.WINDOW
+
+    @property
+    def pooling(self) -> MaxPooling:
+        """The ``MaxPooling`` with the same options, whose second output is the number of the tap."""
+        return MaxPooling(self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode)
+
+    def label(self, inputs: Sequence[TensorType]) -> str:
+        return self.pooling.label(inputs)
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        y, _ = self.pooling.infer(*inputs)
+        return y, y.with_dtype(DType.int64)
+
+    def expand(self, *inputs: Value) -> tuple[Value, ...]:
+        y, tap = self.pooling(*inputs)
+        size, windows = positions(inputs[0].type), positions(y.type)
+        rest = cast(tap, DType.float64)  # exact for integers up to 2⁵³
+        total: Value | None = None
+        for axis in reversed(range(len(size))):
+            whole = floor((rest + 0.5) * (1 / self.kernel[axis])) if axis else None
+            own = rest if whole is None else rest - whole * self.kernel[axis]
+            start = Positions(windows[axis], math.prod(windows[axis + 1 :]))(tap) * self.stride[axis]
+            place = (start + own * self.dilation[axis] - self.padding[axis][0]) * math.prod(size[axis + 1 :])
+            total = place if total is None else total + place
+            rest = rest if whole is None else whole
+        assert total is not None
+        return y, cast(total, DType.int64)
+
+    def reference(self, x: Array) -> tuple[Array, Array]:
+        y, number = self.pooling.reference(x)
+        total = np.zeros(y.shape, np.int64)
+        tap = np.unravel_index(number, self.kernel)
+        for axis, window in enumerate(np.indices(y.shape)[2:]):
+            place = window * self.stride[axis] + tap[axis] * self.dilation[axis] - self.padding[axis][0]
+            total = total * x.shape[2 + axis] + place
+        return y, total
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
+        y, tap = self.pooling(*inputs)  # which the pass that simplifies merges with that of the expansion
+        return self.pooling.gradient(inputs, (y, tap), (output_gradients[0], None), needed)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        """Export as MaxPool, whose indices count through all samples and channels."""
+        y, index = to.add_outputs(2, "MaxPool", *inputs, **self.pooling.onnx_attributes(), dilations=self.dilation)
+        size = np.array(math.prod(positions(types[0])), np.int64)
+        return [y, to.add("Mod", index, to.constant(size))]
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for x, kernel, stride, padding, dilation, ceil_mode in examples(random):
+            yield Sample(cls(stride, padding, kernel, dilation, ceil_mode), (x,))
+
+
+@overload
+def max_pool(
+    input: Value,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+    return_indices: Literal[False] = False,
+) -> Value: ...
+
+
+@overload
+def max_pool(
+    input: Value,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+    *,
+    return_indices: Literal[True],
+) -> tuple[Value, Value]: ...
 
 
 def max_pool(
@@ -176,21 +267,28 @@ def max_pool(
     dilation: PerAxis = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
-) -> Value:
+) -> Value | tuple[Value, Value]:
     """Return the largest element of every window, or NaN if it contains NaN; padding is never the maximum.
 
     ``input`` is (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
-    float64; the result is (N, C, windows…). A sample is recognized by the number of entries in an option such as
-    ``kernel_size=(3, 3)``, or by having two axes. ``stride`` is ``kernel_size`` by default, and ``dilation`` is the
+    float64; the result is (N, C, windows…). The input is one sample if it has one axis more than an option such as
+    ``kernel_size=(3, 3)`` has entries, or two axes. ``stride`` is ``kernel_size`` by default, and ``dilation`` is the
     distance between the elements of a window; with ``ceil_mode``, incomplete windows at the end count too. If several
     elements are the largest, the first one gets the gradient. Raises ShapeError for another number of axes and a window
     larger than the padded input, DTypeError for another dtype, and OptionError for invalid options, such as padding
-    above half the kernel size or ``return_indices=True``, which is not supported.
+    above half the kernel size.
+
+    With ``return_indices``, the result is (maxima, indices). ``indices`` is int64 and has the shape of the maxima. Each
+    index is the row-major number of the maximum among the positions of its channel in ``input``; ``max_unpool`` takes
+    these indices. They have no gradient.
     """
-    refuse_indices("max_pool", return_indices)
     rounds_up = flag("max_pool: ceil_mode", ceil_mode)
+    indices = flag("max_pool: return_indices", return_indices)
+    rank = position_axes(input.type, kernel_size, stride, padding, dilation)
 
-    def of_batch(x: Value) -> Value:
-        return MaxPooling(*window_geometry("max_pool", x, kernel_size, stride, padding, dilation), rounds_up)(x)[0]
+    def of_batch(x: Value) -> tuple[Value, Value]:
+        geometry = window_geometry("max_pool", x, kernel_size, stride, padding, dilation)
+        return (PositionedMaxPooling if indices else MaxPooling)(*geometry, rounds_up)(x)
 
-    return over_samples(of_batch, input, position_axes(input.type, kernel_size, stride, padding, dilation))
+    y, place = over_samples(of_batch, input, rank)
+    return (y, place) if indices else y

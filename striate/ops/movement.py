@@ -47,7 +47,10 @@ class Movement(Anchor):
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
     ) -> tuple[InputLayout, ...]:
-        """Require blocks of 16 channels if an input is stored in blocks that move as a whole, else NumPy's order."""
+        """Return the required layout, the same for all inputs: blocks of 16 channels or NumPy's order.
+
+        It is blocks if an input is stored in blocks and these move as a whole.
+        """
         whole = BLOCK in blocks and self.moves_whole_blocks(inputs)
         return tuple(InputLayout((BLOCK if whole else PLAIN,)) for _ in inputs)
 
@@ -202,7 +205,7 @@ class Window:
 
     @property
     def ends(self) -> tuple[int, int]:
-        """The smallest index that the window covers, and the largest one plus 1."""
+        """(smallest index that the window covers, one past the largest index)"""
         last = self.start + (self.count - 1) * self.step
         return min(self.start, last), max(self.start, last) + 1
 

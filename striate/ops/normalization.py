@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,7 +25,7 @@ from striate.options import flag, number
 
 
 def batch_axes(rank: int) -> tuple[int, ...]:
-    """Return all axes except the channels (axis 1): batch statistics are computed over these."""
+    """Return all of the ``rank`` axes except axis 1, the channels: batch statistics are computed over them."""
     return (0, *range(2, rank))
 
 
@@ -89,11 +89,11 @@ class BatchNormalization(Composite):
         """Return the same outputs as smaller operations: moments, a subtraction, a multiplication and an addition."""
         x, *affine = inputs
         mean, variance = Moments(batch_axes(x.type.rank))(x)
-        return _normalized(x, mean, variance, affine, self.epsilon), mean, variance
+        return normalized(x, mean, variance, affine, self.epsilon), mean, variance
 
     def output_moments(self, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> tuple[Value, Value]:
         """Return the mean β and the variance γ² · σ² / (σ² + ε) of each channel of y, without reading y."""
-        (_, *affine), (_, mean, variance) = inputs, outputs
+        (_, *affine), (_, mean, variance, *_) = inputs, outputs
         normalized = variance / (variance + self.epsilon)
         zero = mean - mean  # NaN stays NaN
         if not affine:
@@ -101,26 +101,42 @@ class BatchNormalization(Composite):
         gamma, beta = (reshape(vector, mean.shape) for vector in affine)
         return zero + beta, normalized * gamma * gamma
 
+    def count(self, x: Value, outputs: Values) -> Value:
+        """Return M, the number of values of a channel over which the statistics were computed, as a scalar.
+
+        ``x`` is the input, and ``outputs`` are the outputs of the operation; here, M follows from the shape of x.
+        """
+        return numel(x, batch_axes(x.type.rank))
+
+    def totals(self, *sums: Value) -> tuple[Value, ...]:
+        """Return sums over all samples that share the statistics, from ``sums``, those over the samples of this batch.
+
+        Here these are the same samples, so ``sums`` are returned unchanged.
+        """
+        return sums
+
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
         """dx = γ / √(σ² + ε) · (dy − (dβ + x̂ · dγ) / M), dγ = Σ x̂ · dy, dβ = Σ dy, over the M values of a channel.
 
         x̂ = (x − μ) / √(σ² + ε) is recomputed from x, so the forward pass need not store it. The mean and the variance
         are outputs too: their gradients dμ and dσ² add dμ / M + 2 (x − μ) dσ² / M to dx.
         """
-        (x, *affine), (y, mean, variance) = inputs, outputs
-        dy, dmean, dvariance = output_gradients
+        (x, *affine), (y, mean, variance, *_) = inputs, outputs
+        dy, dmean, dvariance, *_ = output_gradients
         axes = batch_axes(x.type.rank)
-        count = numel(x, axes)
+        count = self.count(x, outputs)
         centred = x - mean
         dx = dgamma = dbeta = None
         if dy is not None:
             dy = expanded(dy, y)
             inverse = 1 / elementwise(Sqrt(), variance + self.epsilon)
-            dbeta = Sum(axes)(dy)
-            dgamma = Sum(axes)(dy * centred) * inverse
+            dbeta, products = Sum(axes)(dy), Sum(axes)(dy * centred)
+            dgamma = products * inverse
             if needed[0]:
                 scale = inverse * reshape(affine[0], mean.shape) if affine else inverse
-                dx = (dy - dbeta / count - centred * (dgamma * inverse / count)) * scale
+                of_dy, of_products = self.totals(dbeta, products)
+                spread = dgamma if of_products is products else of_products * inverse
+                dx = (dy - of_dy / count - centred * (spread * inverse / count)) * scale
         if needed[0] and dmean is not None:
             dx = dmean / count + (0 if dx is None else dx)
         if needed[0] and dvariance is not None:
@@ -144,7 +160,11 @@ class BatchNormalization(Composite):
         yield Sample(cls(0.1), (random.standard_normal((4, 3, 2)),))
 
 
-def _normalized(x: Value, mean: Value, variance: Value, affine: list[Value], epsilon: float) -> Value:
+def normalized(x: Value, mean: Value, variance: Value, affine: Sequence[Value], epsilon: float) -> Value:
+    """Return γ · (x − μ) / √(σ² + ε) + β for the given mean μ, variance σ² and ``epsilon`` ε.
+
+    ``affine`` is [γ, β], both (C,), or empty for γ = 1 and β = 0.
+    """
     # Subtract μ first: folding it into the shift would lose accuracy if the mean is large.
     scale = 1 / elementwise(Sqrt(), variance + epsilon)
     if not affine:
@@ -214,8 +234,8 @@ def _vector(value: Value, like: Value) -> Value | None:
     return vector if vector.shape == like.shape[1:2] else None
 
 
-def _affine(weight: Value | None, bias: Value | None, eps: float) -> list[Value]:
-    """Return [γ, β], or [] if both are None. If only one is None, ones stand for γ and zeros for β.
+def affine_vectors(weight: Value | None, bias: Value | None, eps: float) -> list[Value]:
+    """Return [γ, β] for ``weight`` γ and ``bias`` β, or [] if both are None; if one is None, γ is 1 or β is 0.
 
     Raises ``OptionError`` unless ``eps`` is above 0.
     """
@@ -238,7 +258,7 @@ def batch_norm_with_statistics(
     channel has fewer than two values or γ or β is not (C,), DTypeError for other dtypes or if the dtypes differ, and
     OptionError unless ε > 0.
     """
-    affine = _affine(weight, bias, eps)
+    affine = affine_vectors(weight, bias, eps)
     if input.type.rank > 1 and input.shape[1] != 0 and 0 in input.shape:
         raise shape_error(
             "batch_norm",
@@ -286,6 +306,6 @@ def batch_norm(
             raise dtype_error(
                 "batch_norm", f"expected floating point numbers, got {vector.type}", 'st.ops.cast(x, "float32")'
             )
-    affine = [channel_vector("batch_norm", vector, input) for vector in _affine(weight, bias, eps)]
+    affine = [channel_vector("batch_norm", vector, input) for vector in affine_vectors(weight, bias, eps)]
     mean, variance = (channel_vector("batch_norm", vector, input) for vector in (running_mean, running_var))
-    return _normalized(input, mean, variance, affine, float(eps))
+    return normalized(input, mean, variance, affine, float(eps))

@@ -195,7 +195,7 @@ class Pad(PositionPadding):
         return [Launch("pad", context.node.path, kernel, operands, context.domain.chunks)]
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
-        """Export as the ONNX operator Pad, in two steps where an array is padded and cropped.
+        """Export as one ONNX operator Pad, or two if the array is both padded and cropped.
 
         ONNX crops before it pads. So do constant and circular padding here; reflecting and replicating crop afterwards.
         """
@@ -419,7 +419,7 @@ def _require_padding(op: Op | str, mode: PadMode, x: TensorType, length: int, be
 
 
 def without_zeros(x: Value) -> tuple[Value, Pairs | None]:
-    """Return (the unpadded value, its padding) if x is another value padded with zeros, and (x, None) otherwise.
+    """Return (y, padding) if x is another value y padded with zeros, and (x, None) otherwise.
 
     A convolution uses this to take over the padding: it reads zeros from the halo around its input, without a copy.
     """
@@ -437,7 +437,8 @@ def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float |
     default. The other modes pad the spatial axes of (N, C, positions…) or of one sample (C, positions…), in float32 or
     float64; ``pad`` then has a pair for each of them. Raises ShapeError if the mode does not allow these axes or so
     much padding, DTypeError for a dtype that the mode does not allow, and OptionError for another mode, for a ``pad``
-    that is not pairs of whole numbers, and for a ``value`` that does not fit (NaN, or a fraction or ∞ for integers).
+    that is not pairs of whole numbers, and for a ``value`` that the dtype of x cannot represent: NaN; a fraction, ∞ or
+    a number out of range for integers; anything but 0 and 1 for bools.
     """
     how = PadMode[options.choice("pad: mode", mode, PadMode.__members__)]
     pairs = _pairs(pad)
@@ -446,9 +447,7 @@ def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float |
         if value not in (None, 0):
             raise OptionError(f'pad: value={value!r} has no effect with mode="{mode}"\n  help: leave it out')
         return _padded_with_copies(input, pairs, how)
-    number = 0.0 if value is None else _number_or_infinity(value)
-    if not x.dtype.is_float and not number.is_integer():
-        raise OptionError(f'pad: value={value!r} for {x}\n  help: st.ops.cast(x, "float32") holds fractions')
+    number = 0.0 if value is None else _constant(value, x)
     if len(pairs) > x.rank:
         raise shape_error(
             "pad", f"{len(pairs)} pairs of numbers for {x}, which has {x.rank} axes", "give at most one pair for each"
@@ -460,11 +459,28 @@ def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float |
     return Pad(everywhere[2:], how, number)(input) if inside else PadAxes(everywhere, number)(input)
 
 
-def _number_or_infinity(value: object) -> float:
-    """Return the number to pad with as a float; −∞ suits a max pooling. Raises ``OptionError`` for NaN."""
-    if isinstance(value, Real) and value in (-math.inf, math.inf):
+def _constant(value: object, x: TensorType) -> float:
+    """Return the number to pad x with as a float; raise ``OptionError`` if the dtype of x cannot represent it.
+
+    A float may be ±∞ (−∞ suits a max pooling), but not NaN.
+    """
+    if x.dtype is DType.bool:
+        if isinstance(value, Real | np.bool_) and value in (0, 1):
+            return 1.0 if value else 0.0
+        raise OptionError(f"pad: value={value!r} for {x}; expected True or False")
+    if x.dtype.is_float and isinstance(value, Real) and value in (-math.inf, math.inf):
         return float(value)
-    return options.number("pad: value", value)
+    number = options.number("pad: value", value)
+    if x.dtype.is_float:
+        return number
+    limits = np.iinfo(x.dtype.numpy)
+    least, most = max(int(limits.min), -(2**53)), min(int(limits.max), 2**53)  # operations store the number as a float
+    if not (least <= number <= most and number.is_integer() and number == value):
+        raise OptionError(
+            f"pad: value={value!r} for {x}; expected a whole number from {least:,} to {most:,}\n"
+            '  help: st.ops.cast(x, "float32") first'
+        )
+    return number
 
 
 def _pairs(pad: object) -> Pairs:

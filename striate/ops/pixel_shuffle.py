@@ -26,10 +26,10 @@ LARGEST_FACTOR = 1024
 
 @dataclass(frozen=True)
 class PixelMove(Anchor):
-    """Base class of both directions (abstract), between (N, C · factor², H, W) and (N, C, H · factor, W · factor).
+    """Base class of pixel shuffle, (N, C · factor², H, W) → (N, C, H · factor, W · factor), and its inverse (abstract).
 
-    Element [n, c · factor² + i · factor + j, h, w] of the first array is element [n, c, h · factor + i, w · factor + j]
-    of the second, for 0 ≤ i, j < factor.
+    Element [n, c · factor² + i · factor + j, h, w] of the array with more channels is element
+    [n, c, h · factor + i, w · factor + j] of the array with more positions, for 0 ≤ i, j < factor.
     """
 
     kind: ClassVar[Kind] = Kind.GATHER
@@ -55,7 +55,7 @@ class PixelMove(Anchor):
         return channels, height, width
 
     def launch(self, context: LoweringContext, small: Value, large: Value) -> list[Launch]:
-        """Return one launch, which copies from the node's input to its output.
+        """Return a list with one launch, which copies the input of the node in ``context`` to its output.
 
         One of these is ``small`` (N, C · factor², H, W), and the other is ``large`` (N, C, H · factor, W · factor).
         """
@@ -126,7 +126,11 @@ class PixelUnshuffle(PixelMove):
         (x,) = inputs
         channels, height, width = self.sizes(x)
         if height % self.factor or width % self.factor:
-            raise shape_error(self, f"{height}×{width} are no multiples of {self.factor}: {x}", "st.ops.pad(x, pad)")
+            raise shape_error(
+                self,
+                f"{height}×{width} pixels do not divide into squares of {self.factor}×{self.factor}: {x}",
+                "st.ops.pad(x, pad)",
+            )
         return (x.with_shape((x.shape[0], channels * self.factor**2, height // self.factor, width // self.factor)),)
 
     def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:

@@ -158,10 +158,10 @@ class Pooling(Windowed, Anchor):
         )
 
     def scatter(self, sent: Iterator[Array], size: Sizes, like: Array) -> Array:
-        """Add the gradients of the taps to the input positions that they read, in NumPy; return (N, C, *size).
+        """Add the gradient of each tap to the input positions that the tap reads, in NumPy; return (N, C, *size).
 
-        ``sent`` yields the gradient of each tap, (N, C, windows…), in the order of the taps; ``like`` is an array of
-        the same shape and dtype. ``size`` holds the spatial sizes of the input.
+        ``sent`` yields the gradients, each (N, C, windows…), in the order of the taps; ``like`` is any array with the
+        shape and dtype of one of them. ``size`` holds the spatial sizes of the input.
         """
         shape = (*like.shape[:2], *size)
         target = padded(np.zeros(shape, like.dtype), self.padding, extra=self.overhang(size))
@@ -171,11 +171,11 @@ class Pooling(Windowed, Anchor):
 
 
 def entering(context: LoweringContext, x: Value) -> tuple[Prologue | None, tuple[Value, ...], tuple[Operand, ...]]:
-    """Return how a kernel obtains its input x: (prologue, operands before, operands after).
+    """Return how the kernel of a node obtains its input x: (prologue, operands before, operands after).
 
-    The operands are those from which the kernel obtains x, placed before or after the operands of the fused epilogue.
-    If x is read from memory, the result is (None, (x,), ()). If a prologue computes x in the kernel, the result is
-    (prologue, (), the operands of the prologue).
+    ``context`` is that of the node. The operands are those from which the kernel obtains x, placed before or after the
+    operands of the fused epilogue. If x is read from memory, the result is (None, (x,), ()). If a prologue computes x
+    in the kernel, the result is (prologue, (), the operands of the prologue).
     """
     if context.prologue is None:
         return None, (x,), ()
@@ -214,8 +214,9 @@ def window_geometry(
 ) -> tuple[Sizes, Pairs, Sizes, Sizes]:
     """Return (stride, padding, kernel, dilation) with one entry for each spatial axis of the batch x.
 
-    A ``stride`` of None is the kernel size. Raises ``ShapeError`` for a wrong number of axes of x, and ``OptionError``
-    for invalid options and for padding above half the kernel size; ``what`` is the function that the error names.
+    The arguments are those of ``max_pool``. A ``stride`` of None is the kernel size. Raises ``ShapeError`` for a wrong
+    number of axes of x, and ``OptionError`` for invalid options and for padding above half the kernel size; ``what`` is
+    the function that the error names.
     """
     require_positions(what, x.type)
     rank = x.type.rank - 2

@@ -64,10 +64,12 @@ class DropoutMask(Op):
 
     The mask of ``dropout``. Inputs: x (N, C, …), of which only the shape and dtype matter, and a key, an int64 scalar
     that the caller derives from the seed and the step. ``stream`` distinguishes the dropouts of a network.
-    An element is dropped if its 32 random bits, read as a number, are below p · 2³².
+    An element is dropped if its 32 random bits, read as a number, are below p · 2³². An optional third input, an int64
+    scalar, is the index of the first sample in a larger batch, of which x is a part; without it, this index is 0.
     """
 
     kind: ClassVar[Kind] = Kind.RANDOM
+    takes_first_row: ClassVar[bool] = True
     probability: float
     stream: int
 
@@ -87,43 +89,47 @@ class DropoutMask(Op):
         return 1 / (1 - self.probability)
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        x, key = inputs
+        x, key, *first = inputs
         require_floats(self, [x])
         if not 0 <= self.probability < 1:
             raise OptionError(f"{self}: the probability must be in [0, 1)")
-        if key.dtype is not DType.int64 or key.rank:
+        if any(one.dtype is not DType.int64 or one.rank for one in (key, *first)):
             raise dtype_error(self, f"its key must be an int64 scalar, got {key}", "mix seed and step into one number")
         if x.rank < 2:
             raise shape_error(self, f"expected a batch (N, C, …), got {x}", "reshape (N,) to (N, 1)")
         return (x,)
 
-    def emit_at(self, k: Kernel, place: Place, key: Vector) -> Vector:
+    def emit_at(self, k: Kernel, place: Place, key: Vector, first: Vector | None = None) -> Vector:
         """Emit the mask for one vector of elements; x itself is not read.
 
-        ``place`` is the position of the vector in the loops, and ``key`` holds the int64 key.
+        ``place`` is the position of the vector in the loops, and ``key`` holds the int64 key. ``first`` is the index of
+        the first sample in a larger batch, also an int64 vector; None: 0.
         """
         low, high = halves(k, key)
-        rows = row_words(low, high, self.stream_word, index_word(k, place.n))
+        n = index_word(k, place.n)
+        rows = row_words(low, high, self.stream_word, n if first is None else n + halves(k, first)[0])
         drawn = mix(rows, element_words(k, place))
         zero, kept = k.constant(0.0, place.dtype), k.constant(self.scale, place.dtype)
         return k.select(drawn.below(self.threshold), zero, kept)
 
-    def reference(self, x: Array, key: Array) -> Array:
+    def reference(self, x: Array, key: Array, first: Array | int = 0) -> Array:
         bits = int(key) % 2**64
         parts = (bits % 2**32, bits >> 32, self.stream_word)
         low, high, stream = (np.array([part], np.uint32) for part in parts)
         y = np.empty((x.shape[0], x[:1].size), x.dtype)
         element = np.arange(y.shape[1], dtype=np.uint32)
         for n in range(x.shape[0]):
-            drawn = mix(row_words(low, high, stream, np.array([n], np.uint32)), element)
+            drawn = mix(row_words(low, high, stream, np.array([n + int(first)], np.uint32)), element)
             y[n] = np.where(drawn < np.uint32(self.threshold), 0, self.scale)
         return y.reshape(x.shape)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        return None, None
+        return tuple(None for _ in inputs)
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        x = random.standard_normal((3, 17, 2))
+        yield Sample(cls(0.5, 1), (x, np.asarray(1 << 40, np.int64), np.asarray(5, np.int64)))
         for shape, probability, stream in (
             ((3, 17, 2, 5), 0.5, 0),
             ((2, 3), 0.1, 1),
@@ -167,7 +173,11 @@ def _over(what: str, input: Value, axes: int, key: Integers, p: float, stream: i
     p, stream = number(f"{what}: p", p, 0, 1), whole_number(f"{what}: stream", stream, 0, 2**31 - 1)
     require_floats(DropoutMask(0.0, stream), [input.type])
     if input.type.rank < axes:
-        raise shape_error(what, f"expected an input with {axes} axes or more, got {input.type}", "x[None]")
+        raise shape_error(
+            what,
+            f"expected an input with at least {axes} {'axis' if axes == 1 else 'axes'}, got {input.type}",
+            "x[None]",
+        )
     if p == 0:
         return input
     if p == 1:

@@ -56,7 +56,7 @@ class Reduction(Op):
         raise NotImplementedError
 
     def merge(self, k: Kernel, a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:
-        """Emit the combination of two partial results; by default, they are added."""
+        """Emit the combination of two partial results a and b; by default, their sum."""
         return [k.add(one, other) for one, other in zip(a, b, strict=True)]
 
     def finish(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
@@ -68,7 +68,7 @@ class Reduction(Op):
         return 1
 
     def reduced(self, x: TensorType) -> TensorType:
-        """Return the type of x with size 1 on the reduced axes; raise an error if it does not fit.
+        """Return the type of x with size 1 on the reduced axes.
 
         Raises ``DTypeError`` unless x is of floats, and ``ShapeError`` for an axis that x does not have.
         """
@@ -314,7 +314,7 @@ class Numel(Reduction):
 
 
 def average_and_variance(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Compute the mean and the biased variance over the axes in NumPy; the axes keep size 1. NaN over no elements."""
+    """Return (mean, biased variance) of x over the axes, in NumPy; the axes keep size 1. NaN over no elements."""
     count = np.float64(math.prod(x.shape[axis] for axis in axes))
     average = np.sum(x, axis=axes, keepdims=True) / count
     return average, np.sum((x - average) ** 2, axis=axes, keepdims=True) / count
@@ -324,6 +324,12 @@ def _within(k: Kernel, variance: Vector, dtype: DType) -> Vector:
     """Emit the variance, replaced by NaN where it exceeds the largest number of ``dtype``."""
     largest = k.constant_like(variance, float(np.finfo(dtype.numpy).max))
     return k.select(k.greater(variance, largest), k.constant_like(variance, math.nan), variance)
+
+
+def reduction(op: Reduction, x: Value) -> Value:
+    """Return op(x), or x itself if ``op`` has no axes; raise the errors of ``op`` in both cases."""
+    op.infer(x.type)
+    return op(x) if op.axes else x
 
 
 def dropped(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
@@ -353,7 +359,7 @@ def sum(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     not whole numbers.
     """
     axes = require_axes("sum", x.type, axis)
-    return dropped(Sum(axes)(x) if axes else x, axes, keepdims)
+    return dropped(reduction(Sum(axes), x), axes, keepdims)
 
 
 def mean(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
@@ -364,7 +370,7 @@ def mean(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     not whole numbers.
     """
     axes = require_axes("mean", x.type, axis)
-    return dropped(Sum(axes)(x) / numel(x, axes) if axes else x, axes, keepdims)
+    return dropped(reduction(Sum(axes), x) / numel(x, axes) if axes else reduction(Sum(axes), x), axes, keepdims)
 
 
 def moments(x: Value, axis: Axes = None, keepdims: bool = False) -> tuple[Value, Value]:
@@ -390,7 +396,7 @@ def max(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     axes = require_axes("max", x.type, axis)
     if any(x.shape[one] == 0 for one in axes):
         raise shape_error("max", f"the maximum of 0 elements is undefined: {x.type} over axes {axes}", "give elements")
-    return dropped(Max(axes)(x) if axes else x, axes, keepdims)
+    return dropped(reduction(Max(axes), x), axes, keepdims)
 
 
 operators.update(sum=sum, mean=mean, max=max)

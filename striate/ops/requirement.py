@@ -31,7 +31,7 @@ def dtype_error(op: Op | str, what: str, cure: str) -> DTypeError:
 
 
 def require_floats(op: Op, inputs: Sequence[TensorType]) -> None:
-    """Raise ``DTypeError`` unless all inputs have the same floating point dtype."""
+    """Raise ``DTypeError`` unless all inputs of ``op`` have the same floating point dtype."""
     for type in inputs:
         if not type.dtype.is_float:
             raise dtype_error(op, f"expected floating point numbers, got {type}", 'st.ops.cast(x, "float32")')
@@ -50,21 +50,21 @@ Axes = int | tuple[int, ...] | None
 """One axis, several, or all of them (None); negative numbers count from the last."""
 
 
-def require_axis(what: Op | str, x: TensorType, axis: int) -> int:
+def require_axis(what: Op | str, x: TensorType, axis: int, name: str = "axis") -> int:
     """Return the axis as a number from 0 to rank − 1; negative axes count from the last.
 
     Raises ``OptionError`` if it is not a whole number, and ``ShapeError`` if x does not have the axis. ``what`` is the
-    operation that the error names.
+    operation that the error names, and ``name`` its option.
     """
     if not isinstance(cast("object", axis), Integral) or isinstance(axis, bool):
-        raise OptionError(f"{what}: axis={axis!r:.60}; expected a whole number")
+        raise OptionError(f"{place(what)}: {name}={axis!r:.60}; expected a whole number")
     if not -x.rank <= axis < x.rank:
         raise shape_error(what, f"axis {axis} does not exist in {x}", f"axes run from 0 to {x.rank - 1}")
     return int(axis) % x.rank
 
 
 def require_axes(what: Op | str, x: TensorType, axis: Axes) -> tuple[int, ...]:
-    """Return the axes in increasing order, each once, as numbers from 0; None means all axes of x.
+    """Return the axes ``axis`` in increasing order, each once, as numbers from 0; None means all axes of x.
 
     Raises ``OptionError`` unless they are whole numbers, and ``ShapeError`` if x does not have one of them. ``what`` is
     the operation that the error names.
@@ -73,12 +73,12 @@ def require_axes(what: Op | str, x: TensorType, axis: Axes) -> tuple[int, ...]:
         return tuple(range(x.rank))
     given: tuple[object, ...] = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
     if any(isinstance(one, bool) or not isinstance(one, Integral) for one in given):
-        raise OptionError(f"{what}: axis={axis!r:.60}; expected a whole number, a tuple of them, or None")
+        raise OptionError(f"{place(what)}: axis={axis!r:.60}; expected a whole number, a tuple of them, or None")
     return tuple(sorted({require_axis(what, x, one) for one in given}))
 
 
 def require_positions(op: Op | str, x: TensorType, most: int = 3) -> None:
-    """Raise ``ShapeError`` unless x is (N, C, positions…) with 1 to ``most`` spatial axes."""
+    """Raise ``ShapeError`` unless the input x of ``op`` is (N, C, positions…) with 1 to ``most`` spatial axes."""
     if not 3 <= x.rank <= most + 2:
         raise shape_error(
             op,

@@ -79,7 +79,8 @@ class TransposedConvolution(ConvolutionInputGradient):
 def least_sizes(size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes) -> Sizes:
     """Return the output sizes without output padding: (size − 1) · stride + reach − before − after along each axis.
 
-    The reach is the number of positions that a filter spans, dilation · (taps − 1) + 1.
+    ``size`` holds the spatial sizes of the input. The reach is the number of positions that a filter spans, dilation ·
+    (kernel − 1) + 1.
     """
     spans = reach(kernel, dilation)
     return tuple(

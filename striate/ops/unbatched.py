@@ -7,6 +7,7 @@ batch has in this operation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from striate.graph.reshape import reshape
 from striate.graph.value import TensorType, Value
@@ -20,8 +21,9 @@ def is_sample(x: TensorType, rank: int) -> bool:
 def position_axes(x: TensorType, *options: object) -> int:
     """Return the number of spatial axes of x, for an operation that accepts several.
 
-    If an option is a sequence, such as ``kernel_size=(3, 3)``, the number is its length. Otherwise x counts as a batch
-    (N, C, positions…), unless it has only the two axes (C, L).
+    ``options`` are the values of those options of the operation that may have one entry for each spatial axis. If one
+    of them is a sequence, such as (3, 3), the number is its length. Otherwise x counts as a batch (N, C, positions…),
+    unless it has only the two axes (C, L).
     """
     for option in options:
         if isinstance(option, Sequence) and not isinstance(option, str):
@@ -29,12 +31,19 @@ def position_axes(x: TensorType, *options: object) -> int:
     return max(1, x.rank - 2)
 
 
-def over_samples(function: Callable[[Value], Value], x: Value, rank: int) -> Value:
-    """Return ``function(x)`` for a batch x; for one sample, call it with a batch of one and drop axis 0 of the result.
+Result = TypeVar("Result", Value, tuple[Value, Value])
+"""The result of a function of a batch: one value or two, each with N on axis 0."""
+
+
+def over_samples(function: Callable[[Value], Result], x: Value, rank: int) -> Result:
+    """Return ``function(x)`` for a batch x; for one sample, call it with a batch of one and drop axis 0 of the results.
 
     ``rank`` is the number of spatial axes.
     """
     if not is_sample(x.type, rank):
         return function(x)
     y = function(reshape(x, (1, *x.shape)))
+    if isinstance(y, tuple):
+        first, second = y
+        return reshape(first, first.shape[1:]), reshape(second, second.shape[1:])
     return reshape(y, y.shape[1:])

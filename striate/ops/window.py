@@ -37,7 +37,7 @@ class PaddingMode(Enum):
 
 
 def per_axis(what: str, value: PerAxis, rank: int, least: int = 1) -> Sizes:
-    """Return one whole number for each of the ``rank`` spatial axes, from a single number or a sequence.
+    """Return one whole number for each of the ``rank`` spatial axes, from ``value``, a single number or a sequence.
 
     Raises ``OptionError`` unless there are ``rank`` numbers, all of them whole and from ``least`` to 2³¹ − 1. ``what``
     is the option that the error names.
@@ -161,11 +161,11 @@ def reach(kernel: Sizes, dilation: Sizes) -> Sizes:
 def window_count(
     op: Op, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, ceil_mode: bool = False
 ) -> Sizes:
-    """Return the output sizes: ⌊(size + before + after − reach) / stride⌋ + 1 windows along each axis.
+    """Return the output sizes of ``op``: ⌊(size + before + after − reach) / stride⌋ + 1 windows along each axis.
 
-    The reach is the number of input positions that a window spans. With ``ceil_mode`` the quotient is rounded up, but
-    a window that would start after the end of the input, in the padding ``after``, does not count. Raises
-    ``ShapeError`` if the window is larger than the padded input.
+    The reach is the number of input positions that a window spans (see ``reach``). With ``ceil_mode`` the quotient is
+    rounded up, but a window that would start after the end of the input, in the padding ``after``, does not count.
+    Raises ``ShapeError`` if the window is larger than the padded input.
     """
     counts = windows_that_fit(size, kernel, stride, padding, dilation, ceil_mode)
     if any(count < 1 for count in counts):
@@ -181,9 +181,9 @@ def window_count(
 def windows_that_fit(
     size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, ceil_mode: bool = False
 ) -> Sizes:
-    """Return the number of windows along each axis; 0 or less if none fits.
+    """Return the number of windows along each axis as ``window_count`` does, but 0 or less if no window fits.
 
-    The arguments and the number are those of ``window_count``.
+    The arguments are those of ``window_count``.
     """
     counts: list[int] = []
     for length, span, s, (before, after) in zip(size, reach(kernel, dilation), stride, padding, strict=True):
@@ -204,7 +204,10 @@ def brief(sizes: tuple[object, ...]) -> str:
 
 
 def require_geometry(op: Op, rank: int, **options: Sequence[object]) -> None:
-    """Raise ``OptionError`` unless every option has ``rank`` entries, one for each spatial axis."""
+    """Raise ``OptionError`` unless every one of the options has ``rank`` entries, one for each spatial axis.
+
+    ``options`` are options of ``op`` by name.
+    """
     for name, entries in options.items():
         if len(entries) != rank:
             raise OptionError(f"{place(op)}: {name} has {len(entries)} entries for {rank} axes of positions")
@@ -216,7 +219,7 @@ def positions(x: TensorType) -> Sizes:
 
 
 def taps(kernel: Sizes) -> Iterator[tuple[int, Sizes]]:
-    """Yield (number, index along each axis) for every tap of a window, in row-major order."""
+    """Yield (number, index along each axis) for every tap of a window of the sizes ``kernel``, in row-major order."""
     yield from enumerate(itertools.product(*(range(k) for k in kernel)))
 
 

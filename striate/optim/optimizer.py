@@ -10,15 +10,19 @@ from numbers import Real
 from typing import Any, ClassVar, SupportsFloat
 from typing import cast as cast_type
 
+import numpy as np
+
 from striate import habits
 from striate.arguments import Explained
 from striate.errors import OptionError, unknown_option
 from striate.graph.elementwise import cast
-from striate.graph.value import Value
+from striate.graph.interpreter import interpret
+from striate.graph.value import DType, TensorType, Value
 from striate.optim.chain import require_schedule
 from striate.optim.layers import Layers
 from striate.optim.schedule import ConstantSchedule, Schedule
 from striate.options import flag, number
+from striate.tracing import Trace
 
 Options = Mapping[str, Any]
 """Options of an optimizer by name."""
@@ -177,6 +181,15 @@ class Optimizer(metaclass=Explained):
     def rate(self, t: Value) -> Value:
         """Return the learning rate η at step t, as a float64 scalar of the graph."""
         return self.schedule.rate(self.lr, t)
+
+    def rate_at(self, t: int) -> float:
+        """Return the learning rate η at step t = 0, 1, … as a Python float.
+
+        A parameter group may have another learning rate.
+        """
+        with Trace() as trace:
+            graph = trace.graph({"rate": self.rate(trace.input("t", TensorType(DType.float64, ())))})
+        return float(interpret(graph, {"t": np.array(t, np.float64)})[0]["rate"])
 
     def decayed(self, parameters: Value, decay: float, t: Value) -> Value:
         """Return θ (1 − η λ), the parameters after a weight decay that is not part of the gradient.

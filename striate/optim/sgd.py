@@ -22,7 +22,7 @@ class SGD(Optimizer):
 
     g ← g + λ θ
     v ← μ v + (1 − τ) g      (v ← g in the first step)
-    θ ← θ − η v              (Nesterov: θ ← θ − η (g + μ v))
+    θ ← θ − η v              (with ``nesterov``: θ ← θ − η (g + μ v))
 
     μ is ``momentum`` and τ ``dampening``, both at least 0 and below 1: with μ = 1 the velocity would never decay, and
     with τ = 1 only the first gradient would count. λ is ``weight_decay`` ≥ 0.
@@ -88,7 +88,7 @@ class Lion(Optimizer):
     m ← β₂ m + (1 − β₂) g
 
     Every parameter moves by η in each step, so use a rate 3 to 10 times smaller than Adam's, and a λ that many times
-    larger. 0 ≤ β₁, β₂ < 1; λ is ``weight_decay`` ≥ 0.
+    larger. ``betas`` are (β₁, β₂), 0 ≤ β₁, β₂ < 1; λ is ``weight_decay`` ≥ 0.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("exp_avg",)

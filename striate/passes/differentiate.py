@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 from striate.errors import GraphError, ShapeError
@@ -26,9 +26,19 @@ def differentiate(loss: Value, wrt: Sequence[Value], seed: Value | None = None) 
         if loss.type.size() != 1 or loss.type.batched:
             raise ShapeError(f"a gradient needs a loss of one number, not {loss.type}; sum or average it first")
         seed = constant(1.0, loss.dtype)
-    nodes = topological([loss])
-    moving = _depends_on(nodes, wrt)
-    gradients: dict[Value, Value] = {loss: seed}
+    gradients = pull_back({loss: seed}, wrt)
+    return [_zeros(v) if gradient is None else gradient for v, gradient in zip(wrt, gradients, strict=True)]
+
+
+def pull_back(seeds: Mapping[Value, Value], wrt: Sequence[Value], fixed: Collection[Value] = ()) -> list[Value | None]:
+    """Return Σ_y seeds[y]ᵀ ∂y/∂v as a value of the graph, for each v in ``wrt``, over all keys y of ``seeds``.
+
+    ``seeds`` maps each y to the gradient of the final objective with respect to y. The values in ``fixed`` count as
+    constants: no gradient passes through them. The result is None for a v on which no y depends.
+    """
+    nodes = topological(seeds)
+    moving = moving_values(nodes, wrt, fixed)
+    gradients = {y: seed for y, seed in seeds.items() if y in moving}
     for node in reversed(nodes):
         needed = tuple(value in moving and value.dtype.is_float for value in node.inputs)
         incoming = tuple(gradients.get(value) for value in node.outputs)
@@ -36,15 +46,18 @@ def differentiate(loss: Value, wrt: Sequence[Value], seed: Value | None = None) 
             continue
         with at_path(node.path):
             _accumulate(gradients, node, incoming, needed)
-    return [expanded(gradients[value], value) if value in gradients else _zeros(value) for value in wrt]
+    return [expanded(gradients[value], value) if value in gradients else None for value in wrt]
 
 
-def _depends_on(nodes: list[Node], wrt: Sequence[Value]) -> set[Value]:
-    """Return the values that depend on at least one of ``wrt``, including ``wrt`` themselves."""
-    moving = set(wrt)
+def moving_values(nodes: list[Node], wrt: Sequence[Value], fixed: Collection[Value] = ()) -> set[Value]:
+    """Return ``wrt`` and the values that depend on at least one of them other than through ``fixed``.
+
+    ``nodes`` are the nodes whose outputs are considered, each after the nodes that it reads.
+    """
+    moving = set(wrt) - set(fixed)
     for node in nodes:
         if any(value in moving for value in node.inputs):
-            moving.update(node.outputs)
+            moving.update(value for value in node.outputs if value not in fixed)
     return moving
 
 

@@ -25,7 +25,7 @@ from enum import Enum
 from striate.codegen.options import CompileOptions
 from striate.codegen.region import Domain, Space
 from striate.codegen.storage import BLOCK, joined_spatial
-from striate.graph.graph import Constant, Input
+from striate.graph.graph import Constant, Input, Seed
 from striate.graph.op import Kind, Node
 from striate.graph.value import Value
 from striate.ops.anchor import Anchor
@@ -77,8 +77,9 @@ class Group:
 class Plan:
     """The result of fusion: the groups (loops) in the order in which they run.
 
-    ``in_memory`` maps each stored value to the index of the group that stores it, or to -1 for an input. ``in_place``
-    says for each update of a state whether it is written directly to the state; the others are copied at the end.
+    ``layouts`` are those from which the plan was made. ``in_memory`` maps each stored value to the index of the group
+    that stores it, or to -1 for an input. ``in_place`` says for each update of a state whether it is written directly
+    to the state; the others are copied at the end.
     """
 
     layouts: Layouts
@@ -114,10 +115,10 @@ class _Cone:
 
 
 def fuse(layouts: Layouts, options: CompileOptions, observed: Iterable[str] = ()) -> Plan:
-    """Divide the graph's work into groups, each of which becomes one loop, and return the plan.
+    """Divide the work of the graph in ``layouts`` into groups, each of which becomes one loop; return the plan.
 
-    Outputs named in ``observed``, those of a watch, are fused last, so that watching changes no other work. Work that
-    depends only on ``options.constant_inputs`` comes first, in groups of its own, which run again only when these
+    Outputs named in ``observed``, which a watch has added, are fused last, so that watching changes no other work. Work
+    that depends only on ``options.constant_inputs`` comes first, in groups of its own, which run again only when these
     inputs change.
     """
     return _Fuser(layouts, set(observed), options.constant_inputs).run()
@@ -138,6 +139,7 @@ class _Fuser:
         self.memory: dict[Value, int] = {}  # value → group that stores it (-1: before the first)
         self.computed: dict[Value, int] = {}  # elementwise value → first group that has it in registers
         self.cones: dict[Value, _Cone] = {}
+        self.seeds = [node.outputs[0] for node in self.graph.nodes if isinstance(node.op, Seed)]
 
     def run(self) -> Plan:
         graph = self.graph
@@ -231,6 +233,10 @@ class _Fuser:
 
     def _node(self, node: Node, needed: set[Value]) -> None:
         kind = node.op.kind
+        if self.seeds and any(value in self.seeds for value in node.inputs):
+            # The backward part runs later, so none of its work may join a loop of the forward part.
+            self.memory.update(dict.fromkeys(self.seeds, len(self.groups) - 1))
+            self.seeds = []
         if kind is Kind.SOURCE:
             if isinstance(node.op, Input):
                 self.memory[node.outputs[0]] = -1
@@ -249,9 +255,10 @@ class _Fuser:
             self._anchor(node)
 
     def _may_enter(self, node: Node) -> bool:
-        """Return whether the anchor may compute its input while it reads, as no other work needs it in memory.
+        """Return whether the anchor ``node`` may compute its input instead of loading it from memory.
 
-        Observations do not: they compute it again, so that the anchor runs as it does without a watch.
+        No other work may need the input in memory. The outputs of a watch do not count: they compute the input again,
+        so that the anchor runs as it does without a watch.
         """
         if not (isinstance(node.op, Anchor) and node.op.accepts_prologue()):
             return False
@@ -435,10 +442,10 @@ class _Fuser:
 
 
 def is_strided(layouts: Layouts, node: Node) -> bool:
-    """Return whether a reduction needs a kernel of its own, which reads its operand from memory.
+    """Return whether the reduction ``node`` needs a kernel of its own, which reads the operand from memory.
 
-    ``node`` is the reduction. If it needs none, it is fused into the loop that computes its operand. Such a loop can
-    sum over all elements; over channel blocks, it can also sum over samples and positions, but not over channels alone.
+    Otherwise, the reduction is fused into the loop that computes the operand. Such a loop can sum over all elements; if
+    it runs over blocks of channels, also over samples and positions, but not over channels alone.
     """
     (x,) = node.inputs
     shape, axes = x.shape, reduction_of(node).axes
@@ -449,7 +456,7 @@ def is_strided(layouts: Layouts, node: Node) -> bool:
 def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
     """Return (everything, per_sample) for the reduction ``node``, which is fused into another loop.
 
-    ``everything`` says whether it sums over all axes, ``per_sample`` whether it keeps the samples separate.
+    ``everything`` says whether the reduction sums over all axes, ``per_sample`` whether it keeps the samples separate.
     """
     result = node.outputs[0].type
     everything = result.size() == 1 and not result.batched
@@ -457,7 +464,7 @@ def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
 
 
 def domain_of(layouts: Layouts, value: Value) -> Domain:
-    """Return the iteration space of the loop that computes the value."""
+    """Return the iteration space of a loop over ``value``, which follows from the value's memory layout."""
     shape = value.type.concrete(1)
     samples = value.type.samples
     if layouts.block[value] == BLOCK:

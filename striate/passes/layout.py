@@ -17,7 +17,7 @@ from striate.codegen.storage import BLOCK, NO_HALO, PLAIN, Halo, InputLayout, St
 from striate.dtypes import DType
 from striate.errors import GraphError
 from striate.graph.elementwise import Elementwise
-from striate.graph.graph import Graph
+from striate.graph.graph import Graph, seeded
 from striate.graph.notation import Expression, call
 from striate.graph.op import Gradients, Kind, Needed, Node, Values, at_path, register
 from striate.graph.value import Array, TensorType, Value
@@ -116,6 +116,7 @@ class _Chooser:
     def __init__(self, graph: Graph, options: CompileOptions) -> None:
         self.source = graph
         self.options = options
+        self.late = seeded(graph)
         self.new: dict[Value, Value] = {}
         self.layouts = Layouts(graph)
         self.converted: dict[tuple[Value, int, bool], Value] = {}
@@ -184,8 +185,8 @@ class _Chooser:
         self.layouts.algorithms[made] = algorithm
 
     def _emit(self, node: Node, inputs: Sequence[Value], blocks: Sequence[int], keep: bool = False) -> Node:
-        same = keep or all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-        made = node if same else Node(node.op, tuple(inputs), node.path)
+        unchanged = node not in self.late and all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+        made = node if keep or unchanged else Node(node.op, tuple(inputs), node.path)
         for old, value, block in zip(node.outputs, made.outputs, blocks, strict=True):
             self.new[old] = value
             self.layouts.block[value] = block

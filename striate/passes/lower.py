@@ -82,8 +82,8 @@ SINGLE_THREADED_WORK = 1 << 23
 def lower(plan: Plan, options: CompileOptions) -> Lowered:
     """Return the kernel launches of every group (fused loop) of the plan, in order.
 
-    A program for one sample with little work is lowered for a single thread, which does not change the order of its
-    sums.
+    ``options`` are those of the compilation. A program for one sample with little work is lowered for a single thread,
+    which does not change the order of its sums.
     """
     lowered = _Lowerer(plan, options).run()
     if options.single_sample and lowered.flops <= SINGLE_THREADED_WORK:

@@ -34,7 +34,7 @@ def lives(phases: Sequence[Sequence[Hashable]], sizes: Mapping[Hashable, int]) -
 
 
 def place(arrays: Mapping[Hashable, Life]) -> tuple[dict[Hashable, int], int]:
-    """Return the offset in bytes of every array, and the total number of bytes.
+    """Return the offset in bytes of every array, by its key in ``arrays``, and the total number of bytes.
 
     No two arrays whose lives overlap share memory. The largest array is placed first; each goes to the lowest offset
     that is free during its whole life.

@@ -20,7 +20,7 @@ from striate.codegen.options import CompileOptions
 from striate.codegen.storage import BLOCK
 from striate.dtypes import DType, round_to_bfloat16
 from striate.graph.elementwise import Elementwise
-from striate.graph.graph import Graph, rewrite
+from striate.graph.graph import Graph, rewrite, seeded
 from striate.graph.op import Gradients, Kind, Needed, Node, Values
 from striate.graph.value import Array, Value
 from striate.ops.anchor import Anchor
@@ -52,19 +52,20 @@ class Narrow(Elementwise):
 def narrow(graph: Graph, options: CompileOptions, observed: Iterable[str] = ()) -> Graph:
     """Return the graph with a rounding node after every value that is to be stored in bfloat16.
 
-    Outputs named in ``observed``, those of a watch, do not affect which values these are, so that watching a step does
-    not change its results.
+    ``options`` has the precision and the target. Outputs named in ``observed``, which a watch has added, do not affect
+    which values are rounded, so that watching a step does not change its results.
     """
     hidden = set(observed)
     outputs = {name: value for name, value in graph.outputs.items() if name not in hidden}
     laid_out = layout(Graph(graph.inputs, outputs, graph.updates, graph.captured, graph.roles), options)
     chosen = _chosen(laid_out, options)
     readers: dict[Value, Value] = {}
+    late = seeded(graph)
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         if not any(value in chosen for value in node.outputs):
             return None
-        same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+        same = node not in late and all(a is b for a, b in zip(inputs, node.inputs, strict=True))
         made = node.outputs if same else Node(node.op, inputs, node.path).outputs
         for old, new in zip(node.outputs, made, strict=True):
             readers[new] = Narrow()(new) if old in chosen else new

@@ -33,11 +33,11 @@ def recompute(graph: Graph) -> Graph:
 
     A graph without weight gradients is returned unchanged.
     """
-    turn = next((node.serial for node in graph.nodes if _sums_over_samples(node)), None)
-    if turn is None:
+    backward_start = next((node.serial for node in graph.nodes if _sums_over_samples(node)), None)
+    if backward_start is None:
         return graph
-    choice = _Choice(graph, turn)
-    return _Rewriting(graph, turn, choice).run() if choice.companions else graph
+    choice = _Choice(graph, backward_start)
+    return _Rewriting(graph, backward_start, choice).run() if choice.companions else graph
 
 
 def _sums_over_samples(node: Node) -> bool:
@@ -60,11 +60,11 @@ class _Choice:
 
     ``companions`` maps each activation that is recomputed to the result of the loop that recomputes it. ``kept`` are
     the other values that are in memory in the forward pass, because an operation that is not elementwise reads them.
-    ``turn`` is the serial number of the first node of the backward pass.
+    ``backward_start`` is the serial number of the first node of the backward pass.
     """
 
-    def __init__(self, graph: Graph, turn: int) -> None:
-        self.turn = turn
+    def __init__(self, graph: Graph, backward_start: int) -> None:
+        self.backward_start = backward_start
         self.results = set(graph.results)
         self.consumers = graph.consumers()
         self.kept = {value for value, readers in self.consumers.items() if any(map(_from_memory, readers))}
@@ -72,7 +72,7 @@ class _Choice:
         self.loops = self._loops(graph)
         self.companions: dict[Value, Value] = {}
         for node in graph.nodes:
-            if node.serial < turn and node.op.kind is Kind.ELEMENTWISE:
+            if node.serial < backward_start and node.op.kind is Kind.ELEMENTWISE:
                 companion = self._companion(node.outputs[0])
                 if companion is not None:
                     self.companions[node.outputs[0]] = companion
@@ -86,7 +86,7 @@ class _Choice:
         anchor: dict[Value, Value] = {}
         loops: dict[Node, Value] = {}
         for node in graph.nodes:
-            if node.serial < self.turn:
+            if node.serial < self.backward_start:
                 continue
             if node.op.kind is Kind.CONTRACTION:
                 anchor[node.outputs[0]] = node.outputs[0]
@@ -100,7 +100,7 @@ class _Choice:
         """Return the result of the loop that can recompute y, or None if it is better to keep y."""
         if y not in self.kept or y in self.results or y.type.rank < 3 or not y.type.batched:
             return None
-        late = [node for node in self.consumers[y] if _from_memory(node) and node.serial >= self.turn]
+        late = [node for node in self.consumers[y] if _from_memory(node) and node.serial >= self.backward_start]
         if not late or not all(map(_sums_over_samples, late)):
             return None
         first, last = late[0].serial, late[-1].serial
@@ -138,11 +138,11 @@ class _Choice:
     def _last_use(self, y: Value) -> int:
         """Return the serial number of the last node of the forward pass that needs y."""
         readers = [*self.consumers[y], *self._followers(y)]
-        return max((node.serial for node in readers if node.serial < self.turn), default=y.node.serial)
+        return max((node.serial for node in readers if node.serial < self.backward_start), default=y.node.serial)
 
     def _read_late(self, y: Value) -> bool:
         """Return whether elementwise work of the backward pass needs y too."""
-        return any(node.serial >= self.turn for node in self._followers(y))
+        return any(node.serial >= self.backward_start for node in self._followers(y))
 
     def _sources(self, y: Value) -> set[Value]:
         """Return the full-size arrays in memory from which y is computed."""
@@ -167,9 +167,9 @@ class _Rewriting:
     A node that reads such an activation is placed after the loop that recomputes it.
     """
 
-    def __init__(self, graph: Graph, turn: int, choice: _Choice) -> None:
+    def __init__(self, graph: Graph, backward_start: int, choice: _Choice) -> None:
         self.graph = graph
-        self.turn = turn
+        self.backward_start = backward_start
         self.companions = choice.companions
         self.kept = choice.kept
         self.new: dict[Value, Value] = {}  # results of the backward pass
@@ -179,7 +179,7 @@ class _Rewriting:
     def run(self) -> Graph:
         waiting: list[Node] = []
         for node in self.graph.nodes:
-            if node.serial < self.turn or node.op.kind is Kind.SOURCE:
+            if node.serial < self.backward_start or node.op.kind is Kind.SOURCE:
                 continue
             waiting.append(node)
             while True:
@@ -206,7 +206,7 @@ class _Rewriting:
         return True
 
     def _late(self, value: Value) -> bool:
-        return value.node.serial >= self.turn and value.node.op.kind is not Kind.SOURCE
+        return value.node.serial >= self.backward_start and value.node.op.kind is not Kind.SOURCE
 
     def _input(self, node: Node, value: Value) -> Value:
         if self._late(value):

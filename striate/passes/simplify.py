@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from striate.graph.arithmetic import Add, Multiply, Subtract
-from striate.graph.graph import Constant, Graph, rewrite
+from striate.graph.graph import Constant, Graph, rewrite, seeded
 from striate.graph.op import Composite, Kind, Node
 from striate.graph.reshape import Reshape
 from striate.graph.value import Value
@@ -26,6 +26,7 @@ def simplify(graph: Graph) -> Graph:
     Simplifying the result again changes nothing.
     """
     known: dict[tuple[object, ...], tuple[Value, ...]] = {}
+    late = seeded(graph)
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         same = _neutral(node, inputs)
@@ -35,7 +36,7 @@ def simplify(graph: Graph) -> Graph:
             return None
         key = (node.op, *(id(value) for value in inputs))
         if key not in known:
-            unchanged = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+            unchanged = node not in late and all(a is b for a, b in zip(inputs, node.inputs, strict=True))
             known[key] = node.outputs if unchanged else Node(node.op, inputs, node.path).outputs
         return known[key]
 

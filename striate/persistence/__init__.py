@@ -202,7 +202,8 @@ def load(path: str | Path) -> Module:
 def load_saved(path: Path) -> LoadedModel:
     """Load a file written by ``save``, or the prediction graph of an ONNX file, as a ``LoadedModel``.
 
-    Raises ``ModelFileError`` as ``load`` does. Unlike ``load``, it does not open folders.
+    Raises ``ModelFileError`` as ``load`` does, and ``ShapeError`` for an ONNX file that leaves sizes other than the
+    batch size open. Unlike ``load``, it does not open folders.
     """
     if path.suffix.lower() == ".onnx":
         opened = load_onnx(path)

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
-from safetensors.numpy import save as to_safetensors
 
 from striate.dtypes import KNOWN
 from striate.errors import ModelFileError
@@ -77,24 +76,6 @@ class Header:
     places: Mapping[str, Place]
 
 
-def encode(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
-    """Return the bytes of a safetensors file with these tensors and metadata.
-
-    Raises ``ModelFileError`` if the header would exceed 16 MB.
-    """
-    # safetensors writes an array's memory as it is, so a transposed view would be stored in the wrong order.
-    ready = {
-        name: np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
-        for name, array in tensors.items()
-    }
-    content = to_safetensors(ready, dict(metadata))
-    if int.from_bytes(content[:8], "little") > LARGEST_HEADER:
-        raise ModelFileError(
-            f"the description of this model is larger than {LARGEST_HEADER // 10**6} MB and cannot be saved"
-        )
-    return content
-
-
 _CODES = {element.value: code for code, element in _ELEMENTS.items()}
 
 
@@ -123,6 +104,11 @@ def encoded(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> list[b
     if len(header) > LARGEST_HEADER:
         raise ModelFileError(f"the header is larger than {LARGEST_HEADER // 10**6} MB and cannot be saved")
     return [len(header).to_bytes(8, "little") + header, *parts]
+
+
+def encode(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
+    """Return the bytes of a safetensors file, which consists of the parts that ``encoded`` returns."""
+    return b"".join(encoded(tensors, metadata))
 
 
 OF_TORCH = (".pth", ".pt", ".bin", ".ckpt")

@@ -32,7 +32,7 @@ def without_standardizer(graph: Graph) -> Graph:
 
 
 def with_softmax(graph: Graph) -> Graph:
-    """Return the graph with its last output replaced by its softmax over axis 1.
+    """Return the graph with its last output replaced by the softmax of that output over axis 1.
 
     Raises ``ShapeError`` if that output has no axis 1.
     """

@@ -85,7 +85,7 @@ class LoadedModel(Module):
 
     @property
     def input_types(self) -> tuple[TensorType, ...]:
-        """The dtypes and shapes of the inputs, in the order of the call."""
+        """The dtypes and shapes of the inputs, in the order in which a call takes them."""
         return tuple(value.type for value in self._plain_inputs())
 
     def extra_repr(self) -> str:

@@ -34,7 +34,7 @@ def augmented(
     evenly distributed over the data. Or it is a dict of such transforms by name; then there is one row for each name,
     and all rows show the first sample. Pictures are drawn as images, signals (C, L) as curves, and volumes by their
     middle slice. Where labels are mixed, the share of each class is printed. ``seed`` is that of the transforms' random
-    numbers. ``path`` writes the figure to a file.
+    numbers. If ``path`` is given, the figure is written to this file.
 
     Raises ``OptionError`` for tables, which have no picture, and for transforms that do not fit the data.
     """

@@ -66,8 +66,8 @@ def saliency(
 
     Each pixel shows the derivative for the channel in which the derivative is largest in absolute value. Red: a
     brighter pixel raises the class's score; blue: it lowers it. ``target`` is the class, by number or name; None: the
-    predicted class. ``classes`` are names to show in place of the model's. ``path`` writes the figure to a file. Raises
-    ``ShapeError`` unless ``image`` is (C, H, W), and the errors of ``insight.saliency``.
+    predicted class. ``classes`` are names to show in place of the model's. If ``path`` is given, the figure is written
+    to this file. Raises ``ShapeError`` unless ``image`` is (C, H, W), and the errors of ``insight.saliency``.
     """
     picture = _picture(image)
     found = insight.saliency(model, picture, target)
@@ -90,8 +90,9 @@ def integrated_gradients(
 ) -> Figure:
     """Draw ``insight.integrated_gradients`` over a picture (C, H, W): each pixel's contribution to the score.
 
-    Contributions are summed over channels. ``classes`` are names to show in place of the model's. ``path`` writes the
-    figure to a file; the other arguments and the errors are those of ``insight.integrated_gradients``.
+    Contributions are summed over channels. ``classes`` are names to show in place of the model's. If ``path`` is given,
+    the figure is written to this file; the other arguments and the errors are those of
+    ``insight.integrated_gradients``.
     """
     picture = _picture(image)
     found = insight.integrated_gradients(model, picture, target, baseline, steps).sum(axis=0)
@@ -115,7 +116,8 @@ def occlusion(
     """Draw ``insight.occlusion`` over a picture (C, H, W): how much the score falls when a part is covered.
 
     Red: covering the part lowers the score; blue: it raises it. ``classes`` are names to show in place of the model's.
-    ``path`` writes the figure to a file; the other arguments and the errors are those of ``insight.occlusion``.
+    If ``path`` is given, the figure is written to this file; the other arguments and the errors are those of
+    ``insight.occlusion``.
     """
     picture = _picture(image)
     found = insight.occlusion(model, picture, target, window, stride, baseline)
@@ -134,8 +136,8 @@ def grad_cam(
 ) -> Figure:
     """Draw ``insight.grad_cam`` over a picture (C, H, W): where a layer finds evidence for the class.
 
-    ``classes`` are names to show in place of the model's. ``path`` writes the figure to a file; the other arguments and
-    the errors are those of ``insight.grad_cam``.
+    ``classes`` are names to show in place of the model's. If ``path`` is given, the figure is written to this file; the
+    other arguments and the errors are those of ``insight.grad_cam``.
     """
     picture = _picture(image)
     heat = insight.grad_cam(model, picture, target, layer)

@@ -38,7 +38,7 @@ from striate.train.history import History
 def curves(history: History, path: str | Path | None = None) -> Figure:
     """Draw loss and held-out accuracy by epoch; ``history.plot()`` does the same.
 
-    ``path`` writes the figure to a file. Raises ``DataError`` for a history without epochs.
+    If ``path`` is given, the figure is written to this file. Raises ``DataError`` for a history without epochs.
     """
     options.require_instance("history", history, History, "trainer.history")
     if not len(history):
@@ -87,8 +87,8 @@ def confusion(model: Module | Confusion, dataset: Dataset | None = None, path: s
     """Draw a confusion matrix: rows are true classes, columns are predictions.
 
     Correct predictions are green and mistakes red, shaded by their share of the true class; each cell shows its count.
-    The arguments are a model and a data set, or the result of ``insight.confusion``. ``path`` writes the figure to a
-    file. Raises ``OptionError`` for a model without a data set.
+    The arguments are a model and a data set, or the result of ``insight.confusion``. If ``path`` is given, the figure
+    is written to this file. Raises ``OptionError`` for a model without a data set.
     """
     if not isinstance(model, Confusion):
         if dataset is None:
@@ -159,8 +159,8 @@ def mistakes(model: Module, dataset: Dataset, count: int = 24, path: str | Path 
     """Draw the ``count`` wrong predictions with the largest loss, worst first.
 
     Each picture is labelled with its true → predicted class, the probability of the latter, and its index in the data
-    set. If there are no mistakes, the figure says so. ``path`` writes the figure to a file. Raises ``OptionError``
-    unless the samples are pictures.
+    set. If there are no mistakes, the figure says so. If ``path`` is given, the figure is written to this file. Raises
+    ``OptionError`` unless the samples are pictures.
     """
     found = worst_mistakes(model, dataset, count)
     if not found:

@@ -46,7 +46,7 @@ def filters(model: Module, layer: str | None = None, count: int = 64, path: str 
     1 or 3 input channels has one cell, labelled with ± its largest weight; other filters have a row of cells, one for
     each input channel, with at most 16 filters and 16 channels. Red weights are positive, blue ones negative, white
     ones zero; every filter has its own scale. Filters with 3 input channels are shown in colour as well, where grey is
-    zero. ``path`` writes the figure to a file.
+    zero. If ``path`` is given, the figure is written to this file.
 
     Raises ``OptionError`` for a layer without filters, listing those that have some.
     """
@@ -136,9 +136,9 @@ def features(
     ``layers`` is a pattern for layer paths, such as ``"conv*"``, or a list of patterns; None: all layers. Of these, the
     layers whose outputs have rows and columns are drawn. If there are more than 24 and ``layers`` is None, 24 of them
     are drawn, evenly spaced. Layers with negative outputs are drawn in red and blue around white zero, others from dark
-    to bright, each map to its own scale. A map that is 0 everywhere is crossed out as silent. ``path`` writes the
-    figure to a file. Raises ``OptionError`` for an unknown layer, and ``ShapeError`` if no chosen layer has rows and
-    columns.
+    to bright, each map to its own scale. A map that is 0 everywhere is crossed out as silent. If ``path`` is given, the
+    figure is written to this file. Raises ``OptionError`` for an unknown layer, and ``ShapeError`` if no chosen layer
+    has rows and columns.
     """
     options.whole_number("count", count, 1)
     picture = np.asarray(image)
@@ -207,7 +207,7 @@ def top_activations(
     units  indices of units, or one index; None: the first eight
     count  patches for each unit
     whole  True shows the whole pictures, with the patch framed
-    path   writes the figure to a file
+    path   the file to which the figure is written; None: it is not written
 
     A patch is the receptive field of the position with the unit's largest output in its picture, labelled with its
     class and the output. A unit whose output is 0 everywhere is marked as silent. Raises ``OptionError`` for an unknown
@@ -269,7 +269,7 @@ def filter(
 ) -> Figure:
     """Draw a picture, a filter and the filtered picture side by side.
 
-    The arguments and errors are those of ``st.filter``; ``path`` writes the figure to a file.
+    The arguments and errors are those of ``st.filter``; if ``path`` is given, the figure is written to this file.
     """
     weights = filter_weights(filter, **parameters)
     pixels = np.asarray(picture)

@@ -15,7 +15,7 @@ from striate.train.rate_search import RateSearch
 def rates(search: RateSearch, path: str | Path | None = None) -> Figure:
     """Draw the loss before each step against the learning rate, raw and smoothed, and mark the suggested rate.
 
-    ``path`` writes the figure to a file. Raises ``DataError`` for a search without steps.
+    If ``path`` is given, the figure is written to this file. Raises ``DataError`` for a search without steps.
     """
     options.require_instance("search", search, RateSearch, "train.find_rate(model, loss, optimizer, train_set)")
     if not search.rates:

@@ -81,8 +81,9 @@ def profile_training(
 ) -> Profile:
     """Return the profile of a training step; ``TrainingStep.profile`` calls this.
 
-    ``run`` runs one step of ``samples`` samples, and ``gradients`` and ``update`` are its two programs. Times are means
-    over up to ``repetitions`` steps. Raises ``EngineError`` unless both programs are compiled and have run.
+    ``run`` runs one step of ``samples`` samples on ``model``, and ``gradients`` and ``update`` are its two programs.
+    Times are means over up to ``repetitions`` steps. Raises ``EngineError`` unless both programs are compiled and have
+    run.
     """
     parts = [(_compiled(gradients), False), (_compiled(update), True)]
     return _profile("training step", run, parts, _kinds(model), samples, repetitions)

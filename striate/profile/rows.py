@@ -125,9 +125,10 @@ class Board:
         self._given = {self.layouts.base(value) for value in (*graph.outputs.values(), *graph.updates.values())}
 
     def rows(self, seconds: Sequence[float], kinds: Mapping[str, str]) -> tuple[list[Row], list[PhaseTime]]:
-        """Return the rows, in the order of the network's layers, and their phases.
+        """Return the measurements by layer and pass, in the order of the layers, and those by phase, in running order.
 
-        ``seconds`` are the times of the phases; ``kinds`` are the class names of the layers by path, in order.
+        ``seconds`` are the times of the phases. ``kinds`` maps the paths of the layers, in the order of the network, to
+        the names of their classes.
         """
         gathered: dict[tuple[str, Pass], _Gathered] = {}
         outside: dict[Value, set[tuple[str, Pass]]] = {}

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.runtime import threads
-from striate.runtime.arena import Arena, scratch_arena
+from striate.runtime.arena import Arena, ScratchArena, scratch_arena
 from striate.runtime.threads import Driver, Team
 
 
@@ -41,7 +41,7 @@ class Scratch:
 
 @dataclass(frozen=True)
 class External:
-    """An operand of a kernel whose address the caller passes to each run, by name."""
+    """An operand of a kernel whose address the caller passes to each run, as ``externals[name]``."""
 
     name: str
 
@@ -51,11 +51,11 @@ Operand = Fixed | Scratch | External
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase of a program: the kernel at an address, which runs over chunks (parts of the work) in any order.
+    """One phase of a program: a kernel, which runs over chunks (parts of the work) in any order.
 
-    There are ``per`` chunks if ``group`` is 0, else ``per · ⌈N / group⌉`` for a batch of N. ``path`` is the layer that
-    the phase comes from; ``name`` says what the phase does there. ``operands`` are the arrays that the kernel gets, in
-    the order of its arguments.
+    ``kernel_address`` is the address of the compiled kernel. There are ``per`` chunks if ``group`` is 0, else ``per ·
+    ⌈N / group⌉`` for a batch of N. ``path`` is the layer that the phase comes from; ``name`` says what the phase does
+    there. ``operands`` are the arrays that the kernel gets, in the order of its arguments.
     """
 
     name: str
@@ -84,7 +84,10 @@ class PhaseFailure:
 
 @dataclass
 class Profile:
-    """The time of each phase (kernel launch) in seconds, summed over the runs since profiling was started."""
+    """The time of each of ``phases`` (kernel launches), in seconds, summed over the runs since profiling was started.
+
+    ``runs`` is the number of these runs.
+    """
 
     phases: Sequence[Phase]
     seconds: NDArray[np.float64]
@@ -107,8 +110,9 @@ class Program:
 
     ``driver`` runs the phases on the threads. ``scratch`` is the number of bytes that the phases need in the process's
     scratch arena, ``thread_scratch`` the number in the arena of each thread. ``keep`` holds the objects that must live
-    as long as the program: the owners of fixed addresses and the loaded libraries. Raises ``ValueError`` for a phase
-    without a kernel address, with a negative number of chunks, or with an operand outside the scratch memory.
+    as long as the program: the owners of fixed addresses and the loaded libraries. ``arena`` is the scratch memory that
+    the phases use; None: that of the process. Raises ``ValueError`` for a phase without a kernel address, with a
+    negative number of chunks, or with an operand outside the scratch memory.
     """
 
     def __init__(
@@ -119,12 +123,14 @@ class Program:
         scratch: int = 0,
         thread_scratch: int = 0,
         keep: Sequence[object] = (),
+        arena: ScratchArena | None = None,
     ) -> None:
         self.phases = tuple(phases)
         self.driver = driver
         self.scratch = scratch
         self.thread_scratch = thread_scratch
         self.keep = tuple(keep)
+        self._arena = arena
         self.profile: Profile | None = None
         self.failure: PhaseFailure | None = None
         self._clock: NDArray[np.int64] = np.zeros((0, 2), np.int64)
@@ -176,13 +182,15 @@ class Program:
         last: int | None = None,
         *,
         single_threaded: bool = False,
+        memory: Arena | None = None,
     ) -> int:
         """Run phases ``first`` to ``last - 1`` for a batch of ``n``; return 0, or a kernel's error status.
 
         ``last`` None means all phases from ``first`` on. ``externals`` has the address of every external array by name;
         an array that is omitted keeps its address from an earlier run. With ``single_threaded``, no other thread is
-        woken. After an error status, ``failure`` contains the phase and the chunk. Values in the scratch arena are
-        valid only while the caller holds its lock.
+        woken. After an error status, ``failure`` contains the phase and the chunk. ``memory`` is the arena for operands
+        in scratch memory, which keeps their values for a later program. None means the scratch arena of the process,
+        whose values are valid only while the caller holds its lock.
 
         Raises ``ValueError`` for an invalid range of phases or batch and for a missing address, and ``RuntimeError`` if
         a finalizer or signal handler calls it while its own thread is running a program.
@@ -190,7 +198,7 @@ class Program:
         end = len(self.phases) if last is None else last
         if not 0 <= first <= end <= len(self.phases) or n < 0 or self._most_per * n > _MOST_CHUNKS:
             raise ValueError(f"phases {first} to {end} of {len(self.phases)} cannot run for a batch of {n}")
-        arena = scratch_arena()
+        arena = self._arena or scratch_arena()
         with arena.lock:
             if arena.running:
                 raise RuntimeError(
@@ -198,7 +206,7 @@ class Program:
                 )
             try:
                 arena.running = True
-                return self._run(arena, n, externals, first, end, single_threaded)
+                return self._run(memory or arena, n, externals, first, end, single_threaded)
             finally:
                 arena.running = False
 
@@ -206,7 +214,7 @@ class Program:
         self, arena: Arena, n: int, externals: Mapping[str, int], first: int, end: int, single_threaded: bool
     ) -> int:
         if arena.size < self.scratch:
-            arena.reserve(self.scratch)
+            arena.reserve(self.scratch, keep=False)
         if self._scratch_base != arena.base:
             self._place_scratch(arena)
         self._give(externals)

@@ -168,7 +168,8 @@ class _Crew:
 class Team:
     """A team of threads that runs one program at a time.
 
-    ``threads`` is the number of threads, including the one that calls ``run``. The others start with the first run that
+    ``driver`` is the native code that runs programs. ``threads`` is the number of threads, including the one that calls
+    ``run``. The others start with the first run that
     can use them. Raises ``ValueError`` if ``threads`` is less than 1.
     """
 

@@ -68,7 +68,10 @@ class Names:
 
 
 def stem_of(value: Value, forward: bool) -> str:
-    """Return the letters of a value's name: "v" forward, "d" backward, or those that its operation defines."""
+    """Return the letters with which the name of a value begins, such as "mean" in "mean8".
+
+    Its operation may define them; otherwise they are "v" if ``forward`` is true, and "d" in the backward pass.
+    """
     results = value.node.op.results
     if results:
         return results[value.index]
@@ -87,7 +90,9 @@ def result_name(graph: Graph, name: str) -> str:
 
 
 class LoopEquations(EquationWriter):
-    """Writes the equations of one loop, ``group``; a value that is used once is written inside the next expression.
+    """Writes the equations of one loop, ``group``, with the names of ``names`` for the values.
+
+    A value that is used once is written inside the next expression.
 
     lines     the equations
     reads     arrays that the loop reads, by name

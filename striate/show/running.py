@@ -42,7 +42,10 @@ Sizes are at N = {samples}; → marks what a phase writes.
 
 @dataclass
 class Traffic:
-    """How often the phases (kernels) of one layer read and write whole activations, and the bytes ``moved``."""
+    """How often the phases (kernels) of one layer read and write whole activations.
+
+    ``moved`` is the number of bytes that they read and write.
+    """
 
     phases: int = 0
     reads: int = 0
@@ -61,7 +64,8 @@ def size_text(size: int) -> str:
 def memory_text(compiled: Compilation, samples: int, columns: int = WIDTH) -> str:
     """Return a table of the arrays in scratch memory, with offset, size and lifetime, by first use.
 
-    ``samples`` is the batch size N; lines have up to ``columns`` characters.
+    ``compiled`` has the results of the compiler's stages for a graph. ``samples`` is the batch size N; lines have up to
+    ``columns`` characters.
     """
     board = _Board(compiled, samples)
     wanted = lives(
@@ -85,7 +89,8 @@ def memory_text(compiled: Compilation, samples: int, columns: int = WIDTH) -> st
 def program_text(compiled: Compilation, samples: int, columns: int = WIDTH) -> str:
     """Return the phases with their chunks, kernels and operands, then the memory traffic of each layer.
 
-    ``samples`` is the batch size N; lines have up to ``columns`` characters.
+    ``compiled`` has the results of the compiler's stages for a graph. ``samples`` is the batch size N; lines have up to
+    ``columns`` characters.
     """
     board = _Board(compiled, samples)
     phases = compiled.lowered.phases

@@ -67,7 +67,8 @@ def batch_of(model: Module, loss: Loss, x: Any, y: Any, weight: Any = None) -> B
     """Return the batch of inputs x and targets y, with arrays converted to a form that programs can read.
 
     Several inputs are a tuple in the order of the arguments of the model's ``forward``, or a dict by their names; a
-    loss function of several outputs also accepts a tuple or dict of targets. ``weight`` (N,) are sample weights.
+    loss function of several outputs also accepts a tuple or dict of targets. ``weight`` (N,) are sample weights; None:
+    all samples count alike.
 
     Raises ``DataError`` for an empty batch, ``ShapeError`` for inputs with different numbers of samples,
     ``OptionError`` for several targets if the loss takes only one, and the errors of the loss for unsuitable targets.

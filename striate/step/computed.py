@@ -13,7 +13,8 @@ class Computed(NamedTuple):
     """The batch whose gradients were computed last, and the program that computed them.
 
     ``arrays`` are the inputs and targets by name; ``parts`` are the parts into which gradient accumulation split them;
-    ``arena`` and ``version`` identify the contents of the model's memory at that time.
+    ``arena`` and ``version`` identify the contents of the model's memory at that time. ``batches`` is the number of
+    parts whose statistics went into the running statistics, one after the other.
     """
 
     program: GradientProgram
@@ -21,6 +22,7 @@ class Computed(NamedTuple):
     parts: list[dict[str, Array]]
     arena: StateArena
     version: int
+    batches: int = 1
 
     def belongs_to(self, arena: StateArena) -> bool:
         """Return whether the gradients were computed from ``arena`` and it has not been written since then."""

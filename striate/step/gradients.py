@@ -14,6 +14,7 @@ from striate.nn.loss import Loss
 from striate.nn.module import Module
 from striate.step.batch import Batch
 from striate.step.memory import StepMemory
+from striate.step.sharing import Sharing
 from striate.step.training_graph import LOSS, gradient_name, statistic_name, training_graph
 from striate.tracing import KEY
 from striate.watch import Observation
@@ -25,12 +26,14 @@ class GradientProgram:
 
     ``executable`` runs ``graph`` on the arrays of parameters and states in ``bindings``; ``capacity`` is the largest N
     for which memory is planned. The program writes the loss, the gradients and the new running statistics to the step's
-    memory. ``checks`` are called with N, and ``contents`` with the input arrays that they name, before each run.
-    ``prediction`` is the shape of the model's prediction, ``counters`` are the names of the states that count committed
-    steps, and ``observation`` has the statistics for watches, or is None if no layer is watched.
+    memory, whose arrays are ``results``, by the name of the output. ``checks`` are called with N, and ``contents`` with
+    the input arrays that they name, before each run. ``prediction`` is the shape of the model's prediction,
+    ``counters`` are the names of the states that count committed steps, and ``observation`` has the statistics for
+    watches, or is None if no layer is watched.
     """
 
     executable: Executable
+    results: Mapping[str, Array]
     graph: Graph
     bindings: Mapping[str, Array]
     prediction: Shape
@@ -55,14 +58,19 @@ def prepare_gradients(
     watch: Collection[str],
     capacity: int,
     precision: Precision,
+    sharing: Sharing | None = None,
 ) -> GradientProgram:
     """Trace, differentiate and compile the program for batches of the same kind as ``batch``.
 
     ``memory`` has the arrays to which the program writes its results. ``watch`` are patterns of watched layer paths;
-    ``capacity`` is the largest N that will be run; ``precision`` says how activations are stored.
+    ``capacity`` is the largest N that will be run; ``precision`` says how activations are stored. ``sharing`` says how
+    several ranks share a batch; None: one rank.
     """
     types = batch.input_types, batch.target_types
-    made = training_graph(model, loss, *types, watch=watch, weighted=batch.weights is not None)
+    made = training_graph(
+        model, loss, *types, watch=watch, weighted=batch.weights is not None,
+        shared=sharing is not None, synchronized=sharing is not None and sharing.synchronized,
+    )  # fmt: skip
     graph, trace, observation = made.graph, made.trace, made.observation
     results = {LOSS: memory.loss}
     results |= {gradient_name(name): memory.gradients.views[name] for name in graph.outputs_of(OutputKind.GRADIENT)}
@@ -71,6 +79,7 @@ def prepare_gradients(
     bindings = trace.bindings()
     return GradientProgram(
         prepare(graph, bindings, results, capacity, precision=precision),
+        results,
         graph,
         bindings,
         made.prediction.shape,

@@ -49,7 +49,7 @@ class StepMemory:
 
     It belongs to one arena and is replaced together with it.
 
-        gradients  of the trainable parameters
+        gradients  the gradients with respect to the trainable parameters
         pending    new contents of running statistics, until the step is committed
         optimizer  the optimizer's vectors by name, such as ``momentum_buffer``
         loss       the last loss, a scalar

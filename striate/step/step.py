@@ -21,6 +21,7 @@ import numpy as np
 
 from striate import habits
 from striate.arguments import Explained
+from striate.distributed import Communicator, Reduce, communicator_of, reduce_of
 from striate.dtypes import Precision, precision_of
 from striate.engine import Executable
 from striate.errors import OptionError
@@ -29,7 +30,7 @@ from striate.nn.loss import Loss, LossFunction, as_loss
 from striate.nn.module import Module
 from striate.optim.groups import Assignment, assign
 from striate.optim.optimizer import Optimizer
-from striate.options import number, whole_number
+from striate.options import flag, number, whole_number
 from striate.options import seed as checked_seed
 from striate.step.accumulation import Sum, parts_of
 from striate.step.batch import Batch, batch_of
@@ -40,6 +41,8 @@ from striate.step.gradients import GradientProgram, prepare_gradients
 from striate.step.memory import StepMemory
 from striate.step.requirement import require_parts, require_precision
 from striate.step.sample_weights import coefficients
+from striate.step.shared_gradients import SharedGradients
+from striate.step.sharing import Sharing, divisors_of, pieces_of, places_of
 from striate.step.state import require_possible, state_places
 from striate.step.training_graph import WEIGHT
 from striate.step.update import prepare_update
@@ -66,7 +69,8 @@ class TrainingStep(metaclass=Explained):
     take several outputs and a tuple or dict of targets.
 
         seed        seeds dropout, and the initial values of parameters that have none yet
-        capacity    the largest N for which memory is planned at the start; for a larger batch, memory is planned again
+        capacity    the largest N for which memory is planned at the start (None: that of the first batch); for a larger
+                    batch, memory is planned again
         clip_value  limits each element of the gradients to −clip_value … clip_value; None: no limit
         max_norm    then scales all gradients so that their norm is at most max_norm; None: no limit
         accumulate  k computes each batch in k parts, one after the other, and updates once with the gradients of the
@@ -76,11 +80,21 @@ class TrainingStep(metaclass=Explained):
                     θ̄ ← d θ̄ + (1 − d) θ after each step, see ``averaged``; None: no average
         precision   "bfloat16" stores activations in half the memory and multiplies operands rounded to bfloat16; sums,
                     statistics, parameters, their gradients and updates stay float32
+        communicator      a communicator of mpi4py whose ranks (processes) share each batch: every rank passes its own
+                          samples, and all make the same update; None: this process alone. All methods that compute
+                          must then be called by all ranks
+        reduce            "fast", or "exact", with which 1, 2, 4 or 8 ranks compute the same bits for the same batch
+                          (not those of a step without this option), see docs/machines.md
+        sync_batch_norm   whether batch normalization computes its statistics over the samples of all ranks; False: over
+                          those of each rank (in exact mode, of each piece of the batch), as without a communicator
 
     Example::
 
         step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9))
         loss = step(x, y)
+
+    The attribute ``gradient_norm`` is the Euclidean norm of all gradients of the last update before clipping, and NaN
+    before the first update.
 
     Raises ``OptionError`` for invalid options, and ``EngineError`` for bfloat16 on a processor without the
     instructions. A call raises ``ShapeError``, ``LabelError`` or ``DataError`` for unsuitable data, and
@@ -101,6 +115,9 @@ class TrainingStep(metaclass=Explained):
         accumulate: int = 1,
         ema: float | None = None,
         precision: str | Precision = Precision.full,
+        communicator: object = None,
+        reduce: str | Reduce = Reduce.FAST,
+        sync_batch_norm: bool = True,
     ) -> None:
         require_parts(model, optimizer)
         self._model = model
@@ -113,6 +130,8 @@ class TrainingStep(metaclass=Explained):
         self._ema = None if ema is None else number("ema", ema, 0, below=1)
         self._uses_average = np.zeros((), np.float64)  # 1 while the model holds the averages
         self._precision = precision_of(precision)
+        self._sharing = self._shared_by(communicator_of(communicator), reduce_of(reduce), sync_batch_norm)
+        self._shared: SharedGradients | None = None
         self._clock = np.zeros((), np.float64)  # number of committed steps
         self._programs: dict[object, GradientProgram] = {}
         self._memory: StepMemory | None = None
@@ -124,6 +143,17 @@ class TrainingStep(metaclass=Explained):
         model.seed(seed)
         loss.to(model.dtype or DType.float32)
         require_precision(self.precision, model.dtype)
+
+    def _shared_by(self, ranks: Communicator, reduce: Reduce, sync_batch_norm: object) -> Sharing | None:
+        synchronized = flag("sync_batch_norm", sync_batch_norm)
+        if ranks.size == 1 and reduce is Reduce.FAST:
+            return None
+        if self._accumulate > 1:
+            raise OptionError(
+                "accumulate with several ranks or reduce='exact' is not supported\n"
+                "  help: accumulate=1; each rank computes, and keeps in memory, only its part of a batch"
+            )
+        return Sharing(ranks, reduce, synchronized)
 
     # Arguments of the constructor; the programs depend on them, so they cannot be replaced
 
@@ -154,9 +184,9 @@ class TrainingStep(metaclass=Explained):
 
     @property
     def options(self) -> dict[str, object]:
-        """The constructor's options that change what a step computes, as a dict by name.
+        """The constructor's options ``max_norm``, ``clip_value``, ``accumulate``, ``ema``, ``precision``, by name.
 
-        They are ``max_norm``, ``clip_value``, ``accumulate``, ``ema`` and ``precision``.
+        Those for several ranks are in ``sharing``.
         """
         return {
             "max_norm": self._clipping.max_norm, "clip_value": self._clipping.clip_value,
@@ -169,6 +199,11 @@ class TrainingStep(metaclass=Explained):
         return self._rules
 
     @property
+    def sharing(self) -> Sharing | None:
+        """How several ranks (processes) share each batch; None for a process alone without ``reduce="exact"``."""
+        return self._sharing
+
+    @property
     def precision(self) -> Precision:
         """The precision in which activations are stored and contractions multiply."""
         return self._precision
@@ -178,6 +213,7 @@ class TrainingStep(metaclass=Explained):
     def __call__(self, x: Any, y: Any, weight: Any = None) -> float:
         """Run forward pass, backward pass and update on the batch (x, y); return the loss before the update.
 
+        With a communicator, (x, y) are this rank's samples, and the loss is that of the whole batch.
         ``weight`` (N,) are sample weights of at least 0: a sample with weight 2 counts as if it were in the batch
         twice, and one with weight 0 as if it were absent (except in the statistics of batch normalization). Raises
         ``ShapeError`` or ``DataError`` for other weights, and ``OptionError`` for a loss function that does not provide
@@ -351,9 +387,10 @@ class TrainingStep(metaclass=Explained):
         return places | ({} if self._ema is None else {"uses_average": self._uses_average})
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the contents of a pickle: model, loss, optimizer, options and the state.
+        """Return the contents of a pickle: model, loss, optimizer, the seed and capacity, ``options`` and the state.
 
-        Programs, memory and watches are not included.
+        Programs, memory and watches are not included, nor are ``communicator``, ``reduce`` and ``sync_batch_norm``,
+        which get their defaults when the pickle is loaded.
         """
         options = {"seed": self.seed, "capacity": self._capacity, **self.options}
         parts = {"model": self.model, "loss": self.loss, "optimizer": self.optimizer}
@@ -378,6 +415,8 @@ class TrainingStep(metaclass=Explained):
     def _compute_gradients(self, x: Any, y: Any, weight: Any = None) -> float:
         self.use_average(False)
         batch = batch_of(self.model, self.loss, x, y, weight)
+        if self._sharing is not None:
+            return self._compute_shared(batch, self._sharing)
         arrays, n = batch.arrays, batch.samples
         program = self._program_for(batch, -(-n // self._accumulate))
         if batch.tree is None:
@@ -403,9 +442,39 @@ class TrainingStep(metaclass=Explained):
             program.executable.run(parts[0], n)
         else:
             self._accumulated(program, memory, batch, parts)
-        self._last = Computed(program, arrays, parts, memory.arena, memory.arena.version)
+        self._last = Computed(program, arrays, parts, memory.arena, memory.arena.version, len(parts))
         if program.observation is not None and len(parts) == 1:
             self._observed(program, n)
+        return float(memory.loss)
+
+    def _compute_shared(self, batch: Batch, sharing: Sharing) -> float:
+        """Compute loss and gradients of a batch that several ranks share; return the loss of the whole batch."""
+        places = places_of(batch.samples, sharing)
+        program = self._program_for(batch, places.largest)
+        if batch.tree is None:
+            self.loss.check_target(batch.targets["y"], program.prediction)
+        for name, require in program.contents:
+            require(batch.arrays[name])
+        divisors = divisors_of(batch, places, self.loss, sharing.ranks)
+        if not divisors.all() and divisors.any() and batch.weights is None:
+            # The mean loss of a piece that has only ignored labels would be NaN. Weights need no such mean.
+            batch = replace(batch, weights=np.ones(batch.samples))
+            program = self._program_for(batch, places.largest)
+        pieces = pieces_of(batch, places, self.loss, sharing, divisors, self.model.dtype or DType.float32)
+        for piece in pieces:
+            for verify in program.checks:
+                verify(piece.n)
+            if program.random:
+                piece.arrays[KEY] = self._key()
+        memory = self._ensure_memory()
+        memory.pending.flat[...] = memory.arena.flat_buffers
+        if self._shared is None or self._shared.program is not program:
+            self._shared = SharedGradients(program, memory, sharing)
+        self._shared.run(pieces)
+        parts = [piece.arrays for piece in pieces]
+        self._last = Computed(program, batch.arrays, parts, memory.arena, memory.arena.version)
+        if program.observation is not None:
+            self._observed(program, pieces[0].n)
         return float(memory.loss)
 
     def _accumulated(
@@ -451,7 +520,7 @@ class TrainingStep(metaclass=Explained):
             )
         if batch is not None:
             for name in batch.program.counters:
-                arena.counters[name][...] += len(batch.parts)
+                arena.counters[name][...] += batch.batches
         arena.changed()
 
     def _ensure_memory(self) -> StepMemory:
@@ -489,13 +558,21 @@ class TrainingStep(metaclass=Explained):
                 self._ensure_memory(),
                 batch,
                 watch=[watch.pattern for watch in self._watches],
-                capacity=max(n, -(-(self._capacity or 0) // self._accumulate)),
+                capacity=max(n, self._expected()),
                 precision=self.precision,
+                sharing=self._sharing,
             )
             while len(self._programs) >= _PROGRAMS:
                 del self._programs[next(iter(self._programs))]
             self._programs[key()] = found  # preparing may have assigned memory, which changes the version
         return found
+
+    def _expected(self) -> int:
+        """Return the number of samples that ``capacity`` means for one program, or 0 if it was not given."""
+        capacity = self._capacity or 0
+        if self._sharing is not None:
+            return self._sharing.capacity(capacity) if capacity else 0
+        return -(-capacity // self._accumulate)
 
     def _infer_sizes(self, batch: Batch) -> None:
         """Infer layer sizes that are still unknown from the shapes of the inputs."""

@@ -10,12 +10,13 @@ module.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from striate.errors import OptionError, ShapeError
-from striate.graph.graph import Graph, OutputKind, OutputRole
+from striate.graph.graph import Graph, Input, OutputKind, OutputRole, rewrite
+from striate.graph.op import Node
 from striate.graph.reshape import reshape
 from striate.graph.value import DType, N, Shape, TensorType, Value
 from striate.nn.loss import Loss
@@ -30,6 +31,10 @@ LOSS = "loss"
 """The name of the output with the loss."""
 WEIGHT = "sample weights"
 """The name of the input with the coefficients of the samples (N,), if samples are weighted."""
+SHARE = "share of the batch"
+"""The name of the scalar input by which the loss is multiplied, if several ranks share a batch."""
+FIRST_ROW = "first row"
+"""The name of the int64 input with the index of the first sample in the batch that several ranks share."""
 
 
 def gradient_name(parameter: str) -> str:
@@ -44,7 +49,7 @@ def statistic_name(state: str) -> str:
 
 @dataclass(frozen=True)
 class TrainingGraph:
-    """A training step as a graph, whose ``roles`` say what each output is: the loss, a gradient …
+    """A training step as a graph; ``graph.roles`` says what each output is: the loss, a gradient …
 
     ``trace`` has the parameters that were read, and ``calls`` are the calls of the model's layers in order.
     ``prediction`` is the value that the loss compares with the target; if the model has several outputs, it is the
@@ -67,6 +72,8 @@ def training_graph(
     watch: Collection[str] = (),
     trained: Collection[str] | None = None,
     weighted: bool = False,
+    shared: bool = False,
+    synchronized: bool = False,
 ) -> TrainingGraph:
     """Build the graph of a training step for inputs of the types ``x`` and targets of the types ``y``.
 
@@ -75,10 +82,14 @@ def training_graph(
     the parameters to differentiate with respect to; None means those whose ``requires_grad`` is True. With
     ``weighted``, the loss is Σ c_n l_n, where l_n is the loss of sample n and c is the input ``WEIGHT`` (N,).
 
+    With ``shared``, the samples are part of a batch that several ranks (processes) share: the loss is multiplied by the
+    input ``SHARE``, so that the sum over the ranks is the loss of the whole batch, and random numbers are those of the
+    rows from ``FIRST_ROW`` on. With ``synchronized``, the statistics of batch normalization are those of all ranks.
+
     Raises ``ShapeError`` if the model's outputs do not fit the loss or ``y``, and ``OptionError`` for unknown names in
     ``trained``.
     """
-    with Trace(training=True) as trace:
+    with Trace(training=True, synchronized=synchronized) as trace:
         given = [x] if isinstance(x, TensorType) else x
         result = model(*(trace.input(f"x{i}" if i else "x", type) for i, type in enumerate(given)))
         values = [leaf for _, leaf in flatten_tree(result, "") if isinstance(leaf, Value)]
@@ -94,6 +105,8 @@ def training_graph(
             loss.check_shape(target.shape, prediction.shape, target.dtype)
         targets = rebuild_tree(target, [trace.input(name, type) for name, type in flatten_tree(target, "y")])
         value = _weighted(loss, trace, result, targets) if weighted else _one_number(loss, loss(result, targets))
+        if shared:
+            value = value * trace.input(SHARE, TensorType(value.dtype, ()))
         parameters = {name: trace.read(parameter) for name, parameter in _trained(model, trained).items()}
         gradients = differentiate(value, list(parameters.values()))
         outputs = {LOSS: value}
@@ -109,7 +122,24 @@ def training_graph(
             observation = observe(_matching(watch), calls, prediction, model.dtype or DType.float32)
             outputs |= observation.outputs
             roles |= observation.roles
-        return TrainingGraph(trace.graph(outputs, roles=roles), trace, prediction, calls, observation)
+        graph = trace.graph(outputs, roles=roles)
+        return TrainingGraph(with_first_row(graph) if shared else graph, trace, prediction, calls, observation)
+
+
+def with_first_row(graph: Graph) -> Graph:
+    """Return the graph with a new input ``FIRST_ROW``, () int64: the row of the first sample in the whole batch.
+
+    Its random operations, such as dropout, then draw the numbers of the rows from there on. A graph without random
+    operations is returned unchanged.
+    """
+    first = Input(FIRST_ROW, TensorType(DType.int64, ()))()
+
+    def shifted(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        return Node(node.op, (*inputs, first), node.path).outputs if node.op.takes_first_row else None
+
+    found = rewrite(graph, shifted)
+    used = any(node.op.takes_first_row for node in found.nodes)
+    return replace(found, inputs={**found.inputs, FIRST_ROW: first}) if used else graph
 
 
 def _weighted(loss: Loss, trace: Trace, result: Any, targets: Any) -> Value:

@@ -78,12 +78,16 @@ class CompiledFunction:
 
     def _shown(self, name: str) -> str:
         """Return what an error calls a leaf: ``exp: x`` for ``argument.0`` of a function of ``st.ops``."""
-        first, _, rest = name.partition(".")
-        place, _, inner = rest.partition(".")
-        names = list(signature(self._function).parameters)
-        if self._scalars or first != "argument" or int(place) >= len(names):
+        if self._scalars:
             return name
-        return f"{self._function.__name__}: {names[int(place)]}{inner and f'[{inner}]'}"
+        names = list(signature(self._function).parameters)
+        first, _, rest = name.partition(".")
+        if first == "argument":
+            place, _, rest = rest.partition(".")
+            if int(place) >= len(names):
+                return name
+            first = names[int(place)]
+        return f"{self._function.__name__}: {first}{rest and f'[{rest}]'}"
 
     def _captured(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of a call inside a trace, with arrays replaced by constants of the trace.
@@ -166,7 +170,8 @@ def compile(
     static argument is a constant of the program: a Python number, or any other object that is not an array. NumPy's
     floats, such as ``np.float32(0.5)``, are arrays of shape (). At most ``programs`` compiled programs are kept; the
     least recently used is dropped first. With ``batched``, axis 0 of every array is a size N that may change from call
-    to call without recompilation; ``capacity`` is the largest N for which memory is planned at the start.
+    to call without recompilation; ``capacity`` is the largest N for which memory is planned at the start, by default
+    the N of the first call.
 
     Arrays may have any strides, byte order and real dtype; dtypes that programs do not support, such as float16, are
     widened. Raises ``OptionError`` unless ``capacity`` and ``programs`` are whole numbers of at least 1. A call raises

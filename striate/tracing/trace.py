@@ -79,12 +79,16 @@ _active: ContextVar[Trace | None] = ContextVar("striate_trace", default=None)
 class Trace:
     """The record of one traced run; a context manager, inside which the function is called.
 
-    ``training`` says whether layers such as dropout and batch normalization behave as in training. ``names`` and
-    ``paths`` map parameters and modules to their dotted names as seen from the traced model.
+    ``training`` says whether layers such as dropout and batch normalization behave as in training. ``by_batch`` says
+    whether batch normalization normalizes by the statistics of its batch, which it also does in training, and
+    ``synchronized`` whether these are the statistics of the batches of all ranks (processes). ``names`` and ``paths``
+    map parameters and modules to their dotted names as seen from the traced model.
     """
 
-    def __init__(self, training: bool = False) -> None:
+    def __init__(self, training: bool = False, *, by_batch: bool = False, synchronized: bool = False) -> None:
         self.training = training
+        self.by_batch = training or by_batch
+        self.synchronized = synchronized
         self.names: dict[TracedArray, str] = {}
         self.paths: dict[TracedModule, str] = {}
         self.inputs: dict[str, Value] = {}

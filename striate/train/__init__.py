@@ -9,6 +9,7 @@ from striate.train.evaluation import ClassResult, Evaluation, evaluate
 from striate.train.history import Epoch, History
 from striate.train.rate_search import RateSearch, find_rate
 from striate.train.record import Record, read_progress
+from striate.train.statistics import recompute_statistics
 from striate.train.trainer import Trainer
 from striate.train.tta import Averaged, Views, averaged
 
@@ -16,4 +17,5 @@ __all__ = [
     "Averaged", "Callback", "Checkpoint", "Checkpoints", "ClassResult", "EarlyStopping", "Epoch", "Evaluation",
     "History", "RateSearch", "Record", "Trainer",
     "Views", "averaged", "balanced_weights", "evaluate", "find_rate", "read_checkpoint", "read_progress",
+    "recompute_statistics",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ The live display of a terminal is in ``striate.train.display``.
 
 from __future__ import annotations
 
+import importlib
 import sys
 import warnings
 from dataclasses import dataclass
@@ -223,3 +224,19 @@ def epoch_line(epoch: Epoch, plan: Plan) -> str:
         f"epoch {number}  loss {number_text(epoch.loss)}{held_out}"
         f"  {epoch.images_per_second:,.0f} {plan.unit}s/s  {epoch.seconds:.1f} s"
     )
+
+
+def chosen_progress(progress: bool | Progress) -> Progress:
+    """Return the display for the option ``progress``.
+
+    True means the live display in a terminal and lines elsewhere; False means a ``Progress`` that shows nothing. An
+    object is returned unchanged.
+    """
+    if progress is False:
+        return Silent()
+    if progress is not True:
+        return progress
+    if not sys.stderr.isatty():
+        return Lines()
+    # Imported here, because rich is slow to import and only needed in a terminal.
+    return importlib.import_module("striate.train.display").Live()

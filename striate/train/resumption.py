@@ -65,6 +65,7 @@ def configuration(trainer: Trainer, weights: Array | None, validation_weights: A
         "batch_size": str(trainer.batch_size),
         "shuffle": str(trainer.shuffle),
         "augment": ", ".join(map(_text, trainer.augment)) or "none",
+        "recompute_statistics": str(trainer.recomputes),
         "moving average": "none" if step.ema is None else "kept",
         "ema": repr(step.ema),
         **{name: repr(value) for name, value in step.options.items() if name != "ema"},
@@ -153,7 +154,8 @@ class Resumption:
         self.began_again = again and self.place.batch > 0
         if self.began_again:
             self.place.begin_epoch(self.place.epoch)
-        self.notes = [f"resumed from {saved.describe()}"] if not self._nothing_left(epochs) else []
+        over = self.place.epoch > epochs or self.place.stopping is not None
+        self.notes = [_finished_already(saved) if over else f"resumed from {saved.describe()}"]
         self.notes += [f"changed since the checkpoint: {line}" for line in changed.values()]
         if epochs != saved.epochs:
             self.notes.append(f"changed since the checkpoint: epochs: {saved.epochs} then, {epochs} now")
@@ -166,9 +168,6 @@ class Resumption:
         ]
         if self.began_again:
             self.notes.append(f"epoch {self.place.epoch} begins again")
-
-    def _nothing_left(self, epochs: int) -> bool:
-        return self.place.epoch > epochs or self.place.stopping is not None
 
     def restore_model(self, shape: tuple[int, ...]) -> None:
         """Restore weights, statistics, optimizer and history; ``shape`` is the shape of a sample.
@@ -221,7 +220,7 @@ def _data_changes(saved: Checkpoint, now: Fingerprints) -> dict[str, list[str]]:
     return {part: lines for part, lines in found.items() if lines}
 
 
-def nothing_left(saved: Checkpoint) -> str:
+def _finished_already(saved: Checkpoint) -> str:
     """Return the message that the training of this checkpoint is already finished."""
     done = len(saved.history)
     why = f" ({saved.place.stopping})" if saved.place.stopping else ""

@@ -7,6 +7,7 @@ RUN/progress.jsonl       the events of the training, one per line: see ``striate
 RUN/checkpoints/         the state from which a training is resumed: see ``striate.train.checkpoints``
 RUN/log.txt              the printed lines, with the time
 RUN/curves.svg           loss and accuracy by epoch
+RUN/tensorboard/         event files, with ``--tensorboard``: see ``striate.tensorboard``
 RUN/.lock                the lock of the running training: see ``striate.persistence.lock``
 """
 
@@ -42,8 +43,9 @@ MODEL_FILE = "model.safetensors"
 RUN_FILE = "run.json"
 CURVES_FILE = "curves.svg"
 CONFIGURATION_FILE = "config.toml"
+TENSORBOARD_FOLDER = "tensorboard"
 _WRITTEN = (MODEL_FILE, CURVES_FILE, CONFIGURATION_FILE, LOG_FILE, PROGRESS_FILE, RUN_FILE)
-_OF_A_RUN = {*_WRITTEN, FOLDER, LOCK_FILE}
+_OF_A_RUN = {*_WRITTEN, FOLDER, TENSORBOARD_FOLDER, LOCK_FILE}
 _FORMAT = "striate run 1"
 _LARGEST = 64_000_000
 _BESIDE = 100_000  # bytes of the graph in the model's file, and of run.json
@@ -62,6 +64,7 @@ class Run:
     findings      the findings of the doctor, which diagnoses the training
     versions      see ``striate.train.environment``
     data_options  the fields of ``PictureOptions`` or ``NumberOptions``; {} for data sets known by name
+    inputs        ``InputRange.to_json`` of the training samples; None in runs of earlier versions
     centring      ``Centring.to_json``; None if the samples are not pictures with a plain background
     """
 
@@ -74,6 +77,7 @@ class Run:
     findings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  # of the doctor
     versions: dict[str, str] = field(default_factory=versions)
     data_options: dict[str, Any] = field(default_factory=dict[str, Any])  # ``PictureOptions`` or ``NumberOptions``
+    inputs: dict[str, Any] | None = None
     centring: dict[str, Any] | None = None  # place and size of figures in images: ``data.centring``
 
     def dataset(self, split: Split) -> Dataset:
@@ -217,6 +221,8 @@ def _clear(folder: Path) -> None:
     try:
         for name in (LAST, PREVIOUS, BEST):
             (folder / FOLDER / name).unlink(missing_ok=True)
+        for events in (folder / TENSORBOARD_FOLDER).glob("events.out.tfevents.*"):
+            events.unlink()
         for name in _WRITTEN:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
@@ -279,11 +285,13 @@ def read_run(folder: Path) -> Run:
     expected: dict[str, type | tuple[type, ...]] = {
         "data": str, "arguments": dict, "seed": int, "finished": bool, "history": dict,
         "evaluation": (dict, type(None)), "findings": list, "versions": dict, "centring": (dict, type(None)),
+        "inputs": (dict, type(None)),
         "data_options": dict,
     }  # fmt: skip
     entries.pop("format")
     entries.setdefault("findings", [])  # missing from runs of earlier versions
     entries.setdefault("centring", None)
+    entries.setdefault("inputs", None)
     entries.setdefault("data_options", {})
     if set(entries) != set(expected) or not all(isinstance(entries[name], kind) for name, kind in expected.items()):
         raise ModelFileError(f"{path}: expected {', '.join(expected)}{cure}")

@@ -77,12 +77,14 @@ class Watch:
     ``st.ops.relu`` in "block1" is "block1.relu". The pattern that is given to ``step.watch`` is matched against the
     path.
 
-    Statistics of outputs are those of the last batch, and gradients and updates those of the last step; before the
-    first step, the methods about outputs return empty results. A unit is a channel, axis 1 of the output; it fires
-    where its output is above 0. How often units fire is counted over all batches since the last call of ``start_pass``,
-    or since the watch was made, so that a full pass over the data shows which units never fire. Firing, zeros and
-    saturation are counted for elementwise operations (activations, dropout), but not for linear layers, convolutions,
-    normalizations and pooling, which have no threshold.
+    Statistics of outputs are those of the last batch (with ``accumulate``, of its last part; on several ranks, of the
+    samples of this rank), and gradients and updates those of the last step; before the first step, the methods about
+    outputs return empty results.
+
+    A unit is a channel, axis 1 of the output; it fires where its output is above 0. How often units fire is counted
+    over all batches since the last call of ``start_pass``, or since the watch was made, so that a full pass over the
+    data shows which units never fire. Firing, zeros and saturation are counted for elementwise operations (activations,
+    dropout), but not for linear layers, convolutions, normalizations and pooling, which have no threshold.
 
     The kernels that compute the outputs compute the statistics too, while the outputs are in registers; the training's
     results keep the same bits (``benchmarks/watch.py`` measures the cost).
@@ -106,9 +108,9 @@ class Watch:
         return fnmatchcase(path, self.pattern)
 
     def receive(self, observation: Observation, n: int) -> None:
-        """Store the statistics ``observation`` of one batch of ``n`` samples.
+        """Read the statistics of a batch of ``n`` samples from ``observation``, and add its counts to this pass.
 
-        The training step calls this method after each run.
+        The training step calls this method after each run of the gradient program.
         """
         self._latest = observation
         for count in self._counts:
@@ -221,8 +223,8 @@ class Watch:
     def silent_units(self) -> dict[str, list[int]]:
         """Return the indices of units that have not fired in this pass, by path of the layer.
 
-        A unit, which is a channel, fires where its output is above 0. Layers without such units are left out.
-        After a ReLU such units are dead: no gradient passed through them.
+        A unit, which is a channel, fires where its output is above 0. Layers in which every unit has fired are left
+        out. After a ReLU, a unit that never fires is dead: no gradient passes through it.
         """
         return {
             path: [int(unit) for unit in np.flatnonzero(fired == 0)]

@@ -150,7 +150,10 @@ def test_files_that_cannot_be_read_are_named_or_skipped(model: Path, folder: Pat
     assert len(skipped.stderr.splitlines()) == 1
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.zip").write_bytes(b"PK")
-    for given, message in {"empty": "no pictures in it", "broken.zip": "not a folder, and not an archive"}.items():
+    for given, message in {
+        "empty": "no pictures in it",
+        "broken.zip": "not a zip or tar archive that can be read",
+    }.items():
         wrong = striate("predict", model, tmp_path / given, "--on-error", "skip")
         assert wrong.exit_code == 2
         assert message in wrong.stderr

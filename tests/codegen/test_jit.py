@@ -479,12 +479,3 @@ def test_one_text_for_every_target(cpu: str, instruction: str, register: str, co
     assert all(register in line for line in found)
     assert jit.compile_object(FMA, target.named(cpu))
     assert not any("cfi" in line for line in lines)
-
-
-def test_local_variables_go_to_registers_with_passes() -> None:
-    text = (
-        "define i64 @local(i64 %x) {\n  %p = alloca i64\n  store i64 %x, ptr %p\n"
-        "  %a = load i64, ptr %p\n  %b = load i64, ptr %p\n  %c = add i64 %a, %b\n  ret i64 %c\n}\n"
-    )
-    assert "(%rsp)" in jit.disassembly(text, target.named("x86-64-v3"))
-    assert "(%rsp)" not in jit.disassembly(text, target.named("x86-64-v3"), passes=True)

@@ -34,7 +34,7 @@ OPERATORS: dict[str, tuple[str, ...]] = {
     "random numbers are drawn in training only": ("Bernoulli", "RandomUniformLike"),
     "st.ops has no such function": (
         "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "Col2Im", "Cosh", "CumProd",
-        "DeformConv", "Det", "Einsum", "GridSample", "MaxUnpool", "Sinh",
+        "DeformConv", "Det", "Einsum", "GridSample", "Sinh",
     ),
 }  # fmt: skip
 """Reason → operators that are not read; a test is out of scope where it needs one of them."""
@@ -51,9 +51,6 @@ TESTS: dict[str, tuple[str, ...]] = {
     "dropout that is asked for at prediction would draw the random numbers of another generator": (
         "test_training_dropout_default", "test_training_dropout_default_mask", "test_training_dropout",
         "test_training_dropout_mask", "test_training_dropout_zero_ratio_mask",
-    ),
-    "the places of the maxima are not an output": (
-        "test_maxpool_with_argmax_2d_precomputed_pads", "test_maxpool_with_argmax_2d_precomputed_strides",
     ),
     "written in opset 1": ("test_not_2d", "test_not_3d", "test_not_4d"),
     "the maximum of no elements is refused, as in NumPy": (

@@ -25,7 +25,6 @@ ABSENT: dict[str, tuple[str, ...]] = {
 
 EXCLUSIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "training on no samples is a mistake": {"with N = 0": ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d")},
-    "the places of the maxima are not an output": {"return_indices=True": ("MaxPool1d", "MaxPool2d", "MaxPool3d")},
     "a negative weight of a class is a mistake": {"not negative": ("MultiMarginLoss", "CrossEntropyLoss")},
     "an array of shape () has no axes, as in NumPy": {"does not exist in": ("Softmax", "LogSoftmax", "Softmin")},
 }  # fmt: skip

@@ -44,11 +44,14 @@ def outcome(name: str, sample: Any, training: bool) -> str | None:
             state = {key: value.detach().clone().numpy() for key, value in theirs.state_dict().items()}
             forward = sample.forward_input
             inputs = [value.clone() for value in pytree.tree_leaves((forward.args, forward.kwargs))]
-            expected = theirs(*inputs).detach().numpy()
+            expected = [value.detach().numpy() for value in pytree.tree_leaves(theirs(*inputs))]
         ours.double()
         ours.load_state_dict(state)
         assert list(ours.state_dict()) == list(state), f"keys {list(ours.state_dict())}, expected {list(state)}"
-        _compare(_applied(ours, [one.numpy() for one in inputs], training), expected)
+        found = pytree.tree_leaves(_applied(ours, [one.numpy() for one in inputs], training))
+        assert len(found) == len(expected), f"{len(found)} outputs, expected {len(expected)}"
+        for one, other in zip(found, expected):
+            _compare(one, other)
     except StriateError as error:
         return f"refused: {' '.join(str(error).split())}"
     except AssertionError as error:
@@ -66,7 +69,7 @@ def _built(name: str, arguments: Any, options: Any) -> Any:
         raise OptionError(str(error)) from None
 
 
-def _applied(ours: Any, arrays: list[np.ndarray], training: bool) -> np.ndarray:
+def _applied(ours: Any, arrays: list[np.ndarray], training: bool) -> Any:
     """Apply the module in training or evaluation.
 
     Evaluation uses a compiled function, which also accepts unbatched inputs; a model's axis 0 is always the batch.

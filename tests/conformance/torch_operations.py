@@ -118,11 +118,9 @@ def normalized(x: Any, mean: Any, variance: Any, weight: Any = None, bias: Any =
 
 
 def pooled(function: Function, rank: int) -> Function:
-    """Refuse ``return_indices``, and give one kernel size for each axis: PyTorch's name says how many there are."""
+    """Give one kernel size for each axis: PyTorch's name says how many there are."""
 
-    def adapted(x: Any, kernel_size: Any, *given: Any, return_indices: bool = False, **options: Any) -> Any:
-        if return_indices:
-            raise RefusedError("the places of the maxima are not returned")
+    def adapted(x: Any, kernel_size: Any, *given: Any, **options: Any) -> Any:
         sizes = tuple(kernel_size) if isinstance(kernel_size, list | tuple) else (kernel_size,)
         return function(x, sizes * rank if len(sizes) == 1 else sizes, *given, **options)
 
@@ -130,11 +128,20 @@ def pooled(function: Function, rank: int) -> Function:
 
 
 def adaptive(function: Function, rank: int) -> Function:
-    def adapted(x: Any, output_size: Any, return_indices: bool = False) -> Any:
-        if return_indices:
-            raise RefusedError("the places of the maxima are not returned")
+    def adapted(x: Any, output_size: Any, *given: Any, **options: Any) -> Any:
         sizes = tuple(output_size) if isinstance(output_size, list | tuple) else (output_size,)
-        return function(x, sizes * rank if len(sizes) == 1 else sizes)  # an int means the rank of the layer
+        sizes = sizes * rank if len(sizes) == 1 else sizes
+        return function(x, sizes, *given, **options)  # an int means the rank of the layer
+
+    return adapted
+
+
+def unpooled(rank: int) -> Function:
+    """Give one kernel size for each axis; PyTorch's name says how many there are."""
+
+    def adapted(x: Any, indices: Any, kernel_size: Any, *given: Any, **options: Any) -> Any:
+        sizes = tuple(kernel_size) if isinstance(kernel_size, list | tuple) else (kernel_size,)
+        return ops.max_unpool(x, indices, sizes * rank if len(sizes) == 1 else sizes, *given, **options)
 
     return adapted
 
@@ -173,6 +180,7 @@ TABLE: dict[str, Function] = {
     **{f"nn.functional.max_pool{rank}d": pooled(ops.max_pool, rank) for rank in (1, 2, 3)},
     **{f"nn.functional.adaptive_avg_pool{rank}d": adaptive(ops.adaptive_avg_pool, rank) for rank in (1, 2, 3)},
     **{f"nn.functional.adaptive_max_pool{rank}d": adaptive(ops.adaptive_max_pool, rank) for rank in (1, 2, 3)},
+    **{f"nn.functional.max_unpool{rank}d": unpooled(rank) for rank in (1, 2, 3)},
     "nn.functional.batch_norm": normalized, "nn.functional.interpolate": interpolated,
     "nn.functional.softmin": same(ops.softmin), "softmax": same(ops.softmax), "log_softmax": same(ops.log_softmax),
     "neg": ops.negative, "add": scaled(ops.add), "sub": scaled(ops.subtract), "mul": ops.multiply,

@@ -8,7 +8,6 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "logic takes bools; x != 0 makes them": ("a condition is a bool, got f64",),
     "operands of several dtypes: casts are explicit": ("convert one of them with st.ops.cast",),
     "a result of another dtype: casts are explicit": ("results of another dtype are st.ops.cast",),
-    "the places of the maxima stay inside": ("the places of the maxima are not returned",),
     "not built": ( "has no quotient that is rounded towards 0",
     ),
     "options without meaning": ("eps=-0.5", "momentum=-1.", "expected min_val below max_val"),

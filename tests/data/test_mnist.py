@@ -71,7 +71,7 @@ def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
     ):
         open_dataset("mnits")
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="not a folder, and not an archive"):
+    with pytest.raises(DataError, match=r"file: not a data set\n  known by name"):
         open_dataset(tmp_path / "file")
     assert len(open_dataset("digits", "test")) == 355
 

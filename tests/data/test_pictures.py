@@ -241,7 +241,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "one class": (lambda folder: folder.parent / "one", "one class, 'cat'"),
     "cases": (lambda folder: folder.parent / "cases", "'Cat' and 'cat' differ in case only"),
     "sizes": (lambda folder: folder.parent / "sizes", r"2 different sizes[\s\S]*help: give size=8"),
-    "no archive": (lambda folder: folder.parent / "notes.txt", "not a folder, and not an archive"),
+    "no archive": (lambda folder: folder.parent / "notes.txt", "not a data set"),
 }
 
 

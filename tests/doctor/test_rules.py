@@ -15,7 +15,9 @@ import pytest
 import striate as st
 from striate import nn, optim, settings
 from striate.data import Dataset
+from striate.data.loader import batch_count
 from striate.doctor import RULES, Doctor, Finding, Setup
+from striate.doctor.training_trace import TrainingTrace
 from striate.errors import OptionError
 from striate.nn.initialization import scaled_normal
 from tests.doctor.trainings import (
@@ -283,6 +285,33 @@ def test_weights_that_were_loaded_may_be_frozen() -> None:
     step = st.TrainingStep(again, nn.CrossEntropyLoss(), sgd(0.01))
     doctor = Doctor(step, standardized())
     assert not [one for one in doctor.begin() if one.kind == "no_gradient"]
+
+
+def test_a_resumed_loop_examines_its_next_batch() -> None:
+    data = standardized()
+    x, y = data.images[:16], data.labels[:16]
+
+    def of_loop() -> Doctor:
+        return Doctor(st.TrainingStep(mlp(16), nn.CrossEntropyLoss(), sgd(0.01)))
+
+    first = of_loop()
+    first.before(x, y)
+    first.trace.losses.append(2.0)  # as after a step
+    first.trace.starts["0"] = 7.0
+    again = of_loop()
+    again.load_state_dict(first.state_dict())
+    again.before(x, y)
+    assert again.trace.structure is not None
+    assert again.trace.data is not None
+    assert again.trace.starts["0"] == 7.0  # of the weights before the first step
+
+
+def test_batches_are_counted_as_the_loader_makes_them() -> None:
+    five = Dataset(np.zeros((5, 2), np.float32), np.arange(5) % 2, ("a", "b"), "five")
+    setup = Setup(mlp(4), nn.CrossEntropyLoss(), sgd(0.1), five, batch_size=4, epochs=3)
+    with pytest.raises(OptionError, match="unknown option of Setup 'epoch'; did you mean 'epochs'"):
+        setup.anew(epoch=2)
+    assert TrainingTrace(setup).planned_steps == 3 * batch_count(5, 4) == 6
 
 
 def test_narrow_relu_dies_of_its_activation_and_the_units_are_named() -> None:

@@ -71,7 +71,7 @@ def trained(setup: Setup) -> tuple[Findings, float, Trainer]:
     assert setup.train_set is not None
     trainer = Trainer(
         setup.model, setup.loss, setup.optimizer, seed=setup.seed, batch_size=setup.batch_size, shuffle=setup.shuffle,
-        progress=False,
+        progress=False, recompute_statistics=setup.recompute_statistics,
     )  # fmt: skip
     try:
         trainer.fit(setup.train_set, setup.validation, epochs=setup.epochs)

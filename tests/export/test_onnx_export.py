@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import striate as st
 from striate import nn
 from striate.cli import app
-from striate.errors import DTypeError, ModelFileError, OptionError, ShapeError
+from striate.errors import DTypeError, ModelFileError, OptionError, ShapeError, opened_room
 
 onnx: Any = pytest.importorskip("onnx", reason="onnx is not installed")
 onnxruntime: Any = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -153,6 +153,8 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
     for call, error, message in (
         (lambda: st.export_onnx(model, tmp_path / "net.pt"), OptionError, r"ends with \.onnx"),
         (lambda: st.export_onnx(copy.deepcopy(model).double(), tmp_path / "n.onnx"), DTypeError, "float32 only"),
+        (lambda: opened_room("export").onnx_bytes(copy.deepcopy(model).double()), DTypeError, "float32 only"),
+        (lambda: st.export_onnx(nn.ReLU(), tmp_path / "n.onnx", standardizer="no"), OptionError, "standardizer='no'"),
         (lambda: st.export_onnx(model, tmp_path / "n.onnx", samples=IMAGES[:, :1]), ShapeError, "samples of shape"),
         (lambda: st.export_onnx(model, tmp_path / "n.onnx", samples=[IMAGES] * 2), ShapeError, "2 arrays for a model"),
         (lambda: st.export_onnx(nn.Linear(2, 2), tmp_path / "n.onnx"), ShapeError, "has not been called"),

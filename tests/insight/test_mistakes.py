@@ -54,6 +54,20 @@ def test_the_worst_mistakes_cost_most() -> None:
     assert len(worst_mistakes(model, dataset, 10_000)) == len(wrong)
 
 
+def test_classes_are_matched_by_name() -> None:
+    model, dataset = chain(), _dataset()
+    expected, worst = confusion(model, dataset), worst_mistakes(model, dataset, 3)
+    numbers = np.array([1, 2, 0])[dataset.labels]
+    other = Dataset(dataset.images, numbers, ("owl", "cat", "dog"), "animals")
+    model.classes = dataset.classes
+    np.testing.assert_array_equal(confusion(model, other).counts, expected.counts)
+    assert confusion(model, other).classes == dataset.classes
+    found = worst_mistakes(model, other, 3)
+    assert [(one.index, one.label, one.predicted) for one in found] == [
+        (one.index, one.label, one.predicted) for one in worst
+    ]
+
+
 def test_outputs_without_a_class_have_numbers_and_missing_ones_are_refused() -> None:
     model = chain()
     assert confusion(model, _dataset(("cat", "dog"))).classes == ("cat", "dog", "2")

@@ -130,7 +130,7 @@ def test_what_is_refused(model: nn.Module, tmp_path: Path) -> None:
             st.export_native(model, tmp_path, **options)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ShapeError, match="has not been called"):
         st.export_native(nn.Conv2d(2, 3, 3), tmp_path)
-    with pytest.raises(OptionError, match="samples of shape"):
+    with pytest.raises(ShapeError, match="samples of shape"):
         st.export_native(model, tmp_path, samples=IMAGES[:, :1])
     with pytest.raises(ModelFileError, match="cannot be loaded"):
         st.native.load(tmp_path / "nowhere")

@@ -55,6 +55,28 @@ def test_a_loss_is_torchs(name: str, options: dict[str, Any], x: Array, y: Array
     assert repr(ours).startswith(f"{name}(")
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_the_loss_of_the_best_constant(weight: Array | None, smoothing: float, reduction: str) -> None:
+    """It is the smallest one that a search finds, from the definition of the loss."""
+    labels, counts = np.array([0, 3, 1, 1, 1, 0, -100]), np.array([2, 3, 0, 1])
+    w = np.ones(4) if weight is None else weight
+    sums = w * ((1 - smoothing) * counts + smoothing * 6 / 4)
+
+    def loss_of(logits: Array) -> Array:
+        q = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+        return -(sums * np.log(q)).sum(axis=-1) / ((w * counts).sum() if reduction == "mean" else 7)
+
+    best, random = np.zeros(4), np.random.default_rng(0)
+    for reach in 3 * 0.7 ** np.arange(40):
+        tried = np.concatenate([best[None], best + reach * random.standard_normal((200, 4))])
+        best = tried[loss_of(tried).argmin()]
+    loss = nn.CrossEntropyLoss(weight, label_smoothing=smoothing, reduction=reduction)
+    assert loss.constant_loss(labels, np.ones(7)) == pytest.approx(loss_of(best), rel=1e-3)
+    assert np.isnan(loss.constant_loss(np.full(3, -100), np.ones(3)))
+
+
 @pytest.mark.parametrize(("name", "options", "x", "y"), LOSSES, ids=lambda one: one if isinstance(one, str) else "")
 def test_the_loss_of_an_epoch_does_not_depend_on_the_batches(
     name: str, options: dict[str, Any], x: Array, y: Array

@@ -25,7 +25,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "p": lambda: nn.Dropout(1.5),
     "p as text": lambda: nn.Dropout(cast("float", "0.5")),
     "slope": lambda: nn.LeakyReLU(float("inf")),
-    "return_indices": lambda: nn.MaxPool2d(2, 2, 0, 1, True),
+    "return_indices": lambda: nn.MaxPool2d(2, 2, 0, 1, cast("bool", 1)),
     "ceil_mode": lambda: nn.AvgPool2d(2, ceil_mode=cast("bool", 1)),
     "dim": lambda: nn.Softmax(1.5),
     "smoothing": lambda: nn.CrossEntropyLoss(label_smoothing=1.1),

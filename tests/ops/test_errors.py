@@ -12,6 +12,7 @@ from striate.errors import DTypeError, LabelError, OptionError, ShapeError, Stri
 from striate.graph.graph import Input
 from striate.graph.op import scope
 from striate.graph.value import DType, N, Shape, TensorType, Value
+from striate.nn import MultiMarginLoss
 from striate.ops.label_loss import CrossEntropy
 from striate.ops.normalization import batch_norm_with_statistics
 from striate.ops.window import padding_pairs, per_axis
@@ -83,6 +84,11 @@ BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
     "much padding": (lambda: ops.max_pool(value(*IMAGES), 2, padding=3), OptionError, "more than half"),
     "pooling rank": (lambda: ops.max_pool(value(N, 3), 2), ShapeError, "axes of positions"),
     "concatenation": (lambda: ops.concat([value(*IMAGES), value(N, 3, 8, 8)]), ShapeError, "axis 1"),
+    "concatenation of nothing": (lambda: ops.concat([]), ShapeError, "no values"),
+    "stack of nothing": (lambda: ops.stack(()), ShapeError, "no values"),
+    "concatenation of one array": (lambda: ops.concat(value(2, 3)), DTypeError, r"concat.*not a list of arrays"),
+    "stack of one array": (lambda: ops.stack(value(2, 3)), DTypeError, r"stack.*not a list of arrays"),
+    "concatenation of samples": (lambda: ops.concat([value(N, 3)], 0), ShapeError, "cannot join samples"),
     "concatenation of dtypes": (
         lambda: ops.concat([value(N, 3), value(N, 3, dtype=DType.float64)]),
         DTypeError,
@@ -115,6 +121,24 @@ BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
     "axis": (lambda: ops.sum(value(N, 3), 2), ShapeError, "axis 2"),
     "slope": (lambda: ops.leaky_relu(value(N, 3), float("nan")), OptionError, "finite"),
     "dtype": (lambda: ops.cast(value(N, 3), "float23"), OptionError, "float32"),
+    "mode": (lambda: ops.pad(value(N, 3), (1, 1), mode="x"), OptionError, "^pad: unknown mode 'x'"),
+    "axis of softmin": (lambda: ops.softmin(value(N, 3), "x"), OptionError, "^softmin: dim='x'; expected"),
+    "halves of samples": (lambda: ops.glu(value(N, 3), 0), ShapeError, "^glu: cannot divide the samples"),
+    "operand of a composition": (
+        lambda: ops.reciprocal(value(2, 3, dtype=DType.int64)),
+        DTypeError,
+        r"^reciprocal: needs floating point numbers, got i64 \(2, 3\)",
+    ),
+    "options of the call": (
+        lambda: ops.conv(value(*IMAGES), value(*FILTERS), None, 2, groups=2),
+        ShapeError,
+        r"^conv\(stride=2, groups=2\): ",
+    ),
+    "option that the function does not take": (
+        lambda: MultiMarginLoss(weight=np.ones(2, np.float32))(np.ones((2, 3), np.float32), np.array([0, 2])),
+        ShapeError,
+        r"^at MultiMarginLoss\(weight=\(2,\)\): negative_log_likelihood: expected one weight",
+    ),
 }
 
 
@@ -126,7 +150,7 @@ def test_refusals(case: str) -> None:
 
 
 def test_errors_name_the_layer() -> None:
-    with scope("block1"), scope("conv2"), pytest.raises(ShapeError, match=r'at "block1.conv2" convolution'):
+    with scope("block1"), scope("conv2"), pytest.raises(ShapeError, match=r'at "block1.conv2" conv: '):
         ops.conv(value(N, 5, 8, 9), value(*FILTERS))
 
 

@@ -119,8 +119,18 @@ def test_integers() -> None:
     np.testing.assert_array_equal(
         striate.ops.pad(x, (1, 0), value=9), np.pad(x, [(0, 0)] * 3 + [(1, 0)], constant_values=9)
     )
-    with pytest.raises(OptionError, match=r"value=0\.5"):
-        striate.ops.pad(x, (1, 0), value=0.5)
+    assert striate.ops.pad(x > 2, (1, 0), value=True).all(axis=(0, 1, 2)).tolist() == [True, False, False, False]
+    for dtype, value in (
+        ("u1", 0.5),
+        ("u1", 300),
+        ("u1", -1),
+        ("i4", 2**40),
+        ("i8", 2**53 + 1),
+        ("i8", np.inf),
+        ("?", 2),
+    ):
+        with pytest.raises(OptionError, match=rf"value={value}.*expected"):
+            striate.ops.pad(x.astype(dtype), (1, 0), value=value)
 
 
 @pytest.mark.parametrize("name", [name for name in dir(nn) if "Pad" in name])

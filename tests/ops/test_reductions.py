@@ -101,6 +101,18 @@ def test_places_of_extremes(axis: int | None) -> None:
                 assert found.dtype == np.int64
 
 
+def test_places_of_large_integers() -> None:
+    random = np.random.default_rng(0)
+    near = 2**53 + random.integers(0, 4, (4, 17))
+    anywhere = random.integers(-(2**63), 2**63 - 1, (4, 17), endpoint=True)
+    anywhere[:, :3] = [2**63 - 2, 2**63 - 1, 2**63 - 1]
+    x = np.concatenate([near, anywhere, -anywhere])
+    np.testing.assert_array_equal(ops.argmax(x, 1), x.argmax(1))
+    np.testing.assert_array_equal(ops.argmin(x, 1), x.argmin(1))
+    with pytest.raises(ShapeError, match=r"i64 \(12, 17\)"):
+        ops.argmax(x, 7)
+
+
 def test_places_along_six_axes() -> None:
     x = np.random.default_rng(0).standard_normal((2, 3, 2, 5, 1, 4)).astype(np.float32)
     for axis in range(6):
@@ -174,6 +186,8 @@ BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
     "no place": (lambda: ops.argmax(value(2, 0), 1), ShapeError, "0 elements"),
     "place in a batch": (lambda: ops.argmin(value(N, 3)), ShapeError, "batched=False"),
     "integers": (lambda: ops.prod(value(2, dtype=DType.int64)), DTypeError, "floating point"),
+    "integers over no axes": (lambda: ops.sum(value(2, dtype=DType.int64), ()), DTypeError, "floating point"),
+    "bools over no axes": (lambda: ops.logsumexp(value(dtype=DType.bool)), DTypeError, "floating point"),
     "p": (lambda: ops.norm(value(2), math.nan), OptionError, "p=nan"),
     "correction": (lambda: ops.var(value(2), correction="a"), OptionError, "correction"),  # type: ignore[arg-type]
 }

@@ -35,6 +35,7 @@ LAYERS: dict[str, tuple[Arguments, tuple[np.ndarray, ...]]] = {
     **ranked("Conv", of(4, 2, 3)), **ranked("ConvTranspose", of(4, 2, 3)), **ranked("BatchNorm", of(4)),
     **ranked("InstanceNorm", of(4)), **ranked("Dropout", of()), **ranked("MaxPool", of(2)), **ranked("AvgPool", of(2)),
     **ranked("LPPool", of(2, 2)), **ranked("AdaptiveAvgPool", of(2)), **ranked("AdaptiveMaxPool", of(2)),
+    **{f"MaxUnpool{rank}": (of(2), (x, np.zeros(x.shape, np.int32))) for rank, x in OF_RANK.items()},
     **ranked("ZeroPad", of(1)), **ranked("ConstantPad", of(1, 0.5)), **ranked("ReflectionPad", of(1)),
     **ranked("ReplicationPad", of(1)), **ranked("CircularPad", of(1)),
     "Linear": (of(4, 3), (X2,)), "Unflatten": (of(1, (2, 2)), (X2,)), "Threshold": (of(0.0, 1.0), (X2,)),

@@ -100,9 +100,9 @@ def judged(what: str, names: tuple[str, ...], call: Callable[[], Any], refused: 
             yield f"{what}: accepted"
         return
     text = str(error)
-    outside = bool(path) and OUTSIDE.search(text)
-    if not outside and not any(name in text for name in names) and not WHERE.match(text):
-        yield f"{what}: does not say where: {text[:200]}"
+    outside = OUTSIDE.search(text)
+    if not outside and not re.match(rf'(at ("[^"]+" )?)?{names[0]}\b', text):
+        yield f"{what}: does not begin with {names[0]}: {text[:200]}"
     if path and path not in text and not outside:
         yield f"{what}: does not name the layer: {text[:200]}"
     if not CURE.search(text):

@@ -145,6 +145,9 @@ def test_a_finished_training_says_so_and_more_epochs_continue_it(tmp_path: Path)
     again.fit(data(), epochs=2, resume=True)
     assert said.lines == ["finished already: 2 epochs; a larger number of epochs continues it"]
     assert told(again)[2] == told(first)[2]
+    trainer(tmp_path, patience=None, progress=said).fit(data(), epochs=1, resume=True)
+    assert said.lines[1:] == [said.lines[0], "changed since the checkpoint: epochs: 2 then, 1 now"]
+    said.lines = said.lines[:1]
     more, straight = trainer(tmp_path, patience=None, progress=said), trainer(None, patience=None)
     more.fit(data(), epochs=4, resume=True)
     straight.fit(data(), epochs=4)

@@ -17,14 +17,14 @@ from rich.console import Console
 
 from striate import nn, optim
 from striate.data import Dataset, Standardizer
-from striate.errors import NonFiniteError, OptionError, ShapeError
+from striate.errors import DataError, NonFiniteError, OptionError, ShapeError
 from striate.train import Trainer, evaluate
 from striate.train.display import Live
 from striate.train.epoch_loss import EpochLoss
 from striate.train.evaluation import log_softmax
 from striate.train.notebook import history_html
-from striate.train.progress import Lines, Moment, Plan
-from striate.train.trainer import chosen_progress
+from striate.train.progress import Lines, Moment, Plan, chosen_progress
+from striate.train.requirement import matched
 
 
 def stripes(count: int = 60, seed: int = 0) -> Dataset:
@@ -227,6 +227,17 @@ def test_what_is_not_a_data_set_is_refused(data: Any) -> None:
             trainer().fit(stripes(), data, epochs=1)
     with pytest.raises(OptionError, match=help):
         evaluate(net(), data)
+
+
+def test_classes_of_the_validation_data_are_matched_by_name() -> None:
+    images = np.zeros((3, 2), np.float32)
+    train_set = Dataset(images, np.array([0, 1, 2]), ("a", "b", "c"), "training")
+    found = matched(Dataset(images, np.array([0, 0, 1]), ("c", "a"), "validation"), train_set)
+    assert (found.labels.tolist(), found.classes) == ([2, 2, 0], ("a", "b", "c"))
+    numbered = Dataset(images, np.array([1, 0, 1]), ("0", "1"), "validation")
+    assert matched(numbered, train_set).labels.tolist() == [1, 0, 1]
+    with pytest.raises(DataError, match="does not know the class d"):
+        matched(Dataset(images, np.array([0, 0, 1]), ("c", "d"), "validation"), train_set)
 
 
 def test_validation_data_that_do_not_fit_are_refused() -> None:

@@ -12,6 +12,7 @@ from striate.data.augment.draft import GREY, Draft, Work
 from striate.data.augment.keys import Draws
 from striate.data.augment.transform import Transform, around
 from striate.errors import OptionError
+from striate.options import number
 
 Array = npt.NDArray[Any]
 Range = float | tuple[float, float]
@@ -82,7 +83,7 @@ class RandomScaling(Transform):
     sigma: float = 0.1
 
     def __post_init__(self) -> None:
-        around("RandomScaling: sigma", self.sigma, 0, 0, 100)
+        number("RandomScaling: sigma", self.sigma, 0, 100)
 
     @property
     def work(self) -> Work:
@@ -99,14 +100,14 @@ class GaussianNoise(Transform):
     """Add independent normal noise with mean 0 and standard deviation ``sigma`` to every element.
 
     ``sigma`` is in the unit of the data: in levels from 0 to 255 for uint8, whose results are rounded and limited to
-    that range. For samples of every kind. Raises ``OptionError`` for a negative ``sigma``.
+    that range. For samples of every kind. Raises ``OptionError`` unless 0 ≤ sigma ≤ 1e30.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (0, 1, 2, 3)
     sigma: float = 0.1
 
     def __post_init__(self) -> None:
-        around("GaussianNoise: sigma", self.sigma, 0, 0, 1e30)
+        number("GaussianNoise: sigma", self.sigma, 0, 1e30)
 
     @property
     def work(self) -> Work:

@@ -15,8 +15,47 @@ from striate.errors import OptionError
 from striate.options import number, whole_number
 
 
+class Erasing(Transform):
+    """Base of transforms that fill ``boxes`` boxes of a sample with ``value`` (abstract).
+
+    ``value`` is one number, a sequence with one for each channel, or "mean": the mean of each channel over the data.
+    """
+
+    value: FillOption
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", checked_fill(f"{type(self).__name__}: value", self.value))
+
+    @property
+    def boxes(self) -> int:
+        """The number of boxes that are filled in each sample."""
+        return 1
+
+    @property
+    def work(self) -> Work:
+        return Work(boxes=self.boxes)
+
+    @property
+    def fills(self) -> tuple[FillOption, ...]:
+        return (self.value,) * self.boxes
+
+
+class SeveralErasing(Erasing):
+    """Base of transforms whose option ``count``, from 1 to 64, is the number of boxes (abstract)."""
+
+    count: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole_number(f"{type(self).__name__}: count", self.count, 1, 64)
+
+    @property
+    def boxes(self) -> int:
+        return self.count
+
+
 @dataclass(frozen=True)
-class RandomErasing(Transform):
+class RandomErasing(Erasing):
     """Fill a random rectangle of a picture with probability ``p`` (Zhong and others, 2017, arXiv:1708.04896).
 
     scale  the area of the rectangle as a share of the picture, drawn uniformly
@@ -32,18 +71,10 @@ class RandomErasing(Transform):
     value: FillOption = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         probability("RandomErasing", self.p)
         interval("RandomErasing: scale", self.scale, 0, 1)
         interval("RandomErasing: ratio", self.ratio, 1e-3, 1e3)
-        object.__setattr__(self, "value", checked_fill("RandomErasing: value", self.value))
-
-    @property
-    def work(self) -> Work:
-        return Work(boxes=1)
-
-    @property
-    def fills(self) -> tuple[FillOption, ...]:
-        return (self.value,)
 
     def apply(self, draft: Draft, draws: Draws) -> None:
         size = np.array(draft.sizes)[:, np.newaxis]
@@ -57,7 +88,7 @@ class RandomErasing(Transform):
 
 
 @dataclass(frozen=True)
-class Cutout(Transform):
+class Cutout(SeveralErasing):
     """Fill ``count`` boxes of ``size`` around random elements (DeVries and Taylor, 2017, arXiv:1708.04552).
 
     A box is cut off where it extends beyond the sample. ``size`` is one number for all axes, or one for each; ``value``
@@ -70,18 +101,6 @@ class Cutout(Transform):
     size: int | tuple[int, ...] = 8
     count: int = 1
     value: FillOption = 0.0
-
-    def __post_init__(self) -> None:
-        whole_number("Cutout: count", self.count, 1, 64)
-        object.__setattr__(self, "value", checked_fill("Cutout: value", self.value))
-
-    @property
-    def work(self) -> Work:
-        return Work(boxes=self.count)
-
-    @property
-    def fills(self) -> tuple[FillOption, ...]:
-        return (self.value,) * self.count
 
     def check(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> tuple[int, ...]:
         shape = super().check(shape, dtype)
@@ -99,7 +118,7 @@ class Cutout(Transform):
 
 
 @dataclass(frozen=True)
-class RandomMask(Transform):
+class RandomMask(SeveralErasing):
     """Fill ``count`` intervals of a signal, in all channels; each has a random length of up to ``length`` time steps.
 
     A ``length`` below 1 is a fraction of the signal. These are the time masks of SpecAugment (Park and others, 2019,
@@ -114,17 +133,8 @@ class RandomMask(Transform):
     value: FillOption = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         number("RandomMask: length", self.length, 0)
-        whole_number("RandomMask: count", self.count, 1, 64)
-        object.__setattr__(self, "value", checked_fill("RandomMask: value", self.value))
-
-    @property
-    def work(self) -> Work:
-        return Work(boxes=self.count)
-
-    @property
-    def fills(self) -> tuple[FillOption, ...]:
-        return (self.value,) * self.count
 
     def check(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> tuple[int, ...]:
         shape = super().check(shape, dtype)

@@ -28,6 +28,7 @@ from striate.doctor.changes.training import (
     LearningRate,
     MeanLoss,
     OptimizerOption,
+    RecomputeStatistics,
     ScheduleLength,
     Shuffle,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "Normalize",
     "OptimizerOption",
     "Outputs",
+    "RecomputeStatistics",
     "Remove",
     "Renumber",
     "RenumberValidation",

@@ -74,6 +74,20 @@ class OptimizerOption(Change):
 
 
 @dataclass(frozen=True)
+class RecomputeStatistics(Change):
+    """Computes the running statistics of batch normalizations anew at the end, over all training samples."""
+
+    def code(self, setup: Setup) -> str:
+        return "trainer = st.Trainer(…, recompute_statistics=True)   # or train.recompute_statistics(model, train_set)"
+
+    def command(self, setup: Setup) -> str:
+        return "--recompute-statistics"
+
+    def apply(self, setup: Setup) -> Setup:
+        return replace(setup, recompute_statistics=True)
+
+
+@dataclass(frozen=True)
 class ScheduleLength(Change):
     """Stretches the learning rate schedule to ``steps``, the number of steps of the training."""
 

@@ -28,7 +28,7 @@ WIDEST = 1024
     When.ONCE,
     looks_for="features (columns, channels) with one and the same value in every sample",
     threshold="no variation at all, in the whole data set; in tables of more than 64 columns only constants beyond ±5",
-    source="a constant input is a second bias whose gradient grows with the constant; σ = √ε in M8's equation",
+    source="a constant input is a second bias whose gradient grows with the constant",
     why="A constant says nothing about the class and acts as one more bias; a large one makes the "
     "first layer's steps too large.",
     remedy="drop the feature, or standardize, which makes it exactly 0; all inputs equal: load them again",

@@ -78,8 +78,8 @@ def growth(trace: TrainingTrace) -> float:
     looks_for="a gradient that all but disappears on its way to the first layers",
     threshold="the first layer's gradient norm below 1e-3 of the last's in the first ten steps (median), and training "
     "that stays where it is; below 1e-5 at once",
-    source="M5: a sigmoid passes on at most 1/4, so that 5 of them leave 1e-3 and 8 leave 1e-5; in networks that learn "
-    "(12×64 with He or batch norm, ResNet-20) the ratio was 0.1 to 10",
+    source="`striate experiment M5`: a sigmoid passes on at most 1/4, so that 5 of them leave 1e-3 and 8 leave 1e-5; "
+    "in networks that learn (12×64 with He or batch norm, ResNet-20) the ratio was 0.1 to 10",
     why="∂L/∂W₁ carries a factor for every layer above: the activation's slope and the weights' gain.",
     remedy='sigmoid: leaky ReLU, normalized before; small start: `init="he"` or `"xavier"`; depth: '
     "normalize before each activation",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from striate.doctor.changes import Epochs, Initialization, LearningRate, NormOptions, Shuffle
+from striate.doctor.changes import Epochs, Initialization, NormOptions, RecomputeStatistics, Shuffle
 from striate.doctor.finding import Finding, Severity
 from striate.doctor.remedy import Change, Remedy
 from striate.doctor.rule import When, rule
@@ -67,13 +67,16 @@ def sorted_batches(trace: TrainingTrace) -> Iterator[Finding]:
     "away from its running mean, or a variance that differs by half",
     source="running statistics of which (1 − momentum)^steps, a tenth or more, is still the 0 and 1 of the start",
     why="Training normalizes by the batch, prediction by running statistics that do not fit.",
-    remedy="momentum 0.1, or more steps; with a momentum near 1 or tiny batches, a smaller one",
+    remedy="momentum 0.1, or more steps; with a momentum near 1 or tiny batches, a smaller one; or recompute the "
+    "statistics over the training data at the end",
     explains=("overfitting", "constant_predictions", "unexplained"),
 )
 def stale_statistics(trace: TrainingTrace) -> Iterator[Finding]:
     """Find running statistics that do not fit the batches, so that prediction differs from training."""
     structure = trace.structure
     if structure is None or not trace.forms or not trace.finished or trace.forms[-1].epoch != trace.epochs:
+        return
+    if trace.setup.recompute_statistics:  # those of the saved model will fit
         return
     forms = trace.forms[-1]
     if not forms.evaluation > TIMES * forms.training + WORSE * (trace.baseline or 1.0):
@@ -112,7 +115,8 @@ def stale_statistics(trace: TrainingTrace) -> Iterator[Finding]:
         text = (
             "let them follow the batches"
             if cause == "momentum"
-            else "train for more steps (more epochs, or smaller batches)"
+            else "train for more steps (more epochs, or smaller batches), or recompute them at the end: "
+            "recompute_statistics=True"
         )
         remedy = Remedy.of(trace.setup, text, *changes)
         sure = 0.95
@@ -125,7 +129,9 @@ def stale_statistics(trace: TrainingTrace) -> Iterator[Finding]:
         )
         quick = tuple(path for path, one in tracking.items() if one.momentum is not None and one.momentum > NOISY)
         remedy = Remedy.of(
-            trace.setup, "average over more batches", NormOptions(quick, USUAL_MOMENTUM, _eps(layers[where]))
+            trace.setup,
+            "average over more batches (or recompute them at the end: recompute_statistics=True)",
+            NormOptions(quick, USUAL_MOMENTUM, _eps(layers[where])),
         )
     else:
         cause, sure = "batches", 0.7
@@ -134,8 +140,8 @@ def stale_statistics(trace: TrainingTrace) -> Iterator[Finding]:
             "batches too small or not mixed, or steps too large."
         )
         remedy = Remedy.of(
-            trace.setup, "take a smaller learning rate (or let it fall towards the end), and shuffle the samples",
-            LearningRate(trace.lr / 5),
+            trace.setup, "recompute them over the training data at the end; or take a smaller learning rate",
+            RecomputeStatistics(),
         )  # fmt: skip
     yield Finding(
         "stale_statistics", Severity.ERROR, where, (), sure, evidence,

@@ -30,8 +30,8 @@ SATURATED = 0.5
     threshold="half of the units of a layer; nine in ten where 80 % of the loss is gone all the same. Those that had "
     "fired in the first step were killed by training (the learning rate); else they were dead from the start (bias, "
     "weights, or ReLU in a very narrow network)",
-    source="M6: the derivative of ReLU is 0 for x ≤ 0, so that such a unit never learns again. Networks that learn had "
-    "up to a third of such units",
+    source="`striate experiment M6`: the derivative of ReLU is 0 for x ≤ 0, so that such a unit never learns again. "
+    "Networks that learn had up to a third of such units",
     why="A unit whose input is below 0 for every sample has neither output nor gradient, and stays "
     "so.",
     remedy='killed by training: a smaller learning rate; biases: start at 0; small start: `init="he"`; '

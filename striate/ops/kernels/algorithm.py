@@ -90,7 +90,7 @@ def choose(g: Geometry, direction: Direction, stored: DType, options: CompileOpt
 
 
 def form_of(algorithm: Algorithm) -> Form | None:
-    """Return the form of Winograd's algorithm, which has the sizes of its tiles; None for direct sums.
+    """Return the form of Winograd's algorithm, that is, the sizes of its tiles; None for direct sums.
 
     Raises ``GraphError`` for an algorithm that does not belong to a convolution.
     """
@@ -134,8 +134,9 @@ def suited_form(g: Geometry, direction: Direction) -> Form | None:
 def reads_mostly_filters(g: Geometry, form: Form, direction: Direction) -> bool:
     """Return whether a single sample has so few tiles that Winograd's algorithm is slower than direct sums.
 
-    ``g`` has the sizes of the convolution, and ``form`` those of the tiles. The transformed filters are larger than the
-    filters. With few tiles, reading them from memory takes longer than the multiplications that the algorithm saves.
+    ``g`` has the sizes of the convolution, ``form`` has those of the tiles, and ``direction`` is the forward pass or a
+    gradient. The transformed filters are larger than the filters. With few tiles, reading them from memory takes longer
+    than the multiplications that the algorithm saves.
     """
     tiles = math.prod(
         -(-size // form.tile) for size in (g.size if direction is Direction.INPUT_GRADIENT else g.count)[1:]
@@ -154,9 +155,10 @@ def acceptable(channels: int) -> tuple[int, ...]:
 
 
 def read_halo(g: Geometry, direction: Direction, form: Form | None) -> Halo:
-    """Return the halo, the border of zeros, that the kernel of a direction reads around its input x or dy.
+    """Return the halo, the border of zeros, that the kernel for ``direction`` reads around its input.
 
-    ``g`` has the sizes of the convolution; ``form`` is that of Winograd's algorithm, or None for direct sums.
+    The input is x in the forward pass, and dy in the input gradient. ``g`` has the sizes of the convolution; ``form``
+    is that of Winograd's algorithm, or None for direct sums.
     """
     transposed = direction is Direction.INPUT_GRADIENT
     if form and transposed:
@@ -181,8 +183,8 @@ def winograd_halo(form: Form, before: Three, size: Three, count: Three) -> Halo:
     """Return the halo, the border of zeros, that Winograd's tiles read around an input.
 
     ``form`` has the sizes of a tile. ``before`` is the padding before the input, ``size`` the size of the input, and
-    ``count`` that of the output, along each axis. A tile at the end of a row is read as a whole, even if only some of
-    its outputs exist.
+    ``count`` that of the output, along each axis. The last tile of an axis is read as a whole, even if only some of its
+    outputs exist.
     """
     after = [0, 0, 0]
     for axis in (1, 2):

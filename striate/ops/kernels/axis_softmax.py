@@ -84,7 +84,10 @@ class AxisKernel(KernelSpec):
             self.line(k, Line(k, self, k.iadd(base, lane), beside))
 
     def line(self, k: Kernel, line: Line) -> None:
-        """Write the code for one unit: one line, or the lines that one vector holds."""
+        """Write the code for one unit: one line, or the lines that one vector holds.
+
+        ``line`` emits the loads and stores of the unit's elements.
+        """
         raise NotImplementedError
 
 
@@ -179,7 +182,7 @@ class Line:
 
 @dataclass(frozen=True)
 class SoftmaxLines(AxisKernel):
-    """The kernel of y = softmax(x), or with ``logarithm`` of y = ln softmax(x). Operands: x, y."""
+    """The kernel of y = softmax(x) or, if ``logarithm``, of y = ln softmax(x). Operands: x, y."""
 
     logarithm: bool
 
@@ -197,9 +200,10 @@ class SoftmaxLines(AxisKernel):
 
 @dataclass(frozen=True)
 class SoftmaxGradientLines(AxisKernel):
-    """The kernel of the gradient, dx = y·(dy − Σ y·dy), or with ``logarithm`` dx = dy − e^y·Σ dy.
+    """The kernel of the gradient of softmax: dx = y·(dy − Σ y·dy) or, if ``logarithm``, dx = dy − e^y·Σ dy.
 
-    y is the softmax of x, or its logarithm. dx and dy are the gradients with respect to x and y. Operands: y, dy, dx.
+    y = softmax(x) or, if ``logarithm``, y = ln softmax(x). dx and dy are the gradients with respect to x and y.
+    Operands: y, dy, dx.
     """
 
     logarithm: bool

@@ -47,7 +47,7 @@ class DirectConvolution(KernelSpec):
         grouping          which input channels an output block reads; None means all
         block_first       whether consecutive chunks have the same output block, rather than the same group of samples
         region            the fused elementwise work, which runs on each tile of sums while it is in registers
-        channels_at_once  the number of channels in the body of a loop
+        channels_at_once  the number of channels that one pass of the loop over channels multiplies
         reading           the inputs of the output block whose code is being written
 
     A chunk is one group of samples and one output block. Operands: x, packed weights, and then those of the region.

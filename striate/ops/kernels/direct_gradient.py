@@ -59,7 +59,8 @@ class WeightGradient(KernelSpec):
     ``source`` and ``arriving`` are the memory layouts of x and dy, ``part`` (see ``geometry``) has the taps of each
     output position, and ``grouping`` says which input channels an output block reads (None: all), in ``input_blocks``
     blocks. ``table`` locates the inputs of the output block whose code is being written, in the lanewise form.
-    Operands: x, dy, partial sums as [share][output block][input block][c][tap][16].
+    ``samples`` is the number of samples, or 0 if it is the run-time N. Operands: x, dy, partial sums as [share][output
+    block][input block][c][tap][16].
     """
 
     source: Storage
@@ -98,8 +99,8 @@ class WeightGradient(KernelSpec):
     def channels(self) -> int:
         """The number of input channels in a chunk.
 
-        It is 16, an input block. If the input is in plain order, it is the number of all channels, and in lanewise
-        kernels the number of channels of a group.
+        It is 16 (one input block); for an input in plain order, the number of all channels; and in the lanewise form,
+        the number of channels of a group.
         """
         if isinstance(self.grouping, Lanewise):
             return self.grouping.inputs
@@ -326,8 +327,8 @@ def evenly(items: list[Item], most: int) -> list[list[Item]]:
 class Unpack(KernelSpec):
     """The kernel that adds the shares of a weight gradient in order and writes dw (O, C/groups, taps).
 
-    ``gradient`` is the kernel that wrote the partial sums. ``filters`` is O, ``depth`` is C/groups. A chunk is one
-    output block and one input block. Operands: partial sums, dw.
+    ``gradient`` is the kernel that wrote the partial sums. ``filters`` is O, and ``depth`` is C/``groups``. A chunk is
+    one output block and one input block. Operands: partial sums, dw.
     """
 
     gradient: WeightGradient

@@ -32,8 +32,8 @@ class PairPixels(KernelSpec):
 
     ``ranges`` has (first, one past the last, step) for each axis. ``shrink`` is 2 for dy, where pixel p becomes pair
     p/2, and 1 for x, where it becomes pair p. The second number of a pair is 0 if p + hop is beyond pixel ``last``.
-    ``source`` and ``pairs`` are the memory layouts of x and of the result. A chunk is (sample, channel block).
-    Operands: x in bfloat16, pairs.
+    ``source`` and ``pairs`` are the memory layouts of x and of the result. A chunk is one block of channels of one
+    sample. Operands: x in bfloat16, pairs.
     """
 
     source: Storage
@@ -98,7 +98,10 @@ def over_pairs(part: Part) -> Part:
 
 
 def pairing(context: LoweringContext, kernel: PairPixels, value: Value) -> tuple[Launch, Operand]:
-    """Return the launch of ``kernel``, which writes the pairs of ``value``, and the buffer of the pairs."""
+    """Return the launch of ``kernel``, which writes the pairs of ``value``, and the buffer of the pairs.
+
+    ``context`` is that of the weight gradient which reads the pairs.
+    """
     size = kernel.pairs.bytes_per_sample
     samples = value.type.samples
     buffer = context.buffer("pairs", fixed=samples * size, per_group=0 if samples else size)

@@ -91,7 +91,7 @@ class Residues:
 
     @property
     def count(self) -> int:
-        """The number of residues modulo the stride that occur among the positions."""
+        """The number of residues modulo the stride that occur among the positions of x."""
         return min(self.stride, self.size)
 
     @property

@@ -1,4 +1,4 @@
-"""The kernels of pooling with large windows: they loop over the taps, which those in ``pooling`` unroll.
+"""The kernels of pooling with large windows, which loop over the taps; the kernels in ``pooling`` unroll them.
 
 A loop covers only the taps that lie inside the array. Along the last axis, however, several neighbouring windows share
 one loop, in which the taps outside the row or the window are masked. Sums of ``SEGMENT`` elements are added up in

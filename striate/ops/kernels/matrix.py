@@ -64,8 +64,8 @@ class PackPanels(KernelSpec):
     """The kernel that packs matrices into panels of 16 columns, [batch…][panel][k][16].
 
     ``source`` has the strides of the matrices, which have ``depth`` rows (index k) and ``columns`` columns; lanes after
-    the last column are undefined. A chunk, the unit of work of a thread, is one panel. Operands: the matrices, the
-    panels.
+    the last column are undefined. ``batch`` are the sizes of the batch axes, 0 for N. A chunk, the unit of work of a
+    thread, is one panel. Operands: the matrices, the panels.
     """
 
     dtype: DType
@@ -113,7 +113,8 @@ class PackPanels(KernelSpec):
 def panel_row(k: Kernel, dtype: DType, source: Pointer, step: int, count: Index, target: Pointer) -> None:
     """Emit code that copies ``count`` elements to one row of a panel.
 
-    The elements are read from ``source`` on, at a distance of ``step`` elements; ``target`` is the address of the row.
+    The elements, of the dtype ``dtype``, are read from ``source`` on, at a distance of ``step`` elements; ``target`` is
+    the address of the row.
     """
     if step == 1:
         row = k.load_masked(source, dtype, count)
@@ -292,7 +293,8 @@ def steps(
 ) -> list[Vector]:  # fmt: skip
     """Emit sums[r, p] += Σ_i line[offsets[r] + step · i] · panel[panels[p] + 16 · i] over 0 ≤ i < ``count``.
 
-    The first factor is one element, the second a vector of 16; all offsets are in elements. Returns the new sums.
+    The first factor is one element, the second a vector of 16, both of the dtype ``dtype``; all offsets are in
+    elements. Returns the new sums.
     """
 
     def body(here: Pointer, rows: Pointer, many: int, carry: list[Vector]) -> list[Vector]:
@@ -382,7 +384,7 @@ class MatrixSum(KernelSpec):
 
     @property
     def units(self) -> int:
-        """The number of panels of all matrices of C, or of those of one sample if axis 0 is N."""
+        """The number of panels of all matrices of C; if axis 0 is N, the number for one sample."""
         return math.prod(size for size in self.batch if size) * self.blocks
 
     @property

@@ -2,7 +2,8 @@
 
     [output block][part][input block][tap][input channel][16 output channels]
 
-In bfloat16, whose instructions take input channels in pairs, it is […][input channels / 2][16 output channels][2].
+In bfloat16, whose instructions take input channels in pairs, the order is
+[…][input channels / 2][16 output channels][2].
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Pack(KernelSpec):
 
     @property
     def outputs(self) -> int:
-        """The number of channels that become lanes: O, or with ``transposed`` the input channels C."""
+        """The number of channels that become lanes: O or, if ``transposed``, the number C of input channels."""
         return self.depth * self.groups if self.transposed else self.filters
 
     @property

@@ -42,9 +42,10 @@ class Prologue:
 class Window:
     """The windows of average pooling and their divisors.
 
-    The divisor is ``override`` if it is not 0, else the product over the axes of the number of positions that count in
-    the window: those in x (of sizes ``size``), and with ``count_include_pad`` those in the padding, too. The padding
-    has ``before`` and ``after`` positions along each axis, and neighbouring windows are ``stride`` apart.
+    A window has ``kernel`` positions along each axis. The divisor is ``override`` if it is not 0, else the number of
+    positions in the window that count: those in x, whose sizes are ``size``, and with ``count_include_pad`` those in
+    the padding, too. The padding has ``before`` and ``after`` positions along each axis, and neighbouring windows are
+    ``stride`` apart.
     """
 
     kernel: Three
@@ -81,7 +82,7 @@ class Window:
         return stop - start
 
     def area(self, k: Kernel, position: Position) -> Index:
-        """Emit the divisor of the window at ``position`` (d, h, w), regardless of ``override``."""
+        """Emit the number of positions that count in the window at ``position`` (d, h, w), counted in windows."""
         total: Index = 1
         for axis, p in enumerate(position):
             start = k.iadd(k.imul(p, self.stride[axis]), -self.before[axis])
@@ -103,9 +104,9 @@ class Window:
 
 
 def place_of(k: Kernel, part: Part, axis: int, p: Index, tap: Index) -> Index:
-    """Emit the position, along one axis, of the input that a tap of a window reads.
+    """Emit the input position, along axis number ``axis``, that tap number ``tap`` of window number ``p`` reads.
 
-    ``part`` has the geometry; ``p`` is the number of the window and ``tap`` that of the tap.
+    ``part`` has the geometry.
     """
     span = part.spans[axis]
     return k.iadd(k.imul(p, part.step[axis]), span.first, k.imul(tap, span.stride))
@@ -171,7 +172,7 @@ class Pixels:
         self.base: Pointer | None = None
 
     def begin(self, n: Index, block: Index) -> None:
-        """Select a sample and a block of 16 channels, from which ``load`` then reads."""
+        """Select sample ``n`` and the block of 16 channels number ``block``, from which ``load`` then reads."""
         if self.writer:
             self.writer.begin_block(n, block)
         else:

@@ -126,7 +126,9 @@ class PlainPad(KernelSpec):
     """The kernel that pads an array in NumPy's order with ``fill`` along any axis, or crops it. Operands: y, x.
 
     A chunk, the unit of work of a thread, is one index along axis 0 of y. The arrays have at least two axes: the caller
-    adds one to a vector. ``strides`` and ``origin`` are those of x, ``result`` the strides of y, in elements.
+    adds one to a vector. ``shape`` is that of x, and ``padding`` has a pair (before, after) for each axis. ``strides``
+    are the strides of x, ``origin`` is the offset of its first element, and ``result`` are the strides of y, all in
+    elements.
     """
 
     dtype: DType
@@ -190,9 +192,9 @@ class ShuffledPixels(KernelSpec):
     """The kernel of pixel shuffle and its inverse: copies (N, C · f², H, W) ↔ (N, C, H · f, W · f) with f = ``factor``.
 
     ``channels`` is C; ``height`` and ``width`` are H and W. ``many_channels`` and ``many_positions`` are the strides of
-    the two arrays along (n, c, h, w), and the origins their offsets, all in elements. With ``forward``, x is the array
-    of many channels and y the one of many positions; otherwise it is the reverse. A chunk, the unit of work of a
-    thread, is one sample. Operands: y, x.
+    the two arrays along (n, c, h, w), and ``…_origin`` the offsets of their first elements, all in elements. With
+    ``forward``, x is the array of many channels and y the one of many positions; otherwise it is the reverse. A chunk,
+    the unit of work of a thread, is one sample. Operands: y, x.
     """
 
     dtype: DType

@@ -89,7 +89,7 @@ class Row:
         self.k.store(value, self.pointer(operand, block), self.storage.dtype)
 
     def element(self, operand: int, channel: Index) -> Vector:
-        """Emit the load of the single channel ``channel`` from operand number ``operand``, as a scalar."""
+        """Emit the load of channel number ``channel`` from operand number ``operand``; return a vector of one lane."""
         k = self.k
         where = k.iadd(k.imul(k.idiv(channel, LANES), self.storage.strides[1]), k.imod(channel, LANES), self.offset)
         return k.load_scalar(k.offset(k.operand(operand), where, self.storage.dtype), self.storage.dtype)
@@ -112,8 +112,8 @@ class Row:
     def total(self, add: Callable[[Vector, Index, int], Vector]) -> Vector:
         """Emit a sum over all channels; return it in every lane.
 
-        ``add(sum, block, count)`` adds one block of ``count`` channels. Sums over more than ``LONG_ROW`` channels are
-        accumulated in float64.
+        ``add(sum, block, count)`` returns ``sum`` plus the terms of one block of ``count`` channels, lane by lane. Sums
+        over more than ``LONG_ROW`` channels are accumulated in float64.
         """
         k, dtype = self.k, self.storage.dtype
         if self.storage.channels <= LONG_ROW:
@@ -125,7 +125,11 @@ class Row:
         return k.splat(k.convert(k.add_lanes(self.fold(0.0, widely, DType.float64)), dtype.computed))
 
     def each(self, body: Callable[[Index, int], None]) -> None:
-        """Emit ``body(block, count)`` for all blocks; ``count`` is the number of channels in the block."""
+        """Emit a loop that runs ``body(block, count)`` for every block of channels of the position.
+
+        ``block`` is the number of the block, and ``count`` the number of its channels, 16 except in an incomplete last
+        block.
+        """
         k = self.k
         whole, rest = divmod(self.storage.channels, LANES)
         if whole:
@@ -185,7 +189,7 @@ class RowReduction(RowKernel):
 
 @dataclass(frozen=True)
 class SoftmaxRows(RowKernel):
-    """The kernel of softmax over the channels, or with ``logarithm`` of log-softmax. Operands: x, y.
+    """The kernel of softmax over the channels or, if ``logarithm``, of log-softmax. Operands: x, y.
 
     ``result`` is the memory layout of y.
     """
@@ -207,10 +211,10 @@ class SoftmaxRows(RowKernel):
 
 @dataclass(frozen=True)
 class SoftmaxGradientRows(RowKernel):
-    """The kernel of the gradient of softmax, dx = y · (dy − Σ y · dy), or of log-softmax, dx = dy − e^y · Σ dy.
+    """The kernel of the gradient of softmax: dx = y · (dy − Σ y · dy) or, if ``logarithm``, dx = dy − e^y · Σ dy.
 
-    The sums run over the channels; ``logarithm`` selects log-softmax. ``arriving`` and ``result`` are the memory
-    layouts of dy and dx. Operands: y, dy, dx.
+    The sums run over the channels. y is the softmax of x or, if ``logarithm``, its log-softmax. ``arriving`` and
+    ``result`` are the memory layouts of dy and dx. Operands: y, dy, dx.
     """
 
     logarithm: bool
@@ -241,7 +245,7 @@ class LabelRows(RowKernel):
     """Base class of the kernels of losses whose targets are class indices (abstract).
 
     The first operands are the logits, the labels and, if ``weighted``, the class weights. ``smoothing`` is the label
-    smoothing ε, and ``ignored`` is the label of items that do not count.
+    smoothing ε, and ``ignored`` is the label of positions that do not count.
     """
 
     smoothing: float
@@ -266,9 +270,10 @@ class LabelRows(RowKernel):
         return k.imin(k.imax(label, 0), self.storage.channels - 1), item, left_out
 
     def store_losses(self, k: Kernel, loss: Vector, share: Vector, item: Index, left_out: Any) -> None:
-        """Emit the stores of the loss of an item and of its share; both are 0 where ``left_out`` is true.
+        """Emit the stores of the loss and of the share of a position; both are 0 where ``left_out`` is true.
 
-        The share is the weight of the item in the mean of the losses.
+        The share is the weight of the position in the mean of the losses. ``item`` is the number of the position over
+        all samples, and ``left_out`` the condition that its label is the ignored one, both from ``label``.
         """
         zero = k.constant(0, self.dtype)
         for number, value in enumerate((loss, share)):
@@ -294,7 +299,8 @@ class LabelRows(RowKernel):
     def target_sum(self, k: Kernel, row: Row, label: Index) -> Vector:
         """Emit the sum of the smoothed, weighted target t in every lane: Σ_j t[j] = (1 − ε) · w[label] + ε / C · Σ w.
 
-        ε is the label smoothing, w are the class weights (1 without weights), and C is the number of classes.
+        ε is the label smoothing, w are the class weights (1 without weights), and C is the number of classes. ``row``
+        loops over the blocks of channels, and ``label`` is the label of the position.
         """
         chosen = k.mul(self.weight(k, label), k.constant(1 - self.smoothing, self.dtype))
         if not self.smoothing:

@@ -59,10 +59,11 @@ class Transforms:
 
 @functools.cache
 def transforms(m: int, r: int) -> Transforms:
-    """Return the transforms of F(m, r) by Toom and Cook.
+    """Return the transforms of F(m, r), m outputs of an r-tap filter along one axis, by the algorithm of Toom and Cook.
 
-    Row j of G and Bᵀ belongs to point a_j, the last row to ∞. With f_j = Π (a_j − a_k):  Aᵀ[i, j] = a_jⁱ,  G[j, k] =
-    a_jᵏ / f_j,  and Bᵀ inverts M[t, j] = a_jᵗ / f_j, so that Σ_j Aᵀ[i, j] G[j, k] Bᵀ[j, l] = 1 where l = i + k, else 0.
+    Row j of G and Bᵀ belongs to point a_j, the last row to ∞. With f_j = Π (a_j − a_k) over all k ≠ j:
+    Aᵀ[i, j] = a_jⁱ,  G[j, k] = a_jᵏ / f_j,  and Bᵀ inverts M[t, j] = a_jᵗ / f_j,
+    so that Σ_j Aᵀ[i, j] G[j, k] Bᵀ[j, l] = 1 where l = i + k, else 0.
     """
     n = m + r - 1
     points = POINTS[: n - 1]
@@ -78,9 +79,10 @@ def transforms(m: int, r: int) -> Transforms:
 class Form:
     """The form of minimal filtering that computes a tile; it is the same along both axes.
 
-    ``stride`` 1: F(tile, taps) of a convolution, an input gradient, or, with the roles exchanged, a weight gradient.
-    ``stride`` 2, only with three taps: a convolution, or with ``upward`` its input gradient. In the latter, two of the
-    three taps reach the pixels of dx of one parity, the odd pixels if ``odd``, and one tap reaches the others.
+    A tile has ``tile`` outputs along an axis, and the filter ``taps`` taps. With ``stride`` 1, one form F(tile, taps)
+    serves the convolution, its input gradient and, with the roles exchanged, its weight gradient. With ``stride`` 2,
+    which requires three taps, the input gradient has a form of its own (``upward``): pixels of dx of one parity (odd if
+    ``odd``, else even) are reached by two taps, the others by one.
     """
 
     tile: int  # outputs
@@ -111,7 +113,11 @@ class Form:
 
     @property
     def transforms(self) -> Transforms:
-        """The transforms of a convolution, or of an input gradient as a convolution with the flipped filter."""
+        """The transforms (of output, filter and input) with which the form computes its tiles.
+
+        An input gradient of stride 1 has those of the convolution, because it is a convolution with the flipped filter.
+        The weight gradient has others: ``gradient``.
+        """
         return transforms(self.tile, self.taps) if self.stride == 1 else _strided(self)
 
     @property
@@ -227,10 +233,9 @@ def apply(k: Kernel, matrix: Matrix, x: Sequence[Vector | None]) -> list[Vector]
 def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
     """Emit Bᵀ d for tiles of six points, in 16 operations, although Bᵀ has 26 entries that are not 0.
 
-    Bᵀ depends only on m + r.
-
-    Row j holds the coefficients of M(x) / (x − a_j), the last those of M(x) = x (x² − 1)(x − ½)(x + 2). With t = d₃ −
-    d₁ and u = d₄ − d₂, which come from the factor x² − 1, every row is u or t plus a few terms.
+    Bᵀ depends only on m + r, so F(4, 3) and F(2, 5) share it. Row j holds the coefficients of M(x) / (x − a_j), the
+    last those of M(x) = x (x² − 1)(x − ½)(x + 2). With t = d₃ − d₁ and u = d₄ − d₂, which come from the factor x² − 1,
+    every row is u or t plus a few terms.
     """
     d0, d1, d2, d3, d4, d5 = d
     half, three_halves, two = (k.constant_like(d0, number) for number in (-0.5, 1.5, 2.0))
@@ -287,7 +292,10 @@ def _combine(k: Kernel, row: Sequence[Fraction], x: Sequence[Vector | None]) -> 
 
 
 def lines_apart(dtype: DType) -> int:
-    """Return how many pixels, each with a block of 16 channels, one cache line of 64 bytes holds; at least 1."""
+    """Return how many pixels of the dtype, each with a block of 16 channels, fill one cache line of 64 bytes.
+
+    The result is at least 1.
+    """
     return max(1, 64 // (BLOCK * dtype.numpy.itemsize))
 
 
@@ -299,11 +307,12 @@ def _number(k: Kernel, like: Vector, number: Fraction) -> Vector:
 class WinogradPack(KernelSpec):
     """The kernel that transforms and packs the filters: U = G g Gᵀ as [output block][position][input channel][16].
 
-    A position is an entry of the transformed filter, and the 16 lanes are output channels. ``form`` has the sizes of
-    the tiles, and ``operands`` is the dtype of U. With ``transposed``, it packs for the input gradient: lanes are input
-    channels, and the filter is rotated by 180°. In bfloat16, pairs of channels are interleaved: [output
-    block][position][input pair][16][2]. A chunk, the unit of work of a thread, is one output block and one block of
-    input channels. Operands: weights (O, C, taps, taps) in NumPy's order, U.
+    A position is an entry of the transformed filter, and the 16 lanes are output channels. ``filters`` is the number O
+    of output channels, and ``channels`` the number C of input channels. ``form`` has the sizes of the tiles, and
+    ``operands`` is the dtype of U. With ``transposed``, it packs for the input gradient: lanes are input channels, and
+    the filter is rotated by 180°. In bfloat16, pairs of channels are interleaved: [output block][position][input
+    pair][16][2]. A chunk, the unit of work of a thread, is one output block and one block of input channels. Operands:
+    weights (O, C, taps, taps) in NumPy's order, U.
     """
 
     dtype: DType

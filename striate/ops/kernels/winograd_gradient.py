@@ -58,7 +58,7 @@ class WinogradWeightGradient(KernelSpec):
 
     @property
     def points(self) -> int:
-        """The number of products of one tile, and so of positions."""
+        """The number of products of one tile, which is the number of positions."""
         return self.form.points**2
 
     @property

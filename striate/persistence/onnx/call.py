@@ -111,7 +111,7 @@ class Call:
 
     @property
     def count(self) -> int:
-        """The number of outputs of the node."""
+        """The number of outputs of the node, without those at the end that the file does not use."""
         return len(self.node.outputs)
 
     # Operands

@@ -28,7 +28,7 @@ class Field(NamedTuple):
     """One field of a message, with its value in ``number`` for a varint (kind 0), or else in ``data``.
 
     ``key`` is the field's number in the .proto file. The methods raise ``ModelFileError`` if the field is of another
-    kind.
+    kind, or its contents are not what they return.
     """
 
     key: int

@@ -27,7 +27,10 @@ MOST_AXES = 32
 
 @dataclass(frozen=True)
 class Storage:
-    """A block of memory, of which tensors are views: ``length`` elements, found in the file by ``key``."""
+    """A block of memory, of which tensors are views: ``length`` elements of type ``element``.
+
+    The file stores its bytes under the name ``key``.
+    """
 
     key: str
     element: Element

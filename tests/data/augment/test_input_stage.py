@@ -26,6 +26,7 @@ from striate.data.augment import (
     RandomHorizontalFlip,
     RandomMask,
     RandomRotation,
+    RandomScaling,
     RandomShift,
     Transform,
     parsed,
@@ -188,7 +189,7 @@ WRONG: Any = (3,)
         ([WRONG], (3, 8, 8), "is not a transform"),
         ("crop:4 flap", (3, 8, 8), "unknown augmentation 'flap'"),
         ("crop:x", (3, 8, 8), "help: crop:PADDING:MODE"),
-        ("crop:4:zero", (3, 8, 8), "unknown RandomCrop: padding mode 'zero'"),
+        ("crop:4:zero", (3, 8, 8), "RandomCrop: unknown padding mode 'zero'"),
         ("flip:0.5:1", (3, 8, 8), "more than 1 values"),
     ],
 )  # fmt: skip
@@ -206,6 +207,7 @@ def test_unsuitable_transforms_are_refused(transforms: Any, shape: tuple[int, ..
         lambda: RandomAffine(translate=WRONG), lambda: RandomRotation(padding_mode="wrap"), lambda: MixUp(0),
         lambda: ColorJitter(hue=0.6), lambda: ColorJitter(-1), lambda: RandAugment(0), lambda: RandAugment(2, 31),
         lambda: Lambda(WRONG), lambda: RandomErasing(scale=(0.5, 0.1)), lambda: GaussianNoise(float("nan")),
+        lambda: GaussianNoise((1, 2)), lambda: RandomScaling((0.1, 0.2)),
         lambda: InputStage(WRONG), lambda: InputStage(colours(), WRONG),
     ],
 )  # fmt: skip

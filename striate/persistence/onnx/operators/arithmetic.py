@@ -18,9 +18,10 @@ Unary = Callable[[Value], Value]
 
 
 def paired(call: Call, first: int = 0, second: int = 1) -> tuple[Value | float, Value | float]:
-    """Return operands ``first`` and ``second`` of a binary operator, with a one-element constant as a float.
+    """Return operands number ``first`` and ``second`` of a call, of which one may be a float.
 
-    Such a constant stays an array if its rank exceeds that of the other operand, because the result then has its rank.
+    A constant of one element becomes a float if the other operand is a floating-point value of the graph of at least
+    the same rank. Otherwise both are returned as values of the graph.
     """
     a, b = call.operand(first), call.operand(second)
     if (
@@ -52,8 +53,16 @@ def _binary(function: Callable[..., Value]) -> Callable[[Call], Value]:
     return lambda call: function(*paired(call))
 
 
+def _divided(a: Value | float, b: Value | float) -> Value:
+    """Return a / b; for integers, rounded towards 0."""
+    if not isinstance(a, Value) or not isinstance(b, Value) or a.dtype.is_float:
+        return ops.divide(a, b)
+    quotient = ops.cast(a, DType.float64) / ops.cast(b, DType.float64)  # exact below 2⁵³
+    return ops.cast(ops.sign(quotient) * ops.floor(ops.abs(quotient)), a.dtype)
+
+
 _PAIRED: dict[str, Callable[..., Value]] = {
-    "Add": ops.add, "Sub": ops.subtract, "Mul": ops.multiply, "Div": ops.divide, "Pow": ops.power,
+    "Add": ops.add, "Sub": ops.subtract, "Mul": ops.multiply, "Div": _divided, "Pow": ops.power,
     "Greater": ops.greater, "GreaterOrEqual": ops.greater_equal, "Less": ops.less, "LessOrEqual": ops.less_equal,
     "Equal": ops.equal, "And": ops.logical_and, "Or": ops.logical_or, "Xor": ops.logical_xor,
 }  # fmt: skip
@@ -154,8 +163,17 @@ def where(call: Call) -> Operand:
 
 @operator("Mod")
 def mod(call: Call) -> Operand:
-    """Return the remainder of a / b, with the sign of b, or with that of a if the attribute ``fmod`` is set."""
+    """Return the remainder of a / b, where a and b are operands 0 and 1.
+
+    It has the sign of b, or that of a if the attribute ``fmod`` is set.
+    """
     a, b = call.value(0), call.value(1)
+    if not a.dtype.is_float:  # integers below 2⁵³ are exact in float64
+        return ops.cast(_mod(call, ops.cast(a, DType.float64), ops.cast(b, DType.float64)), a.dtype)
+    return _mod(call, a, b)
+
+
+def _mod(call: Call, a: Value, b: Value) -> Value:
     if not call.int("fmod"):
         return ops.remainder(a, b)
     quotient = a / b
@@ -165,9 +183,9 @@ def mod(call: Call) -> Operand:
 
 @operator("Clip")
 def clip(call: Call) -> Operand:
-    """Return x limited to [min, max]; either bound may be omitted.
+    """Return x (operand 0) limited to [min, max]; either bound may be omitted.
 
-    The bounds are attributes before opset 11 and inputs from then on.
+    The bounds are attributes before opset 11, and operands 1 and 2 from then on.
     """
     x = call.value(0)
     if call.opset < 11:
@@ -225,7 +243,7 @@ def identity(call: Call) -> Operand:
 
 @operator("Cast")
 def cast(call: Call) -> Operand:
-    """Convert x to the type that the attribute ``to`` names.
+    """Return x (operand 0) converted to the type that the attribute ``to`` names.
 
     Any float type becomes the model's dtype; int32, int64, uint8 and bool are kept. Raises ``ModelFileError`` for other
     types.
@@ -254,9 +272,10 @@ def _cast(call: Call, x: Value, element: Element) -> Value:
 
 @operator("Dropout")
 def dropout(call: Call) -> Operand:
-    """Apply dropout while the model trains, and return x unchanged otherwise.
+    """Return x (operand 0) after dropout while the model trains, and x unchanged otherwise.
 
-    The mask, the operator's second output, is not computed: a file that uses it is refused.
+    The probability is the attribute ``ratio`` before opset 12, and operand 1 from then on. A file that reads the
+    operator's second output, the mask, is refused, because the mask is not computed.
     """
     x = call.value(0)
     ratio = call.float("ratio", 0.5) if call.opset < 12 else call.number(1, 0.5)

@@ -14,7 +14,7 @@ from striate.persistence.onnx.tensors import KINDS, TensorReader, element_of
 
 
 def shape_array(sizes: list[object]) -> Array:
-    """Return sizes as a vector: int64, or object if multiples of N (``Samples``) are among them."""
+    """Return sizes as a vector of dtype int64, or of dtype object if multiples of N (``Samples``) are among them."""
     if any(isinstance(size, Samples) for size in sizes):
         found = np.empty(len(sizes), object)
         found[:] = sizes
@@ -141,8 +141,8 @@ def slice_(call: Call) -> Operand:
 def slices(call: Call, rank: int) -> list[tuple[int, int, int | None, int]]:
     """Return the slices of a Slice node as (axis, start, stop, step), with the meaning of Python's slices.
 
-    ``rank`` is that of the operand. Start, stop, axes and steps are attributes before opset 10, and inputs from then
-    on. Raises ``ModelFileError`` if the lists differ in length or a step is 0.
+    ``rank`` is that of operand 0. The starts, stops and axes are attributes before opset 10; from then on, they and the
+    steps are operands. Raises ``ModelFileError`` if the lists differ in length or a step is 0.
     """
     if call.opset < 10:
         starts, stops = call.ints("starts") or [], call.ints("ends") or []

@@ -12,7 +12,7 @@ from striate.persistence.onnx.call import Call, Operand, Result, operator
 
 @operator("BatchNormalization")
 def batch_normalization(call: Call) -> Result:
-    """Batch normalization, with different statistics in prediction and in training.
+    """Return the batch normalization of x (operand 0) with scale, bias, mean and variance (operands 1 to 4).
 
     Prediction uses the running statistics. Training uses those of the batch, and updates the running ones:
 
@@ -63,7 +63,10 @@ def rms_normalization(call: Call) -> Operand:
 
 @operator("GroupNormalization")
 def group_normalization(call: Call) -> Operand:
-    """Group normalization with one scale and bias per group before opset 21, and per channel from then on."""
+    """Return the group normalization of x (operand 0) with scale and bias (operands 1 and 2).
+
+    The scale and the bias have an element per group before opset 21, and per channel from then on.
+    """
     x, weight, bias = (call.value(place) for place in range(3))
     groups, channels, eps = call.int("num_groups"), x.type.concrete(1)[1], call.float("epsilon", 1e-5)
     if call.opset < 21 and groups > 0 and channels % groups == 0 and weight.shape == (groups,):
@@ -85,9 +88,10 @@ def local_response_normalization(call: Call) -> Operand:
 
 @operator("Softmax", "LogSoftmax")
 def softmax(call: Call) -> Operand:
-    """Return the softmax of x, or its logarithm for LogSoftmax, over the axis that the attribute ``axis`` gives.
+    """Return the softmax of x (operand 0), or its logarithm for LogSoftmax, over the axis in the attribute ``axis``.
 
-    Before opset 13, it is computed over that axis and all later ones together.
+    Before opset 13, it is computed over that axis and all later ones together. Raises ``ModelFileError`` if the
+    samples, axis 0, are among several axes.
     """
     x = call.value(0)
     function = ops.softmax if call.node.operator == "Softmax" else ops.log_softmax

@@ -22,7 +22,11 @@ def _size(call: Call, x: Operand, axis: int) -> int:
 
 @operator("CenterCropPad")
 def center_crop_pad(call: Call) -> Operand:
-    """Crop x, or pad it with zeros, equally at both ends of each axis, to the sizes in operand 1."""
+    """Return x (operand 0) cropped, or padded with zeros, to the sizes in operand 1, equally at both ends of an axis.
+
+    The attribute ``axes`` lists the axes that the sizes are for; without it, they are for all axes. Raises
+    ``ModelFileError`` for a negative size, and for the axis of the samples.
+    """
     x = call.value(0)
     rank = x.type.rank
     axes = [call.axis(axis, rank) for axis in call.ints("axes") or range(rank)]
@@ -38,7 +42,10 @@ def center_crop_pad(call: Call) -> Operand:
 
 @operator("Trilu")
 def trilu(call: Call) -> Operand:
-    """Return x with zeros below diagonal number k of the last two axes, or above it if ``upper`` is 0."""
+    """Return x (operand 0) with zeros below diagonal number k (operand 1, by default 0) of the last two axes.
+
+    If the attribute ``upper`` is 0, the zeros are above the diagonal.
+    """
     x = call.value(0)
     rows, columns = (_size(call, x, axis) for axis in (x.type.rank - 2, x.type.rank - 1))
     require_small(call, (rows, columns))
@@ -69,7 +76,9 @@ def _marked(call: Call, places: Value, count: int, axis: int) -> Value:
 def one_hot(call: Call) -> Operand:
     """Return the one-hot code of class numbers x along a new axis: ``values[1]`` at the number, else ``values[0]``.
 
-    A negative number counts from the end of the axis; a number beyond the axis gives ``values[0]`` everywhere.
+    The operands are x, the size of the new axis, and ``values`` (2,). A negative number counts from the end of the
+    axis; a number beyond the axis gives ``values[0]`` everywhere. Raises ``ModelFileError`` for ``values`` of another
+    shape.
     """
     x, depth, values = call.value(0), int(call.number(1) or 0), call.captured(call.known(2))
     if values.shape != (2,):
@@ -83,7 +92,10 @@ def one_hot(call: Call) -> Operand:
 
 @operator("Hardmax")
 def hardmax(call: Call) -> Operand:
-    """Return an array that is 1 at the first maximum of x along an axis, and 0 elsewhere."""
+    """Return an array that is 1 at the first maximum of x (operand 0) along an axis, and 0 elsewhere.
+
+    Raises ``ModelFileError`` for the axis of the samples and, before opset 13, for any axis but the last.
+    """
     x = call.value(0)
     axis = call.axis(call.int("axis", -1 if call.opset >= 13 else 1), x.type.rank)
     if call.opset < 13 and axis != x.type.rank - 1:
@@ -93,9 +105,10 @@ def hardmax(call: Call) -> Operand:
 
 @operator("CumSum")
 def cumulative_sum(call: Call) -> Operand:
-    """Return the cumulative sums of x along an axis, as a product with a triangular matrix of ones.
+    """Return the cumulative sums of x (operand 0) along an axis (operand 1).
 
-    Integers are summed in float64, which is exact up to 2⁵³.
+    They are computed as a product with a triangular matrix of ones. Integers are summed in float64, which is exact up
+    to 2⁵³.
     """
     x = call.value(0)
     axis = call.axis(int(cast("float", call.number(1))), x.type.rank)

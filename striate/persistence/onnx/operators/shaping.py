@@ -13,10 +13,10 @@ from striate.persistence.onnx.operators.folding import slices
 
 @operator("Reshape")
 def reshape(call: Call) -> Operand:
-    """Return x in another shape: a size 0 keeps the size of x, and a size −1 is inferred.
+    """Return x (operand 0) in the shape of operand 1: a size 0 keeps that of x, and a size −1 is inferred.
 
-    Axis 0 stays N even if the file gives the fixed batch size of its export. Raises ``ModelFileError`` or
-    ``ShapeError`` for a shape that does not fit x.
+    With the attribute ``allowzero``, a size 0 is the size of the result. Axis 0 stays N even if the file gives the
+    fixed batch size of its export. Raises ``ModelFileError`` or ``ShapeError`` for a shape that does not fit x.
     """
     x = call.value(0)
     sizes = call.sizes(1)
@@ -61,7 +61,10 @@ def _text(sizes: list[object]) -> str:
 
 @operator("Flatten")
 def flatten(call: Call) -> Operand:
-    """Return x as a matrix: the axes before the attribute ``axis`` become rows, the remaining ones columns."""
+    """Return x (operand 0) as a matrix: the axes before axis number ``axis`` become rows, the other axes columns.
+
+    ``axis`` is an attribute, by default 1. Raises ``ModelFileError`` for another axis if x has the batch size N.
+    """
     x = call.value(0)
     rank = x.type.rank
     axis = call.int("axis", 1)
@@ -108,9 +111,11 @@ def concat(call: Call) -> Operand:
 
 @operator("Split")
 def split(call: Call) -> Result:
-    """Split x along an axis, by given sizes or into equal parts, of which the last may be smaller.
+    """Return the parts into which x (operand 0) is split along an axis.
 
-    The sizes are an attribute before opset 13 and an input from then on.
+    Their sizes are the attribute ``split`` before opset 13, and operand 1 from then on. Without sizes, all parts are
+    equal, but the last one may be smaller. Raises ``ModelFileError`` for the axis of the samples, and for sizes that do
+    not fit x.
     """
     x = call.value(0)
     axis = call.axis(call.int("axis"), x.type.rank)
@@ -141,7 +146,10 @@ def slice_(call: Call) -> Operand:
 
 @operator("Gather")
 def gather(call: Call) -> Operand:
-    """Return the elements of x at known indices along one axis, which is replaced by the axes of the index array."""
+    """Return the elements of x (operand 0) at known indices (operand 1) along one axis.
+
+    In the result, the axes of the index array replace this axis.
+    """
     x, places = call.value(0), call.known(1)
     axis = call.axis(call.int("axis"), x.type.rank)
     found = ops.take(x, [int(place) for place in places.reshape(-1)], axis)
@@ -165,9 +173,10 @@ def tile(call: Call) -> Operand:
 
 @operator("Pad")
 def pad(call: Call) -> Operand:
-    """Pad x by amounts that are an attribute before opset 11, and an input from then on.
+    """Return x (operand 0) padded by amounts that are an attribute before opset 11, and operand 1 from then on.
 
-    The operand ``axes`` lists the axes to pad; without it, the amounts are for all axes.
+    Operand 3 lists the axes to pad; without it, the amounts are for all axes. Raises ``ModelFileError`` unless there
+    are two amounts for each axis.
     """
     x = call.value(0)
     rank = x.type.rank
@@ -316,7 +325,10 @@ def matmul(call: Call) -> Operand:
 
 @operator("Gemm")
 def gemm(call: Call) -> Operand:
-    """y = α · A B + β · C, where A and B may be transposed"""
+    """Return α · A B + β · C, where A, B and C are operands 0 to 2, and A and B may be transposed.
+
+    C may be omitted. Raises ``ModelFileError`` unless A and B are matrices.
+    """
     a, b = call.value(0), call.value(1)
     alpha, beta = call.float("alpha", 1.0), call.float("beta", 1.0)
     if a.type.rank != 2 or b.type.rank != 2:

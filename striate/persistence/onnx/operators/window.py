@@ -7,13 +7,16 @@ import math
 import numpy as np
 
 from striate import ops
-from striate.graph.value import Value
+from striate.graph.elementwise import cast
+from striate.graph.value import DType, Value
+from striate.ops.extremes import Positions
+from striate.ops.unpooling import Unpooling
 from striate.ops.window import Pairs
-from striate.persistence.onnx.call import Call, Operand, operator
+from striate.persistence.onnx.call import Call, Operand, Result, operator
 
 
 def padding(call: Call, size: tuple[int, ...], kernel: list[int], strides: list[int], dilations: list[int]) -> Pairs:
-    """Return the padding (before, after) of each spatial axis, from the attribute ``pads`` or ``auto_pad``.
+    """Return the padding (before, after) of each spatial axis, from a node's attribute ``pads`` or ``auto_pad``.
 
     ``size`` are the sizes of the spatial axes of the input, and ``kernel`` those of the window; ``strides`` and
     ``dilations`` have a number for each of these axes. Raises ``ModelFileError`` for a wrong number of paddings.
@@ -60,15 +63,72 @@ def conv(call: Call) -> Operand:
 
 
 @operator("MaxPool")
-def max_pool(call: Call) -> Operand:
-    if call.count > 1:
-        raise call.error("the places of the maxima, its second output, are not computed")
+def max_pool(call: Call) -> Result:
+    """Return the max pooling of x (operand 0) and, if the node has a second output, the indices of the maxima.
+
+    An index, int64, counts the elements of x in row-major order; with the attribute ``storage_order`` 1, the spatial
+    axes are counted in column-major order. Raises ``ModelFileError`` if indices are requested for windows that are
+    padded by more than half their size.
+    """
     x, kernel = call.value(0), _kernel(call)
     size = positions(call, x)
     strides, dilations = _steps(call, "strides", len(size)), _steps(call, "dilations", len(size))
     pairs = padding(call, size, kernel, strides, dilations)
-    x, pairs = _padded(x, kernel, pairs, float(np.finfo(x.dtype.numpy).min))
-    return ops.max_pool(x, kernel, strides, pairs, dilations, bool(call.int("ceil_mode")))
+    whole, pairs = _padded(x, kernel, pairs, float(np.finfo(x.dtype.numpy).min))
+    ceil_mode = bool(call.int("ceil_mode"))
+    if call.count == 1:
+        return ops.max_pool(whole, kernel, strides, pairs, dilations, ceil_mode)
+    if whole is not x:
+        raise call.error("positions of maxima with a padding of more than half the window are not computed")
+    y, place = ops.max_pool(x, kernel, strides, pairs, dilations, ceil_mode, return_indices=True)
+    if call.int("storage_order"):
+        place = _column_major(place, size)
+    start = _planes(y) * math.prod(size)
+    return y, cast(cast(place, DType.float64) + start, DType.int64)
+
+
+def _planes(x: Value) -> Value:
+    """Return the number n · C + c of the channel of each element, in the shape of x, as float64."""
+    _, channels, *rest = x.type.concrete(1)
+    return Positions(0, 0)(x) * channels + Positions(channels, math.prod(rest))(x)
+
+
+def _column_major(place: Value, size: tuple[int, ...]) -> Value:
+    """Convert row-major indices into arrays of shape ``size`` to column-major ones."""
+    rest, total, apart = cast(place, DType.float64), None, math.prod(size)
+    for length in reversed(size):
+        apart //= length
+        whole = ops.floor_divide(rest, float(length))
+        own = (rest - whole * length) * apart
+        total, rest = own if total is None else total + own, whole
+    return place if total is None else cast(total, DType.int64)
+
+
+@operator("MaxUnpool")
+def max_unpool(call: Call) -> Operand:
+    """Max unpooling; the indices are taken relative to the channel in which they lie.
+
+    A larger ``output_shape`` adds zeros after the positions that the window and the strides give, as ONNX defines it.
+    """
+    x, index, kernel = call.value(0), call.value(1), _kernel(call)
+    size, rank = positions(call, x), len(kernel)
+    strides, pads = _steps(call, "strides", len(size)), call.ints("pads") or [0] * (2 * rank)
+    if len(size) != rank or len(pads) != 2 * rank or index.shape != x.shape:
+        raise call.error(f"its input {x.type}, indices {index.type} and options do not fit")
+    full = tuple(
+        (count - 1) * step - before - after + taps
+        for count, step, taps, before, after in zip(size, strides, kernel, pads[:rank], pads[rank:])
+    )
+    if min(full) < 1:
+        raise call.error(f"its output would have {full} positions")
+    within = ops.remainder(cast(index, DType.float64), float(math.prod(full)))
+    y = Unpooling(full)(x, cast(within, DType.int64))
+    if not call.given(2):
+        return y
+    more = [dim - length for dim, length in zip(call.sizes(2)[2:], full) if isinstance(dim, int)]
+    if len(more) != rank or min(more) < 0:
+        raise call.error(f"output_shape {call.sizes(2)} for an output of {full} positions")
+    return ops.pad(y, [number for after in reversed(more) for number in (0, after)]) if any(more) else y
 
 
 def _padded(x: Value, kernel: list[int], pairs: Pairs, value: float) -> tuple[Value, Pairs]:
@@ -84,10 +144,10 @@ def _padded(x: Value, kernel: list[int], pairs: Pairs, value: float) -> tuple[Va
 
 @operator("AveragePool")
 def average_pool(call: Call) -> Operand:
-    """Return the average pooling of x, by ``ops.avg_pool`` or, for windows that it lacks, a convolution.
+    """Return the average pooling of x (operand 0).
 
-    ``ops.avg_pool`` lacks dilated windows, and padding of more than half the window. For these, a depthwise convolution
-    sums each window, and the sum is divided by the number of elements that the window counts.
+    It is computed by ``ops.avg_pool``, except for windows that are dilated, or padded by more than half their size. For
+    these, a depthwise convolution sums each window, and the sum is divided by the number of elements that count.
     """
     x, kernel = call.value(0), _kernel(call)
     size = positions(call, x)
@@ -131,7 +191,7 @@ def lp_pool(call: Call) -> Operand:
 
 @operator("ConvTranspose")
 def conv_transpose(call: Call) -> Operand:
-    """Return the transposed convolution of x with filters w.
+    """Return the transposed convolution of x (operand 0) with filters w (operand 1) and a bias (operand 2, optional).
 
     It is computed without padding, and then cropped as ``pads``, ``output_shape`` or ``auto_pad`` say.
     """

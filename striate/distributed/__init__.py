@@ -1,0 +1,15 @@
+"""Training on several processes, called *ranks*, which may run on several machines.
+
+Every rank has the whole model and computes a part of each batch. Communicators (``communicator.py``, ``mpi.py``) send
+numbers between the ranks. ``pieces.py`` says which samples of a batch belong to which rank, and in which order sums
+over the ranks are added.
+"""
+
+from striate.distributed.communicator import Alone, Communicator, Pending
+from striate.distributed.mpi import communicator_of, launched_communicator
+from striate.distributed.pieces import Reduce, piece_bounds, piece_count, reduce_of
+
+__all__ = [
+    "Alone", "Communicator", "Pending", "Reduce", "communicator_of", "launched_communicator", "piece_bounds",
+    "piece_count", "reduce_of",
+]  # fmt: skip

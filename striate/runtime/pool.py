@@ -1,0 +1,58 @@
+"""A pool of arenas for values that must outlive the run that computed them, such as saved activations."""
+
+from __future__ import annotations
+
+from striate.locks import Lock
+from striate.runtime.arena import Arena
+
+_MOST_FREE = 4
+"""The largest number of unused arenas that a pool keeps."""
+
+
+class Lease:
+    """The right to use ``arena``, a block of memory, until ``end`` is called or the lease is deleted.
+
+    The arena then returns to ``pool``.
+    """
+
+    def __init__(self, pool: ArenaPool, arena: Arena) -> None:
+        self._pool: ArenaPool | None = pool
+        self.arena = arena
+
+    def end(self) -> None:
+        """Return the arena to its pool, whose next user may overwrite it; ending a lease again has no effect."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.receive(self.arena)
+
+    def __del__(self) -> None:
+        self.end()
+
+
+class ArenaPool:
+    """A pool of arenas: an arena whose lease has ended is used again, so that steady work allocates no memory."""
+
+    def __init__(self) -> None:
+        self._free: list[Arena] = []
+        self._lock = Lock()
+
+    def lease(self, size: int) -> Lease:
+        """Return a lease of an arena of at least ``size`` bytes with undefined contents.
+
+        It is the smallest unused arena that is large enough, or a new one if all of these are larger than 2 · ``size``
+        and than 1 MiB.
+        """
+        with self._lock:
+            fitting = [arena for arena in self._free if size <= arena.size <= max(2 * size, 1 << 20)]
+            if fitting:
+                found = min(fitting, key=lambda arena: arena.size)
+                self._free.remove(found)
+                return Lease(self, found)
+        return Lease(self, Arena(size))
+
+    def receive(self, arena: Arena) -> None:
+        """Keep an arena for later leases; if too many are unused, the one that was unused longest is dropped."""
+        # Called by finalizers, at any point of this thread: a list's own methods are atomic, and no lock is needed.
+        self._free.append(arena)
+        if len(self._free) > _MOST_FREE:
+            del self._free[0]

@@ -1,0 +1,202 @@
+"""Computes the gradients of a batch that several ranks (processes) share.
+
+    program     ├ forward ───── ┤ exchange │ … ├ backward ─────────┼──────────┼──────────┤
+    gradients                                                 bucket 0   bucket 1   bucket 2
+    the network       statistics of batch normalization            └ sums over ranks while the program goes on ┘
+
+The program stops at the kernels of batch normalization that exchange statistics, if it is synchronized, and wherever a
+*bucket*, a contiguous part of all gradients, is complete. In fast mode, the sum of a bucket over the ranks is then
+started, and further stops let the communication make progress. In exact mode, each rank runs several pieces of the
+batch side by side, and the sums are added in the tree of ``distributed.pieces`` at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from striate.distributed import Pending, Reduce
+from striate.distributed.pieces import sum_over_ranks, tree_sum
+from striate.engine import SharedExecutable, shared
+from striate.graph.graph import OutputKind
+from striate.graph.value import Array
+from striate.ops.kernels.exchange import Exchange, Merge
+from striate.runtime.state import aligned_zeros
+from striate.step.gradients import GradientProgram
+from striate.step.memory import StepMemory
+from striate.step.sharing import Piece, Sharing
+from striate.step.training_graph import LOSS, gradient_name, statistic_name
+
+_BUCKETS = 4
+"""The largest number of buckets: with more, the messages of small networks would be too short."""
+_SMALLEST = 1 << 18
+"""The least number of bytes of a bucket, except the only one."""
+_PROGRESS = 4
+"""The number of phases after which a pending sum is given the chance to make progress."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The elements ``start`` to ``stop`` − 1 of the vector of all gradients, complete after ``end`` phases."""
+
+    start: int
+    stop: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The arrays to which the program of one piece writes: all gradients, new statistics, and the loss."""
+
+    gradients: Array
+    statistics: dict[str, Array]
+    loss: Array
+
+
+class SharedGradients:
+    """Runs the gradient program of a training step on this rank's pieces of a batch, together with all other ranks.
+
+    A rank is a process. ``memory`` is that of the training step, to which the results are written, and ``sharing`` says
+    how the ranks divide a batch and merge their results.
+    """
+
+    def __init__(self, program: GradientProgram, memory: StepMemory, sharing: Sharing) -> None:
+        self.program = program
+        self._memory, self._sharing = memory, sharing
+        first = shared(program.executable)
+        self._runners: list[SharedExecutable] = [first]
+        self._updated = sorted(program.graph.outputs_of(OutputKind.STATISTIC))
+        pending = {name: memory.pending.views[name] for name in self._updated}
+        self._outcomes = [Outcome(memory.gradients.flat, pending, memory.loss)]
+        self._exchanges = dict(first.exchanges())
+        self.buckets = _buckets(program, memory, first) if sharing.reduce is Reduce.FAST else []
+        self._ends = self._stops()
+
+    def _stops(self) -> list[int]:
+        """Return the numbers of phases after which the program stops, in increasing order."""
+        ends = {bucket.end for bucket in self.buckets}
+        last = max([*ends, *self._exchanges], default=0)
+        after = range(min(ends), last, _PROGRESS) if ends else ()
+        return sorted({*ends, *self._exchanges, *after})
+
+    def run(self, pieces: Sequence[Piece]) -> None:
+        """Compute this rank's pieces, and merge the results of all ranks in the step's memory.
+
+        The loss, the gradients and the new statistics there are then those of the whole batch. All ranks must call this
+        method.
+        """
+        while len(self._runners) < len(pieces):
+            self._add_runner()
+        runs = [runner.run_in_parts(piece.arrays, piece.n, self._ends) for runner, piece in zip(self._runners, pieces)]
+        waiting: list[Pending] = []
+        try:
+            for end in self._ends:
+                for run in runs:
+                    next(run)
+                if end in self._exchanges:
+                    self._merge(self._exchanges[end], end, len(pieces))
+                for bucket in self.buckets:
+                    if bucket.end == end:
+                        part = self._memory.gradients.flat[bucket.start : bucket.stop]
+                        waiting.append(self._sharing.ranks.start_sum(part))
+                waiting = [one for one in waiting if not one.test()]
+            for run in runs:
+                next(run, None)
+            self._finish_small(pieces)
+            if self._sharing.reduce is Reduce.EXACT:
+                self._add_exactly(len(pieces))
+        finally:
+            for run in runs:
+                run.close()
+            for one in waiting:
+                one.wait()
+
+    def _add_runner(self) -> None:
+        """Create a program with memory of its own for one more piece that is computed beside the others."""
+        arena = self._memory.arena
+        gradients, pending = arena.like_parameters(), arena.like_buffers()
+        loss = aligned_zeros(1, arena.dtype).reshape(())
+        results = {name: np.empty_like(array) for name, array in self.program.results.items()}  # of watches
+        results[LOSS] = loss
+        results |= {
+            gradient_name(name): gradients.views[name] for name in self.program.graph.outputs_of(OutputKind.GRADIENT)
+        }
+        results |= {statistic_name(name): pending.views[name] for name in self._updated}
+        self._runners.append(self._runners[0].twin(results))
+        statistics = {name: pending.views[name] for name in self._updated}
+        self._outcomes.append(Outcome(gradients.flat, statistics, loss))
+
+    def _merge(self, exchange: Exchange, end: int, pieces: int) -> None:
+        """Replace the results of a kernel that exchanges statistics by those of all pieces on all ranks."""
+        places = [runner.exchanged(end) for runner in self._runners[:pieces]]
+        own = np.array([np.concatenate(views) for views in places], np.float64)
+        every = self._sharing.ranks.gather(own.reshape(-1)).reshape(-1, own.shape[1])
+        merged = merged_moments(every) if exchange.merge is Merge.MOMENTS else every.sum(axis=0)
+        parts = np.split(merged, np.cumsum(exchange.sizes)[:-1])
+        for views in places:
+            for view, part in zip(views, parts, strict=True):
+                view[...] = part
+
+    def _finish_small(self, pieces: Sequence[Piece]) -> None:
+        """Add the losses, and average the new running statistics, over all pieces on all ranks."""
+        outcomes = self._outcomes[: len(pieces)]
+        own = np.array([
+            np.concatenate([
+                [float(outcome.loss)],
+                *(outcome.statistics[name].reshape(-1).astype(np.float64) * piece.weight for name in self._updated),
+            ])
+            for outcome, piece in zip(outcomes, pieces, strict=True)
+        ])  # fmt: skip
+        total = self._sharing.ranks.gather(own.reshape(-1)).reshape(-1, own.shape[1]).sum(axis=0)
+        memory, place = self._memory, 1
+        memory.loss[...] = total[0]
+        for name in self._updated:
+            view = memory.pending.views[name]
+            view[...] = total[place : place + view.size].reshape(view.shape)
+            place += view.size
+
+    def _add_exactly(self, pieces: int) -> None:
+        total = tree_sum([outcome.gradients for outcome in self._outcomes[:pieces]])
+        flat = self._memory.gradients.flat
+        if total is not flat:
+            flat[...] = total
+        sum_over_ranks(flat, self._sharing.ranks)
+
+
+def merged_moments(every: Array) -> Array:
+    """Return the moments of all values from those of the pieces, float64 (2C + 1,).
+
+    ``every`` has one row for each piece: the means of C channels, their biased variances, and the number of values of a
+    channel. See ``ops.synchronized.MomentsOverRanks`` for the equations.
+    """
+    channels = every.shape[1] // 2
+    count = every[:, -1:]
+    mean, variance = every[:, :channels], every[:, channels:-1]
+    total = count.sum()
+    merged = (count * mean).sum(axis=0) / total
+    spread = (count * (variance + (mean - merged) ** 2)).sum(axis=0) / total
+    return np.concatenate([merged, spread, [total]])
+
+
+def _buckets(program: GradientProgram, memory: StepMemory, executable: SharedExecutable) -> list[Bucket]:
+    """Divide the vector of all gradients into buckets, in the order in which the backward pass completes them."""
+    flat = memory.gradients.flat
+    base, width = flat.__array_interface__["data"][0], flat.itemsize
+    starts = {
+        name: (view.__array_interface__["data"][0] - base) // width for name, view in memory.gradients.views.items()
+    }
+    ends = {name: executable.completed(gradient_name(name)) for name in program.graph.outputs_of(OutputKind.GRADIENT)}
+    least = max(_SMALLEST, -(-flat.nbytes // _BUCKETS))
+    found: list[Bucket] = []
+    stop, latest = len(flat), 1
+    for name in sorted(starts, key=starts.__getitem__, reverse=True):  # the last layers are complete first
+        latest = max(latest, ends.get(name, 1))
+        start = starts[name]
+        if (stop - start) * width >= least:
+            found.append(Bucket(start, stop, latest))
+            stop, latest = start, 1
+    if stop:
+        found.append(Bucket(0, stop, latest))
+    return found

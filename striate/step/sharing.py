@@ -1,0 +1,139 @@
+"""How several ranks (processes) share the batches of a training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from striate.distributed import Communicator, Reduce, piece_bounds, piece_count
+from striate.errors import DataError, OptionError
+from striate.graph.value import Array, DType
+from striate.nn.loss import Loss
+from striate.step.batch import Batch
+from striate.step.training_graph import FIRST_ROW, SHARE, WEIGHT
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """The ranks (processes) that share every batch, and how their results are merged.
+
+    ranks         the communicator, which sends numbers between the ranks
+    reduce        how gradients are added: ``FAST``, or ``EXACT`` with the same bits on any number of ranks
+    synchronized  whether batch normalization computes its statistics over the samples of all ranks
+    """
+
+    ranks: Communicator
+    reduce: Reduce = Reduce.FAST
+    synchronized: bool = True
+
+    def capacity(self, samples: int) -> int:
+        """Return the number of samples of the largest piece, if all ranks together have ``samples`` samples."""
+        return -(-samples // piece_count(samples, self.ranks.size, self.reduce))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a batch, computed by one run of the gradient program.
+
+    arrays  the inputs of the program by name: samples, targets, ``SHARE`` (a factor of the loss), ``FIRST_ROW`` (the
+            row of the first sample in the batch of all ranks), and ``WEIGHT`` if there are sample weights
+    n       the number of samples
+    weight  the piece's share of the samples of all ranks, from 0 to 1
+    """
+
+    arrays: dict[str, Array]
+    n: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Places:
+    """The places of this rank's pieces (parts of a batch) in the batch of all ranks.
+
+    ``bounds`` are the first row of each piece, then the row after the last piece. ``samples`` is the number of samples
+    on all ranks.
+    """
+
+    bounds: tuple[int, ...]
+    samples: int
+
+    @property
+    def largest(self) -> int:
+        """The number of samples of the largest piece."""
+        return max(rows.stop - rows.start for rows in self.slices)
+
+    @property
+    def slices(self) -> list[slice]:
+        """The rows of each piece, counted from the first sample of this rank."""
+        first, *_ = self.bounds
+        return [slice(a - first, b - first) for a, b in zip(self.bounds, self.bounds[1:])]
+
+
+def places_of(n: int, sharing: Sharing) -> Places:
+    """Return the places of this rank's ``n`` samples in the batch of all ranks.
+
+    ``sharing`` says how the ranks share a batch. All of them must call this function, because they exchange their
+    numbers of samples. Raises ``OptionError`` for
+    ``Reduce.EXACT`` if the batch is too small, or the ranks do not have equal parts of it.
+    """
+    ranks = sharing.ranks
+    counts = ranks.gather(np.array([n], np.float64)).astype(np.int64).reshape(-1)
+    total, first = int(counts.sum()), int(counts[: ranks.rank].sum())
+    if sharing.reduce is Reduce.FAST:
+        return Places((first, first + n), total)
+    count = piece_count(total, ranks.size, sharing.reduce)
+    if total < count:
+        raise OptionError(f"reduce='exact' needs batches of at least {count} samples, got {total}")
+    own = count // ranks.size
+    bounds = piece_bounds(total, count)[ranks.rank * own : (ranks.rank + 1) * own + 1]
+    if (bounds[0], bounds[-1]) != (first, first + n):
+        raise OptionError(
+            f"reduce='exact': rank {ranks.rank} needs rows {bounds[0]} to {bounds[-1] - 1} of the batch of {total} "
+            f"samples, and has rows {first} to {first + n - 1}\n"
+            "  help: rank r of R takes the rows from r·N // R to (r + 1)·N // R of every batch of N samples"
+        )
+    return Places(tuple(bounds), total)
+
+
+def divisors_of(batch: Batch, places: Places, loss: Loss, ranks: Communicator) -> Array:
+    """Return the divisors of the mean losses of all pieces on all ranks, float64, in the order of the samples.
+
+    ``batch`` has the samples of this rank, and ``places`` says how they are divided into pieces. A divisor is the
+    number of items of a piece, or the sum of their class weights; with sample weights, each item is multiplied by the
+    weight of its sample. All ranks must call this function, because they exchange the divisors. Labels must have been
+    checked before.
+    """
+    found: list[float] = []
+    for rows in places.slices:
+        target = batch.main_target(batch.arrays)[rows]
+        if batch.weights is None:
+            found.append(loss.mean_weight(target))
+        else:
+            found.append(float((batch.weights[rows] * loss.sample_shares(target)).sum()))
+    return ranks.gather(np.array(found)).reshape(-1)
+
+
+def pieces_of(batch: Batch, places: Places, loss: Loss, sharing: Sharing, divisors: Array, dtype: DType) -> list[Piece]:
+    """Return this rank's part of a batch divided into pieces, at the rows that ``places`` says.
+
+    Each piece has a factor for its loss, such that the sum of the losses of all pieces is the loss of the whole batch.
+    ``divisors`` are from ``divisors_of``; ``dtype`` is that of the model. Raises ``DataError`` if there are sample
+    weights, but no sample on any rank has both a sample weight and a class weight above 0.
+    """
+    own, total = len(places.slices), float(divisors.sum())
+    first = sharing.ranks.rank * own
+    adds, weights = loss.reduction == "sum", batch.weights
+    if weights is not None and not total:
+        raise DataError("no sample of this batch has both a sample weight and a class weight above 0")
+    found: list[Piece] = []
+    for rows, start, divisor in zip(places.slices, places.bounds, divisors[first : first + own]):
+        arrays = {name: array[rows] for name, array in batch.arrays.items()}
+        share = 1.0 if adds or weights is not None else float(divisor) / (total or np.nan)
+        arrays[SHARE] = np.asarray(share, dtype.numpy)
+        arrays[FIRST_ROW] = np.asarray(start, np.int64)
+        if weights is not None:
+            arrays[WEIGHT] = (weights[rows] if adds else weights[rows] / total).astype(dtype.numpy)
+        n = rows.stop - rows.start
+        found.append(Piece(arrays, n, n / places.samples))
+    return found

@@ -1,0 +1,125 @@
+"""Finds out which nodes of an FX graph share memory, and which of them overwrite their operand."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import fx
+from torch.nn import functional
+
+from striate.torch.table import STATEFUL, TRANSLATIONS, Translation
+
+_IN_PLACE_OPERATORS = {
+    "iadd",
+    "isub",
+    "imul",
+    "itruediv",
+    "imatmul",
+    "ipow",
+    "iand",
+    "ior",
+    "ixor",
+    "ifloordiv",
+    "imod",
+}
+_UNNAMED = {
+    getattr(functional, f"{name}{rank}d"): f"{name}{rank}d"
+    for name in ("max_pool", "adaptive_max_pool", "fractional_max_pool")
+    for rank in (1, 2, 3)
+    if hasattr(functional, f"{name}{rank}d")
+}
+"""Functions whose own name does not say what they are."""
+
+
+def name_of(node: fx.Node) -> str:
+    """Return the name of the function or method that a node calls, such as ``conv2d``."""
+    if isinstance(node.target, str):
+        return node.target
+    return _UNNAMED.get(node.target) or str(getattr(node.target, "__name__", node.target))
+
+
+def translation_of(node: fx.Node) -> tuple[str, Translation | None]:
+    """Return (name, translation) for the function or method that a node calls, as in ``TRANSLATIONS``.
+
+    A method that writes in place has the translation of the function without ``_``: for ``relu_``, the result is
+    ("relu", …). The translation is None if there is none for the name.
+    """
+    name = name_of(node)
+    for known in (name, name.removesuffix("_")):
+        found = TRANSLATIONS.get(known) or STATEFUL.get(known)
+        if found is not None:
+            return known, found
+    return name, None
+
+
+def writes_operand(node: fx.Node) -> bool:
+    """Return whether a node overwrites its first operand, as ``x.relu_()``, ``x += 1`` and ``inplace=True`` do."""
+    name, translation = translation_of(node)
+    if name in _IN_PLACE_OPERATORS or (name_of(node).endswith("_") and name_of(node) != name):
+        return True
+    if name_of(node).endswith("_") and name_of(node) not in TRANSLATIONS:
+        return True
+    if node.kwargs.get("inplace"):
+        return True
+    if translation is None or "inplace" not in signature(translation).parameters:
+        return False
+    place = list(signature(translation).parameters).index("inplace") - (name in STATEFUL)
+    return len(node.args) > place and bool(node.args[place])
+
+
+def example(node: fx.Node) -> Any:
+    """Return the example of a node's result, or None: a tensor without data, a number or a sequence of these.
+
+    Dynamo, the part of ``torch.compile`` that captures graphs, has computed it.
+    """
+    return node.meta.get("example_value")
+
+
+def memory(node: fx.Node) -> int | None:
+    """Return a number that identifies the memory of a node's tensor; None if its result is not a tensor."""
+    tensor = example(node)
+    return tensor.untyped_storage()._cdata if isinstance(tensor, torch.Tensor) else None
+
+
+def _geometry(node: fx.Node) -> object:
+    tensor = example(node)
+    return tensor.shape, tensor.stride(), tensor.storage_offset()
+
+
+class Aliases:
+    """Says which of ``nodes``, the nodes of a graph in order, have tensors that share memory."""
+
+    def __init__(self, nodes: list[fx.Node]) -> None:
+        self._order = {node: place for place, node in enumerate(nodes)}
+        self._sharing: dict[int, list[fx.Node]] = {}
+        for node in nodes:
+            place = memory(node)
+            if place is not None:
+                self._sharing.setdefault(place, []).append(node)
+
+    def sharing(self, node: fx.Node) -> list[fx.Node]:
+        """Return all nodes whose tensors share memory with the tensor of ``node``, in order.
+
+        ``node`` is one of them. The result is empty if its result is not a tensor.
+        """
+        place = memory(node)
+        return [] if place is None else self._sharing.get(place, [])
+
+    def renamed_by(self, node: fx.Node) -> list[fx.Node] | None:
+        """Return the earlier nodes whose tensors become those of ``node``, which overwrites its first operand.
+
+        They have the same memory, shape and strides as the operand, so the new contents replace all of theirs. The
+        result is None if that is not enough: if the operand is not a node, shares memory with an input of the graph, or
+        has views of another shape or with other strides that are read later.
+        """
+        operand = node.args[0]
+        if not isinstance(operand, fx.Node):
+            return None
+        before = [one for one in self.sharing(operand) if self._order[one] < self._order[node]]
+        if any(one.op in ("placeholder", "get_attr") for one in before):
+            return None
+        read_later = [one for one in before if any(self._order[user] > self._order[node] for user in one.users)]
+        later_views = [one for one in read_later if _geometry(one) != _geometry(operand)]
+        return None if later_views else [one for one in before if _geometry(one) == _geometry(operand)]

@@ -1,0 +1,291 @@
+"""Divides an FX graph into *segments*, which striate compiles, and single nodes, which PyTorch runs.
+
+Segments and nodes run in the order of the program. So a node that changes a tensor, the gradient mode or autocast has
+the same effect as in PyTorch. A segment is one node of PyTorch's autograd graph, so gradients pass through segments and
+nodes alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import fx
+
+from striate.graph.graph import Input
+from striate.graph.op import Kind
+from striate.graph.value import N, Value
+from striate.torch.aliases import Aliases, example, name_of
+from striate.torch.segment import Batching, Segment
+from striate.torch.table import Unsupported
+from striate.torch.translate import Translator, leaves_of, sets_gradient_mode, sizes_of, type_of
+
+_SILENT = {"_set_grad_enabled", "_enter_autocast", "_exit_autocast", "add_", "size", "sym_size", "getattr", "_assert"}
+"""What PyTorch runs without a notice, since it computes no array."""
+_FACTORIES = {"zeros", "ones", "full", "arange", "linspace", "eye", "tensor", "scalar_tensor", "empty"}
+"""Functions that make a tensor of numbers alone. They run first, so that they do not divide a segment."""
+_CHEAP = (Kind.VIEW, Kind.SOURCE, Kind.SIZE)
+
+
+def batching_of(nodes: Sequence[fx.Node]) -> Batching | None:
+    """Return which inputs of a graph have the batch on axis 0, judged by their sizes; None if there are none.
+
+    The size of axis 0 of the first input tensor that is not a parameter or buffer is taken for N, and all such inputs
+    with this size belong to the batch.
+    """
+    given = [
+        node for node in nodes
+        if node.op == "placeholder" and isinstance(example(node), torch.Tensor) and not _of_module(node)
+    ]  # fmt: skip
+    first = next((node for node in given if example(node).ndim >= 1), None)
+    if first is None:
+        return None
+    try:
+        samples = sizes_of(example(first).shape[:1])[0]
+        tensors = {node for node in given if example(node).ndim and sizes_of(example(node).shape[:1]) == (samples,)}
+    except Unsupported:
+        return None
+    sizes = [example(node).shape[0] for node in tensors]
+    return Batching(samples, tensors, {str(size) for size in sizes if isinstance(size, torch.SymInt)})
+
+
+def _of_module(node: fx.Node) -> bool:
+    """Return whether a placeholder is a parameter or a buffer of a module."""
+    return isinstance(example(node), torch.nn.Parameter) or "_parameters_" in node.name or "_buffers_" in node.name
+
+
+class Capability:
+    """Says which nodes of a graph can be translated, after trying to translate each one.
+
+    The shapes are those of the example with which PyTorch captured the graph; ``batching`` says which tensors have the
+    symbolic N on axis 0.
+
+    reasons     why a node cannot be translated, by node
+    counters    nodes that only increase a counter, such as the number of batches of a batch normalization
+    made_first  nodes that make a tensor from numbers alone, which therefore run first
+    """
+
+    def __init__(self, nodes: Sequence[fx.Node], aliases: Aliases, batching: Batching) -> None:
+        self.reasons: dict[fx.Node, str] = {}
+        self.batching = Batching(batching.samples, set(batching.tensors), batching.symbols)
+        self.counters: list[fx.Node] = []
+        self.made_first: list[fx.Node] = []
+        nested = _nested([bool(node.args[0]) for node in nodes if sets_gradient_mode(node)])
+        translator = Translator(aliases, batching.samples)
+        results = translator.translated.results
+        self._computes: set[fx.Node] = set()
+        for node in nodes:
+            if node.op in ("placeholder", "get_attr"):
+                self._give(translator, node)
+            elif _counts(node, aliases):
+                self.counters.append(node)
+            elif _makes_constant(node):
+                self.made_first.append(node)
+                self._give(translator, node)
+            elif node.op != "output":
+                try:
+                    if sets_gradient_mode(node) and not nested:
+                        raise Unsupported("a gradient mode that outlasts the graph")
+                    translator.node(node)
+                except Unsupported as reason:
+                    self.reasons[node] = str(reason)
+                    self._give(translator, node)
+                else:
+                    made = [value for value in leaves_of(results[node]) if isinstance(value, Value)]
+                    if any(value.type.batched for value in made):
+                        self.batching.tensors.add(node)
+                    if any(value.node.op.kind not in _CHEAP for value in made):
+                        self._computes.add(node)
+
+    def computes(self, node: fx.Node) -> bool:
+        """Return whether a node can be translated and computes something, rather than being a view or a number."""
+        return node in self._computes
+
+    def _give(self, translator: Translator, node: fx.Node) -> None:
+        """Set the result of a node that is not translated, as far as a program could read it."""
+        tensor = example(node)
+        samples = self.batching.samples
+        if isinstance(tensor, torch.Tensor):
+            try:
+                sizes = sizes_of(tensor.shape)
+                likely = samples is not None and node.op != "placeholder" and sizes[:1] == (samples,)
+                if likely:
+                    self.batching.tensors.add(node)
+                translator.give(node, Input(node.name, type_of(tensor, node in self.batching.tensors))())
+            except Unsupported as reason:
+                self.reasons.setdefault(node, str(reason))
+        elif isinstance(tensor, torch.SymInt):
+            hint = tensor.node.hint
+            translator.give(node, N if self.batching.is_number(node) else hint)
+        elif isinstance(tensor, int | float | bool):
+            translator.give(node, tensor)
+
+
+def _nested(modes: list[bool]) -> bool:
+    """Return whether gradients are recorded outside the modes that nodes switch to, which alternate."""
+    return torch.is_grad_enabled() and modes == [False, True] * (len(modes) // 2)
+
+
+def _counts(node: fx.Node, aliases: Aliases) -> bool:
+    """Return whether a node only increases a counter, such as ``num_batches_tracked``, that no other node reads."""
+    if name_of(node) != "add_" or node.users or not isinstance(node.args[0], fx.Node):
+        return False
+    counter = node.args[0]
+    tensor = example(counter)
+    whole = isinstance(tensor, torch.Tensor) and tensor.ndim == 0 and tensor.dtype is torch.int64
+    return (
+        whole and counter.op == "placeholder" and set(counter.users) == {node} and not isinstance(node.args[1], fx.Node)
+    )
+
+
+def _makes_constant(node: fx.Node) -> bool:
+    """Return whether a node makes a tensor from numbers that are known at the start of the program."""
+    return name_of(node) in _FACTORIES and all(one.op == "placeholder" for one in node.all_input_nodes)
+
+
+def capability_of(nodes: Sequence[fx.Node], aliases: Aliases) -> Capability:
+    """Return which nodes of a graph can be translated.
+
+    The batch size is the symbolic N, unless more nodes can be translated with fixed sizes.
+    """
+    fixed = Batching(None, set(), set())
+    batching = batching_of(nodes)
+    if batching is None:
+        return Capability(nodes, aliases, fixed)
+    found = Capability(nodes, aliases, batching)
+    if not found.reasons:
+        return found
+    other = Capability(nodes, aliases, fixed)
+    return other if len(other.reasons) < len(found.reasons) else found
+
+
+def segments_of(nodes: Sequence[fx.Node], aliases: Aliases, capability: Capability) -> list[Segment | fx.Node]:
+    """Return the program of ``nodes`` as segments to compile and nodes that PyTorch runs, in order.
+
+    PyTorch also runs nodes that could be translated, if there are only views or numbers between two nodes that it must
+    run.
+    """
+    before = {*capability.counters, *capability.made_first}
+    runs: list[list[fx.Node]] = [[]]
+    steps: list[list[fx.Node] | fx.Node] = [runs[0]]
+    for node in nodes:
+        if node.op in ("placeholder", "get_attr", "output") or node in before:
+            continue
+        if node in capability.reasons:
+            runs.append([])
+            steps += [node, runs[-1]]
+        else:
+            runs[-1].append(node)
+    found: list[Segment | fx.Node] = []
+    for step in steps:
+        if isinstance(step, fx.Node):
+            found.append(step)
+        elif any(map(capability.computes, step)):
+            inside = set(step)
+            outputs = [node for node in step if any(user not in inside for user in node.users)]
+            found.append(Segment(step, outputs, aliases, capability.batching))
+        else:
+            found.extend(step)
+    return found
+
+
+class Plan:
+    """The program of an FX graph, ``module``, as compiled segments and nodes that PyTorch runs; a call runs it.
+
+    If there are functions that PyTorch must run, ``notice`` is called with a dictionary from their names to the
+    reasons. Functions that compute no array are not in it.
+    """
+
+    def __init__(self, module: fx.GraphModule, notice: Callable[[dict[str, str]], None]) -> None:
+        self._module = module
+        nodes = list(module.graph.nodes)
+        self._placeholders = [node for node in nodes if node.op == "placeholder"]
+        self._attributes = [node for node in nodes if node.op == "get_attr"]
+        self._output = nodes[-1]
+        aliases = Aliases(nodes)
+        capability = capability_of(nodes, aliases)
+        self._made_first = capability.made_first
+        self._counters = [(node.args[0], node.args[1]) for node in capability.counters]
+        self.steps = segments_of(nodes, aliases, capability)
+        self._dead = self._last_uses()
+        self._notice = notice
+        missing = {
+            name_of(node): reason for node, reason in capability.reasons.items()
+            if node.op.startswith("call") and name_of(node) not in _SILENT
+        }  # fmt: skip
+        if missing:
+            notice(missing)
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The segments, which striate compiles, in order."""
+        return [step for step in self.steps if isinstance(step, Segment)]
+
+    def _last_uses(self) -> list[list[fx.Node]]:
+        """Return for each step the nodes whose results no later step reads."""
+        kept = set(self._output.all_input_nodes)
+        dead: list[list[fx.Node]] = []
+        seen = set(kept)
+        for step in reversed(self.steps):
+            used = (
+                [*step.inputs, *step.outputs, *step.views]
+                if isinstance(step, Segment)
+                else [step, *step.all_input_nodes]
+            )
+            dead.append([node for node in dict.fromkeys(used) if node not in seen])
+            seen.update(used)
+        return dead[::-1]
+
+    def __call__(self, *arguments: Any) -> Any:
+        results: dict[fx.Node, Any] = dict(zip(self._placeholders, arguments, strict=True))
+        for node in self._attributes:
+            results[node] = _attribute(self._module, str(node.target))
+        for node in self._made_first:
+            self._run_node(node, results)
+        for counter, step in self._counters:
+            results[counter].add_(step)
+        records = torch.is_grad_enabled()
+        try:
+            for step, dead in zip(self.steps, self._dead, strict=True):
+                if isinstance(step, Segment):
+                    self._run(step, results)
+                else:
+                    self._run_node(step, results)
+                for node in dead:
+                    results.pop(node, None)
+        except BaseException:
+            torch.set_grad_enabled(records)  # a node may have changed it
+            raise
+        output: Any = self._output.args[0]
+        return fx.map_arg(output, results.__getitem__)
+
+    def _run(self, segment: Segment, results: dict[fx.Node, Any]) -> None:
+        try:
+            found = segment([results[node] for node in segment.inputs])
+        except Unsupported as reason:
+            if str(reason) != "an empty batch":
+                self._notice({name_of(segment.nodes[0]): str(reason)})
+            for node in segment.nodes:
+                self._run_node(node, results)
+            return
+        results.update(zip(segment.outputs, found, strict=True))
+        for node in segment.views:
+            self._run_node(node, results)
+
+    def _run_node(self, node: fx.Node, results: dict[fx.Node, Any]) -> None:
+        arguments: Any = fx.map_arg(node.args, results.__getitem__)
+        options: Any = fx.map_arg(node.kwargs, results.__getitem__)
+        if node.op == "call_method":
+            results[node] = getattr(arguments[0], str(node.target))(*arguments[1:], **options)
+        elif node.op == "call_module":
+            results[node] = self._module.get_submodule(str(node.target))(*arguments, **options)
+        else:
+            assert callable(node.target)
+            results[node] = node.target(*arguments, **options)
+
+
+def _attribute(module: Any, path: str) -> Any:
+    for name in path.split("."):
+        module = getattr(module, name)
+    return module

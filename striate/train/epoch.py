@@ -1,0 +1,174 @@
+"""One epoch of a training: all batches, then the held-out data."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from striate.data.augment import InputStage
+from striate.data.dataset import Array, Dataset
+from striate.data.loader import batches
+from striate.doctor import Finding
+from striate.nn.module import Module
+from striate.train.checkpoints import Checkpoints
+from striate.train.epoch_loss import EpochLoss
+from striate.train.evaluation import evaluate
+from striate.train.history import Epoch
+from striate.train.interruption import Interruption
+from striate.train.progress import Moment, Progress
+from striate.train.waiting import Waiting
+
+if TYPE_CHECKING:
+    from striate.train.trainer import Trainer
+
+VALIDATION_BATCH = 256
+"""The number of samples in a batch of validation or evaluation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """The data of one call of ``Trainer.fit``.
+
+    weights             a weight ≥ 0 for each training sample; None: all 1
+    validation_weights  a weight ≥ 0 for each validation sample; None: all 1
+    stage               the stage that augments training samples; None: they are not augmented
+    """
+
+    train_set: Dataset
+    validation: Dataset | None
+    weights: Array | None = None
+    validation_weights: Array | None = None
+    stage: InputStage | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class EpochLoop:
+    """Trains and validates the epoch at which the trainer's ``place`` is, from the batch at which it is.
+
+    trainer       the trainer, whose ``place`` moves on after every batch
+    samples       the data
+    checkpoints   says when a checkpoint is due; None: never
+    save          writes a checkpoint; its argument says whether the epoch is the best so far
+    progress      shows batches and findings
+    interruption  knows of Ctrl-C and SIGTERM
+    """
+
+    trainer: Trainer
+    samples: Samples
+    checkpoints: Checkpoints | None
+    save: Callable[[bool], None]
+    progress: Progress
+    interruption: Interruption
+
+    def run(self) -> Epoch | None:
+        """Train and validate one epoch, or the rest of it; returns None if a callback stopped it."""
+        trainer, samples, progress = self.trainer, self.samples, self.progress
+        step, stage, place = trainer.step, samples.stage, trainer.place
+        number = place.epoch
+        mean_loss = EpochLoss(step.loss, place.loss_total, place.loss_weight)
+        mixed = stage is not None and stage.mixes
+        labelled = samples.train_set.is_classification and step.loss.takes_labels and not mixed
+        sampled = SampledAccuracy(trainer.model) if progress.live and labelled else None
+        if trainer.watch is not None and place.batch == 0:
+            trainer.watch.start_pass()
+        start = time.perf_counter() - place.seconds
+        source = stage.batches if stage is not None else partial(batches, samples.train_set)
+        order = Waiting(
+            source(trainer.batch_size, seed=trainer.seed, epoch=number - 1, shuffle=trainer.shuffle, first=place.batch),
+            place.waiting,
+        )
+        doctor = trainer.doctor
+        for x, y, indices in order:
+            weights = None if samples.weights is None else samples.weights[indices]
+            if weights is not None and not weights.any():
+                place.batch += 1
+                continue
+            if sampled is not None:
+                sampled.before_step(x, y)
+            if doctor is not None:
+                doctor.before(x, y)
+            loss = step(x, y, weights)
+            mean_loss.add(loss, y, weights)
+            place.batch, place.samples = place.batch + 1, place.samples + len(y)
+            place.loss_total, place.loss_weight = mean_loss.total, mean_loss.weight
+            place.seconds, place.waiting = time.perf_counter() - start, order.seconds
+            if doctor is not None:
+                self.tell(doctor.after(x, y, loss))
+            accuracy = None if sampled is None else sampled.accuracy
+            speed = place.samples / max(place.seconds, 1e-9)
+            moment = Moment(number, place.batch, place.samples, mean_loss.value, speed, accuracy)
+            progress.batch(moment)
+            for callback in trainer.callbacks:
+                callback.after_batch(trainer, moment)
+            self.leave_if_asked()
+            if place.stopping is not None:
+                self.save(False)
+                return None
+            if self.checkpoints is not None and self.checkpoints.due(step.step_number):
+                before = time.perf_counter()
+                self.save(False)
+                start += time.perf_counter() - before
+        speed = place.samples / max(place.seconds, 1e-9)
+        if samples.validation is None:
+            return Epoch(number, mean_loss.value, place.seconds, speed, waiting=place.waiting)
+        with trainer.evaluated() as model:
+            found = evaluate(
+                model, samples.validation, VALIDATION_BATCH, loss=step.loss,
+                after_batch=lambda count: self.leave_if_asked(), sample_weight=samples.validation_weights,
+            )  # fmt: skip
+        plain = step.loss.is_plain_cross_entropy and samples.validation_weights is None
+        entropy = None if plain else known(found.cross_entropy)
+        return Epoch(
+            number, mean_loss.value, place.seconds, speed, found.loss, known(found.accuracy), entropy, found.mean_error,
+            place.waiting,
+        )  # fmt: skip
+
+    def leave_if_asked(self) -> None:
+        """Write a checkpoint and raise ``KeyboardInterrupt`` if Ctrl-C was pressed or SIGTERM came."""
+        if self.interruption.asked is not None:
+            self.save(False)
+            self.interruption.raise_if_asked()
+
+    def tell(self, new: Sequence[Finding]) -> None:
+        """Show new findings of the doctor, each only once, without those that are consequences of others."""
+        for finding in new:
+            if finding.key not in self.trainer.place.told:
+                self.trainer.place.told.append(finding.key)
+                if not finding.because:
+                    self.progress.finding(finding)
+
+
+def known(number: float) -> float | None:
+    """Return the number, or None if it is NaN."""
+    return None if math.isnan(number) else number
+
+
+class SampledAccuracy:
+    """An estimate of the training accuracy from some batches, which takes at most 1/50 of the time.
+
+    The batches are predicted before the model learns from them. ``accuracy`` is from 0 to 1; None before the first
+    estimate.
+    """
+
+    def __init__(self, model: Module) -> None:
+        self.accuracy: float | None = None
+        self._model = model
+        self._due = 0.0
+
+    def before_step(self, x: Array, y: Array) -> None:
+        """Predict the batch if enough time has passed, and average its accuracy with the previous estimate."""
+        start = time.perf_counter()
+        if start < self._due:
+            return
+        logits = np.asarray(self._model(x))
+        found = float((logits.argmax(axis=1) == y).mean()) if logits.ndim == 2 else 0.0
+        self.accuracy = found if self.accuracy is None else (self.accuracy + found) / 2
+        end = time.perf_counter()
+        # The first prediction includes compilation, so its time says nothing about the next one.
+        self._due = end + max(0.2, 50 * (end - start) if self._due else 0.0)

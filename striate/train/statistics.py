@@ -1,0 +1,135 @@
+"""Recompute the running statistics of batch normalizations in one pass over the training data.
+
+Training moves running statistics a little with each batch, so they lag behind the weights, and after few steps they
+still contain the 0 and 1 of the start. The pass computes each layer's mean and variance over all samples instead, with
+the weights as they are at the end, as "precise batch normalization" does (Wu and Johnson, 2021, arXiv:2105.07576).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.arguments import explained
+from striate.data.dataset import Array, Dataset, require_dataset
+from striate.data.loader import batches
+from striate.engine import prepare
+from striate.errors import OptionError
+from striate.nn.module import Module
+from striate.nn.normalization import BatchNorm
+from striate.nn.prediction import as_input
+from striate.ops.normalization import batch_axes
+from striate.ops.reduction import moments
+from striate.options import require_instance, whole_number
+from striate.tracing import Trace, TracedFunction, array_type, output_values
+
+Wide = npt.NDArray[np.float64]
+
+
+@dataclass
+class Merged:
+    """The statistics of several batches together, in float64: count of values, mean, and sum of squared deviations.
+
+    ``mean`` and ``squares`` are (C,), one number for each channel.
+    """
+
+    count: int = 0
+    mean: Wide | float = 0.0
+    squares: Wide | float = 0.0
+
+    def add(self, count: int, mean: Wide, variance: Wide) -> None:
+        """Add a batch with ``count`` values per channel, their mean (C,) and biased variance (C,)."""
+        total = self.count + count
+        distance = mean - self.mean
+        self.squares = self.squares + variance * count + distance * distance * (self.count * count / total)
+        self.mean = self.mean + distance * (count / total)
+        self.count = total
+
+    @property
+    def variance(self) -> Wide:
+        """The unbiased variance (C,) of all values."""
+        return np.asarray(self.squares / (self.count - 1))
+
+
+def tracking_layers(model: Module) -> dict[str, BatchNorm]:
+    """Return the batch normalizations that keep running statistics, by path, without those that are frozen."""
+    return {
+        path: one
+        for path, one in model.named_modules()
+        if isinstance(one, BatchNorm) and one.track_running_stats and not one.frozen_statistics
+    }
+
+
+def require_tracking(model: Module) -> None:
+    """Raise ``OptionError`` if no batch normalization of the model keeps running statistics that may change."""
+    if not tracking_layers(model):
+        raise OptionError(
+            "recompute_statistics: the model has no batch normalization whose running statistics may change\n"
+            "  help: leave recompute_statistics out"
+        )
+
+
+@explained
+def recompute_statistics(
+    model: Module,
+    dataset: Dataset,
+    *,
+    batch_size: int = 64,
+    seed: int = 0,
+    after_batch: Callable[[int], None] = lambda count: None,
+) -> tuple[str, ...]:
+    """Set the running statistics of the model's batch normalizations to those of one pass over a data set.
+
+    Each layer normalizes by the statistics of its batch, as in training, while its mean and its unbiased variance are
+    computed over all samples; dropout is off, and samples are not augmented. So the result is the same for every call
+    with the same ``seed``, which determines the order of the samples. Layers with frozen statistics stay as they are.
+
+    batch_size   samples in a batch, at least 2; take that of the training
+    after_batch  called after each batch with the number of samples so far; what it raises ends the pass, and the model
+                 is unchanged
+
+    Returns the paths of the layers. Raises ``OptionError`` if there are none.
+    """
+    require_instance("model", model, Module, "st.models.build(…)")
+    require_dataset(dataset, "the data set")
+    size = whole_number("batch_size", batch_size, 2)
+    require_tracking(model)
+    program, calls = _program(model, as_input(model, dataset.images[:1]))
+    merged = {path: Merged() for path, _ in calls}
+    seen = 0
+    for x, _, _ in batches(dataset, size, seed=seed, epoch=0):
+        found = program({"x": as_input(model, x)}, len(x))
+        for (path, positions), (mean, variance) in zip(calls, found, strict=True):
+            merged[path].add(len(x) * positions, mean.astype(np.float64), variance.astype(np.float64))
+        seen += len(x)
+        after_batch(seen)
+    state: dict[str, Array] = {}
+    for path, total in merged.items():
+        before = f"{path}." if path else ""
+        state |= {f"{before}running_mean": np.asarray(total.mean), f"{before}running_var": total.variance}
+    dtypes = {name: array.dtype for name, array in model.state_dict().items()}
+    model.load_state_dict({name: array.astype(dtypes[name]) for name, array in state.items()}, strict=False)
+    return tuple(merged)
+
+
+def _program(model: Module, example: Array) -> tuple[TracedFunction, list[tuple[str, int]]]:
+    """Return a program that measures inputs of batch normalizations, and the calls that it measures.
+
+    A call has the path of the layer, and the number of positions of its input (1 for features). The program returns a
+    list with the mean (C,) and the biased variance (C,) of the input of each call.
+    """
+    layers = tracking_layers(model)
+    with Trace(by_batch=True) as trace:
+        model.trace((trace.input("x", array_type(example, "x", batched=True)),))
+        measured = [call for call in trace.calls if call.path in layers]
+        outputs = [moments(call.inputs[0], batch_axes(call.inputs[0].type.rank)) for call in measured]
+        graph = trace.graph(output_values(outputs))
+    calls = [
+        (call.path, math.prod(size for size in call.inputs[0].shape[2:] if isinstance(size, int))) for call in measured
+    ]
+    executable = prepare(graph, trace.bindings(), {}, None, arenas=trace.arenas(), keep_packed=True)
+    return TracedFunction(graph, executable, outputs, tuple(trace.checks)), calls

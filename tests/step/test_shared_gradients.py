@@ -1,0 +1,78 @@
+"""A batch in pieces gives the loss, gradients and statistics of the whole batch, whatever the pieces contain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from striate import TrainingStep, nn, optim
+from striate.distributed import Alone, Reduce, piece_bounds, piece_count
+from striate.distributed.pieces import tree_sum
+from striate.errors import OptionError
+from striate.step.shared_gradients import merged_moments
+
+LOSSES: dict[str, Any] = {
+    "mean": lambda: nn.CrossEntropyLoss(),
+    "class weights and ignored labels": lambda: nn.CrossEntropyLoss(np.array([1.0, 0.5, 3.0]), ignore_index=1),
+    "sum": lambda: nn.CrossEntropyLoss(reduction="sum"),
+}
+
+
+def step(loss: str, **options: Any) -> TrainingStep:
+    model = nn.Sequential(
+        nn.Conv2d(1, 5, 3, padding=1), nn.BatchNorm2d(5), nn.Tanh(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(80, 3)
+    )
+    return TrainingStep(model.initialize(0).double(), LOSSES[loss](), optim.SGD(lr=0.1), **options)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_pieces_agree_with_the_whole_batch(loss: str, weighted: bool) -> None:
+    random = np.random.default_rng(0)
+    plain, pieces = step(loss), step(loss, reduce="exact")
+    for n in (13, 14):  # in four pieces of different sizes
+        x, y = random.standard_normal((n, 1, 4, 4)), random.integers(0, 3, n)
+        y[: n // 4] = 1  # the first piece has only labels that one of the losses ignores
+        weight = random.integers(0, 3, n).astype(np.float64) if weighted else None
+        assert pieces(x, y, weight) == pytest.approx(plain(x, y, weight), rel=1e-12)
+    for name, array in plain.model.state_dict().items():
+        np.testing.assert_allclose(pieces.model.state_dict()[name], array, rtol=1e-10, atol=1e-14, err_msg=name)
+
+
+def test_statistics_of_each_piece_differ_from_those_of_the_batch() -> None:
+    random = np.random.default_rng(0)
+    x, y = random.standard_normal((16, 1, 4, 4)), random.integers(0, 3, 16)
+    together, apart = step("mean", reduce="exact"), step("mean", reduce="exact", sync_batch_norm=False)
+    assert together(x, y) != pytest.approx(apart(x, y), rel=1e-3)
+    means = [one.model.state_dict()["1.running_mean"] for one in (together, apart)]
+    np.testing.assert_allclose(*means, rtol=1e-10)  # the mean of the means is the mean
+
+
+def test_moments_of_pieces_are_merged_without_losing_digits() -> None:
+    values = 1e6 + np.random.default_rng(0).standard_normal((4, 50, 3))
+    parts = [(part.mean(0), part.var(0), len(part)) for part in (values[0], values[1][:7], *values[2:])]
+    found = merged_moments(np.array([[*mean, *variance, count] for mean, variance, count in parts]))
+    every = np.concatenate([values[0], values[1][:7], *values[2:]])
+    np.testing.assert_allclose(found, [*every.mean(0), *every.var(0), 157], rtol=1e-9)
+
+
+def test_pieces_are_functions_of_the_batch() -> None:
+    assert [piece_count(n, 1, Reduce.EXACT) for n in (4, 31, 32, 500)] == [4, 4, 8, 8]
+    assert piece_count(500, 3, Reduce.FAST) == 3
+    with pytest.raises(OptionError, match="8 pieces, which 3 ranks"):
+        piece_count(500, 3, Reduce.EXACT)
+    assert piece_bounds(10, 4) == [0, 2, 5, 7, 10]
+    parts = [np.array(1e16), np.array(1.0), np.array(-1e16), np.array(1.0)]
+    assert tree_sum(parts) == 0  # (1e16 + 1) + (−1e16 + 1), and not from left to right
+
+
+def test_what_cannot_be_shared_is_refused() -> None:
+    with pytest.raises(OptionError, match="accumulate with several ranks"):
+        step("mean", reduce="exact", accumulate=2)
+    with pytest.raises(OptionError, match="expected a communicator of mpi4py"):
+        step("mean", communicator="world")
+    with pytest.raises(OptionError, match="at least 4 samples"):
+        step("mean", reduce="exact")(np.zeros((3, 1, 4, 4)), np.zeros(3, int))
+    assert step("mean", communicator=Alone()).sharing is None
