@@ -51,9 +51,9 @@ class Named(Explained):
     """Metaclass of layers: each error of a constructor begins with the name of the layer."""
 
     def __call__(cls: type[T], *arguments: Any, **options: Any) -> T:
-        """Make an instance; if the message of an error does not begin with a class, add the name of ``cls``.
+        """Make an instance; if the message of an error does not begin with a class, put the name of ``cls`` before it.
 
-        In a model, this is the innermost layer that was being made.
+        If a constructor makes other layers, the message names the innermost layer whose constructor failed.
         """
         try:
             return super().__call__(*arguments, **options)  # type: ignore[misc]

@@ -48,7 +48,7 @@ class SharedExecutable(Protocol):
         ...
 
     def completed(self, output: str) -> int:
-        """Return the number of phases, at least 1, after which none reads or writes the output of this name."""
+        """Return after how many phases, at least 1, the output of this name is neither read nor written any more."""
         ...
 
     def exchanges(self) -> list[tuple[int, Exchange]]:

@@ -28,7 +28,7 @@ _ASSUMED_SAMPLES = 16
 
 @dataclass(frozen=True)
 class ElementwiseKernel(KernelSpec):
-    """A kernel that runs a region (fused elementwise work) over every element of its domain.
+    """A kernel that runs a region (fused elementwise work) over every element of its domain, the iteration space.
 
     for chunk (samples, block): for n: for d: for h: for w in tiles: region
     """
@@ -122,7 +122,7 @@ class PendingReduction:
     that the reduction needs: 1 for a sum, 2 or 4 for moments.
 
         reduction   the operation, such as a sum or moments (mean and variance)
-        dtype       of the operand and the results
+        dtype       the dtype of the operand and of the results
         everything  whether the channels are summed too
         per_sample  whether each sample has a result of its own
         blocks      the number of blocks of 16 channels
@@ -247,9 +247,10 @@ class PlainReduction(KernelSpec):
 
     ``reduction`` is the operation, such as a sum over ``axes`` of x. ``shape`` and ``dtype`` are those of x; with
     ``batched``, axis 0 is the batch size N. Operands: x, then the outputs.
+
     Neighbouring axes are first merged if all of them are reduced, or all are kept. If the last axis is reduced, its
     elements fill the vectors, and their lanes are combined at the end; if it is kept, a vector holds 16 neighbouring
-    results. A chunk is a few results, of one sample if the result has the axis N.
+    results. A chunk of work is a few results, of one sample if the result has the axis N.
     """
 
     reduction: Any

@@ -49,8 +49,8 @@ class KernelSpec:
 class Buffer:
     """An array in scratch memory, whose size depends on the number of samples.
 
-    ``name`` is what tables of the memory call it. It has ``fixed`` bytes, plus ``per_group`` bytes for every ``group``
-    samples; an incomplete last group counts as a whole one.
+    ``name`` is its name in tables of the memory. The array has ``fixed`` bytes, plus ``per_group`` bytes for every
+    ``group`` samples; an incomplete last group counts as a whole one.
     """
 
     name: str

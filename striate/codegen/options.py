@@ -18,7 +18,8 @@ class CompileOptions:
         target           the processor whose instructions are used
         winograd         whether convolutions may use Winograd's minimal filtering
         precision        how activations are stored, and to what type the operands of contractions are rounded
-        capacity         the largest batch if it is known, else 0, for the memory plan and for stores past the caches
+        capacity         the largest batch, or 0 if it is not known; memory is planned for it, and arrays that are large
+                         with it are written past the caches
         single_sample    whether N is always 1
         single_threaded  whether the program is so small that the calling thread runs it alone
         constant_inputs  names of inputs that rarely change; work that depends only on them runs only when they change

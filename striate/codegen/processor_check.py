@@ -44,9 +44,9 @@ def level_of(cpu: str) -> str:
 def write_level_check(module: ir.Module, names: Sequence[str]) -> ir.Function:
     """Add the native function level() to an LLVM module, and return it.
 
-    It returns the index of the highest level that the computer can run, or -1 if it can run none of them. ``names`` are
-    the levels in ascending order. On ARM, the result is always 0, because every 64-bit processor has the vector
-    instructions that are used.
+    level() returns the index of the highest level, of those in ``names``, that the computer can run, or -1 if it can
+    run none of them. ``names`` are in ascending order. On ARM, level() always returns 0, because every 64-bit processor
+    has the vector instructions that are used.
     """
     w = FunctionWriter(module, "level", I32, [])
     b = w.builder

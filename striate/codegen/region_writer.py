@@ -100,9 +100,9 @@ class RegionWriter:
     """Writes a region (fused elementwise work) into a kernel.
 
     The methods append code to the kernel, and their descriptions say what this code does when the kernel runs. The code
-    that writes the kernel calls ``begin_chunk`` first and ``end_chunk`` last. In between, it calls
-    ``begin_block`` and ``end_block`` for each sample and channel block, and between these two ``row`` before each line
-    of pixels and ``tile`` for each tile of the line. The region's operands are those of the kernel ``k`` from number
+    that writes the kernel calls ``begin_chunk`` first and ``end_chunk`` last. In between, it calls ``begin_block`` and
+    ``end_block`` for each sample and channel block, and between these two ``row`` before each line of pixels and
+    ``tile`` for each tile of the line. The region's operands are those of the kernel ``k`` from number
     ``first_operand`` on. ``rows`` is the axis along which the rows of a tile follow one another.
     """
 

@@ -177,7 +177,7 @@ def named(cpu: str) -> Target:
 
 
 def portable(name: str) -> tuple[str, Target]:
-    """Return a target for object files that leave this computer, as (name of its instruction set, target).
+    """Return a target for object files that are to run on other computers, as (name of its instruction set, target).
 
     The algorithms are chosen for the processor ``name`` ("native": this computer's). The instructions are those of a
     generic level, x86-64-v2, -v3 or -v4, for which a program can check whether its processor has them.

@@ -395,7 +395,7 @@ class CompiledExecutable:
             del kept
 
     def completed(self, output: str) -> int:
-        """Return the number of phases, at least 1, after which none reads or writes the output of this name."""
+        """Return after how many phases, at least 1, the output of this name is neither read nor written any more."""
         value = self.compiled.layouts.base(self._graph.outputs[output])
         users = [
             place for place, phase in enumerate(self._each_run) if value in [self._base(one) for one in phase.operands]

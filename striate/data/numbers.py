@@ -27,10 +27,14 @@ _LISTED = 3
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """The inputs in a file for prediction: an array (N, …), and the place of each sample, such as "line 12"."""
+    """The inputs in a file for prediction: an array (N, …), and the place of each sample, such as "line 12".
+
+    ``notes`` are messages about missing numbers, and about signals of another length than in training.
+    """
 
     values: Array
     places: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
@@ -101,7 +105,8 @@ def read_inputs(path: Path, options: NumberOptions) -> Inputs:
         raise DataError(f"{path}: not a single file of numbers; give a .csv, .tsv, .ts, .npy or .npz file")
     samples = files[0].samples(options, labelled=False)
     _require_alike(samples, options, path)
-    return Inputs(assembled(samples, options, str(path)), tuple(samples.places))
+    notes = notes_on(samples, replace(options, limits=None)) if options.columns else []
+    return Inputs(assembled(samples, options, str(path)), tuple(samples.places), tuple(notes))
 
 
 def _require_alike(samples: Samples, options: NumberOptions, path: Path) -> None:

@@ -73,7 +73,7 @@ def _opened(tree: Tree, options: PictureOptions, progress: Progress) -> Opened:
     whole = Dataset(images, labels, found.classes, name, channels_first=True, files=tuple(files.tolist()))
     return Opened(
         whole.subset(train), whole.subset(held_out), tuple(files[train].tolist()), tuple(files[held_out].tolist()),
-        options, tuple(notes), given_parts,
+        options, tuple(notes), given_parts, next(iter(seen.sizes)) if len(seen.sizes) == 1 else None,
     )  # fmt: skip
 
 

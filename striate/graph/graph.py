@@ -83,7 +83,7 @@ class OutputKind(Enum):
 
 @dataclass(frozen=True)
 class OutputRole:
-    """The kind of an output, and the name of the parameter, statistic or tensor that it belongs to."""
+    """The kind of an output; ``of`` is the name of the parameter, statistic or tensor that it belongs to."""
 
     kind: OutputKind
     of: str = ""

@@ -183,7 +183,7 @@ class Op:
         """
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return the outputs if an input has no elements (a size is 0) but the outputs have some.
+        """Return the outputs for the case that an input has no elements (a size is 0), although the outputs have some.
 
         A sum over no elements is 0, a mean is NaN. Only operations that add up or join axes override this method; that
         of the base class raises ``GraphError``.

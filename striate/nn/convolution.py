@@ -129,15 +129,17 @@ class FilterBank(Ranked):
         """Raise ``ShapeError`` for an input with another number of axes or channels than the layer expects."""
         trace, channels, expected = current_trace(), self.in_channels, self.expected_input()
         if x.type.rank != self.rank + 2:
-            lacks = x.type.rank == self.rank + 1
+            cure, positions = f"give an input with {self.rank + 2} axes", x.type.rank - 2
+            if x.type.rank == self.rank + 1:
+                cure = "give one sample as a batch of one, x[None]; give grey images their channel axis, x[:, None]"
+            elif 1 <= positions <= 3:
+                cure = f"use a layer for {positions} {'axis' if positions == 1 else 'axes'} of positions, or {cure}"
             raise layer_error(
                 trace,
                 self.where(),
                 f"its input {shape_text(x.shape)} has {x.type.rank} axes, not {self.rank + 2}",
                 [f"expected {expected}"],
-                "give one sample as a batch of one, x[None]; give grey images their channel axis, x[:, None]"
-                if lacks
-                else f"use a layer for {x.type.rank - 2} axes of positions, or an input with {self.rank + 2} axes",
+                cure,
             )
         given = x.type.concrete(0)[1:]
         if channels is not None and given[0] != channels:

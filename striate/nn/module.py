@@ -183,7 +183,7 @@ class Module(metaclass=Named):
             self._contain("standardizer", layer)
 
     def register_buffer(self, name: str, array: Array) -> None:
-        """Add a named array that is saved with the model but not changed by the optimizer."""
+        """Add ``array`` as a buffer called ``name``, which is saved with the model but not changed by the optimizer."""
         setattr(self, name, Parameter(np.asarray(array), role=Role.BUFFER))
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
@@ -560,7 +560,8 @@ class Module(metaclass=Named):
             except (ShapeError, DTypeError, OptionError) as error:
                 if any(error is known for known in trace.explained):
                     raise
-                raise explained_error(trace, self.where(), error) from error
+                own = type(self).__module__.startswith("striate.nn.")
+                raise explained_error(trace, self.where(), error, applies_one=own) from error
         if output is None:
             raise TracingError(f"{self.where()}: its forward returned None\n  help: end forward with `return`")
         if isinstance(output, Value) and (not self._modules or self._parameters):

@@ -263,11 +263,11 @@ class AdaptiveMaxPool(AdaptivePool):
 class MaxUnpool(Positional):
     """Max unpooling: y = x at the positions that max pooling took its elements from, and 0 elsewhere (abstract)
 
-    The layer is called with x (N, C, spatial axes…) and the indices that a pooling with ``return_indices=True`` gave,
-    or with one sample of both. Along each axis, y has (size − 1) · stride − 2 · padding + kernel_size positions; the
-    optional third input ``output_size``, the shape of the array that was pooled, chooses another size that differs by
-    less than the stride. ``stride=None`` is the kernel size. Raises ``ShapeError`` for shapes that do not fit and
-    ``DataError`` for an index outside of y.
+    The layer is called with x (N, C, spatial axes…) and the indices that a pooling with ``return_indices=True``
+    returned, or with one sample and its indices. Along each axis, y has (size − 1) · stride − 2 · padding + kernel_size
+    positions; the optional third input ``output_size``, the shape of the array that was pooled, chooses another size
+    that differs by less than the stride. ``stride=None`` is the kernel size. Raises ``ShapeError`` for shapes that do
+    not fit, and ``DataError`` for an index outside y.
     """
 
     def __init__(self, kernel_size: PerAxis, stride: PerAxis | None = None, padding: PerAxis = 0) -> None:

@@ -33,12 +33,12 @@ class StateMismatch(NamedTuple):
 def placed(
     parameters: Mapping[str, Parameter], dtype: DType, former: StateArena | None, seed: int, names: Mapping[int, str]
 ) -> StateArena:
-    """Return a state arena with all parameters, and make their arrays views of it.
+    """Return a state arena with all parameters, whose float dtype is ``dtype``, and make their arrays views of it.
 
     Parameters keep their contents; those without contents are drawn by their initializers. ``former`` is the previous
     arena and is returned if it still fits. ``names`` maps the id of each parameter to its name in the whole model,
     which seeds the draw together with ``seed``, so that the values are the same if only a part of the model runs first.
-    Raises ``ShapeError`` for sizes that are not known yet, ``DTypeError`` for parameters of several float dtypes, and
+    Raises ``ShapeError`` for sizes that are not known yet, ``DTypeError`` for parameters of another float dtype, and
     ``EngineError`` if there is no memory for the arena.
     """
     unknown = [f"{name} {parameter.shape}" for name, parameter in parameters.items() if not parameter.known]

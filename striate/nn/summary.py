@@ -66,9 +66,9 @@ class Summary:
 def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | None) -> list[tuple[str, ...]]:
     """Return the rows of the table: path, layer, output shape, parameters, multiply-adds for one sample.
 
-    The layers are in order of execution.
-    ``trace`` records one call of ``model``, and ``types`` are the types of its inputs, or None if they are unknown. The
-    first row is the header and the last row the total; layers that the call did not use come directly before it.
+    The layers are in order of execution. ``trace`` records one call of ``model``, and ``types`` are the types of its
+    inputs, or None if they are unknown. The first row is the header and the last row the total; layers that the call
+    did not use come directly before it.
     """
     rows = [("path", "layer", "output", "parameters", "multiply-adds")]
     passed = {id(step.layer): step for step in trace.calls}

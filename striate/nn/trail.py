@@ -37,16 +37,17 @@ def _placed(kind: type[Kind], trace: Trace | None, where: str, what: str, lines:
     return error
 
 
-def explained_error(trace: Trace, where: str, error: Kind) -> Kind:
+def explained_error(trace: Trace, where: str, error: Kind, applies_one: bool) -> Kind:
     """Return the error of an operation, rewritten to name the layer that called the operation.
 
     The result has the same class as ``error``.
 
     ``trace`` is the record of the traced call, and ``where`` the path and the layer as text, as in ``Module.where``.
+    ``applies_one`` says that the layer applies one operation, whose name the message then leaves out.
     """
     what, *lines = str(error).splitlines()
-    if what.startswith("at "):
-        what = what.partition(": ")[2]  # the place that the operation named, replaced by the layer's description
+    if what.startswith('at "'):  # the place that the operation named, replaced by the layer's description
+        what = what.partition(": " if applies_one else '" ')[2]
     return _placed(type(error), trace, where, what, [line.strip() for line in lines])
 
 

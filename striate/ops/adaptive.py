@@ -250,7 +250,7 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
         return y, index
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
-        """Export as MaxPool if ``windows`` divides the size of x on every axis, else one axis after the other.
+        """Export as MaxPool if ``windows`` divides the size of x on every axis, else reduce one axis after the other.
 
         Along an axis, the elements of each window are gathered, padded to the longest window by repeating their last
         element, and reduced by ReduceMax. The indices are not exported then: their name is "".
@@ -424,8 +424,8 @@ def adaptive_max_pool(
 
     Shapes, dtypes, windows and ``output_size`` are as in ``adaptive_avg_pool``. The result is NaN for a window that
     contains NaN. If several elements of a window are the largest, the first one receives the gradient. With
-    ``return_indices``, the result is (maxima, indices), with the int64 indices that ``max_pool`` returns too. Raises
-    the same errors as ``adaptive_avg_pool``.
+    ``return_indices``, the result is (maxima, indices), with int64 indices as ``max_pool`` returns them. Raises the
+    same errors as ``adaptive_avg_pool``.
     """
 
     def of_batch(x: Value) -> tuple[Value, Value]:

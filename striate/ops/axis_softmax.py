@@ -1,7 +1,7 @@
 """softmax, log_softmax, softmin and glu, and the softmax operations for axes other than the channels.
 
-Axis 1, the channels, has its own operations in the module ``loss``, whose kernels read and write blocks of 16 channels
-as convolutions do. The operations of this module read and write arrays in plain (NumPy) order.
+Axis 1, the channels, has its own operations in the module ``channel_softmax``, whose kernels read and write blocks of
+16 channels as convolutions do. The operations of this module read and write arrays in plain (NumPy) order.
 """
 
 from __future__ import annotations

@@ -62,7 +62,8 @@ def _fixed(shape: Shape) -> Sizes:
 class Convolutional(Windowed, Anchor):
     """Base class of convolution and its two gradients (abstract).
 
-    ``dilation`` has one entry for each spatial axis; ``groups`` divides the input and the output channels.
+    ``dilation`` has one entry for each spatial axis; ``groups`` is the number of groups into which both the input and
+    the output channels are divided.
     """
 
     kind: ClassVar[Kind] = Kind.CONTRACTION

@@ -34,17 +34,21 @@ def interpolate(
     """Return x resampled to the spatial sizes ``size``, or to ⌊``scale_factor`` · size of x⌋, as in PyTorch.
 
     ``input`` is x (N, C, positions…) or one sample (C, positions…), float32 or float64; ``size`` and ``scale_factor``
-    are one number, or one for each spatial axis. The input is one sample if it has one spatial axis less than a batch
-    would need for the mode or for the entries of ``size`` or ``scale_factor``, or if it has two axes. For one to three
-    axes, the ``mode`` "nearest" takes the element at ⌊p · step⌋, "nearest-exact" the one at ⌊(p + ½) · step⌋, where p
-    is the position in y; "area" is ``adaptive_avg_pool``. "linear" (one axis), "bilinear" (two) and "trilinear" (three)
-    interpolate, and so does "bicubic" (two axes), by cubic polynomials. With ``align_corners``, the centres of the
-    first and of the last positions of x and y coincide. Otherwise the outer edges of the first positions do, and the
-    step is 1 / ``scale_factor``; with ``size`` or ``recompute_scale_factor``, it is the ratio of the sizes of x and y,
-    so that the outer edges of the last positions coincide too. ``antialias`` ("bilinear" and "bicubic") smooths an
-    image that becomes smaller, as Pillow does, so that no fine pattern shows as a coarse one. Raises ShapeError if the
-    number of axes does not suit the mode, DTypeError for another dtype, and OptionError for invalid options and unless
-    exactly one of ``size`` and ``scale_factor`` is given.
+    are one number, or one for each spatial axis. The mode determines the number of spatial axes, or if it does not, the
+    number of entries in ``size`` or ``scale_factor`` does. An input with only one axis more is one sample, and if
+    neither determines the number, so is an input of two axes.
+
+    For one to three spatial axes, the ``mode`` "nearest" takes the element at ⌊p · step⌋, "nearest-exact" the one at
+    ⌊(p + ½) · step⌋, where p is the position in y; "area" is ``adaptive_avg_pool``. "linear" (one axis), "bilinear"
+    (two) and "trilinear" (three) interpolate, and so does "bicubic" (two axes), by cubic polynomials.
+
+    With ``align_corners``, the centres of the first and of the last positions of x and y coincide. Otherwise the outer
+    edges of the first positions do, and the step is 1 / ``scale_factor``; with ``size`` or ``recompute_scale_factor``,
+    it is the ratio of the sizes of x and y, so that the outer edges of the last positions coincide too.
+    ``antialias`` ("bilinear" and "bicubic") smooths an image that becomes smaller, as Pillow does.
+
+    Raises ShapeError if the number of axes does not suit the mode, DTypeError for another dtype, and OptionError for
+    invalid options and unless exactly one of ``size`` and ``scale_factor`` is given.
     """
     aligned, again = checked_options("interpolate", size, scale_factor, mode, align_corners, recompute_scale_factor)
 

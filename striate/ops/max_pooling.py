@@ -169,8 +169,8 @@ class MaxPoolingGradient(Pooling):
 class PositionedMaxPooling(Windowed, Composite):
     """y[n, c, p] = max_k x[n, c, p · stride + k · dilation − before], and the position of the maximum in x
 
-    x (N, C, positions…) → (y, position), both (N, C, windows…). ``position`` is int64: a row-major index into the
-    spatial axes of x. The rest is as in ``MaxPooling``.
+    x (N, C, positions…) → (y, position), both (N, C, windows…). ``position`` is the row-major index of the maximum in
+    its channel of x, in int64. Otherwise the operation is like ``MaxPooling``.
     """
 
     title: ClassVar[str] = "max pool"
@@ -184,7 +184,7 @@ class PositionedMaxPooling(Windowed, Composite):
 
     @property
     def pooling(self) -> MaxPooling:
-        """The same max pooling, whose second output is the number of the tap instead of the position."""
+        """The ``MaxPooling`` with the same options, whose second output is the number of the tap."""
         return MaxPooling(self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode)
 
     def label(self, inputs: Sequence[TensorType]) -> str:
@@ -278,9 +278,9 @@ def max_pool(
     larger than the padded input, DTypeError for another dtype, and OptionError for invalid options, such as padding
     above half the kernel size.
 
-    With ``return_indices``, the result is (maxima, indices). ``indices`` is int64 and has the shape of the maxima: the
-    position of each one, as a row-major index into the spatial axes of ``input``, which ``max_unpool`` takes. It has no
-    gradient.
+    With ``return_indices``, the result is (maxima, indices). ``indices`` is int64 and has the shape of the maxima. Each
+    index is the row-major number of the maximum among the positions of its channel in ``input``; ``max_unpool`` takes
+    these indices. They have no gradient.
     """
     rounds_up = flag("max_pool: ceil_mode", ceil_mode)
     indices = flag("max_pool: return_indices", return_indices)

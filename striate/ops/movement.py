@@ -205,7 +205,7 @@ class Window:
 
     @property
     def ends(self) -> tuple[int, int]:
-        """The smallest index that the window covers, and the largest one plus 1."""
+        """(smallest index that the window covers, one past the largest index)"""
         last = self.start + (self.count - 1) * self.step
         return min(self.start, last), max(self.start, last) + 1
 

@@ -314,7 +314,7 @@ class Numel(Reduction):
 
 
 def average_and_variance(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Compute the mean and the biased variance over the axes in NumPy; the axes keep size 1. NaN over no elements."""
+    """Return (mean, biased variance) of x over the axes, in NumPy; the axes keep size 1. NaN over no elements."""
     count = np.float64(math.prod(x.shape[axis] for axis in axes))
     average = np.sum(x, axis=axes, keepdims=True) / count
     return average, np.sum((x - average) ** 2, axis=axes, keepdims=True) / count

@@ -1,4 +1,4 @@
-"""Resampling to other spatial sizes by nearest neighbours or linear interpolation, and the gradients."""
+"""Resampling to other spatial sizes by nearest neighbours or linear interpolation, and its gradients."""
 
 from __future__ import annotations
 

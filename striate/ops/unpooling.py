@@ -28,9 +28,9 @@ from striate.options import whole_numbers
 
 @dataclass(frozen=True)
 class Indexed(Anchor):
-    """Base class of operations on an array x and an array of positions in the channels of another array (abstract).
+    """Base class of max unpooling and its gradient (abstract), whose inputs are x and an array of indices.
 
-    A position is an int64 index into the spatial axes of a channel in row-major order, as max pooling returns it.
+    An index is the row-major number of a position within a channel, in int64, as max pooling returns it.
     """
 
     kind: ClassVar[Kind] = Kind.GATHER
@@ -53,7 +53,10 @@ class Indexed(Anchor):
         return None
 
     def require_operands(self, x: TensorType, index: TensorType) -> None:
-        """Raise ``DTypeError`` unless x is of floats and index of int64, and ``ShapeError`` for wrong axes."""
+        """Raise ``DTypeError`` unless x is of floats and index of int64.
+
+        Raises ``ShapeError`` unless x is (N, C, positions…) and index has as many axes and the same N and C.
+        """
         require_floats(self, [x])
         require_positions(self, x)
         if index.dtype is not DType.int64:
@@ -62,7 +65,10 @@ class Indexed(Anchor):
             raise shape_error(self, f"got x {x} and indices {index}", "give the indices that max_pool returned")
 
     def indexed(self, inputs: Sequence[TensorType]) -> int:
-        """Return the number of positions in a channel of the array to which the indices refer."""
+        """Return the number of positions in a channel of the array into which the indices point.
+
+        ``inputs`` are the types of x and of the indices.
+        """
         raise NotImplementedError
 
     def require_contents(self, array: Array, inputs: tuple[TensorType, ...]) -> None:
@@ -81,9 +87,9 @@ class Indexed(Anchor):
 class Unpooling(Indexed):
     """y[n, c, index[n, c, p]] = x[n, c, p], and 0 at all other positions
 
-    x and index (N, C, positions…) → y (N, C, *size). If several indices are equal, y is the last of their elements in
-    row-major order, or their sum if ``adds``, as in the derivative of ``UnpoolingGradient``. An index
-    that the program computes and that lies outside of y writes nothing.
+    x and index (N, C, positions…) → y (N, C, *size). If several indices of a channel are equal, y has the last of their
+    elements in row-major order or, if ``adds``, the sum, as the derivative of ``UnpoolingGradient`` requires. An index
+    outside y raises ``DataError`` if the indices are an input of the program; otherwise it writes nothing.
     """
 
     title: ClassVar[str] = "max unpool"
@@ -131,9 +137,10 @@ class Unpooling(Indexed):
         return (filled(0.0, self.infer(*(value.type for value in inputs))[0]),)
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
-        """Export as MaxUnpool, whose indices count through all samples and channels of the output.
+        """Export as MaxUnpool, whose indices are row-major numbers among all elements of the output.
 
-        Its kernel and strides only say how large the output is.
+        The kernel size and the strides of the operator only determine how large the output is. The result is None if
+        there are no such options, or if ``adds``.
         """
         x = types[0]
         strides = [max(1, out // count) for count, out in zip(positions(x), self.size, strict=True)]
@@ -164,8 +171,8 @@ class Unpooling(Indexed):
 class UnpoolingGradient(Indexed):
     """y[n, c, p] = x[n, c, index[n, c, p]]
 
-    Gradient of ``Unpooling``: x (N, C, positions…), index (N, C, windows…) → y (N, C, windows…). An index that the
-    program computes and that lies outside of x gives 0.
+    Gradient of ``Unpooling``: x (N, C, positions…), index (N, C, windows…) → y (N, C, windows…). An index outside x
+    raises ``DataError`` if the indices are an input of the program; otherwise it gives 0.
     """
 
     title: ClassVar[str] = "max unpool gradient"
@@ -226,10 +233,11 @@ def max_unpool(
     ``input`` (N, C, positions…), or one sample (C, positions…), in float32 or float64, and ``indices``, integers of the
     same shape, are what ``max_pool`` returns with ``return_indices=True`` for the given ``kernel_size``, ``stride``
     (default: ``kernel_size``) and ``padding``. Along each axis, the output has (positions − 1) · stride − 2 · padding +
-    kernel_size positions. ``output_size`` chooses another number, which differs by less than the stride: the spatial
-    sizes, or the whole shape, of the array that was pooled. If several indices of a channel are equal, the last element
+    kernel_size positions. ``output_size``, the spatial sizes or the whole shape of the array that was pooled, chooses
+    sizes that differ from these by less than the stride. If several indices of a channel are equal, the last element
     counts. Raises ShapeError if the shapes differ, DTypeError for other dtypes, OptionError for invalid options, and
-    DataError for an index outside of the output.
+    DataError if ``indices`` is an input of the program and an index lies outside the output; indices that the program
+    computes are ignored there.
     """
     rank = position_axes(input.type, kernel_size, stride, padding)
     if input.shape != indices.shape:
@@ -265,7 +273,7 @@ def unpooled_sizes(
     """Return the spatial sizes of the output of max unpooling, for an input with the spatial sizes ``size``.
 
     The options are those of ``max_unpool``; ``what`` is the function or layer that errors name. Raises ``OptionError``
-    if ``output_size`` is not within a stride of the default.
+    for invalid options, and unless ``output_size`` differs from the default sizes by less than the stride.
     """
     rank = len(size)
     kernel, pads = per_axis("kernel_size", kernel_size, rank), per_axis("padding", padding, rank, least=0)

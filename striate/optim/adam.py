@@ -47,8 +47,8 @@ class AdaptiveMoments(Optimizer):
     def bounded(self) -> bool:
         """Whether a step from finite numbers always gives finite numbers, so that its results need no check.
 
-        |m| / √v has a bound if β₁² is well below β₂ (by the Cauchy-Schwarz inequality). ε must not be tiny, since 0
-        could be divided by 0 without it.
+        |m| / √v has a bound if β₁² is well below β₂ (by the Cauchy-Schwarz inequality). ε must not be tiny, because it
+        avoids a division of 0 by 0.
         """
         beta1, beta2 = self.schedule.largest_momentum(self.betas[0]), self.betas[1]
         return self.eps >= 1e-12 and beta1 * beta1 <= 0.98 * beta2 and self._is_bounded(self.weight_decay)

@@ -31,7 +31,7 @@ def differentiate(loss: Value, wrt: Sequence[Value], seed: Value | None = None) 
 
 
 def pull_back(seeds: Mapping[Value, Value], wrt: Sequence[Value], fixed: Collection[Value] = ()) -> list[Value | None]:
-    """Return Σ_y seedᵀ ∂y/∂v as a value of the graph, for each v in ``wrt``, where y are the keys of ``seeds``.
+    """Return Σ_y seeds[y]ᵀ ∂y/∂v as a value of the graph, for each v in ``wrt``, over all keys y of ``seeds``.
 
     ``seeds`` maps each y to the gradient of the final objective with respect to y. The values in ``fixed`` count as
     constants: no gradient passes through them. The result is None for a v on which no y depends.
@@ -50,9 +50,9 @@ def pull_back(seeds: Mapping[Value, Value], wrt: Sequence[Value], fixed: Collect
 
 
 def moving_values(nodes: list[Node], wrt: Sequence[Value], fixed: Collection[Value] = ()) -> set[Value]:
-    """Return the values that depend on at least one of ``wrt``, including ``wrt``, but not through ``fixed``.
+    """Return ``wrt`` and the values that depend on at least one of them other than through ``fixed``.
 
-    ``nodes`` are all nodes that may lie between them, each after the nodes that it reads.
+    ``nodes`` are the nodes whose outputs are considered, each after the nodes that it reads.
     """
     moving = set(wrt) - set(fixed)
     for node in nodes:

@@ -43,7 +43,7 @@ class RefusedStep:
         """Return the error that names the invalid data, or the first NaN or infinite tensor and its layer.
 
         ``program`` computed the gradients. ``arrays`` are the inputs and targets of the batch by name, and ``parts``
-        are the parts in which it was computed, which are now run again with the NumPy references.
+        are the parts in which it was computed. This method runs them again with the NumPy references.
         """
         for name in arrays:
             if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():

@@ -49,7 +49,7 @@ def statistic_name(state: str) -> str:
 
 @dataclass(frozen=True)
 class TrainingGraph:
-    """A training step as a graph, whose ``roles`` say what each output is: the loss, a gradient …
+    """A training step as a graph; ``graph.roles`` says what each output is: the loss, a gradient …
 
     ``trace`` has the parameters that were read, and ``calls`` are the calls of the model's layers in order.
     ``prediction`` is the value that the loss compares with the target; if the model has several outputs, it is the

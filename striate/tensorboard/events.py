@@ -37,20 +37,20 @@ _OF_LAYERS = {
 
 
 class TensorBoard(Callback):
-    """Write the scalars of a training into an event file, which ``tensorboard --logdir FOLDER`` shows.
+    """Writes the scalars of a training into an event file in ``folder``, which ``tensorboard --logdir FOLDER`` shows.
 
         st.Trainer(model, loss, optimizer, callbacks=[TensorBoard("runs/night/tensorboard")])
 
     The step of every scalar is the number of training steps (updates) so far. The tags are
 
-    loss/batch                 the mean loss of the running epoch, at most twice a second
+    loss/batch                 the mean loss of the epoch so far, at most twice a second
     learning_rate              η of the last step (not that of parameter groups)
     loss/training, loss/held-out, accuracy/held-out …    the fields of ``Epoch``, after every epoch
     gradient_norm/LAYER …      the statistics of each layer that the trainer watches, after every epoch
 
-    A training that is resumed writes another file into the folder, and TensorBoard drops what earlier files say of
-    steps after the checkpoint. If writing fails, ``complain``, a function of a message, is called, and the training
-    continues without event files. ``begin`` raises ``OptionError`` if the folder cannot be written to.
+    A training that is resumed writes another file into the folder, and TensorBoard drops what earlier files say about
+    steps after the checkpoint. If writing fails, ``complain`` is called with a message, and the training continues
+    without event files. ``begin`` raises ``OptionError`` if the folder cannot be written to.
     """
 
     def __init__(self, folder: str | Path, complain: Callable[[str], None] = warnings.warn) -> None:

@@ -1,4 +1,4 @@
-"""Which nodes of an FX graph share memory, and which of them write to their operand."""
+"""Finds out which nodes of an FX graph share memory, and which of them overwrite their operand."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ def name_of(node: fx.Node) -> str:
 
 
 def translation_of(node: fx.Node) -> tuple[str, Translation | None]:
-    """Return the name under which a call is translated, and its translation, or None if there is none.
+    """Return (name, translation) for the function or method that a node calls, as in ``TRANSLATIONS``.
 
-    ``relu_`` is translated as ``relu``.
+    A method that writes in place has the translation of the function without ``_``: for ``relu_``, the result is
+    ("relu", …). The translation is None if there is none for the name.
     """
     name = name_of(node)
     for known in (name, name.removesuffix("_")):
@@ -69,12 +70,15 @@ def writes_operand(node: fx.Node) -> bool:
 
 
 def example(node: fx.Node) -> Any:
-    """Return the fake tensor, number or sequence that Dynamo computed as an example of the node's result."""
+    """Return the example of a node's result, or None: a tensor without data, a number or a sequence of these.
+
+    Dynamo, the part of ``torch.compile`` that captures graphs, has computed it.
+    """
     return node.meta.get("example_value")
 
 
 def memory(node: fx.Node) -> int | None:
-    """Return a number that identifies the memory of a node's tensor, or None if its result is no tensor."""
+    """Return a number that identifies the memory of a node's tensor; None if its result is not a tensor."""
     tensor = example(node)
     return tensor.untyped_storage()._cdata if isinstance(tensor, torch.Tensor) else None
 
@@ -85,7 +89,7 @@ def _geometry(node: fx.Node) -> object:
 
 
 class Aliases:
-    """The nodes of a graph by the memory that they share."""
+    """Says which of ``nodes``, the nodes of a graph in order, have tensors that share memory."""
 
     def __init__(self, nodes: list[fx.Node]) -> None:
         self._order = {node: place for place, node in enumerate(nodes)}
@@ -96,14 +100,19 @@ class Aliases:
                 self._sharing.setdefault(place, []).append(node)
 
     def sharing(self, node: fx.Node) -> list[fx.Node]:
-        """Return all nodes whose tensors share memory with that of ``node``, in order, ``node`` among them."""
+        """Return all nodes whose tensors share memory with the tensor of ``node``, in order.
+
+        ``node`` is one of them. The result is empty if its result is not a tensor.
+        """
         place = memory(node)
         return [] if place is None else self._sharing.get(place, [])
 
     def renamed_by(self, node: fx.Node) -> list[fx.Node] | None:
-        """Return the earlier nodes whose tensors ``node`` overwrites, all of them entirely.
+        """Return the earlier nodes whose tensors become those of ``node``, which overwrites its first operand.
 
-        The result is None if the tensor is not whole, an input, or has views of another shape that are read later.
+        They have the same memory, shape and strides as the operand, so the new contents replace all of theirs. The
+        result is None if that is not enough: if the operand is not a node, shares memory with an input of the graph, or
+        has views of another shape or with other strides that are read later.
         """
         operand = node.args[0]
         if not isinstance(operand, fx.Node):

@@ -61,10 +61,13 @@ def _executable(graph: Graph, gradients: Sequence[str], precision: Precision, sa
 
 @dataclass(frozen=True)
 class Run:
-    """A forward run whose backward run may follow: its saved activations, and what else the backward run reads.
+    """A forward run whose backward run may follow: what the backward run reads.
 
-    ``converted`` are the inputs as the program read them, where they differ from the caller's, by index; ``key`` seeded
-    dropout.
+    parts      the forward program and the backward program
+    lease      the arena with the saved activations
+    samples    the batch size N
+    converted  by index, the inputs that were converted to another dtype or order of elements for the forward program
+    key        the number that seeded dropout; None without dropout
     """
 
     parts: Parts
@@ -74,16 +77,38 @@ class Run:
     key: torch.Tensor | None
 
 
+@dataclass(frozen=True)
+class Form:
+    """The form in which PyTorch would return a tensor: its dtype, and the order of its axes in memory.
+
+    ``order`` is as in ``order_of``. Within autocast, the dtype may be bfloat16.
+    """
+
+    dtype: torch.dtype
+    order: tuple[int, ...] | None
+
+    def of(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return ``tensor`` in this form; it is copied only if it has another."""
+        tensor = tensor.to(self.dtype)
+        if self.order is None:
+            return tensor
+        back = sorted(range(len(self.order)), key=self.order.__getitem__)
+        return tensor.permute(self.order).contiguous().permute(back)
+
+
 class Compiled:
-    """The forward and backward programs of one translated part.
+    """The forward and backward programs of a part of a PyTorch program that was translated to a graph.
 
-        inputs   the values of the tensors that the part reads, in order
-        outputs  the values that it returns, in order
-        updates  the new contents of inputs that it overwrites, by index of the input
-        needed   for each input, whether its gradient is needed; all False without gradients
-        batch    the index of an input whose axis 0 has the size N; None if all sizes are fixed
-
-    ``dtypes`` are those of the tensors to return, which in autocast may be bfloat16.
+    inputs     the graph inputs for the tensors that the part reads, in order
+    outputs    the values that it returns, in order
+    updates    the new contents of inputs that it overwrites, by index of the input
+    fixed      values through which no gradient passes
+    key        the graph input that seeds dropout, or None
+    needed     for each input, whether its gradient is needed
+    forms      the dtypes of the tensors to return, and the orders of their axes in memory
+    precision  how the programs store activations
+    batch      the index of an input whose axis 0 has the size N; None if all sizes are fixed
+    samples    the N for which memory is planned at first
     """
 
     def __init__(
@@ -94,7 +119,7 @@ class Compiled:
         fixed: Sequence[Value],
         key: Value | None,
         needed: Sequence[bool],
-        dtypes: Sequence[torch.dtype],
+        forms: Sequence[Form],
         precision: Precision,
         batch: int | None,
         samples: int,
@@ -102,7 +127,7 @@ class Compiled:
         self._batch = batch
         self._types = [value.type for value in inputs]
         self._outputs = [value.type for value in outputs]
-        self._dtypes = list(dtypes)
+        self._forms = list(forms)
         named = {f"x{index}": value for index, value in enumerate(inputs)}
         if key is not None:
             named[KEY] = key
@@ -159,11 +184,15 @@ class Compiled:
         return bool(self._gradients)
 
     def samples(self, tensors: Sequence[torch.Tensor]) -> int:
-        """Return N for these inputs."""
+        """Return the batch size N of these input tensors, 1 if all sizes are fixed."""
         return 1 if self._batch is None else tensors[self._batch].shape[0]
 
     def forward(self, tensors: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], Run | None]:
-        """Return the outputs, and what the backward run needs, or None if there is none."""
+        """Run the forward program on the input tensors; return the outputs, and what the backward run needs.
+
+        The latter is None if the part has no backward program. Raises ``EngineError`` for tensors whose sizes differ
+        from those that the program was compiled for.
+        """
         n = self.samples(tensors)
         parts = self._executable.parts(n)
         converted: dict[int, torch.Tensor] = {}
@@ -202,13 +231,13 @@ class Compiled:
         return outputs, None if lease is None else Run(parts, lease, n, converted, key)
 
     def _output(self, name: str, type: TensorType, n: int, places: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        dtype = self._dtypes[int(name[1:])]
+        form = self._forms[int(name[1:])]
         if name in places:
-            return places[name].to(dtype)
+            return form.of(places[name])
         if name in self._views:
             source = self._views[name]
-            return places[source].reshape(type.concrete(n)).clone().to(dtype)
-        return torch.empty(type.concrete(n), dtype=dtype)
+            return form.of(places[source].reshape(type.concrete(n)).clone())
+        return torch.empty(type.concrete(n), dtype=form.dtype)
 
     def _write_updates(
         self, tensors: Sequence[torch.Tensor], places: Mapping[str, torch.Tensor], converted: Mapping[int, torch.Tensor]
@@ -225,11 +254,11 @@ class Compiled:
         self, run: Run, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor],
         seeds: Sequence[torch.Tensor | None], again: bool,
     ) -> dict[int, torch.Tensor]:  # fmt: skip
-        """Return the gradients by index of the input.
+        """Run the backward program after the forward run ``run``; return the gradients by index of the input.
 
-        ``inputs`` and ``outputs`` are those that ``saved_inputs`` and ``saved_outputs`` list; ``seeds`` are the
-        gradients with respect to all outputs, with None for zeros. ``again`` says that another backward run of the same
-        forward run may follow, so that its saved activations must be preserved.
+        ``inputs`` and ``outputs`` are the tensors whose indices ``saved_inputs`` and ``saved_outputs`` list. ``seeds``
+        are the gradients with respect to all outputs, with None for zeros. ``again`` says that another backward run of
+        the same forward run may follow, so that its saved activations must be preserved.
         """
         n, parts = run.samples, run.parts
         assert parts.second is not None

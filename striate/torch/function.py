@@ -54,7 +54,10 @@ class _Part(torch.autograd.Function):
 
 
 def run_part(compiled: Compiled, tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-    """Run a part forward, with a node for its backward run if it has gradients to compute; return its outputs."""
+    """Run the forward program of a part on the input tensors, and return its outputs.
+
+    If gradients may be needed, PyTorch's autograd graph gets a node that runs the backward program.
+    """
     if compiled.has_backward:
         return _Part.apply(compiled, *tensors)
     return compiled.forward(tensors)[0]

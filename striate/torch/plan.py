@@ -1,7 +1,8 @@
-"""Divides an FX graph into segments that striate compiles and nodes that PyTorch runs, in the order of the program.
+"""Divides an FX graph into *segments*, which striate compiles, and single nodes, which PyTorch runs.
 
-Order is kept, so whatever a node does to tensors, gradient mode or autocast has the effect that it has in PyTorch.
-Compiled segments are nodes of PyTorch's autograd graph, so gradients flow through both kinds.
+Segments and nodes run in the order of the program. So a node that changes a tensor, the gradient mode or autocast has
+the same effect as in PyTorch. A segment is one node of PyTorch's autograd graph, so gradients pass through segments and
+nodes alike.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ _CHEAP = (Kind.VIEW, Kind.SOURCE, Kind.SIZE)
 
 
 def batching_of(nodes: Sequence[fx.Node]) -> Batching | None:
-    """Return which inputs have the batch on axis 0: those with as many samples as the first that is no parameter.
+    """Return which inputs of a graph have the batch on axis 0, judged by their sizes; None if there are none.
 
-    The result is None if there is no such input.
+    The size of axis 0 of the first input tensor that is not a parameter or buffer is taken for N, and all such inputs
+    with this size belong to the batch.
     """
     given = [
         node for node in nodes
@@ -54,9 +56,14 @@ def _of_module(node: fx.Node) -> bool:
 
 
 class Capability:
-    """Which nodes of a graph can be translated, found by translating all of them with the examples of Dynamo.
+    """Says which nodes of a graph can be translated, after trying to translate each one.
 
-    ``reasons`` says for each node that cannot be translated why.
+    The shapes are those of the example with which PyTorch captured the graph; ``batching`` says which tensors have the
+    symbolic N on axis 0.
+
+    reasons     why a node cannot be translated, by node
+    counters    nodes that only increase a counter, such as the number of batches of a batch normalization
+    made_first  nodes that make a tensor from numbers alone, which therefore run first
     """
 
     def __init__(self, nodes: Sequence[fx.Node], aliases: Aliases, batching: Batching) -> None:
@@ -92,7 +99,7 @@ class Capability:
                         self._computes.add(node)
 
     def computes(self, node: fx.Node) -> bool:
-        """Return whether a translated node computes something, rather than being a view."""
+        """Return whether a node can be translated and computes something, rather than being a view or a number."""
         return node in self._computes
 
     def _give(self, translator: Translator, node: fx.Node) -> None:
@@ -138,7 +145,10 @@ def _makes_constant(node: fx.Node) -> bool:
 
 
 def capability_of(nodes: Sequence[fx.Node], aliases: Aliases) -> Capability:
-    """Return which nodes can be translated, with a symbolic N if that does not make it fewer."""
+    """Return which nodes of a graph can be translated.
+
+    The batch size is the symbolic N, unless more nodes can be translated with fixed sizes.
+    """
     fixed = Batching(None, set(), set())
     batching = batching_of(nodes)
     if batching is None:
@@ -151,9 +161,10 @@ def capability_of(nodes: Sequence[fx.Node], aliases: Aliases) -> Capability:
 
 
 def segments_of(nodes: Sequence[fx.Node], aliases: Aliases, capability: Capability) -> list[Segment | fx.Node]:
-    """Return the program as segments to compile and nodes for PyTorch, in order.
+    """Return the program of ``nodes`` as segments to compile and nodes that PyTorch runs, in order.
 
-    Between nodes that PyTorch runs, a few views alone are not worth a program, and PyTorch runs them too.
+    PyTorch also runs nodes that could be translated, if there are only views or numbers between two nodes that it must
+    run.
     """
     before = {*capability.counters, *capability.made_first}
     runs: list[list[fx.Node]] = [[]]
@@ -180,9 +191,10 @@ def segments_of(nodes: Sequence[fx.Node], aliases: Aliases, capability: Capabili
 
 
 class Plan:
-    """An FX graph as a sequence of compiled segments and nodes that PyTorch runs; a call runs it.
+    """The program of an FX graph, ``module``, as compiled segments and nodes that PyTorch runs; a call runs it.
 
-    ``notice`` is called with the names of the functions that PyTorch runs although they compute something, and why.
+    If there are functions that PyTorch must run, ``notice`` is called with a dictionary from their names to the
+    reasons. Functions that compute no array are not in it.
     """
 
     def __init__(self, module: fx.GraphModule, notice: Callable[[dict[str, str]], None]) -> None:
@@ -207,7 +219,7 @@ class Plan:
 
     @property
     def segments(self) -> list[Segment]:
-        """The segments that are compiled."""
+        """The segments, which striate compiles, in order."""
         return [step for step in self.steps if isinstance(step, Segment)]
 
     def _last_uses(self) -> list[list[fx.Node]]:

@@ -1,4 +1,4 @@
-"""A run of nodes of an FX graph that is compiled as one program, for each kind of inputs."""
+"""Consecutive nodes of an FX graph that are compiled together, once for each kind of inputs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from striate.errors import EngineError
 from striate.graph.graph import Input
 from striate.graph.value import N, Value
 from striate.torch.aliases import Aliases, example
-from striate.torch.compiled import Compiled
+from striate.torch.compiled import Compiled, Form
 from striate.torch.function import run_part
 from striate.torch.table import Unsupported
-from striate.torch.translate import Translator, is_batch, leaves_of, mapped, shares_memory, sizes_of, type_of
+from striate.torch.translate import Translator, is_batch, leaves_of, mapped, order_of, shares_memory, sizes_of, type_of
 
 
 class Batching:
-    """Which tensors of a graph have the symbolic N as the size of axis 0, and which numbers are N.
+    """Says which tensors of an FX graph have the batch size, the symbolic N, on axis 0, and which numbers are N.
 
-    ``samples`` is N in the example that Dynamo saw; None means that all sizes are fixed. ``symbols`` are Dynamo's
-    symbols for N.
+    samples  the batch size in the example with which PyTorch captured the graph; None: all sizes are fixed
+    tensors  the nodes whose results are tensors with N on axis 0
+    symbols  the names of PyTorch's symbolic sizes that are N
     """
 
     def __init__(self, samples: int | None, tensors: set[fx.Node], symbols: set[str]) -> None:
@@ -33,7 +34,7 @@ class Batching:
         self.symbols = symbols
 
     def is_number(self, node: fx.Node) -> bool:
-        """Return whether a node's result is N."""
+        """Return whether the result of a node is the batch size N, as a number."""
         value = example(node)
         return self.samples is not None and isinstance(value, torch.SymInt) and str(value) in self.symbols
 
@@ -41,8 +42,9 @@ class Batching:
 class Segment:
     """Consecutive nodes of an FX graph that are compiled together.
 
-    ``inputs`` are the nodes outside whose results the segment reads, and ``outputs`` its nodes whose results are read
-    outside. A call takes the results of ``inputs`` and returns those of ``outputs``.
+    The attribute ``inputs`` lists the earlier nodes whose results the segment reads. ``outputs`` lists its own nodes
+    whose results are read outside of the segment, except for views of an input, which PyTorch makes: the nodes for them
+    are in ``views``. A call takes the results of ``inputs`` and returns those of ``outputs``.
     """
 
     def __init__(
@@ -73,7 +75,10 @@ class Segment:
         return [node for node in self.nodes if node in found]
 
     def __call__(self, arguments: Sequence[Any]) -> list[Any]:
-        """Return the results of ``outputs``, without the ``views``; raises ``Unsupported`` for an empty batch."""
+        """Run the segment on the results of ``inputs``, and return the results of ``outputs``.
+
+        Raises ``Unsupported`` for an empty batch, and for arguments with which the nodes cannot be translated.
+        """
         tensors = [arguments[i] for i in self._tensors]
         n = 1 if self._batch is None else tensors[self._batch].shape[0]
         if n == 0:
@@ -111,13 +116,12 @@ class Segment:
         made = translator.translated
         results = [made.results[node] for node in self.outputs]
         values = [leaf for leaf in leaves_of(results) if isinstance(leaf, Value)]
-        dtypes = [
-            one.dtype for one in leaves_of([example(node) for node in self.outputs]) if isinstance(one, torch.Tensor)
-        ]
+        shown = leaves_of([example(node) for node in self.outputs])
+        forms = [Form(one.dtype, order_of(one)) for one in shown if isinstance(one, torch.Tensor)]
         places = {node: place for place, node in enumerate(self.inputs[i] for i in self._tensors)}
         updates = {places[node]: value for node, value in made.updates.items()}
         compiled = Compiled(
-            inputs, values, updates, made.fixed, made.key, needed, dtypes, precision, self._batch, n
+            inputs, values, updates, made.fixed, made.key, needed, forms, precision, self._batch, n
         )  # fmt: skip
         return compiled, mapped(results, lambda leaf: _TENSOR if isinstance(leaf, Value) else leaf)
 
@@ -132,7 +136,11 @@ _TENSOR = object()
 
 
 def precision_of_autocast() -> Precision:
-    """Return bfloat16 within ``torch.autocast("cpu", torch.bfloat16)`` on a processor that has it, else full."""
+    """Return the precision for the present autocast mode of PyTorch.
+
+    It is ``bfloat16`` within ``torch.autocast("cpu", torch.bfloat16)`` if the processor has instructions for products
+    of bfloat16, and ``full`` otherwise.
+    """
     if not torch.is_autocast_enabled("cpu") or torch.get_autocast_dtype("cpu") is not torch.bfloat16:
         return Precision.full
     try:

@@ -9,22 +9,25 @@ from striate.graph.value import Value
 
 
 class Unsupported(Exception):  # noqa: N818 - a reason to leave work to PyTorch, not an error
-    """Work that striate does not do, or not in the same way as PyTorch; the message says what it is."""
+    """Raised for work that striate cannot do as PyTorch does, so that PyTorch does it; the message says what it is."""
 
 
 class Context(Protocol):
-    """Protocol: the translation in progress, for functions that do more than to compute a result."""
+    """Protocol: the translation in progress, for functions that do more than compute a result, such as dropout."""
 
     def key(self) -> tuple[Value, int]:
-        """Return (key, stream): the input that seeds random operations, and a number for this operation alone."""
+        """Return (key, stream) for a new random operation.
+
+        ``key`` is the graph input that seeds all of them, and ``stream`` a number that no other operation has.
+        """
         ...
 
     def detach(self, x: Value) -> Value:
-        """Return the same elements as a value through which no gradient passes."""
+        """Return a value with the elements of x through which no gradient passes."""
         ...
 
     def update(self, old: Value, new: Value) -> None:
-        """Replace the contents of a tensor, such as running statistics, whose value was ``old``."""
+        """Record that the tensor whose value was ``old``, such as a running mean, is overwritten with ``new``."""
         ...
 
 

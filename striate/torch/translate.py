@@ -20,13 +20,16 @@ from striate.torch.table import STATEFUL, Unsupported
 
 _OF_NUMBERS = ("_operator", "builtins", "math")
 """The modules of functions that may be called with sizes alone."""
+_WITHOUT_EFFECT = ("_log_api_usage_once",)
+"""The names of functions that need not be called."""
 KEY = "key"
 """The name of the int64 input that seeds dropout."""
 
 
 def sizes_of(shape: Sequence[Any]) -> tuple[int, ...]:
-    """Return a shape as numbers; symbolic sizes are replaced by those of the example that Dynamo saw.
+    """Return a shape of PyTorch as a tuple of ints.
 
+    Symbolic sizes are replaced by those of the example with which PyTorch captured the graph.
     Raises ``Unsupported`` for a size that depends on data.
     """
     found: list[int] = []
@@ -54,9 +57,9 @@ def type_of(tensor: torch.Tensor, batched: bool) -> TensorType:
 
 @dataclass
 class Translated:
-    """The values of a graph that compute the results of FX nodes.
+    """The translation of FX nodes: values of a graph of striate.
 
-    results   what each node computes: a value, a tuple of values, a number or a shape
+    results   the result of each node: a value, a tuple of values, a number or a shape
     fixed     values through which no gradient passes
     updates   the new contents of tensors that the nodes overwrite, by the node of the tensor
     key       the input that seeds dropout, or None
@@ -69,10 +72,11 @@ class Translated:
 
 
 class Translator:
-    """Translates FX nodes one by one.
+    """Translates the nodes of an FX graph one by one; ``translated`` has the results.
 
-    ``samples`` is the size of the batch axis in the example that Dynamo saw, if the graph has a symbolic N, else None.
-    ``compares`` says whether the shapes of that example are those of the translated graph, and are compared with them.
+    ``samples`` is the batch size in the example with which PyTorch captured the graph, if N is symbolic, else None.
+    ``compares`` says whether the results must have the shapes of that example; it is False if the program is translated
+    for other sizes.
     """
 
     def __init__(self, aliases: Aliases, samples: int | None, compares: bool = True) -> None:
@@ -109,7 +113,7 @@ class Translator:
     # Nodes
 
     def give(self, node: fx.Node, result: Any) -> None:
-        """Set the result of a node outside the translated ones: an input of the graph, or a number."""
+        """Set the result of a node that is not translated: an input of the new graph, or a number."""
         self.translated.results[node] = result
         if isinstance(result, Value):
             self._given[result] = node
@@ -134,6 +138,8 @@ class Translator:
             raise Unsupported(f"{node.op} {node.target}")
         if sets_gradient_mode(node):
             self._records = bool(node.args[0])
+            return None
+        if getattr(node.target, "__name__", "") in _WITHOUT_EFFECT:
             return None
         arguments = fx.map_arg(node.args, self._argument)
         options = fx.map_arg(node.kwargs, self._argument)
@@ -177,7 +183,7 @@ class Translator:
 
 
 def sets_gradient_mode(node: fx.Node) -> bool:
-    """Return whether a node switches the recording of gradients on or off, as at the ends of ``torch.no_grad()``."""
+    """Return whether a node switches the recording of gradients on or off, as ``torch.no_grad()`` does."""
     return node.op == "call_function" and getattr(node.target, "__name__", "") == "_set_grad_enabled"
 
 
@@ -199,13 +205,26 @@ def _has_value(tree: Any) -> bool:
     return isinstance(tree, tuple | list) and any(_has_value(one) for one in tree)
 
 
+def order_of(tensor: torch.Tensor) -> tuple[int, ...] | None:
+    """Return the axes of a tensor from the outermost in memory to the innermost; None for row-major order.
+
+    A tensor in channels-last format has (0, 2, 3, 1).
+    """
+    sizes, strides = sizes_of(tensor.shape), sizes_of(tensor.stride())
+    if 0 in strides:
+        return None
+    order = tuple(sorted(range(len(sizes)), key=lambda axis: (-strides[axis], axis)))
+    wide = [axis for axis in order if sizes[axis] != 1]
+    return None if wide == sorted(wide) else order
+
+
 def leaves_of(tree: Any) -> list[Any]:
     """Return the leaves of nested tuples and lists, in order."""
     return [leaf for one in tree for leaf in leaves_of(one)] if isinstance(tree, tuple | list) else [tree]
 
 
 def mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
-    """Return nested tuples and lists with ``function`` applied to every leaf."""
+    """Return ``tree``, nested tuples and lists, with every leaf replaced by ``function(leaf)``."""
     return type(tree)(mapped(one, function) for one in tree) if isinstance(tree, tuple | list) else function(tree)
 
 
@@ -215,5 +234,5 @@ def is_batch(size: object) -> bool:
 
 
 def shares_memory(node: fx.Node, others: Sequence[fx.Node]) -> bool:
-    """Return whether the tensor of a node is a view of one of the others."""
+    """Return whether the tensor of ``node`` shares memory with that of one of ``others``."""
     return memory(node) is not None and memory(node) in {memory(other) for other in others}

@@ -58,7 +58,7 @@ def _rows(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def text_table(record: Mapping[str, Any]) -> str:
-    """Return a record that ``Watch.record`` returned as text, one line per layer, at most 80 characters wide."""
+    """Return a table of ``record``, a result of ``Watch.record``: text of at most 80 columns, one line per layer."""
     rows = [["layer", *_HEADERS], *([_shortened(path), *_columns(layer)] for path, layer in _rows(record))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= WIDTH else 1
@@ -72,7 +72,7 @@ def text_table(record: Mapping[str, Any]) -> str:
 
 
 def html_table(record: Mapping[str, Any]) -> str:
-    """Return a record that ``Watch.record`` returned as HTML; tooltips show the indices of silent units."""
+    """Return a table of ``record``, a result of ``Watch.record``, as HTML; tooltips list the silent units."""
     heads = "".join(
         f'<th style="text-align:right" title="{escape(meaning)}">{escape(name)}</th>'
         for name, meaning in zip(_HEADERS, _MEANINGS, strict=True)

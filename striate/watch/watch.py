@@ -79,11 +79,12 @@ class Watch:
 
     Statistics of outputs are those of the last batch (with ``accumulate``, of its last part; on several ranks, of the
     samples of this rank), and gradients and updates those of the last step; before the first step, the methods about
-    outputs return empty results. A unit is a channel, axis 1 of the output; it fires
-    where its output is above 0. How often units fire is counted over all batches since the last call of ``start_pass``,
-    or since the watch was made, so that a full pass over the data shows which units never fire. Firing, zeros and
-    saturation are counted for elementwise operations (activations, dropout), but not for linear layers, convolutions,
-    normalizations and pooling, which have no threshold.
+    outputs return empty results.
+
+    A unit is a channel, axis 1 of the output; it fires where its output is above 0. How often units fire is counted
+    over all batches since the last call of ``start_pass``, or since the watch was made, so that a full pass over the
+    data shows which units never fire. Firing, zeros and saturation are counted for elementwise operations (activations,
+    dropout), but not for linear layers, convolutions, normalizations and pooling, which have no threshold.
 
     The kernels that compute the outputs compute the statistics too, while the outputs are in registers; the training's
     results keep the same bits (``benchmarks/watch.py`` measures the cost).

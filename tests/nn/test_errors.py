@@ -10,7 +10,7 @@ import pytest
 import striate as st
 from striate import nn
 from striate.errors import DTypeError, EngineError, OptionError, ShapeError
-from striate.graph.value import Array
+from striate.graph.value import Array, Value
 
 
 def test_the_trail_from_a_convolution_to_a_linear_layer() -> None:
@@ -155,3 +155,20 @@ def test_sizes_above_the_memory_are_refused(call: Callable[[], object]) -> None:
 
 def _zeros(*shape: int) -> Array:
     return np.zeros(shape, np.float32)
+
+
+class Halves(nn.Module):
+    """A layer of a user, which applies several operations."""
+
+    def forward(self, x: Value) -> Value:
+        return st.ops.glu(x) + x
+
+
+def test_an_operation_in_a_layer_of_ones_own_is_named() -> None:
+    model = nn.Sequential({"halves": Halves()})
+    with pytest.raises(ShapeError, match=r'^at "halves" Halves\(\): glu: axis 1 of f32 \(N, 3\) has no halves'):
+        model(np.ones((2, 3), np.float32))
+    with pytest.raises(ShapeError, match=r'^at "halves" Halves\(\): add: shapes do not broadcast'):
+        model(np.ones((2, 4), np.float32))
+    with pytest.raises(ShapeError, match=r"help: give an input with 4 axes$"):
+        nn.Conv2d(3, 4, 3)(np.ones((2, 3), np.float32))

@@ -182,6 +182,16 @@ def test_channels_last(pair: Pair, batch: tuple[Any, Any]) -> None:
     pair.same_state()
 
 
+def test_results_have_the_strides_of_pytorch() -> None:
+    pair = Pair(nn.Conv2d(3, 4, 3))
+
+    def action(call: Any, module: Any) -> Any:
+        y = call(torch.randn(SHAPE, dtype=torch.float64).to(memory_format=torch.channels_last))
+        return y, call(torch.randn(SHAPE, dtype=torch.float64)), list(y.stride())
+
+    pair.both(action)
+
+
 def test_short_batches_compile_nothing_new(pair: Pair) -> None:
     made = len(compiled._EXECUTABLES)
 

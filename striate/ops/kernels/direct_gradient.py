@@ -327,8 +327,8 @@ def evenly(items: list[Item], most: int) -> list[list[Item]]:
 class Unpack(KernelSpec):
     """The kernel that adds the shares of a weight gradient in order and writes dw (O, C/groups, taps).
 
-    ``gradient`` is the kernel that wrote the partial sums. ``filters`` is O, ``depth`` is C/groups. A chunk is one
-    output block and one input block. Operands: partial sums, dw.
+    ``gradient`` is the kernel that wrote the partial sums. ``filters`` is O, and ``depth`` is C/``groups``. A chunk is
+    one output block and one input block. Operands: partial sums, dw.
     """
 
     gradient: WeightGradient

@@ -245,8 +245,7 @@ def grouping(g: Geometry, transposed: bool) -> Banded | Lanewise | None:
     """Return how the 16 channels of an output block read the inputs; None if there is only one group.
 
     ``g`` has the sizes of the convolution. The outputs are those of the forward pass, y, or if ``transposed``, those of
-    the input gradient, dx. The result is the cheaper one
-    of the lanewise and the banded form.
+    the input gradient, dx. The result is the cheaper one of the lanewise and the banded form.
     """
     if g.groups == 1:
         return None

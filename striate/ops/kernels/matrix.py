@@ -64,8 +64,8 @@ class PackPanels(KernelSpec):
     """The kernel that packs matrices into panels of 16 columns, [batch…][panel][k][16].
 
     ``source`` has the strides of the matrices, which have ``depth`` rows (index k) and ``columns`` columns; lanes after
-    the last column are undefined. A chunk, the unit of work of a thread, is one panel. Operands: the matrices, the
-    panels.
+    the last column are undefined. ``batch`` are the sizes of the batch axes, 0 for N. A chunk, the unit of work of a
+    thread, is one panel. Operands: the matrices, the panels.
     """
 
     dtype: DType

@@ -2,7 +2,8 @@
 
     [output block][part][input block][tap][input channel][16 output channels]
 
-In bfloat16, whose instructions take input channels in pairs, it is […][input channels / 2][16 output channels][2].
+In bfloat16, whose instructions take input channels in pairs, the order is
+[…][input channels / 2][16 output channels][2].
 """
 
 from __future__ import annotations

@@ -193,9 +193,8 @@ class ShuffledPixels(KernelSpec):
 
     ``channels`` is C; ``height`` and ``width`` are H and W. ``many_channels`` and ``many_positions`` are the strides of
     the two arrays along (n, c, h, w), and ``…_origin`` the offsets of their first elements, all in elements. With
-    ``forward``, x is the array
-    of many channels and y the one of many positions; otherwise it is the reverse. A chunk, the unit of work of a
-    thread, is one sample. Operands: y, x.
+    ``forward``, x is the array of many channels and y the one of many positions; otherwise it is the reverse. A chunk,
+    the unit of work of a thread, is one sample. Operands: y, x.
     """
 
     dtype: DType

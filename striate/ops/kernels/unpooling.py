@@ -13,8 +13,8 @@ from striate.dtypes import DType
 class PlaneKernel(KernelSpec):
     """Base class of kernels over the channels of one sample, whose positions form a plane (abstract).
 
-    All arrays are in NumPy's order without gaps. ``channels`` is C, ``small`` the number of positions per channel of
-    the array that has the shape of the indices, and ``large`` that of the array to which the indices refer. A chunk,
+    All arrays are in NumPy's order without gaps. Of x and y, one has the shape of the indices, and the indices point
+    into the other; ``small`` and ``large`` are the numbers of positions of their channels. ``channels`` is C. A chunk,
     the unit of work of a thread, is one sample.
     """
 
@@ -29,20 +29,20 @@ class PlaneKernel(KernelSpec):
             self.plane(k, k.imul(plane, self.small), k.imul(plane, self.large))
 
     def plane(self, k: Kernel, small: Index, large: Index) -> None:
-        """Write the code for one channel; its first elements are ``small`` and ``large`` elements into the arrays."""
+        """Write the code for one channel, which begins at element ``small`` of one array and ``large`` of the other."""
         raise NotImplementedError
 
     def index(self, k: Kernel, where: Index) -> tuple[Index, Condition]:
-        """Load the index that is ``where`` elements into operand 2; return it and whether it lies in the plane."""
+        """Emit the load of element ``where`` of the indices (operand 2); return it and whether it lies in the plane."""
         index: Index = k.load_scalar(k.offset(k.operand(2), where, DType.int64), DType.int64)
         return index, k.both(k.compare(index, ">=", 0), k.compare(index, "<", self.large))
 
 
 @dataclass(frozen=True)
 class Scattered(PlaneKernel):
-    """The kernel of unpooling: y[index[p]] = x[p], or y[index[p]] += x[p] with ``adds``. Operands: y, x, index.
+    """The kernel of unpooling: y[index[p]] = x[p] or, if ``adds``, y[index[p]] += x[p]. Operands: y, x, index.
 
-    Positions that no index names become 0. An index outside the plane writes nothing.
+    Positions to which no index points become 0. An index outside the plane writes nothing.
     """
 
     adds: bool

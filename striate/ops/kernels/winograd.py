@@ -233,10 +233,9 @@ def apply(k: Kernel, matrix: Matrix, x: Sequence[Vector | None]) -> list[Vector]
 def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
     """Emit Bᵀ d for tiles of six points, in 16 operations, although Bᵀ has 26 entries that are not 0.
 
-    Bᵀ depends only on m + r.
-
-    Row j holds the coefficients of M(x) / (x − a_j), the last those of M(x) = x (x² − 1)(x − ½)(x + 2). With t = d₃ −
-    d₁ and u = d₄ − d₂, which come from the factor x² − 1, every row is u or t plus a few terms.
+    Bᵀ depends only on m + r, so F(4, 3) and F(2, 5) share it. Row j holds the coefficients of M(x) / (x − a_j), the
+    last those of M(x) = x (x² − 1)(x − ½)(x + 2). With t = d₃ − d₁ and u = d₄ − d₂, which come from the factor x² − 1,
+    every row is u or t plus a few terms.
     """
     d0, d1, d2, d3, d4, d5 = d
     half, three_halves, two = (k.constant_like(d0, number) for number in (-0.5, 1.5, 2.0))
@@ -308,11 +307,12 @@ def _number(k: Kernel, like: Vector, number: Fraction) -> Vector:
 class WinogradPack(KernelSpec):
     """The kernel that transforms and packs the filters: U = G g Gᵀ as [output block][position][input channel][16].
 
-    A position is an entry of the transformed filter, and the 16 lanes are output channels. ``form`` has the sizes of
-    the tiles, and ``operands`` is the dtype of U. With ``transposed``, it packs for the input gradient: lanes are input
-    channels, and the filter is rotated by 180°. In bfloat16, pairs of channels are interleaved: [output
-    block][position][input pair][16][2]. A chunk, the unit of work of a thread, is one output block and one block of
-    input channels. Operands: weights (O, C, taps, taps) in NumPy's order, U.
+    A position is an entry of the transformed filter, and the 16 lanes are output channels. ``filters`` is the number O
+    of output channels, and ``channels`` the number C of input channels. ``form`` has the sizes of the tiles, and
+    ``operands`` is the dtype of U. With ``transposed``, it packs for the input gradient: lanes are input channels, and
+    the filter is rotated by 180°. In bfloat16, pairs of channels are interleaved: [output block][position][input
+    pair][16][2]. A chunk, the unit of work of a thread, is one output block and one block of input channels. Operands:
+    weights (O, C, taps, taps) in NumPy's order, U.
     """
 
     dtype: DType

@@ -218,11 +218,12 @@ class TileConvolution(KernelSpec):
     def fetch_finish(
         self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tiles: tuple[Index, Index], number: Index
     ) -> None:
-        """Emit prefetches of memory that the epilogue of a batch of tiles will read and write.
+        """Emit prefetches of a share of the memory that the epilogue of a batch of tiles will read and write.
 
-        It is called before the products of each position, and fetches the share of position ``number``, which arrives
-        while the core multiplies. ``tiles`` are the first tile of the batch and one past its last, ``first`` is the
-        first sample of their group, ``block`` the number of the output block, and ``writer`` writes the epilogue.
+        The method is called before the products of each position, so that the share arrives while the core multiplies;
+        ``number`` is the number of the position, which selects the share. ``tiles`` are the first tile of the batch and
+        one past its last, ``first`` is the first sample of their group, ``block`` the number of the output block, and
+        ``writer`` writes the epilogue.
         """
         m = self.form.tile
         rows = -(-m // min(m, self.n * self.n // self.together))

@@ -35,8 +35,8 @@ def read_state(path: Path, entry: str | None = None) -> dict[str, Array]:
 
     They come from the file's dictionary if it contains tensors, and otherwise from the dictionary under the key
     ``entry`` or, if that is None, the first key of ``WRAPPERS`` that the file has. Nested dictionaries are flattened:
-    {"a": {"b": tensor}} becomes "a.b". Raises ``ModelFileError`` if the file is missing, damaged, or not of
-    ``torch.save``, or if it contains no tensors under ``entry``.
+    {"a": {"b": tensor}} becomes "a.b". Raises ``ModelFileError`` if the file is missing, damaged, or not
+    written by ``torch.save``, or if it contains no tensors under ``entry``.
     """
     with open_regular(path) as stream:
         try:

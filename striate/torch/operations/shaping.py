@@ -17,7 +17,7 @@ def _sizes(given: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def shaped(input: Value, shape: Sequence[Any]) -> Value:
-    """Return ``input`` with another shape, in which a size may be -1; axis 0 of a batch stays the batch if it can."""
+    """Return ``input`` in another shape, in which one size may be −1: it is inferred from the number of elements."""
     sizes = list(shape)
     if -1 in sizes and not (input.type.batched and isinstance(sizes[0], Batch)):
         return ops.reshape(input, tuple(sizes))

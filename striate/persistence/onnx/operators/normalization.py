@@ -12,7 +12,7 @@ from striate.persistence.onnx.call import Call, Operand, Result, operator
 
 @operator("BatchNormalization")
 def batch_normalization(call: Call) -> Result:
-    """Return the batch normalization of x, scale, bias, mean and variance (operands 0 to 4).
+    """Return the batch normalization of x (operand 0) with scale, bias, mean and variance (operands 1 to 4).
 
     Prediction uses the running statistics. Training uses those of the batch, and updates the running ones:
 
@@ -63,7 +63,7 @@ def rms_normalization(call: Call) -> Operand:
 
 @operator("GroupNormalization")
 def group_normalization(call: Call) -> Operand:
-    """Return the group normalization of x, scale and bias (operands 0 to 2).
+    """Return the group normalization of x (operand 0) with scale and bias (operands 1 and 2).
 
     The scale and the bias have an element per group before opset 21, and per channel from then on.
     """

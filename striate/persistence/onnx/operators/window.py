@@ -64,7 +64,12 @@ def conv(call: Call) -> Operand:
 
 @operator("MaxPool")
 def max_pool(call: Call) -> Result:
-    """Max pooling; the second output are the positions of the maxima in the array of all samples and channels."""
+    """Return the max pooling of x (operand 0) and, if the node has a second output, the indices of the maxima.
+
+    An index, int64, counts the elements of x in row-major order; with the attribute ``storage_order`` 1, the spatial
+    axes are counted in column-major order. Raises ``ModelFileError`` if indices are requested for windows that are
+    padded by more than half their size.
+    """
     x, kernel = call.value(0), _kernel(call)
     size = positions(call, x)
     strides, dilations = _steps(call, "strides", len(size)), _steps(call, "dilations", len(size))

@@ -1,4 +1,4 @@
-"""The backend of ``torch.compile``: takes the graphs that Dynamo captures, and returns functions that run them."""
+"""The backend of ``torch.compile``: returns functions that run the graphs captured by Dynamo, PyTorch's tracer."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ OPTIONS: tuple[str, ...] = ()
 
 
 class StriateNotice(UserWarning):
-    """A notice that PyTorch runs a part of a model, because striate does not have an operation."""
+    """The warning that PyTorch itself runs a part of a model, because striate cannot compile it."""
 
 
 _noticed: set[str] = set()
 
 
 def notice(missing: Mapping[str, str]) -> None:
-    """Warn, once for each text, that PyTorch runs the named functions, with the reason for the first."""
+    """Warn that PyTorch itself runs some functions; a warning with the same text is given only once.
+
+    ``missing`` maps the names of the functions to the reasons. The warning has all names, and the reason for the first.
+    """
     names = sorted(missing)
     text = f"striate leaves {', '.join(names)} to PyTorch ({names[0]}: {missing[names[0]]})"
     if text not in _noticed:
@@ -40,10 +43,10 @@ def backend(
     options: Mapping[str, Any] | None = None,
     mode: str | None = None,
 ) -> Callable[..., Any]:
-    """Return a function that runs a graph that Dynamo captured, compiled by striate where it can be.
+    """Return a function that runs the graph ``module``: compiled by striate as far as possible, the rest by PyTorch.
 
-    It is what ``torch.compile(model, backend="striate")`` calls. ``mode`` has no effect. Raises ``OptionError`` for
-    unknown ``options``.
+    ``torch.compile(model, backend="striate")`` calls this function for each graph that it captures. ``examples`` and
+    ``mode`` have no effect. Raises ``OptionError`` for unknown ``options``.
     """
     for name in options or {}:
         if name not in OPTIONS:
