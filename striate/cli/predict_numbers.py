@@ -9,6 +9,7 @@ import numpy as np
 
 from striate.cli.predictions import Predictions, described, far_warning, unlike_warning
 from striate.cli.progress import Steps
+from striate.cli.ranks import ranks
 from striate.data import NumberOptions
 from striate.data.dataset import Array
 from striate.data.input_range import InputRange
@@ -18,6 +19,7 @@ from striate.data.tree import FolderTree
 from striate.errors import DataError
 from striate.nn.module import Module
 from striate.train.outliers import faint_samples, outlier_warning
+from striate.train.ranks import BatchDivided
 
 _TOGETHER = 256
 
@@ -31,6 +33,7 @@ def predict_numbers(
     and in the folders below, in natural order of their names.
     """
     found = Predictions()
+    answering = BatchDivided(model, ranks())
     far: dict[str, str] = {}  # the warning about each file that is far from the training data
     unlike: dict[str, str] = {}  # what is unlike the training data in the first such sample of each file
     files = _files(paths, found.problems)
@@ -60,7 +63,7 @@ def predict_numbers(
             outputs: list[Array] = []
             for start in range(0, len(inputs.values), _TOGETHER):
                 steps.count(f"predicting {path.name}", start, len(inputs.values))
-                outputs.append(np.asarray(model(inputs.values[start : start + _TOGETHER])))
+                outputs.append(answering(inputs.values[start : start + _TOGETHER]))
             rows = described(np.concatenate(outputs), model.classes, reading.task)
             found.rows += [
                 {"file": str(path), "sample": place, **row} for place, row in zip(inputs.places, rows, strict=True)

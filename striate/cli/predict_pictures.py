@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from striate.cli.predictions import Predictions, described, far_warning, listed, unlike_warning
 from striate.cli.progress import Steps
+from striate.cli.ranks import ranks
 from striate.data.centring import Centring, Placed, centred
 from striate.data.decoding import mapped
 from striate.data.input_range import InputRange
@@ -19,6 +20,7 @@ from striate.data.sources import Source, Sources
 from striate.errors import DataError
 from striate.nn.module import Module
 from striate.train.outliers import faint_samples, outlier_warning
+from striate.train.ranks import BatchDivided
 from striate.train.tta import averaged
 
 _TOGETHER = 64  # pictures in a batch
@@ -40,7 +42,8 @@ def predict_pictures(
     predicts; None means classes. ``reading`` and ``form`` determine how a picture is converted to an input, and ``tta``
     names the views over which its prediction is averaged. ``usual`` is the range of the training samples, if known.
     """
-    answering = averaged(model, tta, probabilities=task is not Task.regress and task is not Task.multilabel)
+    averages = averaged(model, tta, probabilities=task is not Task.regress and task is not Task.multilabel)
+    answering = BatchDivided(averages, ranks())
     found = Predictions(problems=list(sources.problems))
     swapped: list[str] = []
     far: dict[str, str] = {}  # the warning about each picture that is far from the training data
@@ -64,7 +67,7 @@ def predict_pictures(
                     sizes[name] = result.size
             if batch:
                 x = np.stack(batch)
-                rows = described(np.asarray(answering(x)), model.classes, task)
+                rows = described(answering(x), model.classes, task)
                 found.rows += [{"image": name, **row} for name, row in zip(names, rows, strict=True)]
                 far |= _outliers(model, x, names)
                 unlike |= {} if usual is None else {names[place]: text for place, text in usual.unlike(x).items()}
