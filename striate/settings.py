@@ -148,6 +148,11 @@ def read(environment: Mapping[str, str]) -> Settings:
     )
 
 
+def threads_are_default() -> bool:
+    """Return whether the number of threads is that of the machine, rather than chosen by a variable or a caller."""
+    return current().threads == _read_threads and not os.environ.get("STRIATE_THREADS")
+
+
 _current: Settings | None = None
 _read_threads = 0  # the number of threads that the environment gave when it was read
 _of_parent: Settings | None = None  # the settings that a forked process had before the fork

@@ -23,8 +23,10 @@ from striate.cli.filter import filter
 from striate.cli.init import init
 from striate.cli.inspect import inspect
 from striate.cli.lab import lab
+from striate.cli.launch import launch
 from striate.cli.predict import predict
-from striate.cli.report import Command, Commands, GroupedCommand
+from striate.cli.ranks import RankedCommand, RankedGroupedCommand
+from striate.cli.report import Command, Commands
 from striate.cli.runs import runs
 from striate.cli.show import show
 from striate.cli.streams import prepare_streams, written
@@ -41,10 +43,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(cls=GroupedCommand)(train)
+app.command(cls=RankedGroupedCommand)(train)
+app.command(cls=Command, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(launch)
 app.command(cls=Command)(init)
-app.command(cls=Command)(evaluate)
-app.command(cls=Command)(predict)
+app.command(cls=RankedCommand)(evaluate)
+app.command(cls=RankedCommand)(predict)
 app.command(cls=Command)(runs)
 app.command(cls=Command)(compare)
 app.command(cls=Command)(data)

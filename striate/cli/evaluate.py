@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from striate.cli.ranks import ranks
 from striate.cli.report import output, say_json, say_warning
 from striate.data import Dataset, Split, open_data, open_dataset
 from striate.data.catalog import KNOWN
@@ -57,7 +58,7 @@ def evaluate(
     dataset = opened_dataset(run, model, data, on_error)
     require_shape(model, dataset)
     warn_of_outliers(model, dataset.images, dataset.name)
-    result = measured(model, dataset, batch_size, tta=views)
+    result = measured(model, dataset, batch_size, tta=views, communicator=ranks())
     if as_json:
         say_json({"run": str(run), "data": data, **result.to_json()})
     else:

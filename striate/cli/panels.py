@@ -15,10 +15,10 @@ GROUPS = {
         "kind", "label_column", "group_column", "ignore_columns", "window", "stride", "length", "channels_last",
     ),
     "Running": (
-        "find_lr", "precision", "threads", "checkpoint_every", "recompute_statistics", "tensorboard", "allow_changes",
-        "as_json",
+        "find_lr", "precision", "threads", "checkpoint_every", "recompute_statistics", "tensorboard", "reduce",
+        "allow_changes", "as_json",
     ),
-    "Switches": ("decay_norm_and_bias", "standardize", "doctor"),
+    "Switches": ("decay_norm_and_bias", "standardize", "doctor", "sync_batch_norm"),
 }  # fmt: skip
 GROUP_OF = {name: group for group, names in GROUPS.items() for name in names}
 """The group of an option of ``striate train``, by the name of its parameter; the others are shown first."""

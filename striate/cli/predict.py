@@ -15,6 +15,7 @@ from striate.cli.predict_pictures import predict_pictures
 from striate.cli.predictions import Form, text_of
 from striate.data.centring import Centring
 from striate.data.decoding import OnError
+from striate.data.input_range import InputRange
 from striate.data.number_files import ENDINGS
 from striate.data.reading import Reading
 from striate.data.sources import Sources, paths_or_picture
@@ -58,13 +59,14 @@ def predict(
     number_options = found.number_options if found else None
     task = number_options.task if number_options else None
     output.require_for(task)
+    usual = InputRange.from_json(found.inputs) if found else None
     given = with_standard_input(inputs)
     channels, *size = model.input_shape
     numbers = [path for path in given if isinstance(path, Path) and _has_numbers(path, folders=len(size) != 2)]
     if len(numbers) == len(given):
         if tta:
             raise OptionError("--tta is for pictures; files of numbers are predicted as they are")
-        predictions = predict_numbers(model, number_options or numbers_as_the_input(model), numbers)
+        predictions = predict_numbers(model, number_options or numbers_as_the_input(model), numbers, usual)
         several = len({row["file"] for row in predictions.rows}) > 1 or len(given) > 1
         lines = [f"{row['file']}, " * several + f"{row['sample']}: {text_of(row, top_k)}" for row in predictions.rows]
         output.show(predictions, lines)
@@ -77,7 +79,7 @@ def predict(
     form = Centring.from_json(found.centring) if found and centre else None
     reading = (found.reading if found else None) or Reading(channels, (size[0], size[1]))
     with Sources(given) as sources:
-        predictions = predict_pictures(model, reading, form, sources, task, tta)
+        predictions = predict_pictures(model, reading, form, sources, task, tta, usual)
     output.show(predictions, [f"{row['image']}: {text_of(row, top_k, least=0)}" for row in predictions.rows])
 
 

@@ -7,27 +7,35 @@ from pathlib import Path
 
 import numpy as np
 
-from striate.cli.predictions import Predictions, described, far_warning
+from striate.cli.predictions import Predictions, described, far_warning, unlike_warning
 from striate.cli.progress import Steps
+from striate.cli.ranks import ranks
 from striate.data import NumberOptions
 from striate.data.dataset import Array
+from striate.data.input_range import InputRange
 from striate.data.number_files import ENDINGS
 from striate.data.numbers import read_inputs
 from striate.data.tree import FolderTree
 from striate.errors import DataError
 from striate.nn.module import Module
-from striate.train.outliers import outlier_warning
+from striate.train.outliers import faint_samples, outlier_warning
+from striate.train.ranks import BatchDivided
 
 _TOGETHER = 256
 
 
-def predict_numbers(model: Module, reading: NumberOptions, paths: Sequence[Path]) -> Predictions:
+def predict_numbers(
+    model: Module, reading: NumberOptions, paths: Sequence[Path], usual: InputRange | None = None
+) -> Predictions:
     """Return the predictions: a row for each sample, with its "file", and its place in the file as "sample".
 
-    The path of a folder means all files of numbers in it and in the folders below, in natural order of their names.
+    ``usual`` is the range of the training samples; None: unknown. The path of a folder means all files of numbers in it
+    and in the folders below, in natural order of their names.
     """
     found = Predictions()
+    answering = BatchDivided(model, ranks())
     far: dict[str, str] = {}  # the warning about each file that is far from the training data
+    unlike: dict[str, str] = {}  # what is unlike the training data in the first such sample of each file
     files = _files(paths, found.problems)
     with Steps("predict") as steps:
         for number, path in enumerate(files):
@@ -43,15 +51,24 @@ def predict_numbers(model: Module, reading: NumberOptions, paths: Sequence[Path]
                 continue
             if (warning := outlier_warning(model, inputs.values, str(path))) is not None:
                 far[str(path)] = warning
+            elif faint := faint_samples(model, inputs.values):
+                found.warnings.append(
+                    f"{path}: {inputs.places[faint[0]]} hardly varies, with less than a tenth of the training data's "
+                    f"spread" + (f"; so do {len(faint) - 1:,} others" if len(faint) > 1 else "")
+                )
+            if warning is None and usual is not None and (others := usual.unlike(inputs.values)):
+                place, text = next(iter(others.items()))
+                unlike[f"{path}: {inputs.places[place]}"] = text
+            found.warnings += [f"{path}: {note}" for note in inputs.notes]
             outputs: list[Array] = []
             for start in range(0, len(inputs.values), _TOGETHER):
                 steps.count(f"predicting {path.name}", start, len(inputs.values))
-                outputs.append(np.asarray(model(inputs.values[start : start + _TOGETHER])))
+                outputs.append(answering(inputs.values[start : start + _TOGETHER]))
             rows = described(np.concatenate(outputs), model.classes, reading.task)
             found.rows += [
                 {"file": str(path), "sample": place, **row} for place, row in zip(inputs.places, rows, strict=True)
             ]
-    found.warnings += far_warning(far, len(files), "files")
+    found.warnings += far_warning(far, len(files), "files") + unlike_warning(unlike, len(files), "files")
     return found
 
 

@@ -116,6 +116,20 @@ def far_warning(far: dict[str, str], count: int, what: str) -> list[str]:
     return [f"{len(far):,} of {count:,} {what} are far from the training data: {listed(list(far))}\n  {first}"]
 
 
+def unlike_warning(unlike: dict[str, str], count: int, what: str) -> list[str]:
+    """Return at most one warning about inputs outside of the range of the training data: [] or [text].
+
+    unlike  what is unlike in each such input, by name, as ``InputRange.unlike`` returns it
+    count   the number of all inputs
+    what    the word for the inputs, such as "pictures"
+    """
+    if not unlike:
+        return []
+    first, text = next(iter(unlike.items()))
+    whole = f"{first} is unlike the training data: {text}"
+    return [whole if len(unlike) == 1 else f"{len(unlike):,} of {count:,} {what} are unlike the training data; {whole}"]
+
+
 def listed(names: Sequence[str]) -> str:
     """Return the first three names, and the number of the others, as text."""
     more = len(names) - _SHOWN

@@ -54,7 +54,7 @@ class Steps:
         now = time.perf_counter()
         if self._live is not None:
             self._live.update(_plain(f"{text}: {done:,} of {total:,}"))
-        elif now - self._said > _QUIET:
+        elif done < total and now - self._said > _QUIET:
             self._said = now
             typer.echo(f"{self.command}: {text}: {done:,} of {total:,}", err=True)
 

@@ -109,6 +109,11 @@ def _without_type_of_flags(parameters: list[Any]) -> list[Any]:
     return parameters
 
 
+def exit_code(error: BaseException) -> int:
+    """Return the exit code for an exception: 2 for an error of the user, else 1."""
+    return 2 if isinstance(error, StriateError) and not isinstance(error, _OURS) else 1
+
+
 def reported(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function and return its result; exit with a message for a ``StriateError``, and silently for Ctrl-C.
 
@@ -118,7 +123,7 @@ def reported(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
     except StriateError as error:
         say_error(error)
-        raise typer.Exit(1 if isinstance(error, _OURS) else 2) from None
+        raise typer.Exit(exit_code(error)) from None
     except Terminated as ended:
         raise typer.Exit(ended.code) from None
     except KeyboardInterrupt:

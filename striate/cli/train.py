@@ -24,6 +24,7 @@ from striate.cli.configuration import configuration_of, configured
 from striate.cli.configuration_text import configuration_text
 from striate.cli.doctor import command_line_of, print_findings
 from striate.cli.option import options_of
+from striate.cli.ranks import ranks
 from striate.cli.report import output, say_json, say_warning
 from striate.cli.results import print_result, print_search
 from striate.cli.resume import defaults_of, is_finished, require_resumable, resumed_run
@@ -34,7 +35,9 @@ from striate.data.augment import InputStage
 from striate.data.augment.text import NAMES
 from striate.data.catalog import KNOWN
 from striate.data.centring import Centring
+from striate.data.input_range import InputRange
 from striate.data.number_options import Kind, Task
+from striate.distributed import reduce_of
 from striate.dtypes import precision_of
 from striate.errors import OptionError, opened_room
 from striate.models import MODELS
@@ -184,6 +187,12 @@ def train(
             "--recompute-statistics", help="At the end, compute the statistics of batch normalizations over all data."
         ),
     ] = False,
+    reduce: Annotated[
+        str, typer.Option(help="On several ranks: fast, or exact: the same bits on 1, 2, 4 and 8 of them.")
+    ] = "fast",
+    sync_batch_norm: Annotated[
+        bool, typer.Option(help="On several ranks, normalize by the samples of all.", show_default=False)
+    ] = True,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -259,6 +268,8 @@ def train(
     if recompute_statistics:
         require_tracking(network)
     if find_lr:
+        if ranks().size > 1:
+            raise OptionError("--find-lr runs on one rank\n  help: search first, then train on several ranks with --lr")
         search = find_rate(network, loss, rule, train_set, batch_size=chosen.batch_size, seed=seed, augment=augment)
         if as_json:
             say_json(search.to_json())
@@ -276,17 +287,22 @@ def train(
         "label_smoothing": label_smoothing, "class_weights": class_weights, "patience": patience,
         "min_delta": min_delta, **options,
         "standardize": standardize, "precision": numbers.value, "doctor": doctor, "checkpoint_every": checkpoint_every,
-        "recompute_statistics": recompute_statistics, "tensorboard": tensorboard,
+        "recompute_statistics": recompute_statistics, "tensorboard": tensorboard, "reduce": reduce_of(reduce).value,
+        "sync_batch_norm": sync_batch_norm,
         "threads": settings.current().threads,
     }  # fmt: skip
     form = Centring.of(train_set.images)
     run = Run(
         data if data in KNOWN else str(Path(data).resolve()), arguments, seed,
         centring=None if form is None else form.to_json(),
+        inputs=InputRange.of(train_set.images, opened.file_size).to_json(),
         data_options={} if opened.options is None else opened.options.to_json(),
     )  # fmt: skip
-    if room is not None:
+    if room is not None and not ranks().rank:
         callbacks += (room.TensorBoard(folder / TENSORBOARD_FOLDER, say_warning),)
+    # Rank 0 alone writes files.
+    file = RunFile(folder, run, configuration_text(options_of(train), defaults_of(run), _HEAD))
+    writers = () if ranks().rank else (file,)
     trainer = Trainer(
         network,
         loss,
@@ -299,7 +315,10 @@ def train(
         ema=ema,
         precision=numbers,
         augment=augment,
-        callbacks=(RunFile(folder, run, configuration_text(options_of(train), defaults_of(run), _HEAD)), *callbacks),
+        callbacks=(*writers, *callbacks),
+        communicator=ranks(),
+        reduce=reduce,
+        sync_batch_norm=sync_batch_norm,
         doctor=doctor,
         recompute_statistics=recompute_statistics,
         leave=leave_at_once,
@@ -310,7 +329,8 @@ def train(
     try:
         evaluation = fitted(trainer, train_set, validation, run, folder, Going(resume is not None, allow_changes))
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
     if as_json:
         say_json(run.to_json())
     else:

@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from striate.cli.progress import Steps
+from striate.cli.ranks import ranks
 from striate.cli.report import say_note
 from striate.data import Dataset, Opened, open_data
 from striate.data.catalog import KNOWN
@@ -45,22 +46,36 @@ def opened_data(
 ) -> Opened:
     """Open the data with the options from the command line, and print their notes."""
     options = {name: value for name, value in given.items() if value is not None}
+    if ranks().rank:
+        ranks().wait_for_all()  # rank 0 may download and unpack the data
     with Steps("train") as steps:
         opened = open_data(data, options, lambda done, count: steps.count("reading pictures", done, count))
     for note in opened.notes:
         say_note(f"note: {note}")
+    if ranks().size > 1 and not ranks().rank:
+        ranks().wait_for_all()
     return opened
 
 
 def claimed(
     data: str, out: Path | None, overwrite: bool, resume: Path | None, network: Module, copies: int
-) -> tuple[Path, FolderLock]:
-    """Create and lock the folder of a new run, or lock the folder of the run to resume.
+) -> tuple[Path, FolderLock | None]:
+    """Create and lock the folder of a new run, or lock the folder of the run to resume; rank 0 does so for all ranks.
 
-    Returns the folder and its lock. Raises ``OptionError`` for a folder that cannot be used (see ``claim_folder``) and,
-    for a new run, unless the disk has space for the model and three checkpoints, each ``copies`` times as large as the
-    model.
+    Returns the folder and, on rank 0, its lock. Raises ``OptionError`` for a folder that cannot be used (see
+    ``claim_folder``) and, for a new run, unless the disk has space for the model and three checkpoints, each ``copies``
+    times as large as the model.
     """
+    if ranks().rank:
+        return Path(ranks().gather_texts("")[0]), None
+    folder, lock = _claimed(data, out, overwrite, resume, network, copies)
+    ranks().gather_texts(str(folder))
+    return folder, lock
+
+
+def _claimed(
+    data: str, out: Path | None, overwrite: bool, resume: Path | None, network: Module, copies: int
+) -> tuple[Path, FolderLock]:
     if resume is not None:
         lock = FolderLock(resume)
         lock.take()
@@ -94,6 +109,8 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
     again = f"striate train --resume {shlex.quote(str(folder))}"
 
     def keep() -> None:
+        if trainer.ranks.rank:
+            return
         run.history = trainer.history.to_json()
         run.finished = trainer.history.finished
         run.findings = trainer.findings.to_json()
@@ -125,7 +142,8 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
     keep()
     evaluation = trainer.evaluate(held_out)
     run.evaluation = evaluation.to_json()
-    write_run(folder, run)
+    if not trainer.ranks.rank:
+        write_run(folder, run)
     return evaluation
 
 

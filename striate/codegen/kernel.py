@@ -20,62 +20,36 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from llvmlite import ir
-
-from striate.codegen import vector_error_function, vector_math, vector_power, vector_trigonometry
+from striate.codegen import ir, vector_error_function, vector_math, vector_power, vector_trigonometry
+from striate.codegen.ir import I1, I8, I16, I32, I64, POINTER
 from striate.dtypes import DType
 
 LANES = 16
 
-I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
-POINTER = ir.PointerType()
 Index = Any  # a Python int, or an i64 value of LLVM
+Vector = ir.Value
+"""16 lanes of one dtype in registers; a name for annotations."""
+Condition = ir.Value
+"""A truth value, one bit or one bit per lane; a name for annotations."""
+Pointer = ir.Value
+"""An address; a name for annotations."""
 
-
-class Vector:
-    """A type name for annotations: an LLVM vector value, 16 lanes of one dtype in registers.
-
-    It is never instantiated; llvmlite's values have no static types.
-    """
-
-
-class Condition:
-    """A type name for annotations: an LLVM truth value, one bit or one bit per lane; never instantiated."""
-
-
-class Pointer:
-    """A type name for annotations: an LLVM value of pointer type, an address; never instantiated."""
-
-
-class _BFloat16(ir.Type):  # pyright: ignore[reportUntypedBaseClass]
-    """LLVM's type ``bfloat``, which llvmlite does not define."""
-
-    def _to_string(self) -> str:
-        return "bfloat"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _BFloat16)
-
-    def __hash__(self) -> int:
-        return hash(_BFloat16)
-
-
-_ELEMENTS: dict[DType, Any] = {
-    DType.float32: ir.FloatType(),
-    DType.float64: ir.DoubleType(),
+_ELEMENTS: dict[DType, ir.IntType | ir.FloatType] = {
+    DType.float32: ir.FLOAT,
+    DType.float64: ir.DOUBLE,
     DType.int32: I32,
     DType.int64: I64,
     DType.uint8: I8,
     DType.bool: I8,
-    DType.bfloat16: _BFloat16(),
+    DType.bfloat16: ir.BFLOAT,
 }
-_PAIRS = ir.VectorType(_BFloat16(), 2 * LANES)
-
-_BY_NAME: dict[str, Any] = {str(type): type for type in (I1, I16, *_ELEMENTS.values())}
+_PAIRS = ir.VectorType(ir.BFLOAT, 2 * LANES)
+_WORDS = ir.VectorType(I32, LANES)
+_MASK = ir.VectorType(I1, LANES)
 
 
 @functools.cache
-def vector_type(dtype: DType) -> Any:
+def vector_type(dtype: DType) -> ir.VectorType:
     """Return the LLVM type of a vector of ``LANES`` elements of ``dtype`` in registers.
 
     For bfloat16, it is a vector of float32.
@@ -84,7 +58,7 @@ def vector_type(dtype: DType) -> Any:
 
 
 @functools.cache
-def _stored_type(dtype: DType) -> Any:
+def _stored_type(dtype: DType) -> ir.VectorType:
     """Return the LLVM type of ``LANES`` elements of ``dtype`` in memory."""
     return ir.VectorType(_ELEMENTS[dtype], LANES)
 
@@ -97,37 +71,29 @@ def _alignment(dtype: DType, align: int) -> int:
     return min(align, LANES * dtype.numpy.itemsize) or dtype.numpy.itemsize
 
 
-# llvmlite's types and constants belong to no module, and each caches its own text. So all kernels share them.
+# Values that are constants belong to no function, so all kernels share them.
 
 
 @functools.lru_cache(4096)
-def _index(value: int) -> Any:
+def _index(value: int) -> ir.Value:
     return I64(value)
 
 
 @functools.cache
-def _lane_number(number: int) -> Any:
+def _lane_number(number: int) -> ir.Value:
     return I32(number)
 
 
 @functools.cache
-def _splat_parts(element: str) -> tuple[Any, Any]:
-    """Return an undefined vector and the shuffle mask that copies lane 0 into every lane.
-
-    ``element`` is the name of the LLVM element type, such as "float".
-    """
-    type = ir.VectorType(_BY_NAME[element], LANES)
-    return ir.Constant(type, ir.Undefined), ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
+def _splat_parts(element: ir.Type) -> tuple[ir.Value, ir.Value]:
+    """Return an undefined vector of these elements, and the shuffle mask that copies lane 0 into every lane."""
+    return ir.undefined(ir.VectorType(element, LANES)), ir.zero(_WORDS)
 
 
-@functools.lru_cache(1024)
-def _number(dtype: DType, text: str) -> Any:
-    """Return a constant vector with the number that ``text`` spells in every lane.
-
-    The argument is text, so that 0.0 and -0.0 are different keys of the cache.
-    """
-    value = float(text) if dtype.computed.is_float else int(text)
-    return ir.Constant(vector_type(dtype), [ir.Constant(_ELEMENTS[dtype.computed], value)] * LANES)
+@functools.cache
+def _ascending(element: ir.Type) -> ir.Value:
+    """Return the vector 0, 1, 2, …, 15."""
+    return ir.vector(element, range(LANES))
 
 
 @dataclass
@@ -153,18 +119,13 @@ class Kernel:
     """
 
     def __init__(self, symbol: str) -> None:
-        self.module = ir.Module(name=symbol)
-        kind = ir.FunctionType(I32, [I64, I64, POINTER, POINTER])
-        self.function = ir.Function(self.module, kind, symbol)
-        for argument, name in zip(self.function.args, ("chunk", "n", "operands", "scratch"), strict=True):
-            argument.name = name
-        self.chunk: Index = self.function.args[0]
-        self.n: Index = self.function.args[1]
-        self._operands: Any = self.function.args[2]
-        self.scratch: Any = self.function.args[3]
-        self.builder: Any = ir.IRBuilder(self.function.append_basic_block("entry"))
+        arguments = {"chunk": I64, "n": I64, "operands": POINTER, "scratch": POINTER}
+        self.builder = ir.Builder(symbol, I32, arguments)
+        self.chunk: Index
+        self.n: Index
+        self.scratch: Any
+        self.chunk, self.n, self._operands, self.scratch = self.builder.arguments
         self._pointers: dict[int, Any] = {}
-        self._intrinsics: dict[tuple[str, str], Any] = {}
         self._streams = False
         self._zero: Index = None
         self._entry = self.builder.block
@@ -177,8 +138,8 @@ class Kernel:
         """Return the pointer to operand ``number``; it is loaded once, at the entry of the function."""
         if number not in self._pointers:
             with self.at_entry():
-                slot = self.builder.gep(self._operands, [I64(number)], source_etype=POINTER)
-                self._pointers[number] = self.builder.load(slot, typ=POINTER)
+                slot = self.builder.gep(self._operands, _index(number), POINTER)
+                self._pointers[number] = self.builder.load(slot, POINTER)
         return self._pointers[number]
 
     @property
@@ -197,23 +158,18 @@ class Kernel:
     def at_entry(self) -> Generator[None]:
         """Place the instructions written in this ``with`` block at the entry of the function."""
         current = self.builder.block
-        if self._entry.is_terminated:
-            self.builder.position_before(self._entry.terminator)
-        else:
-            self.builder.position_at_end(self._entry)
+        self.builder.position_at_end(self._entry)
         yield
         self.builder.position_at_end(current)
 
-    def local(self, type: Any, name: str = "") -> Any:
+    def local(self, type: ir.Type) -> Any:
         """Return the address of a new 64-byte aligned variable of the LLVM type ``type`` on the stack.
 
         Accumulators that must survive the end of a loop are kept in such variables. ``name`` only makes the IR
         readable.
         """
         with self.at_entry():
-            slot = self.builder.alloca(type, name=name)
-            slot.align = 64
-        return slot
+            return self.builder.alloca(type, align=64)
 
     def table(self, numbers: Sequence[float], dtype: DType) -> Any:
         """Return the address of an array of constant ``numbers``, of type ``dtype``, in the kernel's code.
@@ -224,12 +180,7 @@ class Kernel:
         values = [float(number) if dtype.is_float else int(number) for number in numbers]
         key = (dtype, tuple(map(repr, values)))
         if key not in self._tables:
-            type = ir.ArrayType(element, len(values))
-            constant = ir.GlobalVariable(self.module, type, f"{self.function.name}_table{len(self._tables)}")
-            constant.global_constant = True
-            constant.linkage = "private"
-            constant.initializer = ir.Constant(type, [ir.Constant(element, value) for value in values])
-            self._tables[key] = constant
+            self._tables[key] = self.builder.table(element, values)
         return self._tables[key]
 
     def look_up(self, table: Any, index: Index, dtype: DType = DType.int32) -> Any:
@@ -244,14 +195,14 @@ class Kernel:
         """Return ``pointer`` advanced by ``elements`` elements of ``dtype``."""
         if isinstance(elements, int) and elements == 0:
             return pointer
-        return self.builder.gep(pointer, [self.as_index(elements)], source_etype=_ELEMENTS[dtype])
+        return self.builder.gep(pointer, self.as_index(elements), _ELEMENTS[dtype])
 
     def load(self, pointer: Any, dtype: DType, align: int = 0) -> Any:
         """Load a vector of 16 adjacent elements; bfloat16 is widened to float32.
 
         ``align`` is the known alignment of the address in bytes; 0 means the size of one element.
         """
-        return self._widened(self.builder.load(pointer, align=_alignment(dtype, align), typ=_stored_type(dtype)))
+        return self._widened(self.builder.load(pointer, _stored_type(dtype), _alignment(dtype, align)))
 
     def store(self, vector: Any, pointer: Any, dtype: DType, align: int = 0) -> None:
         """Store a vector as 16 adjacent elements; if ``dtype`` is bfloat16, it is rounded to nearest, ties to even.
@@ -265,13 +216,12 @@ class Kernel:
 
         ``pointer`` must be 64-byte aligned, and the vector must have 64 bytes or more.
         """
-        stored = self.builder.store(self._as_stored(vector, dtype), pointer, align=64)
-        stored.set_metadata("nontemporal", self.module.add_metadata([I32(1)]))
+        self.builder.store(self._as_stored(vector, dtype), pointer, align=64, nontemporal=True)
         self._streams = True
 
     def load_scalar(self, pointer: Any, dtype: DType) -> Any:
         """Load one element; bfloat16 is widened to float32."""
-        return self._widened(self.builder.load(pointer, align=dtype.numpy.itemsize, typ=_ELEMENTS[dtype]))
+        return self._widened(self.builder.load(pointer, _ELEMENTS[dtype], dtype.numpy.itemsize))
 
     def rounded(self, x: Any) -> Any:
         """Return x with every lane rounded to the nearest bfloat16 (ties to even, NaN stays NaN), as float32.
@@ -284,10 +234,7 @@ class Kernel:
         return wide
 
     def _widened(self, x: Any) -> Any:
-        element = x.type.element if isinstance(x.type, ir.VectorType) else x.type
-        if not isinstance(element, _BFloat16):
-            return x
-        return self.builder.fpext(x, vector_type(DType.float32) if x.type is not element else ir.FloatType())
+        return self.builder.fpext(x, ir.like(x.type, ir.FLOAT)) if ir.element_of(x.type) is ir.BFLOAT else x
 
     def _as_stored(self, vector: Any, dtype: DType) -> Any:
         if dtype is not DType.bfloat16:
@@ -297,14 +244,14 @@ class Kernel:
 
     def load_pairs(self, pointer: Any) -> Any:
         """Load 16 pairs of bfloat16 from 64 aligned bytes, as an operand of ``dot``."""
-        return self.builder.load(pointer, align=64, typ=_PAIRS)
+        return self.builder.load(pointer, _PAIRS, 64)
 
     def broadcast_pair(self, pointer: Any) -> Any:
         """Load one pair of bfloat16 into every lane, as an operand of ``dot``.
 
         LLVM merges this load into the instruction of ``dot``, which then reads memory directly.
         """
-        pair = self.builder.load(pointer, align=2, typ=I32)
+        pair = self.builder.load(pointer, I32, 2)
         return self.builder.bitcast(self.splat(pair), _PAIRS)
 
     def dot(self, a: Any, b: Any, c: Any) -> Any:
@@ -313,33 +260,31 @@ class Kernel:
         a and b have a pair (index 0 and 1) of bfloat16 in each lane, and c is float32.
         """
         vector = vector_type(DType.float32)
-        function = self._declare("llvm.x86.avx512bf16.dpbf16ps.512", vector, [vector, _PAIRS, _PAIRS])
+        function = self.builder.declare("llvm.x86.avx512bf16.dpbf16ps.512", vector, [vector, _PAIRS, _PAIRS])
         return self.builder.call(function, [c, b, a])  # the second factor is the one that may come from memory
 
     def load_halves(self, pointer: Any) -> Any:
         """Load 16 bfloat16 elements as raw 16-bit integers, as an operand of ``store_halves``."""
-        return self.builder.load(pointer, align=2, typ=ir.VectorType(I16, LANES))
+        return self.builder.load(pointer, ir.VectorType(I16, LANES), 2)
 
     def store_halves(self, first: Any, second: Any, pointer: Any) -> None:
         """Interleave two vectors from ``load_halves`` and store the 16 pairs to 64 aligned bytes.
 
         If ``second`` is None, the second element of each pair is 0.
         """
-        word = ir.VectorType(I32, LANES)
-        pairs = self.builder.zext(first, word)
+        pairs = self.builder.zext(first, _WORDS)
         if second is not None:
-            high = self.builder.shl(self.builder.zext(second, word), ir.Constant(word, [16] * LANES))
+            high = self.builder.shl(self.builder.zext(second, _WORDS), ir.splat(_WORDS, 16))
             pairs = self.builder.or_(pairs, high)
         self.builder.store(pairs, pointer, align=64)
 
     def store_pairs(self, first: Any, second: Any, pointer: Any) -> None:
         """Round two float32 vectors to bfloat16, interleave them and store the 16 pairs to 64 aligned bytes."""
         type = vector_type(DType.float32)
-        function = self._declare("llvm.x86.avx512bf16.cvtne2ps2bf16.512", _PAIRS, [type, type])
+        function = self.builder.declare("llvm.x86.avx512bf16.cvtne2ps2bf16.512", _PAIRS, [type, type])
         both = self.builder.call(function, [second, first])  # the first in the lower half
         order = [half * LANES + lane for lane in range(LANES) for half in (0, 1)]
-        lanes = ir.Constant(ir.VectorType(I32, 2 * LANES), order)
-        pairs = self.builder.shuffle_vector(both, both, lanes)
+        pairs = self.builder.shuffle_vector(both, both, ir.vector(I32, order))
         self.builder.store(pairs, pointer, align=64)
 
     def store_scalar(self, scalar: Any, pointer: Any, dtype: DType | None = None) -> None:
@@ -354,7 +299,7 @@ class Kernel:
 
     def splat(self, scalar: Any) -> Any:
         """Return a vector with ``scalar`` in every lane."""
-        undefined, zeros = _splat_parts(str(scalar.type))
+        undefined, zeros = _splat_parts(scalar.type)
         first = self.builder.insert_element(undefined, scalar, _lane_number(0))
         return self.builder.shuffle_vector(first, undefined, zeros)
 
@@ -363,9 +308,9 @@ class Kernel:
         if isinstance(count, int) and count >= LANES:
             return self.load(pointer, dtype)
         type = _stored_type(dtype)
-        function = self._declare(f"llvm.masked.load.{_suffix(type)}.p0", type, [POINTER, I32, _MASK, type])
+        function = self.builder.declare(f"llvm.masked.load.{type.mangled}.p0", type, [POINTER, I32, _MASK, type])
         align = I32(dtype.numpy.itemsize)
-        return self._widened(self.builder.call(function, [pointer, align, self.mask(count), ir.Constant(type, None)]))
+        return self._widened(self.builder.call(function, [pointer, align, self.mask(count), ir.zero(type)]))
 
     def store_masked(self, vector: Any, pointer: Any, dtype: DType, count: Index) -> None:
         """Store the first ``count`` lanes of a vector; memory past them is not written."""
@@ -373,7 +318,8 @@ class Kernel:
             self.store(vector, pointer, dtype)
             return
         type = _stored_type(dtype)
-        function = self._declare(f"llvm.masked.store.{_suffix(type)}.p0", ir.VoidType(), [type, POINTER, I32, _MASK])
+        arguments = [type, POINTER, I32, _MASK]
+        function = self.builder.declare(f"llvm.masked.store.{type.mangled}.p0", ir.VOID, arguments)
         narrow = self._as_stored(vector, dtype)
         self.builder.call(function, [narrow, pointer, I32(dtype.numpy.itemsize), self.mask(count)])
 
@@ -382,7 +328,7 @@ class Kernel:
 
         The lanes from ``count`` on repeat lane ``count`` − 1.
         """
-        vector = ir.Constant(vector_type(dtype), ir.Undefined)
+        vector = ir.undefined(vector_type(dtype))
         for lane in range(LANES):
             if isinstance(count, int):
                 where: Index = min(lane, count - 1) * stride
@@ -394,7 +340,7 @@ class Kernel:
 
     def gathered(self, pointers: Sequence[Any], dtype: DType) -> Any:
         """Return a vector whose lane i is the element at ``pointers[i]``."""
-        vector = ir.Constant(vector_type(dtype), ir.Undefined)
+        vector = ir.undefined(vector_type(dtype))
         for lane, pointer in enumerate(pointers):
             vector = self.builder.insert_element(vector, self.load_scalar(pointer, dtype), _lane_number(lane))
         return vector
@@ -408,14 +354,12 @@ class Kernel:
     def mask(self, count: Index) -> Any:
         """Return the mask that is true in the first ``count`` lanes."""
         if isinstance(count, int):
-            return ir.Constant(_MASK, [1 if lane < count else 0 for lane in range(LANES)])
-        lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
-        return self.builder.icmp_signed("<", lanes, self.splat(count))
+            return ir.vector(I1, [int(lane < count) for lane in range(LANES)])
+        return self.builder.icmp_signed("<", _ascending(I64), self.splat(count))
 
     def lane_is(self, number: Index) -> Any:
         """Return the mask that is true only in lane ``number``; it is false everywhere if there is no such lane."""
-        lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
-        return self.builder.icmp_signed("==", lanes, self.splat(self.as_index(number)))
+        return self.builder.icmp_signed("==", _ascending(I64), self.splat(self.as_index(number)))
 
     # -- index arithmetic ---------------------------------------------------------------------------------------
 
@@ -581,17 +525,17 @@ class Kernel:
             # The barrier's atomic operations do not order the stores that bypass the caches.
             self.builder.fence("seq_cst")
         self.builder.ret(I32(status) if isinstance(status, int) else status)
-        return str(self.module)
+        return self.builder.text()
 
     # -- vectors ------------------------------------------------------------------------------------------------
 
     def constant(self, number: float, dtype: DType) -> Any:
         """Return a vector with ``number`` in every lane; bfloat16 constants are float32."""
-        return _number(dtype, repr(float(number) if dtype.computed.is_float else int(number)))
+        return ir.splat(vector_type(dtype), float(number) if dtype.computed.is_float else int(number))
 
     def constant_like(self, x: Any, number: float) -> Any:
         """Return ``number`` in the type of ``x``: a vector with it in every lane, or a scalar."""
-        return vector_math.splat(x.type, int(number) if _integral(x.type) else float(number))
+        return ir.splat(x.type, int(number) if _integral(x.type) else float(number))
 
     def add(self, a: Any, b: Any) -> Any:
         """Return a + b in each lane; integers wrap around."""
@@ -624,7 +568,7 @@ class Kernel:
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """Return a · b + c in each lane, rounded only once; all three must be of a float type."""
-        return self._intrinsic("llvm.fma", a, b, c)
+        return self.builder.intrinsic("llvm.fma", a, b, c)
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """Return a · b + c in each lane, for floats; rounded once if the processor can, otherwise twice.
@@ -632,27 +576,27 @@ class Kernel:
         It is meant for sums of products: ``fma`` is a function call for each lane on a processor without such an
         instruction (x86-64-v2).
         """
-        return self._intrinsic("llvm.fmuladd", a, b, c)
+        return self.builder.intrinsic("llvm.fmuladd", a, b, c)
 
     def abs(self, a: Any) -> Any:
         """Return |a| in each lane; a must be of a float type."""
-        return self._intrinsic("llvm.fabs", a)
+        return self.builder.intrinsic("llvm.fabs", a)
 
     def sqrt(self, a: Any) -> Any:
         """Return √a in each lane, correctly rounded."""
-        return self._intrinsic("llvm.sqrt", a)
+        return self.builder.intrinsic("llvm.sqrt", a)
 
     def round(self, a: Any) -> Any:
         """Return the nearest whole number in each lane, as a float; ties go to the even number."""
-        return self._intrinsic("llvm.roundeven", a)
+        return self.builder.intrinsic("llvm.roundeven", a)
 
     def floor(self, a: Any) -> Any:
         """Return the largest whole number ≤ a in each lane, as a float."""
-        return self._intrinsic("llvm.floor", a)
+        return self.builder.intrinsic("llvm.floor", a)
 
     def ceil(self, a: Any) -> Any:
         """Return the smallest whole number ≥ a in each lane, as a float."""
-        return self._intrinsic("llvm.ceil", a)
+        return self.builder.intrinsic("llvm.ceil", a)
 
     def exp(self, a: Any) -> Any:
         """Return eᵃ in each lane; ``vector_math`` states the accuracy."""
@@ -729,7 +673,7 @@ class Kernel:
         ``sign`` is as in ``compare``. For NaN, only ``!=`` holds.
         """
         if _integral(a.type):
-            unsigned = _element(a.type).width == 8  # uint8, and bools
+            unsigned = ir.element_of(a.type) == I8  # uint8, and bools
             return (self.builder.icmp_unsigned if unsigned else self.builder.icmp_signed)(sign, a, b)
         return (self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered)(sign, a, b)
 
@@ -739,8 +683,7 @@ class Kernel:
 
     def truth(self, condition: Any) -> Any:
         """Return a condition as bools in the form in which memory holds them: bytes that are 0 or 1."""
-        type = condition.type
-        return self.builder.zext(condition, ir.VectorType(I8, type.count) if isinstance(type, ir.VectorType) else I8)
+        return self.builder.zext(condition, ir.like(condition.type, I8))
 
     def not_less_equal(self, a: Any, b: Any) -> Any:
         """Return the condition not (a ≤ b) in each lane; unlike a > b, it is true for NaN."""
@@ -752,7 +695,7 @@ class Kernel:
 
     def is_wide(self, a: Any) -> bool:
         """Return whether the lanes of the vector ``a`` are float64."""
-        return isinstance(a.type.element, ir.DoubleType)
+        return ir.element_of(a.type) is ir.DOUBLE
 
     def is_nan(self, a: Any) -> Any:
         """Return the condition that a is NaN, in each lane."""
@@ -778,9 +721,8 @@ class Kernel:
         """
         if dtype is DType.bool:
             return self.truth(self.compared(x, "!=", self.constant_like(x, 0)))
-        source = x.type.element if isinstance(x.type, ir.VectorType) else x.type
-        target = _ELEMENTS[dtype]
-        type = ir.VectorType(target, x.type.count) if isinstance(x.type, ir.VectorType) else target
+        source, target = ir.element_of(x.type), _ELEMENTS[dtype]
+        type = ir.like(x.type, target)
         if source == target:
             return x
         if isinstance(source, ir.IntType) and isinstance(target, ir.IntType):
@@ -791,7 +733,7 @@ class Kernel:
             return self.builder.uitofp(x, type) if source.width == 8 else self.builder.sitofp(x, type)
         if isinstance(target, ir.IntType):
             return self.builder.fptoui(x, type) if target.width == 8 else self.builder.fptosi(x, type)
-        return self.builder.fpext(x, type) if isinstance(target, ir.DoubleType) else self.builder.fptrunc(x, type)
+        return self.builder.fpext(x, type) if target is ir.DOUBLE else self.builder.fptrunc(x, type)
 
     def add_lanes(self, x: Any) -> Any:
         """Return the sum of all lanes as a scalar; the order of additions is fixed."""
@@ -819,12 +761,12 @@ class Kernel:
         of scalars.
         """
         folded, width = list(xs), LANES
-        undefined = ir.Constant(folded[0].type, ir.Undefined)
+        undefined = ir.undefined(folded[0].type)
         while width > 1:
             width //= 2
-            moved = ir.Constant(ir.VectorType(I32, LANES), [(lane + width) % LANES for lane in range(LANES)])
+            moved = ir.vector(I32, [(lane + width) % LANES for lane in range(LANES)])
             folded = combine(folded, [self.builder.shuffle_vector(x, undefined, moved) for x in folded])
-        return [self.builder.extract_element(x, I32(0)) for x in folded]
+        return [self.builder.extract_element(x, _lane_number(0)) for x in folded]
 
     def lane(self, x: Any, number: int) -> Any:
         """Return lane ``number`` of the vector ``x`` as a scalar."""
@@ -840,7 +782,7 @@ class Kernel:
         made = vectors[first]
         where = [lane[1] if lane and lane[0] == first else None for lane in lanes]
         if not others and any(place not in (None, i) for i, place in enumerate(where)):
-            made = self._shuffled(made, ir.Constant(made.type, ir.Undefined), where)
+            made = self._shuffled(made, ir.undefined(made.type), where)
         for number in others:
             mask = [LANES + lane[1] if lane and lane[0] == number else place for place, lane in zip(where, lanes)]
             made = self._shuffled(made, vectors[number], mask)
@@ -849,44 +791,14 @@ class Kernel:
 
     def _shuffled(self, a: Any, b: Any, mask: Sequence[int | None]) -> Any:
         """Return a vector whose lane i is lane ``mask[i]`` of the 32 lanes of a and b; None means any lane."""
-        numbers = [I32(i if place is None else place) for i, place in enumerate(mask)]
-        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, LANES), numbers))
+        numbers = [i if place is None else place for i, place in enumerate(mask)]
+        return self.builder.shuffle_vector(a, b, ir.vector(I32, numbers))
 
     def prefetch(self, pointer: Any, write: bool = False) -> None:
         """Prefetch the cache line at ``pointer``, for reading or, with ``write``, for writing."""
-        function = self._declare("llvm.prefetch.p0", ir.VoidType(), [POINTER, I32, I32, I32])
+        function = self.builder.declare("llvm.prefetch.p0", ir.VOID, [POINTER, I32, I32, I32])
         self.builder.call(function, [pointer, I32(int(write)), I32(3), I32(1)])
 
-    def _intrinsic(self, name: str, *values: Any) -> Any:
-        type = values[0].type
-        known = self._intrinsics.get((name, str(type)))
-        if known is None:
-            known = self._declare(f"{name}.{_suffix(type)}", type, [value.type for value in values])
-            self._intrinsics[name, str(type)] = known
-        return self.builder.call(known, values)
 
-    def _declare(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
-        existing = self.module.globals.get(name)
-        return existing or ir.Function(self.module, ir.FunctionType(result, arguments), name)
-
-
-_MASK = ir.VectorType(I1, LANES)
-
-
-def _element(type: Any) -> Any:
-    return type.element if isinstance(type, ir.VectorType) else type
-
-
-def _integral(type: Any) -> bool:
-    return isinstance(_element(type), ir.IntType)
-
-
-def _suffix(type: Any) -> str:
-    """Return a type as LLVM's intrinsics spell it in their names, such as v16f32 or f64."""
-    if isinstance(type, ir.VectorType):
-        return f"v{type.count}{_suffix(type.element)}"
-    if isinstance(type, ir.IntType):
-        return f"i{type.width}"
-    if isinstance(type, _BFloat16):
-        return "bf16"
-    return "f64" if isinstance(type, ir.DoubleType) else "f32"
+def _integral(type: ir.Type) -> bool:
+    return isinstance(ir.element_of(type), ir.IntType)

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from llvmlite import ir
-
+from striate.codegen import ir
 from striate.codegen.kernel import LANES, Index, Kernel, vector_type
 from striate.codegen.region import (
     LINE,
@@ -124,7 +123,7 @@ class RegionWriter:
     def begin_chunk(self) -> None:
         """Allocate the running sums, and clear those that cover all samples of the chunk (a part of the work)."""
         for number, item in enumerate(self.region.accumulations):
-            self.sums[number] = [self.k.local(vector_type(DType.float64), "sum") for _ in range(item.partials)]
+            self.sums[number] = [self.k.local(vector_type(DType.float64)) for _ in range(item.partials)]
             if not item.per_sample:
                 self._clear(number)
 
@@ -361,18 +360,18 @@ class RegionWriter:
     def _clear(self, number: int) -> None:
         item = self.region.accumulations[number]
         for slot in self.sums[number]:
-            self.k.builder.store(self.k.constant(item.reduction.neutral, DType.float64), slot)
+            self.k.builder.store(self.k.constant(item.reduction.neutral, DType.float64), slot, align=64)
 
     def _merge(self, item: Accumulate, slots: Sequence[Any], increments: Sequence[Any]) -> None:
         k = self.k
-        before = [k.builder.load(slot, typ=vector_type(DType.float64), align=64) for slot in slots]
+        before = [k.builder.load(slot, vector_type(DType.float64), align=64) for slot in slots]
         for slot, merged in zip(slots, item.reduction.merge(k, before, increments), strict=True):
             k.builder.store(merged, slot, align=64)
 
     def _flush(self, number: int, index: Index) -> None:
         k, item = self.k, self.region.accumulations[number]
         for slot, place in zip(self.sums[number], self._partials(item, index), strict=True):
-            k.store(k.builder.load(slot, typ=vector_type(DType.float64), align=64), place, DType.float64, 64)
+            k.store(k.builder.load(slot, vector_type(DType.float64), align=64), place, DType.float64, 64)
 
     def _partials(self, item: Accumulate, index: Index) -> list[Any]:
         """Return the addresses of the vectors of partial sums number ``index``."""
@@ -400,7 +399,7 @@ def zero_halo(k: Kernel, pixel_zero: Any, store: Store, sizes: tuple[int, int, i
                 k.store(k.constant(0, store.dtype), k.offset(pixel_zero, where, store.dtype), store.dtype)
         else:
             with k.loop(0, pixels * w) as at:
-                zero = ir.Constant(ir.IntType(8 * store.dtype.numpy.itemsize), 0)
+                zero = ir.IntType(8 * store.dtype.numpy.itemsize)(0)
                 k.store_scalar(zero, k.offset(pixel_zero, k.iadd(first, at.index), store.dtype))
 
     whole = (height + h0 + h1) * row

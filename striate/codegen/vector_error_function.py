@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-
+from striate.codegen import ir
 from striate.codegen.vector_math import Steps, copysign, exp
 
 _ERF_FLOAT = (
@@ -61,7 +60,7 @@ def _tail(m: Steps, a: Any, x: Any, scale: float) -> Any:
     return builder.fmul(power, share)
 
 
-def erf(builder: ir.IRBuilder, x: ir.Value) -> Any:
+def erf(builder: ir.Builder, x: ir.Value) -> Any:
     """Return erf x = 2/√π ∫₀ˣ e^(-t²) dt, with an error ≤ 1.3 ulp (float32 and float64).
 
     The result is ±1 at ±infinity and -0 at -0.
@@ -73,7 +72,7 @@ def erf(builder: ir.IRBuilder, x: ir.Value) -> Any:
     return copysign(builder, m.select("<", a, 1.0, near, far), x)
 
 
-def erfc(builder: ir.IRBuilder, x: ir.Value) -> Any:
+def erfc(builder: ir.Builder, x: ir.Value) -> Any:
     """Return erfc x = 1 - erf x, with an error ≤ 5 ulp (float32 and float64), however small the result.
 
     The result is 0 at infinity and 2 at -infinity.
@@ -84,7 +83,7 @@ def erfc(builder: ir.IRBuilder, x: ir.Value) -> Any:
     return m.select("<", x, 0.0, builder.fsub(m.constant(2.0), tail), tail)
 
 
-def normal_cdf(builder: ir.IRBuilder, x: ir.Value) -> Any:
+def normal_cdf(builder: ir.Builder, x: ir.Value) -> Any:
     """Return Φ(x) = ½ erfc(-x / √2), the distribution function of a standard normal variable.
 
     The error is ≤ 5 ulp (float32 and float64), however small the result. The result is 0 at -infinity and 1 at

@@ -1,6 +1,6 @@
 """Vectorized exp, log and related functions, tanh, sigmoid and cos(πt), for float32 and float64.
 
-Every function takes an ``ir.IRBuilder`` and a value, a scalar or a vector of any width, writes the instructions, and
+Every function takes an ``ir.Builder`` and a value, a scalar or a vector of any width, writes the instructions, and
 returns a value of the same type. All steps are elementwise additions, multiplications, fused multiply-adds, divisions
 and integer operations, which every processor rounds alike. So the bits of a result depend neither on the width nor on
 the target.
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llvmlite import ir
+from striate.codegen import ir
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ _LOG2_E = 1.4426950408889634
 _FLOAT = _Format(
     mantissa=23,
     bias=127,
-    integer=ir.IntType(32),
+    integer=ir.I32,
     ln2=(float.fromhex("0x1.62e43p-1"), float.fromhex("-0x1.05c61p-29")),
     pi=(float.fromhex("0x1.921fb6p+1"), float.fromhex("-0x1.777a5cp-24")),
     smallest=2.0**-126,
@@ -75,7 +75,7 @@ _FLOAT = _Format(
 _DOUBLE = _Format(
     mantissa=52,
     bias=1023,
-    integer=ir.IntType(64),
+    integer=ir.I64,
     ln2=(float.fromhex("0x1.62e42fefa39efp-1"), float.fromhex("0x1.abc9e3b39803fp-56")),
     pi=(float.fromhex("0x1.921fb54442d18p+1"), float.fromhex("0x1.1a62633145c07p-53")),
     smallest=2.0**-1022,
@@ -97,70 +97,40 @@ _DOUBLE = _Format(
 )
 
 
-_constants: dict[tuple[str, str], ir.Constant] = {}
-"""Constants by type and numeral. Kernels share them, since writing 16 equal lanes as text again and again is slow."""
-
-
-def splat(type_: ir.Type, value: float | int) -> ir.Constant:
-    """Return the constant ``value``, rounded to the type; a vector type has it in every lane."""
-    key = (str(type_), repr(value))  # text, so that 0.0 and -0.0 are different keys
-    found = _constants.get(key)
-    if found is None:
-        vector = isinstance(type_, ir.VectorType)
-        found = ir.Constant(type_, [type_.element(value)] * type_.count if vector else value)
-        if len(_constants) < 4096:
-            _constants[key] = found
-    return found
-
-
-def _intrinsic(builder: ir.IRBuilder, name: str, *arguments: ir.Value) -> Any:
-    """Call LLVM's intrinsic ``llvm.name`` on arguments that all have the same type."""
-    type_ = arguments[0].type
-    element = type_.element if isinstance(type_, ir.VectorType) else type_
-    suffix = f"v{type_.count}" if isinstance(type_, ir.VectorType) else ""
-    full = f"llvm.{name}.{suffix}{element.intrinsic_name}"
-    declared = builder.module.globals.get(full)
-    if declared is None:
-        declared = ir.Function(builder.module, ir.FunctionType(type_, [type_] * len(arguments)), full)
-    return builder.call(declared, arguments)
-
-
-def fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> Any:
+def fma(builder: ir.Builder, a: ir.Value, b: ir.Value, c: ir.Value) -> Any:
     """Return a · b + c, rounded once."""
-    return _intrinsic(builder, "fma", a, b, c)
+    return builder.intrinsic("llvm.fma", a, b, c)
 
 
-def absolute(builder: ir.IRBuilder, x: ir.Value) -> Any:
+def absolute(builder: ir.Builder, x: ir.Value) -> Any:
     """Return |x|, which is exact."""
-    return _intrinsic(builder, "fabs", x)
+    return builder.intrinsic("llvm.fabs", x)
 
 
-def copysign(builder: ir.IRBuilder, magnitude: ir.Value, sign: ir.Value) -> Any:
+def copysign(builder: ir.Builder, magnitude: ir.Value, sign: ir.Value) -> Any:
     """Return ``magnitude`` with the sign bit of ``sign``, which is exact."""
-    return _intrinsic(builder, "copysign", magnitude, sign)
+    return builder.intrinsic("llvm.copysign", magnitude, sign)
 
 
-def sqrt(builder: ir.IRBuilder, x: ir.Value) -> Any:
+def sqrt(builder: ir.Builder, x: ir.Value) -> Any:
     """Return √x, correctly rounded; it is NaN for x < 0 and -0 for -0."""
-    return _intrinsic(builder, "sqrt", x)
+    return builder.intrinsic("llvm.sqrt", x)
 
 
 class Steps:
     """Writes the steps that the functions of this module share, for arguments of the same type as ``x``."""
 
-    def __init__(self, builder: ir.IRBuilder, x: ir.Value) -> None:
+    def __init__(self, builder: ir.Builder, x: ir.Value) -> None:
         self.builder = builder
         self.type = x.type
-        element = x.type.element if isinstance(x.type, ir.VectorType) else x.type
-        self.format = _FLOAT if isinstance(element, ir.FloatType) else _DOUBLE
-        integer = self.format.integer
-        self.integer = ir.VectorType(integer, x.type.count) if isinstance(x.type, ir.VectorType) else integer
+        self.format = _FLOAT if ir.element_of(x.type) is ir.FLOAT else _DOUBLE
+        self.integer = ir.like(x.type, self.format.integer)
 
-    def constant(self, value: float) -> ir.Constant:
-        return splat(self.type, value)
+    def constant(self, value: float) -> ir.Value:
+        return ir.splat(self.type, value)
 
-    def whole(self, value: int) -> ir.Constant:
-        return splat(self.integer, value)
+    def whole(self, value: int) -> ir.Value:
+        return ir.splat(self.integer, value)
 
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> Any:
         return fma(self.builder, a, b, c)
@@ -178,10 +148,7 @@ class Steps:
 
     def widened(self, x: ir.Value) -> Any:
         """Return x converted to float64."""
-        if self.is_wide:
-            return x
-        wide = ir.VectorType(ir.DoubleType(), x.type.count) if isinstance(x.type, ir.VectorType) else ir.DoubleType()
-        return self.builder.fpext(x, wide)
+        return self.builder.fpext(x, ir.like(x.type, ir.DOUBLE))
 
     def absolute(self, x: ir.Value) -> Any:
         """Return |x|."""
@@ -189,7 +156,7 @@ class Steps:
 
     def floor(self, x: ir.Value) -> Any:
         """Return the largest integer ≤ x, as a floating-point number."""
-        return _intrinsic(self.builder, "floor", x)
+        return self.builder.intrinsic("llvm.floor", x)
 
     def add_exactly(self, a: ir.Value, b: ir.Value) -> tuple[Any, Any]:
         """Return (s, e): the rounded sum s = a + b and its rounding error e, so s + e = a + b exactly.
@@ -274,7 +241,7 @@ class Steps:
         return self.from_bits(self.builder.add(self.builder.shl(self.bits(shifted), width), one))
 
 
-def exp(builder: ir.IRBuilder, x: ir.Value, low: ir.Value | None = None) -> Any:
+def exp(builder: ir.Builder, x: ir.Value, low: ir.Value | None = None) -> Any:
     """Return eˣ, with an error ≤ 1.1 ulp (float32 and float64).
 
     Large x give infinity; the result underflows through denormals to 0. ``low``, if given, is added to x, for arguments
@@ -292,7 +259,7 @@ def exp(builder: ir.IRBuilder, x: ir.Value, low: ir.Value | None = None) -> Any:
     return builder.fmul(builder.fmul(result, m.power_of_two(half)), m.power_of_two(rest))
 
 
-def expm1(builder: ir.IRBuilder, x: ir.Value) -> Any:
+def expm1(builder: ir.Builder, x: ir.Value) -> Any:
     """Return eˣ - 1, with an error ≤ 2 ulp (float32 and float64), also near 0; -1 at -infinity, -0 at -0.
 
     eˣ - 1 = 2 (2ⁿ⁻¹ (eʳ - 1) + (2ⁿ⁻¹ - ½)), which neither cancels nor overflows before the result does.
@@ -308,7 +275,7 @@ def expm1(builder: ir.IRBuilder, x: ir.Value) -> Any:
     return copysign(builder, result, x)
 
 
-def log(builder: ir.IRBuilder, x: ir.Value) -> Any:
+def log(builder: ir.Builder, x: ir.Value) -> Any:
     """Return ln x, with an error ≤ 1 ulp (float32 and float64).
 
     The result is -infinity at ±0, NaN below 0, and infinity at infinity.
@@ -319,7 +286,7 @@ def log(builder: ir.IRBuilder, x: ir.Value) -> Any:
     return _log(builder, x, None)
 
 
-def log1p(builder: ir.IRBuilder, x: ir.Value) -> Any:
+def log1p(builder: ir.Builder, x: ir.Value) -> Any:
     """Return ln(1 + x), with an error ≤ 1 ulp (float32 and float64), also near 0.
 
     The result is -infinity at -1, NaN below -1, and -0 at -0.
@@ -330,7 +297,7 @@ def log1p(builder: ir.IRBuilder, x: ir.Value) -> Any:
     return _log(builder, Steps(builder, x).add_exactly(x, Steps(builder, x).constant(1.0))[0], x)
 
 
-def _log(builder: ir.IRBuilder, x: ir.Value, above_one: ir.Value | None) -> Any:
+def _log(builder: ir.Builder, x: ir.Value, above_one: ir.Value | None) -> Any:
     """Return ln x, or ln(1 + ``above_one``) if that is given, where x is 1 + ``above_one``, rounded."""
     m = Steps(builder, x)
     form = m.format
@@ -356,7 +323,7 @@ def _log(builder: ir.IRBuilder, x: ir.Value, above_one: ir.Value | None) -> Any:
     return result if above_one is None else m.select("==", above_one, 0.0, above_one, result)
 
 
-def tanh(builder: ir.IRBuilder, x: ir.Value) -> Any:
+def tanh(builder: ir.Builder, x: ir.Value) -> Any:
     """Return tanh x, with an error ≤ 3 ulp (float32 and float64), also near 0; ±1 at ±infinity, -0 at -0.
 
     t = e^(-2|x|) - 1, formed as 2ⁿ (eʳ - 1) + (2ⁿ - 1) without cancellation; tanh |x| = -t / (2 + t).
@@ -370,7 +337,7 @@ def tanh(builder: ir.IRBuilder, x: ir.Value) -> Any:
     return copysign(builder, quotient, x)
 
 
-def sigmoid(builder: ir.IRBuilder, x: ir.Value) -> Any:
+def sigmoid(builder: ir.Builder, x: ir.Value) -> Any:
     """Return 1 / (1 + e⁻ˣ), with an error ≤ 2.5 ulp (float32 and float64); 0 at -infinity, 1 at infinity.
 
     It is computed as 1 / (1 + z) for x ≥ 0 and z / (1 + z) for x < 0, with z = e^(-|x|) ≤ 1, so nothing overflows.
@@ -381,7 +348,7 @@ def sigmoid(builder: ir.IRBuilder, x: ir.Value) -> Any:
     return builder.fdiv(m.select(">=", x, 0.0, one, z), builder.fadd(z, one))
 
 
-def cos_pi(builder: ir.IRBuilder, t: ir.Value) -> Any:
+def cos_pi(builder: ir.Builder, t: ir.Value) -> Any:
     """Return cos(πt), only for 0 ≤ t ≤ 1, with an error ≤ 2.5 ulp (float32 and float64); exactly 0 at ½.
 
     cos(πt) = sin(πu) with u = ½ - t, which is exact where the cosine is small.

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-
-from striate.codegen import vector_math
+from striate.codegen import ir, vector_math
 from striate.codegen.vector_math import Steps
 
 _THIRDS = (float.fromhex("0x1.5555555555555p-1"), float.fromhex("0x1.5555555555555p-55"))
@@ -23,7 +21,7 @@ _ARTANH = (
 """Coefficients of (2 artanh(s) - 2s - 2/3 s³) / s⁵ as a polynomial in s²."""
 
 
-def power(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> Any:
+def power(builder: ir.Builder, x: ir.Value, y: ir.Value) -> Any:
     """Return xʸ as in C, with an error ≤ 1.2 ulp (float32 and float64).
 
     The result is 1 if y is 0 or x is 1, even if the other argument is NaN; NaN if x < 0 and y is not an integer;
@@ -34,7 +32,7 @@ def power(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> Any:
     return result if narrow.is_wide else builder.fptrunc(result, narrow.type)
 
 
-def _power(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> Any:
+def _power(builder: ir.Builder, x: ir.Value, y: ir.Value) -> Any:
     m = Steps(builder, x)
     a = m.absolute(x)
     high, low = _two_part_log(m, a)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-
+from striate.codegen import ir
 from striate.codegen.vector_math import Steps
 
 LARGEST = 2.0**45
@@ -36,7 +35,7 @@ _COS_DOUBLE = (
 class _Reduced:
     """An argument reduced to x = n π/2 + r: it has sin r, cos r, and the lowest bits of n (``quadrant``)."""
 
-    def __init__(self, builder: ir.IRBuilder, x: ir.Value) -> None:
+    def __init__(self, builder: ir.Builder, x: ir.Value) -> None:
         self.builder = builder
         self.m = m = Steps(builder, x)
         wide = Steps(builder, m.widened(x))
@@ -89,7 +88,7 @@ class _Reduced:
         return self.m.select("<=", self.m.absolute(x), LARGEST, y, self.m.constant(float("nan")))
 
 
-def sin(builder: ir.IRBuilder, x: ir.Value) -> Any:
+def sin(builder: ir.Builder, x: ir.Value) -> Any:
     """Return sin x, with an error ≤ 1.5 ulp (float32 and float64) for |x| ≤ 2⁴⁵; NaN beyond; -0 at -0."""
     reduced = _Reduced(builder, x)
     m = reduced.m
@@ -97,13 +96,13 @@ def sin(builder: ir.IRBuilder, x: ir.Value) -> Any:
     return reduced.bounded(x, m.select("==", x, 0.0, x, y))
 
 
-def cos(builder: ir.IRBuilder, x: ir.Value) -> Any:
+def cos(builder: ir.Builder, x: ir.Value) -> Any:
     """Return cos x, with an error ≤ 1.5 ulp (float32 and float64) for |x| ≤ 2⁴⁵; NaN beyond."""
     reduced = _Reduced(builder, x)
     return reduced.bounded(x, reduced.signed(builder.select(reduced.odd(), reduced.sin, reduced.cos), 1))
 
 
-def tan(builder: ir.IRBuilder, x: ir.Value) -> Any:
+def tan(builder: ir.Builder, x: ir.Value) -> Any:
     """Return tan x, with an error ≤ 3 ulp (float32 and float64) for |x| ≤ 2⁴⁵; NaN beyond; -0 at -0."""
     reduced = _Reduced(builder, x)
     m, odd = reduced.m, reduced.odd()

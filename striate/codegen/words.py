@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-
-from striate.codegen.kernel import I32, LANES, Index, Kernel
+from striate.codegen import ir
+from striate.codegen.ir import I32
+from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.region import Space
 from striate.codegen.region_writer import Place
 
@@ -28,7 +28,7 @@ class Word:
         value = other if isinstance(other, int) else other.value
         if isinstance(value, int):
             value = I32(value % 2**32)
-        if isinstance(self.value.type, ir.VectorType) and not isinstance(value.type, ir.VectorType):
+        if ir.is_vector(self.value) and not ir.is_vector(value):
             value = self.k.splat(value)
         return value
 
@@ -78,5 +78,5 @@ def element_words(k: Kernel, place: Place) -> Word:
 
 def lanes_of_words(k: Kernel, first: Index, step: int) -> Word:
     """Return the numbers first, first + step, first + 2 · step, … in the lanes of a vector, modulo 2³²."""
-    lanes = ir.Constant(ir.VectorType(I32, LANES), [lane * step for lane in range(LANES)])
+    lanes = ir.vector(I32, [lane * step for lane in range(LANES)])
     return Word(k, lanes) + index_word(k, first)

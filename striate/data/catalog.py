@@ -79,7 +79,8 @@ def open_data(
                 f"  help: leave out {', '.join(f'{option}={value}' for option, value in shown.items())}"
             )
         train, held_out = (_fixed(name, path, split) for split in (Split.TRAIN, Split.TEST))
-        return Opened(train, held_out, (), (), None, ())
+        height, width = train.images.shape[2:]
+        return Opened(train, held_out, (), (), None, (), file_size=(height, width))
     if path.exists():
         if number_files(path):
             return open_numbers(path, number_options(name, options, fields))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -134,15 +134,29 @@ def mass_of(ink: Array) -> Array:
     return np.array([down, across])
 
 
-def centred(content: bytes, name: str, reading: Reading, form: Centring | None) -> tuple[npt.NDArray[np.uint8], bool]:
+class Placed(NamedTuple):
+    """A picture as an input of a network.
+
+    pixels   uint8 (C, H, W)
+    swapped  whether light and dark were exchanged, as the training data have them
+    size     (height, width) of the file
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    swapped: bool
+    size: tuple[int, int]
+
+
+def centred(content: bytes, name: str, reading: Reading, form: Centring | None) -> Placed:
     """Decode the bytes of a picture file to uint8 (C, H, W), placed as in the data.
 
     ``reading`` has the channels and the size (H, W) of the result, and ``form`` is the position and size of the figures
-    in the data; if it is None, the picture is only resized. Also returns whether dark and light were exchanged. Raises
-    ``DataError``, which contains ``name``, if the bytes cannot be decoded.
+    in the data; if it is None, the picture is only resized. Raises ``DataError``, which contains ``name``, if the bytes
+    cannot be decoded.
     """
     picture = decoded(io.BytesIO(content), name, most=reading.most)
+    size = picture.height, picture.width
     if form is None:
-        return reading.fitted(picture), False
+        return Placed(reading.fitted(picture), False, size)
     placed, swapped = form.apply(picture, reading.size)
-    return reading.fitted(placed), swapped
+    return Placed(reading.fitted(placed), swapped, size)

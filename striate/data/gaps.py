@@ -73,9 +73,10 @@ def notes_on(samples: Samples, options: NumberOptions) -> list[str]:
         notes.append(f"{missing:,} missing number{'s are' if missing > 1 else ' is'} {how}")
     if samples.kind is Kind.signals:
         lengths = sorted({one.shape[1] for one in samples.values})
-        if len(lengths) > 1:
+        if lengths != [options.length]:
+            steps = f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else f"{lengths[0]}"
             notes.append(
-                f"signals of {lengths[0]} to {lengths[-1]} steps are brought to {options.length}: shorter ones repeat "
+                f"signals of {steps} steps are brought to {options.length}: shorter ones repeat "
                 "their last values, longer ones are cut at the end"
             )
     if options.limits is not None and samples.values[0].dtype.kind in "iu":

@@ -42,7 +42,14 @@ def batch_count(count: int, batch_size: int) -> int:
 
 
 def index_batches(
-    count: int, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True, first: int = 0
+    count: int,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    epoch: int = 0,
+    shuffle: bool = True,
+    first: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> list[npt.NDArray[np.int64]]:
     """Return the indices of the samples in each batch of an epoch over ``count`` samples, as ``batches`` orders them.
 
@@ -52,11 +59,20 @@ def index_batches(
     seed, epoch = checked_seed(seed), whole_number("epoch", epoch, 0, 2**64 - 1)
     index = order(count, seed, epoch) if flag("shuffle", shuffle) else np.arange(count)
     numbers = range(whole_number("first", first, 0), number)
-    return [index[i * count // number : (i + 1) * count // number] for i in numbers]
+    chosen = [index[i * count // number : (i + 1) * count // number] for i in numbers]
+    rank, ranks = share
+    return [rows[rank * len(rows) // ranks : (rank + 1) * len(rows) // ranks] for rows in chosen]
 
 
 def batches(
-    dataset: Dataset, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True, first: int = 0
+    dataset: Dataset,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    epoch: int = 0,
+    shuffle: bool = True,
+    first: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Iterate over all samples once, in ⌈n / batch_size⌉ batches whose sizes differ by one at most.
 
@@ -66,6 +82,8 @@ def batches(
     seed, epoch  determine the order, together with the number of samples; every epoch has a different order
     shuffle      False: the samples in the order of the data set
     first        the number of batches at the beginning to leave out, for a training that is resumed
+    share        (r, R): of each batch of N samples, only those from r·N // R to (r + 1)·N // R − 1, for rank r of R
+                 processes that train together
 
     Raises ``OptionError``, before the first batch, unless batch_size ≥ 1, first ≥ 0 and 0 ≤ seed, epoch < 2⁶⁴, and for
     anything but a ``Dataset``.
@@ -74,5 +92,5 @@ def batches(
     [88, 89, 89, 89]
     """
     require_dataset(dataset)
-    chosen = index_batches(len(dataset), batch_size, seed=seed, epoch=epoch, shuffle=shuffle, first=first)
+    chosen = index_batches(len(dataset), batch_size, seed=seed, epoch=epoch, shuffle=shuffle, first=first, share=share)
     return (Batch(dataset.images[part], dataset.labels[part], part) for part in chosen)

@@ -14,6 +14,7 @@ from striate.data.gaps import assembled, completed, notes_on
 from striate.data.number_files import NumberFile, number_files, set_name
 from striate.data.number_options import Kind, NumberOptions, Task
 from striate.data.opened import Opened
+from striate.data.repeats import repeated
 from striate.data.samples import Array, Samples
 from striate.data.splitting import absent_classes, stratified_split
 from striate.data.targets import Targets, targets_of
@@ -27,10 +28,14 @@ _LISTED = 3
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """The inputs in a file for prediction: an array (N, …), and the place of each sample, such as "line 12"."""
+    """The inputs in a file for prediction: an array (N, …), and the place of each sample, such as "line 12".
+
+    ``notes`` are messages about missing numbers, and about signals of another length than in training.
+    """
 
     values: Array
     places: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
@@ -57,12 +62,15 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
     train, left = _apart(samples, train, held_out)
     if left:
         notes.append(f"{left:,} windows that share rows with held-out windows are left out of the training")
+    array = assembled(samples, chosen, name)
+    unit = "row" if samples.kind is Kind.table else "sample"
+    notes += repeated(array, targets.labels, train, held_out, samples.places, unit, path)
     for index, what in ((train, "to learn from"), (held_out, "held out")):
         if targets.task is Task.classify and (absent := absent_classes(targets.labels, index, targets.classes)):
             notes.append(f"no sample of {shortened(absent, 5)} is {what}")
     names = targets.classes if targets.task is Task.classify else ()
     whole = Dataset(
-        assembled(samples, chosen, name), targets.labels, names, set_name(path), channels_first=True,
+        array, targets.labels, names, set_name(path), channels_first=True,
         files=tuple(samples.places),
     )  # fmt: skip
     places = np.array(samples.places)
@@ -101,7 +109,8 @@ def read_inputs(path: Path, options: NumberOptions) -> Inputs:
         raise DataError(f"{path}: not a single file of numbers; give a .csv, .tsv, .ts, .npy or .npz file")
     samples = files[0].samples(options, labelled=False)
     _require_alike(samples, options, path)
-    return Inputs(assembled(samples, options, str(path)), tuple(samples.places))
+    notes = notes_on(samples, replace(options, limits=None)) if options.columns else []
+    return Inputs(assembled(samples, options, str(path)), tuple(samples.places), tuple(notes))
 
 
 def _require_alike(samples: Samples, options: NumberOptions, path: Path) -> None:

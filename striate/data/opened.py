@@ -20,6 +20,7 @@ class Opened:
                                  lines of tables; empty for data sets known by name
     options                      the options, completed while the data were read; None for data sets known by name
     notes                        messages for the user, such as files that were skipped
+    file_size                    (height, width) of all picture files; None if they differ, and for other data
     given_parts                  whether the data come with a held-out part, rather than being split at random
     """
 
@@ -30,6 +31,7 @@ class Opened:
     options: PictureOptions | NumberOptions | None
     notes: tuple[str, ...]
     given_parts: bool = True
+    file_size: tuple[int, int] | None = None
 
     def to_evaluate(self) -> Dataset:
         """Return the data on which to evaluate a model that was trained elsewhere.

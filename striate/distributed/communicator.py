@@ -39,8 +39,12 @@ class Communicator(ABC):
         """Return the float64 vectors (L,) of all ranks as rows of an array (size, L); L is the same on all ranks."""
 
     @abstractmethod
+    def gather_bytes(self, contents: bytes) -> list[bytes]:
+        """Return the contents that the ranks give, by rank; their lengths may differ."""
+
     def gather_texts(self, text: str) -> list[str]:
         """Return the texts of all ranks, by rank."""
+        return [one.decode() for one in self.gather_bytes(text.encode())]
 
     @abstractmethod
     def start_sum(self, array: Array) -> Pending:
@@ -65,9 +69,15 @@ class Communicator(ABC):
     def abort(self, code: int) -> None:
         """End the processes of all ranks with this exit code; no other rank needs to call it. It does not return."""
 
-    def any(self, number: int) -> int:
-        """Return the largest of the numbers that the ranks give."""
-        return number if self.size == 1 else int(self.gather(np.array([float(number)])).max())
+    def largest(self, *numbers: int) -> tuple[int, ...]:
+        """Return, for each number, the largest that any rank gives at its place."""
+        if self.size == 1:
+            return numbers
+        return tuple(map(int, self.gather(np.array(numbers, np.float64)).max(axis=0)))
+
+    def wait_for_all(self) -> None:
+        """Return when all ranks have called this method."""
+        self.largest(0)
 
 
 class Done:
@@ -89,8 +99,8 @@ class Alone(Communicator):
     def gather(self, numbers: Array) -> Array:
         return np.array(numbers, np.float64)[np.newaxis]
 
-    def gather_texts(self, text: str) -> list[str]:
-        return [text]
+    def gather_bytes(self, contents: bytes) -> list[bytes]:
+        return [contents]
 
     def start_sum(self, array: Array) -> Pending:
         return Done()

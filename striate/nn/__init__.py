@@ -96,7 +96,14 @@ from striate.nn.random import (
     DropPath,
     FeatureAlphaDropout,
 )
-from striate.nn.resampling import PixelShuffle, PixelUnshuffle, Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
+from striate.nn.resampling import (
+    ChannelShuffle,
+    PixelShuffle,
+    PixelUnshuffle,
+    Upsample,
+    UpsamplingBilinear2d,
+    UpsamplingNearest2d,
+)
 from striate.nn.sample_normalization import (
     GroupNorm,
     InstanceNorm1d,
@@ -108,6 +115,7 @@ from striate.nn.sample_normalization import (
     RMSNorm,
 )
 from striate.nn.shaping import Flatten, Identity, Unflatten
+from striate.nn.similarity import CosineSimilarity, PairwiseDistance
 from striate.nn.softmax import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
 from striate.nn.standardization import Standardization
 
@@ -128,6 +136,7 @@ __all__ = [
     "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d",
     "LPPool1d", "LPPool2d", "LPPool3d", "GlobalAveragePool", "GlobalMaxPool",
     "Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d", "PixelShuffle", "PixelUnshuffle",
+    "ChannelShuffle", "CosineSimilarity", "PairwiseDistance",
     "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "ConstantPad1d", "ConstantPad2d", "ConstantPad3d",
     "ReflectionPad1d", "ReflectionPad2d", "ReflectionPad3d", "ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d",
     "CircularPad1d", "CircularPad2d", "CircularPad3d",

@@ -11,7 +11,7 @@ from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.nn.ranked import Ranked
 from striate.ops.interpolation import checked_options, interpolate
-from striate.ops.pixel_shuffle import LARGEST_FACTOR, pixel_shuffle, pixel_unshuffle
+from striate.ops.pixel_shuffle import LARGEST_FACTOR, channel_shuffle, pixel_shuffle, pixel_unshuffle
 from striate.options import whole_number
 
 
@@ -100,6 +100,28 @@ class PixelShuffle(Ranked):
 
     def extra_repr(self) -> str:
         return str(self.upscale_factor)
+
+
+class ChannelShuffle(Ranked):
+    """Interleave the channels of ``groups`` groups: y[n, k · groups + g] = x[n, g · C / groups + k]
+
+    x is (N, C, H, W) or (C, H, W). Zhang et al. (ShuffleNet), arXiv:1707.01083.
+    """
+
+    layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
+    rank = 2
+
+    def __init__(self, groups: int) -> None:
+        self.groups = whole_number("ChannelShuffle: groups", groups, 1)
+
+    def forward(self, x: Value) -> Value:
+        return channel_shuffle(x, self.groups)
+
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("ChannelShuffle", {"groups": self.groups})
+
+    def extra_repr(self) -> str:
+        return f"groups={self.groups}"
 
 
 class PixelUnshuffle(Ranked):

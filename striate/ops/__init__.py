@@ -13,7 +13,6 @@ from striate.ops.arithmetic import (
     add,
     cast,
     clip,
-    divide,
     exp,
     log,
     maximum,
@@ -43,7 +42,7 @@ from striate.ops.comparison import (
     where,
 )
 from striate.ops.convolution import conv
-from striate.ops.division import floor_divide, remainder
+from striate.ops.division import divide, floor_divide, remainder
 from striate.ops.element_loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -107,7 +106,7 @@ from striate.ops.piecewise_activation import (
     softshrink,
     threshold,
 )
-from striate.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
+from striate.ops.pixel_shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from striate.ops.random import alpha_dropout, drop_path, dropout, feature_dropout
 from striate.ops.reduction import max, mean, moments, numel, sum
 from striate.ops.sample_normalization import (
@@ -128,6 +127,7 @@ from striate.ops.shaping import (
     unflatten,
     unsqueeze,
 )
+from striate.ops.similarity import cosine_similarity, normalize, pairwise_distance
 from striate.ops.smooth_activation import (
     celu,
     elu,
@@ -159,13 +159,14 @@ __all__ = [
     "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
     "max_pool", "avg_pool", "lp_pool", "global_avg_pool", "global_max_pool", "adaptive_avg_pool", "adaptive_max_pool",
     "max_unpool",
-    "interpolate", "pixel_shuffle", "pixel_unshuffle",
+    "interpolate", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle",
     "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "moveaxis", "swapaxes",
     "concat", "stack", "split", "chunk", "unbind", "take", "flip", "roll", "broadcast_to", "expand", "tile", "repeat",
     "pad",
     "sum", "mean", "moments", "var", "std", "norm", "max", "min", "prod", "argmax", "argmin", "logsumexp", "any", "all",
     "numel",
     "softmax", "log_softmax", "softmin",
+    "normalize", "cosine_similarity", "pairwise_distance",
     "cross_entropy", "nll_loss", "multi_margin_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
     "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "soft_margin_loss", "multilabel_soft_margin_loss",
     "hinge_embedding_loss", "margin_ranking_loss", "poisson_nll_loss", "gaussian_nll_loss",

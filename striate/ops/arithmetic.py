@@ -16,7 +16,7 @@ import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
 from striate.errors import OptionError
-from striate.graph.arithmetic import Add, Divide, Multiply, Negative, Subtract
+from striate.graph.arithmetic import Add, Multiply, Negative, Subtract
 from striate.graph.elementwise import Binary, Elementwise, elementwise
 from striate.graph.elementwise import cast as cast_to
 from striate.graph.notation import ATOM, Expression, call
@@ -367,15 +367,6 @@ def multiply(a: Operand, b: Operand) -> Value:
     do not broadcast, and DTypeError if the dtypes differ or a and b are both of bools.
     """
     return elementwise(Multiply(), a, b)
-
-
-def divide(a: Operand, b: Operand) -> Value:
-    """Return a / b, elementwise; shapes broadcast as in NumPy.
-
-    a and b have the same dtype, float32 or float64; Python numbers and arrays of bools are converted to it. Raises
-    ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ or are not float.
-    """
-    return elementwise(Divide(), a, b)
 
 
 def negative(x: Value) -> Value:

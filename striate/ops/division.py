@@ -1,4 +1,4 @@
-"""Floor division and its remainder, which the operators ``//`` and ``%`` of values compute."""
+"""Division with and without rounding, and the remainder: the operators ``/``, ``//`` and ``%`` of values."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import ClassVar
 import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
+from striate.graph.arithmetic import Divide
 from striate.graph.elementwise import Binary, elementwise
 from striate.graph.notation import PRODUCT, Expression, infix
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
 from striate.graph.value import Array, TensorType, Value, operators
-from striate.ops.elementary import floor
+from striate.ops.comparison import less, where
+from striate.ops.elementary import ceil, floor
+from striate.options import choice
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,24 @@ class Remainder(WholeDivision):
 
 
 Operand = Value | float
+
+
+def divide(a: Operand, b: Operand, rounding_mode: str | None = None) -> Value:
+    """Return a / b, elementwise; shapes broadcast as in NumPy.
+
+    a and b have the same dtype, float32 or float64; Python numbers and arrays of bools are converted to it.
+    ``rounding_mode`` None does not round; "floor" is ``floor_divide``, and "trunc" rounds towards 0; neither has a
+    gradient. Raises ShapeError if the shapes do not broadcast, DTypeError if the dtypes differ or are not float, and
+    OptionError for another rounding mode.
+    """
+    if rounding_mode is not None:
+        choice("divide: rounding_mode", rounding_mode, ("floor", "trunc"))
+    if rounding_mode == "floor":
+        return floor_divide(a, b)
+    quotient = elementwise(Divide(), a, b)
+    if rounding_mode is None:
+        return quotient
+    return where(less(quotient, 0.0), ceil(quotient), floor(quotient))
 
 
 def floor_divide(a: Operand, b: Operand) -> Value:

@@ -9,7 +9,7 @@ from striate import options
 from striate.errors import OptionError
 from striate.graph.value import Value
 from striate.ops.adaptive import adaptive_avg_pool
-from striate.ops.cubic_resampling import bicubic
+from striate.ops.matrix_resampling import matrix_resampling
 from striate.ops.requirement import place, require_positions, shape_error
 from striate.ops.resampling import LinearResampling, NearestResampling, steps_between
 from striate.ops.unbatched import over_samples, position_axes
@@ -29,6 +29,7 @@ def interpolate(
     mode: str = "nearest",
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
 ) -> Value:
     """Return x resampled to the spatial sizes ``size``, or to ⌊``scale_factor`` · size of x⌋, as in PyTorch.
 
@@ -44,11 +45,18 @@ def interpolate(
     With ``align_corners``, the centres of the first and of the last positions of x and y coincide. Otherwise the outer
     edges of the first positions do, and the step is 1 / ``scale_factor``; with ``size`` or ``recompute_scale_factor``,
     it is the ratio of the sizes of x and y, so that the outer edges of the last positions coincide too.
+    ``antialias`` ("bilinear" and "bicubic") smooths an image that becomes smaller, as Pillow does.
 
     Raises ShapeError if the number of axes does not suit the mode, DTypeError for another dtype, and OptionError for
     invalid options and unless exactly one of ``size`` and ``scale_factor`` is given.
     """
     aligned, again = checked_options("interpolate", size, scale_factor, mode, align_corners, recompute_scale_factor)
+
+    smoothed = options.flag("interpolate: antialias", antialias)
+    if smoothed and mode not in ("bilinear", "bicubic"):
+        raise OptionError(
+            f'interpolate: antialias=True with mode="{mode}"\n  help: mode="bilinear" or "bicubic", or leave it out'
+        )
 
     def of_batch(x: Value) -> Value:
         require_positions("interpolate", x.type)
@@ -62,8 +70,8 @@ def interpolate(
         steps = steps_between(own, count, aligned) if 0 not in count else (1.0,) * len(own)
         if scale_factor is not None and not again and not aligned:
             steps = tuple(1 / scale for scale in _scales(scale_factor, len(own)))
-        if mode == "bicubic":
-            return bicubic(x, count, steps, aligned)
+        if mode == "bicubic" or smoothed:
+            return matrix_resampling(x, count, steps, mode, aligned, smoothed)
         if mode in SMOOTH_MODES:
             return LinearResampling(count, steps, aligned)(x)
         return NearestResampling(count, steps, mode == "nearest-exact")(x)

@@ -1,4 +1,4 @@
-"""Pixel shuffle and its inverse: move channels to pixels and back, as in sub-pixel convolution (Shi et al., 2016)."""
+"""Pixel shuffle and its inverse, which move channels to pixels and back (Shi et al., 2016), and channel shuffle."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from striate.codegen.storage import PLAIN, InputLayout
 from striate.errors import OptionError
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, PositionSets, Sample, Values, register
+from striate.graph.reshape import reshape
 from striate.graph.value import Array, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
+from striate.ops.indexing import swapaxes
 from striate.ops.requirement import place, shape_error
 from striate.ops.shaping import expanded
 from striate.ops.unbatched import over_samples
@@ -180,3 +182,25 @@ def pixel_unshuffle(input: Value, downscale_factor: int) -> Value:
     """
     op = PixelUnshuffle(whole_number("pixel_unshuffle: downscale_factor", downscale_factor, 1, LARGEST_FACTOR))
     return over_samples(op, input, 2)
+
+
+def channel_shuffle(input: Value, groups: int) -> Value:
+    """Return y[n, k · groups + g, p] = x[n, g · C / groups + k, p]: the channels of the groups in turns, as ShuffleNet.
+
+    x is (N, C, positions…), or one sample (C, H, W), of any dtype, and y has its shape. Raises ShapeError for fewer
+    than three axes and if ``groups`` does not divide C, and OptionError unless it is a whole number of at least 1.
+    """
+    count = whole_number("channel_shuffle: groups", groups, 1)
+    if input.type.rank < 3:
+        raise shape_error("channel_shuffle", f"expected (N, C, positions…), got {input.type}", "x[None] adds an axis")
+
+    def of_batch(x: Value) -> Value:
+        channels = x.type.channels
+        if channels % count:
+            raise shape_error(
+                "channel_shuffle", f"{count} groups do not divide {channels} channels", "choose a divisor of C"
+            )
+        parts = reshape(x, (x.shape[0], count, channels // count, *x.shape[2:]))
+        return reshape(swapaxes(parts, 1, 2), x.shape)
+
+    return over_samples(of_batch, input, 2) if input.type.rank == 3 and not input.type.batched else of_batch(input)

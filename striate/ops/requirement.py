@@ -30,7 +30,7 @@ def dtype_error(op: Op | str, what: str, cure: str) -> DTypeError:
     return DTypeError(f"{place(op)}: {what}\n  help: {cure}")
 
 
-def require_floats(op: Op, inputs: Sequence[TensorType]) -> None:
+def require_floats(op: Op | str, inputs: Sequence[TensorType]) -> None:
     """Raise ``DTypeError`` unless all inputs of ``op`` have the same floating point dtype."""
     for type in inputs:
         if not type.dtype.is_float:

@@ -63,12 +63,12 @@ class Batch:
         return part[next(iter(self.targets))]
 
 
-def batch_of(model: Module, loss: Loss, x: Any, y: Any, weight: Any = None) -> Batch:
+def batch_of(model: Module, loss: Loss, x: Any, y: Any, weight: Any = None, *, part: bool = False) -> Batch:
     """Return the batch of inputs x and targets y, with arrays converted to a form that programs can read.
 
     Several inputs are a tuple in the order of the arguments of the model's ``forward``, or a dict by their names; a
     loss function of several outputs also accepts a tuple or dict of targets. ``weight`` (N,) are sample weights; None:
-    all samples count alike.
+    all samples count alike. They may all be 0 if the samples are ``part`` of a larger batch.
 
     Raises ``DataError`` for an empty batch, ``ShapeError`` for inputs with different numbers of samples,
     ``OptionError`` for several targets if the loss takes only one, and the errors of the loss for unsuitable targets.
@@ -92,7 +92,7 @@ def batch_of(model: Module, loss: Loss, x: Any, y: Any, weight: Any = None) -> B
             f"the inputs have different numbers of samples: {n} and {sizes}\n"
             "  help: axis 0 of every input counts the samples"
         )
-    weights = None if weight is None else checked_weights(weight, n)
+    weights = None if weight is None else checked_weights(weight, n, part=part)
     if not isinstance(y, tuple | Mapping):
         return Batch(inputs, {"y": loss.target(y, n, dtype)}, None, weights)
     if not loss.takes_trees:

@@ -10,11 +10,11 @@ from striate.graph.value import Array
 from striate.nn.loss import Loss
 
 
-def checked_weights(weight: object, n: int) -> Array:
+def checked_weights(weight: object, n: int, *, part: bool = False) -> Array:
     """Return sample weights as an array (N,) float64, where N = ``n``.
 
-    They must be finite numbers of at least 0, not all 0. Raises ``ShapeError`` for another shape, and ``DataError`` for
-    other numbers.
+    They must be finite numbers of at least 0, and not all 0 unless the samples are ``part`` of a larger batch. Raises
+    ``ShapeError`` for another shape, and ``DataError`` for other numbers.
     """
     given = unmasked(weight, "weight")
     if given.shape != (n,):
@@ -30,7 +30,7 @@ def checked_weights(weight: object, n: int) -> Array:
         raise DataError(
             f"the sample weight at index {place} is {weights[place]:g}; expected finite numbers of 0 or more"
         )
-    if not weights.any():
+    if not weights.any() and not part:
         raise DataError(f"all {n} sample weights are 0, so there is nothing to learn from")
     return weights
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +32,14 @@ class Sharing:
     def capacity(self, samples: int) -> int:
         """Return the number of samples of the largest piece, if all ranks together have ``samples`` samples."""
         return -(-samples // piece_count(samples, self.ranks.size, self.reduce))
+
+
+class SharedTotals(NamedTuple):
+    """The number of samples of a batch on all ranks, and the totals of its loss as ``Loss.totals`` returns them."""
+
+    samples: int
+    total: float
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -70,15 +80,22 @@ class Places:
         return [slice(a - first, b - first) for a, b in zip(self.bounds, self.bounds[1:])]
 
 
-def places_of(n: int, sharing: Sharing) -> Places:
+def places_of(n: int, kind: object, sharing: Sharing) -> Places:
     """Return the places of this rank's ``n`` samples in the batch of all ranks.
 
     ``sharing`` says how the ranks share a batch. All of them must call this function, because they exchange their
-    numbers of samples. Raises ``OptionError`` for
+    numbers of samples. ``kind`` is everything else on which the program of the batch depends. Raises ``OptionError`` if
+    the kinds of the ranks differ, and for
     ``Reduce.EXACT`` if the batch is too small, or the ranks do not have equal parts of it.
     """
     ranks = sharing.ranks
-    counts = ranks.gather(np.array([n], np.float64)).astype(np.int64).reshape(-1)
+    found = ranks.gather(np.array([n, zlib.crc32(repr(kind).encode())], np.float64)).astype(np.int64)
+    if (found[:, 1] != found[0, 1]).any():
+        raise OptionError(
+            "the ranks have batches of different shapes or dtypes, or different watches\n"
+            "  help: give all ranks samples of one data set, and the same options"
+        )
+    counts = found[:, 0]
     total, first = int(counts.sum()), int(counts[: ranks.rank].sum())
     if sharing.reduce is Reduce.FAST:
         return Places((first, first + n), total)
@@ -101,16 +118,11 @@ def divisors_of(batch: Batch, places: Places, loss: Loss, ranks: Communicator) -
 
     ``batch`` has the samples of this rank, and ``places`` says how they are divided into pieces. A divisor is the
     number of items of a piece, or the sum of their class weights; with sample weights, each item is multiplied by the
-    weight of its sample. All ranks must call this function, because they exchange the divisors. Labels must have been
-    checked before.
+    weight of its sample. For a loss that is a sum, it is the number of samples (see ``Loss.totals``). All ranks must
+    call this function, because they exchange the divisors. Labels must have been checked before.
     """
-    found: list[float] = []
-    for rows in places.slices:
-        target = batch.main_target(batch.arrays)[rows]
-        if batch.weights is None:
-            found.append(loss.mean_weight(target))
-        else:
-            found.append(float((batch.weights[rows] * loss.sample_shares(target)).sum()))
+    target, weights = batch.main_target(batch.arrays), batch.weights
+    found = [loss.totals(0.0, target[rows], None if weights is None else weights[rows])[1] for rows in places.slices]
     return ranks.gather(np.array(found)).reshape(-1)
 
 

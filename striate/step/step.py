@@ -42,7 +42,7 @@ from striate.step.memory import StepMemory
 from striate.step.requirement import require_parts, require_precision
 from striate.step.sample_weights import coefficients
 from striate.step.shared_gradients import SharedGradients
-from striate.step.sharing import Sharing, divisors_of, pieces_of, places_of
+from striate.step.sharing import SharedTotals, Sharing, divisors_of, pieces_of, places_of
 from striate.step.state import require_possible, state_places
 from striate.step.training_graph import WEIGHT
 from striate.step.update import prepare_update
@@ -132,6 +132,8 @@ class TrainingStep(metaclass=Explained):
         self._precision = precision_of(precision)
         self._sharing = self._shared_by(communicator_of(communicator), reduce_of(reduce), sync_batch_norm)
         self._shared: SharedGradients | None = None
+        self.shared_totals: SharedTotals | None = None
+        """The number of samples and the totals of the last batch that several ranks shared; None before."""
         self._clock = np.zeros((), np.float64)  # number of committed steps
         self._programs: dict[object, GradientProgram] = {}
         self._memory: StepMemory | None = None
@@ -414,7 +416,7 @@ class TrainingStep(metaclass=Explained):
 
     def _compute_gradients(self, x: Any, y: Any, weight: Any = None) -> float:
         self.use_average(False)
-        batch = batch_of(self.model, self.loss, x, y, weight)
+        batch = batch_of(self.model, self.loss, x, y, weight, part=self._sharing is not None)
         if self._sharing is not None:
             return self._compute_shared(batch, self._sharing)
         arrays, n = batch.arrays, batch.samples
@@ -449,7 +451,7 @@ class TrainingStep(metaclass=Explained):
 
     def _compute_shared(self, batch: Batch, sharing: Sharing) -> float:
         """Compute loss and gradients of a batch that several ranks share; return the loss of the whole batch."""
-        places = places_of(batch.samples, sharing)
+        places = places_of(batch.samples, (batch.kind, [watch.pattern for watch in self._watches]), sharing)
         program = self._program_for(batch, places.largest)
         if batch.tree is None:
             self.loss.check_target(batch.targets["y"], program.prediction)
@@ -471,11 +473,15 @@ class TrainingStep(metaclass=Explained):
         if self._shared is None or self._shared.program is not program:
             self._shared = SharedGradients(program, memory, sharing)
         self._shared.run(pieces)
+        divisor, loss = float(divisors.sum()), float(memory.loss)
+        self.shared_totals = SharedTotals(
+            places.samples, loss * (1 if self.loss.reduction == "sum" else divisor), divisor
+        )
         parts = [piece.arrays for piece in pieces]
         self._last = Computed(program, batch.arrays, parts, memory.arena, memory.arena.version)
         if program.observation is not None:
             self._observed(program, pieces[0].n)
-        return float(memory.loss)
+        return loss
 
     def _accumulated(
         self, program: GradientProgram, memory: StepMemory, batch: Batch, parts: list[dict[str, Array]]

@@ -69,7 +69,7 @@ class EpochLoop:
     def run(self) -> Epoch | None:
         """Train and validate one epoch, or the rest of it; returns None if a callback stopped it."""
         trainer, samples, progress = self.trainer, self.samples, self.progress
-        step, stage, place = trainer.step, samples.stage, trainer.place
+        step, stage, place, ranks = trainer.step, samples.stage, trainer.place, trainer.ranks
         number = place.epoch
         mean_loss = EpochLoss(step.loss, place.loss_total, place.loss_weight)
         mixed = stage is not None and stage.mixes
@@ -80,13 +80,20 @@ class EpochLoop:
         start = time.perf_counter() - place.seconds
         source = stage.batches if stage is not None else partial(batches, samples.train_set)
         order = Waiting(
-            source(trainer.batch_size, seed=trainer.seed, epoch=number - 1, shuffle=trainer.shuffle, first=place.batch),
+            source(
+                trainer.batch_size,
+                seed=trainer.seed,
+                epoch=number - 1,
+                shuffle=trainer.shuffle,
+                first=place.batch,
+                share=(ranks.rank, ranks.size),
+            ),
             place.waiting,
         )
         doctor = trainer.doctor
         for x, y, indices in order:
             weights = None if samples.weights is None else samples.weights[indices]
-            if weights is not None and not weights.any():
+            if weights is not None and not any(ranks.largest(bool(weights.any()))):
                 place.batch += 1
                 continue
             if sampled is not None:
@@ -94,8 +101,13 @@ class EpochLoop:
             if doctor is not None:
                 doctor.before(x, y)
             loss = step(x, y, weights)
-            mean_loss.add(loss, y, weights)
-            place.batch, place.samples = place.batch + 1, place.samples + len(y)
+            shared, count = step.shared_totals, len(y)
+            if shared is None:
+                mean_loss.add(loss, y, weights)
+            else:
+                mean_loss.add_totals(shared.total, shared.weight)
+                count = shared.samples
+            place.batch, place.samples = place.batch + 1, place.samples + count
             place.loss_total, place.loss_weight = mean_loss.total, mean_loss.weight
             place.seconds, place.waiting = time.perf_counter() - start, order.seconds
             if doctor is not None:
@@ -107,7 +119,8 @@ class EpochLoop:
             for callback in trainer.callbacks:
                 callback.after_batch(trainer, moment)
             self.leave_if_asked()
-            if place.stopping is not None:
+            if any(ranks.largest(place.stopping is not None)):
+                place.stopping = place.stopping or "another rank stopped the training"
                 self.save(False)
                 return None
             if self.checkpoints is not None and self.checkpoints.due(step.step_number):
@@ -121,6 +134,7 @@ class EpochLoop:
             found = evaluate(
                 model, samples.validation, VALIDATION_BATCH, loss=step.loss,
                 after_batch=lambda count: self.leave_if_asked(), sample_weight=samples.validation_weights,
+                communicator=ranks,
             )  # fmt: skip
         plain = step.loss.is_plain_cross_entropy and samples.validation_weights is None
         entropy = None if plain else known(found.cross_entropy)
@@ -130,8 +144,10 @@ class EpochLoop:
         )  # fmt: skip
 
     def leave_if_asked(self) -> None:
-        """Write a checkpoint and raise ``KeyboardInterrupt`` if Ctrl-C was pressed or SIGTERM came."""
-        if self.interruption.asked is not None:
+        """Write a checkpoint and raise ``KeyboardInterrupt`` if Ctrl-C was pressed or SIGTERM came, on any rank."""
+        (asked,) = self.trainer.ranks.largest(self.interruption.asked or 0)
+        if asked:
+            self.interruption.asked = asked
             self.save(False)
             self.interruption.raise_if_asked()
 

@@ -29,7 +29,10 @@ class EpochLoss:
 
     def add(self, value: float, target: Array, weights: Array | None = None) -> None:
         """Add the loss ``value`` of a batch, with its targets and its samples' weights (N,) (None: all 1)."""
-        total, weight = self._loss.totals(value, target, weights)
+        self.add_totals(*self._loss.totals(value, target, weights))
+
+    def add_totals(self, total: float, weight: float) -> None:
+        """Add a batch by its totals Σ w·l and Σ w, as ``Loss.totals`` returns them."""
         self.total += total
         self.weight += weight
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from striate.data.dataset import Dataset, require_dataset
 from striate.data.loader import batches
+from striate.distributed import communicator_of
 from striate.errors import ShapeError
 from striate.graph.value import dtype_of
 from striate.nn.element_loss import loss_of_labels
@@ -22,7 +23,8 @@ from striate.step import checked_weights
 from striate.train.epoch_loss import HeldOutLoss
 from striate.train.metrics import auc, top_hits
 from striate.train.numerals import number_text, score_text
-from striate.train.tta import Averaged, Views, averaged
+from striate.train.ranks import PredictedTogether, Predictor
+from striate.train.tta import Views, averaged
 
 Array = npt.NDArray[Any]
 _MOST_SCORES = 20_000_000  # numbers of scores that are kept to rank them
@@ -158,6 +160,7 @@ def evaluate(
     after_batch: Callable[[int], None] = lambda count: None,
     tta: Views | str = "",
     sample_weight: Array | None = None,
+    communicator: object = None,
 ) -> Evaluation:
     """Predict a data set with ``model(x)`` and compare with its targets; the model is not changed.
 
@@ -166,7 +169,9 @@ def evaluate(
     entropy for several yes-or-no labels, and the mean squared error for measured targets. ``after_batch`` is called
     with the number of samples of each batch. Classes of the model and of the data are matched by name. ``tta`` averages
     the predictions over views of each sample, such as "flip" or "flip crop:4" (see ``train.Views``). ``sample_weight``
-    (N,) weights the samples in ``loss``, as in training; all other measures count every sample once.
+    (N,) weights the samples in ``loss``, as in training; all other measures count every sample once. ``communicator``
+    is one of mpi4py: its ranks (processes) predict one batch each in turn, and all return the evaluation of the whole
+    data set, with the bits of one process; all of them must call this function.
 
     Raises ``DataError`` for a class that the model does not know, ``ShapeError`` for outputs that are not one number
     per class, and ``OptionError`` for an argument that is not a model, a data set, a loss or a batch size, and for
@@ -178,7 +183,10 @@ def evaluate(
     chosen = None if loss is None else as_loss(loss)
     weights = None if sample_weight is None else checked_weights(sample_weight, len(dataset))
     by_class = dataset.is_classification and (chosen is None or chosen.takes_labels)
-    answering = averaged(model, tta, probabilities=by_class)
+    answering: Predictor = averaged(model, tta, probabilities=by_class)
+    ranks = communicator_of(communicator)
+    if ranks.size > 1:
+        answering = PredictedTogether(answering, dataset.images, batch_size, ranks)
     if by_class:
         if chosen is None and weights is not None:
             chosen = loss_of_classes()
@@ -190,7 +198,7 @@ def evaluate(
 
 
 def _by_class(
-    model: Module | Averaged,
+    model: Predictor,
     dataset: Dataset,
     batch_size: int,
     loss: Loss | None,
@@ -239,7 +247,7 @@ def _areas(scores: Array, labels: Array, seen: Array) -> list[float | None]:
 
 
 def _by_target(
-    model: Module | Averaged,
+    model: Predictor,
     dataset: Dataset,
     batch_size: int,
     loss: Loss,

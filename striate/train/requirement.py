@@ -9,6 +9,7 @@ import numpy as np
 
 from striate.data.augment import InputStage, Transform
 from striate.data.dataset import Array, Dataset
+from striate.data.loader import batch_count
 from striate.errors import OptionError, ShapeError
 from striate.nn.loss import LabelLoss, Loss
 from striate.nn.module import Module
@@ -86,3 +87,13 @@ def outlier_warnings(model: Module, train_set: Dataset, validation: Dataset | No
         for dataset, part in ((train_set, "training"), (validation, "validation"))
     )
     return [text for text in found if text is not None]
+
+
+def require_samples_for(ranks: int, samples: int, batch_size: int) -> None:
+    """Raise ``OptionError`` if a batch has fewer samples than there are ranks (processes) to share it."""
+    least = samples // max(1, batch_count(samples, batch_size))
+    if least < ranks:
+        raise OptionError(
+            f"batch_size={batch_size} gives batches of {least} samples, fewer than the {ranks} ranks\n"
+            "  help: a larger batch_size, of which each rank computes its share"
+        )

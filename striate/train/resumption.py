@@ -70,6 +70,8 @@ def configuration(trainer: Trainer, weights: Array | None, validation_weights: A
         "ema": repr(step.ema),
         **{name: repr(value) for name, value in step.options.items() if name != "ema"},
     }
+    if step.sharing is not None:
+        found |= {"reduce": step.sharing.reduce.value, "sync_batch_norm": str(step.sharing.synchronized)}
     described = [text for one in trainer.callbacks if (text := one.describe())]
     return found | {"callbacks": ", ".join(described) or "none"}
 

@@ -64,6 +64,7 @@ class Run:
     findings      the findings of the doctor, which diagnoses the training
     versions      see ``striate.train.environment``
     data_options  the fields of ``PictureOptions`` or ``NumberOptions``; {} for data sets known by name
+    inputs        ``InputRange.to_json`` of the training samples; None in runs of earlier versions
     centring      ``Centring.to_json``; None if the samples are not pictures with a plain background
     """
 
@@ -76,6 +77,7 @@ class Run:
     findings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  # of the doctor
     versions: dict[str, str] = field(default_factory=versions)
     data_options: dict[str, Any] = field(default_factory=dict[str, Any])  # ``PictureOptions`` or ``NumberOptions``
+    inputs: dict[str, Any] | None = None
     centring: dict[str, Any] | None = None  # place and size of figures in images: ``data.centring``
 
     def dataset(self, split: Split) -> Dataset:
@@ -283,11 +285,13 @@ def read_run(folder: Path) -> Run:
     expected: dict[str, type | tuple[type, ...]] = {
         "data": str, "arguments": dict, "seed": int, "finished": bool, "history": dict,
         "evaluation": (dict, type(None)), "findings": list, "versions": dict, "centring": (dict, type(None)),
+        "inputs": (dict, type(None)),
         "data_options": dict,
     }  # fmt: skip
     entries.pop("format")
     entries.setdefault("findings", [])  # missing from runs of earlier versions
     entries.setdefault("centring", None)
+    entries.setdefault("inputs", None)
     entries.setdefault("data_options", {})
     if set(entries) != set(expected) or not all(isinstance(entries[name], kind) for name, kind in expected.items()):
         raise ModelFileError(f"{path}: expected {', '.join(expected)}{cure}")

@@ -12,6 +12,7 @@ from striate.data.augment import Transform
 from striate.data.augment.stage import checked_transforms
 from striate.data.dataset import Array, Dataset, require_dataset
 from striate.data.loader import batch_count
+from striate.distributed import Reduce, communicator_of, failing_together, share_threads
 from striate.doctor import Doctor, Findings, Setup
 from striate.dtypes import Precision
 from striate.errors import NonFiniteError, OptionError
@@ -27,13 +28,21 @@ from striate.train.checkpoints import Checkpoints, holds_checkpoint, is_best, ne
 from striate.train.early_stopping import EarlyStopping
 from striate.train.epoch import VALIDATION_BATCH, EpochLoop, Samples
 from striate.train.evaluation import Evaluation, evaluate
+from striate.train.fingerprint import Fingerprint
 from striate.train.history import History
 from striate.train.interruption import Interruption
 from striate.train.log import LogFile
 from striate.train.place import Place
-from striate.train.progress import Plan, Progress, Together, chosen_progress, counted
+from striate.train.progress import Plan, Progress, Silent, Together, chosen_progress, counted
+from striate.train.ranks import require_same, versions_that_matter, weights_digest
 from striate.train.record import Record
-from striate.train.requirement import checked_callbacks, input_stage, matched, outlier_warnings
+from striate.train.requirement import (
+    checked_callbacks,
+    input_stage,
+    matched,
+    outlier_warnings,
+    require_samples_for,
+)
 from striate.train.resumption import Resumption, captured, configuration, fingerprints
 from striate.train.statistics import recompute_statistics, require_tracking
 from striate.train.tta import Views
@@ -65,6 +74,10 @@ class Trainer(metaclass=Explained):
                 samples (see ``train.recompute_statistics``)
     options     the options of ``striate train`` that remedies of the doctor may name; used by the command line
     record      a folder in which ``progress.jsonl`` is written during training (see ``train.record``), or a ``Record``
+    communicator, reduce, sync_batch_norm
+                as in ``TrainingStep``: the ranks (processes) of a communicator of mpi4py share each batch. All of them
+                make the same calls with the same arguments; rank 0 alone shows progress, diagnoses and writes files,
+                and an exception on one rank ends all of them, see docs/machines.md
 
     Raises ``OptionError`` for an option outside of its range.
     """
@@ -93,6 +106,9 @@ class Trainer(metaclass=Explained):
         checkpoints: str | Path | Checkpoints | None = None,
         recompute_statistics: bool = False,
         options: Collection[str] = (),
+        communicator: object = None,
+        reduce: str | Reduce = Reduce.FAST,
+        sync_batch_norm: bool = True,
     ) -> None:
         self.model = model
         self.seed = checked_seed(seed)
@@ -107,6 +123,10 @@ class Trainer(metaclass=Explained):
             flag("progress", progress)
         if leave is not None and not callable(leave):
             raise OptionError(f"leave={leave!r}; expected a function of the exit code")
+        self.ranks = communicator_of(communicator)
+        """The ranks (processes) of this training: ``trainer.ranks.rank`` is the number of this one, from 0."""
+        if self.ranks.rank:
+            record = None  # rank 0 alone writes files
         self.record = record if isinstance(record, Record) or record is None else Record(record)
         if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
             checkpoints = Checkpoints(checkpoints)
@@ -114,7 +134,8 @@ class Trainer(metaclass=Explained):
         self.callbacks = checked_callbacks(callbacks)
         self.step = TrainingStep(
             model, loss, optimizer, seed=seed, capacity=batch_size, max_norm=max_norm, clip_value=clip_value,
-            accumulate=accumulate, ema=ema, precision=precision,
+            accumulate=accumulate, ema=ema, precision=precision, communicator=self.ranks, reduce=reduce,
+            sync_batch_norm=sync_batch_norm,
         )  # fmt: skip
         self.watch = self.step.watch("*") if watch else None
         self.history = History()
@@ -157,6 +178,21 @@ class Trainer(metaclass=Explained):
         a remedy if the loss or a gradient becomes NaN or infinite; and ``KeyboardInterrupt`` on Ctrl-C, SIGTERM or
         SIGHUP, after the running step has finished, with its update, and a checkpoint has been written.
         """
+        share_threads(self.ranks)
+        with failing_together(self.ranks, (NonFiniteError, KeyboardInterrupt)):
+            return self._checked(train_set, validation, epochs, sample_weight, validation_weight, resume, allow_changes)
+
+    def _checked(
+        self,
+        train_set: Dataset,
+        validation: Dataset | None,
+        epochs: int,
+        sample_weight: Array | None,
+        validation_weight: Array | None,
+        resume: bool | str | Path,
+        allow_changes: bool,
+    ) -> History:
+        """Train after the arguments of ``fit`` have been checked."""
         epochs = whole_number("epochs", epochs, 1)
         require_dataset(train_set, "the training set")
         if validation is not None:
@@ -170,6 +206,8 @@ class Trainer(metaclass=Explained):
             if validation is None or validation_weight is None
             else checked_weights(validation_weight, len(validation))
         )
+        if self.ranks.size > 1:
+            require_samples_for(self.ranks.size, len(train_set), self.batch_size)
         stage = input_stage(train_set, self.augment, self.seed, weights, self.step.loss)
         samples = Samples(train_set, validation, weights, validation_weights, stage)
         if resume is False:
@@ -190,6 +228,8 @@ class Trainer(metaclass=Explained):
     def _require_no_checkpoints(self) -> None:
         """Raise ``OptionError`` if a new training would replace the checkpoints of an earlier one."""
         checkpoints = self._checkpoints
+        if self.ranks.rank:
+            return
         if checkpoints is not None and self.step.step_number == 0 and holds_checkpoint(checkpoints.run):
             raise OptionError(
                 f"{checkpoints.folder}: holds the checkpoints of an earlier training\n"
@@ -200,7 +240,7 @@ class Trainer(metaclass=Explained):
     def _held(self) -> Generator[None]:
         """Return a context in which the folder of the checkpoints is locked."""
         checkpoints = self._checkpoints
-        if checkpoints is None:
+        if checkpoints is None or self.ranks.rank:
             yield
             return
         held = checkpoints.lock.held  # the command line holds it longer
@@ -218,7 +258,7 @@ class Trainer(metaclass=Explained):
         last = epochs if source else len(self.history) + epochs
         notices: list[str] = []
         options, data = configuration(self, samples.weights, samples.validation_weights), {}
-        if source or self._checkpoints is not None:
+        if source or self._checkpoints is not None or self.ranks.size > 1:
             data = fingerprints(train_set, validation)
         resumption: Resumption | None = None
         if isinstance(source, Path):
@@ -230,14 +270,16 @@ class Trainer(metaclass=Explained):
                 self.record.go_on(saved.record)
         size, count = self.batch_size, len(train_set)
         plan = Plan(last, batch_count(count, size), count, size, train_set.unit, self.place.epoch)
-        progress = self._recorded(chosen_progress(self._progress), train_set)
+        self._require_same_ranks(train_set, last, options, data)
+        leads = self.ranks.rank == 0
+        progress = self._recorded(chosen_progress(self._progress), train_set) if leads else Silent()
         self.doctor = None
-        if self._uses_doctor:
+        if self._uses_doctor and leads:
             self.doctor = Doctor(
                 self.step, train_set, validation, watch=self.watch, batch_size=size, epochs=last,
                 seed=self.seed, shuffle=self.shuffle, command_line=self._options, recompute_statistics=self.recomputes,
             )  # fmt: skip
-        checkpoints = self._checkpoints
+        checkpoints = self._checkpoints if leads else None
 
         def save(best: bool) -> None:
             if checkpoints is not None:
@@ -258,6 +300,8 @@ class Trainer(metaclass=Explained):
                     epoch = loop.run()
                     if epoch is None:
                         break
+                    if self.ranks.size > 1:
+                        require_same(self.ranks, {"weights": weights_digest(self.model)})
                     self.history.epochs.append(epoch)
                     self.place.begin_epoch(epoch.number + 1)
                     progress.epoch(epoch)
@@ -286,6 +330,17 @@ class Trainer(metaclass=Explained):
                 self.use_evaluated()
                 progress.stop()
         return self.history
+
+    def _require_same_ranks(
+        self, train_set: Dataset, last: int, options: dict[str, str], data: dict[str, Fingerprint]
+    ) -> None:
+        """Raise ``OptionError``, which says what differs, unless all ranks are about to train alike."""
+        if self.ranks.size > 1:
+            self.model.infer(train_set.images.shape[1:])
+            place = f"epoch {self.place.epoch}, batch {self.place.batch}"
+            facts = {**options, **versions_that_matter(), "epochs": str(last), "beginning": place}
+            facts |= {f"{part} data": str(one) for part, one in data.items()}
+            require_same(self.ranks, {**facts, "weights": weights_digest(self.model)})
 
     def _begin(self, loop: EpochLoop, plan: Plan, resumption: Resumption | None) -> None:
         """Prepare the doctor and the callbacks, and restore their state if the training is resumed."""
@@ -372,7 +427,10 @@ class Trainer(metaclass=Explained):
 
         The samples are not augmented; ``tta`` averages predictions over views of each, as in ``train.evaluate``.
         """
-        return evaluate(self.model, dataset, VALIDATION_BATCH, loss=self.step.loss, tta=tta)
+        with failing_together(self.ranks):
+            return evaluate(
+                self.model, dataset, VALIDATION_BATCH, loss=self.step.loss, tta=tta, communicator=self.ranks
+            )
 
     def __getattr__(self, name: str) -> object:
         raise habits.missing("Trainer", name, dir(type(self)), habits.TRAINER)

@@ -467,4 +467,9 @@ def test_an_inverted_picture_is_read_like_the_data(tmp_path: Path) -> None:
     assert "swapped" not in upright.stderr
     assert f"{inverted}: light and dark were swapped" in swapped.stderr
     assert [result.stdout.split(": ")[1].split(" ")[0] for result in (upright, swapped)] == ["7", "7"]
-    assert striate("predict", tmp_path / "run", inverted, "--no-centre").stderr == ""
+    left = striate("predict", tmp_path / "run", inverted, "--no-centre").stderr.splitlines()
+    assert left[0].startswith(
+        f"warning: {inverted} is unlike the training data: its mean is 168, theirs are 56.2 to 108"
+    )
+    assert left[0].endswith("; with light and dark exchanged it would fit")
+    assert left[1:] == [f"warning: {inverted} is 128×128, where those of the training data are 8×8; resized"]

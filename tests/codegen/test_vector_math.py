@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llvmlite import ir
 
-from striate.codegen import jit, target, vector_error_function, vector_math, vector_power, vector_trigonometry
+from striate.codegen import ir, jit, target, vector_error_function, vector_math, vector_power, vector_trigonometry
 
 ARM = target.host().triple.startswith(("aarch64", "arm64"))
 NARROW = "generic" if ARM else "x86-64"
@@ -32,9 +31,9 @@ FUNCTIONS = {
     for name in BOUNDS
     if hasattr(module, name)
 }
-FUNCTIONS["square_power"] = lambda builder, x: vector_power.power(builder, x, vector_math.splat(x.type, 2.0))
-FUNCTIONS["root_power"] = lambda builder, x: vector_power.power(builder, x, vector_math.splat(x.type, 1 / 3))
-FUNCTIONS["base_power"] = lambda builder, x: vector_power.power(builder, vector_math.splat(x.type, 1.25), x)
+FUNCTIONS["square_power"] = lambda builder, x: vector_power.power(builder, x, ir.splat(x.type, 2.0))
+FUNCTIONS["root_power"] = lambda builder, x: vector_power.power(builder, x, ir.splat(x.type, 1 / 3))
+FUNCTIONS["base_power"] = lambda builder, x: vector_power.power(builder, ir.splat(x.type, 1.25), x)
 BOUNDS |= {"square_power": 1.2, "root_power": 1.2, "base_power": 1.2}
 
 extended = pytest.mark.skipif(
@@ -45,25 +44,24 @@ extended = pytest.mark.skipif(
 @functools.cache
 def _compiled(name: str, dtype: Any, width: int, cpu: str) -> Any:
     """Compile a loop over an array whose size is a multiple of ``width``; width 0 means scalar code."""
-    element = ir.FloatType() if dtype is np.float32 else ir.DoubleType()
-    pointer, integer = ir.PointerType(), ir.IntType(64)
+    element = ir.FLOAT if dtype is np.float32 else ir.DOUBLE
     type_ = ir.VectorType(element, width) if width else element
-    module = ir.Module()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, pointer, integer]), "sweep")
-    entry, loop, done = (function.append_basic_block(label) for label in ("entry", "loop", "done"))
-    ir.IRBuilder(entry).branch(loop)
-    builder = ir.IRBuilder(loop)
-    index = builder.phi(integer)
-    index.add_incoming(integer(0), entry)
-    x = builder.load(builder.gep(function.args[0], [index], source_etype=element), typ=type_, align=4)
-    y = FUNCTIONS[name](builder, x)
-    builder.store(y, builder.gep(function.args[1], [index], source_etype=element), align=4)
-    following = builder.add(index, integer(max(width, 1)))
+    builder = ir.Builder("sweep", ir.VOID, {"x": ir.POINTER, "y": ir.POINTER, "count": ir.I64})
+    source, destination, count = builder.arguments
+    entry, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    index = builder.phi(ir.I64)
+    index.add_incoming(ir.I64(0), entry)
+    y = FUNCTIONS[name](builder, builder.load(builder.gep(source, index, element), type_, 4))
+    builder.store(y, builder.gep(destination, index, element), 4)
+    following = builder.add(index, ir.I64(max(width, 1)))
     index.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_signed("<", following, function.args[2]), loop, done)
-    ir.IRBuilder(done).ret_void()
+    builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
+    builder.position_at_end(done)
+    builder.ret_void()
     chosen = target.host() if cpu == "host" else target.named(cpu)
-    library = jit.Library([jit.compile_object(str(module), chosen)], ["sweep"])
+    library = jit.Library([jit.compile_object(builder.text(), chosen)], ["sweep"])
     _loaded.append(library)
     return jit.function(library.address("sweep"), None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
@@ -266,8 +264,8 @@ def test_special_values(dtype: Any) -> None:
 
 def test_splat_rounds_to_the_type() -> None:
     third = float(np.float32(1 / 3))
-    assert vector_math.splat(ir.FloatType(), 1 / 3).get_reference() == ir.FloatType()(third).get_reference()
-    assert str(vector_math.splat(ir.VectorType(ir.IntType(32), 2), 7)) == "<2 x i32> <i32 7, i32 7>"
+    assert str(ir.splat(ir.FLOAT, 1 / 3)) == str(ir.FLOAT(third)) == str(ir.FLOAT(1 / 3))
+    assert str(ir.splat(ir.VectorType(ir.I32, 2), 7)) == "<2 x i32> splat (i32 7)"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -277,9 +275,7 @@ def test_powers_of_special_numbers_are_those_of_c(dtype: Any) -> None:
         [0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, -3.0, tiny, 1e30, inf, -inf, nan, -1e30], dtype
     )
     for exponent in numbers:
-        FUNCTIONS["special_power"] = lambda b, x, e=float(exponent): vector_power.power(
-            b, x, vector_math.splat(x.type, e)
-        )
+        FUNCTIONS["special_power"] = lambda b, x, e=float(exponent): vector_power.power(b, x, ir.splat(x.type, e))
         _compiled.cache_clear()
         with np.errstate(all="ignore"):
             expected = np.power(numbers, np.full_like(numbers, exponent))

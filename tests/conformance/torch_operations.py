@@ -55,12 +55,6 @@ def scaled(function: Function) -> Function:
     return lambda a, b, alpha=1, **options: function(a, b if alpha == 1 else b * alpha, **options)
 
 
-def divided(a: Any, b: Any, rounding_mode: str | None = None) -> Any:
-    if rounding_mode == "trunc":
-        raise RefusedError("st.ops has no quotient that is rounded towards 0")
-    return ops.floor_divide(a, b) if rounding_mode == "floor" else ops.divide(a, b)
-
-
 def sized(function: Function) -> Function:
     """Accept sizes as one sequence or as several numbers; −1 is inferred from the rest."""
 
@@ -83,6 +77,29 @@ def expanded(x: Value, *sizes: Any) -> Any:
 
 def parts(function: Function) -> Function:
     return lambda x, size, dim=0: function(x, size, dim)
+
+
+def extreme(function: Function, place: Function, paired: Function) -> Function:
+    """Translate max and min: of all elements, along an axis with the indices, or of two arrays."""
+
+    def adapted(x: Value, dim: Any = None, keepdim: bool = False) -> Any:
+        if isinstance(dim, Value):
+            return paired(x, dim)
+        if dim is None:
+            return function(x)
+        return function(x, dim, keepdims=keepdim), place(x, dim, keepdims=keepdim)
+
+    return adapted
+
+
+def narrowed(x: Value, dim: int, start: Any, length: int) -> Any:
+    if isinstance(start, Value):
+        raise RefusedError("places that are data are not indexed with")
+    return ops.take(x, range(start, start + length), dim)
+
+
+def selected(x: Value, dim: int, index: int) -> Any:
+    return ops.squeeze(ops.take(x, [index], dim), dim)
 
 
 def clipped(x: Any, min: Any = None, max: Any = None) -> Any:
@@ -153,6 +170,14 @@ def interpolated(
     return ops.interpolate(x, size, scale_factor, mode, align_corners, *more, **options)
 
 
+def antialiased(x: Any, output_size: Any, align_corners: bool, *scales: Any, **options: Any) -> Any:
+    """Apply interpolate to the arguments of PyTorch's kernel of antialiased bilinear interpolation."""
+    size, factors = None if output_size is None else tuple(output_size), options.pop("scale_factors", None)
+    if size is not None and any(scale is not None for scale in (*scales, *options.values())):
+        raise RefusedError("sizes together with factors that differ from their ratio")
+    return ops.interpolate(x, size, factors, "bilinear", align_corners, antialias=True)
+
+
 _UNARY = (
     "abs", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square", "reciprocal", "sin", "cos", "tan", "erf", "floor",
     "ceil", "sign", "sigmoid", "tanh", "isfinite", "isinf", "isnan", "logical_not",
@@ -182,15 +207,21 @@ TABLE: dict[str, Function] = {
     **{f"nn.functional.adaptive_max_pool{rank}d": adaptive(ops.adaptive_max_pool, rank) for rank in (1, 2, 3)},
     **{f"nn.functional.max_unpool{rank}d": unpooled(rank) for rank in (1, 2, 3)},
     "nn.functional.batch_norm": normalized, "nn.functional.interpolate": interpolated,
+    "_upsample_bilinear2d_aa": antialiased,
     "nn.functional.softmin": same(ops.softmin), "softmax": same(ops.softmax), "log_softmax": same(ops.log_softmax),
     "neg": ops.negative, "add": scaled(ops.add), "sub": scaled(ops.subtract), "mul": ops.multiply,
-    "div": divided, "true_divide": ops.divide, "floor_divide": ops.floor_divide, "remainder": ops.remainder,
+    "div": ops.divide, "true_divide": ops.divide, "floor_divide": ops.floor_divide, "remainder": ops.remainder,
     "maximum": ops.maximum, "minimum": ops.minimum, "pow": ops.power, "clamp": clipped, "where": chosen,
     "gt": ops.greater, "ge": ops.greater_equal, "lt": ops.less, "le": ops.less_equal, "eq": ops.equal,
     "ne": ops.not_equal, "logical_and": ops.logical_and, "logical_or": ops.logical_or, "logical_xor": ops.logical_xor,
     "sum": over_axes(ops.sum), "mean": over_axes(ops.mean), "amax": over_axes(ops.max), "amin": over_axes(ops.min),
     "prod": over_axes(ops.prod), "logsumexp": over_axes(ops.logsumexp), "argmax": over_axes(ops.argmax),
     "argmin": over_axes(ops.argmin), "any": over_axes(ops.any), "all": over_axes(ops.all),
+    "nn.functional.channel_shuffle": ops.channel_shuffle, "nn.functional.normalize": ops.normalize,
+    "nn.functional.cosine_similarity": ops.cosine_similarity,
+    "nn.functional.pairwise_distance": ops.pairwise_distance,
+    "max": extreme(ops.max, ops.argmax, ops.maximum), "min": extreme(ops.min, ops.argmin, ops.minimum),
+    "narrow": narrowed, "select": selected,
     "var": spread(ops.var), "std": spread(ops.std),
     "linalg.vector_norm": vector_norm,
     "reshape": sized(ops.reshape), "view": sized(ops.reshape), "expand": expanded,

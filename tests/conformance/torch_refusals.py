@@ -8,8 +8,8 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "logic takes bools; x != 0 makes them": ("a condition is a bool, got f64",),
     "operands of several dtypes: casts are explicit": ("convert one of them with st.ops.cast",),
     "a result of another dtype: casts are explicit": ("results of another dtype are st.ops.cast",),
-    "not built": ( "has no quotient that is rounded towards 0",
-    ),
+    "places that are data": ("places that are data are not indexed with",),
+    "sizes together with factors": ("sizes together with factors that differ from their ratio",),
     "options without meaning": ("eps=-0.5", "momentum=-1.", "expected min_val below max_val"),
     "one number in a sequence for several axes": ("one for each axis of positions, not (",),
     "an array without the axes that the layer is for": (

@@ -80,14 +80,17 @@ def test_the_middle_of_each_position() -> None:
         )
 
 
-def test_cubic() -> None:
+@pytest.mark.parametrize(("mode", "antialias"), [("bicubic", False), ("bicubic", True), ("bilinear", True)])
+def test_interpolation_by_matrices(mode: str, antialias: bool) -> None:
     random = np.random.default_rng(0)
     for shape, target in (
         ((2, 3, 5, 7), {"size": (8, 20)}), ((2, 3, 9, 7), {"size": (4, 3)}), ((3, 1, 2), {"scale_factor": (2.0, 2.5)}),
         ((2, 1, 4, 4), {"scale_factor": 1.3}), ((1, 2, 6, 5), {"scale_factor": 1.3, "recompute_scale_factor": True}),
     ):  # fmt: skip
         for aligned in (False, True):
-            options: dict[str, Any] = {**target, "mode": "bicubic", "align_corners": aligned}
+            options: dict[str, Any] = {
+                **target, "mode": mode, "align_corners": aligned, "antialias": antialias,
+            }  # fmt: skip
             x = random.standard_normal(shape)
             tensor = torch.tensor(x, requires_grad=True)
             theirs = F.interpolate(tensor[None] if x.ndim == 3 else tensor, **options)
@@ -245,6 +248,11 @@ def _value(*shape: Any) -> Value:
         (lambda: ops.interpolate(_value(N, 3, 4), scale_factor=1e30), OptionError, "makes"),
         (lambda: ops.interpolate(_value(N, 3, 4), 2, mode="cubic"), OptionError, "bilinear"),
         (lambda: ops.interpolate(_value(N, 3, 4), 2, mode="bilinear"), ShapeError, 'mode="linear"'),
+        (
+            lambda: ops.interpolate(_value(N, 3, 4), 2, antialias=True),
+            OptionError,
+            'antialias=True with mode="nearest"',
+        ),
         (lambda: ops.interpolate(_value(N, 3, 4), 2, mode="bicubic"), ShapeError, 'mode="linear"'),
         (lambda: ops.interpolate(_value(N, 3, 4, 4), 2**25, mode="bicubic"), ShapeError, 'help: mode="bilinear"'),
         (lambda: ops.interpolate(_value(N, 3, 4), 2, align_corners=True), OptionError, "no effect"),

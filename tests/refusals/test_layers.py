@@ -43,7 +43,7 @@ LAYERS: dict[str, tuple[Arguments, tuple[np.ndarray, ...]]] = {
     "RMSNorm": (of(4), (X2,)), "LocalResponseNorm": (of(3), (X4,)), "Softmax2d": (of(), (X4,)),
     "GlobalAveragePool": (of(), (X4,)), "GlobalMaxPool": (of(), (X4,)), "Upsample": (of(scale_factor=2), (X4,)),
     "UpsamplingNearest2d": (of(scale_factor=2), (X4,)), "UpsamplingBilinear2d": (of(scale_factor=2), (X4,)),
-    "PixelShuffle": (of(2), (X4,)), "PixelUnshuffle": (of(2), (X4,)),
+    "ChannelShuffle": (of(2), (X4,)), "PixelShuffle": (of(2), (X4,)), "PixelUnshuffle": (of(2), (X4,)),
     "Standardization": (of(np.zeros(4), np.ones(4)), (X4,)),
     **dict.fromkeys(("CrossEntropyLoss", "NLLLoss", "MultiMarginLoss"), (of(), (X2, LABELS))),
     **dict.fromkeys((
@@ -51,6 +51,7 @@ LAYERS: dict[str, tuple[Arguments, tuple[np.ndarray, ...]]] = {
         "SoftMarginLoss", "MultiLabelSoftMarginLoss", "HingeEmbeddingLoss",
     ), (of(), (X2, X2))),
     **dict.fromkeys(("MarginRankingLoss", "GaussianNLLLoss", "TripletMarginLoss"), (of(), (X2, X2, X2))),
+    **dict.fromkeys(("CosineSimilarity", "PairwiseDistance"), (of(), (X2, X2))),
     "CosineEmbeddingLoss": (of(), (X2, X2, SIGNS)), "MultiLabelMarginLoss": (of(), (X2, np.full(X2.shape, -1))),
     "Sequential": (of(nn.ReLU()), (X2,)), "Residual": (of(nn.ReLU()), (X2,)), "Concat": (of(nn.ReLU()), (X2,)),
 }  # fmt: skip

@@ -53,7 +53,8 @@ CALLS: dict[str, Arguments] = {
     "split": of(X2, 2), "chunk": of(X2, 2), "unbind": of(X2), "take": of(X2, [0, 2], 1), "flip": of(X2, 0),
     "roll": of(X2, 1, 0), "broadcast_to": of(X2, (2, 3, 4)), "expand": of(X2, 2, 3, 4), "tile": of(X2, (2, 1)),
     "repeat": of(X2, 2, 1), "pad": of(X2, (1, 1)), "margin_ranking_loss": of(X2, X2, X2),
-    "max_unpool": of(X4, np.zeros(X4.shape, np.int32), 2),
+    "normalize": of(X2), "cosine_similarity": of(X2, X2), "pairwise_distance": of(X2, X2),
+    "channel_shuffle": of(X4, 2), "max_unpool": of(X4, np.zeros(X4.shape, np.int32), 2),
     "gaussian_nll_loss": of(X2, X2, X2), "triplet_margin_loss": of(X2, X2, X2),
     "cosine_embedding_loss": of(X2, X2, C[:3]), "multilabel_margin_loss": of(X2, np.full(X2.shape, -1)),
 }  # fmt: skip

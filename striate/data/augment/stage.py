@@ -146,7 +146,14 @@ class InputStage:
         return self._made(rows, *self._drawn(rows, epoch))
 
     def batches(
-        self, batch_size: int, *, seed: int | None = None, epoch: int = 0, shuffle: bool = True, first: int = 0
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        epoch: int = 0,
+        shuffle: bool = True,
+        first: int = 0,
+        share: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
         """Iterate over the batches of an epoch, in the order of ``data.batches``.
 
@@ -155,7 +162,7 @@ class InputStage:
         """
         chosen = self.seed if seed is None else seed
         count = len(self.dataset)
-        parts = index_batches(count, batch_size, seed=chosen, epoch=epoch, shuffle=shuffle, first=first)
+        parts = index_batches(count, batch_size, seed=chosen, epoch=epoch, shuffle=shuffle, first=first, share=share)
         return self._iterated(parts, epoch, max(1, _BLOCK // batch_size))
 
     def _iterated(self, parts: Sequence[Array], epoch: int, together: int) -> Iterator[Batch]:

@@ -356,7 +356,7 @@ class Unpack(KernelSpec):
                 more = k.offset(base, k.iadd(where, k.imul(share.index, units * g.per_unit)), kept)
                 share.carry = [k.add(share.carry[0], k.load(more, kept, 64))]
             total = k.convert(share.result[0] if g.shares > 1 else start, dtype)
-            spill = k.local(total.type, "lanes")
+            spill = k.local(total.type)
             k.builder.store(total, spill, align=64)
             c = k.iadd(first, channel.index)
             with k.loop(0, LANES) as lane:

@@ -271,20 +271,20 @@ class MatrixProduct(KernelSpec):
         whole, rest = divmod(self.depth, STRIP)
         if whole + (rest > 0) <= 1:
             return add(0, self.depth, zeros)
-        slots = [k.local(vector_type(self.dtype), "sum") for _ in zeros]
+        slots = [k.local(vector_type(self.dtype)) for _ in zeros]
         for slot in slots:
             k.builder.store(k.constant(0, self.dtype), slot, align=64)
 
         def keep(values: Sequence[Vector]) -> None:
             for slot, value in zip(slots, values, strict=True):
-                total = k.add(k.builder.load(slot, typ=vector_type(self.dtype), align=64), value)
+                total = k.add(k.builder.load(slot, vector_type(self.dtype), align=64), value)
                 k.builder.store(total, slot, align=64)
 
         with k.loop(0, whole) as strip:
             keep(add(k.imul(strip.index, STRIP), STRIP, zeros))
         if rest:
             keep(add(whole * STRIP, rest, zeros))
-        return [k.builder.load(slot, typ=vector_type(self.dtype), align=64) for slot in slots]
+        return [k.builder.load(slot, vector_type(self.dtype), align=64) for slot in slots]
 
 
 def steps(

@@ -178,7 +178,7 @@ class WinogradWeightGradient(KernelSpec):
         per_share = self.arriving.blocks * self.source.blocks * self.per_pair
         first = k.imul(into, BLOCK)
         lanes = k.imin(LANES, k.isub(filters, k.imul(out, LANES)))
-        kept = [k.local(k.constant(0, dtype).type, "tap") for _ in range(taps * taps)]
+        kept = [k.local(k.constant(0, dtype).type) for _ in range(taps * taps)]
         with k.loop(0, k.imin(BLOCK, k.isub(depth, first))) as channel:
             mine = k.offset(sums, k.imul(channel.index, LANES), dtype)
 

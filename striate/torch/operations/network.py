@@ -176,5 +176,4 @@ def _interpolate(
     input: Value, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None, antialias: bool = False,
 ) -> Value:  # fmt: skip
-    require(not antialias, "interpolation with antialias")
-    return ops.interpolate(input, size, scale_factor, mode, align_corners, recompute_scale_factor)
+    return ops.interpolate(input, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)

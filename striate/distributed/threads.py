@@ -1,0 +1,36 @@
+"""How many threads each rank computes with: the cores of a machine are divided among its ranks."""
+
+from __future__ import annotations
+
+import math
+import os
+
+from striate import settings
+from striate.distributed.communicator import Communicator
+from striate.quota import cpu_quota
+
+
+def threads_of_rank(own: set[int], every: list[set[int]], quota: float) -> int:
+    """Return the number of threads of a rank, at least 1.
+
+    ``own`` are the cores that the rank may use, and ``every`` those of all ranks on its machine, its own included. A
+    core that several ranks may use is divided among them; so is ``quota``, the number of cores that the control groups
+    of the machine's ranks allow.
+    """
+    cores = sum(1 / sum(core in one for one in every) for core in own)
+    return max(1, math.floor(min(cores, quota / len(every)) + 1e-9))
+
+
+def share_threads(communicator: Communicator) -> None:
+    """Have this process compute with its share of the machine's cores, unless STRIATE_THREADS or a caller chose.
+
+    All ranks must call it.
+    """
+    if communicator.size == 1:
+        return
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    own = ",".join(map(str, sorted(allowed)))
+    texts = communicator.gather_texts(own)
+    if settings.threads_are_default():
+        every = [set(map(int, texts[rank].split(","))) for rank in communicator.on_this_host()]
+        settings.override(threads=threads_of_rank(set(allowed), every, cpu_quota()))

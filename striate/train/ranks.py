@@ -1,0 +1,121 @@
+"""Checks that all ranks (processes) of a training begin alike, and predicts a data set on all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from striate.data.loader import index_batches
+from striate.distributed import Communicator
+from striate.errors import OptionError
+from striate.graph.value import Array
+from striate.nn.module import Module
+from striate.train.environment import versions
+
+_SAME = ("striate", "numpy", "llvmlite", "target")
+"""The entries of ``versions()`` that must agree, since each rank computes the updates itself."""
+_SHOWN = 5
+
+
+def weights_digest(model: Module) -> str:
+    """Return a hash of the contents of all parameters and buffers of a model."""
+    found = hashlib.blake2b(digest_size=16)
+    for name, array in model.state_dict().items():
+        found.update(name.encode())
+        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
+
+
+def require_same(communicator: Communicator, facts: Mapping[str, str]) -> None:
+    """Raise ``OptionError``, which says what differs, unless all ranks give the same facts.
+
+    ``facts`` maps what is compared, such as "lr" or "training data", to its value as text. All ranks must call it.
+    """
+    if communicator.size == 1:
+        return
+    every = [json.loads(text) for text in communicator.gather_texts(json.dumps(facts))]
+    first, wrong = every[0], list[str]()
+    for rank, other in enumerate(every):
+        for name in dict.fromkeys([*first, *other]):
+            if (ours := first.get(name, "absent")) != (theirs := other.get(name, "absent")):
+                wrong.append(f"{name}: {theirs} on rank {rank}, {ours} on rank 0")
+    if wrong:
+        more = f"\n  … and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise OptionError(
+            "the ranks of this training differ:\n  " + "\n  ".join(wrong[:_SHOWN]) + more + "\n"
+            "  help: start all ranks with the same command, data and versions"
+        )
+
+
+def versions_that_matter() -> dict[str, str]:
+    """Return the versions and the kind of processor on which the bits of a training depend, by name."""
+    return {name: text for name, text in versions().items() if name in _SAME}
+
+
+class Predictor(Protocol):
+    """Protocol: a model, or something else that predicts a batch."""
+
+    def __call__(self, x: Array, /) -> Any:
+        """Return the outputs for the samples x (N, …)."""
+        ...
+
+
+class PredictedTogether:
+    """Predicts the samples ``images`` on all ranks: called like the model, with the batches of ``data.batches``.
+
+    The ranks predict one batch each and send each other the outputs, so every rank gets the outputs of all batches,
+    with the same bits as one process. The batches are in the order of the data set, and have at most ``batch_size``
+    samples. All ranks must call it equally often.
+    """
+
+    def __init__(self, model: Predictor, images: Array, batch_size: int, communicator: Communicator) -> None:
+        self._model, self._images, self._communicator = model, images, communicator
+        self._batches = index_batches(len(images), batch_size, shuffle=False)
+        self._place = 0
+        self._outputs: list[Array] = []
+
+    def __call__(self, x: Array) -> Array:
+        """Return the outputs for the next batch ``x`` of the data set."""
+        ranks = self._communicator
+        place = self._place % ranks.size
+        if place == 0:
+            own = self._place + ranks.rank
+            found = np.zeros(0, np.float32)
+            if own < len(self._batches):
+                found = np.asarray(self._model(self._images[self._batches[own]]))
+            self._outputs = _gathered(found, ranks)
+        self._place += 1
+        return self._outputs[place]
+
+
+class BatchDivided:
+    """Predicts every batch on all ranks, each of which predicts a part of its samples: called like the model.
+
+    All ranks get all outputs. All must call it, with the same samples.
+    """
+
+    def __init__(self, model: Predictor, communicator: Communicator) -> None:
+        self._model, self._communicator = model, communicator
+
+    def __call__(self, x: Array) -> Array:
+        """Return the outputs for the samples x (N, …)."""
+        ranks = self._communicator
+        if ranks.size == 1:
+            return np.asarray(self._model(x))
+        first, last = (place * len(x) // ranks.size for place in (ranks.rank, ranks.rank + 1))
+        own = np.asarray(self._model(x[first:last])) if last > first else np.zeros(0, np.float32)
+        return np.concatenate([part for part in _gathered(own, ranks) if len(part)])
+
+
+def _gathered(array: Array, ranks: Communicator) -> list[Array]:
+    """Return the arrays of all ranks, by rank; their shapes and dtypes may differ."""
+    kinds = ranks.gather_texts(json.dumps([array.dtype.str, array.shape]))
+    found: list[Array] = []
+    for contents, kind in zip(ranks.gather_bytes(array.tobytes()), kinds, strict=True):
+        dtype, shape = json.loads(kind)
+        found.append(np.frombuffer(contents, np.dtype(dtype)).reshape(shape))
+    return found
