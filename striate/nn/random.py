@@ -73,7 +73,7 @@ class FeatureDropout(RandomLayer, Ranked):
                 current_trace(),
                 self.where(),
                 f"its input {shape_text(x.shape)} has {x.type.rank} axes",
-                [f"expected (N, C, positions…) with {self.rank} axes of positions, or one such sample"],
+                [f"expected (N, C, positions…) with {self.rank} spatial axes, or one such sample"],
                 "Dropout1d for (N, C, L), Dropout2d for (N, C, H, W), Dropout3d for (N, C, D, H, W)",
             )
         return feature_dropout(x, key, self.p, stream)

@@ -118,7 +118,7 @@ class Convolutional(Windowed, Anchor):
             raise shape_error(
                 self,
                 f"a filter bank for {x} has {x.rank} axes (out, in / groups, taps…), got {w}",
-                f"Conv{rank}d takes inputs with {rank} axes of positions",
+                f"Conv{rank}d takes inputs with {rank} spatial axes",
             )
         (channels, *size), (filters, depth, *kernel) = _fixed(x.shape[1:]), _fixed(w.shape)
         if self.groups < 1 or channels % self.groups or filters % self.groups:
@@ -473,13 +473,13 @@ def conv(
         raise shape_error(
             "conv",
             f"its filters are {weight.type}",
-            "the filters are (out, in / groups, taps…), with 1 to 3 axes of taps",
+            "the filters are (out, in / groups, taps…), with 1 to 3 spatial axes",
         )
     if input.type.rank != rank + 2 and not is_sample(input.type, rank):
         raise shape_error(
             "conv",
             f"filters {weight.type} for an input {input.type}",
-            f"with {rank} axes of taps, the input is (N, C, positions…) with {rank} axes of positions; "
+            f"filters with {rank} spatial axes need an input (N, C, positions…) with {rank} spatial axes; "
             "give grey images their channel axis, x[:, None]",
         )
     strides, dilations = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
