@@ -14,6 +14,7 @@ from striate.data.gaps import assembled, completed, notes_on
 from striate.data.number_files import NumberFile, number_files, set_name
 from striate.data.number_options import Kind, NumberOptions, Task
 from striate.data.opened import Opened
+from striate.data.repeats import repeated
 from striate.data.samples import Array, Samples
 from striate.data.splitting import absent_classes, stratified_split
 from striate.data.targets import Targets, targets_of
@@ -61,12 +62,15 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
     train, left = _apart(samples, train, held_out)
     if left:
         notes.append(f"{left:,} windows that share rows with held-out windows are left out of the training")
+    array = assembled(samples, chosen, name)
+    unit = "row" if samples.kind is Kind.table else "sample"
+    notes += repeated(array, targets.labels, train, held_out, samples.places, unit, path)
     for index, what in ((train, "to learn from"), (held_out, "held out")):
         if targets.task is Task.classify and (absent := absent_classes(targets.labels, index, targets.classes)):
             notes.append(f"no sample of {shortened(absent, 5)} is {what}")
     names = targets.classes if targets.task is Task.classify else ()
     whole = Dataset(
-        assembled(samples, chosen, name), targets.labels, names, set_name(path), channels_first=True,
+        array, targets.labels, names, set_name(path), channels_first=True,
         files=tuple(samples.places),
     )  # fmt: skip
     places = np.array(samples.places)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from striate.data.opened import Opened
 from striate.data.picture import FORMATS
 from striate.data.picture_options import PictureOptions
 from striate.data.reading import same_size
+from striate.data.repeats import repeated
 from striate.data.splitting import absent_classes, stratified_split
 from striate.data.tree import Tree, open_tree
 from striate.errors import DataError
@@ -67,9 +66,10 @@ def _opened(tree: Tree, options: PictureOptions, progress: Progress) -> Opened:
     numbers = {name: number for number, name in enumerate(found.classes)}
     labels = np.array([numbers[picture.label] for picture in pictures], np.int64)
     train, held_out, given_parts = _split(tree, pictures, labels, options, found.classes, notes)
-    notes += _repeated(images, labels, train, held_out, [tree.name(picture.entry) for picture in pictures])
+    names = [str(picture.entry.path) for picture in pictures]
+    notes += repeated(images, labels, train, held_out, names, "picture", tree.root)
     name = tree.root.name
-    files = np.array([str(picture.entry.path) for picture in pictures])
+    files = np.array(names)
     whole = Dataset(images, labels, found.classes, name, channels_first=True, files=tuple(files.tolist()))
     return Opened(
         whole.subset(train), whole.subset(held_out), tuple(files[train].tolist()), tuple(files[held_out].tolist()),
@@ -153,24 +153,6 @@ def _split(
             )
             notes.append(f"no picture of {shown} is {what}")
     return train, held_out, given_parts
-
-
-def _repeated(images: Any, labels: Any, train: Any, held_out: Any, names: list[str]) -> list[str]:
-    """Return notes about pictures with equal pixels that are in both parts, or have different labels."""
-    places: dict[bytes, list[int]] = defaultdict(list)
-    for place, image in enumerate(images):
-        places[hashlib.blake2b(image.tobytes(), digest_size=16).digest()].append(place)
-    equal = [group for group in places.values() if len(group) > 1]
-    learned = set(train.tolist())
-    across = [group for group in equal if 0 < sum(place in learned for place in group) < len(group)]
-    contradicting = [group for group in equal if len({int(labels[place]) for place in group}) > 1]
-    notes: list[str] = []
-    for groups, text in ((across, "in both parts"), (contradicting, "under two labels")):
-        if groups:
-            shown = "; ".join(" = ".join(names[place] for place in group[:2]) for group in groups[:_LISTED])
-            more = f"; and {len(groups) - _LISTED} more" if len(groups) > _LISTED else ""
-            notes.append(f"{len(groups):,} picture{'s are' if len(groups) > 1 else ' is'} {text}: {shown}{more}")
-    return notes
 
 
 def _skipped(bad: Mapping[int, str], count: int) -> str:

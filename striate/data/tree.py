@@ -18,7 +18,6 @@ import threading
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -139,8 +138,11 @@ class FolderTree(Tree):
             for name in files:
                 path = inside / name
                 if is_data(path):
-                    with suppress(FileNotFoundError):  # a link to nothing
-                        yield Entry(path, os.stat(Path(folder) / name).st_size)
+                    try:
+                        size = os.stat(Path(folder) / name).st_size
+                    except FileNotFoundError:  # a link to nothing, which reading it reports
+                        size = 0
+                    yield Entry(path, size)
 
     def read(self, entry: Entry) -> bytes:
         try:

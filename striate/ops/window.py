@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from striate.errors import OptionError, unknown_option
+from striate.errors import OptionError, quantity, unknown_option
 from striate.graph.op import Op, PositionSets
 from striate.graph.value import Array, TensorType
 from striate.ops.requirement import place, shape_error
@@ -210,7 +210,9 @@ def require_geometry(op: Op, rank: int, **options: Sequence[object]) -> None:
     """
     for name, entries in options.items():
         if len(entries) != rank:
-            raise OptionError(f"{place(op)}: {name} has {len(entries)} entries for {rank} axes of positions")
+            raise OptionError(
+                f"{place(op)}: {name} has {len(entries)} entries for {quantity(rank, 'axis')} of positions"
+            )
 
 
 def positions(x: TensorType) -> Sizes:

@@ -37,7 +37,7 @@ BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
         r"3 channels, but its input has 8(.|\n)*on the last axis",
     ),
     "other channels": (lambda: ops.conv(value(N, 5, 8, 9), value(*FILTERS)), ShapeError, "in_channels=5"),
-    "no channel axis": (lambda: ops.conv(value(8, 9), value(*FILTERS)), ShapeError, "2 axes of positions"),
+    "no channel axis": (lambda: ops.conv(value(8, 9), value(*FILTERS)), ShapeError, "with 2 axes of taps"),
     "rank of the filters": (lambda: ops.conv(value(*IMAGES), value(4, 3, 3)), ShapeError, "taps"),
     "groups": (lambda: ops.conv(value(*IMAGES), value(4, 1, 3, 3), groups=2), ShapeError, "2 groups"),
     "zero groups": (lambda: ops.conv(value(*IMAGES), value(*FILTERS), groups=0), OptionError, "groups"),
