@@ -119,7 +119,7 @@ def far_warning(far: dict[str, str], count: int, what: str) -> list[str]:
 def unlike_warning(unlike: dict[str, str], count: int, what: str) -> list[str]:
     """Return at most one warning about inputs outside of the range of the training data: [] or [text].
 
-    unlike  what is unlike in each such input, by name, as ``InputRange.unlike`` returns it
+    unlike  a text on how each such input differs, by name of the input, as ``InputRange.unlike`` returns it
     count   the number of all inputs
     what    the word for the inputs, such as "pictures"
     """

@@ -64,9 +64,9 @@ def require_resumable(context: typer.Context, run: Run) -> None:
 
 
 def is_finished(run: Run, epochs: int | None) -> bool:
-    """Return whether a run has nothing left to do for this number of epochs, and print a note if so.
+    """Return whether a run has already been trained for ``epochs`` epochs or stopped early; print a note if so.
 
-    ``epochs`` is the number on the command line; None is that of the run.
+    ``epochs`` is the number on the command line; None: the number with which the run was started.
     """
     planned, done = int(run.arguments.get("epochs", 0)), len(run.history.get("epochs", ()))
     if not run.finished or (epochs is not None and epochs > planned):

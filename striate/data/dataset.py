@@ -218,7 +218,10 @@ def _chosen(index: Array, count: int, name: str) -> npt.NDArray[np.int64]:
 
 
 def as_array(images: npt.ArrayLike, name: str) -> Array:
-    """Return the inputs as an array; raises ``DTypeError`` for inputs of different lengths and other objects."""
+    """Return the inputs as an array; ``name`` is that of the data set in messages.
+
+    Raises ``DTypeError`` for inputs that do not form an array, such as lists of different lengths.
+    """
     try:
         return unmasked(images, f"{name}: inputs")
     except DTypeError:
@@ -233,7 +236,7 @@ def _stored(images: Array) -> Array:
 
 
 def require_real(images: Array, name: str) -> None:
-    """Raise ``DTypeError`` unless the elements are real numbers or bools."""
+    """Raise ``DTypeError``, which names the data set ``name``, unless the elements are real numbers or bools."""
     if images.dtype.kind not in "buif":
         raise DTypeError(
             f"{name}: inputs of type {images.dtype} are not real numbers\n"
@@ -258,7 +261,10 @@ def looks_channels_last(shape: tuple[int, ...]) -> bool:
 
 
 def check_channels_first(images: Array, name: str) -> None:
-    """Raise ``DataError`` for inputs whose shape looks like channels-last pictures (N, H, W, C)."""
+    """Raise ``DataError`` for inputs whose shape looks like channels-last pictures (N, H, W, C).
+
+    ``name`` is that of the data set in the message.
+    """
     if not looks_channels_last(images.shape):
         return
     n, h, w, c = images.shape
@@ -270,7 +276,10 @@ def check_channels_first(images: Array, name: str) -> None:
 
 
 def check_finite(images: Array, name: str) -> None:
-    """Raise ``DataError``, with the index, for the first NaN, infinity, or number too large for float32."""
+    """Raise ``DataError``, with the index, for the first NaN, infinity, or number too large for float32.
+
+    ``name`` is that of the data set in the message.
+    """
     if images.dtype.kind != "f":
         return
     wide = images.dtype.itemsize > 4
@@ -290,7 +299,7 @@ def check_digits(given: Array, images: Array, name: str) -> None:
 
     This concerns a feature or channel that varies, and whose rounding error exceeds a tenth of its standard deviation:
     float64 data around 10⁹ with a standard deviation of 1, for example. ``given`` are the inputs before rounding, and
-    ``images`` those after.
+    ``images`` those after; ``name`` is that of the data set in the message.
     """
     if np.can_cast(given.dtype, images.dtype):
         return

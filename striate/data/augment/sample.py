@@ -59,7 +59,10 @@ class Sample:
         return F32 if self.spec.computes else self.spec.dtype
 
     def filled(self, fills: Sequence[float], number: Index, dtype: DType) -> Any:
-        """Return ``fills[number]`` in every lane of a vector of ``dtype``, rounded for uint8."""
+        """Return ``fills[number]`` in every lane of a vector of ``dtype``, rounded for uint8.
+
+        ``number`` may be known only when the kernel runs; then the numbers ``fills`` become a table in its code.
+        """
         k = self.k
         numbers = [round(one) for one in fills] if dtype is DType.uint8 else fills
         if len(set(numbers)) == 1:
@@ -85,7 +88,10 @@ class Sample:
                 scalar(loop.index)
 
     def fill_run(self, pointer: Any, count: Index, value: Any, dtype: DType) -> None:
-        """Store the number that all lanes of ``value`` contain in ``count`` adjacent elements from ``pointer`` on."""
+        """Write the loops that store one number in ``count`` adjacent elements from the address ``pointer`` on.
+
+        ``value`` is a vector of ``dtype`` with this number in every lane.
+        """
         k = self.k
         first = k.lane(value, 0)
         self.run(

@@ -103,7 +103,7 @@ class ScheduleLength(Change):
 
 
 def stretched(schedule: Schedule, steps: int) -> Schedule | None:
-    """Return the schedule with another ``total_steps``; None if the schedule has no such option."""
+    """Return the schedule with ``total_steps`` set to ``steps``; None if the schedule has no such option."""
     if not is_dataclass(schedule) or isinstance(schedule, type):
         return None
     if "total_steps" not in [one.name for one in fields(schedule)]:
