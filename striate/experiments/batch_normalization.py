@@ -28,7 +28,7 @@ BATCH = 64
 
 
 def name_of(structure: str, normalized: bool, rate: float) -> str:
-    """Return the name of a setting, such as "MLP + BN, lr 0.1", for "MLP", True and 0.1."""
+    """Return the name of a setting: "MLP + BN, lr 0.1" for structure "MLP", with normalization, at rate 0.1."""
     return f"{structure}{' + BN' if normalized else ''}, lr {rate:g}"
 
 
