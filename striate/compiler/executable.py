@@ -21,6 +21,7 @@ from striate.compiler.verify import verify_memory
 from striate.errors import DTypeError, ShapeError
 from striate.graph.graph import Graph, Input
 from striate.graph.value import Array, Value, shape_text
+from striate.locks import cached_property
 from striate.ops.kernels.exchange import Exchange
 from striate.passes import lower
 from striate.passes.empty import is_empty
@@ -278,9 +279,10 @@ class CompiledExecutable:
 
     def runs_single_threaded(self, n: int) -> bool:
         """Return whether a batch of ``n`` samples is so little work that only the calling thread runs it."""
-        fixed, each = self._work()
+        fixed, each = self._work
         return fixed + each * n <= lower.SINGLE_THREADED_WORK
 
+    @cached_property
     def _work(self) -> tuple[float, float]:
         """Return the operations plus bytes moved, as (fixed part, part per sample).
 

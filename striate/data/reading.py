@@ -120,7 +120,7 @@ def _is_side(given: object) -> TypeGuard[int]:
 def same_size(sizes: dict[tuple[int, int], int], where: str) -> tuple[int, int]:
     """Return the only size in ``sizes``, which counts pictures by (height, width).
 
-    Raises ``DataError``, which suggests a size, if there are several.
+    Raises ``DataError``, which begins with ``where`` and suggests a size, if there are several.
     """
     if len(sizes) == 1:
         return next(iter(sizes))

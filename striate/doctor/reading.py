@@ -38,7 +38,7 @@ def reading_of(record: Mapping[str, Any], epoch: int, loss: float) -> Reading:
 
 
 class Statistics:
-    """A copy of all running statistics before a step.
+    """A copy of the running statistics of all normalizations in ``structure``, made before a step.
 
     The mean and variance of the step's batch are computed from how far the step moves the running statistics.
     """

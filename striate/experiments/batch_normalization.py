@@ -28,7 +28,7 @@ BATCH = 64
 
 
 def name_of(structure: str, normalized: bool, rate: float) -> str:
-    """Return the name of a setting, such as "MLP + BN, lr 0.1"."""
+    """Return the name of a setting: "MLP + BN, lr 0.1" for structure "MLP", with normalization, at rate 0.1."""
     return f"{structure}{' + BN' if normalized else ''}, lr {rate:g}"
 
 
@@ -38,7 +38,7 @@ SETTINGS = tuple(
 
 
 def network(structure: str, normalized: bool, work: Work) -> Sequential:
-    """Build the MLP (four hidden layers of 100 units) or the CNN (convolutions of 8 and 16 filters).
+    """Build the MLP (four hidden layers of 100 units) or the CNN (convolutions of 8 and 16 filters), by ``structure``.
 
     If ``normalized``, each linear layer or convolution is followed by batch normalization, before the ReLU.
     """

@@ -71,7 +71,7 @@ def best(found: Measurement, data: str, form: str) -> tuple[float, str]:
 
 
 def best_text(found: Measurement, data: str, form: str) -> str:
-    """Return a text such as "raw 43.1 % at lr 0.01"."""
+    """Return the result of ``best`` as text, such as "raw 43.1 % at lr 0.01"."""
     accuracy, setting = best(found, data, form)
     return f"{form} {100 * accuracy:.1f} % at {setting.rsplit(', ', 1)[1]}"
 

@@ -55,7 +55,7 @@ class Opened:
 
 
 class Looking:
-    """Answers the page's questions about models, and caches the four most recently used ones.
+    """Answers the page's questions about the model of a run ``folder``, and caches the four most recently used models.
 
     A lock admits only one picture at a time, since predictions share the cores with trainings. Raises ``OptionError``
     for a run that has no model yet, or a model whose inputs are not pictures.
@@ -185,7 +185,8 @@ def picture_shape(model: LoadedModel) -> tuple[int, tuple[int, int]]:
 def described(name: str, array: Array, block: Block | None) -> dict[str, Any]:
     """Describe one layer's output for one picture, as JSON-compatible data.
 
-    ``array`` is (C, H, W) or (D,). At most 32 maps or 128 numbers are included, with statistics of the whole array.
+    ``name`` is the name of the layer, ``array`` its output, (C, H, W) or (D,), and ``block`` the layer as the report
+    draws it; None: unknown. At most 32 maps or 128 numbers are included, with statistics of the whole array.
     """
     main = None if block is None else block.main
     maps = array if array.ndim == 3 else array.reshape(-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from striate.errors import OptionError
+from striate.errors import OptionError, quantity
 from striate.graph.value import Value, shape_text
 from striate.nn.foreign import ForeignLayer, symmetric
 from striate.nn.initialization import Initializer, bias_initializer
@@ -137,7 +137,7 @@ class FilterBank(Ranked):
             raise layer_error(
                 trace,
                 self.where(),
-                f"its input {shape_text(x.shape)} has {x.type.rank} axes, not {self.rank + 2}",
+                f"its input {shape_text(x.shape)} has {quantity(x.type.rank, 'axis')}, not {self.rank + 2}",
                 [f"expected {expected}"],
                 cure,
             )
@@ -145,17 +145,18 @@ class FilterBank(Ranked):
         if channels is not None and given[0] != channels:
             if given[-1] == channels:
                 order = ", ".join(str(axis) for axis in (0, self.rank + 1, *range(1, self.rank + 1)))
-                what = f"its input {shape_text(x.shape)} looks channels-last, with {channels} channels on the last axis"
+                last = f"with {quantity(channels, 'channel')} on the last axis"
+                what = f"its input {shape_text(x.shape)} looks channels-last, {last}"
                 cure = f"x.transpose({order}) puts the channels on axis 1"
             else:
-                what = f"its input has {given[0]} channels"
+                what = f"its input has {quantity(given[0], 'channel')}"
                 cure = f"{type(self).__name__}({given[0]}, {self.out_channels}, …), or None to have it inferred"
             raise layer_error(trace, self.where(), what, [f"expected {expected}, got {shape_text(x.shape)}"], cure)
         if channels is None and given[0] % self.groups:
             raise layer_error(
                 trace,
                 self.where(),
-                f"the {given[0]} channels of its input do not split into {self.groups} groups",
+                f"the {quantity(given[0], 'channel')} of its input do not split into {self.groups} groups",
                 [f"got {shape_text(x.shape)}"],
                 "choose groups that divide the number of channels",
             )

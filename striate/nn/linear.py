@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from striate.errors import quantity
 from striate.graph.value import Value, shape_text
 from striate.nn.foreign import ForeignLayer
 from striate.nn.initialization import Initializer, bias_initializer
@@ -84,7 +85,7 @@ class Linear(Module):
         if (x.type.rank > 2 and self.in_features == flat != features) or (
             x.type.rank > 3 and features != self.in_features
         ):
-            help = f"put Flatten() before it; its input then has {flat} features"
+            help = f"put Flatten() before it; its input then has {quantity(flat, 'feature')}"
             if self.in_features != flat:
                 help += f"; Linear({features}, {self.out_features}) maps the last axis alone"
             what = f"its input {shape_text(x.shape)} is not flat"
@@ -95,7 +96,7 @@ class Linear(Module):
             raise layer_error(
                 trace,
                 self.where(),
-                f"its input has {features} features",
+                f"its input has {quantity(features, 'feature')}",
                 [f"{product}, not {self.in_features}" if product else f"{features}, not {self.in_features}"],
                 f"Linear({features}, {self.out_features}), or Linear(None, {self.out_features}) to have it inferred",
             )

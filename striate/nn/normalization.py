@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from striate.errors import OptionError, ShapeError
+from striate.errors import OptionError, ShapeError, quantity
 from striate.graph.elementwise import cast
 from striate.graph.operand import constant
 from striate.graph.value import Array, Value, shape_text
@@ -141,7 +141,7 @@ class ChannelNormalization(Normalization):
             raise layer_error(
                 trace,
                 self.where(),
-                f"its input has {channels} channels",
+                f"its input has {quantity(channels, 'channel')}",
                 [f"expected {self.num_features} on axis 1, got {shape_text(x.shape)}"],
                 f"{type(self).__name__}({channels}), or {type(self).__name__}(None) to have it inferred",
             )
@@ -231,7 +231,7 @@ class BatchNorm(ChannelNormalization):
             raise layer_error(
                 current_trace(),
                 self.where(),
-                f"its input {shape_text(x.shape)} has {x.type.rank} axes",
+                f"its input {shape_text(x.shape)} has {quantity(x.type.rank, 'axis')}",
                 [f"expected {self.expected}"],
                 "BatchNorm1d for (N, C) and (N, C, L), BatchNorm2d for (N, C, H, W), BatchNorm3d for (N, C, D, H, W)",
             )
@@ -301,5 +301,6 @@ def batch_norm_of_rank(rank: int) -> type[BatchNorm]:
         if rank in layer.ranks:
             return layer
     raise OptionError(
-        f"no batch normalization takes inputs with {rank} axes\n  help: use 2 to 5 axes, (N, C) to (N, C, D, H, W)"
+        f"no batch normalization takes inputs with {quantity(rank, 'axis')}\n"
+        "  help: use 2 to 5 axes, (N, C) to (N, C, D, H, W)"
     )

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
+from striate.errors import quantity
 from striate.graph.value import Array, Batch, Value, shape_text
 from striate.nn.foreign import ForeignLayer, symmetric
 from striate.nn.kind import LayerKind
@@ -35,7 +36,8 @@ class Positional(Ranked):
             raise layer_error(
                 current_trace(),
                 self.where(),
-                f"its input {shape_text(x.shape)} has {x.type.rank} axes, not {self.rank + 2}: (N, C, {axes})",
+                f"its input {shape_text(x.shape)} has {quantity(x.type.rank, 'axis')}, "
+                f"not {self.rank + 2}: (N, C, {axes})",
                 [],
                 "is there a Flatten too early?" if x.type.rank == 2 else "give one sample as a batch of one, x[None]",
             )

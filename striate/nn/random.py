@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from striate.errors import quantity
 from striate.graph.value import Value, shape_text
 from striate.nn.activation import require_not_inplace
 from striate.nn.foreign import ForeignLayer
@@ -72,8 +73,8 @@ class FeatureDropout(RandomLayer, Ranked):
             raise layer_error(
                 current_trace(),
                 self.where(),
-                f"its input {shape_text(x.shape)} has {x.type.rank} axes",
-                [f"expected (N, C, positions…) with {self.rank} axes of positions, or one such sample"],
+                f"its input {shape_text(x.shape)} has {quantity(x.type.rank, 'axis')}",
+                [f"expected (N, C, positions…) with {quantity(self.rank, 'spatial axis')}, or one such sample"],
                 "Dropout1d for (N, C, L), Dropout2d for (N, C, H, W), Dropout3d for (N, C, D, H, W)",
             )
         return feature_dropout(x, key, self.p, stream)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from striate.errors import OptionError
+from striate.errors import OptionError, quantity
 from striate.graph.value import Value, shape_text
 from striate.nn.foreign import ForeignLayer
 from striate.nn.module import Module
@@ -161,7 +161,7 @@ class GroupNorm(Normalization):
             raise layer_error(
                 current_trace(),
                 self.where(),
-                f"its input has {x.shape[1]} channels",
+                f"its input has {quantity(x.shape[1], 'channel')}",
                 [f"expected {self.num_channels} on axis 1, got {shape_text(x.shape)}"],
                 f"GroupNorm({self.num_groups}, {x.shape[1]})",
             )
@@ -212,8 +212,8 @@ class InstanceNorm(Ranked, ChannelNormalization):
             raise layer_error(
                 trace,
                 self.where(),
-                f"its input {shape_text(x.shape)} has {x.type.rank} axes",
-                [f"expected (N, C, positions…) with {self.rank} axes of positions, or one such sample"],
+                f"its input {shape_text(x.shape)} has {quantity(x.type.rank, 'axis')}",
+                [f"expected (N, C, positions…) with {quantity(self.rank, 'spatial axis')}, or one such sample"],
                 "InstanceNorm1d for (N, C, L), InstanceNorm2d for (N, C, H, W), InstanceNorm3d for (N, C, D, H, W)",
             )
         self.require_features(trace, x)

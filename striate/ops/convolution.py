@@ -21,6 +21,7 @@ from striate.codegen.launch import Launch
 from striate.codegen.options import CompileOptions
 from striate.codegen.storage import BLOCK, PLAIN, InputLayout, spatial
 from striate.dtypes import DType
+from striate.errors import quantity
 from striate.graph.notation import PRODUCT, Expression, infix
 from striate.graph.onnx import Attribute
 from striate.graph.op import Direction, Gradients, Kind, Needed, PositionSets, Sample, Values, register
@@ -117,8 +118,8 @@ class Convolutional(Windowed, Anchor):
         if w.rank != x.rank or w.batched:
             raise shape_error(
                 self,
-                f"a filter bank for {x} has {x.rank} axes (out, in / groups, taps…), got {w}",
-                f"Conv{rank}d takes inputs with {rank} axes of positions",
+                f"a filter bank for {x} has {quantity(x.rank, 'axis')} (out, in / groups, taps…), got {w}",
+                f"Conv{rank}d takes inputs with {quantity(rank, 'spatial axis')}",
             )
         (channels, *size), (filters, depth, *kernel) = _fixed(x.shape[1:]), _fixed(w.shape)
         if self.groups < 1 or channels % self.groups or filters % self.groups:
@@ -131,7 +132,7 @@ class Convolutional(Windowed, Anchor):
             last = size[-1] == depth * self.groups
             raise shape_error(
                 self,
-                f"its filters take {depth * self.groups} channels, but its input has {channels}: {x}",
+                f"its filters take {quantity(depth * self.groups, 'channel')}, but its input has {channels}: {x}",
                 "the channels seem to be on the last axis; move them to axis 1, as in x.transpose(0, 3, 1, 2)"
                 if last
                 else f"in_channels={channels}, or None to have it inferred",
@@ -473,13 +474,13 @@ def conv(
         raise shape_error(
             "conv",
             f"its filters are {weight.type}",
-            "the filters are (out, in / groups, taps…), with 1 to 3 axes of taps",
+            "the filters are (out, in / groups, taps…), with 1 to 3 spatial axes",
         )
     if input.type.rank != rank + 2 and not is_sample(input.type, rank):
         raise shape_error(
             "conv",
             f"filters {weight.type} for an input {input.type}",
-            f"with {rank} axes of taps, the input is (N, C, positions…) with {rank} axes of positions; "
+            f"filters with {quantity(rank, 'spatial axis')} need an input (N, C, positions…) with as many; "
             "give grey images their channel axis, x[:, None]",
         )
     strides, dilations = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)

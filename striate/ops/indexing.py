@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 
 from striate import options
-from striate.errors import OptionError, TracingError
+from striate.errors import OptionError, TracingError, quantity
 from striate.graph.elementwise import MOST_AXES
 from striate.graph.reshape import joined_sizes, reshape
 from striate.graph.value import Batch, Dim, Shape, Value, operators
@@ -163,8 +163,10 @@ def _without_ellipsis(x: Value, keys: list[object]) -> list[object]:
     dots = [place for place, one in enumerate(keys) if one is Ellipsis]
     given = sum(one is not None and one is not Ellipsis for one in keys)
     if len(dots) > 1 or given > x.type.rank:
-        what = "more than one ..." if len(dots) > 1 else f"{given} indices for {x.type.rank} axes"
-        raise shape_error("indexing", f"{what} of {x.type}", f"x[i] takes up to {x.type.rank} indices")
+        what = (
+            "more than one ..." if len(dots) > 1 else f"{quantity(given, 'index')} for {quantity(x.type.rank, 'axis')}"
+        )
+        raise shape_error("indexing", f"{what} of {x.type}", f"x[i] takes up to {quantity(x.type.rank, 'index')}")
     at = dots[0] if dots else len(keys)
     return [*keys[:at], *[slice(None)] * (x.type.rank - given), *keys[at + 1 :]]
 

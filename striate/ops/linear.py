@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from striate.errors import quantity
 from striate.graph.notation import ATOM, PRODUCT, Expression
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Composite, Gradients, Needed, Sample, Values, register
@@ -46,7 +47,8 @@ class Linear(Composite):
         if x.shape[1] != w.shape[1]:
             raise shape_error(
                 self,
-                f"its input has {x.shape[1]} features, but its weights {shape_text(w.shape)} take {w.shape[1]}",
+                f"its input has {quantity(x.shape[1], 'feature')}, "
+                f"but its weights {shape_text(w.shape)} take {w.shape[1]}",
                 f"Linear({x.shape[1]}, {w.shape[0]}), or Linear(None, {w.shape[0]}) to have it inferred",
             )
         return (x.with_shape((x.shape[0], w.shape[0])),)
@@ -108,7 +110,7 @@ def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
     if bias is None:
         return y
     if bias.shape != weight.shape[:1]:
-        what = f"its bias must have one number for each of the {weight.shape[0]} outputs, got {bias.type}"
+        what = f"its bias must have one number for each of the {quantity(weight.shape[0], 'output')}, got {bias.type}"
         raise shape_error("linear", what, f"give a bias of shape ({weight.shape[0]})")
     return y + bias
 
@@ -116,5 +118,6 @@ def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
 def _require_flat(x: TensorType, w: TensorType) -> None:
     """Raise a ``ShapeError`` that suggests Flatten if each sample of x has as many elements as w takes."""
     if w.rank == 2 and x.size(1) == w.shape[1]:
-        what = f"its last axis has {x.shape[-1]} features, but its weights {shape_text(w.shape)} take {w.shape[1]}"
+        last = quantity(x.shape[-1], "feature")
+        what = f"its last axis has {last}, but its weights {shape_text(w.shape)} take {w.shape[1]}"
         raise shape_error("linear", f"{what}: {x} is not flat", "put Flatten() (st.ops.flatten) before it")

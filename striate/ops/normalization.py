@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from striate.errors import OptionError
+from striate.errors import OptionError, quantity
 from striate.graph.arithmetic import Add, Divide, Multiply, Subtract
 from striate.graph.elementwise import Binary, elementwise
 from striate.graph.graph import Constant
@@ -64,7 +64,7 @@ class BatchNormalization(Composite):
             if vector.shape != x.shape[1:2]:
                 raise shape_error(
                     self,
-                    f"its input has {x.shape[1]} channels, but its scale and shift are {vector}",
+                    f"its input has {quantity(x.shape[1], 'channel')}, but its scale and shift are {vector}",
                     f"num_features={x.shape[1]}, or None to have it inferred",
                 )
         counted = (x.shape[0], *x.shape[2:])

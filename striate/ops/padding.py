@@ -15,7 +15,7 @@ from striate import options
 from striate.codegen.kernel import Condition, Index, Kernel
 from striate.codegen.launch import Launch
 from striate.codegen.storage import PLAIN, InputLayout
-from striate.errors import OptionError
+from striate.errors import OptionError, quantity
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, register
 from striate.graph.reshape import reshape
@@ -402,16 +402,18 @@ def _require_padding(op: Op | str, mode: PadMode, x: TensorType, length: int, be
     count, kept = length + before + after, length + min(0, before) + min(0, after)
     most = max(before, after)
     if kept < 0 or (count < 1 and mode is not PadMode.constant):
-        raise shape_error(op, f"padding ({before}, {after}) leaves nothing of {length} elements: {x}", "crop less")
+        raise shape_error(
+            op, f"padding ({before}, {after}) leaves nothing of {quantity(length, 'element')}: {x}", "crop less"
+        )
     if mode is PadMode.reflect and most >= max(1, length):
         raise shape_error(
-            op, f"an axis of {length} elements has {max(0, length - 1)} to reflect, not {most}: {x}",
+            op, f"an axis of {quantity(length, 'element')} has {max(0, length - 1)} to reflect, not {most}: {x}",
             'use less padding, or mode="replicate"',
         )  # fmt: skip
     if mode is PadMode.circular and most > max(0, kept):
         raise shape_error(
             op,
-            f"an axis with {max(0, kept)} elements left cannot be wrapped by {most}: {x}",
+            f"an axis with {quantity(max(0, kept), 'element')} left cannot be wrapped by {most}: {x}",
             "use less padding, or apply the padding in two steps",
         )
     if mode is PadMode.replicate and most > 0 and length == 0:
@@ -511,8 +513,8 @@ def _padded_with_copies(x: Value, pairs: Pairs, mode: PadMode) -> Value:
     if rank > 3 or x.type.rank not in (rank + 1, rank + 2):
         raise shape_error(
             "pad",
-            f"{rank} pairs of numbers with mode={mode.value!r} for {x.type}",
-            "give one pair for each axis of positions of (N, C, L), (N, C, H, W) or (N, C, D, H, W), or of one sample",
+            f"{quantity(rank, 'pair')} of numbers with mode={mode.value!r} for {x.type}",
+            "give one pair for each spatial axis of (N, C, L), (N, C, H, W) or (N, C, D, H, W), or of one sample",
         )
     op = Pad(pairs, mode)
     if x.type.rank == rank + 2:

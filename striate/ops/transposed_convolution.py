@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from striate.errors import OptionError
+from striate.errors import OptionError, quantity
 from striate.graph.notation import PRODUCT, Expression, infix
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Sample, register
@@ -119,13 +119,13 @@ def conv_transpose(
         raise shape_error(
             "conv_transpose",
             f"its filters are {weight.type}",
-            "the filters are (in, out / groups, taps…), with 1 to 3 axes of taps",
+            "the filters are (in, out / groups, taps…), with 1 to 3 spatial axes",
         )
     if input.type.rank != rank + 2 and not is_sample(input.type, rank):
         raise shape_error(
             "conv_transpose",
             f"filters {weight.type} for an input {input.type}",
-            f"with {rank} axes of taps, the input is (N, C, positions…) with {rank} axes of positions",
+            f"filters with {quantity(rank, 'spatial axis')} need an input (N, C, positions…) with as many",
         )
     strides, dilations = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
     paddings = per_axis("padding", padding, rank, least=0)
@@ -162,7 +162,7 @@ def _transposed(
         last = given[-1] == w.type.samples
         raise shape_error(
             "conv_transpose",
-            f"its filters take {w.shape[0]} channels, but its input has {channels}: {x.type}",
+            f"its filters take {quantity(w.shape[0], 'channel')}, but its input has {channels}: {x.type}",
             "the channels seem to be on the last axis; move them to axis 1, as in x.transpose(0, 3, 1, 2)"
             if last
             else f"in_channels={channels}, or None to have it inferred",

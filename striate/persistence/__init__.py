@@ -22,7 +22,7 @@ import numpy as np
 from striate.arguments import explained
 from striate.data.dataset import class_names
 from striate.data.standardizer import Standardizer, standardizer_of
-from striate.errors import ModelFileError, OptionError, ShapeError, StriateError
+from striate.errors import ModelFileError, OptionError, ShapeError, StriateError, quantity
 from striate.graph.graph import Graph, Input
 from striate.graph.value import DType, N, TensorType, Value
 from striate.nn.module import Module
@@ -161,7 +161,8 @@ def _names_of_outputs(graph: Graph, names: object) -> tuple[str, ...]:
     if found and len(found) not in counts:
         outputs = " or ".join(str(count) for count in counts) or "no named"
         raise OptionError(
-            f"{len(found)} classes for a model of {outputs} outputs\n  help: one name for each output, or classes=()"
+            f"{quantity(len(found), 'class')} for a model of {outputs} outputs\n"
+            "  help: one name for each output, or classes=()"
         )
     return found
 

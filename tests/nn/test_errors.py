@@ -59,7 +59,7 @@ def test_the_trail_from_a_convolution_to_a_linear_layer() -> None:
             (2, 3, 8, 8),
             ["window of 9×9 is larger than its input of 8×8", "help: use a smaller kernel"],
         ),
-        (nn.Sequential(nn.Conv2d(3, 4, 3)), (2, 1, 8, 8), ["its input has 1 channels", r"help: Conv2d\(1, 4"]),
+        (nn.Sequential(nn.Conv2d(3, 4, 3)), (2, 1, 8, 8), ["its input has 1 channel\n", r"help: Conv2d\(1, 4"]),
         (nn.Sequential(nn.Conv2d(3, 4, 3)), (3, 8, 8), ["has 3 axes, not 4", r"x\[None\]"]),
         (nn.Sequential(nn.Conv1d(3, 4, 3)), (2, 3, 8, 8), ["has 4 axes, not 3"]),
         (nn.Sequential(nn.ConvTranspose1d(3, 4, 3)), (2, 3, 8, 8), ["has 4 axes, not 3"]),

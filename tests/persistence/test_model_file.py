@@ -216,7 +216,7 @@ def test_what_is_not_the_shape_of_a_sample(shape: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (["a"], "1 classes for a model of 3 outputs\n  help: one name for each output, or classes"),
+        (["a"], "1 class for a model of 3 outputs\n  help: one name for each output, or classes"),
         (list("abcd"), "4 classes for a model of 3 outputs"),
         ("abc", "expected a list of names"),
         (3, "expected a list of names"),

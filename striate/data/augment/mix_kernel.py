@@ -88,7 +88,11 @@ class MixKernel(KernelSpec):
 
 
 def mixed(batch: Array, partners: Array, places: Array, boxes: Array, shares: Array) -> None:
-    """Mix samples of a batch (B, C, D, H, W) in place, as ``MixKernel`` does with the same operands."""
+    """Mix samples of ``batch`` (B, C, D, H, W) in place; the NumPy reference of ``MixKernel``.
+
+    The parameters are the operands of that kernel: ``partners``, the indices ``places`` of the mixed samples in the
+    batch, their ``boxes``, and the factors λ as ``shares``.
+    """
     for number, place in enumerate(places):
         own, other, share = batch[place], partners[number], np.float32(shares[number])
         if share < 1:
