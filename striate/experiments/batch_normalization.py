@@ -56,7 +56,7 @@ def network(structure: str, normalized: bool, work: Work) -> Sequential:
 
 
 def first_norm(model: Sequential, images: Array) -> tuple[BatchNorm, Array, Array]:
-    """Return the first normalization layer, and its float64 input and output in training mode."""
+    """Return the first normalization layer, and its float64 input and output for ``images`` in training mode."""
     layers = list(model)
     place = next(index for index, layer in enumerate(layers) if isinstance(layer, BatchNorm))
     standardized = np.asarray(dict(model.named_modules())["standardizer"](images.astype(np.float32)))

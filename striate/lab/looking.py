@@ -125,7 +125,11 @@ class Looking:
         return answer
 
     def about(self, folder: Path) -> dict[str, Any]:
-        """Return what the page needs before the first picture: input shape, classes, and held-out data."""
+        """Return what the page needs before the first picture, as JSON-compatible data.
+
+        These are the shape of the input, the classes, the number of held-out pictures, and whether drawings are
+        centred.
+        """
         with self._turn:
             found = self._opened(folder)
         channels, (height, width) = picture_shape(found.model)
