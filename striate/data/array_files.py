@@ -160,7 +160,10 @@ def _archive(path: Path) -> dict[str, Array]:
 def _reason(error: Exception) -> str:
     """Return why an array cannot be read, in words of our own where NumPy speaks of pickles."""
     if "pickle" in str(error):
-        return "it holds pickled objects, which can run code, or is damaged"
+        return (
+            "it holds pickled objects, which can run code, or is damaged\n"
+            "  help: save numbers, such as np.save(path, np.stack(arrays)); series of several lengths go into a .ts"
+        )
     return str(error) or type(error).__name__
 
 
