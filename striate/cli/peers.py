@@ -125,7 +125,7 @@ def torch_steps(model: Module, threads: int, precision: Precision = Precision.fu
 
 
 def torch_predictors(model: Module, threads: int) -> dict[str, Predictor]:
-    """Return prediction functions in PyTorch's eager mode, by memory format."""
+    """Return PyTorch's eager predictions: {"PyTorch NCHW": function of x, "PyTorch channels_last": function of x}."""
     torch = imported("torch", ["torch"])
     torch.set_num_threads(threads)
 

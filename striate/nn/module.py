@@ -1,31 +1,25 @@
-"""``Module``, the base class of layers and networks, which holds parameters and other modules."""
+"""``Module``, the base class of layers and networks."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 
-from striate import habits
-from striate.arguments import Named
 from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph.elementwise import cast as cast_value
 from striate.graph.op import at_path
-from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
+from striate.graph.value import Array, DType, N, TensorType, Value
 from striate.nn.foreign import ForeignLayer
 from striate.nn.freezing import set_frozen
 from striate.nn.kind import LayerKind
-from striate.nn.parameter import Parameter, Role
-from striate.nn.pickling import packed, unpacked
+from striate.nn.memory import ModuleMemory
 from striate.nn.prediction import Predictor, as_input
-from striate.nn.state import StateMismatch, placed, write_state
 from striate.nn.summary import Summary
 from striate.nn.trail import explained_error
 from striate.options import flag
-from striate.runtime.state import StateArena
 from striate.tracing import LayerCall, Trace, TracedFunction, active_trace, contains_value, current_trace
 
 
@@ -38,11 +32,7 @@ class Preprocessing(Protocol):
         ...
 
 
-_DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")
-"""The names of PyTorch's devices, for which ``Module.to`` raises an error of its own."""
-
-
-class Module(metaclass=Named):
+class Module(ModuleMemory):
     """Base class of layers and networks.
 
     A subclass assigns layers and parameters to attributes and defines ``forward``.
@@ -69,24 +59,11 @@ class Module(metaclass=Named):
     classes: tuple[str, ...] = ()
     """The names of the network's outputs, in order; empty if none were set. ``st.save`` writes them."""
 
-    _parameters: dict[str, Parameter]
-    _modules: dict[str, Module]
-    _parents: list[Module]
-    _version: int
-    _seed: int | None
-    _arena: StateArena | None
-    _arena_version: int
-    _dtype: tuple[int, DType | None]
     _predictor: Predictor
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
-        # Set up here rather than in __init__, so that a subclass need not call super().__init__().
         self = super().__new__(cls)
-        start: dict[str, Any] = {
-            "_parameters": {}, "_modules": {}, "_parents": [], "_version": 0, "_seed": None, "_arena": None,
-            "_arena_version": -1, "_dtype": (-1, None), "_predictor": Predictor(),
-        }  # fmt: skip
-        vars(self).update(start)
+        vars(self)["_predictor"] = Predictor()
         return self
 
     def __init__(self) -> None:
@@ -111,55 +88,7 @@ class Module(metaclass=Named):
         """Return the equivalent layer of ``torch.nn`` with its options, or None if PyTorch has no equivalent."""
         return None
 
-    # Attributes
-
-    def __setattr__(self, name: str, value: object) -> None:
-        parameter = self._parameters.get(name)
-        if parameter is not None and isinstance(value, np.ndarray):
-            parameter.assign(cast("Array", value))
-            return
-        if parameter is not None and value is not None and not isinstance(value, Parameter | Module):
-            raise DTypeError(
-                f"{type(self).__name__}: {name} is a parameter; it takes an array or nn.Parameter, not {value!r:.60}\n"
-                "  help: np.asarray(x, np.float32), or None to remove it"
-            )
-        if isinstance(vars(Module).get(name), property):
-            object.__setattr__(self, name, value)
-            return
-        if name not in vars(self) and _holds_modules(value):  # the attributes set in __new__ may hold modules
-            kind, plain = ("ModuleDict", "dictionary") if isinstance(value, Mapping) else ("ModuleList", "list")
-            raise OptionError(
-                f"{type(self).__name__}: {name} would hide its modules in a {plain}: they would not be "
-                f"trained or saved\n  help: self.{name} = nn.{kind}(…)"
-            )
-        self.invalidate()
-        self._parameters.pop(name, None)
-        self._modules.pop(name, None)
-        vars(self).pop(name, None)
-        if isinstance(value, Parameter):
-            value.materialize, value.restructured = self.materialize, self.invalidate
-            self._parameters[name] = value
-        elif isinstance(value, Module):
-            self._contain(name, value)
-        else:
-            object.__setattr__(self, name, value)
-
-    def _contain(self, name: str, module: Module) -> None:
-        """Add ``module`` as a child under ``name``; raises ``OptionError`` if it contains this module."""
-        if any(inner is self for _, inner in module.named_modules()):
-            raise OptionError(f"{name} = {type(module).__name__}: a module cannot contain itself")
-        self._modules[name] = module
-        module._parents.append(self)
-
-    def __getattr__(self, name: str) -> Any:
-        own = vars(self)
-        if name in own.get("_modules", ()):
-            return own["_modules"][name]
-        if name in own.get("_parameters", ()):
-            parameter = cast("Parameter", own["_parameters"][name])
-            trace = current_trace()
-            return parameter.data if trace is None else trace.read(parameter)
-        raise habits.missing(type(self).__name__, name, [*dir(type(self)), *own.get("_modules", ())], habits.MODULE)
+    # Preprocessing and buffers
 
     @property
     def standardizer(self) -> Module | Preprocessing | None:
@@ -182,24 +111,6 @@ class Module(metaclass=Named):
         if layer is not None:
             self._contain("standardizer", layer)
 
-    def register_buffer(self, name: str, array: Array) -> None:
-        """Add ``array`` as a buffer called ``name``, which is saved with the model but not changed by the optimizer."""
-        setattr(self, name, Parameter(np.asarray(array), role=Role.BUFFER))
-
-    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
-        """Assign the parameter to the attribute ``name``.
-
-        None means that the layer does not have this parameter.
-        """
-        setattr(self, name, parameter)
-
-    def parameter(self, name: str) -> Parameter:
-        """Return the ``Parameter`` object of the parameter or buffer ``name``.
-
-        Reading the attribute ``name`` would return the array instead.
-        """
-        return self._parameters[name]
-
     def assign(self, name: str, value: Value) -> None:
         """Set the buffer ``name`` to ``value`` at the end of the training step that is being traced.
 
@@ -208,70 +119,7 @@ class Module(metaclass=Named):
         """
         active_trace("assign").update(self._parameters[name], value)
 
-    def invalidate(self) -> None:
-        """Mark all programs compiled from this module, or from a module that contains it, as out of date."""
-        vars(self)["_version"] += 1
-        for parent in self._parents:
-            parent.invalidate()
-
-    @property
-    def version(self) -> int:
-        """A number that increases whenever the structure, an option or the memory of the module changes."""
-        return self._version
-
-    # Traversal
-
-    def children(self) -> Iterator[Module]:
-        """Iterate over the modules assigned to attributes of this module, without their own children."""
-        yield from self._modules.values()
-
-    def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """Iterate over (dotted path, module), from this module, whose path is "", downwards.
-
-        A module that is used in several places appears once, under its first path.
-        """
-        seen: set[int] = set()
-
-        def walk(module: Module, path: str) -> Iterator[tuple[str, Module]]:
-            if id(module) in seen:
-                return
-            seen.add(id(module))
-            yield path, module
-            for name, child in module._modules.items():
-                yield from walk(child, f"{path}.{name}" if path else name)
-
-        yield from walk(self, "")
-
-    def own_state(self) -> dict[str, Parameter]:
-        """Return the parameters and buffers of this module without those of its children, by attribute name."""
-        return dict(self._parameters)
-
-    def named_state(self) -> Iterator[tuple[str, Parameter]]:
-        """Iterate over (dotted name, ``Parameter``) of all parameters and buffers, in PyTorch's order.
-
-        A parameter that is used in several places appears once.
-        """
-        seen: set[int] = set()
-        for path, module in self.named_modules():
-            for name, parameter in module._parameters.items():
-                if id(parameter) not in seen:
-                    seen.add(id(parameter))
-                    yield (f"{path}.{name}" if path else name), parameter
-
-    def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """Iterate over (dotted name, array) of the learned parameters, as read-only views of their memory.
-
-        To change them, use ``load_state_dict``, or assign an array to the attribute of a layer.
-        """
-        yield from ((name, parameter.data) for name, parameter in self.named_state() if parameter.learned)
-
-    def parameters(self) -> Iterator[Array]:
-        """Iterate over the arrays of ``named_parameters``, without the names."""
-        yield from (array for _, array in self.named_parameters())
-
-    def named_buffers(self) -> Iterator[tuple[str, Array]]:
-        """Iterate over (dotted name, array) of the buffers, such as running statistics, as read-only views."""
-        yield from ((name, parameter.data) for name, parameter in self.named_state() if not parameter.learned)
+    # Training
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Set whether training changes the parameters of this module and of the modules in it.
@@ -309,62 +157,6 @@ class Module(metaclass=Named):
         """
         return False
 
-    # Memory
-
-    @property
-    def dtype(self) -> DType | None:
-        """The dtype of the parameters and buffers, float32 or float64; None if the module has none."""
-        version, dtype = self._dtype
-        if (
-            version != self._version
-        ):  # cached, because traversing a deep network at every call would cost more than the call itself
-            dtype = next((parameter.dtype for _, parameter in self.named_state() if parameter.dtype.is_float), None)
-            vars(self)["_dtype"] = (self._version, dtype)
-        return dtype
-
-    def to(self, dtype: str | DType) -> Self:
-        """Convert all floating-point parameters and buffers to float32 or float64; returns the module.
-
-        Raises ``DTypeError`` for another dtype, such as int32, and ``OptionError`` for an unknown name, such as
-        "float16" or that of a device.
-        """
-        if isinstance(dtype, str) and dtype.partition(":")[0] in _DEVICES:
-            raise OptionError(
-                f"to({dtype!r}): a model has no device\n"
-                "  help: leave it out, since striate runs on the CPU; model.double() converts to float64"
-            )
-        chosen = dtype_of(dtype)
-        if not chosen.is_float:
-            raise DTypeError(
-                f"a model computes in float32 or float64, not {chosen.value}\n  help: model.float() or model.double()"
-            )
-        for _, parameter in self.named_state():
-            if parameter.role is not Role.COUNTER:
-                parameter.dtype = chosen
-        self.invalidate()
-        return self
-
-    def double(self) -> Self:
-        """Convert the model to float64 and return it."""
-        return self.to(DType.float64)
-
-    def float(self) -> Self:
-        """Convert the model to float32 and return it."""
-        return self.to(DType.float32)
-
-    def initialize(self, seed: int) -> Self:
-        """Draw all parameters anew from a seed and reset all buffers to their initial contents.
-
-        Parameters that were created from an array get that array again. Returns the module. Raises ``OptionError`` for
-        a seed that is not a whole number.
-        """
-        vars(self)["_seed"] = whole_seed(seed)
-        vars(self)["_arena"] = None
-        for _, parameter in self.named_state():
-            parameter.forget()
-        self.invalidate()
-        return self
-
     def infer(self, *shapes: tuple[int, ...]) -> Self:
         """Infer all sizes given as None from the shape of one sample, without data and without compiling.
 
@@ -382,112 +174,6 @@ class Module(metaclass=Named):
         self._predictor.example = tuple(types)
         return self
 
-    def seed(self, seed: int) -> Self:
-        """Set the seed for drawing parameters that have no values yet; a seed that was set earlier is kept."""
-        if self._seed is None:
-            vars(self)["_seed"] = whole_seed(seed)
-        return self
-
-    def initialized(self) -> bool:
-        """Return whether all parameters and buffers have their arrays in memory."""
-        return all(parameter.array is not None for _, parameter in self.named_state())
-
-    def _ancestors(self) -> list[Module]:
-        """Return the chain of modules that contain this one, outermost first and this module last.
-
-        Where a module is contained in several, the chain follows the one that it was assigned to last.
-        """
-        return [*(self._parents[-1]._ancestors() if self._parents else ()), self]
-
-    def materialize(self) -> None:
-        """Allocate and fill the arrays of this module, together with those of a module that contains it if possible.
-
-        The arrays allocated are those of the outermost containing module that has no size left to infer. If there is
-        none, they are those of this module.
-        """
-        for module in self._ancestors():
-            if module is self or all(parameter.known for _, parameter in module.named_state()):
-                module.arena()
-                return
-
-    def arena(self) -> StateArena:
-        """Return the state arena: the block of memory with all parameters and buffers of this module.
-
-        It is created at the first call, and created again with the same contents after a change of the structure.
-        """
-        if self._arena is not None and self._arena_version == self._version:
-            return self._arena
-        root = self._ancestors()[0]
-        names = {id(parameter): name for name, parameter in root.named_state()}
-        former = self._arena
-        arena = placed(dict(self.named_state()), self.dtype or DType.float32, former, root._seed or 0, names)
-        if arena is former:
-            vars(self)["_arena_version"] = self._version
-            return arena
-        for _, module in self.named_modules():
-            module.invalidate()  # also for other models that share a layer, whose programs read the former memory
-        vars(self).update(_arena=arena, _arena_version=self._version)
-        return arena
-
-    def _structure(self) -> dict[str, Any]:
-        """Return the attributes that a copy takes over: all but memory, programs and parents."""
-        own = {"_arena", "_predictor", "_parents", "_version", "_arena_version", "_dtype"}
-        return {name: value for name, value in vars(self).items() if name not in own}
-
-    def _adopt(self) -> None:
-        """Become the owner of the parameters and the parent of the children, after a copy or unpickling."""
-        for parameter in self._parameters.values():
-            parameter.materialize, parameter.restructured = self.materialize, self.invalidate
-        for child in self.children():
-            child._parents.append(self)
-
-    def __deepcopy__(self, memory: dict[int, Any]) -> Self:
-        """Return an independent model with the same contents.
-
-        Its memory and programs are created when it first runs.
-        """
-        copied = type(self).__new__(type(self))
-        memory[id(self)] = copied
-        vars(copied).update({name: copy.deepcopy(value, memory) for name, value in self._structure().items()})
-        copied._adopt()
-        return copied
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what a pickle contains: the structure, and the arrays as safetensors bytes.
-
-        Programs and memory are left out.
-        """
-        current = {name: parameter.current for name, parameter in self._parameters.items()}
-        initial = {name: parameter.initial for name, parameter in self._parameters.items()}
-        return {**self._structure(), "_tensors": packed(current), "_initial": packed(initial)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        structure = dict(state)
-        tensors, initial = unpacked(structure.pop("_tensors")), unpacked(structure.pop("_initial"))
-        vars(self).update(structure)
-        for name, parameter in self._parameters.items():
-            parameter.loaded, parameter.initial = tensors.get(name), initial.get(name)
-        self._adopt()
-
-    def state_dict(self) -> dict[str, Array]:
-        """Return copies of all parameters and buffers, by the names that PyTorch gives them."""
-        self.materialize()
-        return {name: np.array(parameter.data) for name, parameter in self.named_state()}
-
-    def load_state_dict(self, state: Mapping[str, Array], strict: bool = True) -> StateMismatch:
-        """Copy arrays into the parameters and buffers of the same names.
-
-        If one array is invalid, nothing is written. Returns the names that were skipped: ``missing_keys`` (in the
-        model, not in ``state``) and ``unexpected_keys`` (in ``state``, not in the model). Raises ``ShapeError``, whose
-        message lists wrong shapes, contents that are not numbers and, with ``strict``, missing and unexpected names.
-        Without ``strict``, the error is still raised if no name matches. Raises ``DataError`` or ``DTypeError`` unless
-        ``state`` is a mapping of names to arrays.
-        """
-        mismatch = write_state(dict(self.named_state()), state, flag("strict", strict))
-        for _, module in self.named_modules():
-            module.adopt_sizes()
-        return mismatch
-
     def forget_inputs(self) -> None:
         """Discard the weights of a layer, and let it infer its number of inputs again at the next call.
 
@@ -496,12 +182,6 @@ class Module(metaclass=Named):
         raise OptionError(
             f"{self.describe()} cannot infer its number of inputs\n  help: create a new layer for fewer inputs"
         )
-
-    def adopt_sizes(self) -> None:
-        """Update options such as ``in_features`` to the sizes of a loaded state.
-
-        Layers that infer sizes override this.
-        """
 
     # Calling
 
@@ -670,19 +350,3 @@ class Module(metaclass=Named):
     def _repr_html_(self) -> str:
         """Return the summary as HTML, which notebooks show."""
         return Summary.of(self, None).html()
-
-
-def whole_seed(seed: object) -> int:
-    """Return the seed as an int; raises ``OptionError`` for anything but a whole number."""
-    if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
-        raise OptionError(f"seed={seed!r} must be a whole number")
-    return int(cast("int", seed))
-
-
-def _holds_modules(value: object) -> bool:
-    """Return whether this is a list, tuple or dictionary with a module or parameter in it."""
-    if isinstance(value, Mapping):
-        value = tuple(cast("Mapping[object, object]", value).values())
-    return isinstance(value, list | tuple) and any(
-        isinstance(one, Module | Parameter) for one in cast("tuple[object, ...]", value)
-    )

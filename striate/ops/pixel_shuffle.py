@@ -87,7 +87,7 @@ class PixelShuffle(PixelMove):
         if channels % self.factor**2:
             raise shape_error(
                 self,
-                f"{channels} channels are not a multiple of {self.factor}² = {self.factor**2}: {x}",
+                f"the number of channels, {channels}, is not a multiple of {self.factor}² = {self.factor**2}: {x}",
                 f"give the convolution before it a multiple of {self.factor**2} channels",
             )
         return (x.with_shape((x.shape[0], channels // self.factor**2, height * self.factor, width * self.factor)),)

@@ -57,7 +57,8 @@ def input_stage(
     ``weights`` are those of the samples (None: all 1); samples of weight 0 are never mixed into others. ``seed``
     determines the random changes.
 
-    Raises ``OptionError`` for transforms that fit neither the samples nor the loss.
+    Raises ``OptionError`` for transforms that do not fit the samples, change their shape, or mix labels for a loss
+    that does not take probabilities.
     """
     if not augment:
         return None
