@@ -43,7 +43,7 @@ class Rule:
         raise NotImplementedError
 
 
-class Momentum(Rule):
+class SGDRule(Rule):
     """SGD: v ← μ v + (1 − τ)(g + λ θ); θ ← θ − η v, or with Nesterov θ ← θ − η (g + λ θ + μ v)."""
 
     def __init__(self, group: dict[str, Any]) -> None:
@@ -67,7 +67,7 @@ class Momentum(Rule):
         return {"momentum_buffer": v, "p": p - (g + v * number["momentum"] if self.nesterov else v) * number["rate"]}
 
 
-class Moments(Rule):
+class AdamRule(Rule):
     """Adam and AdamW: m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²; θ ← θ − η m̂ / (√v̂ + ε)."""
 
     slots = ("exp_avg", "exp_avg_sq")
@@ -101,8 +101,8 @@ def _rule_of(optimizer: Any, group: dict[str, Any]) -> Any:
     if any(group.get(name) for name in others) or isinstance(group["lr"], torch.Tensor):
         raise Unsupported("an option of the optimizer")
     if type(optimizer) is SGD:
-        return Momentum(group)
-    return Moments(group, type(optimizer) is AdamW or bool(group.get("decoupled_weight_decay")))
+        return SGDRule(group)
+    return AdamRule(group, type(optimizer) is AdamW or bool(group.get("decoupled_weight_decay")))
 
 
 class Update:
