@@ -13,18 +13,19 @@ from striate.errors import OptionError
 from striate.train.run import Run, read_run
 
 _FIXED = (
-    "model", "activation", "norm", "negative_slope", "init", "depth", "width", "standardize", "seed", "size", "resize",
-    "channels", "held_out", "on_error", "task", "kind", "label_column", "group_column", "ignore_columns", "window",
-    "stride", "length", "channels_last",
+    "model", "activation", "norm", "negative_slope", "init", "depth", "width", "freeze", "standardize", "seed", "size",
+    "resize", "channels", "held_out", "on_error", "task", "kind", "label_column", "group_column", "ignore_columns",
+    "window", "stride", "length", "channels_last",
 )  # fmt: skip
 """Options that define the network and the data; a resumed training cannot change them."""
-_ELSEWHERE = ("out", "overwrite", "find_lr")
+_ELSEWHERE = ("out", "overwrite", "find_lr", "weights")
 
 
 def resumed_run(context: typer.Context, value: Path | None) -> Path | None:
     """Read a run's options before those of the command line are evaluated, and use them as defaults.
 
-    This is the callback of ``--resume``, which typer calls first. Raises ``ModelFileError`` for a folder without a run.
+    This is the callback of ``--resume``, which typer calls first. ``value`` is the run folder, and is returned
+    unchanged; None if the option was not given. Raises ``ModelFileError`` for a folder without a run.
     """
     if value is not None and not context.resilient_parsing:
         context.default_map = {**(context.default_map or {}), **defaults_of(read_run(value))}

@@ -189,7 +189,10 @@ def require_dataset(data: object, what: str = "data") -> None:
 
 
 def require_classes(data: object, what: str = "data") -> None:
-    """Raise ``OptionError`` unless ``data`` is a ``Dataset`` whose labels are class numbers."""
+    """Raise ``OptionError`` unless ``data`` is a ``Dataset`` whose labels are class numbers.
+
+    ``what`` is the name of the parameter in the message.
+    """
     require_dataset(data, what)
     if isinstance(data, Dataset) and not data.is_classification:
         raise OptionError(
@@ -335,7 +338,7 @@ def stored_labels(labels: npt.ArrayLike, classes: int | None, name: str = "data"
     """Return labels in the dtype of a data set: class numbers int64, floats float32, others uint8 or int64.
 
     ``classes`` is the number of classes, if the labels are known to be class numbers; else None. Raises ``LabelError``,
-    with the index, for the first invalid label.
+    with the index, for the first invalid label; ``name`` is that of the data set in the message.
     """
     array = _as_labels(labels, name)
     if array.ndim > 1 and array.dtype.kind in "uib" and (classes is None or (array.ndim, array.shape[1]) != (2, 1)):
@@ -375,7 +378,8 @@ def _as_labels(labels: npt.ArrayLike, name: str) -> Array:
 def check_labels(labels: npt.ArrayLike, classes: int | None, name: str = "data") -> npt.NDArray[np.int64]:
     """Return class numbers as int64 (N,); raises ``LabelError`` with the index of the first invalid one.
 
-    Valid numbers are 0 … classes − 1, or 0 … 999,999 if ``classes`` is None. Bools count as 0 and 1.
+    Valid numbers are 0 … classes − 1, or 0 … 999,999 if ``classes`` is None. Bools count as 0 and 1. ``name`` is that
+    of the data set in the message.
     """
     array = _as_labels(labels, name)
     if array.ndim != 1:

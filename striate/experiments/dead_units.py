@@ -46,7 +46,7 @@ def stuck(found: Measurement, setting: str) -> int:
 
 
 def stuck_text(found: Measurement, setting: str) -> str:
-    """Return a text such as "5 of 9 seeds at chance"."""
+    """Return the result of ``stuck`` as text, such as "5 of 9 seeds at chance"."""
     return f"{stuck(found, setting)} of {len(found.values(setting, 'accuracy'))} seeds at chance"
 
 

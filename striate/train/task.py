@@ -92,8 +92,8 @@ def loss_for(opened: Opened, class_weights: str | None = None, label_smoothing: 
     This is the cross entropy for classes, the binary cross entropy for several yes-or-no labels, and the relative
     squared error for measured targets.
 
-    ``class_weights`` is "balanced" or None. Raises ``OptionError`` for class weights and label smoothing without
-    classes.
+    ``class_weights`` is "balanced" or None (equal weights), and ``label_smoothing`` is the share of a target that is
+    spread over all classes. Raises ``OptionError`` for class weights and label smoothing without classes.
     """
     task = task_of(opened)
     if class_weights is not None:

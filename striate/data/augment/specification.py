@@ -76,6 +76,9 @@ class Columns:
             each box (6 each)
     floats  rows of the affine map (6, only with ``affine``); the colour matrix (``colours``²), the factor of the mean
             grey value (1); solarize, posterize, stretch (3); the standard deviation of noise (1)
+
+    ``affine`` says whether pictures are resampled, and ``colours`` is the number of rows of the colour matrix: 3 for
+    pictures of 3 channels, else 1. ``boxes`` has the fill of each box.
     """
 
     affine: bool
