@@ -4,9 +4,9 @@
     X.npy and y.npy               or NAME.npy and NAME_y.npy, NAME_labels.npy; X_train.npy and y_train.npy
 
 The shape decides what the samples are: (N, D) are features; (N, C, L) are signals; (N, H, W) of uint8, and (N, C, H, W)
-with 1, 3 or 4 channels, are pictures; (N, D, H, W) and (N, C, D, H, W) are volumes. A short last axis
-counts as channels: of size 1, 3 or 4 for pictures and volumes; for signals, of at most 64 and at most a quarter of the
-time steps.
+with 1, 3 or 4 channels, are pictures; (N, D, H, W) and (N, C, D, H, W) are volumes. A short last axis counts
+as channels: for pictures and volumes, if its size is 1, 3 or 4; for signals, if its size is at most 64 and at most a
+quarter of the time steps.
 """
 
 from __future__ import annotations

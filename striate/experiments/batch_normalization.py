@@ -94,7 +94,10 @@ def batch_means(model: Sequential, images: Array) -> Array:
 
 
 def agreement(model: Module, images: Array) -> float:
-    """Return the share of images (0 to 1) whose predicted class is the same by batch and by running statistics."""
+    """Return the share of images (0 to 1) whose predicted class does not depend on the statistics.
+
+    The model predicts them once with the statistics of the batch, and once with the running statistics.
+    """
     size = min(BATCH, len(images))
     starts = range(0, len(images) - size + 1, size)
     by_batch = np.concatenate(
