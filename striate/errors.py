@@ -114,7 +114,7 @@ def unknown_option(what: str, got: object, known: Iterable[object]) -> OptionErr
     return OptionError(f"{place}{colon}unknown {kind} {got!r}{hint}\n  known: {', '.join(names)}")
 
 
-_PLURALS = {"axis": "axes", "index": "indices", "class": "classes"}
+_PLURALS = {"axis": "axes", "spatial axis": "spatial axes", "index": "indices", "class": "classes"}
 
 
 def quantity(count: object, noun: str) -> str:

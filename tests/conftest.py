@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import shutil
 import signal
@@ -11,10 +13,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import hypothesis
+import llvmlite
 import pytest
 
 from striate import settings
-from striate.codegen import jit
+from striate.codegen import cache, jit
+from striate.codegen.target import Target
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores Ctrl-C, and so would every process that the tests start and interrupt.
@@ -33,6 +37,30 @@ def _keep() -> None:
     """Stand in for ``idle.give_back``, and keep the memory."""
 
 
+def _keep_by_text(folder: Path) -> None:
+    """Let ``jit.compile_object`` return what this run or an earlier one compiled from the same text.
+
+    An object depends on the text of its IR, the processor, LLVM, and the source of the module ``jit``. The kernel cache
+    asks for the source of everything that writes IR instead, so without this function, a change of one operation would
+    have all kernels compiled again. ``inspect.unwrap`` returns the function that always compiles.
+    """
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the kernel cache uses no folder of another mode
+    folder.mkdir(mode=0o700, exist_ok=True)
+    store, compile_object = cache.Cache(folder), jit.compile_object
+    compiler = f"{llvmlite.__version__} {Path(jit.__file__).read_text('utf-8')}"
+
+    @functools.wraps(compile_object)
+    def kept(ir_text: str, target: Target) -> bytes:
+        name = hashlib.sha256("\0".join((ir_text, target.key, compiler)).encode()).hexdigest()
+        data = store.get(name)
+        if data is None:
+            data = compile_object(ir_text, target)
+            store.put(name, data)
+        return data
+
+    jit.compile_object = kept
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the folder of kernels and the number of threads, before anything reads the settings.
 
@@ -43,11 +71,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["COLUMNS"] = "80"  # text is fitted to the terminal, and tests compare it
     # A test run compiles thousands of small kernels. Paging LLVM in again for each would take an eighth of the time.
     jit.idle = SimpleNamespace(give_back=_keep)
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        return  # it inherits what its parent chose
     if KERNELS not in os.environ:
         config.stash[_made] = Path(tempfile.mkdtemp(prefix="striate-kernels-"))
         os.environ[KERNELS] = str(config.stash[_made])
+    _keep_by_text(Path(os.environ[KERNELS]) / "by text")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # it inherits what its parent chose
     os.environ["STRIATE_CACHE"] = os.environ[KERNELS]
     workers = len(config.getoption("tx", None) or [])
     if workers:

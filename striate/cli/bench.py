@@ -49,7 +49,7 @@ class Case:
 
     ``name`` is the model's name in the output, ``shape`` the shape of one sample, ``samples`` the batch size, and
     ``classes`` the number of different labels. ``predicts`` selects predictions instead of training steps, which are
-    measured ``repetitions`` times.
+    measured ``repetitions`` times, on ``threads`` threads. ``precision`` is that of training steps.
     """
 
     model: Module
@@ -138,7 +138,7 @@ def parsed_peer(name: str) -> Peer:
 
 
 def training_step(case: Case) -> TrainingStep:
-    """Return the training step, with the optimizer that the other frameworks use too (SGD with momentum)."""
+    """Return a training step of the case's network, with the optimizer of the other frameworks (SGD with momentum)."""
     rule = SGD(lr=peers.LEARNING_RATE, momentum=peers.MOMENTUM)
     return TrainingStep(case.model, CrossEntropyLoss(), rule, seed=0, precision=case.precision)
 
@@ -158,7 +158,7 @@ def measured_latency(case: Case) -> Latency:
 
 
 def compared(case: Case, peer: Peer) -> tuple[list[Contestant], float]:
-    """Measure striate and the other framework alternately, and compare their first results.
+    """Measure striate and the framework ``peer`` alternately on a case, and compare their first results.
 
     Returns the contestants, and the largest difference of the first outputs (or losses) from striate's, relative to the
     largest absolute value of striate's.
@@ -215,7 +215,7 @@ def report_profile(case: Case, profile: Profile, as_json: bool) -> None:
 
 
 def report_latency(case: Case, found: Latency, as_json: bool) -> None:
-    """Print the median, 95th percentile and minimum latency in one line."""
+    """Print the median, 95th percentile and minimum latency in one line, or with ``as_json`` as JSON."""
     if as_json:
         say_json({**_described(case), **found.to_json()})
         return
@@ -224,7 +224,10 @@ def report_latency(case: Case, found: Latency, as_json: bool) -> None:
 
 
 def report_contest(case: Case, contestants: list[Contestant], difference: float, as_json: bool) -> None:
-    """Print the times side by side, their ratios to striate's, and how they were measured."""
+    """Print the times side by side, their ratios to striate's, and how they were measured, or all of it as JSON.
+
+    ``contestants`` and ``difference`` are the results of ``compared``; striate is the first contestant.
+    """
     ours, *others = contestants
     best = min(others, key=lambda contestant: contestant.median)
     turns = [turn for contestant in contestants for turn in contestant.turns]

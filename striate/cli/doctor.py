@@ -50,9 +50,9 @@ def recorded(document: Run) -> Findings:
 
 
 def examined(folder: Path, document: Run) -> Findings:
-    """Diagnose a run that was trained without the doctor, from its data, model and history.
+    """Diagnose the run in ``folder``, trained without the doctor, from its data, model and history.
 
-    Raises ``OptionError`` if the data can no longer be found.
+    ``document`` has the contents of its run.json. Raises ``OptionError`` if the data can no longer be read.
     """
     try:
         opened = document.opened()
@@ -98,7 +98,10 @@ GENERAL = ("--lr", "--epochs", "--batch-size", "--standardize", "--weight-decay"
 
 
 def command_line_of(model: str, kind: type[Optimizer]) -> tuple[str, ...]:
-    """Return the options of ``striate train`` for this network and optimizer, which remedies may recommend."""
+    """Return the options of ``striate train`` that remedies may recommend, such as "--lr".
+
+    They are those of the network named ``model``, those of the optimizer's class ``kind``, and general ones.
+    """
     network = options_of(model) if model in MODELS else {}
     own = [f"--{name.replace('_', '-')}" for name in (*network, *(one.name for one in fields(kind)))]
     return tuple(dict.fromkeys((*GENERAL, *own)))

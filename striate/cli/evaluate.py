@@ -127,14 +127,17 @@ def model_path(run: Path) -> Path:
 
 
 def warn_of_outliers(model: Module, images: Array, name: str) -> None:
-    """Print a one-line warning if the inputs are far from the training data."""
+    """Print a one-line warning, which begins with ``name``, if the inputs are far from the training data."""
     text = outlier_warning(model, images, name)
     if text is not None:
         say_warning(text)
 
 
 def print_evaluation(result: Evaluation, dataset: Dataset) -> None:
-    """Print a table with one row per class, if there are any, then the loss, and the score as the last line."""
+    """Print the results on ``dataset``: a table with one row per class, the loss, and the score as the last line.
+
+    Without classes, the table is left out.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class", overflow="fold")
     for name in ("correct", "recall", "precision", "F1", "AUC"):

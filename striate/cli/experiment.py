@@ -83,7 +83,10 @@ def experiment(
 
 
 def opened(name: str, part: str, size: Size) -> Dataset:
-    """Open a part of a data set; CIFAR-10 is slow to unpack, so only twice as many pictures as needed are read."""
+    """Open the part "train" or "test" of the data set ``name``.
+
+    CIFAR-10 is slow to unpack, so only about twice as many pictures are read as a run of ``size`` needs.
+    """
     if name == "cifar10":
         return load_cifar10(part, most=-(-2 * max(size.samples, size.held_out) // 10))
     return open_dataset(name, part)
@@ -114,7 +117,7 @@ def kept(outcome: Outcome, folder: Path) -> Outcome:
 
 
 def watched(one: Experiment, given: Material, size: Size) -> Outcome:
-    """Run the experiment, show its progress on standard error, and return the outcome."""
+    """Run the experiment ``one`` on the data ``given``, show its progress on standard error, and return the outcome."""
     if sys.stderr.isatty():
         columns = (
             TextColumn("{task.fields[name]}"), BarColumn(20), TextColumn("{task.completed}/{task.total}"),
@@ -184,7 +187,10 @@ def list_experiments(as_json: bool) -> None:
 
 
 def print_prediction(one: Experiment, given: Material, size: Size) -> None:
-    """Print the claim, the sizes and the predictions, before anything is measured."""
+    """Print the claim of the experiment ``one``, its sizes and its predictions, before anything is measured.
+
+    ``given`` are the data, and ``size`` is the size of the run.
+    """
     console = output()
     console.print(Text(f"{one.name}  {one.title}", style="bold"))
     console.print(Text(f"    {one.equation}", style="cyan"), soft_wrap=True)

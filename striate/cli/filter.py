@@ -107,7 +107,11 @@ def filter(
 
 
 def described(done: dict[str, Any]) -> str:
-    """Return name and range of a filtered picture as text, such as ": sobel_x gave -812 … 790; 0 is middle grey"."""
+    """Return filter and range of a result as text, such as ": sobel_x gave -812 … 790; 0 is middle grey".
+
+    ``done`` is what ``--json`` prints: "filter" is the name of the filter, "least" and "largest" are the range, and
+    "signed" says whether the filter shows differences.
+    """
     grey = "; 0 is middle grey" if done["signed"] else ""
     return f": {done['filter']} gave {done['least']:.5g} … {done['largest']:.5g}{grey}"
 
@@ -117,7 +121,11 @@ def _write(picture: Image.Image, target: Path) -> None:
 
 
 def sheet_of(path: Path, edge: Edge, cval: float, grey: bool) -> Image.Image:
-    """Return the contact sheet of ``--all``: the picture after each of the named filters."""
+    """Return the contact sheet of ``--all``: the picture in the file ``path`` after each of the named filters.
+
+    ``edge`` says how the picture continues beyond its edge, with the value ``cval`` if it is constant. ``grey``
+    converts the picture to grey first.
+    """
     pixels = open_picture(path, grey, largest=_TILE)
     factor = max(1, _SMALLEST // max(pixels.shape[1:])) if max(pixels.shape[1:]) < _SMALLEST else 1
     tiles: list[Tile] = []

@@ -71,7 +71,7 @@ def init(
     for line in described(found):
         console.print(line, soft_wrap=not console.is_terminal, markup=False)
     console.print(f"wrote {out}", soft_wrap=True, markup=False)
-    say_note(f"  help: {again} trains {values['model']} for {values['epochs']} epochs")
+    say_note(f"{again} trains {values['model']} for {values['epochs']} epochs")
 
 
 def _from(folder: Path, path: str) -> str:
@@ -91,7 +91,7 @@ def _foreign(found: Outline) -> tuple[str, ...]:
 
 
 def described(found: Outline) -> list[str]:
-    """Return what the data are as sentences: kind, number, classes, sizes, and files that cannot be read."""
+    """Return sentences that describe the data: kind, number of samples, classes, sizes, files that cannot be read."""
     unit = "rows" if found.kind == "table" else found.kind
     if found.counts:
         names = [f"{name} ({count:,})" for name, count in list(found.counts.items())[:_CLASSES]]
@@ -116,7 +116,10 @@ def described(found: Outline) -> list[str]:
 
 
 def recommended(found: Outline, data: str) -> dict[str, Any]:
-    """Return the options of ``striate train`` that are recommended for the data, by parameter name."""
+    """Return the options of ``striate train`` that are recommended for the data, by parameter name.
+
+    ``found`` is the outline of the data, and ``data`` their name or path.
+    """
     sides = [max(size) for size in found.sizes]
     recipe = RECIPES.get(data) or recipe_for(found.rank, found.samples)
     values: dict[str, Any] = {}

@@ -125,7 +125,7 @@ def torch_steps(model: Module, threads: int, precision: Precision = Precision.fu
 
 
 def torch_predictors(model: Module, threads: int) -> dict[str, Predictor]:
-    """Return prediction functions in PyTorch's eager mode, by memory format."""
+    """Return PyTorch's eager predictions: {"PyTorch NCHW": function of x, "PyTorch channels_last": function of x}."""
     torch = imported("torch", ["torch"])
     torch.set_num_threads(threads)
 
@@ -148,9 +148,9 @@ def torch_predictors(model: Module, threads: int) -> dict[str, Predictor]:
 
 
 def onnx_predictors(model: Module, shape: tuple[int, ...], threads: int) -> dict[str, Predictor]:
-    """Return a prediction function of onnxruntime with its default graph optimizations.
+    """Return {"onnxruntime": function of x}, which predicts with onnxruntime's default graph optimizations.
 
-    ``shape`` is the shape of one sample.
+    ``shape`` is the shape of one sample, and ``threads`` the number of threads.
     """
     needed = ["onnx", "onnxruntime"]
     runtime = imported("onnxruntime", needed)

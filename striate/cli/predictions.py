@@ -63,7 +63,7 @@ def described(outputs: Array, names: tuple[str, ...], task: Task | None) -> list
 
 
 def text_of(row: dict[str, Any], top_k: int | None = None, least: float = _LEAST) -> str:
-    """Return a text such as "walk (98.20 %), run (1.70 %)", "price 31.4", or the labels above 50 %.
+    """Return a prediction as text: "walk (98.20 %), run (1.70 %)", "price 31.4", or the labels above 50 %.
 
     For classes, the text contains the ``top_k`` most probable ones; by default the most probable one, and up to two
     others with a probability of ``least`` or more.
@@ -119,7 +119,7 @@ def far_warning(far: dict[str, str], count: int, what: str) -> list[str]:
 def unlike_warning(unlike: dict[str, str], count: int, what: str) -> list[str]:
     """Return at most one warning about inputs outside of the range of the training data: [] or [text].
 
-    unlike  what is unlike in each such input, by name, as ``InputRange.unlike`` returns it
+    unlike  a text on how each such input differs, by name of the input, as ``InputRange.unlike`` returns it
     count   the number of all inputs
     what    the word for the inputs, such as "pictures"
     """
@@ -169,7 +169,7 @@ class Form:
             raise OptionError("--top-k is for classes; this model predicts " + _PREDICTED[task])
 
     def show(self, found: Predictions, lines: Sequence[str]) -> None:
-        """Print warnings and errors, and print the predictions, write them to the CSV file, or both.
+        """Print the warnings and errors of ``found``, and print its predictions, write them to the CSV file, or both.
 
         ``lines`` are the predictions as text. Raises ``typer.Exit`` with code 2 if a file could not be read, unless
         such files are skipped and at least one other was read.

@@ -13,18 +13,19 @@ from striate.errors import OptionError
 from striate.train.run import Run, read_run
 
 _FIXED = (
-    "model", "activation", "norm", "negative_slope", "init", "depth", "width", "standardize", "seed", "size", "resize",
-    "channels", "held_out", "on_error", "task", "kind", "label_column", "group_column", "ignore_columns", "window",
-    "stride", "length", "channels_last",
+    "model", "activation", "norm", "negative_slope", "init", "depth", "width", "freeze", "standardize", "seed", "size",
+    "resize", "channels", "held_out", "on_error", "task", "kind", "label_column", "group_column", "ignore_columns",
+    "window", "stride", "length", "channels_last",
 )  # fmt: skip
 """Options that define the network and the data; a resumed training cannot change them."""
-_ELSEWHERE = ("out", "overwrite", "find_lr")
+_ELSEWHERE = ("out", "overwrite", "find_lr", "weights")
 
 
 def resumed_run(context: typer.Context, value: Path | None) -> Path | None:
     """Read a run's options before those of the command line are evaluated, and use them as defaults.
 
-    This is the callback of ``--resume``, which typer calls first. Raises ``ModelFileError`` for a folder without a run.
+    This is the callback of ``--resume``, which typer calls first. ``value`` is the run folder, and is returned
+    unchanged; None if the option was not given. Raises ``ModelFileError`` for a folder without a run.
     """
     if value is not None and not context.resilient_parsing:
         context.default_map = {**(context.default_map or {}), **defaults_of(read_run(value))}
@@ -64,9 +65,9 @@ def require_resumable(context: typer.Context, run: Run) -> None:
 
 
 def is_finished(run: Run, epochs: int | None) -> bool:
-    """Return whether a run has nothing left to do for this number of epochs, and print a note if so.
+    """Return whether a run has already been trained for ``epochs`` epochs or stopped early; print a note if so.
 
-    ``epochs`` is the number on the command line; None is that of the run.
+    ``epochs`` is the number on the command line; None: the number with which the run was started.
     """
     planned, done = int(run.arguments.get("epochs", 0)), len(run.history.get("epochs", ()))
     if not run.finished or (epochs is not None and epochs > planned):

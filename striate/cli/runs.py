@@ -89,7 +89,10 @@ def table_of(found: list[RunSummary], width: int) -> Table:
 
 
 def row_of(run: RunSummary, now: datetime) -> tuple[str, ...]:
-    """Return the cells of the table row of a run; the best value names its metric unless that is the accuracy."""
+    """Return the cells of the table row of a run; ``now`` is the time to which its date is compared.
+
+    The cell of the best value names the metric unless that is the accuracy.
+    """
     best = run.metric.text(None if run.best is None else run.best[0])
     if run.best is not None and not run.metric.rising:
         best = f"{run.metric.name} {best}"
@@ -100,7 +103,7 @@ def row_of(run: RunSummary, now: datetime) -> tuple[str, ...]:
 
 
 def date_text(date: datetime, now: datetime) -> str:
-    """Return a date as text: "15:13" if it is today, "28 Nov" if it is in this year, otherwise "Nov 2025"."""
+    """Return a date as text: "15:13" if it is the day of ``now``, "28 Nov" if it is in that year, else "Nov 2025"."""
     month = _MONTHS[date.month - 1]
     if date.date() == now.date():
         return f"{date:%H:%M}"

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from striate.cli.evaluate import model_path
 from striate.cli.progress import Steps
 from striate.cli.ranks import ranks
 from striate.cli.report import say_note
@@ -23,10 +24,12 @@ from striate.data.number_files import ENDINGS, set_name
 from striate.data.tree import ARCHIVES
 from striate.errors import ModelFileError, NonFiniteError
 from striate.nn import Module
-from striate.persistence import save, write_atomically
+from striate.persistence import load, save, write_atomically
 from striate.persistence.lock import FolderLock
 from striate.train.evaluation import Evaluation
+from striate.train.fine_tuning import load_matching
 from striate.train.notebook import history_svg
+from striate.train.progress import counted
 from striate.train.run import CURVES_FILE, MODEL_FILE, Run, claim_folder, claim_free_folder, write_run
 from striate.train.trainer import Trainer
 
@@ -44,7 +47,11 @@ def opened_data(
     data: str,
     given: Mapping[str, Any],
 ) -> Opened:
-    """Open the data with the options from the command line, and print their notes."""
+    """Open the data set ``data``, a name or a path, and print notes about it, such as files that were skipped.
+
+    ``given`` are the options of the command line for reading data, by parameter name; those that are None are left
+    out. On several ranks, rank 0 opens the data first, since it may download and unpack them.
+    """
     options = {name: value for name, value in given.items() if value is not None}
     if ranks().rank:
         ranks().wait_for_all()  # rank 0 may download and unpack the data
@@ -57,10 +64,26 @@ def opened_data(
     return opened
 
 
+def begin_with(network: Module, weights: Path, shape: tuple[int, ...]) -> None:
+    """Load the weights of a run or model file into the network, and print which parameters keep their initial values.
+
+    ``weights`` is the run folder or the file, and ``shape`` the shape of a sample. Raises ``OptionError`` if no array
+    fits, and ``ModelFileError`` for a file that cannot be read.
+    """
+    network.infer(shape)
+    own = [name for name, _ in network.named_parameters()]
+    anew = [name for name in load_matching(network, load(model_path(weights)).state_dict()) if name in own]
+    shown = f"; {', '.join(anew[:4])}{' …' if len(anew) > 4 else ''} begin anew" if anew else ""
+    say_note(f"{len(own) - len(anew)} of {counted(len(own), 'parameter')} from {weights}{shown}")
+
+
 def claimed(
     data: str, out: Path | None, overwrite: bool, resume: Path | None, network: Module, copies: int
 ) -> tuple[Path, FolderLock | None]:
     """Create and lock the folder of a new run, or lock the folder of the run to resume; rank 0 does so for all ranks.
+
+    ``resume`` is the folder of the run to resume; None: a new run, in the folder ``out`` or, if that is None, in a
+    free folder in ``runs`` that is named after ``data``. ``overwrite`` removes the run that ``out`` contains.
 
     Returns the folder and, on rank 0, its lock. Raises ``OptionError`` for a folder that cannot be used (see
     ``claim_folder``) and, for a new run, unless the disk has space for the model and three checkpoints, each ``copies``
@@ -103,7 +126,11 @@ def leave_at_once(code: int) -> None:
 
 
 def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path, going: Going) -> Evaluation:
-    """Train and return the final evaluation; write the run folder even if Ctrl-C or a failure ends the training."""
+    """Train, and return the evaluation of the trained model on ``held_out``.
+
+    The model, ``run`` (as run.json) and the curves are written to ``folder``, also if Ctrl-C ends the training, or a
+    ``NonFiniteError`` after the first step. ``going`` says whether a run is continued.
+    """
     epochs = int(run.arguments["epochs"])
     shape = train_set.images.shape[1:]
     again = f"striate train --resume {shlex.quote(str(folder))}"

@@ -125,7 +125,10 @@ def box_of(ink: Array) -> tuple[int, int, int, int] | None:
 
 
 def mass_of(ink: Array) -> Array:
-    """Return the centre of mass of the weights ``ink`` (H, W) as (y, x), in pixels from the upper left corner."""
+    """Return the centre of mass of the weights ``ink`` (H, W) as (y, x), in pixels from the upper left corner.
+
+    The centre of the first pixel is (0.5, 0.5). If all weights are 0, the result is (0, 0).
+    """
     weights: Array = np.asarray(ink, np.float64)
     rows, columns = (np.array([place + 0.5 for place in range(size)]) for size in ink.shape)
     total = max(float(weights.sum()), 1e-9)
@@ -138,7 +141,7 @@ class Placed(NamedTuple):
     """A picture as an input of a network.
 
     pixels   uint8 (C, H, W)
-    swapped  whether light and dark were exchanged, as the training data have them
+    swapped  whether light and dark were exchanged, to agree with the training data
     size     (height, width) of the file
     """
 

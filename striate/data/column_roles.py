@@ -44,7 +44,7 @@ class Roles:
 
 
 def roles_of(table: TextTable, options: NumberOptions, labelled: bool = True) -> Roles:
-    """Return the roles of the columns, as the options say, and otherwise by their names.
+    """Return the roles of the columns of ``table``: as ``options`` say, and otherwise by the columns' names.
 
     ``labelled=False`` does not require a column of labels. Raises ``DataError`` if columns are missing, or if their
     roles are not clear.

@@ -189,7 +189,10 @@ def require_dataset(data: object, what: str = "data") -> None:
 
 
 def require_classes(data: object, what: str = "data") -> None:
-    """Raise ``OptionError`` unless ``data`` is a ``Dataset`` whose labels are class numbers."""
+    """Raise ``OptionError`` unless ``data`` is a ``Dataset`` whose labels are class numbers.
+
+    ``what`` is the name of the parameter in the message.
+    """
     require_dataset(data, what)
     if isinstance(data, Dataset) and not data.is_classification:
         raise OptionError(
@@ -218,7 +221,10 @@ def _chosen(index: Array, count: int, name: str) -> npt.NDArray[np.int64]:
 
 
 def as_array(images: npt.ArrayLike, name: str) -> Array:
-    """Return the inputs as an array; raises ``DTypeError`` for inputs of different lengths and other objects."""
+    """Return the inputs as an array; ``name`` is that of the data set in messages.
+
+    Raises ``DTypeError`` for inputs that do not form an array, such as lists of different lengths.
+    """
     try:
         return unmasked(images, f"{name}: inputs")
     except DTypeError:
@@ -233,7 +239,7 @@ def _stored(images: Array) -> Array:
 
 
 def require_real(images: Array, name: str) -> None:
-    """Raise ``DTypeError`` unless the elements are real numbers or bools."""
+    """Raise ``DTypeError``, which names the data set ``name``, unless the elements are real numbers or bools."""
     if images.dtype.kind not in "buif":
         raise DTypeError(
             f"{name}: inputs of type {images.dtype} are not real numbers\n"
@@ -258,7 +264,10 @@ def looks_channels_last(shape: tuple[int, ...]) -> bool:
 
 
 def check_channels_first(images: Array, name: str) -> None:
-    """Raise ``DataError`` for inputs whose shape looks like channels-last pictures (N, H, W, C)."""
+    """Raise ``DataError`` for inputs whose shape looks like channels-last pictures (N, H, W, C).
+
+    ``name`` is that of the data set in the message.
+    """
     if not looks_channels_last(images.shape):
         return
     n, h, w, c = images.shape
@@ -270,7 +279,10 @@ def check_channels_first(images: Array, name: str) -> None:
 
 
 def check_finite(images: Array, name: str) -> None:
-    """Raise ``DataError``, with the index, for the first NaN, infinity, or number too large for float32."""
+    """Raise ``DataError``, with the index, for the first NaN, infinity, or number too large for float32.
+
+    ``name`` is that of the data set in the message.
+    """
     if images.dtype.kind != "f":
         return
     wide = images.dtype.itemsize > 4
@@ -290,7 +302,7 @@ def check_digits(given: Array, images: Array, name: str) -> None:
 
     This concerns a feature or channel that varies, and whose rounding error exceeds a tenth of its standard deviation:
     float64 data around 10⁹ with a standard deviation of 1, for example. ``given`` are the inputs before rounding, and
-    ``images`` those after.
+    ``images`` those after; ``name`` is that of the data set in the message.
     """
     if np.can_cast(given.dtype, images.dtype):
         return
@@ -326,7 +338,7 @@ def stored_labels(labels: npt.ArrayLike, classes: int | None, name: str = "data"
     """Return labels in the dtype of a data set: class numbers int64, floats float32, others uint8 or int64.
 
     ``classes`` is the number of classes, if the labels are known to be class numbers; else None. Raises ``LabelError``,
-    with the index, for the first invalid label.
+    with the index, for the first invalid label; ``name`` is that of the data set in the message.
     """
     array = _as_labels(labels, name)
     if array.ndim > 1 and array.dtype.kind in "uib" and (classes is None or (array.ndim, array.shape[1]) != (2, 1)):
@@ -366,7 +378,8 @@ def _as_labels(labels: npt.ArrayLike, name: str) -> Array:
 def check_labels(labels: npt.ArrayLike, classes: int | None, name: str = "data") -> npt.NDArray[np.int64]:
     """Return class numbers as int64 (N,); raises ``LabelError`` with the index of the first invalid one.
 
-    Valid numbers are 0 … classes − 1, or 0 … 999,999 if ``classes`` is None. Bools count as 0 and 1.
+    Valid numbers are 0 … classes − 1, or 0 … 999,999 if ``classes`` is None. Bools count as 0 and 1. ``name`` is that
+    of the data set in the message.
     """
     array = _as_labels(labels, name)
     if array.ndim != 1:

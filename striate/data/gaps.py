@@ -45,7 +45,7 @@ def completed(samples: Samples, train: Sequence[int], options: NumberOptions, na
 def assembled(samples: Samples, options: NumberOptions, name: str) -> Array:
     """Return all samples as one array (N, …), by the rules of this module and options from ``completed``.
 
-    Raises ``DataError`` if the samples have different shapes.
+    Raises ``DataError``, which begins with ``name``, if the samples have different shapes.
     """
     if samples.kind is Kind.signals:
         length = options.length or max(one.shape[1] for one in samples.values)
@@ -94,8 +94,8 @@ def _medians(values: Sequence[Array], columns: tuple[str, ...], name: str) -> tu
         numbers = numbers[~np.isnan(numbers)]
         if not len(numbers):
             raise DataError(
-                f"{name}: the column {column!r} has no number in the training part\n"
-                f'  help: leave it out with ignore_columns="{column}"'
+                f"{name}: {column!r} has no number in the training part\n"
+                f'  help: leave it out, of a table with ignore_columns="{column}"'
             )
         found.append(float(np.median(numbers)))
     return tuple(found)

@@ -48,7 +48,7 @@ class InputRange:
         return cls(low, high, spread, deviations, images.dtype == np.uint8, size)
 
     def unlike(self, images: Array) -> dict[int, str]:
-        """Return the samples of (N, C, …) that are outside of the range, as {index: what is unlike}.
+        """Return the samples of (N, C, …) that are outside of the range, as {index: a text that says what differs}.
 
         Samples with another number of channels are not compared.
         """

@@ -41,7 +41,8 @@ class Inputs:
 def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
     """Open a file, a pair of files, or a folder with either, as a training part and a held-out part.
 
-    Raises ``DataError``, which names file and line, for data that cannot be read or used.
+    ``options`` None means the default options. Raises ``DataError``, which names file and line, for data that cannot
+    be read or used.
     """
     chosen = options or NumberOptions()
     files = number_files(path)

@@ -32,9 +32,9 @@ def open_pictures(
 ) -> Opened:
     """Read all pictures of a folder, zip or tar archive as uint8, with labels from folders or a table.
 
-    ``data.labelled`` describes the possible forms. ``progress`` is called with (files done, files in all). Raises
-    ``DataError`` for files or lines of a table that cannot be used, which it names, and for pictures of different sizes
-    if no size is given.
+    ``data.labelled`` describes the possible forms. ``options`` None means the default options. ``progress`` is called
+    with (files done, files in all). Raises ``DataError``, which names them, for files or lines of a table that cannot
+    be used, and for pictures of different sizes if ``options`` have no size.
     """
     tree = open_tree(path)
     try:

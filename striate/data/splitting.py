@@ -74,6 +74,9 @@ def _hold_groups(
 
 
 def absent_classes(labels: npt.ArrayLike, index: Index, classes: Sequence[str]) -> list[str]:
-    """Return the names of the classes that have no sample at the given indices."""
+    """Return the names of the classes that have no sample among those at indices ``index``.
+
+    ``labels`` are the class numbers (N,) of all samples, and ``classes`` the names of the classes.
+    """
     present = set(np.asarray(labels)[index].tolist())
     return [name for number, name in enumerate(classes) if number not in present]

@@ -21,10 +21,10 @@ Array = npt.NDArray[Any]
 
 
 def table_samples(table: TextTable, options: NumberOptions, labelled: bool = True) -> Samples:
-    """Return the samples of a table.
+    """Return the samples of a table, as ``options`` say: rows, series, or windows.
 
-    ``labelled=False`` reads only the numbers. Raises ``DataError``, with line and column, for cells that are not
-    numbers, missing labels, and series that are shorter than a window.
+    ``labelled=False`` neither reads nor requires labels. Raises ``DataError``, with line and column, for cells that are
+    not numbers, missing labels, and series that are shorter than a window.
     """
     roles = roles_of(table, options, labelled)
     values, bad = table.numbers(roles.features)

@@ -52,7 +52,7 @@ def entropies(z: Array, y: Array) -> Array:
 
 
 def answers_of(outputs: Array, y: Array, bounded: bool) -> Answers | None:
-    """Return statistics of the outputs (n, 1) of a model with a single output, for targets of 0 and 1.
+    """Return statistics of the outputs (n, 1) of a model with a single output, for targets ``y`` (n, …) of 0 and 1.
 
     If ``bounded``, the outputs are probabilities; otherwise they are logits, to which the sigmoid is applied. The
     result is None for other shapes and for outputs that are not finite.

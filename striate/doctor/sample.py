@@ -42,7 +42,7 @@ class Sample:
 
     @classmethod
     def of(cls, dataset: Dataset, standardizer: Standardizer | None) -> Sample:
-        """Draw at most 1,000 samples of a data set, and at most 4 million numbers, without replacement.
+        """Draw samples of a data set without replacement: at most 1,000, with at most 4 million elements in all.
 
         The choice depends only on the length of the data set and the number of samples drawn, so that it is repeatable.
         Targets that are not class numbers are replaced by zeros, since no rule reads them from a sample.
@@ -94,9 +94,10 @@ class Sample:
 
     @cached_property
     def constant(self) -> Array:
-        """Whether each feature has a single value in the whole data set: bool (features,).
+        """Whether each feature (column or channel) is constant: bool (features,).
 
-        That is one value over all samples and positions.
+        A feature is constant if it has the same value in all samples and positions. All samples of ``dataset`` are
+        compared, not only those that were drawn.
         """
         found = self.by_feature.min(axis=1) == self.by_feature.max(axis=1)
         if found.any():  # a feature that rarely varies may be constant in a sample

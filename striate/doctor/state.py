@@ -55,7 +55,7 @@ def document_of(state: Mapping[str, Array], name: str, where: str) -> dict[str, 
 
 
 def trace_document(trace: TrainingTrace) -> object:
-    """Return the trace as plain data, without the setup and what follows from model and data.
+    """Return the trace as plain data, without the setup and whatever can be computed again from model and data.
 
     The arrays of ``trace_arrays`` are left out, too.
     """

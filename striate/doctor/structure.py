@@ -249,7 +249,7 @@ def _reached(output: object) -> list[Value]:
 
 
 def as_drawn(model: Module, name: str, parameter: Parameter) -> bool:
-    """Return whether a parameter still has its initial random values: it was neither trained nor loaded."""
+    """Return whether the parameter ``name`` of a model still has its initial values, neither trained nor loaded."""
     if parameter.array is None:
         return parameter.current is None
     seed = model.__dict__.get("_seed") or 0

@@ -46,7 +46,7 @@ def stuck(found: Measurement, setting: str) -> int:
 
 
 def stuck_text(found: Measurement, setting: str) -> str:
-    """Return a text such as "5 of 9 seeds at chance"."""
+    """Return the result of ``stuck`` as text, such as "5 of 9 seeds at chance"."""
     return f"{stuck(found, setting)} of {len(found.values(setting, 'accuracy'))} seeds at chance"
 
 
@@ -164,7 +164,10 @@ class DeadUnits(Experiment):
 
 
 def firing_map(axes: Any, shares: Array, title: str) -> Any:
-    """Draw ``shares``, how often each unit is positive, as an image of units × layers; dead units get a cross."""
+    """Draw how often each unit is positive, as an image of units × layers; dead units get a cross.
+
+    ``shares`` (layers, units) are from 0 to 1. Returns matplotlib's AxesImage.
+    """
     image = shares.T
     shown = axes.imshow(image, aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     units, layers = np.nonzero(image == 0)

@@ -98,8 +98,9 @@ def bars(
 ) -> None:
     """Draw a bar for each setting: its length is the median of a quantity, with a mark for each seed.
 
-    The number is written beside the bar. ``labels`` default to the names of the settings. ``colours`` are those of the
-    bars, repeated if there are fewer. ``chance`` draws a dotted line at that value of the quantity.
+    ``found`` has the measurements, and ``quantity`` is the name of the drawn quantity. The median is written beside
+    the bar. ``labels`` default to the names of the settings. ``colours`` are those of the bars, repeated if there are
+    fewer. ``chance`` is a value of the quantity at which a dotted line is drawn; None: no line.
     """
     form = found.quantity(quantity).form
     factor = 100 if form is Form.PERCENT else 1
@@ -152,7 +153,10 @@ def mosaic(images: Array, columns: int, gap: int = 1) -> Array:
 
 
 def filters(axes: Any, weights: Array, columns: int) -> Any:
-    """Draw filters (n, H, W) as tiles, each scaled by its largest |weight|; positive is red, negative blue."""
+    """Draw filters (n, H, W) as tiles, ``columns`` in a row; positive weights are red, negative ones blue.
+
+    Each filter is scaled by its largest |weight|. Returns matplotlib's AxesImage.
+    """
     scaled = weights / np.maximum(np.abs(weights).max(axis=(1, 2), keepdims=True), 1e-12)
     return picture(axes, mosaic(scaled, columns), "RdBu_r", -1, 1)
 

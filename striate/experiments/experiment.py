@@ -47,7 +47,8 @@ class Size:
 class Work:
     """The data, size and seeds of one run of an experiment, and its progress reports.
 
-    At most ``size.held_out`` samples of ``held_out`` are kept; ``samples`` draws the training samples for a seed.
+    At most ``size.held_out`` samples of ``held_out`` are kept. The method ``samples`` draws training samples for a seed
+    from ``train_set``.
     ``report`` is called before each training and after the last; None: no reports.
     """
 

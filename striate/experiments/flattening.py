@@ -147,7 +147,10 @@ class Flattening(Experiment):
         return right / NETWORKS
 
     def compare(self, found: Measurement, work: Work, seed: int) -> None:
-        """Train a network, replace its last two layers by two equivalent forms, and record how the outputs differ."""
+        """Train a network, replace its last two layers by two equivalent forms, and record how the outputs differ.
+
+        The numbers are added to ``found``. ``seed`` determines the initial weights and the training samples.
+        """
         train_set, images = work.samples(seed), work.held_out.images
         parts = front(work)
         model = Sequential(*parts, Flatten(), Linear(None, work.classes))

@@ -31,7 +31,7 @@ WIDE_RELU, WIDE_CURE = SETTINGS[4], SETTINGS[7]
 
 
 def cured(found: Measurement, setting: str) -> float:
-    """Return the gain in median accuracy (0 to 1) over ReLU in the narrow network."""
+    """Return how much the median accuracy (0 to 1) of a setting exceeds that of ReLU in the narrow network."""
     return found.median(setting, "accuracy") - found.median(RELU, "accuracy")
 
 

@@ -33,7 +33,9 @@ STEPS = 20
 def recount(model: Module, work: Work, seed: int, nesterov: bool) -> float:
     """Return the largest difference of a weight from the momentum equations in NumPy, after 20 steps.
 
-    v ← μv + ηg, θ ← θ − v   (Nesterov: θ ← θ − μv − ηg)
+    v ← μv + ηg, θ ← θ − v   (``nesterov``: θ ← θ − μv − ηg)
+
+    ``seed`` determines the samples and their order. The steps train the model.
     """
     step = TrainingStep(model, CrossEntropyLoss(), SGD(lr=RATE, momentum=MU, nesterov=nesterov), seed=seed)
     theta = {name: np.array(array, np.float64) for name, array in model.named_parameters()}

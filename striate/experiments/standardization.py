@@ -60,7 +60,7 @@ def recount(features: Array) -> tuple[float, Array]:
 
 
 def best(found: Measurement, data: str, form: str) -> tuple[float, str]:
-    """Return the highest median accuracy (0 to 1) over the learning rates, and the name of that setting.
+    """Return the highest median accuracy (0 to 1) over the learning rates, and the name of the setting that has it.
 
     ``data`` is ``GOOD`` or ``BAD`` (units), and ``form`` is ``RAW`` or ``STANDARD``.
     """
@@ -71,7 +71,7 @@ def best(found: Measurement, data: str, form: str) -> tuple[float, str]:
 
 
 def best_text(found: Measurement, data: str, form: str) -> str:
-    """Return a text such as "raw 43.1 % at lr 0.01"."""
+    """Return the result of ``best`` as text, such as "raw 43.1 % at lr 0.01"."""
     accuracy, setting = best(found, data, form)
     return f"{form} {100 * accuracy:.1f} % at {setting.rsplit(', ', 1)[1]}"
 

@@ -24,7 +24,10 @@ _ROOT = "output"
 
 
 class Layers:
-    """The outputs of a traced model's layers: the dict ``values``, by name, in running order."""
+    """The outputs of a traced model's layers: the dict ``values``, by name, in running order.
+
+    ``trace`` is the trace of the model, and ``result`` what the model returned in it.
+    """
 
     def __init__(self, trace: Trace, result: object) -> None:
         results = list(output_values(result).values())

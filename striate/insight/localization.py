@@ -75,7 +75,7 @@ def _last_with_positions(layers: Layers) -> Value:
 
 
 def resized(heat: Array, size: Sequence[int]) -> Array:
-    """Resize a map by linear interpolation between pixel centres; beyond the outer centres it is constant."""
+    """Resize a map (H, W) to ``size`` by linear interpolation between pixel centres, constant beyond the outer ones."""
     for axis, (old, new) in enumerate(zip(heat.shape, size, strict=True)):
         place = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
         low = np.minimum(place.astype(np.int64), max(old - 2, 0))

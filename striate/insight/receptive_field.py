@@ -25,7 +25,7 @@ from striate.tracing import Trace
 class ReceptiveField:
     """The receptive fields of a layer's outputs, for inputs of one shape (C, positions…).
 
-    ``positions`` is the size of the layer's output along each axis of positions.
+    ``positions`` is the size of the layer's output along each spatial axis.
     """
 
     def __init__(self, model: Module, layer: str, shape: Sequence[int]) -> None:
@@ -42,8 +42,8 @@ class ReceptiveField:
     def __call__(self, position: Sequence[int] | None = None) -> tuple[slice, ...]:
         """Return the part of the input, as slices, that the output at a position depends on.
 
-        ``position`` is None for the middle of the layer's output. The slices are those of the axes of positions. Raises
-        ``OptionError`` for a position that does not exist.
+        ``position`` has one index for each spatial axis of the layer's output; None: its middle. The result has one
+        slice for each spatial axis of the input. Raises ``OptionError`` for a position that does not exist.
         """
         place = tuple(size // 2 for size in self.positions) if position is None else _as_position(position)
         if len(place) != len(self.positions) or any(not 0 <= p < size for p, size in zip(place, self.positions)):

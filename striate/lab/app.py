@@ -48,8 +48,9 @@ _LATE = 1.0
 
 @dataclass
 class Lab:
-    """The state that all routes share: the runs, the data sets by name, and the run to show first (or None).
+    """The state that all routes share: the runs, the available data, and the run to show first (or None).
 
+    ``data`` maps the names of the data sets that the page may choose to what ``open_data`` takes, a name or a path.
     ``say`` prints a line in the terminal.
     """
 

@@ -53,7 +53,8 @@ def same(given: str, expected: str) -> bool:
 class Guard:
     """ASGI middleware that passes a request on to the lab only if it passes the checks of this module.
 
-    Other requests are refused, or redirected to the page.
+    Other requests are refused, or redirected to the page. ``app`` is the lab's application, ``keys`` are the secrets of
+    the server, and ``port`` is the port on which it listens.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, port: int) -> None:

@@ -55,7 +55,7 @@ class Opened:
 
 
 class Looking:
-    """Answers the page's questions about models, and caches the four most recently used ones.
+    """Answers the page's questions about the model of a run ``folder``, and caches the four most recently used models.
 
     A lock admits only one picture at a time, since predictions share the cores with trainings. Raises ``OptionError``
     for a run that has no model yet, or a model whose inputs are not pictures.
@@ -125,7 +125,11 @@ class Looking:
         return answer
 
     def about(self, folder: Path) -> dict[str, Any]:
-        """Return what the page needs before the first picture: input shape, classes, and held-out data."""
+        """Return what the page needs before the first picture, as JSON-compatible data.
+
+        These are the shape of the input, the classes, the number of held-out pictures, and whether drawings are
+        centred.
+        """
         with self._turn:
             found = self._opened(folder)
         channels, (height, width) = picture_shape(found.model)
@@ -185,7 +189,8 @@ def picture_shape(model: LoadedModel) -> tuple[int, tuple[int, int]]:
 def described(name: str, array: Array, block: Block | None) -> dict[str, Any]:
     """Describe one layer's output for one picture, as JSON-compatible data.
 
-    ``array`` is (C, H, W) or (D,). At most 32 maps or 128 numbers are included, with statistics of the whole array.
+    ``name`` is the name of the layer, ``array`` its output, (C, H, W) or (D,), and ``block`` the layer as the report
+    draws it; None: unknown. At most 32 maps or 128 numbers are included, with statistics of the whole array.
     """
     main = None if block is None else block.main
     maps = array if array.ndim == 3 else array.reshape(-1)
@@ -214,7 +219,7 @@ def effect_of(op: Op) -> str:
 def encoded(array: Array) -> dict[str, Any]:
     """Encode numbers as base64 of the bytes round(128 + 127·v / max|v|), so that 0 becomes 128.
 
-    NaN and infinity are encoded as 0. The entry "scale" is max|v|.
+    NaN and infinity are encoded as 0. Returns the text as "data", the shape as "sent", and max|v| as "scale".
     """
     values = np.nan_to_num(array.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     largest = float(abs(values).max()) if values.size else 0.0
@@ -224,7 +229,10 @@ def encoded(array: Array) -> dict[str, Any]:
 
 
 def picture_text(pixels: Array) -> dict[str, Any]:
-    """Encode a picture (C, H, W), C = 1 or 3, as RGB bytes (H, W, 3) in base64."""
+    """Encode a picture (C, H, W), C = 1 or 3, as JSON-compatible data.
+
+    These are "height", "width", and as "data" the RGB bytes (H, W, 3) in base64.
+    """
     colours = np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
     data = np.ascontiguousarray(colours.transpose(1, 2, 0))
     return {

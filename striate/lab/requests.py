@@ -105,7 +105,8 @@ class TrainingRequest:
     def of(cls, document: Mapping[str, Any], data: Mapping[str, str]) -> TrainingRequest:
         """Check a request from a page; raise ``OptionError`` for anything that is not allowed.
 
-        ``data`` maps the allowed names to data sets; the first one is the default.
+        ``document`` has the settings by name, and "data". ``data`` maps the allowed names of data sets to names or
+        paths that ``striate train`` takes; the first one is the default.
         """
         chosen = document.get("data", next(iter(data)))
         if chosen not in data:

@@ -35,7 +35,7 @@ class Padding(Positional):
         if len(sides) != 2 * self.rank or not whole:
             raise OptionError(
                 f"{type(self).__name__}: padding={padding!r}; expected a whole number or {2 * self.rank}, "
-                "two for each axis of positions"
+                "two for each spatial axis"
             )
         self.padding = tuple(int(side) for side in sides)
 

@@ -74,7 +74,7 @@ class FeatureDropout(RandomLayer, Ranked):
                 current_trace(),
                 self.where(),
                 f"its input {shape_text(x.shape)} has {quantity(x.type.rank, 'axis')}",
-                [f"expected (N, C, positions…) with {quantity(self.rank, 'axis')} of positions, or one such sample"],
+                [f"expected (N, C, positions…) with {quantity(self.rank, 'spatial axis')}, or one such sample"],
                 "Dropout1d for (N, C, L), Dropout2d for (N, C, H, W), Dropout3d for (N, C, D, H, W)",
             )
         return feature_dropout(x, key, self.p, stream)

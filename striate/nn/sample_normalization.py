@@ -213,7 +213,7 @@ class InstanceNorm(Ranked, ChannelNormalization):
                 trace,
                 self.where(),
                 f"its input {shape_text(x.shape)} has {quantity(x.type.rank, 'axis')}",
-                [f"expected (N, C, positions…) with {quantity(self.rank, 'axis')} of positions, or one such sample"],
+                [f"expected (N, C, positions…) with {quantity(self.rank, 'spatial axis')}, or one such sample"],
                 "InstanceNorm1d for (N, C, L), InstanceNorm2d for (N, C, H, W), InstanceNorm3d for (N, C, D, H, W)",
             )
         self.require_features(trace, x)

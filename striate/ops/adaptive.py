@@ -344,7 +344,7 @@ def _require_adaptive(op: Anchor, x: TensorType, windows: Sizes) -> None:
     require_floats(op, [x])
     require_positions(op, x)
     if x.rank - 2 != len(windows):
-        raise shape_error(op, f"{len(windows)} sizes for {x}", "give one size for each axis of positions")
+        raise shape_error(op, f"{len(windows)} sizes for {x}", "give one size for each spatial axis")
     if 0 in x.shape[2:]:
         raise shape_error(op, f"there are no positions in {x}", "use larger images")
 

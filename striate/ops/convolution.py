@@ -119,7 +119,7 @@ class Convolutional(Windowed, Anchor):
             raise shape_error(
                 self,
                 f"a filter bank for {x} has {quantity(x.rank, 'axis')} (out, in / groups, taps…), got {w}",
-                f"Conv{rank}d takes inputs with {quantity(rank, 'axis')} of positions",
+                f"Conv{rank}d takes inputs with {quantity(rank, 'spatial axis')}",
             )
         (channels, *size), (filters, depth, *kernel) = _fixed(x.shape[1:]), _fixed(w.shape)
         if self.groups < 1 or channels % self.groups or filters % self.groups:
@@ -474,13 +474,13 @@ def conv(
         raise shape_error(
             "conv",
             f"its filters are {weight.type}",
-            "the filters are (out, in / groups, taps…), with 1 to 3 axes of taps",
+            "the filters are (out, in / groups, taps…), with 1 to 3 spatial axes",
         )
     if input.type.rank != rank + 2 and not is_sample(input.type, rank):
         raise shape_error(
             "conv",
             f"filters {weight.type} for an input {input.type}",
-            f"with {quantity(rank, 'axis')} of taps, the input is (N, C, positions…) with as many axes of positions; "
+            f"filters with {quantity(rank, 'spatial axis')} need an input (N, C, positions…) with as many; "
             "give grey images their channel axis, x[:, None]",
         )
     strides, dilations = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)

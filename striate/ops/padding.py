@@ -514,7 +514,7 @@ def _padded_with_copies(x: Value, pairs: Pairs, mode: PadMode) -> Value:
         raise shape_error(
             "pad",
             f"{quantity(rank, 'pair')} of numbers with mode={mode.value!r} for {x.type}",
-            "give one pair for each axis of positions of (N, C, L), (N, C, H, W) or (N, C, D, H, W), or of one sample",
+            "give one pair for each spatial axis of (N, C, L), (N, C, H, W) or (N, C, D, H, W), or of one sample",
         )
     op = Pad(pairs, mode)
     if x.type.rank == rank + 2:

@@ -82,6 +82,6 @@ def require_positions(op: Op | str, x: TensorType, most: int = 3) -> None:
     if not 3 <= x.rank <= most + 2:
         raise shape_error(
             op,
-            f"expected an input (N, C, positions…) with 1 to {most} axes of positions, got {x}",
+            f"expected an input (N, C, positions…) with 1 to {most} spatial axes, got {x}",
             "give one image as a batch of one, x[None]; give grey images their channel axis, x[:, None]",
         )

@@ -64,7 +64,7 @@ class Resampling(Mapped):
         require_floats(self, [x])
         require_positions(self, x)
         if not x.rank - 2 == len(self.count) == len(self.step):
-            raise shape_error(self, f"{len(self.count)} sizes for {x}", "give one size for each axis of positions")
+            raise shape_error(self, f"{len(self.count)} sizes for {x}", "give one size for each spatial axis")
         if 0 in x.shape[2:] or min(self.count) < 1:
             raise shape_error(self, f"{x} cannot be resampled to {times(self.count)} positions", "sizes are at least 1")
         return x.with_shape((*x.shape[:2], *self.count))

@@ -119,13 +119,13 @@ def conv_transpose(
         raise shape_error(
             "conv_transpose",
             f"its filters are {weight.type}",
-            "the filters are (in, out / groups, taps…), with 1 to 3 axes of taps",
+            "the filters are (in, out / groups, taps…), with 1 to 3 spatial axes",
         )
     if input.type.rank != rank + 2 and not is_sample(input.type, rank):
         raise shape_error(
             "conv_transpose",
             f"filters {weight.type} for an input {input.type}",
-            f"with {quantity(rank, 'axis')} of taps, the input is (N, C, positions…) with as many axes of positions",
+            f"filters with {quantity(rank, 'spatial axis')} need an input (N, C, positions…) with as many",
         )
     strides, dilations = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
     paddings = per_axis("padding", padding, rank, least=0)

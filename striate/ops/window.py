@@ -46,7 +46,7 @@ def per_axis(what: str, value: PerAxis, rank: int, least: int = 1) -> Sizes:
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         values = tuple(value)
     if len(values) != rank:
-        raise OptionError(f"{what} must be one number or {rank}, one for each axis of positions, not {value!r}")
+        raise OptionError(f"{what} must be one number or {rank}, one for each spatial axis, not {value!r}")
     if any(isinstance(one, bool) or not isinstance(one, int | np.integer) or one < least for one in values):
         raise OptionError(f"{what} must be whole numbers of at least {least}, not {value!r}")
     if any(one > LARGEST for one in values):
@@ -77,7 +77,7 @@ def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Size
     if isinstance(padding, bytes) or not isinstance(padding, Sequence):
         padding = cast("tuple[int, ...]", (padding,) * rank)
     if len(padding) != rank:
-        raise OptionError(f"{what} must be one number or {rank}, one for each axis of positions, not {padding!r}")
+        raise OptionError(f"{what} must be one number or {rank}, one for each spatial axis, not {padding!r}")
     return tuple((both[0], both[1]) for one in padding for both in [per_axis(what, one, 2, least=0)])
 
 
@@ -210,9 +210,7 @@ def require_geometry(op: Op, rank: int, **options: Sequence[object]) -> None:
     """
     for name, entries in options.items():
         if len(entries) != rank:
-            raise OptionError(
-                f"{place(op)}: {name} has {len(entries)} entries for {quantity(rank, 'axis')} of positions"
-            )
+            raise OptionError(f"{place(op)}: {name} has {len(entries)} entries for {quantity(rank, 'spatial axis')}")
 
 
 def positions(x: TensorType) -> Sizes:

@@ -131,8 +131,8 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 class Plane:
     """The mapping from the data of a chart to positions in its picture, in units of the SVG.
 
-    The axes span all points of ``series``. ``log`` makes the vertical axis logarithmic. ``top`` and ``bottom`` are its
-    limits; None for ``bottom`` means no lower limit.
+    The axes span all points of ``series``, but the vertical axis does not extend above ``top`` or below ``bottom``
+    (None: no lower limit). ``log`` makes the vertical axis logarithmic.
     """
 
     def __init__(self, series: Sequence[Series], log: bool, top: float, bottom: float | None = None) -> None:
@@ -164,7 +164,7 @@ class Plane:
     def grid(self, format: Callable[[float], str], x_label: str) -> list[Markup]:
         """Return the grid lines, the numbers on both axes, and the label of the horizontal axis.
 
-        ``format`` writes the numbers of the vertical axis.
+        ``format`` returns a number of the vertical axis as text, and ``x_label`` is the label.
         """
         parts: list[Markup] = []
         for value in self._y_ticks():

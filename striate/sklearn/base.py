@@ -43,7 +43,8 @@ _DTYPES = ("float32", "float64")
 class ConvNet(BaseEstimator):
     """Base of the estimators (abstract): it trains a network with ``st.Trainer``.
 
-    A subclass defines how ``y`` becomes targets of the network, and how its outputs become predictions.
+    A subclass defines how ``y`` becomes targets of the network, and how its outputs become predictions. The parameters
+    are explained in ``ConvNetClassifier``.
     """
 
     targets_are_numbers: ClassVar[bool]

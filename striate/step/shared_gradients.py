@@ -132,8 +132,7 @@ class SharedGradients:
         """Replace the results of a kernel that exchanges statistics by those of all pieces on all ranks."""
         places = [runner.exchanged(end) for runner in self._runners[:pieces]]
         own = np.array([np.concatenate(views) for views in places], np.float64)
-        every = self._sharing.ranks.gather(own.reshape(-1)).reshape(-1, own.shape[1])
-        merged = merged_moments(every) if exchange.merge is Merge.MOMENTS else every.sum(axis=0)
+        merged = merged_moments(self._gathered(own)) if exchange.merge is Merge.MOMENTS else self._added(own)
         parts = np.split(merged, np.cumsum(exchange.sizes)[:-1])
         for views in places:
             for view, part in zip(views, parts, strict=True):
@@ -149,13 +148,25 @@ class SharedGradients:
             ])
             for outcome, piece in zip(outcomes, pieces, strict=True)
         ])  # fmt: skip
-        total = self._sharing.ranks.gather(own.reshape(-1)).reshape(-1, own.shape[1]).sum(axis=0)
+        total = self._added(own)
         memory, place = self._memory, 1
         memory.loss[...] = total[0]
         for name in self._updated:
             view = memory.pending.views[name]
             view[...] = total[place : place + view.size].reshape(view.shape)
             place += view.size
+
+    def _gathered(self, own: Array) -> Array:
+        """Return the rows of all ranks, in the order of the pieces; ``own`` are those of this rank's pieces."""
+        return self._sharing.ranks.gather(own.reshape(-1)).reshape(-1, own.shape[1])
+
+    def _added(self, own: Array) -> Array:
+        """Return the sum of the rows of all ranks; in exact mode, they are added in the order of the pieces."""
+        if self._sharing.reduce is Reduce.EXACT:
+            return self._gathered(own).sum(axis=0)
+        total = own.sum(axis=0)
+        self._sharing.ranks.start_sum(total).wait()
+        return total
 
     def _add_exactly(self, pieces: int) -> None:
         total = tree_sum([outcome.gradients for outcome in self._outcomes[:pieces]])

@@ -34,7 +34,7 @@ class Callback:
     def after_batch(self, trainer: Trainer, moment: Moment) -> None:
         """Called after every successful training step.
 
-        ``moment`` has the position in the epoch and the loss so far.
+        ``moment`` has the numbers of epoch and batch, and the mean loss of this epoch so far.
         """
 
     def after_epoch(self, trainer: Trainer, epoch: Epoch) -> None:

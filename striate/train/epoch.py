@@ -49,14 +49,14 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class EpochLoop:
-    """Trains and validates the epoch at which the trainer's ``place`` is, from the batch at which it is.
+    """Trains and validates one epoch, or the rest of it, from the position ``trainer.place`` on.
 
     trainer       the trainer, whose ``place`` moves on after every batch
     samples       the data
     checkpoints   says when a checkpoint is due; None: never
     save          writes a checkpoint; its argument says whether the epoch is the best so far
     progress      shows batches and findings
-    interruption  knows of Ctrl-C and SIGTERM
+    interruption  delays Ctrl-C and SIGTERM until the running step has finished
     """
 
     trainer: Trainer
@@ -166,10 +166,10 @@ def known(number: float) -> float | None:
 
 
 class SampledAccuracy:
-    """An estimate of the training accuracy from some batches, which takes at most 1/50 of the time.
+    """Estimates the training accuracy from some batches, in at most about 1/50 of the training time.
 
-    The batches are predicted before the model learns from them. ``accuracy`` is from 0 to 1; None before the first
-    estimate.
+    The batches are predicted before the model learns from them. The attribute ``accuracy`` is the estimate, from 0 to
+    1; None before the first one.
     """
 
     def __init__(self, model: Module) -> None:

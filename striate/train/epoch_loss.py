@@ -18,6 +18,7 @@ class EpochLoss:
 
     w is the weight of a sample in the loss: 1, or the weight of its class. For a loss with ``reduction="sum"``, the
     value is the sum over all samples divided by their number, so that data sets of different sizes can be compared.
+    ``total`` and ``weight`` are Σ w·l and Σ w so far, which begin above 0 if an interrupted epoch is continued.
     """
 
     def __init__(self, loss: Loss, total: float = 0.0, weight: float = 0.0) -> None:
@@ -28,7 +29,7 @@ class EpochLoss:
         """Σ w so far."""
 
     def add(self, value: float, target: Array, weights: Array | None = None) -> None:
-        """Add the loss ``value`` of a batch, with its targets and its samples' weights (N,) (None: all 1)."""
+        """Add the loss ``value`` of a batch, with its targets and the weights (N,) of its samples (None: all 1)."""
         self.add_totals(*self._loss.totals(value, target, weights))
 
     def add_totals(self, total: float, weight: float) -> None:

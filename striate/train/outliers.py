@@ -15,7 +15,7 @@ _FAINT = 0.1
 
 
 def outlier_warning(model: Module, images: Array, name: str) -> str | None:
-    """Return a warning if data lie beyond ±50 standard deviations of the training data, else None.
+    """Return a warning if ``images`` lie beyond ±50 standard deviations of the training data, else None.
 
     Predictions for such data mean little. Returns None for models without a standardizer, too. ``name`` begins the
     text, as in ``mnist: feature 0: x = 9e4 in sample 3 is x̂ = 812 (2 samples beyond ±50), far from the training

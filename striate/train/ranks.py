@@ -65,11 +65,11 @@ class Predictor(Protocol):
 
 
 class PredictedTogether:
-    """Predicts the samples ``images`` on all ranks: called like the model, with the batches of ``data.batches``.
+    """Predicts the samples ``images`` batch by batch on all ranks; it is called like ``model``.
 
-    The ranks predict one batch each and send each other the outputs, so every rank gets the outputs of all batches,
-    with the same bits as one process. The batches are in the order of the data set, and have at most ``batch_size``
-    samples. All ranks must call it equally often.
+    The calls must pass the batches of ``data.batches`` with ``shuffle=False`` and this ``batch_size``, in order. The
+    ranks predict one batch each and send each other the outputs, so every rank gets the outputs of all batches, with
+    the same bits as one process. All ranks must call it equally often.
     """
 
     def __init__(self, model: Predictor, images: Array, batch_size: int, communicator: Communicator) -> None:
@@ -93,9 +93,9 @@ class PredictedTogether:
 
 
 class BatchDivided:
-    """Predicts every batch on all ranks, each of which predicts a part of its samples: called like the model.
+    """Predicts every batch on all ranks, each of which predicts a part of the samples; it is called like ``model``.
 
-    All ranks get all outputs. All must call it, with the same samples.
+    All ranks must call it with the same samples, and all get the outputs of all samples.
     """
 
     def __init__(self, model: Predictor, communicator: Communicator) -> None:

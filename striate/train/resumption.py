@@ -116,11 +116,15 @@ def captured(trainer: Trainer, epochs: int, data: Fingerprints, options: dict[st
 
 
 class Resumption:
-    """Restores a trainer from a checkpoint.
+    """Restores the trainer ``trainer`` from the checkpoint ``saved``.
 
-    ``place`` is the position at which to continue. ``notes`` are lines that say where the training continues, if
-    anything is left to train, and what has changed since the checkpoint. The constructor compares options and data, and
-    changes nothing; it raises ``OptionError`` for changes with which a training cannot be resumed.
+    ``epochs`` is the planned number of all epochs. ``data`` and ``options`` describe the training that is resumed, as
+    ``fingerprints`` and ``configuration`` return them. The constructor compares them with the checkpoint, and changes
+    nothing; it raises ``OptionError`` for changes with which a training cannot be resumed, and for other training data
+    unless ``allow_changes``.
+
+    The attribute ``place`` is the position at which to continue. ``notes`` are lines that say where the training
+    continues, if anything is left to train, and what has changed since the checkpoint.
     """
 
     def __init__(

@@ -251,7 +251,8 @@ def write_run(folder: Path, run: Run) -> None:
 class RunFile(Callback):
     """A callback that writes ``run.json`` and ``config.toml`` when training begins.
 
-    So a training that is killed can be resumed. ``configuration`` is the text of ``config.toml``.
+    So a training that is killed can be resumed. ``folder`` is the run folder, and ``configuration`` the text of
+    ``config.toml``.
     """
 
     def __init__(self, folder: Path, run: Run, configuration: str) -> None:

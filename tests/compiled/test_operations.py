@@ -24,7 +24,7 @@ from tests.compiled.cases import (
     total,
 )
 
-EVERY = pytest.mark.parametrize("most", [3, pytest.param(None, marks=pytest.mark.slow)], ids=["three samples", "all"])
+EVERY = pytest.mark.parametrize("most", [2, pytest.param(None, marks=pytest.mark.slow)], ids=["two samples", "all"])
 """`make test` takes some samples of each operation, spread over its list; the rest of `make test-all` takes all."""
 
 
@@ -139,8 +139,6 @@ def test_fused_work_is_the_same_as_separate_work(name: str, dtype: DType, count:
         fused = Problem(
             alone.label, Graph(inputs, {**alone.graph.outputs, **results}), {**alone.arrays, **bias}, alone.n
         )
-        unstored = Problem(alone.label, Graph(inputs, results), fused.arrays, alone.n)
-
         first = alone.run()
         middle = Input("y", y.type)()
         chain = _chain(middle)
@@ -148,7 +146,9 @@ def test_fused_work_is_the_same_as_separate_work(name: str, dtype: DType, count:
         separate = Problem(alone.label, Graph({"y": middle, **extra}, chain), {"y": first["y0"], **bias}, alone.n)
         expected = separate.run()
         assert_close(fused.run(), {**first, **expected}, alone.label)
-        assert_close(unstored.run(), expected, f"{alone.label}, not stored")
+        if count is None or OPERATIONS[name].kind is not Kind.ELEMENTWISE:
+            unstored = Problem(alone.label, Graph(inputs, results), fused.arrays, alone.n)
+            assert_close(unstored.run(), expected, f"{alone.label}, not stored")
 
 
 def _sources(results: dict[str, Value]) -> list[Value]:

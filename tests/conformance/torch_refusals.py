@@ -11,7 +11,7 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "places that are data": ("places that are data are not indexed with",),
     "sizes together with factors": ("sizes together with factors that differ from their ratio",),
     "options without meaning": ("eps=-0.5", "momentum=-1.", "expected min_val below max_val"),
-    "one number in a sequence for several axes": ("one for each axis of positions, not (",),
+    "one number in a sequence for several axes": ("one for each spatial axis, not (",),
     "an array without the axes that the layer is for": (
         "multi_margin_loss: expected scores (N, C)", "multilabel_margin_loss: expected scores (N, C)",
         "need one label for each", "flatten: expected a batch of samples",

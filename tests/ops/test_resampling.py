@@ -234,12 +234,12 @@ def _value(*shape: Any) -> Value:
 @pytest.mark.parametrize(
     ("function", "error", "text"),
     [
-        (lambda: ops.adaptive_avg_pool(_value(N, 3), 2), ShapeError, "axes of positions"),
+        (lambda: ops.adaptive_avg_pool(_value(N, 3), 2), ShapeError, "spatial axes"),
         (lambda: ops.adaptive_avg_pool(_value(N, 3, 4, 4), (2, 2, 2)), OptionError, "output_size must be"),
         (lambda: ops.adaptive_max_pool(_value(N, 3, 4, 4), -1), OptionError, "output_size=-1"),
         (lambda: ops.adaptive_max_pool(_value(N, 3, 4, 4), 2.0), OptionError, "output_size=2.0"),
         (lambda: ops.adaptive_max_pool(_value(N, 3, 0), 2), ShapeError, "no positions"),
-        (lambda: ops.global_max_pool(_value(N, 3)), ShapeError, "axes of positions"),
+        (lambda: ops.global_max_pool(_value(N, 3)), ShapeError, "spatial axes"),
         (lambda: ops.interpolate(_value(N, 3, 4)), OptionError, "either size or scale_factor"),
         (lambda: ops.interpolate(_value(N, 3, 4), 2, 2.0), OptionError, "either size or scale_factor"),
         (lambda: ops.interpolate(_value(N, 3, 4), 0), OptionError, "at least 1"),

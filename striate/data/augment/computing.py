@@ -1,4 +1,7 @@
-"""The code in the augmentation kernel that computes colour, tone and noise, in scratch memory."""
+"""The code in the augmentation kernel that computes colour, tone and noise, in scratch memory.
+
+In every function, ``s`` is the ``Sample`` that writes the code of the kernel.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from striate.ops.random import mix
 
 
 def colour(s: Sample) -> None:
-    """Write the loops that compute y = M x + t μ for the colour x of each pixel.
+    """Add to the kernel of ``s`` the loops that replace the colour x of each pixel by y = M x + t μ.
 
     M is the colour matrix of the sample, μ its mean grey value, and t the number by which μ is multiplied.
     """
@@ -38,7 +41,7 @@ def colour(s: Sample) -> None:
 
 
 def mean_grey(s: Sample) -> Any:
-    """Return the mean grey value μ of the sample in every lane of a vector.
+    """Add to the kernel of ``s`` the sum of the sample's grey values; return their mean μ in every lane of a vector.
 
     For 3 channels, the grey value of a pixel is their sum with the weights ``GREY``; otherwise it is their mean. Each
     lane sums its elements in order, and the sums of the lanes are added in a tree.
@@ -68,7 +71,10 @@ def mean_grey(s: Sample) -> Any:
 
 
 def tone(s: Sample) -> None:
-    """Write the loops that solarize, posterize and stretch the contrast of pictures with values from 0 to 255."""
+    """Add to the kernel of ``s`` the loops that solarize, posterize and stretch the contrast of a picture.
+
+    Its values are from 0 to 255; the table of parameters says which of the three changes a sample gets.
+    """
     k, first = s.k, s.columns.tone
     threshold, step, stretch = (s.float_at(first + number) for number in range(3))
     zero, most = k.constant(0, F32), k.constant(255, F32)
@@ -97,7 +103,10 @@ def tone(s: Sample) -> None:
 
 
 def noise(s: Sample) -> None:
-    """Write the loops that add normal noise, computed from two random words per element (Box and Muller, 1958)."""
+    """Add to the kernel of ``s`` the loops that add normal noise to every element.
+
+    It is computed from two random words per element (Box and Muller, 1958).
+    """
     k, words = s.k, s.columns.words
     first, second = (k.load_scalar(k.offset(s.ints, words + i, DType.int32), DType.int32) for i in (0, 1))
     rows = Word(k, first), Word(k, second)

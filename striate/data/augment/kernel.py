@@ -44,7 +44,7 @@ class SampleKernel(Specification):
 
 
 def store(s: Sample) -> None:
-    """Write the loops that store the computed sample in the batch.
+    """Add to the kernel of ``s`` the loops that copy the computed sample from scratch memory to the batch.
 
     For uint8, numbers are rounded to the nearest integer and limited to 0 … 255.
     """
@@ -71,7 +71,7 @@ def store(s: Sample) -> None:
 
 
 def erase(s: Sample) -> None:
-    """Write the loops that fill all boxes of the sample in the batch, one after the other."""
+    """Add to the kernel of ``s`` the loops that fill all boxes of the sample in the batch, one after the other."""
     k, spec = s.k, s.spec
     fills = [one for fill in spec.boxes for one in fill]
     with k.loop(0, len(spec.boxes)) as boxes:

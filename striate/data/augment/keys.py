@@ -40,7 +40,10 @@ class Keys:
 
 
 class Draws:
-    """A sequence of random numbers for each of B samples; every method returns the next number of each sequence."""
+    """A sequence of random numbers for each of B samples; every method returns the next number of each sequence.
+
+    ``words`` are the two arrays, uint32 (B,), from which the numbers of each sample are computed.
+    """
 
     def __init__(self, words: tuple[Array, Array]) -> None:
         self.words = words

@@ -41,7 +41,10 @@ class Mixer(Transform):
     whole_samples: ClassVar[bool] = True
 
     def mixture(self, draws: Draws, sizes: Sequence[int]) -> Mixture:
-        """Draw the shares and boxes with which samples of these spatial sizes are mixed with their partners."""
+        """Draw the shares and boxes with which B samples of the spatial ``sizes`` are mixed with their partners.
+
+        ``draws`` has the random numbers of the B samples.
+        """
         raise NotImplementedError
 
 

@@ -1,4 +1,7 @@
-"""The code that moves elements: along each axis, element i of the result is element sign · i + offset of the source."""
+"""The code that moves elements: along each axis, element i of the result is element sign · i + offset of the source.
+
+In every function, ``s`` is the ``Sample`` that writes the code of the kernel.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ WRAPS = 1 << 20
 
 
 def move(s: Sample) -> None:
-    """Write the loops that move the elements of a sample into the batch, or into scratch memory as float32."""
+    """Add to the kernel of ``s`` the loops that move all elements of a sample to ``Sample.target``.
+
+    The target is the batch or, as float32, scratch memory.
+    """
     k, spec = s.k, s.spec
     depth, height, width = spec.size
     signs, offsets = ([s.int_at(2 * axis + part) for axis in range(AXES)] for part in (0, 1))
@@ -52,10 +58,11 @@ def move(s: Sample) -> None:
 
 
 def placed(s: Sample, axis: int, index: Index, signs: Sequence[Index], offsets: Sequence[Index]) -> tuple[Index, Any]:
-    """Return the source index for the index ``index`` of the result along an axis, and whether it lies inside.
+    """Return the source index for the index ``index`` of the result along an axis, and whether it is valid.
 
-    The source index is sign · index + offset, with the elements ``axis`` of ``signs`` and ``offsets``. Where it lies
-    outside and the border is constant, the nearest valid index is returned, so that reading is safe.
+    The source index is sign · index + offset, with the elements ``axis`` of ``signs`` and ``offsets``. If it lies
+    outside of the source, the result is the index of the element that the border repeats, and true; for a constant
+    border, it is the nearest valid index, and false. Both are values in the kernel of ``s``.
     """
     k, size = s.k, s.source[axis]
     if size == 1 and s.spec.border is not Border.CONSTANT:
@@ -68,7 +75,10 @@ def placed(s: Sample, axis: int, index: Index, signs: Sequence[Index], offsets: 
 
 
 def bordered(s: Sample, place: Index, size: int) -> Index:
-    """Return the index, from 0 to ``size`` − 1, of the element that is used for ``place``, which may lie outside."""
+    """Return the index, from 0 to ``size`` − 1, of the element that is used for index ``place``, which may lie outside.
+
+    The border of ``s`` decides which element that is; for a constant border it is the nearest one.
+    """
     k = s.k
     match s.spec.border:
         case Border.REFLECT:
@@ -84,10 +94,10 @@ def bordered(s: Sample, place: Index, size: int) -> Index:
 
 
 def outside(s: Sample, source: Any, to: Any, place: Index, constant: Any) -> None:
-    """Store the border element for index ``place``, which lies outside of a row of the sample, at the address ``to``.
+    """Add to the kernel of ``s`` the store of one border element at the address ``to``.
 
-    ``source`` is the address of the row. The element is lane 0 of ``constant``, or an element of the row, according to
-    the border.
+    The element is for index ``place``, which lies outside of a row of the source; ``source`` is the address of the
+    row. For a constant border it is lane 0 of the vector ``constant``, and otherwise an element of the row.
     """
     k, spec = s.k, s.spec
     if spec.border is Border.CONSTANT:
@@ -98,7 +108,10 @@ def outside(s: Sample, source: Any, to: Any, place: Index, constant: Any) -> Non
 
 
 def copy(s: Sample, source: Any, to: Any, count: Index) -> None:
-    """Write the loop that copies ``count`` adjacent elements, converted to the dtype of the target."""
+    """Add to the kernel of ``s`` a loop that copies ``count`` adjacent elements from address ``source`` to ``to``.
+
+    They are converted from the dtype of the data set to ``Sample.moved``.
+    """
     k, dtype = s.k, s.spec.dtype
 
     def vector(i: Index) -> None:
@@ -113,9 +126,9 @@ def copy(s: Sample, source: Any, to: Any, count: Index) -> None:
 
 
 def copy_reversed(s: Sample, source: Any, to: Any, count: Index) -> None:
-    """Write the loop that copies ``count`` elements in reverse order.
+    """Add to the kernel of ``s`` a loop that copies ``count`` adjacent elements in reverse order to address ``to``.
 
-    ``source`` is the address of the element that comes first in the result.
+    ``source`` is the address of the last of them, which comes first in the result. They are converted as by ``copy``.
     """
     k, dtype = s.k, s.spec.dtype
 

@@ -23,7 +23,11 @@ _SMALL = 1 << 15
 
 
 class Native:
-    """A compiled kernel of the input stage, which runs once for each sample of a batch."""
+    """A compiled kernel of the input stage, which runs once for each sample of a batch.
+
+    ``spec`` is its specification, ``operands`` the number of its operands, and ``thread_scratch`` the number of bytes
+    of scratch memory that each thread needs.
+    """
 
     def __init__(self, spec: KernelSpec, operands: int, thread_scratch: int = 0) -> None:
         loaded = jit.kernels.get([spec])
@@ -49,9 +53,10 @@ class Augmenter:
         self._native = Native(spec, 5, spec.thread_scratch) if compiled else None
 
     def batch(self, data: Array, rows: Array, ints: Array, floats: Array) -> Array:
-        """Return the augmented batch (B, C, D, H, W).
+        """Return the augmented batch (B, C, D′, H′, W′).
 
-        The parameters are the operands of ``SampleKernel``, without the batch.
+        ``data`` (N, C, D, H, W) are the samples of the data set, ``rows`` (B,) the indices of those to augment, and
+        ``ints`` and ``floats`` their parameters, with the columns that ``specification.Columns`` describes.
         """
         if self._native is None:
             return augmented(self.spec, data, rows, ints, floats)
@@ -70,9 +75,9 @@ class Blender:
         self._native = Native(spec, 5) if compiled else None
 
     def mix(self, batch: Array, partners: Array, places: Array, boxes: Array, shares: Array) -> None:
-        """Mix the samples of ``batch`` at ``places`` with their partners, in place.
+        """Mix the samples of ``batch`` (B, …) at indices ``places`` (M,) with their ``partners`` (M, …), in place.
 
-        The parameters are the operands of ``MixKernel``.
+        ``boxes`` (M, 6) and ``shares`` (M,) are the boxes and the factors λ; see ``MixKernel``.
         """
         if self._native is None:
             mixed(batch, partners, places, boxes, shares)

@@ -1,4 +1,7 @@
-"""The code that resamples pictures: pixel (x, y) of the result comes from matrix · (x, y, 1) in the source."""
+"""The code that resamples pictures: pixel (x, y) of the result comes from matrix · (x, y, 1) in the source.
+
+In every function, ``s`` is the ``Sample`` that writes the code of the kernel.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from striate.dtypes import DType
 
 
 def resample(s: Sample) -> None:
-    """Write the loops that interpolate all pixels of a picture, into scratch memory."""
+    """Add to the kernel of ``s`` the loops that interpolate all pixels of a picture, into scratch memory."""
     k, spec = s.k, s.spec
     _, height, width = spec.size
     across = [s.float_at(column) for column in range(3)]
@@ -29,9 +32,10 @@ def resample(s: Sample) -> None:
 
 
 def interpolate(s: Sample, places: Sequence[Any], element: Index) -> None:
-    """Interpolate 16 pixels of every channel, and write them to scratch memory from element ``element`` on.
+    """Add to the kernel of ``s`` the interpolation of 16 adjacent pixels, in every channel.
 
-    ``places`` are two vectors: x and y of the 16 positions in the source.
+    They are written to scratch memory from element ``element`` of a channel on. ``places`` are two vectors of 16
+    lanes: x and y of the pixels' positions in the source.
     """
     k, spec = s.k, s.spec
     width = s.source[2]
@@ -59,9 +63,9 @@ def interpolate(s: Sample, places: Sequence[Any], element: Index) -> None:
 def neighbours(s: Sample, place: Any, size: int) -> tuple[list[tuple[Any, Any]], Any]:
     """Return the two elements nearest to each position along an axis, and the weight of the second one.
 
-    ``place`` is the vector of positions, and ``size`` the number of elements of the axis. Each of the two is returned
-    as a pair (index, inside): the index, int32, is limited to the axis, and ``inside`` says whether it was within the
-    axis before; it is None unless the border is constant.
+    All are vectors in the kernel of ``s``. ``place`` has the positions, and ``size`` is the number of elements of the
+    axis. Each of the two elements is returned as a pair (index, inside): the index, int32, is limited to the axis, and
+    ``inside`` says whether it was within the axis before; ``inside`` is None unless the border is constant.
     """
     k = s.k
     last = k.constant(size - 1, F32)

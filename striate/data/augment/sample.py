@@ -14,8 +14,8 @@ from striate.dtypes import DType
 class Sample:
     """Writes the code of a kernel that finds a sample's data and parameters and loops over its elements.
 
-    The sample is that of the chunk, the unit of work of a thread. The methods append code to kernel ``k`` and return
-    values of that code.
+    The sample is that of the chunk, the unit of work of a thread. The methods append code to kernel ``k``, which has
+    the specification ``spec``, and return values of that code.
     """
 
     def __init__(self, k: Kernel, spec: Specification) -> None:
@@ -45,7 +45,10 @@ class Sample:
         return k.offset(k.scratch, k.iadd(k.imul(channel, self.spec.stride), element), F32)
 
     def target(self, channel: Index, element: Index = 0) -> Any:
-        """Return the address to which an element is moved: in the batch, or in scratch memory if it is then changed."""
+        """Return the address to which an element of a channel is moved from the data set.
+
+        It is in the batch, or in scratch memory if the kernel then changes the element.
+        """
         return self.scratch(channel, element) if self.spec.computes else self.final(channel, element)
 
     def final(self, channel: Index, element: Index = 0) -> Any:
@@ -59,7 +62,10 @@ class Sample:
         return F32 if self.spec.computes else self.spec.dtype
 
     def filled(self, fills: Sequence[float], number: Index, dtype: DType) -> Any:
-        """Return ``fills[number]`` in every lane of a vector of ``dtype``, rounded for uint8."""
+        """Return ``fills[number]`` in every lane of a vector of ``dtype``, rounded for uint8.
+
+        ``number`` may be known only when the kernel runs; then the numbers ``fills`` become a table in its code.
+        """
         k = self.k
         numbers = [round(one) for one in fills] if dtype is DType.uint8 else fills
         if len(set(numbers)) == 1:
@@ -85,7 +91,10 @@ class Sample:
                 scalar(loop.index)
 
     def fill_run(self, pointer: Any, count: Index, value: Any, dtype: DType) -> None:
-        """Store the number that all lanes of ``value`` contain in ``count`` adjacent elements from ``pointer`` on."""
+        """Write the loops that store one number in ``count`` adjacent elements from the address ``pointer`` on.
+
+        ``value`` is a vector of ``dtype`` with this number in every lane.
+        """
         k = self.k
         first = k.lane(value, 0)
         self.run(

@@ -44,7 +44,7 @@ class Segment:
     shape       (C, sizes…) of the samples before; the attribute ``result`` is the shape after
     means       the means of the channels over the data set, for fills that are "mean"
 
-    Raises ``OptionError`` for transforms that do not fit the samples or each other.
+    ``dtype`` is that of the samples. Raises ``OptionError`` for transforms that do not fit the samples or each other.
     """
 
     def __init__(

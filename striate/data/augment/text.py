@@ -25,7 +25,7 @@ from striate.errors import OptionError, unknown_option
 class Values:
     """The values after the name of a transform in a text, such as 4 and reflect in "crop:4:reflect".
 
-    The methods return value number ``place``, or the default if it is missing or empty.
+    The methods return the value at ``place``, counted from 0, or the default if it is missing or empty.
     """
 
     def __init__(self, values: Sequence[str]) -> None:

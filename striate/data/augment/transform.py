@@ -108,9 +108,10 @@ def around(name: str, given: object, centre: float, least: float, most: float) -
 
 
 def sizes(name: str, given: object, rank: int, least: int) -> tuple[int, ...]:
-    """Return one whole number for each of ``rank`` spatial axes; one number stands for all axes.
+    """Return the option ``given`` as ``rank`` whole numbers, one for each spatial axis; one number stands for all axes.
 
-    Raises ``OptionError`` for another count of numbers, or for a number below ``least``.
+    Raises ``OptionError``, which names the option ``name``, for another count of numbers, or for a number below
+    ``least``.
     """
     if isinstance(given, Sequence) and not isinstance(given, str):
         several = tuple(whole_number(name, one, least) for one in cast("Sequence[object]", given))
@@ -121,12 +122,18 @@ def sizes(name: str, given: object, rank: int, least: int) -> tuple[int, ...]:
 
 
 def checked_border(name: str, mode: object, modes: Sequence[Border]) -> Border:
-    """Return the border with this name; raises ``OptionError`` unless it is one of ``modes``."""
+    """Return the border with the name ``mode``.
+
+    Raises ``OptionError``, which names the transform ``name``, unless the border is one of ``modes``.
+    """
     return Border(choice(f"{name}: padding mode", mode, [one.value for one in modes]))
 
 
 def checked_fill(name: str, fill: object) -> FillOption:
-    """Return a number, a tuple of one number for each channel, or "mean"; raises ``OptionError`` for anything else."""
+    """Return the option ``fill``: a number, a tuple with one number for each channel, or "mean".
+
+    Raises ``OptionError``, which names the option ``name``, for anything else.
+    """
     if fill == MEAN:
         return MEAN
     if isinstance(fill, Sequence) and not isinstance(fill, str):
@@ -135,10 +142,10 @@ def checked_fill(name: str, fill: object) -> FillOption:
 
 
 def channel_fill(fill: FillOption, channels: int, means: Fill, largest: float) -> Fill:
-    """Return the number with which each channel is filled; for "mean" these are ``means``.
+    """Return the number with which each channel is filled, by the option ``fill``; for "mean", these are ``means``.
 
-    ``largest`` is the largest value of the samples: 255 for uint8, infinity for floats. Raises ``OptionError`` for a
-    wrong count of numbers, and for numbers outside of 0 … 255 for uint8.
+    ``channels`` is the number of channels. ``largest`` is the largest value of the samples: 255 for uint8, infinity for
+    floats. Raises ``OptionError`` for a wrong count of numbers, and for numbers outside of 0 … 255 for uint8.
     """
     if isinstance(fill, str):
         return means

@@ -99,7 +99,7 @@ def without_features(dataset: Dataset, features: tuple[int, ...]) -> Dataset:
 
 
 def with_images(dataset: Dataset, images: Array) -> Dataset:
-    """Return a copy of the data set with other inputs and the same labels."""
+    """Return a copy of the data set with the inputs ``images`` and the same labels."""
     return replace(dataset, images=images)
 
 

@@ -30,7 +30,7 @@ def _options(rule: Optimizer, without: str = "") -> list[str]:
 
 
 def option_of(rule: Optimizer, name: str) -> float | None:
-    """Return a numeric option of an optimizer, or None if it has no such option."""
+    """Return the option ``name`` of the optimizer ``rule`` as a float; None if it has no such numeric option."""
     value = vars(rule).get(name) if name in [one.name for one in fields(rule)] else None
     return float(value) if isinstance(value, int | float) else None
 
@@ -55,7 +55,7 @@ class LearningRate(Change):
 
 @dataclass(frozen=True)
 class OptimizerOption(Change):
-    """Sets one option of the optimizer, such as its momentum."""
+    """Sets the option ``name`` of the optimizer, such as its momentum, to ``value``."""
 
     name: str
     value: float
@@ -103,7 +103,7 @@ class ScheduleLength(Change):
 
 
 def stretched(schedule: Schedule, steps: int) -> Schedule | None:
-    """Return the schedule with another ``total_steps``; None if the schedule has no such option."""
+    """Return the schedule with ``total_steps`` set to ``steps``; None if the schedule has no such option."""
     if not is_dataclass(schedule) or isinstance(schedule, type):
         return None
     if "total_steps" not in [one.name for one in fields(schedule)]:

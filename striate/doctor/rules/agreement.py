@@ -233,7 +233,7 @@ class Order:
 
 
 def swapped_channels(ours: Sample, theirs: Sample) -> Order | None:
-    """Return the order of the validation channels that fits the training set.
+    """Return the order of the channels of ``theirs`` (validation) with which they fit ``ours`` (training).
 
     The result is None if their own order fits, or if no order does.
     """

@@ -27,7 +27,7 @@ def padding(call: Call, size: tuple[int, ...], kernel: list[int], strides: list[
     if mode == "NOTSET":
         pads = call.ints("pads") or [0] * (2 * len(kernel))
         if len(pads) != 2 * len(kernel):
-            raise call.error(f"{len(pads)} paddings for {len(kernel)} axes of positions")
+            raise call.error(f"{len(pads)} paddings for {len(kernel)} spatial axes")
         return tuple(zip(pads[: len(kernel)], pads[len(kernel) :]))
     found: list[tuple[int, int]] = []
     for length, taps, step, spread in zip(size, kernel, strides, dilations):
@@ -40,14 +40,14 @@ def padding(call: Call, size: tuple[int, ...], kernel: list[int], strides: list[
 def positions(call: Call, x: Value) -> tuple[int, ...]:
     """Return the sizes of the spatial axes of x; raises ``ModelFileError`` if its rank is below 3."""
     if x.type.rank < 3:
-        raise call.error(f"its input {x.type} has no axes of positions")
+        raise call.error(f"its input {x.type} has no spatial axes")
     return x.type.concrete(1)[2:]
 
 
 def _steps(call: Call, name: str, rank: int) -> list[int]:
     found = call.ints(name) or [1] * rank
     if len(found) != rank:
-        raise call.error(f"{len(found)} {name} for {rank} axes of positions")
+        raise call.error(f"{len(found)} {name} for {rank} spatial axes")
     return found
 
 
