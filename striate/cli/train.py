@@ -79,7 +79,7 @@ def train(
         typer.Option(help=f"{', '.join(MODELS)}.", show_default="lenet5; tables mlp, signals fcn, volumes resnet18_3d"),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data.", show_default="digits 20, numbers 5 to 50")
+        int | None, typer.Option(help="Passes over the data.", show_default="digits 20, others 3 to 50")
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Samples per step.", show_default="digits 32, mnist 64, few samples 16")

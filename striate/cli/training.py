@@ -65,10 +65,10 @@ def opened_data(
 
 
 def begin_with(network: Module, weights: Path, shape: tuple[int, ...]) -> None:
-    """Load the weights of a run or model file into the network, and say which parameters begin anew.
+    """Load the weights of a run or model file into the network, and print which parameters keep their initial values.
 
-    ``shape`` is the shape of a sample. Raises ``OptionError`` if no array fits, and ``ModelFileError`` for a file that
-    cannot be read.
+    ``weights`` is the run folder or the file, and ``shape`` the shape of a sample. Raises ``OptionError`` if no array
+    fits, and ``ModelFileError`` for a file that cannot be read.
     """
     network.infer(shape)
     own = [name for name, _ in network.named_parameters()]

@@ -49,26 +49,26 @@ _MASK = ir.VectorType(I1, LANES)
 
 
 @functools.cache
-def vector_type(dtype: DType) -> ir.VectorType:
-    """Return the LLVM type of a vector of ``LANES`` elements of ``dtype`` in registers.
+def vector_type(dtype: DType, lanes: int = LANES) -> ir.VectorType:
+    """Return the LLVM type of a vector of ``lanes`` elements of ``dtype`` in registers.
 
     For bfloat16, it is a vector of float32.
     """
-    return ir.VectorType(_ELEMENTS[dtype.computed], LANES)
+    return ir.VectorType(_ELEMENTS[dtype.computed], lanes)
 
 
 @functools.cache
-def _stored_type(dtype: DType) -> ir.VectorType:
-    """Return the LLVM type of ``LANES`` elements of ``dtype`` in memory."""
-    return ir.VectorType(_ELEMENTS[dtype], LANES)
+def _stored_type(dtype: DType, lanes: int = LANES) -> ir.VectorType:
+    """Return the LLVM type of ``lanes`` elements of ``dtype`` in memory."""
+    return ir.VectorType(_ELEMENTS[dtype], lanes)
 
 
-def _alignment(dtype: DType, align: int) -> int:
-    """Return the alignment of a vector access in bytes: ``align``, but at most the size of a full vector.
+def _alignment(dtype: DType, align: int, lanes: int = LANES) -> int:
+    """Return the alignment of a vector access in bytes: ``align``, but at most the size of the vector.
 
     ``align`` = 0 means the size of one element.
     """
-    return min(align, LANES * dtype.numpy.itemsize) or dtype.numpy.itemsize
+    return min(align, lanes * dtype.numpy.itemsize) or dtype.numpy.itemsize
 
 
 # Values that are constants belong to no function, so all kernels share them.
@@ -85,9 +85,9 @@ def _lane_number(number: int) -> ir.Value:
 
 
 @functools.cache
-def _splat_parts(element: ir.Type) -> tuple[ir.Value, ir.Value]:
+def _splat_parts(element: ir.Type, lanes: int) -> tuple[ir.Value, ir.Value]:
     """Return an undefined vector of these elements, and the shuffle mask that copies lane 0 into every lane."""
-    return ir.undefined(ir.VectorType(element, LANES)), ir.zero(_WORDS)
+    return ir.undefined(ir.VectorType(element, lanes)), ir.zero(ir.VectorType(I32, lanes))
 
 
 @functools.cache
@@ -197,19 +197,21 @@ class Kernel:
             return pointer
         return self.builder.gep(pointer, self.as_index(elements), _ELEMENTS[dtype])
 
-    def load(self, pointer: Any, dtype: DType, align: int = 0) -> Any:
-        """Load a vector of 16 adjacent elements; bfloat16 is widened to float32.
+    def load(self, pointer: Any, dtype: DType, align: int = 0, lanes: int = LANES) -> Any:
+        """Load a vector of ``lanes`` adjacent elements; bfloat16 is widened to float32.
 
         ``align`` is the known alignment of the address in bytes; 0 means the size of one element.
         """
-        return self._widened(self.builder.load(pointer, _stored_type(dtype), _alignment(dtype, align)))
+        align = _alignment(dtype, align, lanes)
+        return self._widened(self.builder.load(pointer, _stored_type(dtype, lanes), align))
 
     def store(self, vector: Any, pointer: Any, dtype: DType, align: int = 0) -> None:
-        """Store a vector as 16 adjacent elements; if ``dtype`` is bfloat16, it is rounded to nearest, ties to even.
+        """Store the lanes of a vector as adjacent elements; bfloat16 is rounded to nearest, ties to even.
 
         ``align`` is the known alignment of the address in bytes; 0 means the size of one element.
         """
-        self.builder.store(self._as_stored(vector, dtype), pointer, align=_alignment(dtype, align))
+        align = _alignment(dtype, align, vector.type.count)
+        self.builder.store(self._as_stored(vector, dtype), pointer, align=align)
 
     def stream(self, vector: Any, pointer: Any, dtype: DType) -> None:
         """Store a vector past the caches (a non-temporal store), so that its cache line is not read first.
@@ -240,7 +242,7 @@ class Kernel:
         if dtype is not DType.bfloat16:
             return vector
         known = self._narrowed.get(id(vector))
-        return known[1] if known else self.builder.fptrunc(vector, _stored_type(dtype))
+        return known[1] if known else self.builder.fptrunc(vector, _stored_type(dtype, vector.type.count))
 
     def load_pairs(self, pointer: Any) -> Any:
         """Load 16 pairs of bfloat16 from 64 aligned bytes, as an operand of ``dot``."""
@@ -293,15 +295,23 @@ class Kernel:
             scalar = self.builder.fptrunc(scalar, _ELEMENTS[dtype])
         self.builder.store(scalar, pointer)
 
-    def broadcast(self, pointer: Any, dtype: DType) -> Any:
-        """Load one element into every lane of a vector."""
-        return self.splat(self.load_scalar(pointer, dtype))
+    def broadcast(self, pointer: Any, dtype: DType, lanes: int = LANES) -> Any:
+        """Load one element into every lane of a vector of ``lanes`` lanes."""
+        return self.splat(self.load_scalar(pointer, dtype), lanes)
 
-    def splat(self, scalar: Any) -> Any:
-        """Return a vector with ``scalar`` in every lane."""
-        undefined, zeros = _splat_parts(scalar.type)
+    def splat(self, scalar: Any, lanes: int = LANES) -> Any:
+        """Return a vector of ``lanes`` lanes with ``scalar`` in every lane."""
+        undefined, zeros = _splat_parts(scalar.type, lanes)
         first = self.builder.insert_element(undefined, scalar, _lane_number(0))
         return self.builder.shuffle_vector(first, undefined, zeros)
+
+    def filled(self, x: Any) -> Any:
+        """Return a vector of ``LANES`` lanes: first those of ``x``, which may have fewer, and then zeros."""
+        count = x.type.count
+        if count == LANES:
+            return x
+        order = ir.vector(I32, [*range(count), *[count] * (LANES - count)])
+        return self.builder.shuffle_vector(x, self.constant_like(x, 0), order)
 
     def load_masked(self, pointer: Any, dtype: DType, count: Index) -> Any:
         """Load the first ``count`` lanes of a vector and set the others to 0; memory past them is not read."""
@@ -529,9 +539,9 @@ class Kernel:
 
     # -- vectors ------------------------------------------------------------------------------------------------
 
-    def constant(self, number: float, dtype: DType) -> Any:
-        """Return a vector with ``number`` in every lane; bfloat16 constants are float32."""
-        return ir.splat(vector_type(dtype), float(number) if dtype.computed.is_float else int(number))
+    def constant(self, number: float, dtype: DType, lanes: int = LANES) -> Any:
+        """Return a vector of ``lanes`` lanes with ``number`` in every lane; bfloat16 constants are float32."""
+        return ir.splat(vector_type(dtype, lanes), float(number) if dtype.computed.is_float else int(number))
 
     def constant_like(self, x: Any, number: float) -> Any:
         """Return ``number`` in the type of ``x``: a vector with it in every lane, or a scalar."""

@@ -15,11 +15,11 @@ _LISTED = 4
 
 @explained
 def load_matching(model: Module, state: Mapping[str, Array]) -> list[str]:
-    """Copy the arrays of a saved model that have the name and the shape of an array of ``model``.
+    """Copy into ``model`` the arrays of another model that have the name and the shape of an array of ``model``.
 
-    The others keep their initial values, such as a last layer for other classes. ``state`` is another model's
-    ``state_dict()``. The sizes of ``model`` must be known (``model.infer``); its standardizer stays as it is, since it
-    belongs to the data.
+    All other arrays of ``model``, such as those of a last layer for other classes, keep their initial values. ``state``
+    is another model's ``state_dict()``. The sizes of ``model`` must be known (``model.infer``); its standardizer stays
+    as it is, since it belongs to the data.
 
         model = st.models.build("resnet20", channels=3, classes=5).infer((3, 32, 32))
         train.load_matching(model, st.load("runs/cifar10/model.safetensors").state_dict())

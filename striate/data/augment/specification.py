@@ -27,8 +27,8 @@ class Specification(KernelSpec):
     border        the values outside of a sample; ``fill`` has the constant for each channel
     affine, …     the steps to do, see ``draft.Work``; ``boxes`` has the fill of each box for each channel
 
-    Operands: the data set (N, C, D, H, W); the indices of the samples, int64 (B,); the columns ``ints`` int32 (B, I)
-    and ``floats`` float32 (B, F) of ``Columns``; the batch (B, C, D′, H′, W′).
+    Operands: the data set (N, C, D, H, W); the indices of the samples, int64 (B,); the tables ``ints`` int32 (B, I)
+    and ``floats`` float32 (B, F), with the columns of ``Columns``; the batch (B, C, D′, H′, W′).
     """
 
     source: tuple[int, int, int, int]
