@@ -231,13 +231,15 @@ def worker(name: str, batch: int, repetitions: int) -> None:
     step(x[first:last], y[first:last])
     ranks.sums = ranks.waits = ranks.exchanges = 0.0
     times: list[float] = []
+    loss = math.nan
     for _ in range(repetitions):
         start = time.perf_counter()
-        step(x[first:last], y[first:last])
+        loss = step(x[first:last], y[first:last])
         times.append(time.perf_counter() - start)
     if ranks.rank == 0:
         hidden = 1 - ranks.waits / ranks.sums if ranks.sums else 1.0
-        found = {"network": name, "ranks": ranks.size, "seconds": statistics.median(times), "hidden": hidden}
+        seconds = statistics.median(times)
+        found = {"network": name, "ranks": ranks.size, "seconds": seconds, "hidden": hidden, "loss": loss}
         print(json.dumps({**found, "exchanges": ranks.exchanges / repetitions}), flush=True)
 
 

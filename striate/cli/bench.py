@@ -49,7 +49,7 @@ class Case:
 
     ``name`` is the model's name in the output, ``shape`` the shape of one sample, ``samples`` the batch size, and
     ``classes`` the number of different labels. ``predicts`` selects predictions instead of training steps, which are
-    measured ``repetitions`` times.
+    measured ``repetitions`` times, on ``threads`` threads. ``precision`` is that of training steps.
     """
 
     model: Module
@@ -158,7 +158,7 @@ def measured_latency(case: Case) -> Latency:
 
 
 def compared(case: Case, peer: Peer) -> tuple[list[Contestant], float]:
-    """Measure striate and the other framework alternately, and compare their first results.
+    """Measure striate and the framework ``peer`` alternately on a case, and compare their first results.
 
     Returns the contestants, and the largest difference of the first outputs (or losses) from striate's, relative to the
     largest absolute value of striate's.

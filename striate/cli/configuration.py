@@ -22,7 +22,7 @@ from striate.errors import OptionError
 SUFFIX = ".toml"
 NOT_CONFIGURED = ("resume", "allow_changes", "help")
 """Parameters of ``striate train`` that a file cannot set."""
-LISTS = {"label_column": ",", "ignore_columns": ",", "size": "x"}
+LISTS = {"label_column": ",", "ignore_columns": ",", "freeze": ",", "size": "x"}
 """Options that may be arrays in the file, and what separates the elements on the command line."""
 _NUMBERS = ("size", "checkpoint_every")
 """Options of text that may be whole numbers in the file."""
@@ -187,6 +187,6 @@ def _shown(value: object) -> str:
 
 def _placed(name: str, value: Any, folder: Path) -> Any:
     """Return the value with a path relative to the working folder, if the option is a path."""
-    if name not in ("data", "out") or (name == "data" and value in KNOWN):
+    if name not in ("data", "out", "weights") or (name == "data" and value in KNOWN):
         return value
     return str(folder / Path(str(value)).expanduser())

@@ -20,7 +20,7 @@ EXAMPLES: dict[str, Any] = {
     "init": "he", "depth": 3, "width": 64, "size": 64, "resize": "stretch", "channels": 3, "held_out": 0.2,
     "on_error": "raise", "task": "classify", "kind": "signals", "label_column": "label", "group_column": "group",
     "ignore_columns": ["id", "date"], "window": 128, "stride": 64, "length": 100, "channels_last": True,
-    "out": "runs/first",
+    "out": "runs/first", "weights": "runs/other", "freeze": ["conv1", "layer1*"],
 }  # fmt: skip
 """Values for options that are not set and have no default, in the lines that are commented out."""
 

@@ -20,7 +20,7 @@ WARM_CALLS = 3
 
 @dataclass(frozen=True)
 class Turn:
-    """The seconds of the timed calls of one turn, and the CPU's peak speed before and after it.
+    """The ``seconds`` of the timed calls of one turn, and the CPU's peak speed before and after it (``peaks``).
 
     A turn is a few consecutive calls of one alternative.
     """

@@ -71,7 +71,7 @@ def init(
     for line in described(found):
         console.print(line, soft_wrap=not console.is_terminal, markup=False)
     console.print(f"wrote {out}", soft_wrap=True, markup=False)
-    say_note(f"  help: {again} trains {values['model']} for {values['epochs']} epochs")
+    say_note(f"{again} trains {values['model']} for {values['epochs']} epochs")
 
 
 def _from(folder: Path, path: str) -> str:

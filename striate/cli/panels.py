@@ -8,7 +8,7 @@ GROUPS = {
         "ema",
     ),
     "Loss and stopping": ("label_smoothing", "class_weights", "patience", "min_delta"),
-    "Network": ("activation", "norm", "negative_slope", "init", "depth", "width"),
+    "Network": ("activation", "norm", "negative_slope", "init", "depth", "width", "weights", "freeze"),
     "Data": ("held_out", "on_error", "task"),
     "Pictures": ("size", "resize", "channels"),
     "Tables, signals, volumes": (

@@ -148,9 +148,9 @@ def torch_predictors(model: Module, threads: int) -> dict[str, Predictor]:
 
 
 def onnx_predictors(model: Module, shape: tuple[int, ...], threads: int) -> dict[str, Predictor]:
-    """Return a prediction function of onnxruntime with its default graph optimizations.
+    """Return {"onnxruntime": function of x}, which predicts with onnxruntime's default graph optimizations.
 
-    ``shape`` is the shape of one sample.
+    ``shape`` is the shape of one sample, and ``threads`` the number of threads.
     """
     needed = ["onnx", "onnxruntime"]
     runtime = imported("onnxruntime", needed)

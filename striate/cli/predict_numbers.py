@@ -27,10 +27,12 @@ _TOGETHER = 256
 def predict_numbers(
     model: Module, reading: NumberOptions, paths: Sequence[Path], usual: InputRange | None = None
 ) -> Predictions:
-    """Return the predictions: a row for each sample, with its "file", and its place in the file as "sample".
+    """Return the predictions for the samples in files, and a message for each file that cannot be used.
 
-    ``usual`` is the range of the training samples; None: unknown. The path of a folder means all files of numbers in it
-    and in the folders below, in natural order of their names.
+    Each sample has a row with its "file", and its place in the file as "sample". ``paths`` are the files, and
+    ``reading`` the options by which the training data were read. ``usual`` is the range of the training samples; None:
+    unknown. The path of a folder means all files of numbers in it and in the folders below, in natural order of their
+    names.
     """
     found = Predictions()
     answering = BatchDivided(model, ranks())

@@ -13,12 +13,12 @@ from striate.errors import OptionError
 from striate.train.run import Run, read_run
 
 _FIXED = (
-    "model", "activation", "norm", "negative_slope", "init", "depth", "width", "standardize", "seed", "size", "resize",
-    "channels", "held_out", "on_error", "task", "kind", "label_column", "group_column", "ignore_columns", "window",
-    "stride", "length", "channels_last",
+    "model", "activation", "norm", "negative_slope", "init", "depth", "width", "freeze", "standardize", "seed", "size",
+    "resize", "channels", "held_out", "on_error", "task", "kind", "label_column", "group_column", "ignore_columns",
+    "window", "stride", "length", "channels_last",
 )  # fmt: skip
 """Options that define the network and the data; a resumed training cannot change them."""
-_ELSEWHERE = ("out", "overwrite", "find_lr")
+_ELSEWHERE = ("out", "overwrite", "find_lr", "weights")
 
 
 def resumed_run(context: typer.Context, value: Path | None) -> Path | None:

@@ -29,7 +29,7 @@ from striate.cli.report import output, say_json, say_warning
 from striate.cli.results import print_result, print_search
 from striate.cli.resume import defaults_of, is_finished, require_resumable, resumed_run
 from striate.cli.streams import same_target
-from striate.cli.training import Going, claimed, fitted, leave_at_once, opened_data
+from striate.cli.training import Going, begin_with, claimed, fitted, leave_at_once, opened_data
 from striate.data import Standardizer, batch_count
 from striate.data.augment import InputStage
 from striate.data.augment.text import NAMES
@@ -79,7 +79,7 @@ def train(
         typer.Option(help=f"{', '.join(MODELS)}.", show_default="lenet5; tables mlp, signals fcn, volumes resnet18_3d"),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data.", show_default="digits 20, numbers 5 to 50")
+        int | None, typer.Option(help="Passes over the data.", show_default="digits 20, others 3 to 50")
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Samples per step.", show_default="digits 32, mnist 64, few samples 16")
@@ -127,6 +127,13 @@ def train(
     init: Annotated[str | None, typer.Option(help=f"Initial weights: {', '.join(STARTS)}.", show_default=False)] = None,
     depth: Annotated[int | None, typer.Option(help="Hidden layers of mlp.", show_default="12")] = None,
     width: Annotated[int | None, typer.Option(help="Units in each hidden layer of mlp.", show_default="64")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Begin with the weights of this run or model file, where names and shapes fit.")
+    ] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option(help='Parameters and statistics that stay as they are, such as "conv1,layer1*".'),
+    ] = None,
     size: Annotated[
         str | None, typer.Option(help="Size of pictures: 64, or 48x64.", show_default="theirs, if all have one")
     ] = None,
@@ -265,6 +272,10 @@ def train(
         # Fitted only on training data; it becomes part of the model and its file.
         fit = Standardizer.fit(train_set.images)
         network.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
+    if weights is not None and resume is None:
+        begin_with(network, weights, train_set.images.shape[1:])
+    if freeze:
+        network.freeze(*filter(None, map(str.strip, freeze.split(","))), statistics=True)
     if recompute_statistics:
         require_tracking(network)
     if find_lr:
@@ -287,6 +298,7 @@ def train(
         "label_smoothing": label_smoothing, "class_weights": class_weights, "patience": patience,
         "min_delta": min_delta, **options,
         "standardize": standardize, "precision": numbers.value, "doctor": doctor, "checkpoint_every": checkpoint_every,
+        "weights": None if weights is None else str(weights.resolve()), "freeze": freeze,
         "recompute_statistics": recompute_statistics, "tensorboard": tensorboard, "reduce": reduce_of(reduce).value,
         "sync_batch_norm": sync_batch_norm,
         "threads": settings.current().threads,

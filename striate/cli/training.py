@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from striate.cli.evaluate import model_path
 from striate.cli.progress import Steps
 from striate.cli.ranks import ranks
 from striate.cli.report import say_note
@@ -23,10 +24,12 @@ from striate.data.number_files import ENDINGS, set_name
 from striate.data.tree import ARCHIVES
 from striate.errors import ModelFileError, NonFiniteError
 from striate.nn import Module
-from striate.persistence import save, write_atomically
+from striate.persistence import load, save, write_atomically
 from striate.persistence.lock import FolderLock
 from striate.train.evaluation import Evaluation
+from striate.train.fine_tuning import load_matching
 from striate.train.notebook import history_svg
+from striate.train.progress import counted
 from striate.train.run import CURVES_FILE, MODEL_FILE, Run, claim_folder, claim_free_folder, write_run
 from striate.train.trainer import Trainer
 
@@ -59,6 +62,19 @@ def opened_data(
     if ranks().size > 1 and not ranks().rank:
         ranks().wait_for_all()
     return opened
+
+
+def begin_with(network: Module, weights: Path, shape: tuple[int, ...]) -> None:
+    """Load the weights of a run or model file into the network, and print which parameters keep their initial values.
+
+    ``weights`` is the run folder or the file, and ``shape`` the shape of a sample. Raises ``OptionError`` if no array
+    fits, and ``ModelFileError`` for a file that cannot be read.
+    """
+    network.infer(shape)
+    own = [name for name, _ in network.named_parameters()]
+    anew = [name for name in load_matching(network, load(model_path(weights)).state_dict()) if name in own]
+    shown = f"; {', '.join(anew[:4])}{' …' if len(anew) > 4 else ''} begin anew" if anew else ""
+    say_note(f"{len(own) - len(anew)} of {counted(len(own), 'parameter')} from {weights}{shown}")
 
 
 def claimed(

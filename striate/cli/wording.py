@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 from collections.abc import Collection
 from typing import TextIO
 
 from striate.terminal import columns
 
-_ARGUMENT = re.compile(r"""(?<![\w.])([a-z]\w*)=(["']?)([\w./-]+)\2""")
+_ARGUMENT = re.compile(r"""(?<![\w.])([a-z]\w*)=(?:(["'])([^"'\n]+)\2|([\w./-]+))""")
 _LEAST_WIDTH = 40
 
 
@@ -32,7 +33,7 @@ def _option(match: re.Match[str], options: Collection[str]) -> str:
     option = f"--{match[1].replace('_', '-')}"
     if option not in options or before.count("(") > before.count(")"):
         return match[0]
-    return f"{option} {match[3]}"
+    return f"{option} {shlex.quote(match[3] or match[4])}"
 
 
 def fitted(text: str, stream: TextIO) -> str:

@@ -35,12 +35,12 @@ ELEMENTS: dict[DType, ir.IntType | ir.FloatType] = {
 
 
 @functools.cache
-def vector_type(dtype: DType) -> ir.VectorType:
-    """Return the LLVM type of a vector of ``LANES`` elements of ``dtype`` in registers.
+def vector_type(dtype: DType, lanes: int = LANES) -> ir.VectorType:
+    """Return the LLVM type of a vector of ``lanes`` elements of ``dtype`` in registers.
 
     For bfloat16, it is a vector of float32.
     """
-    return ir.VectorType(ELEMENTS[dtype.computed], LANES)
+    return ir.VectorType(ELEMENTS[dtype.computed], lanes)
 
 
 # Constants belong to no function, so all kernels share them.

@@ -18,17 +18,17 @@ _MASK = ir.VectorType(I1, LANES)
 
 
 @functools.cache
-def _stored_type(dtype: DType) -> ir.VectorType:
-    """Return the LLVM type of ``LANES`` elements of ``dtype`` in memory."""
-    return ir.VectorType(ELEMENTS[dtype], LANES)
+def _stored_type(dtype: DType, lanes: int = LANES) -> ir.VectorType:
+    """Return the LLVM type of ``lanes`` elements of ``dtype`` in memory."""
+    return ir.VectorType(ELEMENTS[dtype], lanes)
 
 
-def _alignment(dtype: DType, align: int) -> int:
-    """Return the alignment of a vector access in bytes: ``align``, but at most the size of a full vector.
+def _alignment(dtype: DType, align: int, lanes: int = LANES) -> int:
+    """Return the alignment of a vector access in bytes: ``align``, but at most the size of the vector.
 
     ``align`` = 0 means the size of one element.
     """
-    return min(align, LANES * dtype.numpy.itemsize) or dtype.numpy.itemsize
+    return min(align, lanes * dtype.numpy.itemsize) or dtype.numpy.itemsize
 
 
 class MemoryAccess(VectorArithmetic):
@@ -69,19 +69,21 @@ class MemoryAccess(VectorArithmetic):
             return pointer
         return self.builder.gep(pointer, self.as_index(elements), ELEMENTS[dtype])
 
-    def load(self, pointer: Any, dtype: DType, align: int = 0) -> Any:
-        """Load a vector of 16 adjacent elements; bfloat16 is widened to float32.
+    def load(self, pointer: Any, dtype: DType, align: int = 0, lanes: int = LANES) -> Any:
+        """Load a vector of ``lanes`` adjacent elements; bfloat16 is widened to float32.
 
         ``align`` is the known alignment of the address in bytes; 0 means the size of one element.
         """
-        return self._widened(self.builder.load(pointer, _stored_type(dtype), _alignment(dtype, align)))
+        align = _alignment(dtype, align, lanes)
+        return self._widened(self.builder.load(pointer, _stored_type(dtype, lanes), align))
 
     def store(self, vector: Any, pointer: Any, dtype: DType, align: int = 0) -> None:
-        """Store a vector as 16 adjacent elements; if ``dtype`` is bfloat16, it is rounded to nearest, ties to even.
+        """Store the lanes of a vector as adjacent elements; bfloat16 is rounded to nearest, ties to even.
 
         ``align`` is the known alignment of the address in bytes; 0 means the size of one element.
         """
-        self.builder.store(self._as_stored(vector, dtype), pointer, align=_alignment(dtype, align))
+        align = _alignment(dtype, align, vector.type.count)
+        self.builder.store(self._as_stored(vector, dtype), pointer, align=align)
 
     def stream(self, vector: Any, pointer: Any, dtype: DType) -> None:
         """Store a vector past the caches (a non-temporal store), so that its cache line is not read first.
@@ -112,7 +114,7 @@ class MemoryAccess(VectorArithmetic):
         if dtype is not DType.bfloat16:
             return vector
         known = self._narrowed.get(id(vector))
-        return known[1] if known else self.builder.fptrunc(vector, _stored_type(dtype))
+        return known[1] if known else self.builder.fptrunc(vector, _stored_type(dtype, vector.type.count))
 
     def load_pairs(self, pointer: Any) -> Any:
         """Load 16 pairs of bfloat16 from 64 aligned bytes, as an operand of ``dot``."""
@@ -165,9 +167,9 @@ class MemoryAccess(VectorArithmetic):
             scalar = self.builder.fptrunc(scalar, ELEMENTS[dtype])
         self.builder.store(scalar, pointer)
 
-    def broadcast(self, pointer: Any, dtype: DType) -> Any:
-        """Load one element into every lane of a vector."""
-        return self.splat(self.load_scalar(pointer, dtype))
+    def broadcast(self, pointer: Any, dtype: DType, lanes: int = LANES) -> Any:
+        """Load one element into every lane of a vector of ``lanes`` lanes."""
+        return self.splat(self.load_scalar(pointer, dtype), lanes)
 
     def load_masked(self, pointer: Any, dtype: DType, count: Index) -> Any:
         """Load the first ``count`` lanes of a vector and set the others to 0; memory past them is not read."""

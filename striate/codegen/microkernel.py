@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from striate.codegen.kernel import Kernel
-from striate.codegen.lanes import LANES
+from striate.codegen.lanes import LANES, Index
 from striate.dtypes import DType
 
 if TYPE_CHECKING:
@@ -24,30 +24,56 @@ LATENCY = 8
 """The multiply-adds in flight that keep two units busy: 2 per cycle with a latency of 4 cycles."""
 
 
-def registers_per_vector(target: Target, dtype: DType) -> int:
-    """Return the number of hardware registers that 16 elements of ``dtype`` occupy on a processor."""
-    return max(1, 16 * dtype.numpy.itemsize // (4 * target.lanes))
+def registers_per_vector(target: Target, dtype: DType, lanes: int = LANES) -> int:
+    """Return the number of hardware registers that ``lanes`` elements of ``dtype`` occupy on a processor."""
+    return max(1, lanes * dtype.numpy.itemsize // (4 * target.lanes))
 
 
-def most_accumulators(target: Target, dtype: DType, other: int = 2) -> int:
-    """Return how many accumulators of 16 elements of ``dtype`` fit in the registers of a processor.
+def lanes_of_rest(target: Target, dtype: DType, channels: int) -> int:
+    """Return the number of lanes (16, 8 or 4) with which the last block of ``channels`` channels is computed fastest.
 
-    ``other`` is the number of further vectors of 16 elements that must be in registers at the same time.
+    A vector of 16 elements occupies several registers, or one of 64 bytes, which some processors compute in two halves.
+    If the last block has few channels, shorter vectors do less work. ``dtype`` is that of the elements.
     """
-    each = registers_per_vector(target, dtype)
-    spare = 2 if target.vector_registers >= 32 else 1
+    rest = channels % LANES or LANES
+    register = 4 * target.lanes // dtype.numpy.itemsize  # elements of one register
+    least = max(4, min(register, 32 // dtype.numpy.itemsize))
+    return next(lanes for lanes in (4, 8, LANES) if lanes >= max(rest, least) or lanes == LANES)
+
+
+def last_apart(k: Kernel, block: Index, blocks: int, last: int) -> list[tuple[int, Any]]:
+    """Return (lanes, condition) for the code of all blocks: once, or apart for the last if it has shorter vectors.
+
+    ``block`` is the number of a block at run time, out of ``blocks``, and ``last`` the number of lanes of the vectors
+    for the last one. The condition holds if the block is computed with that number of lanes.
+    """
+    if blocks == 1 or last == LANES:
+        return [(last, True)]
+    return [(LANES, k.compare(block, "<", blocks - 1)), (last, k.compare(block, "==", blocks - 1))]
+
+
+def most_accumulators(target: Target, dtype: DType, other: int = 2, lanes: int = LANES) -> int:
+    """Return how many accumulators of ``lanes`` elements of ``dtype`` fit in the registers of a processor.
+
+    ``other`` is the number of further vectors of that length that must be in registers at the same time.
+    """
+    each = registers_per_vector(target, dtype, lanes)
+    # With 16 registers and one for each vector, LLVM keeps several broadcasts in registers of their own.
+    spare = 2 if target.vector_registers >= 32 else 1 if each > 1 else 7
     return max(1, (target.vector_registers - spare) // each - other + (1 if each == 1 else 0))
 
 
-def tile_shape(target: Target, dtype: DType, height: int, width: int, largest: int) -> tuple[int, int]:
+def tile_shape(
+    target: Target, dtype: DType, height: int, width: int, largest: int, lanes: int = LANES
+) -> tuple[int, int]:
     """Return (rows, columns) of the pixel tile that covers a map of height × width at the lowest cost.
 
-    A tile is a group of at most ``largest`` pixels whose sums, vectors of 16 elements of ``dtype``, are kept in
+    A tile is a group of at most ``largest`` pixels whose sums, vectors of ``lanes`` elements of ``dtype``, are kept in
     registers together. Its cost is the number of registers of these sums, at least ``LATENCY``, plus about one for each
     register of the weight vector. The smaller tiles at the edges are counted too.
     """
-    most = min(largest, most_accumulators(target, dtype, 1 if registers_per_vector(target, dtype) > 1 else 2))
-    each = registers_per_vector(target, dtype)
+    each = registers_per_vector(target, dtype, lanes)
+    most = min(largest, most_accumulators(target, dtype, 1 if each > 1 else 2, lanes))
 
     def cost(pixels: int) -> float:
         return max(pixels * each, LATENCY) + 1.1 * each
@@ -69,22 +95,23 @@ def tile_shape(target: Target, dtype: DType, height: int, width: int, largest: i
 def sum_of_products(
     k: Kernel, dtype: DType, sums: list[Any], weights: Any, inputs: Any, offsets: Sequence[int], channels: int
 ) -> list[Any]:
-    """Write the code for sums[p] + Σ_c inputs[offsets[p] + c] · weights[c][0:16]; return the new sums.
+    """Write the code for sums[p] + Σ_c inputs[offsets[p] + c] · weights[c][0:lanes]; return the new sums.
 
-    There is a sum, a vector of 16 elements in registers, for every pixel p of the tile; c counts ``channels`` channels.
-    ``dtype`` is that of the inputs and weights in memory, to which ``inputs`` and ``weights`` point. bfloat16 requires
-    an even number of channels, which are processed in pairs, with weights stored as [c / 2][16][2].
+    There is a sum, a vector of 16 lanes or fewer in registers, for every pixel p of the tile; c counts ``channels``
+    channels. ``dtype`` is that of the inputs and weights in memory, to which ``inputs`` and ``weights`` point. bfloat16
+    requires an even number of channels, which are processed in pairs, with weights stored as [c / 2][16][2].
     """
     paired = dtype is DType.bfloat16
+    lanes = sums[0].type.count
     for c in range(0, channels, 2 if paired else 1):
         where = k.offset(weights, c * LANES, dtype)
-        w = k.load_pairs(where) if paired else k.load(where, dtype, 64)
+        w = k.load_pairs(where) if paired else k.load(where, dtype, 64, lanes)
 
         def add_product(offset: int, acc: Any, w: Any = w, c: int = c) -> Any:
             place = k.offset(inputs, offset + c, dtype)
-            return (
-                k.dot(k.broadcast_pair(place), w, acc) if paired else k.multiply_add(k.broadcast(place, dtype), w, acc)
-            )
+            if paired:
+                return k.dot(k.broadcast_pair(place), w, acc)
+            return k.multiply_add(k.broadcast(place, dtype, lanes), w, acc)
 
         sums = [add_product(offset, acc) for offset, acc in zip(offsets, sums, strict=True)]
     return sums
@@ -137,16 +164,19 @@ def lanes_of(k: Kernel, dtype: DType, pixel: Any, row: Sequence[tuple[int, int] 
 def sum_of_outer_products(
     k: Kernel, dtype: DType, sums: list[Any], vector: Any, inputs: Any, offsets: Sequence[int]
 ) -> list[Any]:
-    """Write the code for sums[j] + inputs[offsets[j]] · vector[0:16] for every j; return the new sums.
+    """Write the code for sums[j] + inputs[offsets[j]] · vector[0:lanes] for every j; return the new sums.
 
-    ``sums`` are vectors in registers, and ``vector`` and ``inputs`` are addresses of elements of ``dtype``. In
-    bfloat16, both factors are pairs of elements, and the two products of a pair are added.
+    ``sums`` are vectors of 16 lanes or fewer in registers, and ``vector`` and ``inputs`` are addresses of elements of
+    ``dtype``. In bfloat16, both factors are pairs of elements, and the two products of a pair are added.
     """
     paired = dtype is DType.bfloat16
-    v = k.load_pairs(vector) if paired else k.load(vector, dtype, 64)
+    lanes = sums[0].type.count
+    v = k.load_pairs(vector) if paired else k.load(vector, dtype, 64, lanes)
 
     def add_product(offset: int, acc: Any) -> Any:
         place = k.offset(inputs, offset, dtype)
-        return k.dot(k.broadcast_pair(place), v, acc) if paired else k.multiply_add(k.broadcast(place, dtype), v, acc)
+        if paired:
+            return k.dot(k.broadcast_pair(place), v, acc)
+        return k.multiply_add(k.broadcast(place, dtype, lanes), v, acc)
 
     return [add_product(offset, acc) for offset, acc in zip(offsets, sums, strict=True)]

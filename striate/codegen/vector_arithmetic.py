@@ -15,9 +15,9 @@ from striate.dtypes import DType
 
 
 @functools.cache
-def _splat_parts(element: ir.Type) -> tuple[ir.Value, ir.Value]:
+def _splat_parts(element: ir.Type, lanes: int) -> tuple[ir.Value, ir.Value]:
     """Return an undefined vector of these elements, and the shuffle mask that copies lane 0 into every lane."""
-    return ir.undefined(ir.VectorType(element, LANES)), ir.zero(ir.VectorType(I32, LANES))
+    return ir.undefined(ir.VectorType(element, lanes)), ir.zero(ir.VectorType(I32, lanes))
 
 
 _ASCENDING = ir.vector(I64, range(LANES))
@@ -31,11 +31,19 @@ def _integral(type: ir.Type) -> bool:
 class VectorArithmetic(Control):
     """The part of a kernel's writer that computes with vectors in registers."""
 
-    def splat(self, scalar: Any) -> Any:
-        """Return a vector with ``scalar`` in every lane."""
-        undefined, zeros = _splat_parts(scalar.type)
+    def splat(self, scalar: Any, lanes: int = LANES) -> Any:
+        """Return a vector of ``lanes`` lanes with ``scalar`` in every lane."""
+        undefined, zeros = _splat_parts(scalar.type, lanes)
         first = self.builder.insert_element(undefined, scalar, lane_number(0))
         return self.builder.shuffle_vector(first, undefined, zeros)
+
+    def filled(self, x: Any) -> Any:
+        """Return a vector of ``LANES`` lanes: first those of ``x``, which may have fewer, and then zeros."""
+        count = x.type.count
+        if count == LANES:
+            return x
+        order = ir.vector(I32, [*range(count), *[count] * (LANES - count)])
+        return self.builder.shuffle_vector(x, self.constant_like(x, 0), order)
 
     def mask(self, count: Index) -> Any:
         """Return the mask that is true in the first ``count`` lanes."""
@@ -47,9 +55,9 @@ class VectorArithmetic(Control):
         """Return the mask that is true only in lane ``number``; it is false everywhere if there is no such lane."""
         return self.builder.icmp_signed("==", _ASCENDING, self.splat(self.as_index(number)))
 
-    def constant(self, number: float, dtype: DType) -> Any:
-        """Return a vector with ``number`` in every lane; bfloat16 constants are float32."""
-        return ir.splat(vector_type(dtype), float(number) if dtype.computed.is_float else int(number))
+    def constant(self, number: float, dtype: DType, lanes: int = LANES) -> Any:
+        """Return a vector of ``lanes`` lanes with ``number`` in every lane; bfloat16 constants are float32."""
+        return ir.splat(vector_type(dtype, lanes), float(number) if dtype.computed.is_float else int(number))
 
     def constant_like(self, x: Any, number: float) -> Any:
         """Return ``number`` in the type of ``x``: a vector with it in every lane, or a scalar."""

@@ -4,8 +4,9 @@
     X.npy and y.npy               or NAME.npy and NAME_y.npy, NAME_labels.npy; X_train.npy and y_train.npy
 
 The shape decides what the samples are: (N, D) are features; (N, C, L) are signals; (N, H, W) of uint8, and (N, C, H, W)
-with 1, 3 or 4 channels, are pictures; (N, D, H, W) and (N, C, D, H, W) are volumes. A last axis that is short counts as
-channels: 1, 3 or 4 for pictures and volumes; up to 64, and a quarter of the time steps, for signals.
+with 1, 3 or 4 channels, are pictures; (N, D, H, W) and (N, C, D, H, W) are volumes. A short last axis counts
+as channels: for pictures and volumes, if its size is 1, 3 or 4; for signals, if its size is at most 64 and at most a
+quarter of the time steps.
 """
 
 from __future__ import annotations
@@ -159,7 +160,10 @@ def _archive(path: Path) -> dict[str, Array]:
 def _reason(error: Exception) -> str:
     """Return why an array cannot be read, in words of our own where NumPy speaks of pickles."""
     if "pickle" in str(error):
-        return "it holds pickled objects, which can run code, or is damaged"
+        return (
+            "it holds pickled objects, which can run code, or is damaged\n"
+            "  help: save numbers, such as np.save(path, np.stack(arrays)); series of several lengths go into a .ts"
+        )
     return str(error) or type(error).__name__
 
 

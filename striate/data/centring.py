@@ -141,7 +141,7 @@ class Placed(NamedTuple):
     """A picture as an input of a network.
 
     pixels   uint8 (C, H, W)
-    swapped  whether light and dark were exchanged, as the training data have them
+    swapped  whether light and dark were exchanged, to agree with the training data
     size     (height, width) of the file
     """
 

@@ -48,7 +48,7 @@ def identity() -> Weights:
 def box_blur(size: int = 3) -> Weights:
     """The mean of the size × size pixels around each pixel.
 
-    Returns the weights (size, size), float64, for ``size`` from 1 to 1025.
+    Returns the weights (size, size), float64. Raises ``OptionError`` unless 1 ≤ size ≤ 1025.
     """
     count = whole_number("size", size, 1, _LARGEST)
     return np.full((count, count), 1.0 / count**2, np.float64)

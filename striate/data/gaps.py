@@ -94,8 +94,8 @@ def _medians(values: Sequence[Array], columns: tuple[str, ...], name: str) -> tu
         numbers = numbers[~np.isnan(numbers)]
         if not len(numbers):
             raise DataError(
-                f"{name}: the column {column!r} has no number in the training part\n"
-                f'  help: leave it out with ignore_columns="{column}"'
+                f"{name}: {column!r} has no number in the training part\n"
+                f'  help: leave it out, of a table with ignore_columns="{column}"'
             )
         found.append(float(np.median(numbers)))
     return tuple(found)

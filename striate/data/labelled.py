@@ -35,8 +35,8 @@ _LISTED = 5
 class Picture:
     """A picture file with its class.
 
-    ``part`` is None if the data are not divided into parts. ``group`` is the name of the group that must stay in one
-    part, such as a patient, or None.
+    ``entry`` is the file, and ``label`` the name of the class. ``part`` is None if the data are not divided into parts.
+    ``group`` is the name of the group that must stay in one part, such as a patient, or None.
     """
 
     entry: Entry

@@ -74,7 +74,7 @@ def batches(
     first: int = 0,
     share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """Iterate over all samples once, in ⌈n / batch_size⌉ batches whose sizes differ by one at most.
+    """Iterate over all n samples once, in ⌈n / batch_size⌉ batches whose sizes differ by one at most.
 
     A short last batch would give its few samples more weight than all others, and its statistics would spoil the
     running statistics of batch normalization (a batch of two lowered a held-out accuracy of 98 % to 64 %).

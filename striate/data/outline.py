@@ -63,8 +63,8 @@ class Outline:
 def outline_of(name: str | Path, progress: Progress = lambda done, count: None, **fields: Any) -> Outline:
     """Return the outline of the data set with this name or path; ``fields`` are options of ``open_data``.
 
-    Of picture files only the headers are read. Raises the errors of ``open_data``, except that files and rows that
-    cannot be read are listed in ``unread``.
+    Of picture files only the headers are read; ``progress`` is called with (files done, files in all). Raises the
+    errors of ``open_data``, except that files and rows that cannot be read are listed in ``unread``.
     """
     path = checked_path("data set", name).expanduser()
     if str(name) in KNOWN or holds_idx(path) or not path.exists() or number_files(path):

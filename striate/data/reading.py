@@ -89,6 +89,7 @@ class Reading:
         return self.fitted(decoded(io.BytesIO(content), name, MODES[self.channels], most=self.most))
 
 
+_LARGEST_SUGGESTED = 224
 MOST_PIXELS = 16384
 """The largest height and width that pictures are resized to."""
 
@@ -125,7 +126,11 @@ def same_size(sizes: dict[tuple[int, int], int], where: str) -> tuple[int, int]:
         return next(iter(sizes))
     heights, widths = (sorted(side) for side in zip(*sizes))
     usual = max(sizes, key=lambda size: sizes[size])
-    suggested = min(224, max(8, 1 << (sorted(min(size) for size in sizes)[len(sizes) // 2]).bit_length() - 1))
+    if 2 * sizes[usual] > sum(sizes.values()) and max(usual) <= _LARGEST_SUGGESTED:
+        suggested = f"{usual[0]}" if usual[0] == usual[1] else f"{usual[0]}x{usual[1]}"
+    else:
+        smaller = sorted(min(size) for size in sizes)[len(sizes) // 2]
+        suggested = f"{min(_LARGEST_SUGGESTED, max(8, 1 << smaller.bit_length() - 1))}"
     raise DataError(
         f"{where}: pictures of {len(sizes):,} different sizes, heights {heights[0]} to {heights[-1]} and widths "
         f"{widths[0]} to {widths[-1]}, most often {usual[0]}×{usual[1]}; a network takes one\n"

@@ -91,7 +91,7 @@ def _classes(cells: Cells, names: tuple[str, ...], places: Sequence[str], file: 
     if len(classes) < 2:
         raise DataError(
             f"{file}: one class, {', '.join(classes)!r}; a classifier needs two or more\n"
-            '  help: another label_column, or task="regress" if the labels are measured'
+            '  help: give label_column=NAME of another column, or task="regress" if the labels are measured'
         )
     if not known:
         _require_different(classes, file)

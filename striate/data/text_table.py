@@ -126,7 +126,10 @@ def read_table(path: Path) -> TextTable:
     width = len(rows[0])
     for row, line in zip(rows, lines):
         if len(row) != width:
-            raise DataError(f"{path}, line {line}: {len(row)} columns, but line {lines[0]} has {width}")
+            raise DataError(
+                f"{path}, line {line}: {len(row)} columns, but line {lines[0]} has {width}\n"
+                "  help: mend or remove the line; a cell with a delimiter in it needs quotes"
+            )
     blank = TextTable(path, (), [], [], False, delimiter == ";")
     named = any(np.isinf(blank.number(cell)) for cell in rows[0])
     columns = tuple(rows[0]) if named else tuple(str(number + 1) for number in range(width))

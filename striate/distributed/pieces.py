@@ -41,7 +41,8 @@ def reduce_of(name: str | Reduce) -> Reduce:
 def piece_count(samples: int, ranks: int, reduce: Reduce) -> int:
     """Return the number of pieces into which a batch of ``samples`` samples on all ranks is divided.
 
-    Raises ``OptionError`` if in exact mode the number of ranks does not divide the number of pieces.
+    This is the number of ranks for ``Reduce.FAST``; for ``Reduce.EXACT`` it is 4, or 8 for larger batches. Raises
+    ``OptionError`` if ``ranks`` does not divide it.
     """
     if reduce is Reduce.FAST:
         return ranks

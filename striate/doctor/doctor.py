@@ -217,7 +217,7 @@ class Doctor:
         return self._examine(When.EPOCH)
 
     def broke_down(self, error: StriateError) -> list[Finding]:
-        """Record that the step raised ``NonFiniteError``, and apply the rules; return the new findings."""
+        """Record that the step raised ``error``, a ``NonFiniteError``, and apply the rules; return the new findings."""
         self.trace.broke_down = str(error).splitlines()[0]
         self.trace.finished = True
         with np.errstate(all="ignore"):

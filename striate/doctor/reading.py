@@ -52,7 +52,7 @@ class Statistics:
                 self._before[one.path] = layer, np.array(running.mean), np.array(running.variance)
 
     def drifts(self) -> dict[str, Drift]:
-        """Compare the batch of the last step with the running statistics before that step, by path.
+        """Return the ``Drift`` of each normalization by path: the last step's batch against the statistics before it.
 
         With momentum m, running′ = (1 − m) · running + m · batch, so that batch = (running′ − (1 − m) · running) / m.
         Normalizations without running statistics, or with a momentum below 1e-3, are left out.
@@ -72,10 +72,11 @@ class Statistics:
 
 
 def gaps_of(structure: Structure, means: Mapping[str, float], stds: Mapping[str, float]) -> dict[str, Gap]:
-    """Compare each normalization's input in the last step with its running statistics, over all channels.
+    """Return the ``Gap`` between each normalization's input in the last step and its running statistics, by path.
 
-    ``means`` and ``stds`` are the mean and the standard deviation of each layer's output, by path. The running mean μ_c
-    and variance σ²_c of each channel are combined to one variance over all channels, σ² = mean σ²_c + var μ_c.
+    ``structure`` has the normalizations and the layers before them; ``means`` and ``stds`` are the mean and the
+    standard deviation of each layer's output, by path. The running mean μ_c and variance σ²_c of each channel are
+    combined to one variance over all channels, σ² = mean σ²_c + var μ_c.
     """
     found: dict[str, Gap] = {}
     before = ""

@@ -42,7 +42,7 @@ class Sample:
 
     @classmethod
     def of(cls, dataset: Dataset, standardizer: Standardizer | None) -> Sample:
-        """Draw samples of a data set without replacement: at most 1,000, whose inputs have at most 4 million elements.
+        """Draw samples of a data set without replacement: at most 1,000, with at most 4 million elements in all.
 
         The choice depends only on the length of the data set and the number of samples drawn, so that it is repeatable.
         Targets that are not class numbers are replaced by zeros, since no rule reads them from a sample.

@@ -18,9 +18,11 @@ class Setup:
     """Everything that determines a training: model, loss, optimizer, data, batching, seed.
 
     ``train_set`` is None if the user's own loop passes batches to the step, and ``validation`` is None without
-    validation data. ``seed`` determines the initial weights and the order of the samples. ``command_line`` holds the
-    options of ``striate train`` that apply to this network, such as ``--lr``, if the command line started the training;
-    otherwise it is empty. ``recompute_statistics`` says whether running statistics are computed anew at the end.
+    validation data. ``batch_size`` is the number of samples in a step, ``epochs`` the number of passes over the data,
+    and ``shuffle`` says whether the samples are in random order. ``seed`` determines the initial weights and the order
+    of the samples. ``command_line`` holds the options of ``striate train`` that apply to this network, such as
+    ``--lr``, if the command line started the training; otherwise it is empty. ``recompute_statistics`` says whether
+    running statistics are computed anew at the end.
     """
 
     model: Module

@@ -110,9 +110,10 @@ class Gap:
 
 @dataclass(frozen=True)
 class Forms:
-    """The mean loss of the same batches in training mode and in evaluation mode, with the same weights.
+    """The mean loss of the same batches in training mode and in evaluation mode, with the weights after an epoch.
 
-    ``gaps`` has the ``Gap`` of each normalization by path, in running order.
+    ``epoch`` is the number of the epoch, and ``training`` and ``evaluation`` are the two losses. ``gaps`` has the
+    ``Gap`` of each normalization by path, in running order.
     """
 
     epoch: int

@@ -56,7 +56,7 @@ def network(structure: str, normalized: bool, work: Work) -> Sequential:
 
 
 def first_norm(model: Sequential, images: Array) -> tuple[BatchNorm, Array, Array]:
-    """Return the first normalization layer, and its float64 input and output in training mode."""
+    """Return the first normalization layer, and its float64 input and output for ``images`` in training mode."""
     layers = list(model)
     place = next(index for index, layer in enumerate(layers) if isinstance(layer, BatchNorm))
     standardized = np.asarray(dict(model.named_modules())["standardizer"](images.astype(np.float32)))
@@ -94,7 +94,10 @@ def batch_means(model: Sequential, images: Array) -> Array:
 
 
 def agreement(model: Module, images: Array) -> float:
-    """Return the share of images (0 to 1) whose predicted class is the same by batch and by running statistics."""
+    """Return the share of images (0 to 1) whose predicted class does not depend on the statistics.
+
+    The model predicts them once with the statistics of the batch, and once with the running statistics.
+    """
     size = min(BATCH, len(images))
     starts = range(0, len(images) - size + 1, size)
     by_batch = np.concatenate(

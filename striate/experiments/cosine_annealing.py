@@ -28,7 +28,7 @@ SHOWN = 50
 
 
 def measured_rates(model: Module, work: Work) -> tuple[list[float], list[float]]:
-    """Return the learning rates of the first 50 steps, as measured and by the equation.
+    """Return two lists of the learning rates of the first 50 steps: as measured, and by the equation of the cosine.
 
     In plain SGD the rate of a step is ‖Δθ‖ / ‖g‖. The steps train the model.
     """

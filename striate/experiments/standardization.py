@@ -60,7 +60,7 @@ def recount(features: Array) -> tuple[float, Array]:
 
 
 def best(found: Measurement, data: str, form: str) -> tuple[float, str]:
-    """Return the highest median accuracy (0 to 1) over the learning rates, and the name of that setting.
+    """Return the highest median accuracy (0 to 1) over the learning rates, and the name of the setting that has it.
 
     ``data`` is ``GOOD`` or ``BAD`` (units), and ``form`` is ``RAW`` or ``STANDARD``.
     """

@@ -125,7 +125,11 @@ class Looking:
         return answer
 
     def about(self, folder: Path) -> dict[str, Any]:
-        """Return what the page needs before the first picture: input shape, classes, and held-out data."""
+        """Return what the page needs before the first picture, as JSON-compatible data.
+
+        These are the shape of the input, the classes, the number of held-out pictures, and whether drawings are
+        centred.
+        """
         with self._turn:
             found = self._opened(folder)
         channels, (height, width) = picture_shape(found.model)
@@ -215,7 +219,7 @@ def effect_of(op: Op) -> str:
 def encoded(array: Array) -> dict[str, Any]:
     """Encode numbers as base64 of the bytes round(128 + 127·v / max|v|), so that 0 becomes 128.
 
-    NaN and infinity are encoded as 0. The entry "scale" is max|v|.
+    NaN and infinity are encoded as 0. Returns the text as "data", the shape as "sent", and max|v| as "scale".
     """
     values = np.nan_to_num(array.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     largest = float(abs(values).max()) if values.size else 0.0
@@ -225,7 +229,10 @@ def encoded(array: Array) -> dict[str, Any]:
 
 
 def picture_text(pixels: Array) -> dict[str, Any]:
-    """Encode a picture (C, H, W), C = 1 or 3, as RGB bytes (H, W, 3) in base64."""
+    """Encode a picture (C, H, W), C = 1 or 3, as JSON-compatible data.
+
+    These are "height", "width", and as "data" the RGB bytes (H, W, 3) in base64.
+    """
     colours = np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
     data = np.ascontiguousarray(colours.transpose(1, 2, 0))
     return {

@@ -24,7 +24,11 @@ _OURS = re.compile(r"(\d{3,6})-[a-z0-9_]+")
 
 @dataclass(eq=False)
 class Entry:
-    """One run: its folder, its record (``story``), and its training if this lab started it."""
+    """One run: its folder, its record (``story``), and its training if this lab started it.
+
+    ``key`` is the random key by which the page knows the run, ``name`` the name that the page shows, and ``run`` the
+    contents of its run.json, or None if there is no readable one.
+    """
 
     key: str
     name: str

@@ -1,8 +1,8 @@
 """Trainings as child processes: ``striate train``, one after the other.
 
 Only one runs at a time, so that their speeds can be compared and the page stays responsive; the others wait. To stop a
-training, the lab sends it Ctrl-C (SIGINT), as from a terminal: it finishes its step and saves its model. If it does not
-end, the lab sends a second one, which ends it at once, and finally kills it.
+training, the lab sends it Ctrl-C (SIGINT), as from a terminal; the training then finishes its step and saves its model.
+If it does not end, the lab sends Ctrl-C again, which ends it at once, and finally kills it.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ class Plane:
     def grid(self, format: Callable[[float], str], x_label: str) -> list[Markup]:
         """Return the grid lines, the numbers on both axes, and the label of the horizontal axis.
 
-        ``format`` writes the numbers of the vertical axis.
+        ``format`` returns a number of the vertical axis as text, and ``x_label`` is the label.
         """
         parts: list[Markup] = []
         for value in self._y_ticks():

@@ -45,7 +45,10 @@ def epochs_of(material: Material) -> list[dict[str, Any]]:
 
 
 def points_of(records: list[dict[str, Any]], y: str, x: str = "number") -> Points:
-    """Return the points (x, y) of the records in which both entries, named ``x`` and ``y``, are finite numbers."""
+    """Return the points (record[x], record[y]) of all records in which both are finite numbers.
+
+    ``x`` and ``y`` are the names of entries.
+    """
     found = (numbers_of(record, x, y) for record in records)
     return [(pair[0], pair[1]) for pair in found if pair is not None]
 

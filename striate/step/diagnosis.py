@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from striate.distributed import Communicator
 from striate.engine import ReferenceExecutable
 from striate.errors import DataError, NonFiniteError, StriateError
 from striate.graph.graph import Graph, Input, OutputKind, topological
@@ -16,6 +17,22 @@ from striate.optim.optimizer import Optimizer
 from striate.step.gradients import GradientProgram
 from striate.step.memory import StepMemory
 from striate.step.training_graph import LOSS
+
+_UNKNOWN = "the numbers are too large"
+"""How the message begins, after the number of the step, if every tensor that this rank computed is finite."""
+
+
+def of_any_rank(error: StriateError, ranks: Communicator) -> StriateError:
+    """Return the error to raise on this rank for a step that all ranks refused.
+
+    The tensor that is not finite may be on another rank; its message then replaces ``error``. All ranks must call it.
+    """
+    texts = ranks.gather_texts(str(error) if isinstance(error, NonFiniteError) else "")
+    located = {rank: text for rank, text in enumerate(texts) if text and f": {_UNKNOWN}" not in text}
+    if not located or ranks.rank in located or not isinstance(error, NonFiniteError):
+        return error
+    rank = min(located)
+    return NonFiniteError(located[rank].replace("; nothing", f" on rank {rank}; nothing", 1))
 
 
 @dataclass(frozen=True)
@@ -72,7 +89,7 @@ class RefusedStep:
         if not self.bounded and math.isfinite(self.gradient_norm) and math.isfinite(float(memory.pending.flat.sum())):
             return f'the update of "{name}" and others would exceed {dtype} with lr={self.optimizer.lr:g}'
         reached = f'the {kind} of "{name}" reaches {largest[kind, name]:.3g}'
-        return f"the numbers are too large: {reached}, whose square or sum exceeds {dtype}"
+        return f"{_UNKNOWN}: {reached}, whose square or sum exceeds {dtype}"
 
 
 def _first_not_finite(program: GradientProgram, arrays: Mapping[str, Array], n: int) -> str:

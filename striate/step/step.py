@@ -36,7 +36,7 @@ from striate.step.accumulation import Sum, parts_of
 from striate.step.batch import Batch, batch_of
 from striate.step.clipping import Clipping
 from striate.step.computed import Computed
-from striate.step.diagnosis import RefusedStep
+from striate.step.diagnosis import RefusedStep, of_any_rank
 from striate.step.gradients import GradientProgram, prepare_gradients
 from striate.step.memory import StepMemory
 from striate.step.requirement import require_parts, require_precision
@@ -519,11 +519,10 @@ class TrainingStep(metaclass=Explained):
         self.gradient_norm = float(found["norm"])
         if not found["ok"]:
             refused = RefusedStep(self.step_number + 1, memory, self.optimizer, self._rules.bounded, self.gradient_norm)
-            raise (
-                refused.error_of_gradients()
-                if batch is None
-                else refused.error(batch.program, batch.arrays, batch.parts)
-            )
+            if batch is None:
+                raise refused.error_of_gradients()
+            error = refused.error(batch.program, batch.arrays, batch.parts)
+            raise error if self._sharing is None else of_any_rank(error, self._sharing.ranks)
         if batch is not None:
             for name in batch.program.counters:
                 arena.counters[name][...] += batch.batches

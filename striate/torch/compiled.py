@@ -45,7 +45,7 @@ def _signature(graph: Graph) -> object:
     return tuple(nodes), tuple((name, places[value]) for name, value in graph.outputs.items())
 
 
-def _executable(graph: Graph, gradients: Sequence[str], precision: Precision, samples: int) -> DividedExecutable:
+def executable_of(graph: Graph, gradients: Sequence[str], precision: Precision, samples: int) -> DividedExecutable:
     """Return the compiled form of a graph; equal graphs share it, whatever batch they were traced with."""
     current = settings.current()
     key = _signature(graph), tuple(gradients), precision, current.winograd, current.target
@@ -152,7 +152,7 @@ class Compiled:
                     self._gradients.append(index)
         graph = check(Graph(named, results, roles=roles), "translate")
         self._checks = [(int(name[1:]), require) for name, require in content_checks(graph) if name != KEY]
-        self._executable = _executable(graph, list(roles), precision, samples)
+        self._executable = executable_of(graph, list(roles), precision, samples)
         self._random = key is not None
         self._updates = list(updates)
         self._link(samples)
@@ -223,7 +223,7 @@ class Compiled:
             addresses[f"out:{name}"] = places[name].data_ptr()
         wanted = parts.first.externals
         lease = _POOL.lease(parts.size) if parts.second is not None else None
-        _run(
+        run_program(
             parts.first, n, {name: addresses[name] for name in wanted}, lease, self._executable.runs_single_threaded(n)
         )
         self._write_updates(tensors, places, converted)
@@ -293,7 +293,7 @@ class Compiled:
             lease.arena.view(0, (parts.size,), "u1")[...] = run.lease.arena.view(0, (parts.size,), "u1")
         wanted = parts.second.externals
         given = {name: address for name, address in addresses.items() if name in wanted}
-        _run(parts.second, n, given, lease, self._executable.runs_single_threaded(n))
+        run_program(parts.second, n, given, lease, self._executable.runs_single_threaded(n))
         lease.end()
         found: dict[int, torch.Tensor] = {}
         for index in self._gradients:
@@ -309,7 +309,7 @@ class Compiled:
         return found
 
 
-def _run(program: Any, n: int, addresses: Mapping[str, int], lease: Lease | None, alone: bool) -> None:
+def run_program(program: Any, n: int, addresses: Mapping[str, int], lease: Lease | None, alone: bool) -> None:
     """Run a program with at most as many threads as PyTorch uses."""
     with settings.using_threads(min(settings.current().threads, torch.get_num_threads())):
         memory = None if lease is None else lease.arena

@@ -6,15 +6,17 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import fx
 
 from striate import settings
-from striate.errors import OptionError
+from striate.errors import unknown_option
 from striate.settings import Engine
+from striate.torch.fused import adopt
 from striate.torch.plan import Plan
 
-OPTIONS: tuple[str, ...] = ()
-"""The options that ``torch.compile(…, options=…)`` accepts."""
+OPTIONS = {"optimizer": ("fused",)}
+"""The options that ``torch.compile(…, options=…)`` accepts, with their values."""
 
 
 class StriateNotice(UserWarning):
@@ -45,15 +47,18 @@ def backend(
 ) -> Callable[..., Any]:
     """Return a function that runs the graph ``module``: compiled by striate as far as possible, the rest by PyTorch.
 
-    ``torch.compile(model, backend="striate")`` calls this function for each graph that it captures. ``examples`` and
-    ``mode`` have no effect. Raises ``OptionError`` for unknown ``options``.
+    ``torch.compile(model, backend="striate")`` calls this function for each graph that it captures. ``examples`` are
+    its inputs; ``mode`` has no effect. With ``options={"optimizer": "fused"}``, SGD, Adam and AdamW of ``torch.optim``
+    update the parameters of the graph with a compiled program. Raises ``OptionError`` for other ``options``.
     """
-    for name in options or {}:
+    for name, value in (options or {}).items():
         if name not in OPTIONS:
-            raise OptionError(
-                f"torch.compile: options={{{name!r}: …}}\n  help: known are {', '.join(OPTIONS) or 'none'}"
-            )
+            raise unknown_option("option of torch.compile", name, OPTIONS)
+        if value not in OPTIONS[name]:
+            raise unknown_option(f"value of the option {name}", value, OPTIONS[name])
     if settings.current().engine is not Engine.COMPILED:
         notice({"the whole model": "STRIATE_ENGINE is not compiled"})
         return module.forward
+    if options:
+        adopt(one for one in examples if isinstance(one, torch.nn.Parameter))
     return Plan(module, notice)

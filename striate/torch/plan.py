@@ -206,7 +206,7 @@ class Plan:
         aliases = Aliases(nodes)
         capability = capability_of(nodes, aliases)
         self._made_first = capability.made_first
-        self._counters = [(node.args[0], node.args[1]) for node in capability.counters]
+        self._counters: list[tuple[Any, Any]] = [(node.args[0], node.args[1]) for node in capability.counters]
         self.steps = segments_of(nodes, aliases, capability)
         self._dead = self._last_uses()
         self._notice = notice
@@ -243,8 +243,8 @@ class Plan:
             results[node] = _attribute(self._module, str(node.target))
         for node in self._made_first:
             self._run_node(node, results)
-        for counter, step in self._counters:
-            results[counter].add_(step)
+        for counter, amount in self._counters:
+            results[counter].add_(amount)
         records = torch.is_grad_enabled()
         try:
             for step, dead in zip(self.steps, self._dead, strict=True):

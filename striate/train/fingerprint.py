@@ -19,8 +19,9 @@ _BLOCK = 1 << 16
 class Fingerprint:
     """Size, classes and hashes of a data set.
 
-    ``contents`` and ``labels`` are BLAKE2b hashes. If an array is larger than 256 MB, only 1,024 evenly spaced blocks
-    of 64 KB are hashed.
+    ``samples`` is the number of samples, ``shape`` the shape of one, and ``dtype`` that of the inputs. ``contents`` and
+    ``labels`` are BLAKE2b hashes of inputs and labels. If an array is larger than 256 MB, only 1,024 evenly spaced
+    blocks of 64 KB are hashed.
     """
 
     samples: int

@@ -129,7 +129,10 @@ class Record:
         self._write("finding", {"rule": rule, **found})
 
     def batch(self, moment: Moment) -> None:
-        """Write a line if enough time has passed, and for the first and last batch of an epoch."""
+        """Write a line for the first and the last batch of an epoch, and for others at most every 0.2 seconds.
+
+        In a long training, the lines of other batches become rarer.
+        """
         now = time.perf_counter()
         self._epoch = moment.epoch
         pause = (now - self._began) / _THINNING

@@ -45,8 +45,7 @@ def recipe_for(rank: int, samples: int) -> Recipe:
 
     The network is an MLP with three hidden layers for features, ``fcn`` for signals, ``lenet5`` for pictures, and a
     ``resnet18_3d`` that starts with 16 channels for volumes. A training has about 1500 steps (volumes: 300), but at
-    least 5 and at most 50 epochs. Batches have 64 samples, or 16 if there are at
-    most 1,000 samples.
+    least 5 and at most 50 epochs. Batches have 64 samples, or 16 if there are at most 1,000 samples.
     """
     batch_size = 16 if samples <= _FEW else 64
     steps = _STEPS_OF_VOLUMES if rank == 5 else _STEPS

@@ -22,8 +22,9 @@ class Views:
     """The views of a sample over which predictions are averaged: all combinations of flips and shifts.
 
     flips  the axes that are reversed, −1 for the width of a picture and −2 for its height; each doubles the views
-    shift  the number of elements by which the sample is also shifted, along all spatial axes and in all combinations of
-           directions: 5 views of a picture, 3 of a signal; 0: no shifts; gaps are filled with the outermost elements
+    shift  the number of elements by which the sample is also shifted, along all spatial axes at once and in every
+           combination of directions: with the sample itself, 5 views of a picture and 3 of a signal. 0: no shifts. Gaps
+           are filled with the outermost elements
     """
 
     flips: tuple[int, ...] = ()

@@ -35,6 +35,14 @@ def test_an_error_on_one_rank_ends_all(what: str, message: str) -> None:
     assert "finished" not in finished.stdout
 
 
+def test_numbers_that_are_not_finite_on_one_rank_are_named_on_all() -> None:
+    require_mpi()
+    finished = run(2, [PROGRAMS / "failing.py", "nan"])
+    assert finished.returncode == 1
+    assert finished.stderr.count("'1.weight' holds NaN or infinity before the step; nothing was changed") == 1
+    assert finished.stderr.count("'1.weight' holds NaN or infinity before the step on rank 1; nothing was changed") == 1
+
+
 def test_a_killed_rank_ends_the_job() -> None:
     require_mpi()
     start = time.monotonic()

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from striate.torch import StriateNotice, backend  # noqa: E402
 
-__all__ = ["Pair", "StriateNotice", "close"]
+__all__ = ["Pair", "StriateNotice", "backend", "batches", "close"]
 
 
 def close(one: Any, other: Any, relative: float = 1e-9) -> None:

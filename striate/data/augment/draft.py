@@ -23,7 +23,7 @@ GREY = (0.299, 0.587, 0.114)
 
 
 class Border(Enum):
-    """The values outside of a sample: a constant, the nearest element, the mirror image, or the opposite end."""
+    """The rule for values outside of a sample: a constant, the nearest element, the mirror image, the opposite end."""
 
     CONSTANT = "constant"
     EDGE = "edge"

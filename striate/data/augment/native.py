@@ -53,7 +53,7 @@ class Augmenter:
         self._native = Native(spec, 5, spec.thread_scratch) if compiled else None
 
     def batch(self, data: Array, rows: Array, ints: Array, floats: Array) -> Array:
-        """Return the augmented batch (B, C, D, H, W).
+        """Return the augmented batch (B, C, D′, H′, W′).
 
         ``data`` (N, C, D, H, W) are the samples of the data set, ``rows`` (B,) the indices of those to augment, and
         ``ints`` and ``floats`` their parameters, with the columns that ``specification.Columns`` describes.

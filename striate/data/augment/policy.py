@@ -44,7 +44,7 @@ class Strengths:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy(Transform):
-    """Base of ``RandAugment`` and ``TrivialAugment`` (abstract)."""
+    """Base of ``RandAugment`` and ``TrivialAugment`` (abstract); the options are as in ``RandomAffine``."""
 
     padding_mode: str = "constant"
     fill: FillOption = 0.0

@@ -27,8 +27,8 @@ class Specification(KernelSpec):
     border        the values outside of a sample; ``fill`` has the constant for each channel
     affine, …     the steps to do, see ``draft.Work``; ``boxes`` has the fill of each box for each channel
 
-    Operands: the data set (N, C, D, H, W); the indices of the samples, int64 (B,); the columns ``ints`` int32 (B, I)
-    and ``floats`` float32 (B, F) of ``Columns``; the batch (B, C, D′, H′, W′).
+    Operands: the data set (N, C, D, H, W); the indices of the samples, int64 (B,); the tables ``ints`` int32 (B, I)
+    and ``floats`` float32 (B, F), with the columns of ``Columns``; the batch (B, C, D′, H′, W′).
     """
 
     source: tuple[int, int, int, int]
@@ -76,6 +76,9 @@ class Columns:
             each box (6 each)
     floats  rows of the affine map (6, only with ``affine``); the colour matrix (``colours``²), the factor of the mean
             grey value (1); solarize, posterize, stretch (3); the standard deviation of noise (1)
+
+    ``affine`` says whether pictures are resampled, and ``colours`` is the number of rows of the colour matrix: 3 for
+    pictures of 3 channels, else 1. ``boxes`` has the fill of each box.
     """
 
     affine: bool

@@ -40,7 +40,11 @@ _MEASURED = 1024
 
 @dataclass(frozen=True)
 class Tables:
-    """The random parameters of some samples: a table for each kernel, and the seeds for each ``Lambda``."""
+    """The random parameters of some samples.
+
+    ``parts`` has an element for each part of the list of transforms, in order: a ``Table`` for transforms that one
+    kernel applies, or an array of seeds (B, 2) for a ``Lambda``.
+    """
 
     parts: tuple[Table | Array, ...]
 

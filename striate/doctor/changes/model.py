@@ -103,7 +103,7 @@ class Normalize(LayerChange):
 
 @dataclass(frozen=True)
 class NormOptions(LayerChange):
-    """Sets momentum and ε of the batch normalizations at ``paths``."""
+    """Sets ``momentum``, and ``eps`` as ε, of the batch normalizations at ``paths``."""
 
     momentum: float = 0.1
     eps: float = 1e-5

@@ -55,7 +55,7 @@ class LearningRate(Change):
 
 @dataclass(frozen=True)
 class OptimizerOption(Change):
-    """Sets one option of the optimizer, such as its momentum."""
+    """Sets the option ``name`` of the optimizer, such as its momentum, to ``value``."""
 
     name: str
     value: float

@@ -90,6 +90,8 @@ def stale_statistics(trace: TrainingTrace) -> Iterator[Finding]:
     ]
     where = far[0] if far else next(iter(tracking))
     gap, momentum = forms.gaps.get(where), tracking[where].momentum
+    option = "--recompute-statistics"
+    anew = option if option in trace.setup.command_line else "recompute_statistics=True"
     evidence = {"loss of the last batches": forms.training, "the same, predicted": forms.evaluation}
     if gap is not None:
         evidence |= {"distance of means": gap.mean_distance, "running over batch variance": gap.variance_ratio}
@@ -115,8 +117,7 @@ def stale_statistics(trace: TrainingTrace) -> Iterator[Finding]:
         text = (
             "let them follow the batches"
             if cause == "momentum"
-            else "train for more steps (more epochs, or smaller batches), or recompute them at the end: "
-            "recompute_statistics=True"
+            else f"train for more steps (more epochs, or smaller batches), or recompute them at the end: {anew}"
         )
         remedy = Remedy.of(trace.setup, text, *changes)
         sure = 0.95
@@ -130,7 +131,7 @@ def stale_statistics(trace: TrainingTrace) -> Iterator[Finding]:
         quick = tuple(path for path, one in tracking.items() if one.momentum is not None and one.momentum > NOISY)
         remedy = Remedy.of(
             trace.setup,
-            "average over more batches (or recompute them at the end: recompute_statistics=True)",
+            f"average over more batches (or recompute them at the end: {anew})",
             NormOptions(quick, USUAL_MOMENTUM, _eps(layers[where])),
         )
     else:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from striate.codegen.lanes import LANES
 from striate.codegen.launch import Launch
-from striate.codegen.microkernel import most_accumulators, registers_per_vector, tile_shape
+from striate.codegen.microkernel import lanes_of_rest, most_accumulators, registers_per_vector, tile_shape
 from striate.codegen.region import Region
 from striate.codegen.storage import BLOCK, PLAIN, Storage
 from striate.dtypes import DType
 from striate.graph.op import Direction, Node
 from striate.ops.anchor import LoweringContext
 from striate.ops.kernels.algorithm import ConvolutionAlgorithm, Winograd, flipped_before
-from striate.ops.kernels.direct import DirectConvolution, TapConvolution
-from striate.ops.kernels.direct_gradient import Unpack, WeightGradient
+from striate.ops.kernels.direct import DirectConvolution, ShortVectors, TapConvolution
+from striate.ops.kernels.direct_gradient import ShortSums, Unpack, WeightGradient
 from striate.ops.kernels.direct_pairs import over_pairs, paired_inputs, paired_outputs, pairing
 from striate.ops.kernels.geometry import Geometry
 from striate.ops.kernels.grouped import Banded, Lanewise, grouping
@@ -145,7 +146,10 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
                 if context.options.single_sample and not context.options.single_threaded
                 else 1
             )
-        kernel = WinogradConvolution(*common, context.region, shares)
+        last = LANES
+        if operands is operands.computed:
+            last = lanes_of_rest(context.target, operands, context.domain.channels)
+        kernel = WinogradConvolution(*common, context.region, shares, last)
     launches.append(
         Launch(
             f"{_called(context.node)} (winograd)", path, kernel, (x, w, *context.region_operands), kernel.chunks,
@@ -199,21 +203,28 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
         # There is code for every table, and LLVM keeps pairs of vectors in registers until they are permuted.
         copies = len(groups.tables) * (1 if groups.registers < 3 else 3)
         largest = min(largest, max(LEAST_TILE, largest // copies))
+    lanes = LANES
+    if not groups and source.dtype is sums:
+        lanes = lanes_of_rest(context.target, sums, context.domain.channels)
     kernel: DirectConvolution
     if strided:
         columns = g.residues[2].positions(g.residues[2].count - 1)
         kernel = StridedGradient(*common, g.residues, tile_shape(context.target, sums, 1, columns, largest)[1])
     else:
         abreast = 1
-        if context.domain.sample_major:
-            tiles: tuple[tuple[int, int], ...] = ((min(16, most_accumulators(context.target, sums, 2)), 1),)
-            if not groups and not context.region.accumulations and blocks % ABREAST[-1] == 0:
-                context.batch_specialized.append(context.node)
-                if context.options.single_sample:
-                    abreast = next(count for count in ABREAST if blocks % count == 0)
-        else:
-            tiles = tuple(tile_shape(context.target, sums, p.sizes[1], p.sizes[2], largest) for p in parts)
-        kernel = TapConvolution(*common, parts, tiles, unrolled, abreast)
+
+        def tiles_of(lanes: int) -> tuple[tuple[int, int], ...]:
+            if context.domain.sample_major:
+                return ((min(16, most_accumulators(context.target, sums, 2, lanes)), 1),)
+            return tuple(tile_shape(context.target, sums, p.sizes[1], p.sizes[2], largest, lanes) for p in parts)
+
+        single = context.domain.sample_major and not groups and not context.region.accumulations
+        if single and blocks % ABREAST[-1] == 0:
+            context.batch_specialized.append(context.node)
+            if context.options.single_sample:
+                abreast = next(count for count in ABREAST if blocks % count == 0)
+        last = ShortVectors(lanes, tiles_of(lanes)) if lanes < LANES and abreast == 1 else None
+        kernel = TapConvolution(*common, parts, tiles_of(LANES), unrolled, abreast, last)
         for most, at_once in ((unrolled, inner), *((0, min(inner, few)) for few in FEW_CHANNELS)):
             kernel = replace(kernel, unrolled=most, channels_at_once=at_once)
             if kernel.written <= MOST_WRITTEN:
@@ -266,6 +277,10 @@ def lower_winograd_gradient(context: LoweringContext, g: Geometry, winograd: Win
     kernel = WinogradWeightGradient(
         source, arriving, operands, g.before[1:], shares, outs, intos, together, accumulators, form, samples
     )
+    if operands is operands.computed:
+        lanes = lanes_of_rest(context.target, operands, arriving.channels)
+        most = min(BLOCK, most_accumulators(context.target, operands, 1, lanes))
+        kernel = replace(kernel, last_lanes=lanes, last_accumulators=most)
     pairs = arriving.blocks * source.blocks
     path = context.node.path
     size = shares * pairs * kernel.per_pair * kernel.sums.numpy.itemsize
@@ -312,7 +327,15 @@ def lower_weight_gradient(context: LoweringContext, g: Geometry) -> list[Launch]
         inputs, outputs = paired_inputs(source, part), paired_outputs(arriving)
         (pair_x, x), (pair_dy, dy) = pairing(context, inputs, x), pairing(context, outputs, dy)
         source, arriving, part, before = inputs.pairs, outputs.pairs, over_pairs(part), [pair_x, pair_dy]
-    kernel = WeightGradient(source, arriving, part, shares, outs, into, groups, accumulators, samples, paired)
+    short = None
+    if not paired and not lanewise:
+        lanes = lanes_of_rest(context.target, source.dtype.computed, arriving.channels)
+        if lanes < LANES:
+            most = min(28, most_accumulators(context.target, source.dtype.computed, 2, lanes))
+            short = ShortSums(lanes, most)
+    kernel = WeightGradient(
+        source, arriving, part, shares, outs, into, groups, accumulators, samples, paired, short=short
+    )
     unpack = Unpack(kernel, g.filters, g.depth, g.groups)
     size = shares * units * kernel.per_unit * kernel.kept.numpy.itemsize
     sums = context.buffer("weight gradient sums", fixed=size)

@@ -15,7 +15,7 @@ from striate.codegen.elementwise import Domain
 from striate.codegen.kernel import Kernel
 from striate.codegen.lanes import LANES, Index, Pointer, Vector
 from striate.codegen.launch import KernelSpec
-from striate.codegen.microkernel import sum_of_lane_products, sum_of_products
+from striate.codegen.microkernel import last_apart, sum_of_lane_products, sum_of_products
 from striate.codegen.region import Region
 from striate.codegen.region_writer import RegionWriter, samples_of
 from striate.codegen.storage import BLOCK, Storage
@@ -209,6 +209,17 @@ class DirectConvolution(KernelSpec):
 
 
 @dataclass(frozen=True)
+class ShortVectors:
+    """How an output block of few channels is computed: in vectors of ``lanes`` lanes.
+
+    ``tiles`` are the (rows, columns) of the pixel tile of each part.
+    """
+
+    lanes: int
+    tiles: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
 class TapConvolution(DirectConvolution):
     """The kernel y[start + spread·q] = Σ_c Σ_tap w[tap][c] · x[c][step·q + offset(tap)].
 
@@ -217,13 +228,16 @@ class TapConvolution(DirectConvolution):
     the stride. The outputs of a part are computed in tiles of pixels, whose sums are in registers; ``tiles`` are the
     (rows, columns) of the tile of each part. Loops over taps are unrolled up to ``unrolled`` multiply-adds in a loop
     body. If a program has a single sample with one output pixel, a chunk computes ``abreast`` output blocks at a time,
-    because each addition to a single sum would wait for the one before.
+    because each addition to a single sum would wait for the one before. If ``last`` is given, the last output block,
+    which is not full, has code of its own, with shorter vectors.
     """
 
     parts: tuple[Part, ...]
     tiles: tuple[tuple[int, int], ...]  # rows and columns of the pixel tile of each part
     unrolled: int  # multiply-adds of a loop body up to which loops over taps are unrolled
     abreast: int = 1
+    last: ShortVectors | None = None
+    lanes: int = LANES  # of the vectors in the code that is being written
 
     @property
     def taps(self) -> int:
@@ -241,16 +255,26 @@ class TapConvolution(DirectConvolution):
             rest = self.grouping.rest
         channels = [*([self.inner] if whole else []), *([rest] if rest else [])]
         copies = len(self.grouping.tables) if isinstance(self.grouping, Lanewise) else 1
+        versions = [self.tiles] if not self.last or self.region.domain.blocks > 1 else []
+        if self.last:
+            versions.append(self.last.tiles)
         products = copies * sum(
             written_products(part, tile, channels, self.unrolled, self.channels_at_once)
-            for part, tile in zip(self.parts, self.tiles, strict=True)
+            for tiles in versions
+            for part, tile in zip(self.parts, tiles, strict=True)
         )
         return products // 2 if self.factors is DType.bfloat16 else products
 
     def write_samples(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, block: Index, first: Index, last: Index
     ) -> None:
-        if self.abreast > 1:
+        if self.last:
+            for lanes, chosen in last_apart(k, block, self.region.domain.blocks, self.last.lanes):
+                tiles = self.tiles if lanes == LANES else self.last.tiles
+                with k.when(chosen):
+                    here = replace(self, last=None, tiles=tiles, lanes=lanes)
+                    here.write_samples(k, writer, x, weights, block, first, last)
+        elif self.abreast > 1:
             self._abreast(k, writer, x, weights, block, first, last)
         elif self.region.domain.sample_major:
             writer.begin_block(0, block)
@@ -316,7 +340,7 @@ class TapConvolution(DirectConvolution):
                 offsets = [row * step for row in range(tile)]
                 sums = self._sums(k, part, image, weights, offsets)
                 writer.row(0, n.index)
-                writer.tile(0, [(row, 0) for row in range(tile)], [[value] for value in sums])
+                writer.tile(0, [(row, 0) for row in range(tile)], [[k.filled(value)] for value in sums])
             at = stop
             tile = 4 if tile > 4 else (1 if tile > 1 else 0)
 
@@ -342,11 +366,12 @@ class TapConvolution(DirectConvolution):
                             offsets = [i * part.step[1] * sh + j * part.step[2] * sw for i, j in places]
                             sums = self._sums(k, part, corner, weights, offsets)
                             spread = [(i * part.spread[1], j * part.spread[2]) for i, j in places]
-                            writer.tile(_spread(k, part, 2, column.index), spread, [[value] for value in sums])
+                            full = [[k.filled(value)] for value in sums]
+                            writer.tile(_spread(k, part, 2, column.index), spread, full)
 
     def _sums(self, k: Kernel, part: Part, corner: Pointer, weights: Pointer, offsets: Sequence[int]) -> list[Vector]:
         """Write the code of the sums of one tile, over all taps and channels; return one sum for each pixel."""
-        sums = [k.constant(0, self.source.dtype) for _ in offsets]
+        sums = [k.constant(0, self.source.dtype, self.lanes) for _ in offsets]
         if not part.taps:
             return sums
 

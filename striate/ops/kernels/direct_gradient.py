@@ -14,12 +14,12 @@ from typing import TypeVar
 from striate.codegen.kernel import Kernel
 from striate.codegen.lanes import LANES, Index, Pointer, Vector
 from striate.codegen.launch import KernelSpec
-from striate.codegen.microkernel import lanes_of
+from striate.codegen.microkernel import lanes_of, last_apart
 from striate.codegen.storage import BLOCK, Storage, Three
 from striate.dtypes import DType
 from striate.ops.kernels.direct import MOST_UNROLLED
 from striate.ops.kernels.geometry import Part
-from striate.ops.kernels.grouped import Banded, Lanewise, Reading, Row, Table
+from striate.ops.kernels.grouped import Banded, Lanewise, Row, Table
 
 LONG_MAP = 4096
 """The largest number of pixels of dy in one sample whose products are added in a single sum.
@@ -48,6 +48,14 @@ In lanewise kernels, the second entry says in which block and lane each lane's i
 
 
 @dataclass(frozen=True)
+class ShortSums:
+    """How an output block of few channels is summed: in vectors of ``lanes`` lanes, ``accumulators`` of them."""
+
+    lanes: int
+    accumulators: int
+
+
+@dataclass(frozen=True)
 class WeightGradient(KernelSpec):
     """The kernel dw[tap][c][16 o] = Σ_n Σ_q dy[n, q][16 o] · x[n, c][step·q + offset(tap)].
 
@@ -59,9 +67,10 @@ class WeightGradient(KernelSpec):
 
     ``source`` and ``arriving`` are the memory layouts of x and dy, ``part`` (see ``geometry``) has the taps of each
     output position, and ``grouping`` says which input channels an output block reads (None: all), in ``input_blocks``
-    blocks. ``table`` locates the inputs of the output block whose code is being written, in the lanewise form.
-    ``samples`` is the number of samples, or 0 if it is the run-time N. Operands: x, dy, partial sums as [share][output
-    block][input block][c][tap][16].
+    blocks. ``table`` locates the inputs of the output block whose code is being written, in the lanewise form. If
+    ``short`` is given, the last output block, which is not full, has code of its own, with shorter vectors; so has the
+    last input block if it is not full, without the channels that only pad it. ``samples`` is the number of samples, or
+    0 if it is the run-time N. Operands: x, dy, partial sums as [share][output block][input block][c][tap][16].
     """
 
     source: Storage
@@ -75,6 +84,9 @@ class WeightGradient(KernelSpec):
     samples: int  # 0 means the run-time N
     paired: bool = False
     table: Table | None = None  # lanewise: the inputs of the output blocks whose code is being written
+    short: ShortSums | None = None
+    lanes: int = LANES  # of the vectors in the code that is being written
+    filled: int = 0  # channels of the input block in the code that is being written; 0 means all of a block
 
     @property
     def sums(self) -> DType:
@@ -137,22 +149,42 @@ class WeightGradient(KernelSpec):
             k.store(k.constant(0, dtype), k.offset(own(out.index)[1], at.index, dtype), dtype, 64)
         batch = max(1, 1024 // math.prod(self.part.sizes))
 
-        def sweep(reading: Reading) -> None:
-            here = replace(self, table=reading.table)
+        def sweep(form: WeightGradient) -> None:
             with k.loop(first, last, batch) as some:
                 stop = k.imin(k.iadd(some.index, batch), last)
-                with k.loop(first_out, k.iadd(first_out, self.outs)) as out:
-                    dy, sums = own(out.index)
-                    if self.part.taps <= MOST_UNROLLED:
-                        for pairs in self._pair_groups():
-                            here._sweep(k, x, dy, sums, some.index, stop, pairs)
-                    else:
-                        here._sweep_in_loops(k, x, dy, sums, some.index, stop)
+                for low, high, here in form._out_ranges(k, first_out):
+                    with k.loop(low, high) as out:
+                        dy, sums = own(out.index)
+                        if self.part.taps <= MOST_UNROLLED:
+                            for pairs in here._pair_groups():
+                                here._sweep(k, x, dy, sums, some.index, stop, pairs)
+                        else:
+                            here._sweep_in_loops(k, x, dy, sums, some.index, stop)
 
         if isinstance(self.grouping, Lanewise):
-            self.grouping.each(k, first_out, sweep)
-        else:
-            sweep(Reading())
+            self.grouping.each(k, first_out, lambda reading: sweep(replace(self, table=reading.table)))
+            return
+        if self.source.block != BLOCK:
+            sweep(self)
+            return
+        for channels, chosen in last_apart(k, into, self.source.blocks, self.source.channels % BLOCK or BLOCK):
+            with k.when(chosen):
+                sweep(replace(self, filled=channels))
+
+    def _out_ranges(self, k: Kernel, first: Index) -> list[tuple[Index, Index, WeightGradient]]:
+        """Return the ranges of the output blocks of a chunk, from ``first`` on, each with the kernel that computes it.
+
+        The ends are exclusive. Usually there is one range; if vectors are shorter in the last block, it is separate.
+        """
+        stop = k.iadd(first, self.outs)
+        if not self.short:
+            return [(first, stop, self)]
+        final = self.arriving.blocks - 1
+        whole = replace(self, short=None)
+        shorter = replace(whole, lanes=self.short.lanes, accumulators=self.short.accumulators)
+        if not final:
+            return [(first, stop, shorter)]
+        return [(first, k.imin(stop, final), whole), (k.imax(first, final), stop, shorter)]
 
     def _sweep_in_loops(self, k: Kernel, x: Pointer, dy: Pointer, sums: Pointer, first: Index, last: Index) -> None:
         """Write the code for all pixels of some samples and all (channel, tap) pairs, as loops over taps.
@@ -162,7 +194,7 @@ class WeightGradient(KernelSpec):
         """
         spans, strides = self.part.spans, self.source.strides[2:]
         depth, height, row = (span.count for span in spans)
-        channels = self._filled_channels
+        channels = self.filled or self.channels
         together = min(row, max(1, self.accumulators // channels))
         with k.loop(0, depth) as d, k.loop(0, height) as h:
             for start, stop in ((0, row // together * together), (row // together * together, row)):
@@ -179,21 +211,13 @@ class WeightGradient(KernelSpec):
                     for some in evenly(pairs, self.accumulators):
                         self._sweep(k, moved, dy, kept, first, last, some)
 
-    @property
-    def _filled_channels(self) -> int:
-        """The number of channels of an input block, without those that only pad the last block."""
-        if isinstance(self.grouping, Lanewise):
-            return self.channels
-        limit = self.source.channels % BLOCK if self.source.blocks == 1 and self.source.block == BLOCK else 0
-        return limit or self.channels
-
     def _pair_groups(self) -> list[list[tuple[int, Three]]]:
         """Return the (channel, tap) pairs in groups whose sums fit into the registers.
 
         If possible, a group has all taps of a row, because they read the same rows of x.
         """
         counts = [span.count for span in self.part.spans]
-        channels = self._filled_channels
+        channels = self.filled or self.channels
         depth, height, row = counts
         taps: list[Three] = list(itertools.product(range(depth), range(height), range(row)))
         if channels * row <= self.accumulators or self.source.block == 1:
@@ -233,7 +257,7 @@ class WeightGradient(KernelSpec):
         ]
         rows_of = [self.table[c] for c, _ in pairs] if self.table else [None for _ in pairs]
         places = list(zip(offsets, rows_of, strict=True))
-        zero = [k.constant(0, self.sums) for _ in pairs]
+        zero = [k.constant(0, self.sums, self.lanes) for _ in pairs]
 
         def rows(
             n: Index, plane: Index, lines: tuple[Index, Index], columns: tuple[Index, Index], carry: list[Vector]
@@ -247,7 +271,7 @@ class WeightGradient(KernelSpec):
             for (c, tap), value in zip(pairs, values, strict=True):
                 number = (tap[0] * counts[1] + tap[1]) * counts[2] + tap[2]
                 place = k.offset(sums, (c * part.taps + number) * LANES, self.kept)
-                total = k.add(k.load(place, self.kept, 64), k.convert(value, self.kept))
+                total = k.add(k.load(place, self.kept, 64, self.lanes), k.convert(value, self.kept))
                 k.store(total, place, self.kept, 64)
 
         def samples(first: Index, last: Index) -> None:
@@ -294,17 +318,15 @@ class WeightGradient(KernelSpec):
     ) -> list[Vector]:
         """Write the code that adds the products of one pixel, or of one pair of pixels; return the new sums."""
         dtype = self.source.dtype
-        g = k.load_pairs(arrived) if self.paired else k.load(arrived, self.arriving.dtype, 64)
+        g = k.load_pairs(arrived) if self.paired else k.load(arrived, self.arriving.dtype, 64, self.lanes)
 
         def add_product(offset: int, row: Row | None, acc: Vector) -> Vector:
             place = k.offset(pixel, offset, dtype)
             if row is not None:
                 return k.multiply_add(lanes_of(k, dtype, place, row, self.source.strides[1]), g, acc)
-            return (
-                k.dot(k.broadcast_pair(place), g, acc)
-                if self.paired
-                else k.multiply_add(k.broadcast(place, dtype), g, acc)
-            )
+            if self.paired:
+                return k.dot(k.broadcast_pair(place), g, acc)
+            return k.multiply_add(k.broadcast(place, dtype, self.lanes), g, acc)
 
         return [add_product(offset, row, acc) for (offset, row), acc in zip(places, sums, strict=True)]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from striate.codegen.kernel import Kernel
 from striate.codegen.lanes import LANES, Condition, Index, Pointer, Vector
 from striate.codegen.launch import KernelSpec
-from striate.codegen.microkernel import sum_of_products
+from striate.codegen.microkernel import last_apart, sum_of_products
 from striate.codegen.region import Region
 from striate.codegen.region_writer import RegionWriter, samples_of
 from striate.codegen.storage import BLOCK, Storage
@@ -155,13 +155,14 @@ class TileConvolution(KernelSpec):
                     for j, value in enumerate(row):
                         k.store(value, k.offset(out, (i * n + j) * self.per_position, operands), operands, 64)
 
-    def multiply(self, k: Kernel, v: Pointer, u: Pointer, out: Pointer) -> None:
+    def multiply(self, k: Kernel, v: Pointer, u: Pointer, out: Pointer, lanes: int = LANES) -> None:
         """Emit the products of one position for a batch of tiles: M[tile][16] = Σ_c V[tile][c] · U[c][16].
 
-        ``v``, ``u`` and ``out`` are the addresses of the transformed input V, the transformed filters U, and M.
+        ``v``, ``u`` and ``out`` are the addresses of the transformed input V, the transformed filters U, and M. Only
+        the first ``lanes`` output channels are computed; M is 0 for the others.
         """
         dtype, operands = self.sums, self.operands
-        sums = [k.constant(0, dtype) for _ in range(self.together)]
+        sums = [k.constant(0, dtype, lanes) for _ in range(self.together)]
         whole, rest = divmod(self.source.channels, BLOCK)
         tiles = range(0, self.together * BLOCK, BLOCK)
 
@@ -179,12 +180,12 @@ class TileConvolution(KernelSpec):
             last = k.offset(v, whole * self.together * BLOCK, operands)
             found = sum_of_products(k, operands, found, k.offset(u, whole * BLOCK * LANES, operands), last, tiles, rest)
         for place, value in zip(places, found, strict=True):
-            k.store(value, place, dtype, 64)
+            k.store(k.filled(value), place, dtype, 64)
         if whole > head:
             with k.loop(head, whole, SUMMED_APART) as more:
                 found = blocks(more.index, k.iadd(more.index, SUMMED_APART))
                 for place, value in zip(places, found, strict=True):
-                    k.store(k.add(k.load(place, dtype, 64), value), place, dtype, 64)
+                    k.store(k.add(k.load(place, dtype, 64, lanes), value), place, dtype, 64)
 
     def finish(
         self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tile: Index, products: Pointer
@@ -257,6 +258,7 @@ class WinogradConvolution(TileConvolution):
     """
 
     shares: int
+    last_lanes: int = LANES  # of the vectors of products for the last output block
 
     @property
     def chunks(self) -> tuple[int, int]:
@@ -321,7 +323,10 @@ class WinogradConvolution(TileConvolution):
             self.fetch_finish(k, writer, block, first, tiles, position.index)
             v = k.offset(k.scratch, k.imul(position.index, self.per_position), self.operands)
             u = k.offset(filters, k.imul(self.filter_of(k, position.index), self.per_filter), self.operands)
-            self.multiply(k, v, u, k.offset(products, k.imul(position.index, self.per_product), self.sums))
+            out = k.offset(products, k.imul(position.index, self.per_product), self.sums)
+            for lanes, chosen in last_apart(k, block, self.region.domain.blocks, self.last_lanes):
+                with k.when(chosen):
+                    self.multiply(k, v, u, out, lanes)
 
     def _fetch(self, k: Kernel, first: Index, next_tile: Index, number: Index) -> None:
         """Emit prefetches of some pixels of the tiles that are transformed next, while the core computes products.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from striate.codegen.kernel import Kernel
 from striate.codegen.lanes import LANES, Condition, Index, Pointer, Vector
 from striate.codegen.launch import KernelSpec
-from striate.codegen.microkernel import sum_of_outer_products
+from striate.codegen.microkernel import last_apart, sum_of_outer_products
 from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
 from striate.ops.kernels.direct_gradient import evenly
@@ -56,6 +56,8 @@ class WinogradWeightGradient(KernelSpec):
     accumulators: int  # input channels whose sums stay in registers
     form: Form
     samples: int  # 0: the run-time N
+    last_lanes: int = LANES  # of the vectors of products for the last output block
+    last_accumulators: int = 0  # the same as ``accumulators``, for that block
 
     @property
     def points(self) -> int:
@@ -156,11 +158,15 @@ class WinogradWeightGradient(KernelSpec):
             with k.loop(0, self.form.filters**2) as position:
 
                 def multiply(out: Index, into: Index, place: Pointer, position: Index = position.index) -> None:
-                    out, into = k.isub(out, first_out), k.isub(into, first_into)
-                    number = k.iadd(k.imul(k.iadd(k.imul(position, self.outs), out), self.intos), into)
+                    row, column = k.isub(out, first_out), k.isub(into, first_into)
+                    number = k.iadd(k.imul(k.iadd(k.imul(position, self.outs), row), self.intos), column)
                     upcoming = k.iadd(batch.index, self.together)
                     self._fetch(k, number, (first, upcoming, tiles), (first_out, last_out), (first_into, last_into))
-                    self._multiply(k, position, count, out, into, w, place)
+                    rest = self.source.channels % BLOCK or BLOCK
+                    for lanes, short in last_apart(k, out, self.arriving.blocks, self.last_lanes):
+                        for channels, partial in last_apart(k, into, self.source.blocks, rest):
+                            with k.when(k.both(short, partial)):
+                                self._multiply(k, position, count, (row, column), w, place, (lanes, channels))
 
                 each_pair(multiply)
         if self.finishes:
@@ -321,20 +327,25 @@ class WinogradWeightGradient(KernelSpec):
                             k.store_pairs(values[0], k.choose(exists, values[1], k.constant(0, self.sums)), place)
 
     def _multiply(
-        self, k: Kernel, filter: Index, count: Index, out: Index, into: Index, w: Pointer, place: Pointer
-    ) -> None:
-        """Emit M[filter] += Σ_position Σ_t W[position][t][16 o] · V[position][t][c] for 16 input channels c.
+        self, k: Kernel, filter: Index, count: Index, pair: tuple[Index, Index], w: Pointer, place: Pointer,
+        sizes: tuple[int, int],
+    ) -> None:  # fmt: skip
+        """Emit M[filter] += Σ_position Σ_t W[position][t][16 o] · V[position][t][c] for some channels c of a block.
 
+        ``pair`` is (output block, input block), counted from the first of the chunk, and ``sizes`` (lanes, input
+        channels) are the numbers of output channels o and of input channels c that are computed.
         V are the transformed tiles of x, and W those of dy. The sum runs over the ``count`` tiles t, and over the
         positions that share entry ``filter`` of M, usually one. ``place`` is the address of M.
         """
         dtype, operands, paired = self.sums, self.operands, self.paired
         step = self.together * BLOCK
-        v = k.offset(k.scratch, k.imul(into, step), operands)
-        w = k.offset(w, k.imul(out, step), operands)
+        v = k.offset(k.scratch, k.imul(pair[1], step), operands)
+        w = k.offset(w, k.imul(pair[0], step), operands)
+        lanes, inputs = sizes
+        accumulators = self.accumulators if lanes == LANES else self.last_accumulators
         target = k.offset(place, k.imul(filter, BLOCK * LANES), dtype)
         rows, columns = self._positions(k, filter)
-        for channels in evenly(list(range(BLOCK)), self.accumulators):
+        for channels in evenly(list(range(inputs)), accumulators):
             places = [k.offset(target, c * LANES, dtype) for c in channels]
             offsets = [c * paired for c in channels]
 
@@ -347,7 +358,7 @@ class WinogradWeightGradient(KernelSpec):
                     tile.carry = sum_of_outer_products(k, operands, tile.carry, arrived, x, offsets)
                 return tile.result
 
-            found = [k.constant(0, dtype) for _ in places]  # each batch is summed by itself, which rounds less
+            found = [k.constant(0, dtype, lanes) for _ in places]  # each batch is summed by itself, which rounds less
             if self.form.points == self.form.filters:
                 found = products(filter, found)
             else:
@@ -358,7 +369,7 @@ class WinogradWeightGradient(KernelSpec):
                     row.carry = column.result
                 found = row.result
             for p, value in zip(places, found, strict=True):
-                k.store(k.add(k.load(p, dtype, 64), value), p, dtype, 64)
+                k.store(k.add(k.load(p, dtype, 64, lanes), value), p, dtype, 64)
 
     def _positions(self, k: Kernel, filter: Index) -> tuple[tuple[Index, Index], tuple[Index, Index]]:
         """Emit the ranges of rows and columns of the positions whose products are added into entry ``filter`` of M.

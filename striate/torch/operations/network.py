@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -77,7 +78,10 @@ def _avg_pool(
 def _lp_pool(
     rank: int, input: Value, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
 ) -> Value:
-    return ops.lp_pool(input, norm_type, _per_axis(kernel_size), _stride(stride), ceil_mode)
+    # As PyTorch composes it, so that gradients are NaN at the same places.
+    taps = math.prod(kernel_size) if isinstance(kernel_size, list | tuple) else kernel_size**rank
+    mean = ops.avg_pool(ops.power(input, norm_type), _per_axis(kernel_size), _stride(stride), 0, ceil_mode)
+    return ops.power(ops.sign(mean) * ops.relu(ops.abs(mean)) * taps, 1 / norm_type)
 
 
 def _adaptive_avg_pool(rank: int, input: Value, output_size: Any) -> Value:
