@@ -43,8 +43,8 @@ OBJECTS: dict[str, Any] = {
     "w": np.ndarray, "images": np.ndarray, "labels": np.ndarray,
 }  # fmt: skip
 """What a name before a dot stands for in a message."""
-FOREIGN = {"math", "safetensors", "torch", "photo", "edges", "own", "sheet", "cifar10", "model"}
-"""Before a dot: other packages, and files."""
+FOREIGN = {"math", "safetensors", "torch", "loss", "photo", "edges", "own", "sheet", "cifar10", "model"}
+"""Before a dot: other packages, PyTorch's loss, and files."""
 ERRORS = {"shape_error", "dtype_error", "layer_error"}
 """Functions whose last argument is a cure."""
 CURES = {"cure", "help", "cures"}

@@ -63,6 +63,10 @@ class OverRanks(Anchor):
         writes = tuple(range(len(sizes), 2 * len(sizes)))
         return [Launch("exchange", node.path, kernel, (*node.inputs, *node.outputs), (1, 0), writes=writes)]
 
+    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
+        """Return the inputs, since arrays without elements have no values to merge."""
+        return inputs
+
     def reference(self, *inputs: Array) -> tuple[Array, ...]:
         return tuple(np.array(one) for one in inputs)
 
