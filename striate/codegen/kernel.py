@@ -96,6 +96,19 @@ def _ascending(element: ir.Type) -> ir.Value:
     return ir.vector(element, range(LANES))
 
 
+_TRANSPOSING = (
+    ((0, 8, 1, 9, 4, 12, 5, 13), (2, 10, 3, 11, 6, 14, 7, 15)),
+    ((0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)),
+    ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15)),
+)
+"""The lanes of two vectors of 8 lanes that the low and the high result of each step of a transposition takes."""
+
+
+@functools.cache
+def _order(low: Sequence[int], high: Sequence[int]) -> tuple[ir.Value, ir.Value]:
+    return ir.vector(I32, low), ir.vector(I32, high)
+
+
 @dataclass
 class Loop:
     """A loop that is being written: its index, and the values that each iteration passes on to the next.
@@ -781,6 +794,26 @@ class Kernel:
     def lane(self, x: Any, number: int) -> Any:
         """Return lane ``number`` of the vector ``x`` as a scalar."""
         return self.builder.extract_element(x, _lane_number(number))
+
+    def transposed(self, rows: Sequence[Any]) -> list[Any]:
+        """Return the columns of the matrix whose rows are 8 vectors of 8 lanes.
+
+        It pairs rows lane by lane, then the pairs, then the halves: 24 shuffles of two vectors, each one instruction
+        where a register has 8 lanes.
+        """
+        lanes = [_order(*order) for order in _TRANSPOSING]
+        low, high = lanes[0]
+        pairs = [
+            self.builder.shuffle_vector(rows[i], rows[i + 1], order) for i in (0, 2, 4, 6) for order in (low, high)
+        ]
+        low, high = lanes[1]
+        quads = [
+            self.builder.shuffle_vector(pairs[i + j], pairs[i + j + 2], order)
+            for i in (0, 4)
+            for j in (0, 1)
+            for order in (low, high)
+        ]
+        return [self.builder.shuffle_vector(quads[j], quads[j + 4], order) for order in lanes[2] for j in range(4)]
 
     def permuted(self, vectors: Mapping[int, Any], lanes: Sequence[tuple[int, int] | None]) -> Any:
         """Return a vector whose lanes are picked from several vectors.
