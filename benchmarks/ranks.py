@@ -158,9 +158,9 @@ def timeline(network: Network, batch: int, repetitions: int) -> Timeline:
     each: list[np.ndarray] = []
     for _ in range(repetitions):
         profile.seconds[:] = 0
-        start = time.perf_counter()
+        start = time.process_time()  # of one thread, so other processes do not count
         step(x, y)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
         each.append(profile.seconds.copy())
     phases = np.min(each, axis=0).tolist()  # what other processes did meanwhile only adds
     width = 8 * 2
@@ -170,9 +170,13 @@ def timeline(network: Network, batch: int, repetitions: int) -> Timeline:
 
 
 def at_batch(whole: Timeline, small: Timeline, batch: float) -> Timeline:
-    """Return the timeline of another batch, each phase on the line through those of two measured batches."""
-    share = (batch - small.batch) / (whole.batch - small.batch)
-    phases = [max(0.0, low + share * (high - low)) for low, high in zip(small.phases, whole.phases, strict=True)]
+    """Return the timeline of another batch, each phase on the line through those of two measured batches.
+
+    Phases that other processes delayed must not make it faster than in proportion to the batch.
+    """
+    share, least = (batch - small.batch) / (whole.batch - small.batch), batch / whole.batch
+    pairs = zip(small.phases, whole.phases, strict=True)
+    phases = [max(low + share * (high - low), least * high) for low, high in pairs]
     return Timeline(round(batch), phases, whole.rest, whole.exchanges, whole.buckets)
 
 
@@ -231,13 +235,15 @@ def worker(name: str, batch: int, repetitions: int) -> None:
     step(x[first:last], y[first:last])
     ranks.sums = ranks.waits = ranks.exchanges = 0.0
     times: list[float] = []
+    loss = math.nan
     for _ in range(repetitions):
         start = time.perf_counter()
-        step(x[first:last], y[first:last])
+        loss = step(x[first:last], y[first:last])
         times.append(time.perf_counter() - start)
     if ranks.rank == 0:
         hidden = 1 - ranks.waits / ranks.sums if ranks.sums else 1.0
-        found = {"network": name, "ranks": ranks.size, "seconds": statistics.median(times), "hidden": hidden}
+        seconds = statistics.median(times)
+        found = {"network": name, "ranks": ranks.size, "seconds": seconds, "hidden": hidden, "loss": loss}
         print(json.dumps({**found, "exchanges": ranks.exchanges / repetitions}), flush=True)
 
 

@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Index
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region import FLAT_CHUNK, Domain, Region, Space
 from striate.codegen.region_writer import RegionWriter, samples_of

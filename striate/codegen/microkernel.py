@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Index
 from striate.dtypes import DType
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from striate.codegen.kernel import LANES
+from striate.codegen.lanes import LANES
 from striate.codegen.storage import NO_HALO, Halo
 from striate.dtypes import DType
 

@@ -11,7 +11,8 @@ from enum import Enum
 from typing import Any
 
 from striate.codegen import ir
-from striate.codegen.kernel import LANES, Index, Kernel, vector_type
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Index, vector_type
 from striate.codegen.region import (
     LINE,
     Accumulate,

@@ -9,7 +9,8 @@ from typing import Any
 
 from striate.codegen import ir
 from striate.codegen.ir import I32
-from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Index
 from striate.codegen.region import Space
 from striate.codegen.region_writer import Place
 

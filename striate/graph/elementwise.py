@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from striate.codegen.kernel import Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Vector
 from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, place, register, same_dtype

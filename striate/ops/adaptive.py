@@ -14,7 +14,8 @@ from typing import ClassVar, Literal, overload
 
 import numpy as np
 
-from striate.codegen.kernel import Index, Kernel
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Index
 from striate.codegen.launch import Launch
 from striate.errors import GraphError, OptionError
 from striate.graph.elementwise import cast

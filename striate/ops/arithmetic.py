@@ -14,7 +14,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from striate.codegen.kernel import Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Vector
 from striate.errors import OptionError
 from striate.graph.arithmetic import Add, Multiply, Negative, Subtract
 from striate.graph.elementwise import Binary, Elementwise, elementwise

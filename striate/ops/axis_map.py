@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from striate.codegen.kernel import Condition, Index, Kernel
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Condition, Index
 from striate.dtypes import DType
 from striate.graph.value import Array
 

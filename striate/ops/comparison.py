@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from striate.codegen.kernel import Condition, Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Condition, Vector
 from striate.errors import DTypeError
 from striate.graph.elementwise import Binary, Elementwise, elementwise
 from striate.graph.notation import COMPARISON, Expression, infix

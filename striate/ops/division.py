@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from striate.codegen.kernel import Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Vector
 from striate.graph.arithmetic import Divide
 from striate.graph.elementwise import Binary, elementwise
 from striate.graph.notation import PRODUCT, Expression, infix

@@ -12,7 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from striate.codegen.kernel import Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Vector
 from striate.errors import unknown_option
 from striate.graph.elementwise import Binary, cast, elementwise
 from striate.graph.op import Gradients, Needed, Sample, Values, register

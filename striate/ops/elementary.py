@@ -14,7 +14,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from striate.codegen.kernel import Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Vector
 from striate.graph.elementwise import Binary, Elementwise, elementwise
 from striate.graph.notation import ATOM, Expression
 from striate.graph.onnx import OnnxWriter

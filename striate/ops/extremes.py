@@ -9,7 +9,8 @@ from typing import ClassVar, cast
 
 import numpy as np
 
-from striate.codegen.kernel import Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Vector
 from striate.codegen.region_writer import Place
 from striate.codegen.words import element_words
 from striate.graph.elementwise import cast as cast_to

@@ -12,7 +12,8 @@ from typing import ClassVar, cast
 import numpy as np
 
 from striate import options
-from striate.codegen.kernel import Condition, Index, Kernel
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Condition, Index
 from striate.codegen.launch import Launch
 from striate.codegen.storage import PLAIN, InputLayout
 from striate.errors import OptionError, quantity

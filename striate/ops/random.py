@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from striate.codegen.kernel import Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Vector
 from striate.codegen.region_writer import Place
 from striate.codegen.words import element_words, halves, index_word
 from striate.errors import OptionError

@@ -13,7 +13,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from striate.codegen.kernel import Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Vector
 from striate.graph.elementwise import elementwise
 from striate.graph.notation import PRODUCT, Expression
 from striate.graph.onnx import OnnxWriter

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from striate.codegen.kernel import Index, Kernel
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Index
 from striate.graph.value import Array, DType
 from striate.locks import cached_property
 from striate.ops.axis_map import AxisMap, Entry, Row, Run, Scalar, Terms, chosen

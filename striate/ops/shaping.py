@@ -10,7 +10,8 @@ from typing import ClassVar, cast
 import numpy as np
 
 from striate import options
-from striate.codegen.kernel import Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Vector
 from striate.errors import GraphError, OptionError
 from striate.graph.elementwise import MOST_AXES, Elementwise
 from striate.graph.notation import Expression

@@ -13,7 +13,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from striate.codegen.kernel import Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Vector
 from striate.errors import OptionError
 from striate.graph.elementwise import elementwise
 from striate.graph.onnx import Attribute, OnnxWriter

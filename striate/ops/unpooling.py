@@ -194,9 +194,9 @@ class UnpoolingGradient(Indexed):
         return [Launch(self.words(), context.node.path, kernel, (y, x, index), chunks)]
 
     def reference(self, x: Array, index: Array) -> Array:
-        flat = x.reshape(*x.shape[:2], -1)
-        at = index.reshape(*index.shape[:2], -1)
-        inside = (at >= 0) & (at < flat.shape[2])
+        small, large = (math.prod(one.shape[2:]) for one in (index, x))
+        flat, at = x.reshape(*x.shape[:2], large), index.reshape(*x.shape[:2], small)
+        inside = (at >= 0) & (at < large)
         found = np.take_along_axis(flat, np.where(inside, at, 0), 2)
         return np.where(inside, found, 0).astype(x.dtype).reshape(index.shape)
 

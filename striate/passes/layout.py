@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, cast
 
-from striate.codegen.kernel import Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Vector
 from striate.codegen.options import CompileOptions
 from striate.codegen.storage import BLOCK, NO_HALO, PLAIN, Halo, InputLayout, Storage, joined_spatial, make_storage
 from striate.dtypes import DType

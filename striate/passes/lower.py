@@ -16,7 +16,7 @@ from striate.codegen.elementwise import (
     PendingReduction,
     PlainReduction,
 )
-from striate.codegen.kernel import LANES
+from striate.codegen.lanes import LANES
 from striate.codegen.launch import Buffer, Launch, Operand
 from striate.codegen.options import CompileOptions
 from striate.codegen.region import (

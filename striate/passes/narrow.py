@@ -15,7 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from striate.codegen.kernel import Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Vector
 from striate.codegen.options import CompileOptions
 from striate.codegen.storage import BLOCK
 from striate.dtypes import DType, round_to_bfloat16

@@ -23,6 +23,7 @@ _IN_PLACE_OPERATORS = {
     "ixor",
     "ifloordiv",
     "imod",
+    "setitem",
 }
 _UNNAMED = {
     getattr(functional, f"{name}{rank}d"): f"{name}{rank}d"
@@ -67,6 +68,12 @@ def writes_operand(node: fx.Node) -> bool:
         return False
     place = list(signature(translation).parameters).index("inplace") - (name in STATEFUL)
     return len(node.args) > place and bool(node.args[place])
+
+
+def overwritten(node: fx.Node) -> list[fx.Node]:
+    """Return the nodes whose tensors ``node`` overwrites: its first operand, as in ``x += 1``, or ``out=``."""
+    places = [node.args[0]] if node.args and writes_operand(node) else []
+    return [place for place in (*places, node.kwargs.get("out")) if isinstance(place, fx.Node)]
 
 
 def example(node: fx.Node) -> Any:

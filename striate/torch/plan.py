@@ -16,7 +16,7 @@ from torch import fx
 from striate.graph.graph import Input
 from striate.graph.op import Kind
 from striate.graph.value import N, Value
-from striate.torch.aliases import Aliases, example, name_of
+from striate.torch.aliases import Aliases, example, name_of, overwritten
 from striate.torch.segment import Batching, Segment
 from striate.torch.table import Unsupported
 from striate.torch.translate import Translator, leaves_of, sets_gradient_mode, sizes_of, type_of
@@ -97,6 +97,16 @@ class Capability:
                         self.batching.tensors.add(node)
                     if any(value.node.op.kind not in _CHEAP for value in made):
                         self._computes.add(node)
+        self._leave_overwritten(nodes, aliases)
+
+    def _leave_overwritten(self, nodes: Sequence[fx.Node], aliases: Aliases) -> None:
+        """Leave to PyTorch every node whose memory a node of PyTorch overwrites: a program's results have no views."""
+        for node in nodes:
+            if node in self.reasons and node.op.startswith("call"):
+                for place in overwritten(node):
+                    for one in aliases.sharing(place):
+                        if one.op.startswith("call"):
+                            self.reasons.setdefault(one, f"{name_of(node)} overwrites it")
 
     def computes(self, node: fx.Node) -> bool:
         """Return whether a node can be translated and computes something, rather than being a view or a number."""

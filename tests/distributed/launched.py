@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +26,22 @@ def reason() -> str:
         return "mpi4py is not installed"
     if find_launcher() is None:
         return "no mpirun is installed"
-    tried = run(1, ["-c", "import mpi4py.MPI"])
+    try:
+        tried = run(1, ["-c", "import mpi4py.MPI"], limit=60)
+    except subprocess.TimeoutExpired:
+        return "mpirun does not end here"
     return "" if tried.returncode == 0 else f"mpirun does not work here: {tried.stderr[-200:]}"
+
+
+def require_hosts() -> None:
+    """Skip the test, saying why, where network namespaces cannot be created."""
+    require_mpi()
+    if shutil.which("ip") is None or shutil.which("tc") is None:
+        pytest.skip("ip and tc are not installed")
+    name = f"striate-test-{os.getpid()}"
+    if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode:
+        pytest.skip("network namespaces may not be created here")
+    subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
 def require_mpi() -> None:

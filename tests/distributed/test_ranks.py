@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.distributed.launched import program, require_mpi, striate
+from tests.distributed.launched import environment, program, require_hosts, require_mpi, striate
 
 TINY = {"tiny": (3, 24)}
 FOUR = {"lenet5": (20, 24), "vgg_small": (20, 12), "resnet20": (20, 12), "resnet18": (20, 8)}
@@ -87,3 +89,17 @@ def test_every_rank_sees_its_part_of_the_same_data(tmp_path: Path) -> None:
     found = [striate(ranks, "evaluate", tmp_path / "1", "--json").stdout for ranks in (1, 3)]
     assert found[0] == found[1]
     assert json.loads(found[0])["count"] == 355
+
+
+@pytest.mark.slow
+def test_three_hosts_compute_what_one_process_computes() -> None:
+    """The hosts are network namespaces with links of 1 Gbit/s, which the launcher enters as it would call ssh."""
+    require_hosts()
+    script = Path(__file__).parents[2] / "benchmarks" / "ranks.py"
+    options = ("--networks", "lenet5", "--batch", "24", "--repetitions", "4", "--hosts", "1gbit", "--json")
+    command = [sys.executable, script, "--measure", "1", "3", *options]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    alone, hosts = json.loads(done.stdout)
+    assert (alone["ranks"], hosts["ranks"]) == (1, 3)
+    assert hosts["loss"] == pytest.approx(alone["loss"], rel=1e-4)

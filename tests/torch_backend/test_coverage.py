@@ -194,6 +194,67 @@ class Several(nn.Module):
         return {"y": torch.tanh(y + places), "n": x.shape[0], "input": x}
 
 
+class Overwritten(nn.Module):
+    """Results of compiled work, and views of them, that functions unknown to striate overwrite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(6, 6)
+
+    def forward(self, x: Any, h: Any) -> Any:
+        y = self.conv(x)
+        flat = y.flatten(1)
+        mask = torch.zeros_like(y, dtype=torch.bool)
+        mask[:, 1:3] = True
+        y.index_fill_(1, torch.tensor([0]), 2.0)
+        z, other = self.fc(h), torch.ones_like(h)
+        row = other[0]
+        torch.mul(z.detach(), 2.0, out=other)
+        z[:, 1] = 0.5
+        return flat * 3, y.masked_fill(mask, 0.0), self.fc(z), row + 1
+
+
+def test_overwritten_results() -> None:
+    pair = Pair(Overwritten())
+
+    def action(call: Any, module: Any) -> Any:
+        x, h = torch.randn(2, 3, 5, 5, dtype=torch.float64), torch.randn(3, 6, dtype=torch.float64)
+        found = call(x, h)
+        torch.cat([one.flatten() for one in found]).square().sum().backward()
+        return found, h
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pair.both(action)
+    pair.same_state()
+
+
+class Mixed(nn.Module):
+    """A network that switches autocast on for one of its layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+
+    def forward(self, x: Any) -> Any:
+        with torch.autocast("cpu", torch.bfloat16):
+            y = self.one(x)
+        return self.two(torch.relu(y.float())), y
+
+
+def test_autocast_within_the_network() -> None:
+    pair = Pair(Mixed(), torch.float32)
+
+    def action(call: Any, module: Any) -> Any:
+        y, inner = call(torch.randn(2, 3, 7, 7))
+        assert inner.dtype is torch.bfloat16
+        assert not torch.is_autocast_enabled("cpu")
+        y.sum().backward()
+        return y
+
+    pair.both(action, 0.05)
+
+
 def test_breaks_in_the_graph() -> None:
     pair = Pair(Several())
 

@@ -30,6 +30,7 @@ def test_what_fits_is_copied_and_the_head_begins_anew() -> None:
         train.load_matching(new, {"0.weight": np.zeros((9, 9), np.float32)})
 
 
+@pytest.mark.slow
 def test_on_the_command_line(tmp_path: Path) -> None:
     def striate(*arguments: object) -> Any:
         return CliRunner().invoke(app, ["train", *map(str, arguments)])

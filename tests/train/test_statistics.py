@@ -47,6 +47,7 @@ def test_the_statistics_are_exact_and_dropout_and_earlier_values_do_not_matter()
         train.recompute_statistics(nn.Linear(4, 3), data)
 
 
+@pytest.mark.slow
 def test_a_training_ends_with_statistics_that_fit() -> None:
     digits, held_out = load_digits("train"), load_digits("test")
     found: dict[bool, float] = {}

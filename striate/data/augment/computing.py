@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from striate.codegen.kernel import LANES, Index
+from striate.codegen.lanes import LANES, Index
 from striate.codegen.words import Word, lanes_of_words
 from striate.data.augment.draft import GREY
 from striate.data.augment.sample import Sample

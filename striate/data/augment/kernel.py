@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from striate.codegen.kernel import LANES, Kernel
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES
 from striate.data.augment.computing import colour, noise, tone
 from striate.data.augment.moving import move
 from striate.data.augment.resampling import resample

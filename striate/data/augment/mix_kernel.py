@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Index
 from striate.codegen.launch import KernelSpec
 from striate.data.augment.specification import AXES, F32
 from striate.dtypes import DType

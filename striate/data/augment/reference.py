@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from striate.codegen.kernel import LANES
+from striate.codegen.lanes import LANES
 from striate.data.augment.draft import GREY, Border, Fill
 from striate.data.augment.kernel import SampleKernel
 from striate.data.augment.specification import AXES

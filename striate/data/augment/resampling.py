@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from striate.codegen.kernel import LANES, Index
+from striate.codegen.lanes import LANES, Index
 from striate.data.augment.draft import Border
 from striate.data.augment.sample import Sample
 from striate.data.augment.specification import F32

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Index
 from striate.data.augment.specification import F32, Specification
 from striate.dtypes import DType
 

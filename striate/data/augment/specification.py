@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from striate.codegen.kernel import LANES
+from striate.codegen.lanes import LANES
 from striate.codegen.launch import KernelSpec
 from striate.data.augment.draft import Border, Fill
 from striate.dtypes import DType

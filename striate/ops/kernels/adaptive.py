@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from striate.codegen.kernel import Index, Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Index, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region import Region
 from striate.codegen.region_writer import RegionWriter

@@ -12,7 +12,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Index, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.dtypes import DType
 from striate.ops.kernels.rowwise import LONG_ROW

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from striate.codegen.kernel import LANES
+from striate.codegen.lanes import LANES
 from striate.codegen.launch import Launch
 from striate.codegen.microkernel import lanes_of_rest, most_accumulators, registers_per_vector, tile_shape
 from striate.codegen.region import Region

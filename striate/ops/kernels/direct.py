@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from striate.codegen.elementwise import Domain
-from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Index, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import last_apart, sum_of_lane_products, sum_of_products
 from striate.codegen.region import Region

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from striate.codegen.kernel import Index, Kernel
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Index
 from striate.codegen.launch import KernelSpec, Launch, Operand
 from striate.codegen.storage import Storage, make_storage
 from striate.dtypes import DType

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from striate.codegen.kernel import LANES, Kernel
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES
 from striate.codegen.launch import KernelSpec
 from striate.dtypes import DType
 

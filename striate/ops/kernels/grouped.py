@@ -18,7 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Index
 from striate.codegen.storage import BLOCK
 from striate.ops.kernels.geometry import Geometry
 

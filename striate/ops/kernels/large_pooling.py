@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from striate.codegen.kernel import LANES, Condition, Index, Kernel, Vector, vector_type
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Condition, Index, Vector, vector_type
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region import Region
 from striate.codegen.region_writer import RegionWriter

@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector, vector_type
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Index, Pointer, Vector, vector_type
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region import Region
 from striate.codegen.region_writer import RegionWriter, Rows

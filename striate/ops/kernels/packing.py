@@ -12,7 +12,8 @@ import itertools
 import math
 from dataclasses import dataclass
 
-from striate.codegen.kernel import LANES, Index, Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Index, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.storage import BLOCK, Three
 from striate.dtypes import DType

@@ -12,7 +12,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from striate.codegen.kernel import Condition, Index, Kernel, Pointer, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import Condition, Index, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region import Domain, Region
 from striate.codegen.region_writer import RegionWriter, samples_of

@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from striate.codegen.kernel import LANES, Condition, Index, Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Condition, Index, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region import Region
 from striate.codegen.storage import Storage

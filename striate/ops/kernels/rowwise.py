@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from striate.codegen.elementwise import TILE
-from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Index, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region import Domain
 from striate.codegen.region_writer import samples_of

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from striate.codegen.kernel import LANES, Index, Kernel, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Index, Vector
 from striate.codegen.launch import KernelSpec
 from striate.dtypes import DType
 

@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Index, Pointer, Vector
 from striate.codegen.region_writer import RegionWriter
 from striate.ops.kernels.direct import DirectConvolution
 from striate.ops.kernels.geometry import Residues

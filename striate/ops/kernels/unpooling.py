@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from striate.codegen.kernel import LANES, Condition, Index, Kernel
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Condition, Index
 from striate.codegen.launch import KernelSpec
 from striate.dtypes import DType
 

@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Index, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.storage import BLOCK
 from striate.dtypes import DType

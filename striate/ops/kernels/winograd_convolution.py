@@ -13,7 +13,8 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from striate.codegen.kernel import LANES, Condition, Index, Kernel, Pointer, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Condition, Index, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import last_apart, sum_of_products
 from striate.codegen.region import Region

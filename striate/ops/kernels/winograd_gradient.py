@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from striate.codegen.kernel import LANES, Condition, Index, Kernel, Pointer, Vector
+from striate.codegen.kernel import Kernel
+from striate.codegen.lanes import LANES, Condition, Index, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import last_apart, sum_of_outer_products
 from striate.codegen.storage import BLOCK, Storage

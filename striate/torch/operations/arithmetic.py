@@ -199,7 +199,7 @@ def _glu(input: Value, dim: int = -1) -> Value:
 # Copies and conversions
 
 
-@translates("contiguous", "clone", "requires_grad_", "cpu")
+@translates("contiguous", "clone", "cpu")
 def _same(input: Value, *, memory_format: object = None) -> Value:
     return input
 

@@ -1,0 +1,58 @@
+"""The values in a kernel: their names in annotations, and the LLVM types of dtypes.
+
+Vectors have ``LANES`` = 16 elements on every processor; LLVM splits them into hardware registers.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from striate.codegen import ir
+from striate.codegen.ir import I8, I32, I64
+from striate.dtypes import DType
+
+LANES = 16
+
+Index = Any  # a Python int, or an i64 value of LLVM
+Vector = ir.Value
+"""16 lanes of one dtype in registers; a name for annotations."""
+Condition = ir.Value
+"""A truth value, one bit or one bit per lane; a name for annotations."""
+Pointer = ir.Value
+"""An address; a name for annotations."""
+
+ELEMENTS: dict[DType, ir.IntType | ir.FloatType] = {
+    DType.float32: ir.FLOAT,
+    DType.float64: ir.DOUBLE,
+    DType.int32: I32,
+    DType.int64: I64,
+    DType.uint8: I8,
+    DType.bool: I8,
+    DType.bfloat16: ir.BFLOAT,
+}
+"""The LLVM type of an element of each dtype in memory."""
+
+
+@functools.cache
+def vector_type(dtype: DType, lanes: int = LANES) -> ir.VectorType:
+    """Return the LLVM type of a vector of ``lanes`` elements of ``dtype`` in registers.
+
+    For bfloat16, it is a vector of float32.
+    """
+    return ir.VectorType(ELEMENTS[dtype.computed], lanes)
+
+
+# Constants belong to no function, so all kernels share them.
+
+
+@functools.lru_cache(4096)
+def index_constant(value: int) -> ir.Value:
+    """Return an index as a constant of LLVM."""
+    return I64(value)
+
+
+@functools.cache
+def lane_number(number: int) -> ir.Value:
+    """Return the number of a lane as a constant of LLVM."""
+    return I32(number)
