@@ -20,6 +20,16 @@ def _splat_parts(element: ir.Type, lanes: int) -> tuple[ir.Value, ir.Value]:
     return ir.undefined(ir.VectorType(element, lanes)), ir.zero(ir.VectorType(I32, lanes))
 
 
+_TRANSPOSING = tuple(
+    (ir.vector(I32, low), ir.vector(I32, high))
+    for low, high in (
+        ((0, 8, 1, 9, 4, 12, 5, 13), (2, 10, 3, 11, 6, 14, 7, 15)),
+        ((0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)),
+        ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15)),
+    )
+)
+"""The lanes of two vectors of 8 lanes that the low and the high result of each step of a transposition takes."""
+
 _ASCENDING = ir.vector(I64, range(LANES))
 """The vector 0, 1, 2, …, 15."""
 
@@ -297,6 +307,21 @@ class VectorArithmetic(Control):
     def lane(self, x: Any, number: int) -> Any:
         """Return lane ``number`` of the vector ``x`` as a scalar."""
         return self.builder.extract_element(x, lane_number(number))
+
+    def transposed(self, rows: Sequence[Any]) -> list[Any]:
+        """Return the columns of the matrix whose rows are 8 vectors of 8 lanes.
+
+        It pairs rows lane by lane, then the pairs, then the halves: 24 shuffles of two vectors, each one instruction
+        where a register has 8 lanes.
+        """
+        (low, high), *others = _TRANSPOSING
+        shuffled = self.builder.shuffle_vector
+        pairs = [shuffled(rows[i], rows[i + 1], order) for i in (0, 2, 4, 6) for order in (low, high)]
+        (low, high), halves = others
+        quads = [
+            shuffled(pairs[i + j], pairs[i + j + 2], order) for i in (0, 4) for j in (0, 1) for order in (low, high)
+        ]
+        return [shuffled(quads[j], quads[j + 4], order) for order in halves for j in range(4)]
 
     def permuted(self, vectors: Mapping[int, Any], lanes: Sequence[tuple[int, int] | None]) -> Any:
         """Return a vector whose lanes are picked from several vectors.

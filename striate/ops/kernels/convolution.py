@@ -319,7 +319,8 @@ def lower_weight_gradient(context: LoweringContext, g: Geometry) -> list[Launch]
     units = arriving.blocks * into
     outs = next(count for count in (4, 2, 1) if arriving.blocks % count == 0 and shared % count == 0)
     shares = max(1, min(UNITS, -(-UNITS * outs // units)))
-    accumulators = min(28, most_accumulators(context.target, source.dtype.computed, 2))
+    beside = 1 if registers_per_vector(context.target, source.dtype.computed) > 1 else 2
+    accumulators = min(28, most_accumulators(context.target, source.dtype.computed, beside))
     samples = x.type.samples
     part, before = g.forward, list[Launch]()
     paired = _operands(source, arriving) is DType.bfloat16 and not lanewise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from striate.dtypes import DType
 from striate.ops.kernels.direct import MOST_UNROLLED
 from striate.ops.kernels.geometry import Part
 from striate.ops.kernels.grouped import Banded, Lanewise, Row, Table
+from striate.ops.kernels.packing import SQUARE
 
 LONG_MAP = 4096
 """The largest number of pixels of dy in one sample whose products are added in a single sum.
@@ -366,19 +367,57 @@ class Unpack(KernelSpec):
         out, into = k.idiv(k.chunk, g.input_blocks), k.imod(k.chunk, g.input_blocks)
         base = k.offset(k.operand(0), k.imul(k.chunk, g.per_unit), kept)
         taps = g.part.taps
-        group_outputs = self.filters // self.groups
         lanewise = isinstance(g.grouping, Lanewise)  # channels are then numbered within the group of each lane
         limit = self.depth if lanewise else g.source.channels
         if isinstance(g.grouping, Banded):
             into = k.iadd(into, g.grouping.first(k, out))
         first = k.imul(into, g.channels)
-        with k.loop(0, k.imin(g.channels, k.isub(limit, first))) as channel, k.loop(0, taps) as tap:
-            where = k.imul(k.iadd(k.imul(channel.index, taps), tap.index), LANES)
-            start = k.load(k.offset(base, where, kept), kept, 64)
+        count = k.imin(g.channels, k.isub(limit, first))
+
+        def total_of(where: Index, lanes: int = LANES) -> Vector:
+            """Return the sum over the shares of the vector that begins at element ``where`` of a share."""
+            start = k.load(k.offset(base, where, kept), kept, 64, lanes)
             with k.loop(1, g.shares, carry=[start]) as share:
                 more = k.offset(base, k.iadd(where, k.imul(share.index, units * g.per_unit)), kept)
-                share.carry = [k.add(share.carry[0], k.load(more, kept, 64))]
-            total = k.convert(share.result[0] if g.shares > 1 else start, dtype)
+                share.carry = [k.add(share.carry[0], k.load(more, kept, 64, lanes))]
+            return k.convert(share.result[0] if g.shares > 1 else start, dtype)
+
+        def squares() -> Index:
+            """Write the code for full squares of a matrix dw (O, C); return the number of channels it covers."""
+            covered = k.imul(k.idiv(count, SQUARE), SQUARE)
+            with k.loop(0, covered, SQUARE) as c:
+                for half in range(0, LANES, SQUARE):
+                    places = [k.iadd(k.imul(k.iadd(c.index, i), LANES), half) for i in range(SQUARE)]
+                    rows = k.transposed([total_of(place, SQUARE) for place in places])
+                    corner = k.iadd(k.imul(k.iadd(k.imul(out, LANES), half), self.depth), first, c.index)
+                    for i, row in enumerate(rows):
+                        k.store(row, k.offset(k.operand(1), k.iadd(corner, i * self.depth), dtype), dtype)
+            return covered
+
+        whole, rest = divmod(self.filters, LANES)
+        if self.groups > 1 or taps > 1:
+            self._elements(k, (0, count), (out, first), total_of)
+            return
+        with k.when(k.compare(out, "<", whole)):
+            self._elements(k, (squares(), count), (out, first), total_of)
+        if rest:
+            with k.when(k.compare(out, "==", whole)):
+                self._elements(k, (0, count), (out, first), total_of)
+
+    def _elements(
+        self, k: Kernel, channels: tuple[Index, Index], at: tuple[Index, Index], total_of: Callable[[Index], Vector]
+    ) -> None:
+        """Write the code that stores dw one element at a time, for a range of the channels of an input block.
+
+        ``at`` is (number of the output block, first channel of the input block), and ``total_of`` returns the sum of
+        the vector that begins at an element of a share.
+        """
+        g, (out, first) = self.gradient, at
+        dtype, taps = g.sums, g.part.taps
+        group_outputs = self.filters // self.groups
+        lanewise = isinstance(g.grouping, Lanewise)
+        with k.loop(*channels) as channel, k.loop(0, taps) as tap:
+            total = total_of(k.imul(k.iadd(k.imul(channel.index, taps), tap.index), LANES))
             spill = k.local(total.type)
             k.builder.store(total, spill, align=64)
             c = k.iadd(first, channel.index)

@@ -21,6 +21,9 @@ from striate.ops.kernels.direct import MOST_UNROLLED
 from striate.ops.kernels.geometry import Part
 from striate.ops.kernels.grouped import Banded, Lanewise
 
+SQUARE = 8
+"""Rows and columns of the squares that are transposed in registers."""
+
 
 @dataclass(frozen=True)
 class Pack(KernelSpec):
@@ -57,9 +60,50 @@ class Pack(KernelSpec):
         taps = sum(part.taps for part in self.parts)
         return -(-self.channels // self.inner) * self.inner * taps * LANES
 
+    @property
+    def _is_matrix(self) -> bool:
+        """Whether the weights are one matrix (O, C), as those of a linear layer, that keeps its dtype."""
+        return self.groups == 1 and math.prod(self.kernel) == 1 and self.dtype is self.operands
+
     def write(self, k: Kernel) -> None:
         for operand in (0, 1):
             k.operand(operand)  # loaded before the index arithmetic
+        if not self._is_matrix:
+            self._write(k, 0)
+            return
+        whole, rest = divmod(self.outputs, LANES)
+        with k.when(k.compare(k.chunk, "<", whole)):
+            self._write(k, self._matrix(k))
+        if rest:
+            with k.when(k.compare(k.chunk, "==", whole)):
+                self._write(k, 0)
+
+    def _matrix(self, k: Kernel) -> int:
+        """Emit the packing of a full output block of a matrix; return how many summed channels are packed.
+
+        Without ``transposed``, squares of the matrix are transposed in registers; the channels beyond are left.
+        """
+        dtype, packed = self.dtype, k.offset(k.operand(1), k.imul(k.chunk, self.per_block), self.dtype)
+        first = k.imul(k.chunk, LANES)
+        if self.transposed:
+            row = k.offset(k.operand(0), first, dtype)
+            with k.loop(0, self.channels) as o:
+                values = k.load(k.offset(row, k.imul(o.index, self.depth), dtype), dtype)
+                k.store(values, k.offset(packed, k.imul(o.index, LANES), dtype), dtype, 64)
+            return self.channels
+        corner = k.offset(k.operand(0), k.imul(first, self.depth), dtype)
+        count = self.channels // SQUARE * SQUARE
+        with k.loop(0, count, SQUARE) as c:
+            for half in range(0, LANES, SQUARE):
+                at = [k.offset(corner, k.iadd(c.index, (half + i) * self.depth), dtype) for i in range(SQUARE)]
+                columns = k.transposed([k.load(row, dtype, lanes=SQUARE) for row in at])
+                target = k.offset(packed, k.iadd(k.imul(c.index, LANES), half), dtype)
+                for i, column in enumerate(columns):
+                    k.store(column, k.offset(target, i * LANES, dtype), dtype, 32)
+        return count
+
+    def _write(self, k: Kernel, first: int) -> None:
+        """Emit the packing of an output block one element at a time, from summed channel ``first`` on."""
         base = k.imul(k.chunk, self.per_block)
         first_lane = k.imul(k.chunk, LANES)
         paired = 2 if self.operands is DType.bfloat16 else 1
@@ -67,7 +111,7 @@ class Pack(KernelSpec):
         for part in self.parts:
             if not part.taps:
                 continue
-            with k.loop(0, self.channels) as channel:
+            with k.loop(first, self.channels) as channel:
                 where = k.iadd(
                     base, start,
                     k.imul(k.idiv(channel.index, self.inner), part.taps * self.inner * LANES),
