@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,19 @@ def test_losses_of_twenty_steps(name: str, samples: int) -> None:
 
 @pytest.mark.parametrize("name", ["lenet5", "resnet20"])
 def test_gradients_in_float32(name: str) -> None:
+    """Rounding moves the gradients no further than another memory layout does in PyTorch itself."""
     import twins
 
     torch.manual_seed(0)
     pair = Pair(getattr(twins, name)(), torch.float32)
+    exact, last = copy.deepcopy(pair.model).double(), copy.deepcopy(pair.model).to(memory_format=torch.channels_last)
     ((x, y),) = batches((8, 1, 28, 28) if name == "lenet5" else (8, 3, 32, 32), 1, dtype=torch.float32)
-    for call in (pair.ours, pair.eager):
-        torch.nn.functional.cross_entropy(call(x), y).backward()
-    for ours, eager in zip(pair.model.parameters(), pair.eager.parameters(), strict=True):
-        assert (ours.grad - eager.grad).norm() <= 1e-4 * eager.grad.norm()
+    inputs = x, x, x.double(), x.to(memory_format=torch.channels_last)
+    for call, given in zip((pair.ours, pair.eager, exact, last), inputs, strict=True):
+        torch.nn.functional.cross_entropy(call(given), y).backward()
+
+    def error(model: torch.nn.Module) -> float:
+        pairs = zip(model.parameters(), exact.parameters(), strict=True)
+        return max(float((ours.grad - right.grad).norm() / right.grad.norm()) for ours, right in pairs)
+
+    assert error(pair.model) <= 1e-4 + 10 * max(error(pair.eager), error(last))
