@@ -33,15 +33,19 @@ _PRUNE_EVERY = 256
 _FORGOTTEN = 3600.0  # seconds after which the temporary file of a process that died is removed
 
 
+GENERATORS = ("codegen", "data/augment", "graph", "ops", "passes")
+"""The folders of the package whose modules write code of kernels."""
+
+
 @functools.cache
 def source_hash() -> str:
     """Return the SHA-256 (hexadecimal) of the Python source that generates kernels.
 
-    It covers all files in ``striate/codegen``, ``striate/ops`` and ``striate/passes`` and is computed once per process.
+    It covers all files in the folders ``GENERATORS`` of the package and is computed once per process.
     """
     package = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for folder in ("codegen", "ops", "passes"):
+    for folder in GENERATORS:
         for path in sorted((package / folder).rglob("*.py")):
             text = path.read_bytes()
             digest.update(f"{path.relative_to(package).as_posix()} {len(text)}\n".encode())

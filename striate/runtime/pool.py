@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from striate.locks import Lock
 from striate.runtime.arena import Arena
 
@@ -46,8 +48,9 @@ class ArenaPool:
             fitting = [arena for arena in self._free if size <= arena.size <= max(2 * size, 1 << 20)]
             if fitting:
                 found = min(fitting, key=lambda arena: arena.size)
-                self._free.remove(found)
-                return Lease(self, found)
+                with suppress(ValueError):  # a finalizer may have dropped it since
+                    self._free.remove(found)
+                    return Lease(self, found)
         return Lease(self, Arena(size))
 
     def receive(self, arena: Arena) -> None:

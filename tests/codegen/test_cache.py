@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import logging
 import os
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import pytest
 
 from striate import settings
 from striate.codegen import cache
+from tests import syntax
 
 POSIX = os.name == "posix"
 
@@ -144,3 +146,16 @@ def test_a_name_depends_on_the_key_the_target_and_the_source(monkeypatch: pytest
     names.add(cache.entry_name("k", "t"))
     assert len(names) == 5
     assert cache.entry_name("k", "t") in names
+
+
+def test_the_source_covers_every_module_that_writes_code() -> None:
+    writers = [
+        file.relative_to(syntax.PACKAGE)
+        for file in syntax.files()
+        for node in syntax.nodes(file)
+        if isinstance(node, ast.ImportFrom)
+        and node.module == "striate.codegen.kernel"
+        and any(name.name == "Kernel" for name in node.names)
+    ]
+    assert len(writers) > 30
+    assert not [file for file in writers if not file.as_posix().startswith(cache.GENERATORS)]
