@@ -391,10 +391,12 @@ class TrainingStep(metaclass=Explained):
     def __getstate__(self) -> dict[str, Any]:
         """Return the contents of a pickle: model, loss, optimizer, the seed and capacity, ``options`` and the state.
 
-        Programs, memory and watches are not included, nor are ``communicator``, ``reduce`` and ``sync_batch_norm``,
-        which get their defaults when the pickle is loaded.
+        Programs, memory, watches and ``communicator`` are not included: a loaded step belongs to one process.
+        ``reduce`` and ``sync_batch_norm`` are kept, so that it computes the same bits.
         """
         options = {"seed": self.seed, "capacity": self._capacity, **self.options}
+        if self.sharing is not None:
+            options |= {"reduce": self.sharing.reduce, "sync_batch_norm": self.sharing.synchronized}
         parts = {"model": self.model, "loss": self.loss, "optimizer": self.optimizer}
         return {"parts": parts, "options": options, "state": self.state_dict()}
 

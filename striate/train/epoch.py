@@ -183,7 +183,9 @@ class SampledAccuracy:
         if start < self._due:
             return
         logits = np.asarray(self._model(x))
-        found = float((logits.argmax(axis=1) == y).mean()) if logits.ndim == 2 else 0.0
+        if logits.ndim != 2:
+            return
+        found = float((logits.argmax(axis=1) == y).mean())
         self.accuracy = found if self.accuracy is None else (self.accuracy + found) / 2
         end = time.perf_counter()
         # The first prediction includes compilation, so its time says nothing about the next one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,13 @@ def test_statistics_of_each_piece_differ_from_those_of_the_batch() -> None:
     assert together(x, y) != pytest.approx(apart(x, y), rel=1e-3)
     means = [one.model.state_dict()["1.running_mean"] for one in (together, apart)]
     np.testing.assert_allclose(*means, rtol=1e-10)  # the mean of the means is the mean
+
+
+def test_a_copy_keeps_how_gradients_are_added() -> None:
+    one = copy.deepcopy(step("mean", reduce="exact", sync_batch_norm=False)).sharing
+    assert one is not None
+    assert (one.reduce, one.synchronized) == (Reduce.EXACT, False)
+    assert copy.deepcopy(step("mean")).sharing is None
 
 
 def test_moments_of_pieces_are_merged_without_losing_digits() -> None:
