@@ -3,7 +3,7 @@
     STRIATE_THREADS    number of threads, 1 to 1024 (default: the cores that affinity and the cgroup quota allow, or a
                        worker process's share of them, see ``default_threads``)
     STRIATE_ENGINE     "compiled" (default) or "reference" (run everything in NumPy, slowly)
-    STRIATE_CACHE      folder of the compiled kernels, or "off"
+    STRIATE_CACHE      folder of the compiled kernels; "off" or "0" keeps none
     STRIATE_TARGET     "host" (default) or an LLVM CPU name such as "x86-64-v3"; every computer can print the kernels
                        for any of them, but running them needs a processor with those instructions
     STRIATE_WINOGRAD   "on" (default) or "off": whether suitable convolutions use Winograd's algorithm
@@ -140,7 +140,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     return Settings(
         threads=int(threads) if threads else default_threads(environment, _worker_name()),
         engine=Engine(engine),
-        cache=None if cache == "off" else Path(cache).expanduser() if cache else _default_cache(environment),
+        cache=None if cache in ("off", "0") else Path(cache).expanduser() if cache else _default_cache(environment),
         target=environment.get("STRIATE_TARGET") or "host",
         winograd=winograd == "on",
         data=Path(data).expanduser() if data else None,

@@ -111,7 +111,7 @@ def rewritten(page: Path, folder: Path) -> str:
     return FENCE.sub(replace, page.read_text("utf-8"))
 
 
-QUICK = {"README.md", "add-an-operation.md", "architecture.md", "coming-from.md", "doors.md", "profile.md"}
+QUICK = {"README.md", "add-an-operation.md", "coming-from.md", "doors.md"}
 """Pages that `make test` runs; the code of the others takes seconds."""
 
 

@@ -97,7 +97,8 @@ def test_an_absent_framework_is_named(monkeypatch: pytest.MonkeyPatch, peer: str
     assert f"pip install {install}" in result.stderr
 
 
-@pytest.mark.parametrize("extra", [pytest.param([], marks=pytest.mark.slow), ["--predict"]])
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", [[], ["--predict"]])
 def test_against_torch(extra: list[str]) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     document = json.loads(bench(*SMALL, "--threads", 1, "--against", "torch", *extra, "--json").stdout)

@@ -107,6 +107,7 @@ def test_a_model_that_cannot_be_written_is_saved_elsewhere(tmp_path: Path, monke
     assert (again.exit_code, sha(run)) == (0, hashlib.sha256(rescued.read_bytes()).hexdigest())
 
 
+@pytest.mark.slow
 def test_files_of_numbers_and_pictures_are_read_as_before(tmp_path: Path) -> None:
     """A resumed run reads its data with the options of the run: nothing has changed, as far as it can tell."""
     rows = ["a,b,who,kind", *(f"{i % 7},{i % 5},{i // 4},{'xy'[i % 2]}" for i in range(60))]

@@ -30,6 +30,7 @@ def test_text_is_written_in_any_encoding(encoding: str) -> None:
     assert b"sqrt(variance" in network.stdout or "√".encode(encoding, "ignore") in network.stdout
 
 
+@pytest.mark.slow
 def test_epochs_are_printed_once_where_both_streams_are_one(tmp_path: Path) -> None:
     arguments = _command("train", "digits", "--epochs", "1", "--out", str(tmp_path / "run"), "--no-doctor")
     printed = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout

@@ -44,7 +44,7 @@ def problems(name: str, n: int, everything: bool) -> Iterator[Problem]:
     only one of these variants.
     """
     variants = list(itertools.product((DType.float32, DType.float64), (True, False)))
-    for number, sample in enumerate(some_samples(name, None if everything else 2)):
+    for number, sample in enumerate(some_samples(name, None if everything else 1)):
         cut = with_samples(sample, n)
         for dtype, symbolic in variants if everything and n == 0 else variants[number % 4 :: 4]:
             for make in (forward, backward):

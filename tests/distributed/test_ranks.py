@@ -16,6 +16,7 @@ from tests.distributed.launched import environment, program, require_hosts, requ
 
 TINY = {"tiny": (3, 24)}
 FOUR = {"lenet5": (20, 24), "vgg_small": (20, 12), "resnet20": (20, 12), "resnet18": (20, 8)}
+EACH = [name if name == "lenet5" else pytest.param(name, marks=pytest.mark.long) for name in FOUR]
 """The number of steps, and the size of a batch, for each of the four networks."""
 
 
@@ -40,7 +41,7 @@ def test_two_ranks_make_the_step_of_one_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", FOUR)
+@pytest.mark.parametrize("network", EACH)
 def test_fast_mode_agrees_with_one_process(network: str, tmp_path: Path) -> None:
     require_mpi()
     found = steps(tmp_path, 4, network, reduce="fast", lr=0.001)
@@ -51,7 +52,7 @@ def test_fast_mode_agrees_with_one_process(network: str, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["lenet5", "resnet20"])
+@pytest.mark.parametrize("network", ["lenet5", pytest.param("resnet20", marks=pytest.mark.long)])
 def test_fast_mode_differs_from_one_process_by_rounding_alone(network: str, tmp_path: Path) -> None:
     """In float64, 20 steps agree to many more digits than a wrong weight or statistic would leave."""
     require_mpi()
@@ -61,7 +62,7 @@ def test_fast_mode_differs_from_one_process_by_rounding_alone(network: str, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sync", [True, False])
-@pytest.mark.parametrize("network", FOUR)
+@pytest.mark.parametrize("network", EACH)
 def test_exact_mode_has_the_same_bits_on_any_number_of_ranks(network: str, sync: bool, tmp_path: Path) -> None:
     require_mpi()
     one, *others = (steps(tmp_path, ranks, network, reduce="exact", sync=sync) for ranks in (1, 2, 4))

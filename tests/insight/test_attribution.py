@@ -56,6 +56,7 @@ def test_integrated_gradients_are_the_mean_gradient_times_the_way() -> None:
     np.testing.assert_allclose(integrated_gradients(model, image, 1, steps=5), image * mean, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_network_of_kinks_gets_complete_with_more_steps() -> None:
     model, image = custom(), picture(5)
     logits = model(np.stack([image, np.zeros_like(image)]))[:, 0]

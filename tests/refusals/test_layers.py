@@ -83,7 +83,7 @@ def applied(name: str, options: Arguments, inputs: tuple[Any, ...]) -> Any:
 
 
 def test_there_is_a_valid_call_of_every_layer(unprepared: None) -> None:  # noqa: F811
-    assert set(LAYERS) | OTHERS == set(nn.__all__)
+    assert set(LAYERS) | OTHERS == set(nn.__all__), "enter a call in LAYERS of tests/refusals"
     for name, (options, inputs) in LAYERS.items():
         assert outcome(lambda n=name, o=options, i=inputs: applied(n, o, i)) is None, name
 

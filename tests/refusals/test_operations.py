@@ -62,7 +62,7 @@ CALLS: dict[str, Arguments] = {
 
 
 def test_there_is_a_valid_call_of_every_function(unprepared: None) -> None:  # noqa: F811
-    assert set(CALLS) == set(st.ops.__all__)
+    assert set(CALLS) == set(st.ops.__all__), "enter a call in CALLS of tests/refusals"
     for name, (arguments, options) in CALLS.items():
         assert outcome(lambda n=name, a=arguments, o=options: getattr(st.ops, n)(*a, **o)) is None, name
 

@@ -80,7 +80,10 @@ OPTIMIZERS: dict[str, tuple[optim.Optimizer, str, dict[str, object]]] = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ("nesterov", "adam") else pytest.param(name, marks=pytest.mark.slow) for name in OPTIMIZERS],
+)
 def test_as_pytorch(name: str, engine: Engine) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is the peer that this compares with")
     ours, kind, options = OPTIMIZERS[name]

@@ -31,7 +31,15 @@ def _train(call: Any, module: Any, shape: tuple[int, ...], dtype: Any) -> list[f
     return losses
 
 
-@pytest.mark.parametrize(("name", "samples"), [("lenet5", 16), ("vgg_small", 16), ("resnet20", 8), ("resnet18", 4)])
+@pytest.mark.parametrize(
+    ("name", "samples"),
+    [
+        ("lenet5", 16),
+        ("resnet20", 8),
+        pytest.param("vgg_small", 16, marks=pytest.mark.long),
+        pytest.param("resnet18", 4, marks=pytest.mark.long),
+    ],
+)
 def test_losses_of_twenty_steps(name: str, samples: int) -> None:
     import twins
 
