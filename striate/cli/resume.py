@@ -70,9 +70,10 @@ def is_finished(run: Run, epochs: int | None) -> bool:
     ``epochs`` is the number on the command line; None: the number with which the run was started.
     """
     planned, done = int(run.arguments.get("epochs", 0)), len(run.history.get("epochs", ()))
-    if not run.finished or (epochs is not None and epochs > planned):
+    most = max(planned, done)  # more are done than planned if a resumed training asked for fewer
+    if not run.finished or (epochs is not None and epochs > most):
         return False
     stopped = run.history.get("stopped")
     why = f"stopped after {done} of {planned} epochs: {stopped}" if stopped else f"{done} epochs are done"
-    say_note(f"the run is finished already: {why}\n  help: --epochs {planned + 5} goes on to {planned + 5} epochs")
+    say_note(f"the run is finished already: {why}\n  help: --epochs {most + 5} goes on to {most + 5} epochs")
     return True

@@ -165,14 +165,8 @@ class LabelLoss(Anchor):
 
 @register
 @dataclass(frozen=True)
-class CrossEntropy(LabelLoss):
-    """loss = −Σ_c w[c] · ((1 − ε) · [c = label] + ε / C) · log_softmax(x)[c]
-
-    Inputs: logits x (N, C, positions…), labels (N, positions…) in int64 and optionally the class weights w (C,), by
-    default 1. [c = label] is 1 for the label and 0 for other classes; ε is ``label_smoothing``. Returns
-    (losses, shares), where the share is w[label]. Both have the shape (N, positions…) and are 0 where the label is
-    ``ignore_index``. A weighted mean is Σ losses / Σ shares.
-    """
+class LossOfLabels(LabelLoss):
+    """Base class of the losses themselves: they return (losses, shares), each (N, positions…) (abstract)."""
 
     results: ClassVar[tuple[str, ...]] = ("losses", "shares")
 
@@ -183,6 +177,17 @@ class CrossEntropy(LabelLoss):
 
     def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         return PLAIN, PLAIN
+
+
+@dataclass(frozen=True)
+class CrossEntropy(LossOfLabels):
+    """loss = −Σ_c w[c] · ((1 − ε) · [c = label] + ε / C) · log_softmax(x)[c]
+
+    Inputs: logits x (N, C, positions…), labels (N, positions…) in int64 and optionally the class weights w (C,), by
+    default 1. [c = label] is 1 for the label and 0 for other classes; ε is ``label_smoothing``. Returns
+    (losses, shares), where the share is w[label]. Both have the shape (N, positions…) and are 0 where the label is
+    ``ignore_index``. A weighted mean is Σ losses / Σ shares.
+    """
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         weighted = len(context.node.inputs) == 3
@@ -275,23 +280,13 @@ class CrossEntropyGradient(LabelLoss):
 
 @register
 @dataclass(frozen=True)
-class NegativeLogLikelihood(LabelLoss):
+class NegativeLogLikelihood(LossOfLabels):
     """loss = −w[label] · x[label]
 
     Inputs: logarithms of probabilities x (N, C, positions…), labels (N, positions…) in int64 and optionally the class
     weights w (C,), by default 1. Returns (losses, shares), where the share is w[label]; both are (N, positions…) and 0
     where the label is ``ignore_index``. A weighted mean is Σ losses / Σ shares.
     """
-
-    results: ClassVar[tuple[str, ...]] = ("losses", "shares")
-
-    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        logits, labels, *weight = inputs
-        losses = self.losses_type(logits, labels, weight[0] if weight else None)
-        return losses, losses
-
-    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        return PLAIN, PLAIN
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         weighted = len(context.node.inputs) == 3

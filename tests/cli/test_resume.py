@@ -80,7 +80,11 @@ def test_sigterm_exits_143_and_resume_ends_with_the_same_file(tmp_path: Path, mo
     more = striate("--resume", run, "--epochs", 4, "--lr", 0.01)
     assert more.exit_code == 0
     assert "changed since the checkpoint: lr: 0.05 then, 0.01 now" in more.stderr
-    assert len(json.loads((run / "run.json").read_text())["history"]["epochs"]) == 4
+    document = json.loads((run / "run.json").read_text())
+    assert len(document["history"]["epochs"]) == 4
+    document["arguments"]["epochs"] = 2  # as when an interrupted run is resumed with fewer epochs than it has done
+    (run / "run.json").write_text(json.dumps(document))
+    assert "4 epochs are done\n  help: --epochs 9 goes on" in striate("--resume", run).stderr
 
 
 def test_a_model_that_cannot_be_written_is_saved_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
