@@ -109,6 +109,7 @@ def test_against_torch(extra: list[str]) -> None:
     assert document["faster_than_best_peer"] == pytest.approx(median[document["best_peer"]] / median["striate"])
 
 
+@pytest.mark.slow
 def test_what_a_comparison_says() -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     output = bench(*SMALL, "--threads", 1, "--against", "torch").stdout

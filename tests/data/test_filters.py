@@ -99,6 +99,7 @@ def test_numbers_keep_their_unit_and_get_floats_wide_enough() -> None:
     assert np.isnan(st.filter(np.array([[1.0, np.nan, 1, 1]]), [[1, 1, 1]])[0]).tolist() == [True, True, True, False]
 
 
+@pytest.mark.slow
 def test_named_filters_are_what_scipy_calls_them() -> None:
     x = _picture((41, 37))
     for name, wanted in {
@@ -207,6 +208,7 @@ def test_pictures_and_filters_of_any_layout(layout: str, dtype: type) -> None:
     np.testing.assert_array_equal(st.filter(LAYOUTS[layout](x), LAYOUTS[layout](weights)), expected)
 
 
+@pytest.mark.slow
 def test_the_rounding_error_of_a_large_filter_is_that_of_short_sums() -> None:
     weights = np.random.default_rng(1).random((101, 101))
     x = _picture((40, 30), np.float32)

@@ -57,7 +57,10 @@ LAYERS += [(moving, layer) for layer in ("pad", "crop", "linear", "ends", "neare
 LAYERS += [(upwards, layer) for layer in ("a", "b", "up")]
 
 
-@pytest.mark.parametrize(("make", "layer"), LAYERS)
+@pytest.mark.parametrize(
+    ("make", "layer"),
+    [pytest.param(*one, marks=() if number % 4 == 0 else pytest.mark.slow) for number, one in enumerate(LAYERS)],
+)
 def test_a_receptive_field_is_what_moves_the_unit_and_no_more(make: Callable[[], nn.Module], layer: str) -> None:
     model, shape = make(), (2, 13, 11)
     x = np.random.default_rng(0).standard_normal(shape)

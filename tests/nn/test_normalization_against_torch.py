@@ -38,7 +38,11 @@ LAYERS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "arguments", "options", "shape"), LAYERS, ids=lambda one: str(one))
+@pytest.mark.parametrize(
+    ("name", "arguments", "options", "shape"),
+    [pytest.param(*one, marks=() if number % 3 == 0 else pytest.mark.slow) for number, one in enumerate(LAYERS)],
+    ids=lambda one: str(one),
+)
 def test_a_layer_computes_what_torch_does(
     name: str, arguments: tuple[Any, ...], options: dict[str, Any], shape: tuple[int, ...]
 ) -> None:

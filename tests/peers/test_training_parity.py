@@ -38,6 +38,7 @@ def described(parity: Any) -> str:
     )
 
 
+@pytest.mark.slow
 @each_network
 def test_float64_training_agrees_to_nine_digits(name: str, batch: int, steps: int) -> None:
     import networks

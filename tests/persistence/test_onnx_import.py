@@ -152,9 +152,9 @@ EXPORTERS: dict[str, Callable[[Any, Any, Any, Path], None]] = {
         pytest.param(
             name,
             exporter,
-            marks=[] if name == "plain" or (exporter == "traced" and number % 3 == 0) else [pytest.mark.slow],
+            marks=[] if name == "plain" else [pytest.mark.slow],
         )
-        for number, name in enumerate(NAMES)
+        for name in NAMES
         for exporter in EXPORTERS
     ],
 )
