@@ -163,7 +163,6 @@ class LabelLoss(Anchor):
         return -np.where(kept, found, 0)
 
 
-@register
 @dataclass(frozen=True)
 class LossOfLabels(LabelLoss):
     """Base class of the losses themselves: they return (losses, shares), each (N, positions…) (abstract)."""
@@ -179,6 +178,7 @@ class LossOfLabels(LabelLoss):
         return PLAIN, PLAIN
 
 
+@register
 @dataclass(frozen=True)
 class CrossEntropy(LossOfLabels):
     """loss = −Σ_c w[c] · ((1 − ε) · [c = label] + ε / C) · log_softmax(x)[c]
