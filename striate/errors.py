@@ -58,7 +58,10 @@ class ModelFileError(StriateError, ValueError):
 
 
 class NonFiniteError(StriateError, ArithmeticError):
-    """The loss or a gradient is NaN or infinite; parameters and statistics are as before that step."""
+    """The loss or a gradient of a training step is NaN or infinite.
+
+    Parameters and statistics are as they were before the step.
+    """
 
 
 class TracingError(StriateError, TypeError):

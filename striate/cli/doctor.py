@@ -116,7 +116,10 @@ def events_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def record_of(folder: Path) -> str:
-    """Return a phrase for notes that says whether a record of the training, or only its history, is available."""
+    """Return, for the note about a run trained without the doctor, how much its folder tells about the training.
+
+    It is the record if that has measurements of some steps, and otherwise the losses of the epochs ("history alone").
+    """
     watched = any(event.get("kind") == "watch" for event in events_of(folder))
     return "record, which has some of its steps" if watched else "history alone"
 

@@ -148,7 +148,7 @@ def torch_predictors(model: Module, threads: int) -> dict[str, Predictor]:
 
 
 def onnx_predictors(model: Module, shape: tuple[int, ...], threads: int) -> dict[str, Predictor]:
-    """Return {"onnxruntime": function of x}, which predicts with onnxruntime's default graph optimizations.
+    """Return {"onnxruntime": f}: f(x) predicts with onnxruntime and its default graph optimizations.
 
     ``shape`` is the shape of one sample, and ``threads`` the number of threads.
     """

@@ -143,7 +143,8 @@ class Form:
     as_json   print JSON instead of lines
     csv_file  write a CSV table to this file; "-" prints it instead of the lines
     top_k     the number of classes for each sample; None: all in JSON, up to three in a line, one in a table
-    on_error  raise: exit with code 2 after the other files were predicted; skip: only warn
+    on_error  what follows a file that cannot be read: ``refuse`` ("raise" on the command line) predicts the other
+              files, then exits with code 2; ``skip`` only warns
     """
 
     as_json: bool = False

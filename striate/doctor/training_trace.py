@@ -171,9 +171,9 @@ class TrainingTrace:
     validation_losses, validation_accuracies    one for every epoch; None for an epoch without validation
     probes, forms          statistics of predictions after some epochs; see ``Probe`` and ``Forms``
     silence                units that were always 0 in the last epoch, by path of the layer
-    drifts                 distances between batches and running statistics, by path of the normalization
+    drifts                 distances between statistics of batches and the running ones, by path of the normalization
     mixtures               for every batch (1 − Σ p², size), with p the shares of the classes in the batch
-    labels_seen            how often each label was in a batch, int64
+    labels_seen            number of samples of each label in all batches so far, int64
     starts, gains          mean bias and √(mean w² · fan-in) at the start, by path of the layer
     scales                 √(mean γ²) at the start, by path of the normalization
     first_moves            ‖Δw‖ / ‖w‖ of the weight in the first step, with w before the step, by path of the layer

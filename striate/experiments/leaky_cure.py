@@ -21,7 +21,10 @@ SLOPES = (0.0, 0.01, 0.1, 0.3)
 
 
 def name_of(slope: float, width: int) -> str:
-    """Return the name of a setting, such as "α = 0.3, 8 × 5"; α = 0 is named ReLU."""
+    """Return the name of a setting: "α = 0.3, 8 × 5" for slope 0.3, ``DEPTH`` 8 and width 5.
+
+    Slope 0 gives "ReLU, 8 × 5".
+    """
     return f"{'ReLU' if slope == 0 else f'α = {slope:g}'}, {DEPTH} × {width}"
 
 

@@ -47,12 +47,16 @@ class State(Enum):
 
 @dataclass(eq=False)
 class Training:
-    """A requested training: its folder, its state, its process, and the last lines that it printed."""
+    """A requested training: its folder, its state, its process, and the last lines that it printed.
+
+    ``interrupted`` says whether the process was sent Ctrl-C, as ``interrupt`` does.
+    """
 
     request: TrainingRequest
     folder: Path
     state: State = State.WAITING
     process: asyncio.subprocess.Process | None = None
+    interrupted: bool = False
     lines: deque[str] = field(default_factory=lambda: deque[str](maxlen=_LINES_KEPT))
 
     @property
@@ -155,7 +159,7 @@ class Trainings:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(process.wait(), 0.5)
                 if training.state is State.STOPPING and process.returncode is None:
-                    await ended(training, interrupted=True)
+                    await ended(training)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(reading), 2)
         finally:
@@ -184,8 +188,13 @@ async def read_lines(stream: asyncio.StreamReader, lines: deque[str]) -> None:
 
 
 def interrupt(training: Training) -> None:
-    """Send Ctrl-C (SIGINT) to the training's process group, including workers that compile kernels."""
-    send(training, signal.SIGINT)
+    """Send Ctrl-C (SIGINT) once to the training's process group, including workers that compile kernels.
+
+    Further calls do nothing: at a second Ctrl-C, a training leaves without saving its model.
+    """
+    if training.process is not None and not training.interrupted:
+        training.interrupted = True
+        send(training, signal.SIGINT)
 
 
 def send(training: Training, number: int) -> None:
@@ -200,17 +209,13 @@ def send(training: Training, number: int) -> None:
             os.killpg(process.pid, number)
 
 
-async def ended(training: Training, interrupted: bool = False) -> None:
-    """Wait for a training to end: send Ctrl-C, a second Ctrl-C after 12 s, and kill it after 3 s more.
-
-    ``interrupted`` says that the first Ctrl-C was already sent.
-    """
+async def ended(training: Training) -> None:
+    """Wait for a training to end: send Ctrl-C, unless it was sent, a second one after 12 s, and kill it 3 s later."""
     process = training.process
     if process is None:
         return
     training.state = State.STOPPING
-    if not interrupted:
-        interrupt(training)
+    interrupt(training)
     for patience, number in zip(_PATIENCE, (signal.SIGINT, getattr(signal, "SIGKILL", signal.SIGTERM))):
         try:
             await asyncio.wait_for(process.wait(), patience)

@@ -69,9 +69,9 @@ def build(
     """Return a new network by its name.
 
     ``channels`` is the number of input channels (None: the default of the network), ``classes`` the number of outputs;
-    the other options are those of the network's function. The parameters are drawn from ``seed``, or if it is None,
-    when the network first runs. Raises ``OptionError``, whose message lists the valid ones, for an unknown name or
-    option.
+    the other options are those of the network's function. With a ``seed``, the parameters are drawn from it at
+    once; with None, they are drawn when the network first runs. Raises ``OptionError`` for an unknown name or option;
+    its message lists the valid ones.
 
         model = st.models.build("lenet5", channels=1, classes=10, activation="relu", seed=0)
     """

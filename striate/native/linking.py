@@ -1,4 +1,4 @@
-"""Link an object file to a shared library with the system's linker."""
+"""Turn an object file into a shared library with the system's linker."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ from striate.ops.window import Sizes, positions, times
 class Resampling(Mapped):
     """Base class of resampling and its gradients (abstract).
 
-    ``count`` holds the spatial sizes of y, and ``step`` the distance of neighbouring positions of y, in positions of x,
-    along each spatial axis.
+    ``count`` holds the spatial sizes of y, and ``step`` the distance between neighbouring positions of y, in positions
+    of x, along each spatial axis.
     """
 
     count: Sizes
@@ -255,7 +255,7 @@ _EXAMPLES: list[tuple[tuple[int, ...], Sizes]] = [
 
 
 def steps_between(size: Sizes, count: Sizes, align_corners: bool = False) -> tuple[float, ...]:
-    """Return the distance of neighbouring positions of y along each axis, in positions of x.
+    """Return the distance between neighbouring positions of y along each axis, in positions of x.
 
     It is size / count for the sizes ``size`` of x and ``count`` of y, or (size − 1) / (count − 1) with
     ``align_corners``, where it is 0 for a count of 1.

@@ -124,9 +124,9 @@ class StateArena:
 
     @property
     def parameter_bounds(self) -> tuple[int, ...]:
-        """The index in ``flat_parameters`` of the first element of each trainable parameter, and the vector's length.
+        """The index in ``flat_parameters`` at which each trainable parameter begins, and last the vector's length.
 
-        The length is the last item. Parameters without elements are left out.
+        Parameters without elements are left out.
         """
         section = self._parameters
         return (*(start for start, shape in section.places.values() if math.prod(shape)), section.length)

@@ -44,10 +44,11 @@ class SharedTotals(NamedTuple):
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a batch, computed by one run of the gradient program.
+    """A part of a batch that one run of the gradient program processes.
 
-    arrays  the inputs of the program by name: samples, targets, ``SHARE`` (a factor of the loss), ``FIRST_ROW`` (the
-            row of the first sample in the batch of all ranks), and ``WEIGHT`` if there are sample weights
+    arrays  the inputs of the program by name: samples, targets, ``SHARE`` (by which this piece's loss is
+            multiplied), ``FIRST_ROW`` (the row of the piece's first sample in the joint batch of all ranks), and
+            ``WEIGHT`` if there are sample weights
     n       the number of samples
     weight  the piece's share of the samples of all ranks, from 0 to 1
     """

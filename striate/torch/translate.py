@@ -72,7 +72,7 @@ class Translated:
 
 
 class Translator:
-    """Translates the nodes of an FX graph one by one; ``translated`` has the results.
+    """Translates the nodes of an FX graph one by one into operations of striate; ``translated`` has the results.
 
     ``samples`` is the batch size in the example with which PyTorch captured the graph, if N is symbolic, else None.
     ``compares`` says whether the results must have the shapes of that example; it is False if the program is translated

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -16,13 +17,25 @@ from starlette.testclient import TestClient
 from striate.errors import OptionError
 from striate.lab.requests import FIELDS, TrainingRequest
 from striate.lab.runs import Runs
-from striate.lab.trainings import MOST_WAITING, State, Training, final_state
+from striate.lab.trainings import MOST_WAITING, State, Training, ended, final_state, interrupt
 from striate.persistence import load
 from tests.lab.conftest import PORT, Front, sample_record, write_record
 
 DATA = {"digits": "digits"}
 QUICK = {"model": "first_cnn", "epochs": 1, "batch_size": 64}
 ENDLESS = {"model": "first_cnn", "epochs": 1000, "batch_size": 2}
+
+
+_COUNTS_CTRL_C = """
+import signal, sys, time
+received = []
+signal.signal(signal.SIGINT, lambda *_: received.append(1))
+print("ready", flush=True)
+while not received:
+    time.sleep(0.01)
+time.sleep(0.5)
+sys.exit(10 + len(received))
+"""
 
 
 def started(client: TestClient, order: dict[str, Any]) -> str:
@@ -226,3 +239,24 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="cannot be written"):
         runs.requested(TrainingRequest("digits", {}))
     assert Training(TrainingRequest("digits", {}), tmp_path).message == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no Ctrl-C for a process without a console")
+def test_a_training_is_sent_ctrl_c_once_however_often_it_is_stopped(tmp_path: Path) -> None:
+    async def code() -> int:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _COUNTS_CTRL_C, stdout=asyncio.subprocess.PIPE, start_new_session=True
+        )
+        assert process.stdout is not None
+        await process.stdout.readline()
+        training = Training(TrainingRequest("digits", {}), tmp_path)
+        interrupt(training)  # its process has not started
+        training.process = process
+        interrupt(training)
+        await asyncio.sleep(0.1)
+        interrupt(training)
+        await ended(training)
+        assert process.returncode is not None
+        return process.returncode
+
+    assert asyncio.run(code()) == 11

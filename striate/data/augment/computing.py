@@ -20,7 +20,8 @@ from striate.ops.random import mix
 def colour(s: Sample) -> None:
     """Add to the kernel of ``s`` the loops that replace the colour x of each pixel by y = M x + t μ.
 
-    M is the colour matrix of the sample, μ its mean grey value, and t the number by which μ is multiplied.
+    M is the colour matrix of the sample, μ its mean grey value, and t the share of μ that a change of contrast
+    mixes in.
     """
     k, colours = s.k, s.columns.colours
     shift = k.mul(s.float_at(s.columns.grey), mean_grey(s))

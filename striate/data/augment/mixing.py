@@ -73,7 +73,9 @@ class MixUp(Mixer):
 
 @dataclass(frozen=True)
 class CutMix(Mixer):
-    """Replace a random box of a sample by that of a partner, with probability ``p``; labels are mixed by volume.
+    """Replace a random box of a sample by the same box of another one of the batch, with probability ``p``.
+
+    Labels are mixed by the share of the volume that was replaced.
 
     The box has 1 − λ of the volume, with λ from Beta(α, α), and is cut off where it extends beyond the sample. Yun and
     others, 2019 (arXiv:1905.04899). Class numbers become probabilities, as in ``MixUp``. For signals, pictures and

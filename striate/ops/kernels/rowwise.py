@@ -354,7 +354,7 @@ class OneHotRows(LabelRows):
     """The kernel of the operation ``OneHot``: y[c] = a where c = label, else 0.
 
     ``a`` has one number for each position. If the label is the ignored one, y is 0 in all channels. ``result`` is the
-    memory layout of y. Operands: x (not read), labels, a, y.
+    memory layout of y. Operands: x (not read; it only gives the shape of y), labels, a, y.
     """
 
     result: Storage
