@@ -12,10 +12,12 @@ import gzip
 import lzma
 import os
 import re
+import struct
 import tarfile
 import tempfile
 import threading
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,6 +36,9 @@ _COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
     b"BZh": lambda file: cast("IO[bytes]", bz2.BZ2File(file)),
     b"\xfd7zXZ\x00": lambda file: cast("IO[bytes]", lzma.LZMAFile(file)),  # noqa: SIM115 - closed by the reader
 }
+_CODECS = (zlib.error, lzma.LZMAError)
+_ZIP_HEADER = struct.Struct("<26xHH")
+"""The header of a file in a zip archive, which ends with the lengths of its name and of its extra field, in bytes."""
 ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar")
 
 
@@ -74,6 +79,10 @@ class Tree(ABC):
 
         This method may be called from any thread.
         """
+
+    @abstractmethod
+    def start(self, entry: Entry, size: int) -> bytes:
+        """Return up to ``size`` bytes from the start of a file; otherwise as ``read``."""
 
     def name(self, entry: Entry) -> str:
         """Return the name of a file for messages, such as ``pictures.zip/cat/1.png``."""
@@ -150,27 +159,35 @@ class FolderTree(Tree):
         except OSError as error:
             raise DataError(f"{self.name(entry)}: cannot be read: {error.strerror or error}") from error
 
+    def start(self, entry: Entry, size: int) -> bytes:
+        try:
+            with (self.root / entry.path).open("rb", buffering=0) as file:
+                return file.read(size)
+        except OSError as error:
+            raise DataError(f"{self.name(entry)}: cannot be read: {error.strerror or error}") from error
+
 
 class ZipTree(Tree):
-    """The files of a zip archive; every thread reads through a file handle of its own."""
+    """The files of a zip archive.
+
+    Stored and deflated files are read by position, which any number of threads may do at once; ``zipfile`` alone would
+    need an index of its own in each thread. Files of other methods are unpacked by ``zipfile`` under a lock.
+    """
 
     def __init__(self, root: Path) -> None:
-        self._own = threading.local()
-        self._handles: list[zipfile.ZipFile] = []
+        self._lock = threading.Lock()
+        self._file = root.open("rb")
+        try:
+            self._archive = zipfile.ZipFile(self._file)
+            self._infos: dict[PurePosixPath, zipfile.ZipInfo] = {}
+        except BaseException:
+            self._file.close()
+            raise
         super().__init__(root)
 
-    def _archive(self) -> zipfile.ZipFile:
-        """Return the handle of this thread, which is opened at its first use."""
-        held = cast("dict[str, zipfile.ZipFile]", self._own.__dict__)
-        if "archive" not in held:
-            held["archive"] = zipfile.ZipFile(self.root)
-            self._handles.append(held["archive"])
-        return held["archive"]
-
     def _listed(self) -> Iterator[Entry]:
-        infos = self._archive().infolist()
+        infos = self._archive.infolist()
         _require_count(self.root, len(infos))
-        seen: set[PurePosixPath] = set()
         for info in infos:
             path = _inside(self.root, info.filename)
             if not (path.parts and is_data(path)):
@@ -182,26 +199,48 @@ class ZipTree(Tree):
                 raise DataError(f"{self.root}/{path}: is encrypted\n  help: unpack the archive with its password")
             if (info.external_attr >> 16) & 0o170000 == 0o120000:
                 raise DataError(f"{self.root}/{path}: is a link; archives of data hold files")
-            if path in seen:
+            if path in self._infos:
                 raise DataError(f"{self.root}/{path}: is there twice")
             if info.file_size > info.compress_size * _DEFLATE_RATIO + 64:
                 raise DataError(f"{self.root}/{path}: claims {info.file_size:,} bytes from {info.compress_size:,}")
             _require_size(self.root, path, info.file_size)
-            seen.add(path)
+            self._infos[path] = info
             yield Entry(path, info.file_size)
 
     def read(self, entry: Entry) -> bytes:
+        content = self._unpacked(entry, entry.size + 1)
+        info = self._infos[entry.path]
+        if len(content) != entry.size:
+            what = "more" if len(content) > entry.size else "fewer"
+            raise DataError(f"{self.name(entry)}: cannot be read: unpacks to {what} bytes than its {entry.size:,}")
+        if zlib.crc32(content) != info.CRC:
+            raise DataError(f"{self.name(entry)}: cannot be read: its checksum is not that of its content")
+        return content
+
+    def start(self, entry: Entry, size: int) -> bytes:
+        return self._unpacked(entry, min(size, entry.size))
+
+    def _unpacked(self, entry: Entry, most: int) -> bytes:
+        """Return the first ``most`` bytes of a file, or all; raises ``DataError`` if they cannot be unpacked."""
+        info = self._infos[entry.path]
         try:
-            with self._archive().open(str(entry.path)) as stream:
-                return _bounded(stream, entry.size)
-        except (OSError, zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, ValueError) as error:
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                with self._lock, self._archive.open(info) as stream:
+                    return stream.read(most)
+            header = os.pread(self._file.fileno(), _ZIP_HEADER.size, info.header_offset)
+            if not header.startswith(b"PK\3\4") or len(header) < _ZIP_HEADER.size:
+                raise zipfile.BadZipFile("there is no file where the directory says")
+            place = info.header_offset + _ZIP_HEADER.size + sum(_ZIP_HEADER.unpack(header))
+            if info.compress_type == zipfile.ZIP_STORED:
+                return os.pread(self._file.fileno(), min(most, info.compress_size), place)
+            packed = os.pread(self._file.fileno(), info.compress_size, place)
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most) if most else b""
+        except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, *_CODECS) as error:
             raise DataError(f"{self.name(entry)}: cannot be read: {error}") from error
 
     def close(self) -> None:
-        for handle in self._handles:
-            handle.close()
-        self._handles.clear()
-        self._own.__dict__.clear()
+        self._archive.close()
+        self._file.close()
 
 
 class TarTree(Tree):
@@ -249,8 +288,12 @@ class TarTree(Tree):
                 yield Entry(path, member.size)
 
     def read(self, entry: Entry) -> bytes:
-        content = os.pread(self._file.fileno(), entry.size, self._places[entry.path])
-        if len(content) != entry.size:
+        return self.start(entry, entry.size)
+
+    def start(self, entry: Entry, size: int) -> bytes:
+        size = min(size, entry.size)
+        content = os.pread(self._file.fileno(), size, self._places[entry.path])
+        if len(content) != size:
             raise DataError(f"{self.name(entry)}: the archive ends within it")
         return content
 
@@ -281,11 +324,3 @@ def _require_size(root: Path, path: PurePosixPath, size: int) -> None:
     """Raise ``DataError`` for a file larger than ``MOST_BYTES``."""
     if size > MOST_BYTES:
         raise DataError(f"{root}/{path}: {size:,} bytes; a file has {MOST_BYTES:,} at most")
-
-
-def _bounded(stream: IO[bytes], size: int) -> bytes:
-    """Read exactly ``size`` bytes; raises ``ValueError`` where the stream has more or fewer."""
-    content = stream.read(size + 1)
-    if len(content) != size:
-        raise ValueError(f"unpacks to {'more' if len(content) > size else 'fewer'} bytes than its {size:,}")
-    return content
