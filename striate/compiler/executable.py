@@ -88,6 +88,7 @@ class CompiledExecutable:
         self._versions: tuple[int, ...] = ()
         self._scratch = scratch_arena()
         self._shapes: _Shapes | None = None
+        self._completed: dict[str, int] = {}
         self._plain = not self._results and list(self._names.values()) == list(self._graph.outputs)
         firsts = [
             (name, value, self._names[self.compiled.layouts.base(value)]) for name, value in self._graph.outputs.items()
@@ -398,11 +399,15 @@ class CompiledExecutable:
 
     def completed(self, output: str) -> int:
         """Return after how many phases, at least 1, the output of this name is neither read nor written any more."""
-        value = self.compiled.layouts.base(self._graph.outputs[output])
-        users = [
-            place for place, phase in enumerate(self._each_run) if value in [self._base(one) for one in phase.operands]
-        ]
-        return max(users, default=0) + 1
+        if output not in self._completed:  # asked for at every stop of a run in parts
+            value = self.compiled.layouts.base(self._graph.outputs[output])
+            users = [
+                place
+                for place, phase in enumerate(self._each_run)
+                if value in [self._base(one) for one in phase.operands]
+            ]
+            self._completed[output] = max(users, default=0) + 1
+        return self._completed[output]
 
     def exchanges(self) -> list[tuple[int, Exchange]]:
         """Return (number, kernel) of each phase after which the ranks (processes) exchange the kernel's results.

@@ -35,6 +35,9 @@ _SMALLEST = 1 << 18
 """The least number of bytes of a bucket, except the only one."""
 _PROGRESS = 4
 """The number of phases after which a pending sum is given the chance to make progress."""
+MOST_GATHERED = 8
+"""The largest number of ranks that send each other their moments in fast mode; more ranks add them up, which is less
+accurate for means far from 0, but sends the same number of bytes from each rank however many there are."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +134,20 @@ class SharedGradients:
     def _merge(self, exchange: Exchange, end: int, pieces: int) -> None:
         """Replace the results of a kernel that exchanges statistics by those of all pieces on all ranks."""
         places = [runner.exchanged(end) for runner in self._runners[:pieces]]
-        own = np.array([np.concatenate(views) for views in places], np.float64)
-        merged = merged_moments(self._gathered(own)) if exchange.merge is Merge.MOMENTS else self._added(own)
-        parts = np.split(merged, np.cumsum(exchange.sizes)[:-1])
+        own = np.empty((pieces, sum(exchange.sizes)))
+        for row, views in zip(own, places, strict=True):
+            np.concatenate(views, out=row)
+        if exchange.merge is Merge.SUM:
+            merged = self._added(own)
+        elif self._sharing.reduce is Reduce.FAST and self._sharing.ranks.size > MOST_GATHERED:
+            merged = moments_of(self._added(power_sums(own)))
+        else:
+            merged = merged_moments(self._gathered(own))
         for views in places:
-            for view, part in zip(views, parts, strict=True):
-                view[...] = part
+            start = 0
+            for view in views:
+                view[...] = merged[start : start + view.size]
+                start += view.size
 
     def _finish_small(self, pieces: Sequence[Piece]) -> None:
         """Add the losses, and average the new running statistics, over all pieces on all ranks."""
@@ -189,6 +200,23 @@ def merged_moments(every: Array) -> Array:
     merged = (count * mean).sum(axis=0) / total
     spread = (count * (variance + (mean - merged) ** 2)).sum(axis=0) / total
     return np.concatenate([merged, spread, [total]])
+
+
+def power_sums(every: Array) -> Array:
+    """Return sums that can be added over the ranks: Σ x and Σ x² of C channels and the number of values.
+
+    Both ``every`` and the result are float64 (pieces, 2C + 1); ``every`` is as in ``merged_moments``.
+    """
+    channels = every.shape[1] // 2
+    count, mean, variance = every[:, -1:], every[:, :channels], every[:, channels:-1]
+    return np.concatenate([count * mean, count * (variance + mean**2), count], axis=1)
+
+
+def moments_of(sums: Array) -> Array:
+    """Return the moments of all values, as ``merged_moments`` does, from the total (2C + 1,) of ``power_sums``."""
+    channels, count = len(sums) // 2, sums[-1:]
+    mean = sums[:channels] / count
+    return np.concatenate([mean, np.maximum(sums[channels:-1] / count - mean**2, 0), count])
 
 
 def _buckets(program: GradientProgram, memory: StepMemory, executable: SharedExecutable) -> list[Bucket]:
