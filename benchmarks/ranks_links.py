@@ -13,6 +13,8 @@ import numpy as np
 from striate.distributed import Communicator, Pending
 from striate.distributed.communicator import Done
 
+_AT_ONCE = 16
+"""The largest number of ranks that send messages to all others at once, as ``distributed.mpi`` does."""
 _RATE = re.compile(r"([\d.]+)gbit(?::([\d.]+)ms)?")
 
 
@@ -36,8 +38,8 @@ class Link:
         return _rounds(ranks) * self.latency + (ranks - 1) * size / self.bandwidth
 
     def small_sum(self, ranks: int, size: float) -> float:
-        """Return the seconds of a sum over the ranks by recursive doubling, which sends everything in each round."""
-        return _rounds(ranks) * (self.latency + size / self.bandwidth)
+        """Return the seconds of a sum of few bytes, which go up a binary tree of ranks and back."""
+        return 2 * math.ceil(math.log2(ranks)) * (self.latency + size / self.bandwidth)
 
     def sum(self, ranks: int, size: float) -> float:
         """Return the seconds of a sum of many bytes: the ranks add a part each, and send each other the sums."""
@@ -45,7 +47,8 @@ class Link:
 
 
 def _rounds(ranks: int) -> int:
-    return math.ceil(math.log2(ranks))
+    """Return how many messages follow each other in an exchange; few ranks send to all others at once."""
+    return 1 if ranks <= _AT_ONCE else math.ceil(math.log2(ranks))
 
 
 class Pretended(Communicator):

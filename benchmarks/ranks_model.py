@@ -15,7 +15,6 @@ from report import note
 
 from striate import TrainingStep, models, nn, optim
 from striate.distributed import Communicator
-from striate.ops.kernels.exchange import Merge
 from striate.step.shared_gradients import MOST_GATHERED, SharedGradients
 
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
@@ -50,15 +49,14 @@ class Timeline:
     """The gradient program of ``batch`` samples: what one thread computes, and what is sent.
 
     ``phases`` are the seconds of each phase, and ``rest`` those of the rest of a step. ``exchanges`` maps numbers of
-    phases to the bytes that a rank sends after them, and whether few ranks send them to each other, or all add them up;
-    ``buckets`` are (bytes of gradients, number of phases after which
+    phases to the bytes that a rank sends after them; ``buckets`` are (bytes of gradients, number of phases after which
     they are complete), and ``small`` are the bytes of the loss and the running statistics.
     """
 
     batch: float
     phases: np.ndarray
     rest: float
-    exchanges: dict[int, tuple[int, bool]]
+    exchanges: dict[int, int]
     buckets: list[tuple[int, int]]
     small: int
 
@@ -66,18 +64,20 @@ class Timeline:
         """Return the predicted seconds of a step, and those in which it waits for sums of gradients."""
         if ranks == 1:
             return float(self.phases.sum()) + self.rest, 0.0
+
+        def small(size: int) -> float:
+            return link.gather(ranks, size) if ranks <= MOST_GATHERED else link.small_sum(ranks, size)
+
         now = link.gather(ranks, 3 * _WIDE)
         free = 0.0
         for place, seconds in enumerate(self.phases, 1):
             now += float(seconds)
             if place in self.exchanges:
-                size, gathered = self.exchanges[place]
-                gathered = gathered and ranks <= MOST_GATHERED
-                now += link.gather(ranks, size) if gathered else link.small_sum(ranks, size)
+                now += small(self.exchanges[place])
             for size, end in self.buckets:
                 if end == place:
                     free = max(free, now) + link.sum(ranks, size)
-        now += link.small_sum(ranks, self.small)
+        now += small(self.small)
         waited = max(0.0, free - now)
         return now + waited + self.rest, waited
 
@@ -109,7 +109,7 @@ def timeline(network: Network, batch: int, repetitions: int) -> Timeline:
         each.append(profile.seconds.copy())
     phases, total = np.min(each, axis=0), min(times)
     phases *= min(1.0, total / phases.sum())
-    exchanges = {end: (_WIDE * sum(spec.sizes), spec.merge is Merge.MOMENTS) for end, spec in executable.exchanges()}
+    exchanges = {end: _WIDE * sum(spec.sizes) for end, spec in executable.exchanges()}
     buckets = [(4 * (one.stop - one.start), one.end) for one in shared.buckets]
     small = _WIDE * (1 + sum(array.size for array in dict(step.model.named_buffers()).values()))
     return Timeline(batch, phases, total - float(phases.sum()), exchanges, buckets, small)
