@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from striate.errors import OptionError, unknown_option
 
 _OPTIONS = ("lr", "weight-decay")
-_HELP = '  help: PATTERN:OPTION=VALUE, such as "*.bias:weight-decay=0 head*:lr=10x"; options: lr, weight-decay'
+_HELP = '  help: PATTERN:OPTION=VALUE, such as "*.bias:lr=10x"; options: lr, weight-decay'
 
 
 def parsed_groups(text: str, usual: Mapping[str, float]) -> dict[str, dict[str, float]]:

@@ -47,7 +47,11 @@ def test_a_recipe_is_refused_where_it_does_not_fit(tmp_path: Path) -> None:
     for arguments, problem in {
         ("--recipe", "cifar"): "unknown recipe 'cifar'; did you mean 'cifar10'?",
         ("--recipe", "signals"): own,
-        (str(file), "--recipe", "mnist"): f"--recipe mnist does not go with {file}, which has options of its own",
+        (
+            str(file),
+            "--recipe",
+            "mnist",
+        ): f"--recipe mnist does not go with {file}\n  help: copy its lines into the file",
     }.items():
         found = striate("train", *arguments)
         assert found.exit_code == 2
