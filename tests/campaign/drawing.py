@@ -91,8 +91,8 @@ class Drawing:
 Layer = Callable[[Drawing, str], str]
 
 _SMOOTH = (
-    "tanh", "sigmoid", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "softsign", "logsigmoid", "tanhshrink",
-    "sin", "cos", "erf", "square", "negative",
+    "tanh", "sigmoid", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "softsign", "logsigmoid",
+    "tanhshrink", "sin", "cos", "erf", "square", "negative",
 )  # fmt: skip
 _PIECES = ("relu", "leaky_relu", "relu6", "hardtanh", "hardsigmoid", "hardswish", "hardshrink", "softshrink", "abs")
 
@@ -226,12 +226,17 @@ def join(d: Drawing, x: str) -> str:
     return d.call(kind, x, other) if d.chance(0.8) else d.call(kind, other, x)
 
 
+_MOVEMENTS = (
+    "flatten", "permute", "concat", "split", "chunk", "unbind", "take", "flip", "roll", "pad", "tile", "repeat",
+    "unsqueeze", "reshape", "unflatten", "stack", "shuffle", "interpolate", "glu",
+)  # fmt: skip
+
+
 def movement(d: Drawing, x: str) -> str:
     shape, rank = d.shape(x), len(d.shape(x))
     axis = d.integer(1, rank - 1)
     size = shape[axis]
-    kind = d.one_of(("flatten", "permute", "concat", "split", "chunk", "unbind", "take", "flip", "roll", "pad", "tile",
-                     "repeat", "unsqueeze", "reshape", "unflatten", "stack", "shuffle", "interpolate", "glu"))  # fmt: skip
+    kind = d.one_of(_MOVEMENTS)
     if kind == "flatten":
         start = d.integer(1, rank - 1)
         return d.call("flatten", x, start, d.integer(start, rank - 1))
@@ -339,13 +344,18 @@ def softmax(d: Drawing, x: str) -> str:
     return d.call(d.one_of(("softmax", "log_softmax", "softmin")), x, d.integer(1, len(d.shape(x)) - 1))
 
 
+_LOSSES = (
+    "cross_entropy", "cross_entropy", "nll_loss", "multi_margin_loss", "mse_loss", "l1_loss", "smooth_l1_loss",
+    "huber_loss", "binary_cross_entropy_with_logits", "binary_cross_entropy", "kl_div", "soft_margin_loss",
+    "poisson_nll_loss", "gaussian_nll_loss", "cosine_embedding_loss",
+)  # fmt: skip
+
+
 def loss(d: Drawing, x: str) -> str:
     """A loss of the value, which becomes an output."""
     shape, batched = d.shape(x), d.is_batched(x)
     reduction = {"reduction": f"reduction={d.one_of(('mean', 'mean', 'sum', 'none'))}"}
-    kind = d.one_of(("cross_entropy", "cross_entropy", "nll_loss", "multi_margin_loss", "mse_loss", "l1_loss",
-                     "smooth_l1_loss", "huber_loss", "binary_cross_entropy_with_logits", "binary_cross_entropy", "kl_div",
-                     "soft_margin_loss", "poisson_nll_loss", "gaussian_nll_loss", "cosine_embedding_loss"))  # fmt: skip
+    kind = d.one_of(_LOSSES)
     if kind in ("cross_entropy", "nll_loss", "multi_margin_loss"):
         if kind == "multi_margin_loss" and len(shape) > 2:
             kind = "cross_entropy"

@@ -48,7 +48,7 @@ from striate.engine import with_batch  # noqa: E402
 from striate.errors import StriateError  # noqa: E402
 from striate.graph.graph import Constant, Graph, Input  # noqa: E402
 from striate.graph.op import Kind, Op  # noqa: E402
-from striate.graph.value import Array, DType, TensorType, Value  # noqa: E402
+from striate.graph.value import Array, TensorType, Value  # noqa: E402
 from tests.campaign.drawing import draw  # noqa: E402
 from tests.campaign.network import Call, Given, N, Network, smaller, text, weight  # noqa: E402
 from tests.compiled.cases import Problem  # noqa: E402
@@ -205,9 +205,7 @@ def unfused(problem: Problem) -> dict[str, Array]:
         elif isinstance(node.op, Constant):
             known[node.outputs[0]] = np.asarray(node.op.number, node.op.dtype.numpy)
         else:
-            constants = tuple(
-                value.node.op if isinstance(value.node.op, Constant) else None for value in node.inputs
-            )
+            constants = tuple(value.node.op if isinstance(value.node.op, Constant) else None for value in node.inputs)
             program = _alone(node.op, tuple(value.type for value in node.inputs), constants)
             arrays = {f"x{i}": np.ascontiguousarray(known[value]).reshape(known[value].shape)
                       for i, value in enumerate(node.inputs) if constants[i] is None}  # fmt: skip

@@ -195,7 +195,9 @@ def text(network: Network) -> str:
         given = [written(one) for one in call.arguments] + [f"{k}={written(v)}" for k, v in call.options]
         names = ", ".join(call.names) + ("," if len(call.names) == 1 and call.function in _TUPLES else "")
         lines.append(f"    {names} = ops.{call.function}({', '.join(given)})")
-    kinds = "".join(f"    {type_of(network, one)} {one.name}, {one.fill}, scale {one.scale:.3g}\n" for one in network.inputs)
+    kinds = "".join(
+        f"    {type_of(network, one)} {one.name}, {one.fill}, scale {one.scale:.3g}\n" for one in network.inputs
+    )
     precision = "" if network.precision is Precision.full else f", {network.precision.value}"
     return (
         f"def network({', '.join(one.name for one in network.inputs)}):  # N = {network.n}{precision}\n"
