@@ -60,7 +60,7 @@ from striate.train.task import loss_for, network_for, usual_training
 from striate.train.trainer import Trainer
 from striate.train.tta import Views
 
-_CHANGES = f'Random changes of samples, such as "crop:4 flip": {", ".join(TRANSFORMS)}.'
+_CHANGES = f'Random changes, such as "crop:4 flip": {", ".join(TRANSFORMS)}.'
 _RATES = ", ".join(f"{name} {OPTIMIZERS[name].usual_lr:g}" for name in ("sgd", "adam")) + " …"
 _NAMES = ", ".join(OPTIMIZERS)
 _HEAD = ("The options of this training as used; `striate train` with this file repeats it.",)
