@@ -335,10 +335,12 @@ class CompiledExecutable:
             addresses, outputs, kept = self._arguments(arrays, shapes)
             with self._scratch.lock:  # no update may run between the prepared phases and the phases that read them
                 self._prepare_again()
-                program.run(n, addresses, single_threaded=shapes.single_threaded)
-                if self._graph.updates:
-                    for arena in self._arenas:
-                        arena.changed()
+                try:
+                    program.run(n, addresses, single_threaded=shapes.single_threaded)
+                finally:  # Ctrl-C is raised after the run, which has written the updates
+                    if self._graph.updates:
+                        for arena in self._arenas:
+                            arena.changed()
             del kept
             return self._named(outputs, n) | self._empty_results(n)
 

@@ -32,6 +32,7 @@ from striate.optim.groups import Assignment, assign
 from striate.optim.optimizer import Optimizer
 from striate.options import flag, number, whole_number
 from striate.options import seed as checked_seed
+from striate.runtime.state import StateArena
 from striate.step.accumulation import Sum, parts_of
 from striate.step.batch import Batch, batch_of
 from striate.step.clipping import Clipping
@@ -340,8 +341,7 @@ class TrainingStep(metaclass=Explained):
             raise OptionError("no moving average is kept\n  help: st.TrainingStep(…, ema=0.999)")
         memory = self._ensure_memory()
         assert memory.average is not None
-        memory.average.swap(memory.arena)
-        self._uses_average[...] = use
+        memory.average.swap(memory.arena, self._uses_average, use)
 
     @contextmanager
     def averaged(self) -> Generator[Module]:
@@ -519,7 +519,20 @@ class TrainingStep(metaclass=Explained):
         if batch is None:
             memory.pending.flat[...] = arena.flat_buffers  # there are no new statistics, so they stay as they are
         assert self._update_program is not None
-        found = self._update_program.run({}, 1)
+        before = float(self._clock)
+        counters = {} if batch is None else {
+            name: arena.counters[name] + batch.batches for name in batch.program.counters
+        }  # fmt: skip
+        try:
+            found = self._update_program.run({}, 1)
+        finally:
+            # Ctrl-C is raised when the program has ended. What belongs to a committed update is then done first.
+            if self._clock > before:
+                try:
+                    self._count(arena, counters)
+                except BaseException:
+                    self._count(arena, counters)
+                    raise
         self.gradient_norm = float(found["norm"])
         if not found["ok"]:
             refused = RefusedStep(self.step_number + 1, memory, self.optimizer, self._rules.bounded, self.gradient_norm)
@@ -527,9 +540,12 @@ class TrainingStep(metaclass=Explained):
                 raise refused.error_of_gradients()
             error = refused.error(batch.program, batch.arrays, batch.parts)
             raise error if self._sharing is None else of_any_rank(error, self._sharing.ranks)
-        if batch is not None:
-            for name in batch.program.counters:
-                arena.counters[name][...] += batch.batches
+
+    @staticmethod
+    def _count(arena: StateArena, counters: Mapping[str, Array]) -> None:
+        """Write the new numbers of batches of a committed update; doing so twice changes nothing more."""
+        for name, contents in counters.items():
+            arena.counters[name][...] = contents
         arena.changed()
 
     def _ensure_memory(self) -> StepMemory:
