@@ -53,14 +53,6 @@ def test_sums_over_ranks() -> None:
 
 
 @pytest.mark.slow
-def test_ranks_that_add_up_their_moments_make_the_step_of_one_process(tmp_path: Path) -> None:
-    """As many ranks do with wide layers, whose moments are too long to send to all others."""
-    require_mpi()
-    found = steps(tmp_path, 3, "tiny", reduce="fast", wide=True, added=True)
-    agree(found, steps(tmp_path, 1, "tiny", reduce="none", wide=True), 1e-10)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("network", EACH)
 def test_fast_mode_agrees_with_one_process(network: str, tmp_path: Path) -> None:
     require_mpi()

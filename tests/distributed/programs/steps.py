@@ -1,7 +1,6 @@
 """Makes some training steps on all ranks, and writes losses and weights of rank 0: JSON options, then the file.
 
-With the option ``nudge``, each weight is first multiplied by 1 + nudge · z, where z is a standard normal number. With
-``added``, MPI adds up small arrays, as it does for many ranks.
+With the option ``nudge``, each weight is first multiplied by 1 + nudge · z, where z is a standard normal number.
 """
 
 from __future__ import annotations
@@ -13,12 +12,9 @@ import numpy as np
 from mpi4py import MPI
 
 from striate import TrainingStep, models, nn, optim
-from striate.step import shared_gradients
 
 options = json.loads(sys.argv[1])
 ranks = MPI.COMM_WORLD
-if options.get("added"):
-    shared_gradients._SHORT = 0
 if options["network"] == "tiny":
     parts = nn.Conv2d(1, 4, 3, stride=4), nn.BatchNorm2d(4), nn.LeakyReLU(0.1), nn.Flatten(), nn.Linear(196, 10)
     model = nn.Sequential(*parts).initialize(0)
