@@ -323,7 +323,7 @@ class Worker:
 
 def shrunk(worker: Worker, network: Network, alone: bool) -> Network:
     """Return the smallest network found that fails in the same way."""
-    kind = worker.ask(network, alone).split()[0]
+    kind = (worker.ask(network, alone).split() or ["a finding that does not occur again"])[0]
     tries = 0
     while tries < MOST_TRIES:
         for proposal in smaller(network):
