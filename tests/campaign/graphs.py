@@ -171,13 +171,15 @@ def check(network: Network, operations_alone: bool) -> None:
     problem = network.problem()
     settings.override(threads=1)
     judge = Judge(problem, problem.n, problem.arrays)
-    first = on_guarded_pages(problem, Side.RIGHT).run()
+    placed = on_guarded_pages(problem, Side.RIGHT)
+    first = placed.run()
     judge.check(first, "on protected pages")
+    for threads in (2, 3, 4):  # also where the program is so small that one thread would run it
+        settings.override(threads=threads)
+        same_bits(placed.run(), first, f"on {threads} threads")
     same_bits(on_guarded_pages(problem, Side.LEFT).run(), first, "protected at the left")
     spare = problem.compiled(problem.n + 5)
-    for threads in (2, 3, 4):
-        settings.override(threads=threads)
-        same_bits(spare.run(problem.arrays, problem.n), first, f"on {threads} threads, with capacity to spare")
+    same_bits(spare.run(problem.arrays, problem.n), first, "with capacity to spare")
     if network.batched:
         for n in sorted({0, 1, max(1, problem.n - 1)} - {problem.n}):
             arrays = first_samples(problem, n)
