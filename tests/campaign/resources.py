@@ -142,6 +142,11 @@ def predict() -> bytes:
     return np.asarray(model(batch()[0])).tobytes()
 
 
+def compile_one() -> None:
+    """Compile a kernel."""
+    np.asarray(ops.tanh(np.ones((2, 3), np.float32)))
+
+
 def compile_some(folder: Path) -> None:
     """Compile a few small kernels in worker processes, and keep them in a new folder."""
     settings.override(cache=Path(tempfile.mkdtemp(dir=folder)) / "kernels", threads=2)
@@ -324,11 +329,12 @@ def places(rounds: int, folder: Path) -> collections.Counter[str]:
 
     def no_home() -> None:
         reread(HOME=None, XDG_CACHE_HOME=None)
-        short(folder / "no home")()
+        compile_one()
+        show()
 
     def missing_home() -> None:
         reread(HOME="/nonexistent/home", XDG_CACHE_HOME=None)
-        predict()
+        compile_one()
         show()
 
     def read_only() -> None:
@@ -340,7 +346,7 @@ def places(rounds: int, folder: Path) -> collections.Counter[str]:
         os.chdir(place)
         tempfile.tempdir = None
         reread(HOME=str(place), XDG_CACHE_HOME=None, TMPDIR=str(place))
-        train()
+        compile_one()
         show()
         short(place / "run")()
         raise AssertionError("a run was written to a read-only folder")
@@ -350,7 +356,7 @@ def places(rounds: int, folder: Path) -> collections.Counter[str]:
         if not _mount(Path("/proc"), "ro"):
             return
         settings.restore(settings.read(os.environ))
-        train()
+        compile_one()
         show()
 
     def closed(*descriptors: int) -> Callable[[], None]:
@@ -379,7 +385,7 @@ def places(rounds: int, folder: Path) -> collections.Counter[str]:
         gone = Path(tempfile.mkdtemp(dir=folder))
         os.chdir(gone)
         gone.rmdir()
-        train()
+        compile_one()
         show()
 
     def narrow() -> None:
@@ -599,7 +605,8 @@ def main() -> int:
     status = 0
     with tempfile.TemporaryDirectory(prefix="striate-resources-") as name:
         folder = Path(name)
-        settings.override(cache=folder / "kernels")
+        if not os.environ.get("STRIATE_CACHE"):
+            settings.override(cache=folder / "kernels")
         if code := forked(lambda: [train(), train(2048), predict()], "without limits")[0]:
             raise FailedError(f"without limits: {code}")  # it also fills the cache
         for name in options.only.split(",") if options.only else TRIALS:
