@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import striate as st
 from striate import nn
-from striate.codegen import elf
+from striate.codegen import elf, target
 from striate.errors import EngineError, ModelFileError, OptionError, ShapeError
+from striate.native.linking import linkers
 from striate.native.loaded import loaded_object
 from tests.native.conftest import CLASSES, IMAGES, RANDOM, compiled, output_of
+
+ARM = target.is_arm(target.native_triple())
 
 
 def test_the_same_bits_as_the_model_for_any_batch_and_threads(model: nn.Module, folder: Path) -> None:
@@ -115,6 +119,15 @@ def test_another_architecture_is_written_and_not_loaded(tiny: nn.Module, tmp_pat
         return  # this computer has that architecture
     with pytest.raises(EngineError, match="compiled for aarch64, not for this computer"):
         st.native.load(tmp_path)
+
+
+def test_a_linker_is_tried_only_for_the_targets_that_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = (target.named(cpu) for cpu in (("x86-64", "generic")[:: -1 if ARM else 1]))
+    monkeypatch.setattr("striate.native.linking.sys", SimpleNamespace(platform="linux"))
+    assert "ld" in linkers(here)
+    assert "ld" not in linkers(there)
+    monkeypatch.setattr("striate.native.linking.sys", SimpleNamespace(platform="darwin"))  # its ld writes Mach-O alone
+    assert "ld" not in linkers(here)
 
 
 def test_what_is_refused(model: nn.Module, tmp_path: Path) -> None:
