@@ -4,12 +4,15 @@
 
 d is a tile of the input, g the filter and Y a tile of the output. F(m, r) computes m outputs of an r-tap filter from
 m + r − 1 products. It evaluates polynomials at the points 0, ±1, ½, −2 and ∞: with ½ and −2 in place of the usual ±2,
-the largest entries of the transforms, and so the rounding error, are about half as large.
+the largest entries of the transforms, and so the rounding error, are about half as large. Longer filters along a single
+axis need −½ and 2 as well.
 
 The outer taps of a three-tap filter of stride 2 read pixels of one parity, and its inner tap pixels of the other
 parity. The former use F(4, 2), the latter four plain products: nine products instead of twelve along an axis, 81
 instead of 144 in a tile. The four plain pixels count as points that share one filter entry, so matrices describe this
 case as well.
+
+Along the depth, nothing is transformed: the taps of a filter of several planes are summed like input channels.
 """
 
 from __future__ import annotations
@@ -32,7 +35,12 @@ PADDING = 16
 SUMMED_APART = 4
 """The number of input blocks that are summed by themselves before this sum is added to the total, against rounding."""
 
-POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
+POINTS = (
+    Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2), Fraction(-1, 2), Fraction(2),
+)  # fmt: skip
+
+Transform = tuple[Matrix, Callable[[Sequence[Vector]], list[Vector]]]
+"""A matrix, and the function that emits its product with vectors."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +86,10 @@ def transforms(m: int, r: int) -> Transforms:
 
 @dataclass(frozen=True)
 class Form:
-    """The form of minimal filtering that computes a tile; it is the same along both axes.
+    """The form of minimal filtering along one axis of a tile.
 
-    A tile has ``tile`` outputs along an axis, and the filter ``taps`` taps. With ``stride`` 1, one form F(tile, taps)
+    The tile has ``tile`` outputs along the axis, and the filter ``taps`` taps. F(1, 1) transforms nothing. With
+    ``stride`` 1, one form F(tile, taps)
     serves the convolution, its input gradient and, with the roles exchanged, its weight gradient. With ``stride`` 2,
     which requires three taps, the input gradient has a form of its own (``upward``): pixels of dx of one parity (odd if
     ``odd``, else even) are reached by two taps, the others by one.
@@ -132,9 +141,62 @@ class Form:
             return transforms(self.taps, self.tile).with_plain_filter()
         return _strided_gradient(self)
 
-    def transform_input(self, k: Kernel, d: Sequence[Vector]) -> list[Vector]:
-        """Emit Bᵀ d for ``patch`` vectors d; return ``points`` vectors."""
-        return transform_six(k, d) if self.patch == self.points == 6 else apply(k, self.transforms.input, d)
+    def input_transform(self, k: Kernel) -> Transform:
+        """Return Bᵀ, and the function that emits Bᵀ d for ``patch`` vectors d: ``points`` vectors."""
+        matrix = self.transforms.input
+        return (matrix, lambda d: transform_six(k, d)) if self.patch == self.points == 6 else transform_by(k, matrix)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The form of the tiles of a convolution: one along the height, one along the width, and the taps of the depth.
+
+    A tile lies in one plane of the output. Its products are summed over ``planes`` planes of the input, as they are
+    over the channels.
+    """
+
+    height: Form
+    width: Form
+    planes: int = 1
+
+    @property
+    def axes(self) -> tuple[Form, Form]:
+        """The forms along the height and the width."""
+        return self.height, self.width
+
+    @property
+    def positions(self) -> int:
+        """The number of products of a tile, which is the number of entries of its transformed input."""
+        return self.height.points * self.width.points
+
+    @property
+    def entries(self) -> int:
+        """The number of entries of a transformed filter of one plane."""
+        return self.height.filters * self.width.filters
+
+    @property
+    def taps(self) -> int:
+        """The number of taps of one plane of the filter."""
+        return self.height.taps * self.width.taps
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """The distance between neighbouring tiles of the input along the height and the width, in pixels."""
+        return self.height.step, self.width.step
+
+    @property
+    def outputs(self) -> tuple[int, int]:
+        """The number of outputs of a tile along the height and the width."""
+        return self.height.tile, self.width.tile
+
+    def grid(self, sizes: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return the number of tiles along each axis of an output with these spatial sizes."""
+        depth, height, width = sizes
+        return depth, -(-height // self.height.tile), -(-width // self.width.tile)
+
+    def input_transforms(self, k: Kernel) -> tuple[Transform, Transform]:
+        """Return the transforms Bᵀ of input tiles along the height and the width."""
+        return self.height.input_transform(k), self.width.input_transform(k)
 
 
 @functools.cache
@@ -251,28 +313,34 @@ def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
     ]
 
 
-def transform_both(
-    k: Kernel, matrix: Matrix, along: Callable[[Sequence[Vector]], list[Vector]], load: Callable[[int, int], Vector]
-) -> Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]:
-    """Emit T d Tᵀ for d[i][j] = ``load(i, j)`` and T = ``matrix``, some rows at a time.
+def transform_by(k: Kernel, matrix: Matrix) -> Transform:
+    """Return a matrix and the function that emits its product with vectors."""
+    return matrix, lambda x: apply(k, matrix, x)
 
-    Yields pairs (numbers of rows, iterator over these rows). ``along`` applies T to vectors. Rows of T that are unit
-    vectors copy a row of d: each is yielded by itself, and its pixels are loaded only then. The other rows are yielded
-    together, because they share loads. Each row is computed when the iterator is advanced, so that it can be stored
-    before the next one needs registers.
+
+def transform_both(
+    k: Kernel, transforms: tuple[Transform, Transform], load: Callable[[int, int], Vector]
+) -> Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]:
+    """Emit S d Tᵀ for d[i][j] = ``load(i, j)`` and (S, T) = ``transforms``, some rows at a time.
+
+    Yields pairs (numbers of rows, iterator over these rows). Rows of S that are unit vectors copy a row of d: each is
+    yielded by itself, and its pixels are loaded only then. The other rows are yielded together, because they share
+    loads. Each row is computed when the iterator is advanced, so that it can be stored before the next one needs
+    registers.
     """
-    size = len(matrix[0])
+    (matrix, down), (across, along) = transforms
+    size, columns = len(matrix[0]), range(len(across[0]))
     passed = {i: row.index(1) for i, row in enumerate(matrix) if sum(map(bool, row)) == 1 and 1 in row}
     mixed = tuple(i for i in range(len(matrix)) if i not in passed)
     seen = {j for i in mixed for j, entry in enumerate(matrix[i]) if entry}
     if len(mixed) == len(matrix):
-        halves = [along([load(i, j) for i in range(size)]) for j in range(size)]
+        halves = [down([load(i, j) for i in range(size)]) for j in columns]
     else:
         part = tuple(matrix[i] for i in mixed)
-        halves = [apply(k, part, [load(i, j) if i in seen else None for i in range(size)]) for j in range(size)]
+        halves = [apply(k, part, [load(i, j) if i in seen else None for i in range(size)]) for j in columns]
     yield mixed, (along([half[number] for half in halves]) for number in range(len(mixed)))
     for i, source in passed.items():
-        yield (i,), iter([along([load(source, j) for j in range(size)])])
+        yield (i,), iter([along([load(source, j) for j in columns])])
 
 
 def _combine(k: Kernel, row: Sequence[Fraction], x: Sequence[Vector | None]) -> Vector:
@@ -306,21 +374,21 @@ def _number(k: Kernel, like: Vector, number: Fraction) -> Vector:
 
 @dataclass(frozen=True)
 class WinogradPack(KernelSpec):
-    """The kernel that transforms and packs the filters: U = G g Gᵀ as [output block][position][input channel][16].
+    """The kernel that transforms and packs the filters: U = G g Gᵀ for each pair of channels and each plane.
 
-    A position is an entry of the transformed filter, and the 16 lanes are output channels. ``filters`` is the number O
-    of output channels, and ``channels`` the number C of input channels. ``form`` has the sizes of the tiles, and
-    ``operands`` is the dtype of U. With ``transposed``, it packs for the input gradient: lanes are input channels, and
-    the filter is rotated by 180°. In bfloat16, pairs of channels are interleaved: [output block][position][input
-    pair][16][2]. A chunk, the unit of work of a thread, is one output block and one block of input channels. Operands:
-    weights (O, C, taps, taps) in NumPy's order, U.
+    U is [output block][position][plane][input channel][16]. A position is an entry of the transformed filter, and the
+    16 lanes are output channels. In bfloat16, pairs of channels are interleaved: […][plane][input pair][16][2].
+    ``filters`` is the number O of output channels, and ``channels`` the number C of input channels. ``form`` has the
+    sizes of the tiles, and ``operands`` is the dtype of U. With ``transposed``, it packs for the input gradient: lanes
+    are input channels, and the filter is rotated by 180°. A chunk, the unit of work of a thread, is one output block
+    and one block of input channels. Operands: weights (O, C, planes, taps, taps) in NumPy's order, U.
     """
 
     dtype: DType
     operands: DType
     filters: int
     channels: int
-    form: Form
+    form: Tiling
     transposed: bool
 
     @property
@@ -331,7 +399,7 @@ class WinogradPack(KernelSpec):
     @property
     def per_position(self) -> int:
         """The number of packed elements of one position, padded so that positions do not share cache sets."""
-        return self.summed * LANES + PADDING * self.together
+        return self.form.planes * self.summed * LANES + PADDING * self.together
 
     @property
     def together(self) -> int:
@@ -341,7 +409,7 @@ class WinogradPack(KernelSpec):
     @property
     def per_block(self) -> int:
         """The number of packed elements of one output block."""
-        return self.form.filters**2 * self.per_position
+        return self.form.entries * self.per_position
 
     @property
     def chunks(self) -> int:
@@ -363,9 +431,13 @@ class WinogradPack(KernelSpec):
         ``out`` is the number of the output block, and ``channels`` is (first, one past the last input channel).
         ``weights`` is the address of the filters g in NumPy's order, and ``target`` that of the block's U.
         """
-        with k.loop(*channels, self.together) as into:
-            points = [self._points(k, weights, out, k.iadd(into.index, channel)) for channel in range(self.together)]
-            first = k.offset(target, k.imul(into.index, LANES), self.operands)
+        with k.loop(0, self.form.planes) as plane, k.loop(*channels, self.together) as into:
+            points = [
+                self._points(k, weights, out, k.iadd(into.index, channel), plane.index)
+                for channel in range(self.together)
+            ]
+            summed = k.iadd(k.imul(plane.index, self.summed), into.index)
+            first = k.offset(target, k.imul(summed, LANES), self.operands)
             for position, value in enumerate(points[0]):
                 place = k.offset(first, position * self.per_position, self.operands)
                 if self.together == 2:
@@ -373,21 +445,26 @@ class WinogradPack(KernelSpec):
                 else:
                     k.store(value, place, self.operands, 64)
 
-    def _points(self, k: Kernel, weights: Pointer, out: Index, into: Index) -> Iterator[Vector]:
-        """Emit the transformed filters of one input and 16 output channels; yield a vector for each position."""
-        dtype, r = self.dtype, self.form.taps
-        matrix = self.form.transforms.filter
+    def _points(self, k: Kernel, weights: Pointer, out: Index, into: Index, plane: Index) -> Iterator[Vector]:
+        """Emit the transformed filters of one input and 16 output channels; yield a vector for each position.
+
+        ``plane`` is the number of the tap along the depth, counted from the last one with ``transposed``.
+        """
+        dtype, form = self.dtype, self.form
+        heights, widths = range(form.height.taps), range(form.width.taps)
         outputs = self.channels if self.transposed else self.filters
-        step = r * r if self.transposed else self.channels * r * r
-        other = self.channels * r * r if self.transposed else r * r
+        taps_of_pair = form.planes * form.taps
+        step = taps_of_pair if self.transposed else self.channels * taps_of_pair
+        other = self.channels * taps_of_pair if self.transposed else taps_of_pair
+        first = k.imul(k.isub(form.planes - 1, plane) if self.transposed else plane, form.taps)
         count = k.imin(LANES, k.isub(outputs, k.imul(out, LANES))) if outputs % LANES else LANES
-        corner = k.offset(weights, k.iadd(k.imul(k.imul(out, LANES), step), k.imul(into, other)), dtype)
+        corner = k.offset(weights, k.iadd(k.imul(k.imul(out, LANES), step), k.imul(into, other), first), dtype)
         taps = [
-            [k.load_strided(k.offset(corner, h * r + w, dtype), dtype, step, count) for w in range(r)]
-            for h in range(r)
+            [k.load_strided(k.offset(corner, h * len(widths) + w, dtype), dtype, step, count) for w in widths]
+            for h in heights
         ]  # fmt: skip
         if self.transposed:
             taps = [row[::-1] for row in taps[::-1]]
-        columns = [apply(k, matrix, [taps[h][w] for h in range(r)]) for w in range(r)]
-        for i in range(self.form.filters):
-            yield from apply(k, matrix, [columns[w][i] for w in range(r)])
+        columns = [apply(k, form.height.transforms.filter, [taps[h][w] for h in heights]) for w in widths]
+        for i in range(form.height.filters):
+            yield from apply(k, form.width.transforms.filter, [columns[w][i] for w in widths])
