@@ -52,23 +52,23 @@ NARROW = 4
 
 Blocks of so few channels would consist mostly of padding."""
 
-WINOGRAD_TILES = {(3, 1): 4, (5, 1): 2, (3, 2): 4}
+WINOGRAD_TILES = {(3, 1): 4, (5, 1): 2, (3, 2): 4, (5, 2): 4}
 """Maps (taps, stride) of a filter to the number of outputs of a tile along one axis.
 
-A tile then has six products along each axis, or nine with stride 2."""
+A tile then has six products along each axis, or with stride 2, nine for three taps and eleven for five."""
 
-WINOGRAD_CHANNELS = {(3, 1): 16, (5, 1): 16, (3, 2): 16}
+WINOGRAD_CHANNELS = {(3, 1): 16, (5, 1): 16, (3, 2): 16, (5, 2): 16}
 """Maps (taps, stride) of a filter to the least number of channels for Winograd's algorithm.
 
 With fewer channels, the transforms cost more than the products that they save."""
 
-LINE_TILES = {3: 4, 5: 4, 7: 2}
-"""Maps the taps of a filter along a single axis, with stride 1, to the number of outputs of a tile.
+LINE_TILES = {(3, 1): 4, (5, 1): 4, (7, 1): 2, (5, 2): 4, (7, 2): 4}
+"""Maps (taps, stride) of a filter along a single axis to the number of outputs of a tile.
 
-A tile has six or eight products: F(4, 3), F(4, 5) and F(2, 7)."""
+With stride 1, a tile has six or eight products: F(4, 3), F(4, 5) and F(2, 7)."""
 
-LINE_CHANNELS = 32
-"""The least number of channels for Winograd's algorithm along a single axis, which saves fewer products."""
+LINE_CHANNELS = 16
+"""The least number of channels for Winograd's algorithm along a single axis."""
 
 MOST_PLANES = 5
 """The largest number of taps along the depth; their products are summed like those of channels."""
@@ -132,20 +132,23 @@ def suited_form(g: Geometry, direction: Direction) -> Tiling | None:
         return None
     if g.kernel[0] > MOST_PLANES or g.stride[0] > 1:
         return None
-    channels = min(g.filters, g.depth)
-    size = (g.size if direction is Direction.INPUT_GRADIENT else g.count)[1:]
-    if g.kernel[1] == g.stride[1] == 1:
-        tile = LINE_TILES.get(g.kernel[2]) if g.stride[2] == 1 else None
-        fits = tile is not None and channels >= LINE_CHANNELS and size[1] >= 4
-        return Tiling(Form(1, 1), Form(tile, g.kernel[2]), g.kernel[0]) if fits and tile else None
+    line = g.kernel[1] == g.stride[1] == 1
     taps, stride = g.kernel[2], g.stride[2]
-    tile = WINOGRAD_TILES.get((taps, stride))
-    if tile is None or g.kernel[1] != taps or g.stride[1] != stride or channels < WINOGRAD_CHANNELS[taps, stride]:
+    tile = (LINE_TILES if line else WINOGRAD_TILES).get((taps, stride))
+    if tile is None or min(g.filters, g.depth) < (LINE_CHANNELS if line else WINOGRAD_CHANNELS[taps, stride]):
         return None
-    upward = direction is Direction.INPUT_GRADIENT and stride > 1
-    if min(size) < (8 if upward else 4) or (stride > 1 and (g.before[1] != g.before[2] or g.kernel[0] > 1)):
+    if stride > 1 and g.kernel[0] > 1:
+        return None
+    transposed = direction is Direction.INPUT_GRADIENT
+    upward = transposed and stride > 1
+    size = g.size if transposed else g.count
+    if min(size[2:] if line else size[1:]) < (8 if upward else 4):
         return None
     form = Form(tile * stride, taps, stride, True, g.before[2] % 2 == 1) if upward else Form(tile, taps, stride)
+    if line:
+        return Tiling(Form(1, 1), form, g.kernel[0])
+    if g.kernel[1] != taps or g.stride[1] != stride or (stride > 1 and g.before[1] != g.before[2]):
+        return None
     return Tiling(form, form, g.kernel[0])
 
 
@@ -217,7 +220,7 @@ def flipped_before(g: Geometry, form: Tiling) -> Three:
     sizes of the forward convolution.
     """
     h, w = (
-        axis.taps - 1 - b if axis.stride == 1 else 1 - (b + 1) // 2
+        axis.taps - 1 - b if axis.stride == 1 else axis.taps // 2 - (b + 1) // 2
         for axis, b in zip(form.axes, g.before[1:], strict=True)
     )
     return form.planes - 1 - g.before[0], h, w

@@ -7,10 +7,10 @@ m + r − 1 products. It evaluates polynomials at the points 0, ±1, ½, −2 an
 the largest entries of the transforms, and so the rounding error, are about half as large. Longer filters along a single
 axis need −½ and 2 as well.
 
-The outer taps of a three-tap filter of stride 2 read pixels of one parity, and its inner tap pixels of the other
-parity. The former use F(4, 2), the latter four plain products: nine products instead of twelve along an axis, 81
-instead of 144 in a tile. The four plain pixels count as points that share one filter entry, so matrices describe this
-case as well.
+With stride 2, every other tap of a filter reads pixels of one parity, and the taps between them those of the other
+parity. Each set is a filter of stride 1 for its pixels: five taps are F(4, 3) and F(4, 2), with 11 products instead of
+20 along an axis, 121 instead of 400 in a tile. Of three taps, the inner one is alone: it takes four plain products,
+whose pixels count as points that share one filter entry, so matrices describe this case as well.
 
 Along the depth, nothing is transformed: the taps of a filter of several planes are summed like input channels.
 """
@@ -91,8 +91,8 @@ class Form:
     The tile has ``tile`` outputs along the axis, and the filter ``taps`` taps. F(1, 1) transforms nothing. With
     ``stride`` 1, one form F(tile, taps)
     serves the convolution, its input gradient and, with the roles exchanged, its weight gradient. With ``stride`` 2,
-    which requires three taps, the input gradient has a form of its own (``upward``): pixels of dx of one parity (odd if
-    ``odd``, else even) are reached by two taps, the others by one.
+    which requires an odd number of taps, the input gradient has a form of its own (``upward``): pixels of dx of one
+    parity (odd if ``odd``, else even) are reached by the even taps, the others by the odd taps.
     """
 
     tile: int  # outputs
@@ -144,7 +144,12 @@ class Form:
     def input_transform(self, k: Kernel) -> Transform:
         """Return Bᵀ, and the function that emits Bᵀ d for ``patch`` vectors d: ``points`` vectors."""
         matrix = self.transforms.input
-        return (matrix, lambda d: transform_six(k, d)) if self.patch == self.points == 6 else transform_by(k, matrix)
+        if self.patch == self.points == 6:
+            return matrix, lambda d: transform_six(k, d)
+        if self.stride == 1 or self.upward or self.taps < 5:
+            return transform_by(k, matrix)
+        even, odd = (Form(self.tile, taps) for taps in halves(self.taps))
+        return matrix, lambda d: [*even.input_transform(k)[1](d[0::2]), *odd.input_transform(k)[1](d[1::2])]
 
 
 @dataclass(frozen=True)
@@ -199,41 +204,64 @@ class Tiling:
         return self.height.input_transform(k), self.width.input_transform(k)
 
 
+def halves(taps: int) -> tuple[int, int]:
+    """Return (number of even taps, number of odd taps) of a filter; tap 0 is even."""
+    return taps - taps // 2, taps // 2
+
+
+@functools.cache
+def _half(m: int, r: int) -> Transforms:
+    """Return transforms of F(m, r), for one parity of the taps; one tap alone takes m plain products."""
+    if r > 1:
+        return transforms(m, r)
+    return Transforms(_frozen(_units(m)), _frozen([[Fraction(1)]]), _frozen(_units(m)))
+
+
 @functools.cache
 def _strided(form: Form) -> Transforms:
-    """Return the transforms for three taps and stride 2: F(4, 2) for the outer taps, plain products for the inner tap.
+    """Return the transforms for an odd number of taps and stride 2: F(4, r) for even and for odd taps.
 
-    Raises ``ValueError`` for any other form.
+    The even taps come first: if there is a single odd tap, its points are last, and share the last filter entry. Raises
+    ``ValueError`` for any other form.
     """
-    if (form.taps, form.tile) != (3, 8 if form.upward else 4) or form.stride != 2:
+    if form.taps % 2 == 0 or form.taps < 3 or form.tile != (8 if form.upward else 4) or form.stride != 2:
         raise ValueError(f"no form is known for {form}")
-    pair = transforms(4, 2)
-    units = _units(4)
-    outer = [[row[0], Fraction(0), row[1]] for row in pair.filter]
-    filter = [*outer, [Fraction(0), Fraction(1), Fraction(0)]]
+    taps = halves(form.taps)
+    even, odd = (_half(4, r) for r in taps)
+    size = 8 + form.taps - 2
+    filter = [
+        *(_spread(row, 0, 2, form.taps) for row in even.filter), *(_spread(row, 1, 2, form.taps) for row in odd.filter),
+    ]  # fmt: skip
     if not form.upward:
-        input = [_spread(row, 0, 2, 9) for row in pair.input] + [_spread(row, 1, 2, 9) for row in units]
-        output = [[*row, *unit] for row, unit in zip(pair.output, units, strict=True)]
+        input = [*(_spread(row, 0, 2, size) for row in even.input), *(_spread(row, 1, 2, size) for row in odd.input)]
+        output = [[*row, *other] for row, other in zip(even.output, odd.output, strict=True)]
         return Transforms(_frozen(output), _frozen(filter), _frozen(input))
-    input = [*pair.input, *(_spread(row, 0 if form.odd else 1, 1, 5) for row in units)]
-    two = [[*row, *[Fraction(0)] * 4] for row in pair.output]
-    one = [[*[Fraction(0)] * 5, *unit] for unit in units]
-    places = (one, two) if form.odd else (two, one)
+    # The filter is rotated by 180°, which leaves even taps at even places, because the number of taps is odd.
+    patch = len(even.input)
+    input = [*even.input, *(_spread(row, 0 if form.odd else 1, 1, patch) for row in odd.input)]
+    first = [[*row, *[Fraction(0)] * len(odd.input)] for row in even.output]
+    second = [[*[Fraction(0)] * len(even.input), *row] for row in odd.output]
+    places = (second, first) if form.odd else (first, second)
     output = [row for rows in zip(*places, strict=True) for row in rows]
     return Transforms(_frozen(output), _frozen(filter), _frozen(input))
 
 
 @functools.cache
 def _strided_gradient(form: Form) -> Transforms:
-    """Return the transforms of the weight gradient for three taps and stride 2.
+    """Return the transforms of the weight gradient for stride 2: F(r, 4) computes the even and the odd taps.
 
-    F(2, 4) computes the outer taps. The inner tap is a sum over four pixels, whose products are added into one entry.
+    A single odd tap is a sum over four pixels, whose products are added into one entry.
     """
-    pair = transforms(2, 4).with_plain_filter()
-    filter = [*pair.filter, *_units(4)]
-    nothing = [Fraction(0)] * 5
-    output = [[*pair.output[0], Fraction(0)], [*nothing, Fraction(1)], [*pair.output[1], Fraction(0)]]
-    return Transforms(_frozen(output), _frozen(filter), form.transforms.input)
+    even, odd = halves(form.taps)
+    one = transforms(even, 4).with_plain_filter()
+    other = Transforms(_frozen([[Fraction(1)]]), _frozen(_units(4)), ())
+    if odd > 1:
+        other = transforms(odd, 4).with_plain_filter()
+    blank, gap = [Fraction(0)] * len(one.output[0]), [Fraction(0)] * len(other.output[0])
+    output = [
+        [*blank, *other.output[tap // 2]] if tap % 2 else [*one.output[tap // 2], *gap] for tap in range(form.taps)
+    ]
+    return Transforms(_frozen(output), _frozen([*one.filter, *other.filter]), form.transforms.input)
 
 
 def _units(n: int) -> list[list[Fraction]]:
