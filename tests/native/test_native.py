@@ -156,7 +156,7 @@ def test_a_signal_in_float64(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv1d(3, 5, 4), nn.GroupNorm(1, 5), nn.Sigmoid(), nn.GlobalAveragePool()).double()
     x = RANDOM.standard_normal((1, 3, 17))
     expected = model(x)
-    for target in ("native", "x86-64-v2"):
-        found = st.export_native(model, tmp_path, target=target)
+    for name in ("native", "x86-64-v2"):
+        found = st.export_native(model, tmp_path, target=name)
         if found.checked:
             np.testing.assert_allclose(st.native.load(tmp_path)(x), expected, rtol=1e-12)
