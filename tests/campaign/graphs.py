@@ -237,9 +237,13 @@ def case(seed: int, number: int) -> tuple[Network, bool]:
 def outcome(network: Network, operations_alone: bool) -> str:
     """Run a network; return "" or the finding."""
     try:
-        check(network, operations_alone)
+        network.problem()
     except StriateError as error:
         return f"refused {type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - whatever a case raises is a finding
+        return traceback.format_exc()
+    try:
+        check(network, operations_alone)
     except WrongResultError as finding:
         return f"wrong: {finding}"
     except Exception:  # noqa: BLE001 - whatever a case raises is a finding
@@ -347,26 +351,26 @@ def search(seed: int, seconds: float, first: int, cases: int, keep_going: bool) 
     end = time.monotonic() + seconds
     functions: collections.Counter[str] = collections.Counter()
     worker, number, calls, findings, refused = Worker(), first, 0, 0, 0
-    while time.monotonic() < end and number < first + cases:
-        network, alone = case(seed, number)
-        found = worker.ask(network, alone)
-        number += 1
-        if found.startswith("refused"):
-            refused += 1
-            print(f"case {number - 1}: {found.splitlines()[0]}", flush=True)
-            continue
-        if not found:
-            calls += len(network.calls)
-            functions.update(call.function for call in network.calls)
-            continue
-        findings += 1
-        print(f"finding: seed {seed}, case {number - 1}\n{found}\n", flush=True)
-        least = shrunk(worker, network, alone)
-        print(f"{text(least)}\n{worker.ask(least, alone)}\n{_line(least, alone)}")
-        print(f"  again: python tests/campaign/graphs.py --seed {seed} --only {number - 1}", flush=True)
-        if not keep_going:
-            worker.close()
-            return 1
+    with suppress(KeyboardInterrupt):
+        while time.monotonic() < end and number < first + cases:
+            network, alone = case(seed, number)
+            found = worker.ask(network, alone)
+            number += 1
+            if found.startswith("refused"):
+                refused += 1
+                print(f"case {number - 1}: {found.splitlines()[0]}", flush=True)
+                continue
+            if not found:
+                calls += len(network.calls)
+                functions.update(call.function for call in network.calls)
+                continue
+            findings += 1
+            print(f"finding: seed {seed}, case {number - 1}\n{found}\n", flush=True)
+            least = shrunk(worker, network, alone)
+            print(f"{text(least)}\n{worker.ask(least, alone)}\n{_line(least, alone)}")
+            print(f"  again: python tests/campaign/graphs.py --seed {seed} --only {number - 1}", flush=True)
+            if not keep_going:
+                break
     worker.close()
     print(f"seed {seed}: {number - first} networks of {calls} calls, {findings} findings, {refused} refused")
     print("  " + ", ".join(f"{name} {count}" for name, count in sorted(functions.items())))

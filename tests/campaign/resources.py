@@ -58,7 +58,7 @@ from striate.export import export_onnx  # noqa: E402
 from striate.passes import lower  # noqa: E402
 from striate.quota import cpu_quota  # noqa: E402
 
-LONGEST = 300
+LONGEST = 900
 """Seconds after which a fork hangs."""
 DONE, OURS, NAMED, BAD = 0, 3, 4, 9
 _SYSTEM = ctypes.CDLL(None, use_errno=True)
