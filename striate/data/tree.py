@@ -13,9 +13,9 @@ import lzma
 import os
 import re
 import struct
+import sys
 import tarfile
 import tempfile
-import threading
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -25,6 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from striate.errors import DataError
+from striate.locks import Lock
 
 MOST_BYTES = 1 << 30  # of one file
 MOST_FILES = 10_000_000
@@ -175,7 +176,7 @@ class ZipTree(Tree):
     """
 
     def __init__(self, root: Path) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._file = root.open("rb")
         try:
             self._archive = zipfile.ZipFile(self._file)
@@ -227,13 +228,13 @@ class ZipTree(Tree):
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 with self._lock, self._archive.open(info) as stream:
                     return stream.read(most)
-            header = os.pread(self._file.fileno(), _ZIP_HEADER.size, info.header_offset)
+            header = _read_at(self._file, self._lock, info.header_offset, _ZIP_HEADER.size)
             if not header.startswith(b"PK\3\4") or len(header) < _ZIP_HEADER.size:
                 raise zipfile.BadZipFile("there is no file where the directory says")
             place = info.header_offset + _ZIP_HEADER.size + sum(_ZIP_HEADER.unpack(header))
             if info.compress_type == zipfile.ZIP_STORED:
-                return os.pread(self._file.fileno(), min(most, info.compress_size), place)
-            packed = os.pread(self._file.fileno(), info.compress_size, place)
+                return _read_at(self._file, self._lock, place, min(most, info.compress_size))
+            packed = _read_at(self._file, self._lock, place, info.compress_size)
             return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most) if most else b""
         except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, *_CODECS) as error:
             raise DataError(f"{self.name(entry)}: cannot be read: {error}") from error
@@ -248,6 +249,8 @@ class TarTree(Tree):
 
     def __init__(self, root: Path) -> None:
         self._places: dict[PurePosixPath, int] = {}
+        self._moving = Lock()
+        """Held while the position in the file changes, where the system cannot read at a given place."""
         self._file = self._plain(root)
         super().__init__(root)
 
@@ -292,13 +295,25 @@ class TarTree(Tree):
 
     def start(self, entry: Entry, size: int) -> bytes:
         size = min(size, entry.size)
-        content = os.pread(self._file.fileno(), size, self._places[entry.path])
+        content = _read_at(self._file, self._moving, self._places[entry.path], size)
         if len(content) != size:
             raise DataError(f"{self.name(entry)}: the archive ends within it")
         return content
 
     def close(self) -> None:
         self._file.close()
+
+
+def _read_at(file: IO[bytes], moving: Lock, place: int, size: int) -> bytes:
+    """Return up to ``size`` bytes of an open file from the position ``place``; several threads may call it at once.
+
+    Where the system cannot read without moving the position of the file, ``moving`` is locked meanwhile.
+    """
+    if sys.platform != "win32":
+        return os.pread(file.fileno(), size, place)
+    with moving:
+        file.seek(place)
+        return file.read(size)
 
 
 def _inside(root: Path, name: str) -> PurePosixPath:
