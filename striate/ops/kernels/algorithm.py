@@ -122,6 +122,12 @@ def suited_form(g: Geometry, direction: Direction) -> Tiling | None:
     The result depends only on ``g``, the sizes of the convolution, and the direction. It is None if there is no such
     form, or if its transforms would cost more than the products that they save.
     """
+    form = possible_form(g, direction)
+    return form if form and is_cheaper(form, g, direction) else None
+
+
+def possible_form(g: Geometry, direction: Direction) -> Tiling | None:
+    """Return the form of Winograd's algorithm for this direction of a convolution, or None if there is none."""
     if g.groups > 1 or g.dilation != (1, 1, 1) or any(not 0 <= b < k for b, k in zip(g.before, g.kernel, strict=True)):
         return None
     if g.kernel[0] > MOST_PLANES or g.stride[0] > 1:
@@ -138,8 +144,7 @@ def suited_form(g: Geometry, direction: Direction) -> Tiling | None:
     form = Form(tile * stride, taps, stride, True, g.before[2] % 2 == 1) if upward else Form(tile, taps, stride)
     if not line and (g.kernel[1] != taps or g.stride[1] != stride or (stride > 1 and g.before[1] != g.before[2])):
         return None
-    tiling = Tiling(Form(1, 1) if line else form, form, g.kernel[0])
-    return tiling if is_cheaper(tiling, g, direction) else None
+    return Tiling(Form(1, 1) if line else form, form, g.kernel[0])
 
 
 def reads_mostly_filters(g: Geometry, form: Tiling, direction: Direction) -> bool:

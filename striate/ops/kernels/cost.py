@@ -25,8 +25,12 @@ SHORT = 0.5
 SHORT_DIRECT = 0.6
 """The same for direct sums, which then have fewer sums to add to at a time."""
 
-WORTHWHILE = 0.92
-"""The algorithm with tiles is chosen if it costs at most this share of direct sums."""
+WORTHWHILE = {Direction.FORWARD: 1.1, Direction.INPUT_GRADIENT: 0.95, Direction.WEIGHT_GRADIENT: 1.1}
+"""Tiles are chosen if they cost at most this share of direct sums; near 1, measurements differ a little from the model.
+"""
+
+SUMS = 0.5
+"""The cost of loading and storing a sum of a weight gradient, compared with a product: a batch has 8 tiles or more."""
 
 RANGE = 4
 """The number of blocks of channels of x, and of dy, that a weight gradient transforms and multiplies at a time."""
@@ -34,7 +38,7 @@ RANGE = 4
 
 def is_cheaper(form: Tiling, g: Geometry, direction: Direction) -> bool:
     """Return whether one direction of the convolution ``g`` costs less in tiles of ``form`` than by direct sums."""
-    return in_tiles(form, g, direction) <= WORTHWHILE * direct(g, direction)
+    return in_tiles(form, g, direction) <= WORTHWHILE[direction] * direct(g, direction)
 
 
 def direct(g: Geometry, direction: Direction) -> float:
@@ -49,6 +53,7 @@ def in_tiles(form: Tiling, g: Geometry, direction: Direction) -> float:
     sources, results = form.planes * -(-into // BLOCK), -(-out // BLOCK)
     products = form.positions * form.planes * into * vectors(out, SHORT)
     if direction is Direction.WEIGHT_GRADIENT:
+        products *= 1 + SUMS
         transforms = sources * -(-results // RANGE) * input_cost(form) + results * -(-sources // RANGE) * dy_cost(form)
     else:
         transforms = sources * input_cost(form) + results * output_cost(form)
