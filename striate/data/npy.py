@@ -45,7 +45,7 @@ def read_npy(stream: IO[bytes], size: int, where: str) -> npt.NDArray[Any]:
 
     start = stream.read(8)
     if len(start) < 8 or not start.startswith(_MAGIC) or start[6] not in (1, 2, 3):
-        raise refused("it does not begin as a .npy file does")
+        raise refused("it is damaged, or of another format")
     width = 2 if start[6] == 1 else 4
     length = int.from_bytes(stream.read(width), "little")
     if length > min(_LONGEST, size):

@@ -10,7 +10,7 @@ import pytest
 from striate.data.tar import Form, members
 from striate.errors import DataError
 
-NAMES = ("a.png", "folder/b.png", "long" * 40 + "/c.png", "deep/" * 40 + "d.png", "é/ü.png", "x" * 300, "folder/")
+NAMES = ("a.png", "folder/b.png", "long" * 35 + "/c.png", "deep/" * 40 + "d.png", "é/ü.png", "x" * 300, "folder/")
 
 
 def packed(format: int) -> bytes:
