@@ -15,6 +15,7 @@ import os
 import re
 import stat
 import struct
+import sys
 import tempfile
 import threading
 import zipfile
@@ -28,6 +29,7 @@ from typing import IO, Protocol, cast
 
 from striate.data.tar import BLOCK, Form, is_header, members
 from striate.errors import DataError
+from striate.locks import Lock
 
 MOST_BYTES = 1 << 30  # of one file
 MOST_FILES = 10_000_000
@@ -309,6 +311,8 @@ class TarTree(Tree):
 
     def __init__(self, root: Path) -> None:
         self._places: dict[PurePosixPath, int] = {}
+        self._moving = Lock()
+        """Held while the position in the file changes, where the system cannot read at a given place."""
         self._file = self._plain(root)
         super().__init__(root)
 
@@ -351,10 +355,18 @@ class TarTree(Tree):
             yield Entry(path, member.size)
 
     def read(self, entry: Entry) -> bytes:
-        content = os.pread(self._file.fileno(), entry.size, self._places[entry.path])
+        content = self._read_at(self._places[entry.path], entry.size)
         if len(content) != entry.size:
             raise DataError(f"{self.name(entry)}: the archive ends within it")
         return content
+
+    def _read_at(self, place: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from the position ``place``; several threads may call it at the same time."""
+        if sys.platform != "win32":
+            return os.pread(self._file.fileno(), size, place)
+        with self._moving:
+            self._file.seek(place)
+            return self._file.read(size)
 
     def close(self) -> None:
         self._file.close()
