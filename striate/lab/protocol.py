@@ -8,6 +8,7 @@ file descriptor left for its own page.
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
@@ -25,7 +26,7 @@ class HastyProtocol(H11Protocol):
     """The last request at the check before, if its response was complete; None before the first request."""
     _check: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self._check = self.loop.call_later(HEAD_SECONDS, self._require_progress)
 
@@ -38,7 +39,7 @@ class HastyProtocol(H11Protocol):
         """Close the connection if it has been waiting for the same request since the last check."""
         if self not in self.connections:  # it has become a WebSocket
             return
-        last: RequestResponseCycle | None = self.cycle
+        last = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
         if last is None or last.response_complete:
             if last is self._waiting:
                 self.transport.close()

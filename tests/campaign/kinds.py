@@ -315,6 +315,10 @@ def _only(folder: Path) -> Path:
     return next(folder.iterdir())
 
 
+def read_picture_file(folder: Path) -> None:
+    read_picture(_only(folder), 3, (8, 8))
+
+
 def members() -> Files:
     """Return the files of a small data set of pictures."""
     names = [f"{'cat' if number % 2 else 'dog'}/{number}.png" for number in range(6)]
@@ -478,7 +482,7 @@ KINDS: dict[str, Kind] = {
     "pictures": Kind(
         pictures,
         (
-            lambda folder: read_picture(_only(folder), 3, (8, 8)), lambda folder: open_picture(_only(folder)),
+            read_picture_file, lambda folder: open_picture(_only(folder)),
             lambda folder: paths_or_picture(_only(folder).read_bytes()),
         ),
         {".png": (m.in_png,), ".pgm": m.TEXT},
