@@ -216,7 +216,9 @@ class Plan:
         aliases = Aliases(nodes)
         capability = capability_of(nodes, aliases)
         self._made_first = capability.made_first
-        self._counters: list[tuple[Any, Any]] = [(node.args[0], node.args[1]) for node in capability.counters]
+        self._counters: dict[Any, list[Any]] = {}  # the counters of batches, by what is added to each
+        for node in capability.counters:
+            self._counters.setdefault(node.args[1], []).append(node.args[0])
         self.steps = segments_of(nodes, aliases, capability)
         self._dead = self._last_uses()
         self._notice = notice
@@ -253,8 +255,8 @@ class Plan:
             results[node] = _attribute(self._module, str(node.target))
         for node in self._made_first:
             self._run_node(node, results)
-        for counter, amount in self._counters:
-            results[counter].add_(amount)
+        for amount, counters in self._counters.items():
+            torch._foreach_add_([results[counter] for counter in counters], amount)
         records = torch.is_grad_enabled()
         try:
             for step, dead in zip(self.steps, self._dead, strict=True):
