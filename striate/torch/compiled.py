@@ -17,7 +17,7 @@ from striate.errors import EngineError
 from striate.graph.check import check
 from striate.graph.contents import content_checks
 from striate.graph.graph import Graph, OutputKind, OutputRole, Seed, topological
-from striate.graph.value import TensorType, Value
+from striate.graph.value import Array, TensorType, Value
 from striate.locks import Lock
 from striate.passes.differentiate import moving_values, pull_back
 from striate.runtime.pool import ArenaPool, Lease
@@ -42,7 +42,8 @@ def _signature(graph: Graph) -> object:
     for index, node in enumerate(graph.nodes):
         nodes.append((node.op, tuple(places[value] for value in node.inputs)))
         places.update({value: (index, position) for position, value in enumerate(node.outputs)})
-    return tuple(nodes), tuple((name, places[value]) for name, value in graph.outputs.items())
+    outputs = tuple((name, places[value]) for name, value in graph.outputs.items())
+    return tuple(nodes), outputs, tuple((name, array.tobytes()) for name, array in graph.captured.items())
 
 
 def executable_of(graph: Graph, gradients: Sequence[str], precision: Precision, samples: int) -> DividedExecutable:
@@ -135,6 +136,7 @@ class Compiled:
     outputs    the values that it returns, in order
     updates    the new contents of inputs that it overwrites, by index of the input
     fixed      values through which no gradient passes
+    captured   further graph inputs, which always have the given contents
     key        the graph input that seeds dropout, or None
     needed     for each input, whether its gradient is needed
     forms      the dtypes of the tensors to return, and the orders of their axes in memory
@@ -149,6 +151,7 @@ class Compiled:
         outputs: Sequence[Value],
         updates: Mapping[int, Value],
         fixed: Sequence[Value],
+        captured: Sequence[tuple[Value, Array]],
         key: Value | None,
         needed: Sequence[bool],
         forms: Sequence[Form],
@@ -161,6 +164,8 @@ class Compiled:
         self._outputs = [value.type for value in outputs]
         self._forms = list(forms)
         named = {f"x{index}": value for index, value in enumerate(inputs)}
+        contents = {f"constant{index}": array for index, (_, array) in enumerate(captured)}
+        named |= {name: value for name, (value, _) in zip(contents, captured, strict=True)}
         if key is not None:
             named[KEY] = key
         results = {f"y{index}": value for index, value in enumerate(outputs)}
@@ -182,7 +187,7 @@ class Compiled:
                     results[f"g{index}"] = gradient
                     roles[f"g{index}"] = OutputRole(OutputKind.GRADIENT, f"x{index}")
                     self._gradients.append(index)
-        graph = check(Graph(named, results, roles=roles), "translate")
+        graph = check(Graph(named, results, captured=contents, roles=roles), "translate")
         self._checks = [(int(name[1:]), require) for name, require in content_checks(graph) if name != KEY]
         self._executable = executable_of(graph, list(roles), precision, samples)
         self._random = key is not None
