@@ -7,6 +7,7 @@ mounted folder is often not the root of the hierarchy; ``/proc/self/mountinfo`` 
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -33,9 +34,10 @@ def cpu_quota(process: Path = _PROCESS) -> float:
 def _folders(process: Path) -> Iterator[Path]:
     """Yield the folders of the process's groups, from its own up to the mounted root, for each version."""
     try:
-        groups = (process / "cgroup").read_text().splitlines()
-        mounts = (process / "mountinfo").read_text().splitlines()
-    except (OSError, ValueError):
+        # Other mounts may have names in any encoding.
+        groups = os.fsdecode((process / "cgroup").read_bytes()).splitlines()
+        mounts = os.fsdecode((process / "mountinfo").read_bytes()).splitlines()
+    except OSError:
         return
     for line in groups:
         _, controllers, name = [*line.split(":", 2), "", ""][:3]
@@ -78,9 +80,11 @@ def _quota(folder: Path) -> float | None:
     """Return the quota of one group in CPUs (its time per period), or None if it sets no quota."""
     try:
         if (folder / "cpu.max").exists():
-            words = (folder / "cpu.max").read_text().split()
+            words = (folder / "cpu.max").read_text(encoding="utf-8").split()
         else:
-            words = [(folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period")]
+            words = [
+                (folder / f"cpu.cfs_{name}_us").read_text(encoding="utf-8").strip() for name in ("quota", "period")
+            ]
         time, period = words[0], int(words[1])
         return int(time) / period if time not in ("max", "-1") and period > 0 else None
     except (OSError, ValueError, IndexError):

@@ -57,8 +57,8 @@ class WrongResultError(Exception):
 # The judge
 
 
-def widened(problem: Problem) -> dict[str, Array]:
-    """Return the problem's reference outputs in float64, whatever its dtype."""
+def widened_graph(graph: Graph) -> Graph:
+    """Return the graph with float64 in place of float32."""
 
     def wide(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         op = node.op
@@ -68,7 +68,12 @@ def widened(problem: Problem) -> dict[str, Array]:
             return Node(replace(op, dtype=DType.float64), inputs, node.path).outputs  # type: ignore[call-arg]
         return None
 
-    graph = rewrite(with_batch(problem.graph, problem.n), wide)
+    return rewrite(graph, wide)
+
+
+def widened(problem: Problem) -> dict[str, Array]:
+    """Return the problem's reference outputs in float64, whatever its dtype."""
+    graph = widened_graph(with_batch(problem.graph, problem.n))
     arrays = {k: a.astype("f8") if a.dtype == np.float32 else a for k, a in problem.arrays.items()}
     return ReferenceExecutable(graph, {}, {}).run(arrays, problem.n)
 

@@ -76,3 +76,10 @@ def test_version_1(tmp_path: Path, own: str, parent: str, expected: float) -> No
 def test_without_control_groups_there_is_no_quota(tmp_path: Path) -> None:
     assert cpu_quota(tmp_path / "nosuch") == math.inf
     assert cpu_quota(_process(tmp_path, "garbage\n::\n0::/a\n", "short - line\n- cgroup2\n")) == math.inf
+
+
+def test_the_names_of_other_mounts_may_have_any_encoding(tmp_path: Path) -> None:
+    process = _second(tmp_path, job="50000 100000")
+    mounts = process / "mountinfo"
+    mounts.write_bytes(b"29 22 8:2 / /mnt/M\xfcller rw - ext4 /dev/sdb rw\n" + mounts.read_bytes())
+    assert cpu_quota(process) == 0.5

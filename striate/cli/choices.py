@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from striate.cli.parameter_groups import parsed_groups
 from striate.errors import OptionError, unknown_option
 from striate.models import options_of
 from striate.optim import OPTIMIZERS, SCHEDULES, SGD, Optimizer, Schedule, WarmupSchedule
@@ -13,15 +14,16 @@ from striate.options import number, whole_number
 from striate.step import Clipping
 from striate.train.callback import Callback
 from striate.train.early_stopping import EarlyStopping
-from striate.train.task import Recipe
+from striate.train.task import Usual
 
-RECIPES = {
-    "digits": Recipe("lenet5", 20, 32),  # only 1,442 pictures, so many passes
-    "mnist": Recipe("lenet5", 3, 64),
-    "fashion_mnist": Recipe("lenet5", 5, 64),
-    "cifar10": Recipe("vgg_small", 5, 64),
-    "cifar100": Recipe("vgg_small", 10, 64),
+USUAL = {
+    "digits": Usual("lenet5", 20, 32),  # only 1,442 pictures, so many passes
+    "mnist": Usual("lenet5", 3, 64),
+    "fashion_mnist": Usual("lenet5", 5, 64),
+    "cifar10": Usual("vgg_small", 5, 64),
+    "cifar100": Usual("vgg_small", 10, 64),
 }
+"""The default training for the data sets that are known by name."""
 MOMENTUM = 0.9
 _OF_PYTHON = ("schedule", "groups", "maximize", "decay_norm_and_bias")
 """Options that all optimizers have in Python, which error messages about the command line do not list."""
@@ -45,16 +47,20 @@ def chosen_options(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: default for name, default in options_of(model).items() if name in given} | asked
 
 
-def chosen_schedule(name: str, steps: int, warmup: int = 0) -> Schedule:
+def chosen_schedule(name: str, steps: int, warmup: float = 0) -> Schedule:
     """Return the schedule with this name over ``steps`` steps, the first ``warmup`` of which are a linear warmup.
 
-    Raises ``OptionError`` for an unknown name, or a warmup as long as the training.
+    A ``warmup`` below 1 is a share of the steps. Raises ``OptionError`` for an unknown name, a warmup that is as long
+    as the training, and one of 1 or more that is not a whole number.
     """
     if name not in SCHEDULES:
         raise unknown_option("schedule", name, SCHEDULES)
-    whole_number("--warmup", warmup, 0, max(steps - 1, 0))
-    schedule = SCHEDULES[name](steps - warmup)
-    return WarmupSchedule(schedule, warmup, 1 / (warmup + 1)) if warmup else schedule
+    if 0 < warmup < 1:
+        rise = int(warmup * steps)
+    else:
+        rise = whole_number("--warmup", int(warmup) if warmup == int(warmup) else warmup, 0, max(steps - 1, 0))
+    schedule = SCHEDULES[name](steps - rise)
+    return WarmupSchedule(schedule, rise, 1 / (rise + 1)) if rise else schedule
 
 
 def chosen_optimizer(
@@ -64,23 +70,30 @@ def chosen_optimizer(
     weight_decay: float | None,
     schedule: Schedule,
     decay_norm_and_bias: bool = True,
+    nesterov: bool = False,
+    groups: str = "",
 ) -> Optimizer:
     """Return the optimizer with this name; raises ``OptionError`` for an option that it does not have.
 
     None selects the optimizer's default: its usual learning rate, and for SGD a momentum of 0.9.
-    ``decay_norm_and_bias`` says whether the weight decay also applies to biases and normalizations.
+    ``decay_norm_and_bias`` says whether the weight decay also applies to biases and normalizations. ``groups`` is a
+    text that ``parsed_groups`` reads.
     """
     if name not in OPTIMIZERS:
         raise unknown_option("optimizer", name, OPTIMIZERS)
     kind = OPTIMIZERS[name]
     known = [one.name for one in fields(kind)]
     options: dict[str, Any] = {"momentum": MOMENTUM} if issubclass(kind, SGD) else {}
-    given = {"momentum": momentum, "weight_decay": weight_decay}
+    given = {"momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov or None}
     options |= {option: value for option, value in given.items() if value is not None}
     if unknown := [option for option in options if option not in known]:
         raise unknown_option(f"option of {name}", unknown[0], [one for one in known if one not in _OF_PYTHON])
     rate = kind.usual_lr if lr is None else lr
-    return kind(lr=rate, schedule=schedule, decay_norm_and_bias=decay_norm_and_bias, **options)
+    rule = kind(lr=rate, schedule=schedule, decay_norm_and_bias=decay_norm_and_bias, **options)
+    if not groups:
+        return rule
+    usual = {one.name: float(getattr(rule, one.name)) for one in fields(kind) if one.name in ("lr", "weight_decay")}
+    return replace(rule, groups=parsed_groups(groups, usual))
 
 
 def chosen_callbacks(patience: int | None, min_delta: float) -> tuple[Callback, ...]:

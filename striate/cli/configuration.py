@@ -20,7 +20,7 @@ from striate.data.catalog import KNOWN
 from striate.errors import OptionError
 
 SUFFIX = ".toml"
-NOT_CONFIGURED = ("resume", "allow_changes", "help")
+NOT_CONFIGURED = ("recipe", "resume", "allow_changes", "help")
 """Parameters of ``striate train`` that a file cannot set."""
 LISTS = {"label_column": ",", "ignore_columns": ",", "freeze": ",", "size": "x"}
 """Options that may be arrays in the file, and what separates the elements on the command line."""

@@ -11,7 +11,7 @@ from striate.cli.option import Option
 from striate.cli.panels import GROUP_OF, GROUPS
 
 _WIDTH = 79
-_ONCE = ("resume", "allow_changes", "overwrite", "find_lr", "as_json")
+_ONCE = ("recipe", "resume", "allow_changes", "overwrite", "find_lr", "as_json")
 """Options of one command rather than of a training; they are not written."""
 EXAMPLES: dict[str, Any] = {
     "model": "lenet5", "epochs": 20, "batch_size": 64, "lr": 0.05, "augment": "crop:4 flip", "momentum": 0.9,

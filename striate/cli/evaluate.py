@@ -43,14 +43,20 @@ def evaluate(
         str | None, typer.Option(help="Data that cannot be read: raise or skip.", show_default="as in training")
     ] = None,
     tta: Annotated[
-        str, typer.Option(help='Average over views of each sample: "flip", "vflip", "crop:4", or several.')
-    ] = "",
+        str | None,
+        typer.Option(
+            help='Average over views of each sample: "flip", "vflip", "crop:4", several, or "" for none.',
+            show_default="as at the end of the training",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure a trained network on held-out data."""
     whole_number("--batch-size", batch_size, 1)
-    views = Views.parse(tta)
+    views = Views() if tta is None else Views.parse(tta)
     model = load(model_path(run))
+    if tta is None and (run / RUN_FILE).is_file():
+        views = Views.parse(str(read_run(run).arguments.get("tta", "")))
     if data is None:
         if run.is_file():
             raise OptionError(f"{run} is a model file, which does not record its training data\n  help: give DATA too")

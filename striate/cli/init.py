@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from striate.cli.choices import RECIPES
+from striate.cli.choices import USUAL
 from striate.cli.configuration import SUFFIX
 from striate.cli.configuration_text import configuration_text
 from striate.cli.option import options_of
@@ -23,7 +23,7 @@ from striate.errors import OptionError
 from striate.optim import OPTIMIZERS
 from striate.persistence import write_atomically
 from striate.train.progress import counted
-from striate.train.task import Recipe, recipe_for
+from striate.train.task import Usual, usual_training
 
 FILE = Path("striate.toml")
 _CLASSES = 8
@@ -121,14 +121,14 @@ def recommended(found: Outline, data: str) -> dict[str, Any]:
     ``found`` is the outline of the data, and ``data`` their name or path.
     """
     sides = [max(size) for size in found.sizes]
-    recipe = RECIPES.get(data) or recipe_for(found.rank, found.samples)
+    usual = USUAL.get(data) or usual_training(found.rank, found.samples)
     values: dict[str, Any] = {}
-    if data not in RECIPES and found.kind == "pictures":
-        recipe, values = _for_pictures(found, recipe, max(sides))
-    rate = OPTIMIZERS["sgd"].usual_lr if recipe.lr is None else recipe.lr
+    if data not in USUAL and found.kind == "pictures":
+        usual, values = _for_pictures(found, usual, max(sides))
+    rate = OPTIMIZERS["sgd"].usual_lr if usual.lr is None else usual.lr
     values = {
-        "model": recipe.model, "epochs": recipe.epochs, "batch_size": recipe.batch_size, "optimizer": "sgd", "lr": rate,
-        "schedule": "cosine", "seed": 0, **recipe.options, **values,
+        "model": usual.model, "epochs": usual.epochs, "batch_size": usual.batch_size, "optimizer": "sgd", "lr": rate,
+        "schedule": "cosine", "seed": 0, **usual.options, **values,
     }  # fmt: skip
     if found.kind == "pictures" and found.options == {} and not found.fixed:
         values["channels"] = found.channels
@@ -140,16 +140,19 @@ def recommended(found: Outline, data: str) -> dict[str, Any]:
     return values | {name: _one(value) for name, value in own.items()}
 
 
-def _for_pictures(found: Outline, recipe: Recipe, side: int) -> tuple[Recipe, dict[str, Any]]:
-    """Return the recipe for pictures, and further options: a residual network unless they are small and grey."""
+def _for_pictures(found: Outline, usual: Usual, side: int) -> tuple[Usual, dict[str, Any]]:
+    """Return the default training for pictures, and further options.
+
+    The network is a residual network unless they are small and grey.
+    """
     values: dict[str, Any] = {}
     if len(found.sizes) > 1 or side > 2 * _SMALL:
         values["size"] = min(2 * _SMALL, side)
     if found.channels == 1 and side <= _SMALL:
-        return recipe, values
-    epochs = min(max(-(-3000 * recipe.batch_size // found.samples), 10), 50)
+        return usual, values
+    epochs = min(max(-(-3000 * usual.batch_size // found.samples), 10), 50)
     more = {"schedule": "one_cycle", "weight_decay": 0.0005, "augment": "crop:4"}
-    return Recipe("resnet20", epochs, recipe.batch_size), values | more
+    return Usual("resnet20", epochs, usual.batch_size), values | more
 
 
 def _one(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 GROUPS = {
     "Optimizer": (
-        "momentum", "weight_decay", "schedule", "warmup", "max_norm", "clip_value", "accumulate",
+        "momentum", "nesterov", "weight_decay", "groups", "schedule", "warmup", "max_norm", "clip_value", "accumulate",
         "ema",
     ),
     "Loss and stopping": ("label_smoothing", "class_weights", "patience", "min_delta"),
@@ -15,7 +15,7 @@ GROUPS = {
         "kind", "label_column", "group_column", "ignore_columns", "window", "stride", "length", "channels_last",
     ),
     "Running": (
-        "find_lr", "precision", "threads", "checkpoint_every", "recompute_statistics", "tensorboard", "reduce",
+        "find_lr", "tta", "precision", "threads", "checkpoint_every", "recompute_statistics", "tensorboard", "reduce",
         "allow_changes", "as_json",
     ),
     "Switches": ("decay_norm_and_bias", "standardize", "doctor", "sync_batch_norm"),

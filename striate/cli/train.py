@@ -12,7 +12,7 @@ import typer
 
 from striate import settings
 from striate.cli.choices import (
-    RECIPES,
+    USUAL,
     Chosen,
     chosen_callbacks,
     chosen_optimizer,
@@ -25,6 +25,7 @@ from striate.cli.configuration_text import configuration_text
 from striate.cli.doctor import command_line_of, print_findings
 from striate.cli.option import options_of
 from striate.cli.ranks import ranks
+from striate.cli.recipes import NAMES, require_data, with_recipe
 from striate.cli.report import output, say_json, say_warning
 from striate.cli.results import print_result, print_search
 from striate.cli.resume import defaults_of, is_finished, require_resumable, resumed_run
@@ -32,7 +33,7 @@ from striate.cli.streams import same_target
 from striate.cli.training import Going, begin_with, claimed, fitted, leave_at_once, opened_data
 from striate.data import Standardizer, batch_count
 from striate.data.augment import InputStage
-from striate.data.augment.text import NAMES
+from striate.data.augment.text import NAMES as TRANSFORMS
 from striate.data.catalog import KNOWN
 from striate.data.centring import Centring
 from striate.data.input_range import InputRange
@@ -43,6 +44,7 @@ from striate.errors import OptionError, opened_room
 from striate.models import MODELS
 from striate.models.block import ACTIVATIONS, STARTS, NormPlacement
 from striate.nn.standardization import Standardization
+from striate.nn.whitening import fit_whitening
 from striate.optim import OPTIMIZERS, SCHEDULES
 from striate.options import seed as checked_seed
 from striate.options import whole_number
@@ -54,10 +56,11 @@ from striate.train.rate_search import find_rate
 from striate.train.record import Record
 from striate.train.run import TENSORBOARD_FOLDER, Run, RunFile, read_run
 from striate.train.statistics import require_tracking
-from striate.train.task import loss_for, network_for, recipe_for
+from striate.train.task import loss_for, network_for, usual_training
 from striate.train.trainer import Trainer
+from striate.train.tta import Views
 
-_CHANGES = f'Random changes of the training data, such as "crop:4 flip": {", ".join(NAMES)}.'
+_CHANGES = f'Random changes, such as "crop:4 flip": {", ".join(TRANSFORMS)}.'
 _RATES = ", ".join(f"{name} {OPTIMIZERS[name].usual_lr:g}" for name in ("sgd", "adam")) + " …"
 _NAMES = ", ".join(OPTIMIZERS)
 _HEAD = ("The options of this training as used; `striate train` with this file repeats it.",)
@@ -89,14 +92,23 @@ def train(
     momentum: Annotated[
         float | None, typer.Option(help="μ of sgd and rmsprop, 0 ≤ μ < 1.", show_default="sgd 0.9, rmsprop 0")
     ] = None,
+    nesterov: Annotated[bool, typer.Option("--nesterov", help="Nesterov's form of the momentum, for sgd.")] = False,
     weight_decay: Annotated[
         float | None, typer.Option(help="Weight decay λ ≥ 0 of the optimizer.", show_default="0, adamw 0.01")
     ] = None,
     decay_norm_and_bias: Annotated[
         bool, typer.Option(help="Let biases and the weights of normalizations decay, too.", show_default=False)
     ] = True,
+    groups: Annotated[
+        str,
+        typer.Option(
+            help='Other options for some parameters, by patterns of their names: "*.bias:lr=10x:weight-decay=0".'
+        ),
+    ] = "",
     schedule: Annotated[str, typer.Option(help=f"Schedule of the learning rate: {', '.join(SCHEDULES)}.")] = "cosine",
-    warmup: Annotated[int, typer.Option(help="Steps of a linear rise before the schedule.")] = 0,
+    warmup: Annotated[
+        float, typer.Option(help="Steps of a linear rise before the schedule, or, below 1, their share.")
+    ] = 0,
     max_norm: Annotated[float | None, typer.Option(help="Scale gradients down to this norm.")] = None,
     clip_value: Annotated[float | None, typer.Option(help="Limit each element of the gradients.")] = None,
     accumulate: Annotated[int, typer.Option(help="Parts in which a batch is computed, to save memory.")] = 1,
@@ -177,6 +189,9 @@ def train(
     standardize: Annotated[
         bool, typer.Option(help="Standardize the data, inside the model.", show_default=False)
     ] = True,
+    tta: Annotated[
+        str, typer.Option(help='Average the final evaluation over views of each sample: "flip crop:2", as `evaluate`.')
+    ] = "",
     doctor: Annotated[bool, typer.Option(help="Report problems during training.", show_default=False)] = True,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the run.", show_default="runs/DATA, runs/DATA-2 …")
@@ -200,6 +215,15 @@ def train(
     sync_batch_norm: Annotated[
         bool, typer.Option(help="On several ranks, normalize by the samples of all.", show_default=False)
     ] = True,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Options that were chosen and measured together: {', '.join(NAMES)}.",
+            is_eager=True,
+            callback=with_recipe,
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -219,10 +243,13 @@ def train(
         settings.override(threads=whole_number("--threads", threads, 1, settings.MOST_THREADS))
     checked_seed(seed)
     every = Every.parse(checkpoint_every)
+    if recipe is not None:
+        require_data(context, recipe)
     before = None if resume is None else read_run(resume)
     if before is not None:
-        if (path := configuration_of(context)) is not None:
-            raise OptionError(f"{path} does not go with --resume, which takes the options of the run")
+        if (path := configuration_of(context)) is not None or recipe is not None:
+            given = f"--recipe {recipe}" if path is None else path
+            raise OptionError(f"{given} does not go with --resume, which takes the options of the run")
         require_resumable(context, before)
         if is_finished(before, epochs):
             if as_json:
@@ -231,6 +258,7 @@ def train(
     elif allow_changes:
         raise OptionError("--allow-changes has no effect without --resume")
     room = opened_room("tensorboard", "tensorboardX", "google") if tensorboard else None
+    views = Views.parse(tta)
     numbers = precision_of(precision)
     require_precision(numbers)  # before data are read and a folder is created
     opened = opened_data(
@@ -243,28 +271,30 @@ def train(
         },
     )  # fmt: skip
     train_set, validation = opened.train, opened.held_out
-    recipe = RECIPES.get(data) or recipe_for(train_set.images.ndim, len(train_set))
+    usual = USUAL.get(data) or usual_training(train_set.images.ndim, len(train_set))
     chosen = Chosen(
-        model or recipe.model,
-        whole_number("--epochs", recipe.epochs if epochs is None else epochs, 1),
-        whole_number("--batch-size", recipe.batch_size if batch_size is None else batch_size, 1),
+        model or usual.model,
+        whole_number("--epochs", usual.epochs if epochs is None else epochs, 1),
+        whole_number("--batch-size", usual.batch_size if batch_size is None else batch_size, 1),
     )
     loss = loss_for(opened, class_weights, label_smoothing)
     callbacks = chosen_callbacks(patience, min_delta)
     require_step_options(max_norm, clip_value, accumulate, ema)
     steps = chosen.epochs * batch_count(len(train_set), chosen.batch_size)
-    rate = recipe.lr if lr is None and optimizer == "sgd" and chosen.model == recipe.model else lr
+    rate = usual.lr if lr is None and optimizer == "sgd" and chosen.model == usual.model else lr
     rule = chosen_optimizer(
-        optimizer, rate, momentum, weight_decay, chosen_schedule(schedule, steps, warmup), decay_norm_and_bias
-    )
+        optimizer, rate, momentum, weight_decay, chosen_schedule(schedule, steps, warmup), decay_norm_and_bias,
+        nesterov, groups,
+    )  # fmt: skip
     InputStage(train_set, augment)  # raises for transforms that do not fit, before a folder is created
-    usual: Mapping[str, Any] = recipe.options if chosen.model == recipe.model else {}
+    views.require(train_set.images.shape[1:])
+    sizes: Mapping[str, Any] = usual.options if chosen.model == usual.model else {}
     options = chosen_options(
         chosen.model,
         {
             "activation": activation, "norm": norm, "negative_slope": negative_slope, "init": init,
-            "depth": usual.get("depth") if depth is None else depth,
-            "width": usual.get("width") if width is None else width,
+            "depth": sizes.get("depth") if depth is None else depth,
+            "width": sizes.get("width") if width is None else width,
         },
     )  # fmt: skip
     network = network_for(opened, chosen.model, seed, options)
@@ -272,6 +302,7 @@ def train(
         # Fitted only on training data; it becomes part of the model and its file.
         fit = Standardizer.fit(train_set.images)
         network.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
+    fit_whitening(network, train_set.images)
     if weights is not None and resume is None:
         begin_with(network, weights, train_set.images.shape[1:])
     if freeze:
@@ -292,15 +323,16 @@ def train(
     folder, lock = claimed(data, out, overwrite, resume, network, copies)
     arguments = {
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
-        "lr": rule.lr, "momentum": asdict(rule).get("momentum"), "weight_decay": asdict(rule).get("weight_decay"),
+        "lr": rule.lr, "momentum": asdict(rule).get("momentum"), "nesterov": nesterov,
+        "weight_decay": asdict(rule).get("weight_decay"), "groups": groups,
         "decay_norm_and_bias": decay_norm_and_bias, "schedule": schedule, "warmup": warmup, "max_norm": max_norm,
         "clip_value": clip_value, "accumulate": accumulate, "ema": ema, "augment": augment,
         "label_smoothing": label_smoothing, "class_weights": class_weights, "patience": patience,
         "min_delta": min_delta, **options,
         "standardize": standardize, "precision": numbers.value, "doctor": doctor, "checkpoint_every": checkpoint_every,
         "weights": None if weights is None else str(weights.resolve()), "freeze": freeze,
-        "recompute_statistics": recompute_statistics, "tensorboard": tensorboard, "reduce": reduce_of(reduce).value,
-        "sync_batch_norm": sync_batch_norm,
+        "recompute_statistics": recompute_statistics, "tensorboard": tensorboard, "tta": tta,
+        "reduce": reduce_of(reduce).value, "sync_batch_norm": sync_batch_norm,
         "threads": settings.current().threads,
     }  # fmt: skip
     form = Centring.of(train_set.images)
@@ -339,7 +371,9 @@ def train(
         options=command_line_of(chosen.model, type(rule)),
     )
     try:
-        evaluation = fitted(trainer, train_set, validation, run, folder, Going(resume is not None, allow_changes))
+        evaluation = fitted(
+            trainer, train_set, validation, run, folder, Going(resume is not None, allow_changes), views
+        )
     finally:
         if lock is not None:
             lock.release()

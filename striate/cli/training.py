@@ -32,6 +32,7 @@ from striate.train.notebook import history_svg
 from striate.train.progress import counted
 from striate.train.run import CURVES_FILE, MODEL_FILE, Run, claim_folder, claim_free_folder, write_run
 from striate.train.trainer import Trainer
+from striate.train.tta import Views
 
 
 def data_name(path: Path) -> str:
@@ -125,8 +126,10 @@ def leave_at_once(code: int) -> None:
     os._exit(code)
 
 
-def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path, going: Going) -> Evaluation:
-    """Train, and return the evaluation of the trained model on ``held_out``.
+def fitted(
+    trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path, going: Going, views: Views
+) -> Evaluation:
+    """Train, and return the evaluation of the trained model on ``held_out``, averaged over ``views`` of each sample.
 
     The model, ``run`` (as run.json) and the curves are written to ``folder``, also if Ctrl-C ends the training, or a
     ``NonFiniteError`` after the first step. ``going`` says whether a run is continued.
@@ -167,7 +170,7 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
             )
         raise
     keep()
-    evaluation = trainer.evaluate(held_out)
+    evaluation = trainer.evaluate(held_out, tta=views)
     run.evaluation = evaluation.to_json()
     if not trainer.ranks.rank:
         write_run(folder, run)

@@ -147,10 +147,12 @@ class Cache:
                 file.write(_HEADER.pack(_MAGIC, len(data), hashlib.sha256(data).digest()))
                 file.write(data)
             os.replace(temporary, self._path(name))
-        except OSError:
+        except OSError as error:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-            raise
+            # Windows does not replace a file that another process is reading. Its contents are the same.
+            if not (isinstance(error, PermissionError) and self._path(name).exists()):
+                raise
 
 
 def _objection(folder: Path) -> str | None:

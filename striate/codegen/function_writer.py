@@ -33,8 +33,8 @@ class Machine:
         return "windows" in self.triple
 
     def check(self) -> None:
-        """Raise ``EngineError`` for a processor that is neither x86 nor 64-bit ARM."""
-        if not self.arm and not self.triple.startswith(("x86_64", "amd64", "i386", "i686")):
+        """Raise ``EngineError`` for a processor that is neither x86-64 nor 64-bit ARM."""
+        if not self.arm and not self.triple.startswith(("x86_64", "amd64")):
             raise EngineError(f"no driver is written for {self.triple}; STRIATE_ENGINE=reference runs in NumPy")
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import mmap
+import os
 import re
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def unchanged(folder: str) -> tuple[tuple[int, int], ...]:
     pages, which the system could not read again from the file, so ranges with such pages are left out.
     """
     try:
-        text = Path("/proc/self/smaps").read_text()
+        text = os.fsdecode(Path("/proc/self/smaps").read_bytes())  # paths in it may be in any encoding
     except OSError:
         return ()
     found: list[tuple[int, int]] = []

@@ -475,6 +475,9 @@ class Builder:
         """Return a vector of elements of a and b, which ``lanes`` numbers through: those of b follow those of a."""
         assert isinstance(lanes.type, VectorType)
         type = VectorType(element_of(a.type), lanes.type.count)
+        if a.text == b.text and a.text.startswith("splat "):
+            # LLVM folds such a shuffle after it has checked types, and aborts if the result is then made bfloat16.
+            return Value(type, a.text)
         return self._write(type, f"shufflevector {a.typed}, {b.typed}, {lanes.typed}")
 
     def _convert(self, instruction: str, a: Value, type: Type) -> Value:

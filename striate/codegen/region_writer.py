@@ -157,11 +157,11 @@ class RegionWriter:
             elif isinstance(item, Apply) and not item.dtype and all(a in self._fixed for a in item.arguments):
                 self._fixed[number] = item.op.emit(self.k, *(self._fixed[a] for a in item.arguments))
 
-    def fetch(self, n: Index, block: Index, h: Index, w: Index, rows: int, columns: int) -> None:
+    def fetch(self, n: Index, block: Index, place: tuple[Index, Index, Index], rows: int, columns: int) -> None:
         """Prefetch the operands of ``rows`` × ``columns`` pixels of sample n and channel block ``block``.
 
-        The first pixel is in line h and column w. Destinations of stores are prefetched too, since a store waits for
-        its cache line, unless it bypasses the caches.
+        ``place`` is (plane, line, column) of the first pixel. Destinations of stores are prefetched too, since a store
+        waits for its cache line, unless it bypasses the caches.
         """
         k = self.k
         self.n, self.block = n, block
@@ -169,12 +169,12 @@ class RegionWriter:
             if not item.strides[4] or (isinstance(item, Store) and item.streams):
                 continue
             apart = max(1, LINE // (LANES * item.dtype.numpy.itemsize))  # pixels per cache line
-            where = k.iadd(k.imul(h, item.strides[3]), k.imul(w, item.strides[4]))
+            where = k.iadd(*(k.imul(at, stride) for at, stride in zip(place, item.strides[2:], strict=True)))
             pixel = k.offset(self._pointer(item), where, item.dtype)
             for row in range(rows):
                 for column in range(0, columns, apart):
-                    place = k.offset(pixel, row * item.strides[3] + column * item.strides[4], item.dtype)
-                    k.prefetch(place, write=isinstance(item, Store))
+                    address = k.offset(pixel, row * item.strides[3] + column * item.strides[4], item.dtype)
+                    k.prefetch(address, write=isinstance(item, Store))
 
     def row(self, d: Index, h: Index) -> None:
         """Enter line h of plane d: compute the address of its first pixel in every operand."""

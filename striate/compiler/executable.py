@@ -88,6 +88,9 @@ class CompiledExecutable:
         self._versions: tuple[int, ...] = ()
         self._scratch = scratch_arena()
         self._shapes: _Shapes | None = None
+        self._completed: dict[str, int] = {}
+        self._exchanged: dict[int, list[Array]] = {}
+        self._exchanged_at: tuple[int, Program] | None = None
         self._plain = not self._results and list(self._names.values()) == list(self._graph.outputs)
         firsts = [
             (name, value, self._names[self.compiled.layouts.base(value)]) for name, value in self._graph.outputs.items()
@@ -332,10 +335,12 @@ class CompiledExecutable:
             addresses, outputs, kept = self._arguments(arrays, shapes)
             with self._scratch.lock:  # no update may run between the prepared phases and the phases that read them
                 self._prepare_again()
-                program.run(n, addresses, single_threaded=shapes.single_threaded)
-                if self._graph.updates:
-                    for arena in self._arenas:
-                        arena.changed()
+                try:
+                    program.run(n, addresses, single_threaded=shapes.single_threaded)
+                finally:  # Ctrl-C is raised after the run, which has written the updates
+                    if self._graph.updates:
+                        for arena in self._arenas:
+                            arena.changed()
             del kept
             return self._named(outputs, n) | self._empty_results(n)
 
@@ -368,7 +373,7 @@ class CompiledExecutable:
         other._placed = {name: results[name] for name in self._placed}
         other._scratch = other._own_arena = ScratchArena()
         other._lock = other._scratch.lock
-        other._shapes = other.program = None
+        other._shapes = other.program = other._exchanged_at = None
         other._bind(max(1, self._capacity))
         return other
 
@@ -398,11 +403,15 @@ class CompiledExecutable:
 
     def completed(self, output: str) -> int:
         """Return after how many phases, at least 1, the output of this name is neither read nor written any more."""
-        value = self.compiled.layouts.base(self._graph.outputs[output])
-        users = [
-            place for place, phase in enumerate(self._each_run) if value in [self._base(one) for one in phase.operands]
-        ]
-        return max(users, default=0) + 1
+        if output not in self._completed:  # asked for at every stop of a run in parts
+            value = self.compiled.layouts.base(self._graph.outputs[output])
+            users = [
+                place
+                for place, phase in enumerate(self._each_run)
+                if value in [self._base(one) for one in phase.operands]
+            ]
+            self._completed[output] = max(users, default=0) + 1
+        return self._completed[output]
 
     def exchanges(self) -> list[tuple[int, Exchange]]:
         """Return (number, kernel) of each phase after which the ranks (processes) exchange the kernel's results.
@@ -419,10 +428,18 @@ class CompiledExecutable:
         They are views of the memory of the current run, and may be read and written while ``run_in_parts`` has yielded
         at ``end``.
         """
+        assert self.program is not None
+        place = self._scratch.base, self.program
+        if self._exchanged_at != place:  # the memory has moved
+            self._exchanged, self._exchanged_at = {}, place
+        if end not in self._exchanged:
+            self._exchanged[end] = self._views_exchanged(end, self.program)
+        return self._exchanged[end]
+
+    def _views_exchanged(self, end: int, program: Program) -> list[Array]:
         launch = self._each_run[end - 1]
         assert isinstance(launch.spec, Exchange)
-        assert self.program is not None
-        homes = self.program.phases[end - 1].operands[len(launch.spec.sizes) :]
+        homes = program.phases[end - 1].operands[len(launch.spec.sizes) :]
         dtype = launch.spec.dtype.numpy
         found: list[Array] = []
         for home, size in zip(homes, launch.spec.sizes, strict=True):

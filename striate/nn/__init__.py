@@ -118,11 +118,12 @@ from striate.nn.shaping import Flatten, Identity, Unflatten
 from striate.nn.similarity import CosineSimilarity, PairwiseDistance
 from striate.nn.softmax import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
 from striate.nn.standardization import Standardization
+from striate.nn.whitening import Whitening2d, fit_whitening
 
 __all__ = [
     "Module", "Parameter", "Sequential", "ModuleList", "ModuleDict", "Residual", "Concat", "Identity",
     "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
-    "Linear", "Flatten", "Unflatten",
+    "Linear", "Flatten", "Unflatten", "Whitening2d", "fit_whitening",
     "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Dropout", "Standardization",
     "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout", "DropPath",
     "LayerNorm", "LayerNorm2d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "RMSNorm",

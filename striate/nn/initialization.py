@@ -83,6 +83,19 @@ def orthogonal(shape: tuple[int, ...], fan_in: int, random: np.random.Generator)
     return (q if rows >= columns else q.T).reshape(shape)
 
 
+def dirac(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
+    """Return a weight whose first outputs copy the inputs, one each; further outputs are drawn by PyTorch's default.
+
+    With as many outputs as inputs and a padding that keeps the size, the layer starts as the identity. Unlike PyTorch's
+    ``dirac_``, outputs beyond the inputs are not zero, so that they learn different things.
+    """
+    weight = uniform_by_fan_in(shape, fan_in, random)
+    copied = min(shape[:2])
+    weight[:copied] = 0
+    weight[np.arange(copied), np.arange(copied), *(size // 2 for size in shape[2:])] = 1
+    return weight
+
+
 def zeros(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
     """Return an array of zeros."""
     return np.zeros(shape)
@@ -107,6 +120,7 @@ INITIALIZERS: dict[str, Initializer] = {
     "he": he(),
     "xavier": xavier,
     "orthogonal": orthogonal,
+    "dirac": dirac,
     "zeros": zeros,
     "ones": ones,
 }

@@ -403,7 +403,11 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Convolution, Array,
         ((3, 17, 5, 7), (33, 17, 3, 3), (1, 1), (one, one), (1, 1), 1),  # Winograd tiles, partial at the edges
         ((2, 17, 9, 11), (18, 17, 3, 3), (2, 2), (one, one), (1, 1), 1),  # with stride 2, partial at the edges
         ((2, 16, 17, 16), (33, 16, 3, 3), (2, 2), ((0, 0), (0, 1)), (1, 1), 1),
-        ((2, 16, 2, 5, 7), (16, 16, 1, 3, 3), (1, 1, 1), (zero, one, one), (1, 1, 1), 1),  # planes, never in tiles
+        ((1, 17, 11, 9), (16, 17, 5, 5), (2, 2), ((2, 1), (2, 2)), (1, 1), 1),  # five taps with stride 2
+        ((2, 17, 9), (18, 17, 3), (1,), (one,), (1,), 1),  # tiles along one axis
+        ((1, 16, 13), (17, 16, 5), (1,), ((2, 1),), (1,), 1),
+        ((2, 16, 19), (17, 16, 7), (2,), ((3, 2),), (1,), 1),
+        ((2, 17, 2, 5, 7), (16, 17, 3, 3, 3), (1, 1, 1), (one, one, one), (1, 1, 1), 1),  # tiles over three planes
         ((1, 16, 1, 9, 8), (16, 16, 1, 3, 3), (1, 2, 2), ((0, 1), one, one), (1, 1, 1), 1),
         ((1, 1, 9, 7), (3, 1, 5, 2), (2, 3), ((2, 1), (0, 3)), (1, 1), 1),  # asymmetric
         ((2, 3, 7, 5), (3, 3, 1, 2), (3, 3), (zero, zero), (1, 1), 1),  # stride larger than the kernel

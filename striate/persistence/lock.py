@@ -78,7 +78,8 @@ class FolderLock:
             os.close(file)  # its holder removed the file between our two calls
         with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
             os.ftruncate(file, 0)
-            os.pwrite(file, json.dumps({"pid": os.getpid(), "host": platform.node()}).encode(), 0)
+            os.lseek(file, 0, os.SEEK_SET)  # Windows has no pwrite, and _locked has moved the position there
+            os.write(file, json.dumps({"pid": os.getpid(), "host": platform.node()}).encode())
         self._file = file
         reset_after_fork(self)
         return True

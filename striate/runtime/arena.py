@@ -2,7 +2,7 @@
 
     base ──▶ │ offset 0 │ … │ offset 64·k │ … │
 
-``base`` is a multiple of 4 KiB, or of 2 MiB if the arena is that large.
+``base`` is a multiple of the system's page size (4 KiB or more), or of 2 MiB if the arena is that large.
 """
 
 from __future__ import annotations

@@ -32,15 +32,21 @@ class Average:
         """Return every average by the name of its parameter or buffer, as views (no copies)."""
         return {**self.parameters.views, **self.buffers.views}
 
-    def swap(self, arena: StateArena) -> None:
-        """Exchange the averages with the parameters and buffers in ``arena``."""
-        for ours, theirs in (
-            (self.parameters.flat, arena.flat_parameters), (self.buffers.flat, arena.flat_buffers),
-        ):  # fmt: skip
-            before = np.array(ours)
-            ours[...] = theirs
-            theirs[...] = before
-        arena.changed()
+    def swap(self, arena: StateArena, uses_average: Array, use: bool) -> None:
+        """Exchange the averages with the parameters and buffers in ``arena``, and set ``uses_average`` to ``use``.
+
+        An exception of a signal handler, such as ``KeyboardInterrupt``, comes before or after all of it: Python raises
+        it only at calls and at the ends of loops, and there are none while the numbers are moved.
+        """
+        ours, theirs = self.parameters.flat, arena.flat_parameters
+        our_buffers, their_buffers = self.buffers.flat, arena.flat_buffers
+        before, buffers_before = np.array(ours), np.array(our_buffers)
+        ours[...] = theirs
+        theirs[...] = before
+        our_buffers[...] = their_buffers
+        their_buffers[...] = buffers_before
+        uses_average[...] = use
+        arena.version += 1
 
 
 @dataclass(frozen=True)

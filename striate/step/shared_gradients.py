@@ -12,8 +12,10 @@ batch side by side, and the sums are added in the tree of ``distributed.pieces``
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -29,12 +31,19 @@ from striate.step.memory import StepMemory
 from striate.step.sharing import Piece, Sharing
 from striate.step.training_graph import LOSS, gradient_name, statistic_name
 
-_BUCKETS = 4
-"""The largest number of buckets: with more, the messages of small networks would be too short."""
+_SHARE = 3
+"""A bucket has at least 1 / 3 of the gradients that are in no bucket yet. So buckets become smaller towards the end of
+the backward pass, where little computation remains that could hide their sums."""
 _SMALLEST = 1 << 18
 """The least number of bytes of a bucket, except the only one."""
-_PROGRESS = 4
-"""The number of phases after which a pending sum is given the chance to make progress."""
+_PROGRESS = 2e-3
+"""Seconds after which a pending sum is given the chance to make progress."""
+_FIRST_PROGRESS, _TIMED = 4, 3
+"""The number of phases after which this happens in the first three runs, which are timed."""
+MOST_GATHERED = 8
+"""The largest number of ranks that send each other small arrays in fast mode, in one round of messages, and merge them
+themselves. More ranks have MPI add them up, whose bytes do not grow with the ranks; for moments with a mean far from 0
+this is less accurate."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +81,27 @@ class SharedGradients:
         self._outcomes = [Outcome(memory.gradients.flat, pending, memory.loss)]
         self._exchanges = dict(first.exchanges())
         self.buckets = _buckets(program, memory, first) if sharing.reduce is Reduce.FAST else []
-        self._ends = self._stops()
+        self._ends = self._stops(_FIRST_PROGRESS)
+        self._times: list[float] = []
 
-    def _stops(self) -> list[int]:
-        """Return the numbers of phases after which the program stops, in increasing order."""
-        ends = {bucket.end for bucket in self.buckets}
-        last = max([*ends, *self._exchanges], default=0)
-        after = range(min(ends), last, _PROGRESS) if ends else ()
-        return sorted({*ends, *self._exchanges, *after})
+    def _stops(self, phases: int) -> list[int]:
+        """Return the numbers of phases after which the program stops, in increasing order.
+
+        While sums may be pending, there are no more than ``phases`` phases between two stops.
+        """
+        needed = sorted({*(bucket.end for bucket in self.buckets), *self._exchanges})
+        if not self.buckets:
+            return needed
+        first, found = min(bucket.end for bucket in self.buckets), needed[:1]
+        for before, end in pairwise(needed):
+            found += [*(range(before + phases, end, phases) if before >= first else ()), end]
+        return found
+
+    def _space_stops(self, seconds: float) -> None:
+        """Learn from the first runs, one of which took ``seconds``, how many phases take ``_PROGRESS`` seconds."""
+        self._times.append(seconds)
+        if self.buckets and len(self._times) == _TIMED:
+            self._ends = self._stops(max(1, round(_PROGRESS * max(self._ends) / min(self._times))))
 
     def run(self, pieces: Sequence[Piece]) -> None:
         """Compute this rank's pieces, and merge the results of all ranks in the step's memory.
@@ -89,6 +111,7 @@ class SharedGradients:
         """
         while len(self._runners) < len(pieces):
             self._add_runner()
+        start = time.perf_counter()
         runs = [runner.run_in_parts(piece.arrays, piece.n, self._ends) for runner, piece in zip(self._runners, pieces)]
         waiting: list[Pending] = []
         try:
@@ -104,6 +127,8 @@ class SharedGradients:
                 waiting = [one for one in waiting if not one.test()]
             for run in runs:
                 next(run, None)
+            if len(self._times) < _TIMED:
+                self._space_stops(time.perf_counter() - start)
             self._finish_small(pieces)
             if self._sharing.reduce is Reduce.EXACT:
                 self._add_exactly(len(pieces))
@@ -131,12 +156,18 @@ class SharedGradients:
     def _merge(self, exchange: Exchange, end: int, pieces: int) -> None:
         """Replace the results of a kernel that exchanges statistics by those of all pieces on all ranks."""
         places = [runner.exchanged(end) for runner in self._runners[:pieces]]
-        own = np.array([np.concatenate(views) for views in places], np.float64)
-        merged = merged_moments(self._gathered(own)) if exchange.merge is Merge.MOMENTS else self._added(own)
-        parts = np.split(merged, np.cumsum(exchange.sizes)[:-1])
+        own = np.array([np.concatenate(views, dtype=np.float64) for views in places])
+        if exchange.merge is Merge.SUM:
+            merged = self._added(own)
+        elif self._gathers:
+            merged = merged_moments(self._gathered(own))
+        else:
+            merged = moments_of(self._added(power_sums(own)))
         for views in places:
-            for view, part in zip(views, parts, strict=True):
-                view[...] = part
+            start = 0
+            for view in views:
+                view[...] = merged[start : start + view.size]
+                start += view.size
 
     def _finish_small(self, pieces: Sequence[Piece]) -> None:
         """Add the losses, and average the new running statistics, over all pieces on all ranks."""
@@ -160,9 +191,14 @@ class SharedGradients:
         """Return the rows of all ranks, in the order of the pieces; ``own`` are those of this rank's pieces."""
         return self._sharing.ranks.gather(own.reshape(-1)).reshape(-1, own.shape[1])
 
+    @property
+    def _gathers(self) -> bool:
+        """Whether the ranks send each other small arrays, and do not have them added up."""
+        return self._sharing.reduce is Reduce.EXACT or self._sharing.ranks.size <= MOST_GATHERED
+
     def _added(self, own: Array) -> Array:
-        """Return the sum of the rows of all ranks; in exact mode, they are added in the order of the pieces."""
-        if self._sharing.reduce is Reduce.EXACT:
+        """Return the sum of the rows of all ranks; if they are gathered, it is added in the order of the pieces."""
+        if self._gathers:
             return self._gathered(own).sum(axis=0)
         total = own.sum(axis=0)
         self._sharing.ranks.start_sum(total).wait()
@@ -191,6 +227,23 @@ def merged_moments(every: Array) -> Array:
     return np.concatenate([merged, spread, [total]])
 
 
+def power_sums(every: Array) -> Array:
+    """Return sums that can be added over the ranks: Σ x and Σ x² of C channels and the number of values.
+
+    Both ``every`` and the result are float64 (pieces, 2C + 1); ``every`` is as in ``merged_moments``.
+    """
+    channels = every.shape[1] // 2
+    count, mean, variance = every[:, -1:], every[:, :channels], every[:, channels:-1]
+    return np.concatenate([count * mean, count * (variance + mean**2), count], axis=1)
+
+
+def moments_of(sums: Array) -> Array:
+    """Return the moments of all values, as ``merged_moments`` does, from the total (2C + 1,) of ``power_sums``."""
+    channels, count = len(sums) // 2, sums[-1:]
+    mean = sums[:channels] / count
+    return np.concatenate([mean, np.maximum(sums[channels:-1] / count - mean**2, 0), count])
+
+
 def _buckets(program: GradientProgram, memory: StepMemory, executable: SharedExecutable) -> list[Bucket]:
     """Divide the vector of all gradients into buckets, in the order in which the backward pass completes them."""
     flat = memory.gradients.flat
@@ -199,13 +252,12 @@ def _buckets(program: GradientProgram, memory: StepMemory, executable: SharedExe
         name: (view.__array_interface__["data"][0] - base) // width for name, view in memory.gradients.views.items()
     }
     ends = {name: executable.completed(gradient_name(name)) for name in program.graph.outputs_of(OutputKind.GRADIENT)}
-    least = max(_SMALLEST, -(-flat.nbytes // _BUCKETS))
     found: list[Bucket] = []
     stop, latest = len(flat), 1
     for name in sorted(starts, key=starts.__getitem__, reverse=True):  # the last layers are complete first
         latest = max(latest, ends.get(name, 1))
         start = starts[name]
-        if (stop - start) * width >= least:
+        if (stop - start) * width >= max(_SMALLEST, stop * width // _SHARE):
             found.append(Bucket(start, stop, latest))
             stop, latest = start, 1
     if stop:

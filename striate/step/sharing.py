@@ -81,25 +81,25 @@ class Places:
         return [slice(a - first, b - first) for a, b in zip(self.bounds, self.bounds[1:])]
 
 
-def places_of(n: int, kind: object, sharing: Sharing) -> Places:
-    """Return the places of this rank's ``n`` samples in the batch of all ranks.
+def places_of(batch: Batch, kind: object, divisor: float, sharing: Sharing) -> tuple[Places, Array]:
+    """Return the places of this rank's samples in the batch of all ranks, and ``divisor`` of all ranks, by rank.
 
-    ``sharing`` says how the ranks share a batch. All of them must call this function, because they exchange their
-    numbers of samples. ``kind`` is everything else on which the program of the batch depends. Raises ``OptionError`` if
-    the kinds of the ranks differ, and for
-    ``Reduce.EXACT`` if the batch is too small, or the ranks do not have equal parts of it.
+    ``batch`` has the samples of this rank, and ``sharing`` says how the ranks share a batch. All of them must call this
+    function, because they exchange their numbers of samples. ``kind`` is everything else on which the program of the
+    batch depends. Raises ``OptionError`` if the kinds of the ranks differ, and for ``Reduce.EXACT`` if the batch is too
+    small, or the ranks do not have equal parts of it.
     """
-    ranks = sharing.ranks
-    found = ranks.gather(np.array([n, zlib.crc32(repr(kind).encode())], np.float64)).astype(np.int64)
+    ranks, n = sharing.ranks, batch.samples
+    found = ranks.gather(np.array([n, zlib.crc32(repr(kind).encode()), divisor], np.float64))
     if (found[:, 1] != found[0, 1]).any():
         raise OptionError(
             "the ranks have batches of different shapes or dtypes, or different watches\n"
             "  help: give all ranks samples of one data set, and the same options"
         )
-    counts = found[:, 0]
+    counts = found[:, 0].astype(np.int64)
     total, first = int(counts.sum()), int(counts[: ranks.rank].sum())
     if sharing.reduce is Reduce.FAST:
-        return Places((first, first + n), total)
+        return Places((first, first + n), total), found[:, 2]
     count = piece_count(total, ranks.size, sharing.reduce)
     if total < count:
         raise OptionError(f"reduce='exact' needs batches of at least {count} samples, got {total}")
@@ -111,28 +111,26 @@ def places_of(n: int, kind: object, sharing: Sharing) -> Places:
             f"samples, and has rows {first} to {first + n - 1}\n"
             "  help: rank r of R takes the rows from r·N // R to (r + 1)·N // R of every batch of N samples"
         )
-    return Places(tuple(bounds), total)
+    return Places(tuple(bounds), total), found[:, 2]
 
 
-def divisors_of(batch: Batch, places: Places, loss: Loss, ranks: Communicator) -> Array:
-    """Return the divisors of the mean losses of all pieces on all ranks, float64, in the order of the samples.
+def divisor_of(batch: Batch, rows: slice, loss: Loss) -> float:
+    """Return the divisor of the mean loss of some samples of this rank; their labels must have been checked before.
 
-    ``batch`` has the samples of this rank, and ``places`` says how they are divided into pieces. A divisor is the
-    number of items of a piece, or the sum of their class weights; with sample weights, each item is multiplied by the
-    weight of its sample. For a loss that is a sum, it is the number of samples (see ``Loss.totals``). All ranks must
-    call this function, because they exchange the divisors. Labels must have been checked before.
+    It is the number of items, or the sum of their class weights; with sample weights, each item is multiplied by the
+    weight of its sample. For a loss that is a sum, it is the number of samples (see ``Loss.totals``).
     """
-    target, weights = batch.main_target(batch.arrays), batch.weights
-    found = [loss.totals(0.0, target[rows], None if weights is None else weights[rows])[1] for rows in places.slices]
-    return ranks.gather(np.array(found)).reshape(-1)
+    weights = None if batch.weights is None else batch.weights[rows]
+    return loss.totals(0.0, batch.main_target(batch.arrays)[rows], weights)[1]
 
 
 def pieces_of(batch: Batch, places: Places, loss: Loss, sharing: Sharing, divisors: Array, dtype: DType) -> list[Piece]:
     """Return this rank's part of a batch divided into pieces, at the rows that ``places`` says.
 
     Each piece has a factor for its loss, such that the sum of the losses of all pieces is the loss of the whole batch.
-    ``divisors`` are from ``divisors_of``; ``dtype`` is that of the model. Raises ``DataError`` if there are sample
-    weights, but no sample on any rank has both a sample weight and a class weight above 0.
+    ``divisors`` are those of all pieces on all ranks, in the order of the samples (see ``divisor_of``); ``dtype`` is
+    that of the model. Raises ``DataError`` if there are sample weights, but no sample on any rank has both a sample
+    weight and a class weight above 0.
     """
     own, total = len(places.slices), float(divisors.sum())
     first = sharing.ranks.rank * own

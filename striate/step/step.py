@@ -32,6 +32,7 @@ from striate.optim.groups import Assignment, assign
 from striate.optim.optimizer import Optimizer
 from striate.options import flag, number, whole_number
 from striate.options import seed as checked_seed
+from striate.runtime.state import StateArena
 from striate.step.accumulation import Sum, parts_of
 from striate.step.batch import Batch, batch_of
 from striate.step.clipping import Clipping
@@ -42,7 +43,7 @@ from striate.step.memory import StepMemory
 from striate.step.requirement import require_parts, require_precision
 from striate.step.sample_weights import coefficients
 from striate.step.shared_gradients import SharedGradients
-from striate.step.sharing import SharedTotals, Sharing, divisors_of, pieces_of, places_of
+from striate.step.sharing import SharedTotals, Sharing, divisor_of, pieces_of, places_of
 from striate.step.state import require_possible, state_places
 from striate.step.training_graph import WEIGHT
 from striate.step.update import prepare_update
@@ -340,8 +341,7 @@ class TrainingStep(metaclass=Explained):
             raise OptionError("no moving average is kept\n  help: st.TrainingStep(…, ema=0.999)")
         memory = self._ensure_memory()
         assert memory.average is not None
-        memory.average.swap(memory.arena)
-        self._uses_average[...] = use
+        memory.average.swap(memory.arena, self._uses_average, use)
 
     @contextmanager
     def averaged(self) -> Generator[Module]:
@@ -453,13 +453,15 @@ class TrainingStep(metaclass=Explained):
 
     def _compute_shared(self, batch: Batch, sharing: Sharing) -> float:
         """Compute loss and gradients of a batch that several ranks share; return the loss of the whole batch."""
-        places = places_of(batch.samples, (batch.kind, [watch.pattern for watch in self._watches]), sharing)
-        program = self._program_for(batch, places.largest)
-        if batch.tree is None:
-            self.loss.check_target(batch.targets["y"], program.prediction)
-        for name, require in program.contents:
-            require(batch.arrays[name])
-        divisors = divisors_of(batch, places, self.loss, sharing.ranks)
+        kind = batch.kind, [watch.pattern for watch in self._watches]
+        if sharing.reduce is Reduce.FAST:  # this rank has one piece, so its divisor can travel with its size
+            program = self._program_for_checked(batch, batch.samples)
+            places, divisors = places_of(batch, kind, divisor_of(batch, slice(None), self.loss), sharing)
+        else:
+            places, _ = places_of(batch, kind, 0.0, sharing)
+            program = self._program_for_checked(batch, places.largest)
+            own = np.array([divisor_of(batch, rows, self.loss) for rows in places.slices])
+            divisors = sharing.ranks.gather(own).reshape(-1)
         if not divisors.all() and divisors.any() and batch.weights is None:
             # The mean loss of a piece that has only ignored labels would be NaN. Weights need no such mean.
             batch = replace(batch, weights=np.ones(batch.samples))
@@ -517,7 +519,20 @@ class TrainingStep(metaclass=Explained):
         if batch is None:
             memory.pending.flat[...] = arena.flat_buffers  # there are no new statistics, so they stay as they are
         assert self._update_program is not None
-        found = self._update_program.run({}, 1)
+        before = float(self._clock)
+        counters = {} if batch is None else {
+            name: arena.counters[name] + batch.batches for name in batch.program.counters
+        }  # fmt: skip
+        try:
+            found = self._update_program.run({}, 1)
+        finally:
+            # Ctrl-C is raised when the program has ended. What belongs to a committed update is then done first.
+            if self._clock > before:
+                try:
+                    self._count(arena, counters)
+                except BaseException:
+                    self._count(arena, counters)
+                    raise
         self.gradient_norm = float(found["norm"])
         if not found["ok"]:
             refused = RefusedStep(self.step_number + 1, memory, self.optimizer, self._rules.bounded, self.gradient_norm)
@@ -525,9 +540,12 @@ class TrainingStep(metaclass=Explained):
                 raise refused.error_of_gradients()
             error = refused.error(batch.program, batch.arrays, batch.parts)
             raise error if self._sharing is None else of_any_rank(error, self._sharing.ranks)
-        if batch is not None:
-            for name in batch.program.counters:
-                arena.counters[name][...] += batch.batches
+
+    @staticmethod
+    def _count(arena: StateArena, counters: Mapping[str, Array]) -> None:
+        """Write the new numbers of batches of a committed update; doing so twice changes nothing more."""
+        for name, contents in counters.items():
+            arena.counters[name][...] = contents
         arena.changed()
 
     def _ensure_memory(self) -> StepMemory:
@@ -573,6 +591,15 @@ class TrainingStep(metaclass=Explained):
                 del self._programs[next(iter(self._programs))]
             self._programs[key()] = found  # preparing may have assigned memory, which changes the version
         return found
+
+    def _program_for_checked(self, batch: Batch, n: int) -> GradientProgram:
+        """Return the program for a batch that several ranks share, whose contents it has checked."""
+        program = self._program_for(batch, n)
+        if batch.tree is None:
+            self.loss.check_target(batch.targets["y"], program.prediction)
+        for name, require in program.contents:
+            require(batch.arrays[name])
+        return program
 
     def _expected(self) -> int:
         """Return the number of samples that ``capacity`` means for one program, or 0 if it was not given."""

@@ -118,8 +118,7 @@ class EpochLoop:
             progress.batch(moment)
             for callback in trainer.callbacks:
                 callback.after_batch(trainer, moment)
-            self.leave_if_asked()
-            if any(ranks.largest(place.stopping is not None)):
+            if self._leave_or_stop():
                 place.stopping = place.stopping or "another rank stopped the training"
                 self.save(False)
                 return None
@@ -145,11 +144,29 @@ class EpochLoop:
 
     def leave_if_asked(self) -> None:
         """Write a checkpoint and raise ``KeyboardInterrupt`` if Ctrl-C was pressed or SIGTERM came, on any rank."""
-        (asked,) = self.trainer.ranks.largest(self.interruption.asked or 0)
+        self._leave_or_stop()
+
+    def raise_if_asked(self) -> None:
+        """Raise ``KeyboardInterrupt`` on all ranks if Ctrl-C was pressed or SIGTERM came on any of them."""
+        asked, _ = self._agreed()
         if asked:
-            self.interruption.asked = asked
+            self.interruption.raise_if_asked()
+
+    def _leave_or_stop(self) -> bool:
+        """Write a checkpoint and raise, as ``leave_if_asked``; return whether any rank has a reason to stop."""
+        asked, stopping = self._agreed()
+        if asked:
             self.save(False)
             self.interruption.raise_if_asked()
+        return stopping
+
+    def _agreed(self) -> tuple[bool, bool]:
+        """Return whether a signal came on any rank, and whether any has a reason to stop; all take over the signal."""
+        stopping = self.trainer.place.stopping is not None
+        asked, stops = self.trainer.ranks.largest(self.interruption.asked or 0, stopping)
+        if asked:
+            self.interruption.asked = asked
+        return bool(asked), bool(stops)
 
     def tell(self, new: Sequence[Finding]) -> None:
         """Show new findings of the doctor, each only once, without those that are consequences of others."""

@@ -46,6 +46,7 @@ _THINNING = 500
 
 The record of a training that takes days is therefore only a few megabytes.
 """
+_BINARY = getattr(os, "O_BINARY", 0)  # on Windows, without it, each line would end with \r\n
 _SHARE = 50  # reading the watch takes at most 1/50 of the time
 
 
@@ -102,11 +103,12 @@ class Record:
         self._began, self._batch_due, self._watch_due = time.perf_counter(), 0.0, 0.0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            how = os.O_RDWR | os.O_CREAT | os.O_APPEND | (0 if self._append else os.O_TRUNC)
+            how = os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY | (0 if self._append else os.O_TRUNC)
             self._file = os.open(self.path, how, 0o644)
-            size = os.fstat(self._file).st_size
-            if size and os.pread(self._file, 1, size - 1) != b"\n":
-                os.write(self._file, b"\n")  # an earlier process was killed while writing a line
+            if os.fstat(self._file).st_size:
+                os.lseek(self._file, -1, os.SEEK_END)
+                if os.read(self._file, 1) != b"\n":
+                    os.write(self._file, b"\n")  # an earlier process was killed while writing a line
         except OSError as error:
             raise OptionError(
                 f"{self.path}: the record cannot be written: {error.strerror or error}\n"

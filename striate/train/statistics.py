@@ -8,7 +8,7 @@ the weights as they are at the end, as "precise batch normalization" does (Wu an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from striate.arguments import explained
 from striate.data.dataset import Array, Dataset, require_dataset
-from striate.data.loader import batches
+from striate.data.loader import index_batches
+from striate.distributed import Communicator, communicator_of
 from striate.engine import prepare
 from striate.errors import OptionError
 from striate.nn.module import Module
@@ -28,6 +29,7 @@ from striate.options import require_instance, whole_number
 from striate.tracing import Trace, TracedFunction, array_type, output_values
 
 Wide = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass
@@ -81,6 +83,7 @@ def recompute_statistics(
     batch_size: int = 64,
     seed: int = 0,
     after_batch: Callable[[int], None] = lambda count: None,
+    communicator: object = None,
 ) -> tuple[str, ...]:
     """Set the running statistics of the model's batch normalizations to those of one pass over a data set.
 
@@ -88,9 +91,11 @@ def recompute_statistics(
     computed over all samples; dropout is off, and samples are not augmented. So the result is the same for every call
     with the same ``seed``, which determines the order of the samples. Layers with frozen statistics stay as they are.
 
-    batch_size   samples in a batch, at least 2; take that of the training
-    after_batch  called after each batch with the number of samples so far; what it raises ends the pass, and the model
-                 is unchanged
+    batch_size    samples in a batch, at least 2; take that of the training
+    after_batch   called after each batch with the number of samples so far; what it raises ends the pass, and the model
+                  is unchanged
+    communicator  one of mpi4py: its ranks (processes) measure one batch each in turn, and all of them get the
+                  statistics of one process, with the same bits; all must call this function
 
     Returns the paths of the layers. Raises ``OptionError`` if there are none.
     """
@@ -99,13 +104,24 @@ def recompute_statistics(
     size = whole_number("batch_size", batch_size, 2)
     require_tracking(model)
     program, calls = _program(model, as_input(model, dataset.images[:1]))
-    merged = {path: Merged() for path, _ in calls}
+    parts = index_batches(len(dataset), size, seed=seed)
+    merged = {call.path: Merged() for call in calls}
     seen = 0
-    for x, _, _ in batches(dataset, size, seed=seed, epoch=0):
-        found = program({"x": as_input(model, x)}, len(x))
-        for (path, positions), (mean, variance) in zip(calls, found, strict=True):
-            merged[path].add(len(x) * positions, mean.astype(np.float64), variance.astype(np.float64))
-        seen += len(x)
+
+    def measure(rows: Rows) -> Wide:
+        found = program({"x": as_input(model, dataset.images[rows])}, len(rows))
+        return np.concatenate([vector for pair in found for vector in pair]).astype(np.float64)
+
+    width = 2 * sum(call.channels for call in calls)
+    for rows, found in zip(
+        parts, _measured_together(measure, parts, width, communicator_of(communicator)), strict=True
+    ):
+        place = 0
+        for call in calls:
+            mean, variance = found[place : place + 2 * call.channels].reshape(2, -1)
+            merged[call.path].add(len(rows) * call.positions, mean, variance)
+            place += 2 * call.channels
+        seen += len(rows)
         after_batch(seen)
     state: dict[str, Array] = {}
     for path, total in merged.items():
@@ -116,11 +132,31 @@ def recompute_statistics(
     return tuple(merged)
 
 
-def _program(model: Module, example: Array) -> tuple[TracedFunction, list[tuple[str, int]]]:
+def _measured_together(
+    measure: Callable[[Rows], Wide], parts: list[Rows], width: int, ranks: Communicator
+) -> Iterator[Wide]:
+    """Yield ``measure(rows)``, a vector of ``width`` numbers, for each of ``parts``, in order, on all ranks.
+
+    The ranks (processes) measure one part each in turn.
+    """
+    for first in range(0, len(parts), ranks.size):
+        own = first + ranks.rank
+        yield from ranks.gather(measure(parts[own]) if own < len(parts) else np.zeros(width))[: len(parts) - first]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A call of a batch normalization: the path of the layer, and the channels and positions (1 for features)."""
+
+    path: str
+    channels: int
+    positions: int
+
+
+def _program(model: Module, example: Array) -> tuple[TracedFunction, list[Measured]]:
     """Return a program that measures inputs of batch normalizations, and the calls that it measures.
 
-    A call has the path of the layer, and the number of positions of its input (1 for features). The program returns a
-    list with the mean (C,) and the biased variance (C,) of the input of each call.
+    The program returns a list with the mean (C,) and the biased variance (C,) of the input of each call.
     """
     layers = tracking_layers(model)
     with Trace(by_batch=True) as trace:
@@ -128,8 +164,10 @@ def _program(model: Module, example: Array) -> tuple[TracedFunction, list[tuple[
         measured = [call for call in trace.calls if call.path in layers]
         outputs = [moments(call.inputs[0], batch_axes(call.inputs[0].type.rank)) for call in measured]
         graph = trace.graph(output_values(outputs))
-    calls = [
-        (call.path, math.prod(size for size in call.inputs[0].shape[2:] if isinstance(size, int))) for call in measured
-    ]
+    calls = list[Measured]()
+    for call in measured:
+        _, channels, *positions = call.inputs[0].shape
+        assert isinstance(channels, int)
+        calls.append(Measured(call.path, channels, math.prod(size for size in positions if isinstance(size, int))))
     executable = prepare(graph, trace.bindings(), {}, None, arenas=trace.arenas(), keep_packed=True)
     return TracedFunction(graph, executable, outputs, tuple(trace.checks)), calls

@@ -26,7 +26,7 @@ _FEW = 1000  # samples: up to here batches have 16
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Usual:
     """The default network, number of epochs and batch size for a data set.
 
     ``model`` is the name of the network, and ``options`` are keyword arguments with which it is built.
@@ -40,8 +40,8 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def recipe_for(rank: int, samples: int) -> Recipe:
-    """Return the default recipe for a data set: ``rank`` counts the axes of its array, ``samples`` its samples.
+def usual_training(rank: int, samples: int) -> Usual:
+    """Return the default training for a data set: ``rank`` counts the axes of its array, ``samples`` its samples.
 
     The network is an MLP with three hidden layers for features, ``fcn`` for signals, ``lenet5`` for pictures, and a
     ``resnet18_3d`` that starts with 16 channels for volumes. A training has about 1500 steps (volumes: 300), but at
@@ -53,7 +53,7 @@ def recipe_for(rank: int, samples: int) -> Recipe:
     model, options = {
         2: ("mlp", {"depth": 3}), 3: ("fcn", {}), 4: ("lenet5", {}), 5: ("resnet18_3d", {"width": 16}),
     }[rank]  # fmt: skip
-    return Recipe(model, epochs, batch_size, 0.01 if rank == 2 else None, options)
+    return Usual(model, epochs, batch_size, 0.01 if rank == 2 else None, options)
 
 
 def task_of(opened: Opened) -> Task:

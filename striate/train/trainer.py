@@ -383,7 +383,7 @@ class Trainer(metaclass=Explained):
         train_set = loop.samples.train_set
         layers = recompute_statistics(
             self.model, train_set, batch_size=max(self.batch_size, 2), seed=self.seed,
-            after_batch=lambda count: loop.interruption.raise_if_asked(),
+            after_batch=lambda count: loop.raise_if_asked(), communicator=self.ranks,
         )  # fmt: skip
         loop.progress.note(
             f"running statistics of {counted(len(layers), 'batch normalization')} recomputed over "

@@ -191,7 +191,7 @@ class Faults:
     def install(self) -> None:
         """Replace the functions in this process."""
         for module, name in (
-            (os, "fsync"), (os, "link"), (os, "replace"), (os, "write"), (os, "pwrite"), (tempfile, "mkstemp"),
+            (os, "fsync"), (os, "link"), (os, "replace"), (os, "write"), (tempfile, "mkstemp"),
         ):  # fmt: skip
             setattr(module, name, self.counted(getattr(module, name)))
         opened = os.fdopen

@@ -123,6 +123,24 @@ def test_a_full_disk_stops_the_writing_with_one_notice(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_entry_that_another_process_reads_does_not_stop_the_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses to replace a file that is open; the entry is there already."""
+    store = cache.Cache(tmp_path)
+    store.put("a", b"object")
+
+    def refuse(*arguments: object) -> None:
+        raise PermissionError("used by another process")
+
+    with monkeypatch.context() as during:
+        during.setattr(os, "replace", refuse)
+        store.put("a", b"object")
+    store.put("b", b"another")
+    assert (store.get("a"), store.get("b")) == (b"object", b"another")
+    assert not list(tmp_path.glob("*.part"))
+
+
 def test_pruning_drops_what_was_unused_for_longest(tmp_path: Path) -> None:
     store = cache.Cache(tmp_path, limit=10_000)
     for number in range(8):

@@ -42,6 +42,21 @@ def test_it_compiles_for_other_processors(cpu: str) -> None:
     assert all(word in text for word in wanted)
 
 
+@pytest.mark.parametrize("cpu", ["generic", "apple-m1"])
+def test_arm_orders_memory_by_instructions_of_its_own(cpu: str) -> None:
+    there = target.named(cpu)
+    text = jit.disassembly(driver.write(there.triple), there).lower()
+    assert "__aarch64_" not in text
+    assert "bl\t__" not in text
+    parts = re.split(r"(?m)^_?(execute|stamp|advance|help|take|striate_run|striate_work|striate_cycles):", text)
+    code = dict(zip(parts[1::2], parts[2::2], strict=True))
+    loads, stores = ("ldaxr", "stlxr") if cpu == "generic" else ("casal", "ldaddal")
+    assert loads in code["take"]  # a taken chunk: everything about its phase is read after this
+    assert (stores if cpu == "apple-m1" else loads) in code["help"]  # the count of pending chunks
+    assert len(re.findall(r"\bstlu?r\b", code["advance"])) >= 3  # outcome, pending and seats, after the phase
+    assert len(re.findall(r"\bldap?u?r\b", code["striate_work"])) >= 4
+
+
 def test_windows_yields_in_its_own_way() -> None:
     assert "SwitchToThread" in driver.write("x86_64-pc-windows-msvc")
 

@@ -31,6 +31,18 @@ def test_zeros_of_both_signs_are_different_constants() -> None:
     assert positive.text != negative.text
 
 
+def test_a_shuffle_of_one_constant_is_a_constant() -> None:
+    """LLVM aborts when it makes bfloat16 of such a shuffle, as in rows of an input gradient that no tap reaches."""
+    b = ir.Builder("zeros", ir.I32, {"y": ir.POINTER})
+    half, whole = (ir.splat(ir.VectorType(ir.FLOAT, lanes), 0.0) for lanes in (8, 16))
+    wider = b.shuffle_vector(half, half, ir.vector(ir.I32, [*range(8), *[8] * 8]))
+    assert wider.typed == whole.typed
+    b.store(b.fptrunc(wider, ir.VectorType(ir.BFLOAT, 16)), b.arguments[0], 32)
+    b.ret(ir.I32(0))
+    for name in ("znver4", "sapphirerapids", "x86-64-v3"):
+        assert jit.compile_object(b.text(), target.named(name))
+
+
 def test_blocks_jumps_and_vectors() -> None:
     """y[i] = max(x[i], x[i] reversed) · 2 if the flag is set, else x[i], for four numbers."""
     vector = ir.VectorType(ir.FLOAT, 4)

@@ -94,6 +94,7 @@ LAYERS: dict[str, tuple[int, int, tuple[int, ...], dict[str, object]]] = {
     "groups of three": (48, 48, (3, 3), {"groups": 16, "stride": 2, "padding": 1}),
     "depthwise": (40, 40, (3, 3), {"groups": 40, "padding": 1}),
     "depthwise, two filters each": (19, 38, (3, 2), {"groups": 19, "stride": 2}),
+    "stride above the kernel": (8, 16, (1, 2), {"stride": (3, 1)}),
     "odd channels": (17, 19, (3, 3), {"padding": 1}),
 }
 QUICK = ("odd sizes", "small groups", "3×3")

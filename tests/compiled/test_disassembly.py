@@ -36,20 +36,21 @@ JUMP = re.compile(r"^\s+(?:j[a-z]+|b\.?[a-z]*|cbn?z|tbn?z)\s+.*?(\.?L[A-Za-z0-9_
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution with a 3×3 or 5×5 kernel that keeps the size, or halves it with stride 2."""
+    """A convolution with 3 or 5 taps along each axis that keeps the size, or halves it with stride 2."""
 
     inputs: int
     outputs: int
     size: int
     kernel: int = 3
     stride: int = 1
+    rank: int = 2
 
     def phases(self, target: str, dtype: DType = DType.float32, winograd: bool = False) -> list[Launch]:
         """Return the phases of its forward pass and gradients."""
-        pad = (self.kernel - 1) // 2
-        x = Input("x", TensorType(dtype, (N, self.inputs, self.size, self.size)))()
-        w = Input("w", TensorType(dtype, (self.outputs, self.inputs, self.kernel, self.kernel)))()
-        y = Convolution((self.stride,) * 2, ((pad, pad),) * 2, (1, 1), 1)(x, w)
+        pad, rank = (self.kernel - 1) // 2, self.rank
+        x = Input("x", TensorType(dtype, (N, self.inputs, *(self.size,) * rank)))()
+        w = Input("w", TensorType(dtype, (self.outputs, self.inputs, *(self.kernel,) * rank)))()
+        y = Convolution((self.stride,) * rank, ((pad, pad),) * rank, (1,) * rank, 1)(x, w)
         dx, dw = differentiate(total(y * y), [x, w])
         return phases(Graph({"x": x, "w": w}, {"y": y, "dx": dx, "dw": dw}), target, winograd)
 
@@ -90,6 +91,9 @@ LAYERS = {
     "odd": Layer(17, 34, 28, 5, stride=2),
     "many": Layer(256, 256, 8),
     "strided": Layer(64, 128, 32, stride=2),
+    "five taps": Layer(32, 64, 32, 5, stride=2),
+    "line": Layer(64, 64, 64, 5, rank=1),
+    "volume": Layer(32, 48, 8, rank=3),
 }
 TARGETS = {"znver4": 16, "x86-64-v4": 16, "x86-64-v3": 8}
 
@@ -148,7 +152,7 @@ def test_hot_loops_keep_everything_in_registers(layer: str, target: str) -> None
 
 
 @cases(
-    *("64@32", "32@16", "many", "strided"),
+    *("64@32", "32@16", "many", "strided", "five taps", "line", "volume"),
     quick=(("64@32", "x86-64-v3"), ("32@16", "znver4"), ("strided", "znver4")),
 )
 def test_winograd_multiplies_in_registers(layer: str, target: str) -> None:

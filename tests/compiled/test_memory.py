@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import tracemalloc
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def test_no_live_arrays_of_a_step_overlap(name: str) -> None:
 
 def _resident() -> int:
     """Return the resident memory of this process in bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
 
 def _step() -> tuple[striate.TrainingStep, np.ndarray, np.ndarray]:

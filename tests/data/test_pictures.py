@@ -6,6 +6,7 @@ import io
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,15 @@ def test_an_archive_gives_the_same(folder: Path, tmp_path: Path, kind: str) -> N
     np.testing.assert_array_equal(found.train.images, expected.train.images)
     np.testing.assert_array_equal(found.held_out.labels, expected.held_out.labels)
     assert found.train.classes == CLASSES
+
+
+def test_a_tar_archive_is_read_where_the_system_has_no_pread(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tarfile.open(tmp_path / "pictures.tar", "w") as archive:
+        archive.add(folder, "top")
+    monkeypatch.setattr("striate.data.tree.sys", SimpleNamespace(platform="win32"))
+    np.testing.assert_array_equal(open_data(tmp_path / "pictures.tar").train.images, open_data(folder).train.images)
 
 
 def test_what_was_found_out_opens_the_same_again(folder: Path) -> None:

@@ -12,13 +12,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from striate import settings
+from striate import nn, settings
 from striate.cli import app
 from striate.cli.launch import run_folder
+from striate.data import Dataset
+from striate.data.loader import index_batches
 from striate.distributed import Alone, Communicator, failing_together, launcher, mpi
 from striate.distributed.threads import threads_of_rank
 from striate.errors import OptionError
+from striate.train import recompute_statistics
 from striate.train.ranks import BatchDivided, PredictedTogether, require_same
+from tests.distributed.in_threads import on_threads
 
 
 class Recorded(Communicator):
@@ -102,10 +106,33 @@ def test_a_failure_ends_all_ranks_unless_they_agree(capfd: pytest.CaptureFixture
         raise OSError("full")
 
 
-def test_predictions_of_all_ranks_are_joined() -> None:
-    images = np.arange(6.0).reshape(6, 1)
-    other = [b'["<f8", [3, 1]]', (images[3:] * 2).tobytes()]
-    found = BatchDivided(lambda x: x * 2, Recorded(*other))(images)
-    np.testing.assert_array_equal(found, images * 2)
-    together = PredictedTogether(lambda x: x * 2, images, 3, Recorded(*other))
-    np.testing.assert_array_equal([together(images[:3]), together(images[3:])], (images * 2).reshape(2, 3, 1))
+@pytest.mark.parametrize("samples", [1, 6, 8])
+def test_predictions_of_all_ranks_are_joined(samples: int) -> None:
+    """There are fewer samples than ranks, or parts of unequal sizes; ranks take batches in turn, or parts of one."""
+    images = np.arange(4.0 * samples, dtype=np.float32).reshape(samples, 4)
+    chosen = index_batches(samples, 3, shuffle=False)
+
+    def predicted(ranks: Communicator) -> list[np.ndarray]:
+        together = PredictedTogether(lambda x: x * 2, images, 3, ranks)
+        return [BatchDivided(lambda x: x * 2, ranks)(images), np.concatenate([together(images[r]) for r in chosen])]
+
+    for found in on_threads(3, predicted):
+        for one in found:
+            np.testing.assert_array_equal(one, images * 2)
+            assert one.dtype == np.float32
+
+
+def test_statistics_recomputed_by_all_ranks_are_those_of_one() -> None:
+    random = np.random.default_rng(0)
+    data = Dataset(random.standard_normal((50, 3)).astype(np.float32), random.integers(0, 2, 50))
+    models = [nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2), nn.BatchNorm1d(2)) for _ in range(4)]
+
+    def recomputed(ranks: Communicator) -> list[int]:
+        counts = list[int]()
+        recompute_statistics(models[ranks.rank], data, batch_size=9, communicator=ranks, after_batch=counts.append)
+        return counts
+
+    assert on_threads(3, recomputed) == [[8, 16, 25, 33, 41, 50]] * 3
+    recompute_statistics(models[3], data, batch_size=9)
+    for model in models[:3]:
+        assert all(np.array_equal(array, models[3].state_dict()[name]) for name, array in model.state_dict().items())

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import striate as st
 from striate import nn
-from striate.codegen import elf
+from striate.codegen import elf, target
 from striate.errors import EngineError, ModelFileError, OptionError, ShapeError
+from striate.native.linking import linkers
 from striate.native.loaded import loaded_object
 from tests.native.conftest import CLASSES, IMAGES, RANDOM, compiled, output_of
+
+ARM = target.is_arm(target.native_triple())
 
 
 def test_the_same_bits_as_the_model_for_any_batch_and_threads(model: nn.Module, folder: Path) -> None:
@@ -117,6 +121,15 @@ def test_another_architecture_is_written_and_not_loaded(tiny: nn.Module, tmp_pat
         st.native.load(tmp_path)
 
 
+def test_a_linker_is_tried_only_for_the_targets_that_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = (target.named(cpu) for cpu in (("x86-64", "generic")[:: -1 if ARM else 1]))
+    monkeypatch.setattr("striate.native.linking.sys", SimpleNamespace(platform="linux"))
+    assert "ld" in linkers(here)
+    assert "ld" not in linkers(there)
+    monkeypatch.setattr("striate.native.linking.sys", SimpleNamespace(platform="darwin"))  # its ld writes Mach-O alone
+    assert "ld" not in linkers(here)
+
+
 def test_what_is_refused(model: nn.Module, tmp_path: Path) -> None:
     for options, words in (
         ({"target": "i386"}, "unknown target 'i386'"),
@@ -143,7 +156,7 @@ def test_a_signal_in_float64(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv1d(3, 5, 4), nn.GroupNorm(1, 5), nn.Sigmoid(), nn.GlobalAveragePool()).double()
     x = RANDOM.standard_normal((1, 3, 17))
     expected = model(x)
-    for target in ("native", "x86-64-v2"):
-        found = st.export_native(model, tmp_path, target=target)
+    for name in ("native", "x86-64-v2"):
+        found = st.export_native(model, tmp_path, target=name)
         if found.checked:
             np.testing.assert_allclose(st.native.load(tmp_path)(x), expected, rtol=1e-12)

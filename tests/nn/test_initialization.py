@@ -39,6 +39,15 @@ def test_orthogonal(shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(product, np.eye(20), atol=1e-12)
 
 
+def test_dirac_copies_inputs_to_the_first_outputs_and_draws_the_others() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, 6, 6)).astype(np.float32)
+    layer = nn.Conv2d(3, 5, 3, padding=1, bias=False, init="dirac")
+    np.testing.assert_array_equal(layer(x)[:, :3], x)
+    assert layer.weight[3:].std() > 0.05
+    narrow = nn.Conv1d(5, 3, 3, padding="same", bias=False, init="dirac")
+    np.testing.assert_array_equal(narrow(x[:, :, 0].repeat(2, 1)[:, :5]), x[:, :, 0].repeat(2, 1)[:, :3])
+
+
 def test_an_own_function_and_its_shape() -> None:
     layer = nn.Linear(3, 2, init=lambda shape, fan_in, random: np.full(shape, fan_in))
     assert (layer.weight == 3).all()

@@ -10,7 +10,9 @@ import pytest
 from striate.ops.kernels.winograd import Form, Transforms
 
 FORMS = [
-    Form(4, 3), Form(2, 3), Form(2, 5), Form(4, 3, 2), Form(8, 3, 2, True, False), Form(8, 3, 2, True, True),
+    Form(1, 1), Form(4, 3), Form(2, 3), Form(2, 5), Form(4, 5), Form(2, 7),
+    *(form for taps in (3, 5, 7) for form in (
+        Form(4, taps, 2), Form(8, taps, 2, True, False), Form(8, taps, 2, True, True))),
 ]  # fmt: skip
 
 
@@ -29,11 +31,12 @@ def position(form: Form, output: int, tap: int) -> int | None:
     """
     if not form.upward:
         return output * form.stride + tap
-    # Output s of dx lies at 2q or 2q + 1 of the padded x. Outer taps meet dy[q − 1] and dy[q], the inner one dy[q].
-    sees_two = output % 2 == int(form.odd)
-    if sees_two != (tap != 1):
+    # Output s of dx lies at 2q or 2q + 1 of the padded x. Of r taps, even ones meet dy[q − r // 2] to dy[q], and odd
+    # ones dy[q − r // 2 + 1] to dy[q].
+    even = output % 2 == int(form.odd)
+    if even != (tap % 2 == 0):
         return None
-    return output // 2 + (tap // 2 if sees_two else (0 if form.odd else 1))
+    return output // 2 + tap // 2 + (0 if even or form.odd else 1)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
@@ -56,15 +59,22 @@ def test_weight_gradient(form: Form) -> None:
 
 
 def test_products_saved() -> None:
-    assert {(form.tile, form.taps, form.stride, form.upward): form.points**2 for form in FORMS} == {
-        (4, 3, 1, False): 36,  # of 144
-        (2, 3, 1, False): 16,  # of 36
-        (2, 5, 1, False): 36,  # of 100
-        (4, 3, 2, False): 81,  # of 144
-        (8, 3, 2, True): 81,
+    assert {(form.tile, form.taps, form.stride, form.upward): form.points for form in FORMS} == {
+        (1, 1, 1, False): 1,
+        (4, 3, 1, False): 6,  # of 12
+        (2, 3, 1, False): 4,  # of 6
+        (2, 5, 1, False): 6,  # of 10
+        (4, 5, 1, False): 8,  # of 20
+        (2, 7, 1, False): 8,  # of 14
+        (4, 3, 2, False): 9,  # of 12
+        (8, 3, 2, True): 9,
+        (4, 5, 2, False): 11,  # of 20
+        (8, 5, 2, True): 11,
+        (4, 7, 2, False): 13,  # of 28
+        (8, 7, 2, True): 13,
     }
 
 
 def test_forms_that_nobody_worked_out() -> None:
     with pytest.raises(ValueError, match="no form"):
-        assert Form(4, 5, 2).points
+        assert Form(4, 4, 2).points

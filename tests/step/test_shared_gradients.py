@@ -12,7 +12,7 @@ from striate import TrainingStep, nn, optim
 from striate.distributed import Alone, Reduce, piece_bounds, piece_count
 from striate.distributed.pieces import tree_sum
 from striate.errors import OptionError
-from striate.step.shared_gradients import merged_moments
+from striate.step.shared_gradients import merged_moments, moments_of, power_sums
 
 LOSSES: dict[str, Any] = {
     "mean": lambda: nn.CrossEntropyLoss(),
@@ -64,6 +64,15 @@ def test_moments_of_pieces_are_merged_without_losing_digits() -> None:
     found = merged_moments(np.array([[*mean, *variance, count] for mean, variance, count in parts]))
     every = np.concatenate([values[0], values[1][:7], *values[2:]])
     np.testing.assert_allclose(found, [*every.mean(0), *every.var(0), 157], rtol=1e-9)
+
+
+def test_moments_of_many_ranks_are_added_up() -> None:
+    values = 1e3 + np.random.default_rng(0).standard_normal((20, 50, 3))
+    every = np.array([[*part.mean(0), *part.var(0), len(part)] for part in (values[0, :7], *values[1:])])
+    found = moments_of(power_sums(every).sum(axis=0))
+    np.testing.assert_allclose(found, merged_moments(every), rtol=1e-8)
+    constant = moments_of(power_sums(np.array([[0.1, 0.0, 3.0], [0.1, 0.0, 9.0]])).sum(axis=0))
+    assert (constant[0], 0 <= constant[1] < 1e-16) == (pytest.approx(0.1, rel=1e-15), True)
 
 
 def test_pieces_are_functions_of_the_batch() -> None:

@@ -421,6 +421,38 @@ def test_an_optimizer_state_that_no_training_leaves_behind(name: str, contents: 
     assert len(weights) == 2
 
 
+def test_an_interrupted_update_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of an update is raised after it: statistics, counters and packed weights are those after."""
+    (x, y), (more, labels) = batches(2)
+    interrupted, undisturbed = (
+        TrainingStep(small_net().seed(2), nn.CrossEntropyLoss(), optim.SGD(lr=0.1), ema=0.9) for _ in range(2)
+    )
+    for step in (interrupted, undisturbed):
+        step(x, y)
+        step.model(x)  # packs the weights, which the next prediction must do again
+    undisturbed(more, labels)
+    assert interrupted._update_program is not None
+    program = interrupted._update_program.reserve(1)  # type: ignore[attr-defined]
+    run = program.run
+
+    def run_interrupted(*arguments: object, **options: object) -> None:
+        run(*arguments, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(program, "run", run_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(more, labels)
+    for found, expected in zip(
+        (interrupted.model.state_dict(), interrupted.state_dict()),
+        (undisturbed.model.state_dict(), undisturbed.state_dict()),
+        strict=True,
+    ):
+        for name, array in expected.items():
+            np.testing.assert_array_equal(found[name], array, err_msg=name)
+    np.testing.assert_array_equal(interrupted.model(x), undisturbed.model(x))
+
+
 def test_no_mask_is_lost() -> None:
     x, y = np.eye(3, dtype=np.float32), np.arange(3)
     masked = np.ma.masked_equal(y, 1)

@@ -11,6 +11,7 @@ from striate.data.augment.colour import ColorJitter, GaussianNoise, RandomScalin
 from striate.data.augment.erasing import Cutout, RandomErasing, RandomMask
 from striate.data.augment.function import Lambda
 from striate.data.augment.geometry import (
+    AlternatingFlip,
     RandomAffine,
     RandomCrop,
     RandomFlip,
@@ -27,7 +28,8 @@ from striate.data.augment.text import parsed
 from striate.data.augment.transform import Transform
 
 __all__ = [
-    "ColorJitter", "CutMix", "Cutout", "GaussianNoise", "InputStage", "Lambda", "MixUp", "RandAugment", "RandomAffine",
-    "RandomCrop", "RandomErasing", "RandomFlip", "RandomHorizontalFlip", "RandomMask", "RandomResizedCrop",
-    "RandomRotation", "RandomScaling", "RandomShift", "RandomVerticalFlip", "Transform", "TrivialAugment", "parsed",
+    "AlternatingFlip", "ColorJitter", "CutMix", "Cutout", "GaussianNoise", "InputStage", "Lambda", "MixUp",
+    "RandAugment", "RandomAffine", "RandomCrop", "RandomErasing", "RandomFlip", "RandomHorizontalFlip",
+    "RandomMask", "RandomResizedCrop", "RandomRotation", "RandomScaling", "RandomShift", "RandomVerticalFlip",
+    "Transform", "TrivialAugment", "parsed",
 ]  # fmt: skip

@@ -128,6 +128,22 @@ class RandomVerticalFlip(RandomFlip):
 
 
 @dataclass(frozen=True)
+class AlternatingFlip(Transform):
+    """Exchange left and right of each picture or volume in every second epoch.
+
+    It is drawn at random once whether a sample is mirrored in even or in odd epochs. So a network sees both versions of
+    every sample in two successive epochs; with ``RandomHorizontalFlip``, it sees the same one twice in half of all
+    cases. Jordan, arXiv:2404.00498.
+    """
+
+    ranks: ClassVar[tuple[int, ...]] = (2, 3)
+
+    def apply(self, draft: Draft, draws: Draws) -> None:
+        odd = draft.keys.lasting().draws(0).happens(0.5)
+        draft.flip(len(draft.sizes) - 1, odd ^ bool(draft.keys.epoch % 2))
+
+
+@dataclass(frozen=True)
 class RandomShift(Transform):
     """Shift a signal (C, L) by −``steps`` … ``steps`` time steps.
 

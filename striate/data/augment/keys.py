@@ -26,12 +26,17 @@ class Keys:
 
     def __init__(self, seed: int, epoch: int, samples: npt.ArrayLike, role: int = 0) -> None:
         self.samples = np.asarray(samples, np.int64)
+        self.seed, self.epoch, self.role = seed, epoch, role
         key = ((seed * _WIDE + epoch + 1) * _WIDE + role) % 2**64
         self._low, self._high = (np.array([word], np.uint32) for word in (key % 2**32, key >> 32))
         self._rows = (self.samples % 2**32).astype(np.uint32)
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def lasting(self) -> Keys:
+        """Return keys of the same samples whose random numbers are the same in all epochs."""
+        return Keys(self.seed, -1, self.samples, self.role)
 
     def draws(self, stream: int) -> Draws:
         """Return the random numbers for one transform; ``stream`` is its index in the list of transforms."""

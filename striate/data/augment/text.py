@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from striate.data.augment.colour import ColorJitter, GaussianNoise, RandomScaling
 from striate.data.augment.erasing import Cutout, RandomErasing, RandomMask
 from striate.data.augment.geometry import (
+    AlternatingFlip,
     RandomAffine,
     RandomCrop,
     RandomFlip,
@@ -62,6 +63,7 @@ _FORMS: dict[str, tuple[str, Callable[[Values], Transform]]] = {
     "crop": ("PADDING:MODE", lambda v: RandomCrop(padding=v.whole(0, 4), padding_mode=v.text(1, "constant"))),
     "resized-crop": ("SMALLEST", lambda v: RandomResizedCrop(scale=(v.number(0, 0.08), 1.0))),
     "flip": ("P", lambda v: RandomHorizontalFlip(v.number(0, 0.5))),
+    "alternate-flip": ("", lambda v: AlternatingFlip()),
     "vflip": ("P", lambda v: RandomVerticalFlip(v.number(0, 0.5))),
     "reverse": ("P", lambda v: RandomFlip(v.number(0, 0.5))),
     "rotate": ("DEGREES", lambda v: RandomRotation(v.number(0, 15))),

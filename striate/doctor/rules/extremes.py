@@ -46,9 +46,9 @@ def deviations(values: Array) -> tuple[float, float, float]:
 
 
 def convolves(structure: Structure | None) -> bool:
-    """Return whether the network has a 2-d convolution with a filter larger than 1×1; False for None."""
+    """Return whether the network has a convolution whose filter has several taps; False for None."""
     return structure is not None and any(
-        one.rank == 4 and "weight" in one.parameters and max(one.parameters["weight"].sizes[2:], default=1) > 1
+        one.rank > 2 and "weight" in one.parameters and max(one.parameters["weight"].sizes[2:], default=1) > 1
         for one in structure.maps
     )
 
@@ -58,7 +58,7 @@ def convolves(structure: Structure | None) -> bool:
     When.ONCE,
     looks_for="single inputs that are thousands of times as large as the others, before a convolution",
     threshold="a deviation from the median of its channel 10,000 times the usual one (the root mean square of the "
-    "smaller 99 %), with `STRIATE_WINOGRAD` on and a convolution over planes",
+    "smaller 99 %), with `STRIATE_WINOGRAD` on and a convolution",
     source="Winograd's form sums whole tiles before it separates their outputs again: the error of each is up to "
     "3.2e-6 of the largest input of its tile (measured; [Infinite and huge inputs](training.md)), 3 % of an input that "
     "is 10,000 times smaller",

@@ -17,7 +17,7 @@ from striate.errors import GraphError
 from striate.graph.op import Direction
 from striate.ops.anchor import Algorithm
 from striate.ops.kernels.geometry import Geometry, forward_halo, gradient_halo
-from striate.ops.kernels.winograd import Form
+from striate.ops.kernels.winograd import Form, Tiling
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Winograd:
     the dtype of the transformed inputs and filters, which are multiplied.
     """
 
-    form: Form
+    form: Tiling
     operands: DType
 
 
@@ -52,15 +52,26 @@ NARROW = 4
 
 Blocks of so few channels would consist mostly of padding."""
 
-WINOGRAD_TILES = {(3, 1): 4, (5, 1): 2, (3, 2): 4}
+WINOGRAD_TILES = {(3, 1): 4, (5, 1): 2, (3, 2): 4, (5, 2): 4}
 """Maps (taps, stride) of a filter to the number of outputs of a tile along one axis.
 
-A tile then has six products along each axis, or nine with stride 2."""
+A tile then has six products along each axis, or with stride 2, nine for three taps and eleven for five."""
 
-WINOGRAD_CHANNELS = {(3, 1): 16, (5, 1): 16, (3, 2): 16}
+WINOGRAD_CHANNELS = {(3, 1): 16, (5, 1): 16, (3, 2): 16, (5, 2): 16}
 """Maps (taps, stride) of a filter to the least number of channels for Winograd's algorithm.
 
 With fewer channels, the transforms cost more than the products that they save."""
+
+LINE_TILES = {(3, 1): 4, (5, 1): 4, (7, 1): 2, (5, 2): 4, (7, 2): 4}
+"""Maps (taps, stride) of a filter along a single axis to the number of outputs of a tile.
+
+With stride 1, a tile has six or eight products: F(4, 3), F(4, 5) and F(2, 7)."""
+
+LINE_CHANNELS = 16
+"""The least number of channels for Winograd's algorithm along a single axis."""
+
+MOST_PLANES = 5
+"""The largest number of taps along the depth; their products are summed like those of channels."""
 
 NARROW_CHANNELS = {3: 32, 5: 64}
 """Maps taps to the least number of channels for Winograd's algorithm with bfloat16 activations.
@@ -89,7 +100,7 @@ def choose(g: Geometry, direction: Direction, stored: DType, options: CompileOpt
     return ConvolutionAlgorithm(batch_specialized=True, winograd=None if options.single_sample else winograd)
 
 
-def form_of(algorithm: Algorithm) -> Form | None:
+def form_of(algorithm: Algorithm) -> Tiling | None:
     """Return the form of Winograd's algorithm, that is, the sizes of its tiles; None for direct sums.
 
     Raises ``GraphError`` for an algorithm that does not belong to a convolution.
@@ -103,47 +114,55 @@ def _winograd(g: Geometry, direction: Direction, stored: DType) -> Winograd | No
     form = suited_form(g, direction)
     if form is None or stored is not DType.bfloat16:
         return Winograd(form, stored) if form else None
-    if form.stride > 1 or min(g.filters, g.depth) < NARROW_CHANNELS[form.taps]:
+    taps = form.width.taps
+    if form.width.stride > 1 or form.height != form.width or form.planes > 1:
         return None
-    return Winograd(Form(2, form.taps), stored if form.taps == 3 else stored.computed)
+    if min(g.filters, g.depth) < NARROW_CHANNELS[taps]:
+        return None
+    return Winograd(Tiling(Form(2, taps), Form(2, taps)), stored if taps == 3 else stored.computed)
 
 
-def suited_form(g: Geometry, direction: Direction) -> Form | None:
+def suited_form(g: Geometry, direction: Direction) -> Tiling | None:
     """Return the form of Winograd's algorithm that suits this direction of a convolution, or None.
 
     The result depends only on ``g``, the sizes of the convolution, and the direction. It is None if there is no such
     form, or if its transforms would cost more than the products that they save.
     """
-    taps, stride, before = g.kernel[2], g.stride[2], g.before[2]
-    tile = WINOGRAD_TILES.get((taps, stride))
-    fits = tile is not None and g.kernel == (1, taps, taps) and g.groups == 1
-    fits = fits and g.size[0] == g.count[0] == 1  # a tile covers one plane, so the depth must be 1
-    fits = fits and g.stride[0] == 1 and g.stride[1] == stride and g.dilation == (1, 1, 1)
-    fits = fits and g.before[0] == 0 and all(0 <= b < taps for b in g.before)
-    fits = fits and (stride == 1 or g.before[1] == before)
-    if not fits or tile is None or min(g.filters, g.depth) < WINOGRAD_CHANNELS[taps, stride]:
+    if g.groups > 1 or g.dilation != (1, 1, 1) or any(not 0 <= b < k for b, k in zip(g.before, g.kernel, strict=True)):
+        return None
+    if g.kernel[0] > MOST_PLANES or g.stride[0] > 1:
+        return None
+    line = g.kernel[1] == g.stride[1] == 1
+    taps, stride = g.kernel[2], g.stride[2]
+    tile = (LINE_TILES if line else WINOGRAD_TILES).get((taps, stride))
+    if tile is None or min(g.filters, g.depth) < (LINE_CHANNELS if line else WINOGRAD_CHANNELS[taps, stride]):
+        return None
+    if stride > 1 and g.kernel[0] > 1:
         return None
     transposed = direction is Direction.INPUT_GRADIENT
     upward = transposed and stride > 1
     size = g.size if transposed else g.count
-    if min(size[1:]) < (8 if upward else 4):
+    if min(size[2:] if line else size[1:]) < (8 if upward else 4):
         return None
-    return Form(tile * stride, taps, stride, True, before % 2 == 1) if upward else Form(tile, taps, stride)
+    form = Form(tile * stride, taps, stride, True, g.before[2] % 2 == 1) if upward else Form(tile, taps, stride)
+    if line:
+        return Tiling(Form(1, 1), form, g.kernel[0])
+    if g.kernel[1] != taps or g.stride[1] != stride or (stride > 1 and g.before[1] != g.before[2]):
+        return None
+    return Tiling(form, form, g.kernel[0])
 
 
-def reads_mostly_filters(g: Geometry, form: Form, direction: Direction) -> bool:
+def reads_mostly_filters(g: Geometry, form: Tiling, direction: Direction) -> bool:
     """Return whether a single sample has so few tiles that Winograd's algorithm is slower than direct sums.
 
     ``g`` has the sizes of the convolution, ``form`` has those of the tiles, and ``direction`` is the forward pass or a
     gradient. The transformed filters are larger than the filters. With few tiles, reading them from memory takes longer
     than the multiplications that the algorithm saves.
     """
-    tiles = math.prod(
-        -(-size // form.tile) for size in (g.size if direction is Direction.INPUT_GRADIENT else g.count)[1:]
-    )
-    products = form.taps**2 * (form.tile // form.stride if form.upward else form.tile) ** 2
-    saved = products - form.points**2
-    return 4 * (form.filters**2 - form.taps**2) * OPERATIONS_A_BYTE > 2 * tiles * saved
+    tiles = math.prod(form.grid(g.size if direction is Direction.INPUT_GRADIENT else g.count))
+    products = math.prod(axis.taps * (axis.tile // axis.stride if axis.upward else axis.tile) for axis in form.axes)
+    saved = products - form.positions
+    return 4 * (form.entries - form.taps) * OPERATIONS_A_BYTE > 2 * tiles * saved
 
 
 def acceptable(channels: int) -> tuple[int, ...]:
@@ -154,7 +173,7 @@ def acceptable(channels: int) -> tuple[int, ...]:
     return (PLAIN, BLOCK) if channels <= NARROW else (BLOCK,)
 
 
-def read_halo(g: Geometry, direction: Direction, form: Form | None) -> Halo:
+def read_halo(g: Geometry, direction: Direction, form: Tiling | None) -> Halo:
     """Return the halo, the border of zeros, that the kernel for ``direction`` reads around its input.
 
     The input is x in the forward pass, and dy in the input gradient. ``g`` has the sizes of the convolution; ``form``
@@ -168,36 +187,40 @@ def read_halo(g: Geometry, direction: Direction, form: Form | None) -> Halo:
     return gradient_halo(g) if transposed else forward_halo(g)
 
 
-def weight_gradient_halos(g: Geometry, form: Form | None) -> tuple[Halo, Halo]:
+def weight_gradient_halos(g: Geometry, form: Tiling | None) -> tuple[Halo, Halo]:
     """Return the halos, the borders of zeros, that the weight gradient reads around x and around dy.
 
     ``g`` has the sizes of the convolution; ``form`` is that of Winograd's algorithm, or None for direct sums.
     """
     if form is None:
         return forward_halo(g), NO_HALO
-    cut = [-(-n // form.tile) * form.tile - n if axis else 0 for axis, n in enumerate(g.count)]
+    tiles = (1, *form.outputs)
+    cut = [-(-n // tile) * tile - n for n, tile in zip(g.count, tiles, strict=True)]
     return winograd_halo(form, g.before, g.size, g.count), three_pairs((0, 0, 0), cut)
 
 
-def winograd_halo(form: Form, before: Three, size: Three, count: Three) -> Halo:
+def winograd_halo(form: Tiling, before: Three, size: Three, count: Three) -> Halo:
     """Return the halo, the border of zeros, that Winograd's tiles read around an input.
 
     ``form`` has the sizes of a tile. ``before`` is the padding before the input, ``size`` the size of the input, and
     ``count`` that of the output, along each axis. The last tile of an axis is read as a whole, even if only some of its
     outputs exist.
     """
-    after = [0, 0, 0]
-    for axis in (1, 2):
-        last = (-(-count[axis] // form.tile) - 1) * form.step + form.patch - before[axis]
-        after[axis] = max(0, last - size[axis])
-    return three_pairs((0, before[1], before[2]), after)
+    after = [max(0, count[0] - 1 + form.planes - before[0] - size[0])]
+    for number, axis in enumerate(form.axes, 1):
+        last = (-(-count[number] // axis.tile) - 1) * axis.step + axis.patch - before[number]
+        after.append(max(0, last - size[number]))
+    return three_pairs(before, after)
 
 
-def flipped_before(g: Geometry, form: Form) -> Three:
+def flipped_before(g: Geometry, form: Tiling) -> Three:
     """Return how many zeros an input gradient reads before the first pixel of dy along each axis.
 
     The input gradient is computed as a convolution of dy with the flipped filter, in tiles of ``form``; ``g`` has the
     sizes of the forward convolution.
     """
-    _, h, w = (form.taps - 1 - b if form.stride == 1 else 1 - (b + 1) // 2 for b in g.before)
-    return 0, h, w
+    h, w = (
+        axis.taps - 1 - b if axis.stride == 1 else axis.taps // 2 - (b + 1) // 2
+        for axis, b in zip(form.axes, g.before[1:], strict=True)
+    )
+    return form.planes - 1 - g.before[0], h, w

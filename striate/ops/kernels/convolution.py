@@ -110,7 +110,7 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
     most = min(WINOGRAD_TOGETHER, most_accumulators(context.target, operands.computed, beside))
     pack = WinogradPack(source.dtype.computed, operands, g.filters, g.depth, form, transposed)
     before = flipped_before(g, form) if transposed else g.before
-    each = math.prod(-(-size // form.tile) for size in context.domain.sizes[1:])
+    each = math.prod(form.grid(context.domain.sizes))
 
     def batch(tiles: int) -> int:
         return -(-tiles // -(-tiles // most))
@@ -121,7 +121,7 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
     together = batch(tiles)
     blocks = context.domain.blocks
     path = context.node.path
-    common = (source, operands, before[1:], form, together)
+    common = (source, operands, before, form, together)
     size = blocks * pack.per_block * operands.numpy.itemsize
     wide = size > MOST_FILTERS
     launches: list[Launch] = []
@@ -266,22 +266,23 @@ def lower_winograd_gradient(context: LoweringContext, g: Geometry, winograd: Win
     """
     x, dy = context.node.inputs
     source, arriving = context.storage(x), context.storage(dy)
-    outs, intos = min(arriving.blocks, WINOGRAD_RANGE), min(source.blocks, WINOGRAD_RANGE)
-    units = -(-arriving.blocks // outs) * -(-source.blocks // intos)
+    form, operands = winograd.form, winograd.operands
+    into_blocks = form.planes * source.blocks
+    outs, intos = min(arriving.blocks, WINOGRAD_RANGE), min(into_blocks, WINOGRAD_RANGE)
+    units = -(-arriving.blocks // outs) * -(-into_blocks // intos)
     shares = max(1, -(-WINOGRAD_SHARES // units))
     samples = x.type.samples
-    form, operands = winograd.form, winograd.operands
-    per_tile = form.points**2 * (outs + intos + 2) * BLOCK * operands.numpy.itemsize
+    per_tile = form.positions * (outs + intos + 2) * BLOCK * operands.numpy.itemsize
     together = max(8, TILES_BYTES // per_tile // 8 * 8)
     accumulators = min(BLOCK, most_accumulators(context.target, operands.computed, 1))
     kernel = WinogradWeightGradient(
-        source, arriving, operands, g.before[1:], shares, outs, intos, together, accumulators, form, samples
+        source, arriving, operands, g.before, shares, outs, intos, together, accumulators, form, samples
     )
     if operands is operands.computed:
         lanes = lanes_of_rest(context.target, operands, arriving.channels)
         most = min(BLOCK, most_accumulators(context.target, operands, 1, lanes))
         kernel = replace(kernel, last_lanes=lanes, last_accumulators=most)
-    pairs = arriving.blocks * source.blocks
+    pairs = arriving.blocks * kernel.input_blocks
     path = context.node.path
     size = shares * pairs * kernel.per_pair * kernel.sums.numpy.itemsize
     result = context.node.outputs[0] if kernel.finishes else context.buffer("transformed weight gradient", fixed=size)

@@ -4,12 +4,15 @@
 
 d is a tile of the input, g the filter and Y a tile of the output. F(m, r) computes m outputs of an r-tap filter from
 m + r − 1 products. It evaluates polynomials at the points 0, ±1, ½, −2 and ∞: with ½ and −2 in place of the usual ±2,
-the largest entries of the transforms, and so the rounding error, are about half as large.
+the largest entries of the transforms, and so the rounding error, are about half as large. Longer filters along a single
+axis need −½ and 2 as well.
 
-The outer taps of a three-tap filter of stride 2 read pixels of one parity, and its inner tap pixels of the other
-parity. The former use F(4, 2), the latter four plain products: nine products instead of twelve along an axis, 81
-instead of 144 in a tile. The four plain pixels count as points that share one filter entry, so matrices describe this
-case as well.
+With stride 2, every other tap of a filter reads pixels of one parity, and the taps between them those of the other
+parity. Each set is a filter of stride 1 for its pixels: five taps are F(4, 3) and F(4, 2), with 11 products instead of
+20 along an axis, 121 instead of 400 in a tile. Of three taps, the inner one is alone: it takes four plain products,
+whose pixels count as points that share one filter entry, so matrices describe this case as well.
+
+Along the depth, nothing is transformed: the taps of a filter of several planes are summed like input channels.
 """
 
 from __future__ import annotations
@@ -32,7 +35,12 @@ PADDING = 16
 SUMMED_APART = 4
 """The number of input blocks that are summed by themselves before this sum is added to the total, against rounding."""
 
-POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
+POINTS = (
+    Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2), Fraction(-1, 2), Fraction(2),
+)  # fmt: skip
+
+Transform = tuple[Matrix, Callable[[Sequence[Vector]], list[Vector]]]
+"""A matrix, and the function that emits its product with vectors."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +86,13 @@ def transforms(m: int, r: int) -> Transforms:
 
 @dataclass(frozen=True)
 class Form:
-    """The form of minimal filtering that computes a tile; it is the same along both axes.
+    """The form of minimal filtering along one axis of a tile.
 
-    A tile has ``tile`` outputs along an axis, and the filter ``taps`` taps. With ``stride`` 1, one form F(tile, taps)
+    The tile has ``tile`` outputs along the axis, and the filter ``taps`` taps. F(1, 1) transforms nothing. With
+    ``stride`` 1, one form F(tile, taps)
     serves the convolution, its input gradient and, with the roles exchanged, its weight gradient. With ``stride`` 2,
-    which requires three taps, the input gradient has a form of its own (``upward``): pixels of dx of one parity (odd if
-    ``odd``, else even) are reached by two taps, the others by one.
+    which requires an odd number of taps, the input gradient has a form of its own (``upward``): pixels of dx of one
+    parity (odd if ``odd``, else even) are reached by the even taps, the others by the odd taps.
     """
 
     tile: int  # outputs
@@ -132,46 +141,127 @@ class Form:
             return transforms(self.taps, self.tile).with_plain_filter()
         return _strided_gradient(self)
 
-    def transform_input(self, k: Kernel, d: Sequence[Vector]) -> list[Vector]:
-        """Emit Bᵀ d for ``patch`` vectors d; return ``points`` vectors."""
-        return transform_six(k, d) if self.patch == self.points == 6 else apply(k, self.transforms.input, d)
+    def input_transform(self, k: Kernel) -> Transform:
+        """Return Bᵀ, and the function that emits Bᵀ d for ``patch`` vectors d: ``points`` vectors."""
+        matrix = self.transforms.input
+        if self.patch == self.points == 6:
+            return matrix, lambda d: transform_six(k, d)
+        if self.stride == 1 or self.upward or self.taps < 5:
+            return transform_by(k, matrix)
+        even, odd = (Form(self.tile, taps) for taps in halves(self.taps))
+        return matrix, lambda d: [*even.input_transform(k)[1](d[0::2]), *odd.input_transform(k)[1](d[1::2])]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The form of the tiles of a convolution: one along the height, one along the width, and the taps of the depth.
+
+    A tile lies in one plane of the output. Its products are summed over ``planes`` planes of the input, as they are
+    over the channels.
+    """
+
+    height: Form
+    width: Form
+    planes: int = 1
+
+    @property
+    def axes(self) -> tuple[Form, Form]:
+        """The forms along the height and the width."""
+        return self.height, self.width
+
+    @property
+    def positions(self) -> int:
+        """The number of products of a tile, which is the number of entries of its transformed input."""
+        return self.height.points * self.width.points
+
+    @property
+    def entries(self) -> int:
+        """The number of entries of a transformed filter of one plane."""
+        return self.height.filters * self.width.filters
+
+    @property
+    def taps(self) -> int:
+        """The number of taps of one plane of the filter."""
+        return self.height.taps * self.width.taps
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """The distance between neighbouring tiles of the input along the height and the width, in pixels."""
+        return self.height.step, self.width.step
+
+    @property
+    def outputs(self) -> tuple[int, int]:
+        """The number of outputs of a tile along the height and the width."""
+        return self.height.tile, self.width.tile
+
+    def grid(self, sizes: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return the number of tiles along each axis of an output with these spatial sizes."""
+        depth, height, width = sizes
+        return depth, -(-height // self.height.tile), -(-width // self.width.tile)
+
+    def input_transforms(self, k: Kernel) -> tuple[Transform, Transform]:
+        """Return the transforms Bᵀ of input tiles along the height and the width."""
+        return self.height.input_transform(k), self.width.input_transform(k)
+
+
+def halves(taps: int) -> tuple[int, int]:
+    """Return (number of even taps, number of odd taps) of a filter; tap 0 is even."""
+    return taps - taps // 2, taps // 2
+
+
+@functools.cache
+def _half(m: int, r: int) -> Transforms:
+    """Return transforms of F(m, r), for one parity of the taps; one tap alone takes m plain products."""
+    if r > 1:
+        return transforms(m, r)
+    return Transforms(_frozen(_units(m)), _frozen([[Fraction(1)]]), _frozen(_units(m)))
 
 
 @functools.cache
 def _strided(form: Form) -> Transforms:
-    """Return the transforms for three taps and stride 2: F(4, 2) for the outer taps, plain products for the inner tap.
+    """Return the transforms for an odd number of taps and stride 2: F(4, r) for even and for odd taps.
 
-    Raises ``ValueError`` for any other form.
+    The even taps come first: if there is a single odd tap, its points are last, and share the last filter entry. Raises
+    ``ValueError`` for any other form.
     """
-    if (form.taps, form.tile) != (3, 8 if form.upward else 4) or form.stride != 2:
+    if form.taps % 2 == 0 or form.taps < 3 or form.tile != (8 if form.upward else 4) or form.stride != 2:
         raise ValueError(f"no form is known for {form}")
-    pair = transforms(4, 2)
-    units = _units(4)
-    outer = [[row[0], Fraction(0), row[1]] for row in pair.filter]
-    filter = [*outer, [Fraction(0), Fraction(1), Fraction(0)]]
+    taps = halves(form.taps)
+    even, odd = (_half(4, r) for r in taps)
+    size = 8 + form.taps - 2
+    filter = [
+        *(_spread(row, 0, 2, form.taps) for row in even.filter), *(_spread(row, 1, 2, form.taps) for row in odd.filter),
+    ]  # fmt: skip
     if not form.upward:
-        input = [_spread(row, 0, 2, 9) for row in pair.input] + [_spread(row, 1, 2, 9) for row in units]
-        output = [[*row, *unit] for row, unit in zip(pair.output, units, strict=True)]
+        input = [*(_spread(row, 0, 2, size) for row in even.input), *(_spread(row, 1, 2, size) for row in odd.input)]
+        output = [[*row, *other] for row, other in zip(even.output, odd.output, strict=True)]
         return Transforms(_frozen(output), _frozen(filter), _frozen(input))
-    input = [*pair.input, *(_spread(row, 0 if form.odd else 1, 1, 5) for row in units)]
-    two = [[*row, *[Fraction(0)] * 4] for row in pair.output]
-    one = [[*[Fraction(0)] * 5, *unit] for unit in units]
-    places = (one, two) if form.odd else (two, one)
+    # The filter is rotated by 180°, which leaves even taps at even places, because the number of taps is odd.
+    patch = len(even.input)
+    input = [*even.input, *(_spread(row, 0 if form.odd else 1, 1, patch) for row in odd.input)]
+    first = [[*row, *[Fraction(0)] * len(odd.input)] for row in even.output]
+    second = [[*[Fraction(0)] * len(even.input), *row] for row in odd.output]
+    places = (second, first) if form.odd else (first, second)
     output = [row for rows in zip(*places, strict=True) for row in rows]
     return Transforms(_frozen(output), _frozen(filter), _frozen(input))
 
 
 @functools.cache
 def _strided_gradient(form: Form) -> Transforms:
-    """Return the transforms of the weight gradient for three taps and stride 2.
+    """Return the transforms of the weight gradient for stride 2: F(r, 4) computes the even and the odd taps.
 
-    F(2, 4) computes the outer taps. The inner tap is a sum over four pixels, whose products are added into one entry.
+    A single odd tap is a sum over four pixels, whose products are added into one entry.
     """
-    pair = transforms(2, 4).with_plain_filter()
-    filter = [*pair.filter, *_units(4)]
-    nothing = [Fraction(0)] * 5
-    output = [[*pair.output[0], Fraction(0)], [*nothing, Fraction(1)], [*pair.output[1], Fraction(0)]]
-    return Transforms(_frozen(output), _frozen(filter), form.transforms.input)
+    even, odd = halves(form.taps)
+    one = transforms(even, 4).with_plain_filter()
+    other = Transforms(_frozen([[Fraction(1)]]), _frozen(_units(4)), ())
+    if odd > 1:
+        other = transforms(odd, 4).with_plain_filter()
+    blank, gap = [Fraction(0)] * len(one.output[0]), [Fraction(0)] * len(other.output[0])
+    output = [
+        [*blank, *other.output[tap // 2]] if tap % 2 else [*one.output[tap // 2], *gap] for tap in range(form.taps)
+    ]
+    return Transforms(_frozen(output), _frozen([*one.filter, *other.filter]), form.transforms.input)
 
 
 def _units(n: int) -> list[list[Fraction]]:
@@ -251,28 +341,34 @@ def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
     ]
 
 
-def transform_both(
-    k: Kernel, matrix: Matrix, along: Callable[[Sequence[Vector]], list[Vector]], load: Callable[[int, int], Vector]
-) -> Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]:
-    """Emit T d Tᵀ for d[i][j] = ``load(i, j)`` and T = ``matrix``, some rows at a time.
+def transform_by(k: Kernel, matrix: Matrix) -> Transform:
+    """Return a matrix and the function that emits its product with vectors."""
+    return matrix, lambda x: apply(k, matrix, x)
 
-    Yields pairs (numbers of rows, iterator over these rows). ``along`` applies T to vectors. Rows of T that are unit
-    vectors copy a row of d: each is yielded by itself, and its pixels are loaded only then. The other rows are yielded
-    together, because they share loads. Each row is computed when the iterator is advanced, so that it can be stored
-    before the next one needs registers.
+
+def transform_both(
+    k: Kernel, transforms: tuple[Transform, Transform], load: Callable[[int, int], Vector]
+) -> Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]:
+    """Emit S d Tᵀ for d[i][j] = ``load(i, j)`` and (S, T) = ``transforms``, some rows at a time.
+
+    Yields pairs (numbers of rows, iterator over these rows). Rows of S that are unit vectors copy a row of d: each is
+    yielded by itself, and its pixels are loaded only then. The other rows are yielded together, because they share
+    loads. Each row is computed when the iterator is advanced, so that it can be stored before the next one needs
+    registers.
     """
-    size = len(matrix[0])
+    (matrix, down), (across, along) = transforms
+    size, columns = len(matrix[0]), range(len(across[0]))
     passed = {i: row.index(1) for i, row in enumerate(matrix) if sum(map(bool, row)) == 1 and 1 in row}
     mixed = tuple(i for i in range(len(matrix)) if i not in passed)
     seen = {j for i in mixed for j, entry in enumerate(matrix[i]) if entry}
     if len(mixed) == len(matrix):
-        halves = [along([load(i, j) for i in range(size)]) for j in range(size)]
+        halves = [down([load(i, j) for i in range(size)]) for j in columns]
     else:
         part = tuple(matrix[i] for i in mixed)
-        halves = [apply(k, part, [load(i, j) if i in seen else None for i in range(size)]) for j in range(size)]
+        halves = [apply(k, part, [load(i, j) if i in seen else None for i in range(size)]) for j in columns]
     yield mixed, (along([half[number] for half in halves]) for number in range(len(mixed)))
     for i, source in passed.items():
-        yield (i,), iter([along([load(source, j) for j in range(size)])])
+        yield (i,), iter([along([load(source, j) for j in columns])])
 
 
 def _combine(k: Kernel, row: Sequence[Fraction], x: Sequence[Vector | None]) -> Vector:
@@ -306,21 +402,21 @@ def _number(k: Kernel, like: Vector, number: Fraction) -> Vector:
 
 @dataclass(frozen=True)
 class WinogradPack(KernelSpec):
-    """The kernel that transforms and packs the filters: U = G g Gᵀ as [output block][position][input channel][16].
+    """The kernel that transforms and packs the filters: U = G g Gᵀ for each pair of channels and each plane.
 
-    A position is an entry of the transformed filter, and the 16 lanes are output channels. ``filters`` is the number O
-    of output channels, and ``channels`` the number C of input channels. ``form`` has the sizes of the tiles, and
-    ``operands`` is the dtype of U. With ``transposed``, it packs for the input gradient: lanes are input channels, and
-    the filter is rotated by 180°. In bfloat16, pairs of channels are interleaved: [output block][position][input
-    pair][16][2]. A chunk, the unit of work of a thread, is one output block and one block of input channels. Operands:
-    weights (O, C, taps, taps) in NumPy's order, U.
+    U is [output block][position][plane][input channel][16]. A position is an entry of the transformed filter, and the
+    16 lanes are output channels. In bfloat16, pairs of channels are interleaved: […][plane][input pair][16][2].
+    ``filters`` is the number O of output channels, and ``channels`` the number C of input channels. ``form`` has the
+    sizes of the tiles, and ``operands`` is the dtype of U. With ``transposed``, it packs for the input gradient: lanes
+    are input channels, and the filter is rotated by 180°. A chunk, the unit of work of a thread, is one output block
+    and one block of input channels. Operands: weights (O, C, planes, taps, taps) in NumPy's order, U.
     """
 
     dtype: DType
     operands: DType
     filters: int
     channels: int
-    form: Form
+    form: Tiling
     transposed: bool
 
     @property
@@ -331,7 +427,7 @@ class WinogradPack(KernelSpec):
     @property
     def per_position(self) -> int:
         """The number of packed elements of one position, padded so that positions do not share cache sets."""
-        return self.summed * LANES + PADDING * self.together
+        return self.form.planes * self.summed * LANES + PADDING * self.together
 
     @property
     def together(self) -> int:
@@ -341,7 +437,7 @@ class WinogradPack(KernelSpec):
     @property
     def per_block(self) -> int:
         """The number of packed elements of one output block."""
-        return self.form.filters**2 * self.per_position
+        return self.form.entries * self.per_position
 
     @property
     def chunks(self) -> int:
@@ -363,9 +459,13 @@ class WinogradPack(KernelSpec):
         ``out`` is the number of the output block, and ``channels`` is (first, one past the last input channel).
         ``weights`` is the address of the filters g in NumPy's order, and ``target`` that of the block's U.
         """
-        with k.loop(*channels, self.together) as into:
-            points = [self._points(k, weights, out, k.iadd(into.index, channel)) for channel in range(self.together)]
-            first = k.offset(target, k.imul(into.index, LANES), self.operands)
+        with k.loop(0, self.form.planes) as plane, k.loop(*channels, self.together) as into:
+            points = [
+                self._points(k, weights, out, k.iadd(into.index, channel), plane.index)
+                for channel in range(self.together)
+            ]
+            summed = k.iadd(k.imul(plane.index, self.summed), into.index)
+            first = k.offset(target, k.imul(summed, LANES), self.operands)
             for position, value in enumerate(points[0]):
                 place = k.offset(first, position * self.per_position, self.operands)
                 if self.together == 2:
@@ -373,21 +473,26 @@ class WinogradPack(KernelSpec):
                 else:
                     k.store(value, place, self.operands, 64)
 
-    def _points(self, k: Kernel, weights: Pointer, out: Index, into: Index) -> Iterator[Vector]:
-        """Emit the transformed filters of one input and 16 output channels; yield a vector for each position."""
-        dtype, r = self.dtype, self.form.taps
-        matrix = self.form.transforms.filter
+    def _points(self, k: Kernel, weights: Pointer, out: Index, into: Index, plane: Index) -> Iterator[Vector]:
+        """Emit the transformed filters of one input and 16 output channels; yield a vector for each position.
+
+        ``plane`` is the number of the tap along the depth, counted from the last one with ``transposed``.
+        """
+        dtype, form = self.dtype, self.form
+        heights, widths = range(form.height.taps), range(form.width.taps)
         outputs = self.channels if self.transposed else self.filters
-        step = r * r if self.transposed else self.channels * r * r
-        other = self.channels * r * r if self.transposed else r * r
+        taps_of_pair = form.planes * form.taps
+        step = taps_of_pair if self.transposed else self.channels * taps_of_pair
+        other = self.channels * taps_of_pair if self.transposed else taps_of_pair
+        first = k.imul(k.isub(form.planes - 1, plane) if self.transposed else plane, form.taps)
         count = k.imin(LANES, k.isub(outputs, k.imul(out, LANES))) if outputs % LANES else LANES
-        corner = k.offset(weights, k.iadd(k.imul(k.imul(out, LANES), step), k.imul(into, other)), dtype)
+        corner = k.offset(weights, k.iadd(k.imul(k.imul(out, LANES), step), k.imul(into, other), first), dtype)
         taps = [
-            [k.load_strided(k.offset(corner, h * r + w, dtype), dtype, step, count) for w in range(r)]
-            for h in range(r)
+            [k.load_strided(k.offset(corner, h * len(widths) + w, dtype), dtype, step, count) for w in widths]
+            for h in heights
         ]  # fmt: skip
         if self.transposed:
             taps = [row[::-1] for row in taps[::-1]]
-        columns = [apply(k, matrix, [taps[h][w] for h in range(r)]) for w in range(r)]
-        for i in range(self.form.filters):
-            yield from apply(k, matrix, [columns[w][i] for w in range(r)])
+        columns = [apply(k, form.height.transforms.filter, [taps[h][w] for h in heights]) for w in widths]
+        for i in range(form.height.filters):
+            yield from apply(k, form.width.transforms.filter, [columns[w][i] for w in widths])

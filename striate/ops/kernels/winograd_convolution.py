@@ -10,7 +10,8 @@ cache, ``winograd_wide.WideWinogradConvolution`` is used instead.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from striate.codegen.kernel import Kernel
@@ -19,9 +20,9 @@ from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import last_apart, sum_of_products
 from striate.codegen.region import Region
 from striate.codegen.region_writer import RegionWriter, samples_of
-from striate.codegen.storage import BLOCK, Storage
+from striate.codegen.storage import BLOCK, Storage, Three
 from striate.dtypes import DType
-from striate.ops.kernels.winograd import PADDING, SUMMED_APART, Form, apply, lines_apart, transform_both
+from striate.ops.kernels.winograd import PADDING, SUMMED_APART, Tiling, lines_apart, transform_both, transform_by
 
 Line = tuple[int, list[Vector]]
 """(the number of a row within a tile, the vectors of its pixels)."""
@@ -39,23 +40,17 @@ class TileConvolution(KernelSpec):
     """Base class of the kernels of Winograd convolution (abstract).
 
     Tiles are multiplied in batches of ``together``. V, the transformed input, is stored in the order in which the
-    products read it: [batch][position][input block][tile][16]. M, the products, are [batch][position][tile][16].
+    products read it: [batch][position][plane][input block][tile][16]. M, the products, are [batch][position][tile][16].
     ``operands`` is the dtype of U (the transformed filters) and V, ``source`` the memory layout of the input, ``form``
-    has the sizes of the tiles, ``before`` is the padding before the height and the width, and ``region`` the fused
-    epilogue.
+    has the sizes of the tiles, ``before`` is the padding before each axis, and ``region`` the fused epilogue.
     """
 
     source: Storage
     operands: DType  # of U and V
-    before: tuple[int, int]
-    form: Form
+    before: Three
+    form: Tiling
     together: int  # tiles whose products stay in registers: a batch
     region: Region
-
-    @property
-    def n(self) -> int:
-        """The number of points of a transformed tile along one axis; a tile has n² positions."""
-        return self.form.points
 
     @property
     def sums(self) -> DType:
@@ -63,26 +58,24 @@ class TileConvolution(KernelSpec):
         return self.operands.computed
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """The number of tiles along the height and the width of the output."""
-        _, height, width = self.region.domain.sizes
-        return -(-height // self.form.tile), -(-width // self.form.tile)
+    def grid(self) -> Three:
+        """The number of tiles along each axis of the output."""
+        return self.form.grid(self.region.domain.sizes)
 
     @property
     def batches(self) -> int:
         """The largest number of batches of tiles in one group of samples."""
-        rows, columns = self.grid
-        return -(-self.region.domain.group * rows * columns // self.together)
+        return -(-self.region.domain.group * math.prod(self.grid) // self.together)
 
     @property
     def per_position(self) -> int:
         """The distance in elements between neighbouring positions of V, the transformed input."""
-        return self.source.blocks * self.together * BLOCK + PADDING
+        return self.form.planes * self.source.blocks * self.together * BLOCK + PADDING
 
     @property
     def per_batch(self) -> int:
         """The number of elements of V, the transformed input, for one batch of tiles."""
-        return self.n * self.n * self.per_position
+        return self.form.positions * self.per_position
 
     @property
     def per_product(self) -> int:
@@ -92,12 +85,12 @@ class TileConvolution(KernelSpec):
     @property
     def per_filter(self) -> int:
         """The distance in elements between neighbouring positions of U, the transformed filters."""
-        return self.source.channels * LANES + PADDING * (2 if self.operands is DType.bfloat16 else 1)
+        return self.form.planes * self.source.channels * LANES + PADDING * (2 if self.operands is DType.bfloat16 else 1)
 
     @property
     def product_bytes(self) -> int:
         """The size in bytes of M, the products, for one batch of tiles."""
-        return self.n * self.n * self.per_product * self.sums.numpy.itemsize
+        return self.form.positions * self.per_product * self.sums.numpy.itemsize
 
     def filter_of(self, k: Kernel, position: Index) -> Index:
         """Emit the number of the entry of the transformed filter that multiplies a position of V.
@@ -105,23 +98,16 @@ class TileConvolution(KernelSpec):
         V is the transformed input. The entry and the position have the same number, unless several positions share an
         entry of the filter.
         """
-        n, filters = self.n, self.form.filters
-        if n == filters:
+        height, width = self.form.axes
+        if self.form.positions == self.form.entries:
             return position
-        i, j = k.idiv(position, n), k.imod(position, n)
-        return k.iadd(k.imul(k.imin(i, filters - 1), filters), k.imin(j, filters - 1))
+        i, j = k.idiv(position, width.points), k.imod(position, width.points)
+        return k.iadd(k.imul(k.imin(i, height.filters - 1), width.filters), k.imin(j, width.filters - 1))
 
     def tiles_of(self, k: Kernel, number: Index) -> tuple[Index, Index]:
         """Emit (first sample, number of tiles) of the group of samples number ``number``."""
-        rows, columns = self.grid
         first, last = samples_of(k, self.region.domain, number)
-        return first, k.imul(k.isub(last, first), rows * columns)
-
-    def _place(self, k: Kernel, first: Index, tile: Index) -> tuple[Index, Index, Index]:
-        """Emit (sample, row, column) of a tile; ``first`` is the first sample, and rows and columns count in tiles."""
-        rows, columns = self.grid
-        inside = k.imod(tile, rows * columns)
-        return k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns)
+        return first, k.imul(k.isub(last, first), math.prod(self.grid))
 
     def transform(
         self, k: Kernel, batch: Pointer, first: Index, tile: Index, place: Index, blocks: tuple[Index, Index]
@@ -131,29 +117,25 @@ class TileConvolution(KernelSpec):
         The tile is number ``tile`` of its group of samples, whose first sample is ``first``, and number ``place`` of
         its batch, whose V is stored at ``batch``.
         """
-        dtype, n, operands = self.source.dtype, self.n, self.operands
-        sample, row, column = self._place(k, first, tile)
+        dtype, operands = self.source.dtype, self.operands
+        points = self.form.width.points
         s = self.source.strides
-        where = k.iadd(
-            self.source.origin, k.imul(sample, s[0]),
-            k.imul(row, self.form.step * s[3]), k.imul(column, self.form.step * s[4]),
-            -self.before[0] * s[3] - self.before[1] * s[4],
-        )  # fmt: skip
-        corner = k.offset(k.operand(0), where, dtype)
+        corner = corner_of(
+            k, self.source, k.operand(0), place_of(k, self.grid, first, tile), self.form.steps, self.before
+        )
         target = k.offset(batch, k.imul(place, BLOCK), operands)
-        with k.loop(*blocks) as block:
-            image = k.offset(corner, k.imul(block.index, s[1]), dtype)
-            out = k.offset(target, k.imul(block.index, self.together * BLOCK), operands)
+        with k.loop(0, self.form.planes) as plane, k.loop(*blocks) as block:
+            image = k.offset(corner, k.iadd(k.imul(plane.index, s[2]), k.imul(block.index, s[1])), dtype)
+            summed = k.iadd(k.imul(plane.index, self.source.blocks), block.index)
+            out = k.offset(target, k.imul(summed, self.together * BLOCK), operands)
 
             def pixel(i: int, j: int, image: Pointer = image) -> Vector:
                 return k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64)
 
-            for numbers, rows in transform_both(
-                k, self.form.transforms.input, lambda d: self.form.transform_input(k, d), pixel
-            ):
+            for numbers, rows in transform_both(k, self.form.input_transforms(k), pixel):
                 for i, row in zip(numbers, rows, strict=True):
                     for j, value in enumerate(row):
-                        k.store(value, k.offset(out, (i * n + j) * self.per_position, operands), operands, 64)
+                        k.store(value, k.offset(out, (i * points + j) * self.per_position, operands), operands, 64)
 
     def multiply(self, k: Kernel, v: Pointer, u: Pointer, out: Pointer, lanes: int = LANES) -> None:
         """Emit the products of one position for a batch of tiles: M[tile][16] = Σ_c V[tile][c] · U[c][16].
@@ -162,9 +144,28 @@ class TileConvolution(KernelSpec):
         the first ``lanes`` output channels are computed; M is 0 for the others.
         """
         dtype, operands = self.sums, self.operands
+        places = [k.offset(out, t * LANES, dtype) for t in range(self.together)]
+        runs, planes = self.form.planes, 1
+        if self.source.channels % BLOCK == 0:  # the blocks of neighbouring planes follow each other
+            runs, planes = planes, runs
+        self._run(k, v, u, places, planes, lanes, more=False)
+        with k.loop(1, runs) as plane:
+            seen = k.offset(v, k.imul(plane.index, self.source.blocks * self.together * BLOCK), operands)
+            filters = k.offset(u, k.imul(plane.index, self.source.channels * LANES), operands)
+            self._run(k, seen, filters, places, planes, lanes, more=True)
+
+    def _run(
+        self, k: Kernel, v: Pointer, u: Pointer, places: Sequence[Pointer], planes: int, lanes: int, more: bool
+    ) -> None:
+        """Emit the sums over the channels of ``planes`` planes; ``more`` adds them to what is stored at ``places``."""
+        dtype, operands = self.sums, self.operands
         sums = [k.constant(0, dtype, lanes) for _ in range(self.together)]
-        whole, rest = divmod(self.source.channels, BLOCK)
+        whole, rest = divmod(planes * self.source.channels, BLOCK)
         tiles = range(0, self.together * BLOCK, BLOCK)
+
+        def add(found: list[Vector]) -> None:
+            for place, value in zip(places, found, strict=True):
+                k.store(k.add(k.load(place, dtype, 64, lanes), value), place, dtype, 64)
 
         def blocks(first: Index, last: Index) -> list[Vector]:
             with k.loop(first, last, carry=sums) as at:
@@ -173,19 +174,19 @@ class TileConvolution(KernelSpec):
                 at.carry = sum_of_products(k, operands, at.carry, moved, some, tiles, BLOCK)
             return at.result
 
-        places = [k.offset(out, t * LANES, dtype) for t in range(self.together)]
         head = whole % SUMMED_APART or min(whole, SUMMED_APART)
         found = blocks(0, head) if head else sums
         if rest:
             last = k.offset(v, whole * self.together * BLOCK, operands)
             found = sum_of_products(k, operands, found, k.offset(u, whole * BLOCK * LANES, operands), last, tiles, rest)
-        for place, value in zip(places, found, strict=True):
-            k.store(k.filled(value), place, dtype, 64)
+        if more:
+            add(found)
+        else:
+            for place, value in zip(places, found, strict=True):
+                k.store(k.filled(value), place, dtype, 64)
         if whole > head:
-            with k.loop(head, whole, SUMMED_APART) as more:
-                found = blocks(more.index, k.iadd(more.index, SUMMED_APART))
-                for place, value in zip(places, found, strict=True):
-                    k.store(k.add(k.load(place, dtype, 64, lanes), value), place, dtype, 64)
+            with k.loop(head, whole, SUMMED_APART) as some:
+                add(blocks(some.index, k.iadd(some.index, SUMMED_APART)))
 
     def finish(
         self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tile: Index, products: Pointer
@@ -195,27 +196,27 @@ class TileConvolution(KernelSpec):
         The tile is number ``tile`` of its group of samples, whose first sample is ``first``. ``products`` is the
         address of M, ``block`` the number of the output block, and ``writer`` writes the epilogue.
         """
-        dtype, n, m = self.sums, self.n, self.form.tile
-        matrix = self.form.transforms.output
-        sample, row, column = self._place(k, first, tile)
+        dtype, (tall, broad) = self.sums, self.form.axes
+        sample, depth, row, column = place_of(k, self.grid, first, tile)
         step = self.per_product
 
         def product(i: int, j: int) -> Vector:
-            return k.load(k.offset(products, (i * n + j) * step, dtype), dtype, 64)
+            return k.load(k.offset(products, (i * broad.points + j) * step, dtype), dtype, 64)
 
         writer.begin_block(sample, block)
-        writer.row(0, k.imul(row, m))
-        rows, columns = self.grid
+        writer.row(depth, k.imul(row, tall.tile))
+        _, rows, columns = self.grid
         _, height, width = self.region.domain.sizes
-        for numbers, lines in transform_both(k, matrix, lambda d: apply(k, matrix, d), product):
-            for some in _few(zip(numbers, lines, strict=True), max(1, FINISHED_AT_ONCE // m)):
-                for inner_row, heights in _edges(k, row, rows, height, m):
-                    for inner_column, widths in _edges(k, column, columns, width, m):
+        transforms = transform_by(k, tall.transforms.output), transform_by(k, broad.transforms.output)
+        for numbers, lines in transform_both(k, transforms, product):
+            for some in _few(zip(numbers, lines, strict=True), max(1, FINISHED_AT_ONCE // broad.tile)):
+                for inner_row, heights in _edges(k, row, rows, height, tall.tile):
+                    for inner_column, widths in _edges(k, column, columns, width, broad.tile):
                         places = [(i, j) for i, _ in some if i < heights for j in range(widths)]
                         if places:
                             with k.when(k.both(inner_row, inner_column)):
                                 values = [[pixels[j]] for i, pixels in some if i < heights for j in range(widths)]
-                                writer.tile(k.imul(column, m), places, values)
+                                writer.tile(k.imul(column, broad.tile), places, values)
 
     def fetch_finish(
         self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tiles: tuple[Index, Index], number: Index
@@ -227,13 +228,14 @@ class TileConvolution(KernelSpec):
         one past its last, ``first`` is the first sample of their group, ``block`` the number of the output block, and
         ``writer`` writes the epilogue.
         """
-        m = self.form.tile
-        rows = -(-m // min(m, self.n * self.n // self.together))
+        height, width = (form.tile for form in self.form.axes)
+        rounds = max(1, self.form.positions // self.together)
+        rows = -(-height // min(height, rounds))
         tile = k.iadd(tiles[0], k.imod(number, self.together))
         line = k.imul(k.idiv(number, self.together), rows)
-        with k.when(k.both(k.compare(tile, "<", tiles[1]), k.compare(line, "<", m))):
-            sample, row, column = self._place(k, first, tile)
-            writer.fetch(sample, block, k.iadd(k.imul(row, m), line), k.imul(column, m), rows, m)
+        with k.when(k.both(k.compare(tile, "<", tiles[1]), k.compare(line, "<", height))):
+            sample, depth, row, column = place_of(k, self.grid, first, tile)
+            writer.fetch(sample, block, (depth, k.iadd(k.imul(row, height), line), k.imul(column, width)), rows, width)
 
     def close(self, k: Kernel, writer: RegionWriter, number: Index, block: Index) -> None:
         """Emit the end of the epilogue for each sample of group ``number`` and output block ``block``.
@@ -316,8 +318,8 @@ class WinogradConvolution(TileConvolution):
 
         M[position][tile][16] = Σ_c V[position][tile][c] · U[position][c][16], stored at ``products``.
         """
-        positions = self.n * self.n
-        filters = k.offset(k.operand(1), k.imul(block, self.form.filters**2 * self.per_filter), self.operands)
+        positions = self.form.positions
+        filters = k.offset(k.operand(1), k.imul(block, self.form.entries * self.per_filter), self.operands)
         with k.loop(0, positions) as position:
             self._fetch(k, first, tiles[1], k.iadd(k.imul(block, positions), position.index))
             self.fetch_finish(k, writer, block, first, tiles, position.index)
@@ -333,21 +335,52 @@ class WinogradConvolution(TileConvolution):
 
         ``number`` counts the products since the beginning of the batch, and selects the tile, the rows and the block.
         """
-        s, dtype, step = self.source.strides, self.source.dtype, self.form.step
-        rows = min(step, FETCHED_AT_ONCE // step)
-        parts = step // rows
+        s, dtype = self.source.strides, self.source.dtype
+        tall, broad = (form.step for form in self.form.axes)
+        rows = max(1, min(tall, FETCHED_AT_ONCE // broad))
+        parts = tall // rows
         place, number = k.imod(number, self.together), k.idiv(number, self.together)
         part, block = k.imod(number, parts), k.idiv(number, parts)
-        sample, row, column = self._place(k, first, k.iadd(next_tile, place))
+        sample, depth, row, column = place_of(k, self.grid, first, k.iadd(next_tile, place))
+        newest = self.form.planes - 1 - self.before[0]  # the tiles before have read the other planes
         where = k.iadd(
-            self.source.origin, k.imul(sample, s[0]), k.imul(block, s[1]),
-            k.imul(k.iadd(k.imul(row, step), k.imul(part, rows)), s[3]), k.imul(column, step * s[4]),
+            self.source.origin, k.imul(sample, s[0]), k.imul(block, s[1]), k.imul(k.iadd(depth, newest), s[2]),
+            k.imul(k.iadd(k.imul(row, tall), k.imul(part, rows)), s[3]), k.imul(column, broad * s[4]),
         )  # fmt: skip
         exists = k.compare(sample, "<", self.region.domain.samples or k.n)
         with k.when(k.both(k.compare(block, "<", self.source.blocks), exists)):
             for i in range(rows):
-                for j in range(0, step, lines_apart(dtype)):
+                for j in range(0, broad, lines_apart(dtype)):
                     k.prefetch(k.offset(k.operand(0), k.iadd(where, i * s[3] + j * s[4]), dtype))
+
+
+def place_of(k: Kernel, grid: Three, first: Index, tile: Index) -> tuple[Index, Index, Index, Index]:
+    """Emit (sample, plane, row, column) of tile number ``tile``, in a grid of tiles over the samples from ``first`` on.
+
+    Rows and columns count in tiles.
+    """
+    _, rows, columns = grid
+    sample, inside = k.idiv(tile, math.prod(grid)), k.imod(tile, math.prod(grid))
+    plane, line = k.idiv(inside, rows * columns), k.imod(inside, rows * columns)
+    return k.iadd(first, sample), plane, k.idiv(line, columns), k.imod(line, columns)
+
+
+def corner_of(
+    k: Kernel, storage: Storage, array: Pointer, place: tuple[Index, Index, Index, Index], steps: tuple[int, int],
+    before: Three = (0, 0, 0),
+) -> Pointer:  # fmt: skip
+    """Emit the address of the first pixel of a tile in the first block of channels.
+
+    ``place`` is (sample, plane, row, column) of the tile, ``steps`` the distance between tiles along the height and the
+    width in pixels, and ``before`` the padding before the first one along each axis.
+    """
+    s = storage.strides
+    sample, plane, row, column = place
+    where = k.iadd(
+        storage.origin, k.imul(sample, s[0]), k.imul(plane, s[2]), k.imul(row, steps[0] * s[3]),
+        k.imul(column, steps[1] * s[4]), -sum(b * stride for b, stride in zip(before, s[2:], strict=True)),
+    )  # fmt: skip
+    return k.offset(array, where, storage.dtype)
 
 
 def _few(lines: Iterator[Line], count: int) -> Iterator[list[Line]]:

@@ -9,6 +9,7 @@ is transformed back once at the end.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,13 +17,20 @@ from striate.codegen.kernel import Kernel
 from striate.codegen.lanes import LANES, Condition, Index, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import last_apart, sum_of_outer_products
-from striate.codegen.storage import BLOCK, Storage
+from striate.codegen.storage import BLOCK, Storage, Three
 from striate.dtypes import DType
 from striate.ops.kernels.direct_gradient import evenly
-from striate.ops.kernels.winograd import PADDING, Form, Matrix, apply, lines_apart, transform_both
-
-Transform = tuple[Matrix, Callable[[Sequence[Vector]], list[Vector]]]
-"""A matrix, and the function that emits its product with vectors."""
+from striate.ops.kernels.winograd import (
+    PADDING,
+    Form,
+    Tiling,
+    Transform,
+    apply,
+    lines_apart,
+    transform_both,
+    transform_by,
+)
+from striate.ops.kernels.winograd_convolution import corner_of, place_of
 
 Rows = Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]
 
@@ -34,8 +42,9 @@ class WinogradWeightGradient(KernelSpec):
         for tiles in batches: V = Bᵀ x B, W = G dy Gᵀ;  for position, output block, input block: M += Wᵀ V
 
     A chunk, the unit of work of a thread, is one share of the samples, one range of ``outs`` output blocks and one
-    range of ``intos`` input blocks. ``source`` and ``arriving`` are the memory layouts of x and dy, and ``before`` is
-    the padding before the height and the width of x. A batch has ``together`` tiles. The sums of ``accumulators`` input
+    range of ``intos`` input blocks. The blocks of each plane of the filter count as input blocks of their own: there
+    are ``planes`` times ``source.blocks``. ``source`` and ``arriving`` are the memory layouts of x and dy, and
+    ``before`` is the padding before each axis of x. A batch has ``together`` tiles. The sums of ``accumulators`` input
     channels are in registers at a time. ``form`` has the sizes of the tiles, and ``operands`` is the dtype of V and W.
     ``samples`` is 0 if it is the run-time N.
 
@@ -48,13 +57,13 @@ class WinogradWeightGradient(KernelSpec):
     source: Storage
     arriving: Storage
     operands: DType  # of V and W
-    before: tuple[int, int]
+    before: Three
     shares: int
     outs: int  # output blocks of one range
     intos: int  # input blocks of one range
     together: int  # tiles of one batch
     accumulators: int  # input channels whose sums stay in registers
-    form: Form
+    form: Tiling
     samples: int  # 0: the run-time N
     last_lanes: int = LANES  # of the vectors of products for the last output block
     last_accumulators: int = 0  # the same as ``accumulators``, for that block
@@ -62,12 +71,17 @@ class WinogradWeightGradient(KernelSpec):
     @property
     def points(self) -> int:
         """The number of products of one tile, which is the number of positions."""
-        return self.form.points**2
+        return self.form.positions
+
+    @property
+    def input_blocks(self) -> int:
+        """The number of blocks of input channels over all planes of the filter."""
+        return self.form.planes * self.source.blocks
 
     @property
     def ranges(self) -> tuple[int, int]:
         """(number of ranges of output blocks, number of ranges of input blocks) among which chunks are divided."""
-        return -(-self.arriving.blocks // self.outs), -(-self.source.blocks // self.intos)
+        return -(-self.arriving.blocks // self.outs), -(-self.input_blocks // self.intos)
 
     @property
     def chunks(self) -> int:
@@ -110,13 +124,12 @@ class WinogradWeightGradient(KernelSpec):
     @property
     def per_pair(self) -> int:
         """The number of elements of M, the sums of products, for one output block and one input block."""
-        return self.form.filters**2 * BLOCK * LANES
+        return self.form.entries * BLOCK * LANES
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """The number of tiles along the height and the width of dy."""
-        _, height, width = self.arriving.sizes
-        return -(-height // self.form.tile), -(-width // self.form.tile)
+    def grid(self) -> Three:
+        """The number of tiles along each axis of dy."""
+        return self.form.grid(self.arriving.sizes)
 
     def write(self, k: Kernel) -> None:
         dtype = self.sums
@@ -125,22 +138,21 @@ class WinogradWeightGradient(KernelSpec):
         first_out = k.imul(k.idiv(unit, intos), self.outs)
         first_into = k.imul(k.imod(unit, intos), self.intos)
         last_out = k.imin(k.iadd(first_out, self.outs), self.arriving.blocks)
-        last_into = k.imin(k.iadd(first_into, self.intos), self.source.blocks)
+        last_into = k.imin(k.iadd(first_into, self.intos), self.input_blocks)
         total: Index = self.samples or k.n
         first = k.idiv(k.imul(total, share), self.shares)
         last = k.idiv(k.imul(total, k.iadd(share, 1)), self.shares)
-        rows, columns = self.grid
-        tiles = k.imul(k.isub(last, first), rows * columns)
+        tiles = k.imul(k.isub(last, first), math.prod(self.grid))
         w = k.offset(k.scratch, self.points * self.per_v, self.operands)
         if self.finishes:
             sums = k.offset(w, self.points * self.per_w, self.operands)
         else:
-            pairs = self.arriving.blocks * self.source.blocks
+            pairs = self.arriving.blocks * self.input_blocks
             sums = k.offset(k.operand(2), k.imul(k.imul(share, pairs), self.per_pair), dtype)
 
         def each_pair(body: Callable[[Index, Index, Pointer], None]) -> None:
             with k.loop(first_out, last_out) as out, k.loop(first_into, last_into) as into:
-                number = k.iadd(k.imul(out.index, self.source.blocks), into.index)
+                number = k.iadd(k.imul(out.index, self.input_blocks), into.index)
                 if self.finishes:
                     number = k.iadd(k.imul(k.isub(out.index, first_out), self.intos), k.isub(into.index, first_into))
                 body(out.index, into.index, k.offset(sums, k.imul(number, self.per_pair), dtype))
@@ -155,7 +167,7 @@ class WinogradWeightGradient(KernelSpec):
             with k.loop(0, count, self.paired) as tile:
                 self._transform(k, (first, k.iadd(batch.index, tile.index), tiles), tile.index, w,
                                 (first_out, last_out), (first_into, last_into))  # fmt: skip
-            with k.loop(0, self.form.filters**2) as position:
+            with k.loop(0, self.form.entries) as position:
 
                 def multiply(out: Index, into: Index, place: Pointer, position: Index = position.index) -> None:
                     row, column = k.isub(out, first_out), k.isub(into, first_into)
@@ -164,7 +176,8 @@ class WinogradWeightGradient(KernelSpec):
                     self._fetch(k, number, (first, upcoming, tiles), (first_out, last_out), (first_into, last_into))
                     rest = self.source.channels % BLOCK or BLOCK
                     for lanes, short in last_apart(k, out, self.arriving.blocks, self.last_lanes):
-                        for channels, partial in last_apart(k, into, self.source.blocks, rest):
+                        own = k.imod(into, self.source.blocks)
+                        for channels, partial in last_apart(k, own, self.source.blocks, rest):
                             with k.when(k.both(short, partial)):
                                 self._multiply(k, position, count, (row, column), w, place, (lanes, channels))
 
@@ -176,16 +189,16 @@ class WinogradWeightGradient(KernelSpec):
         """Emit dW = Aᵀ M A for one output block and one input block, where M is first added over the shares, in order.
 
         ``out`` and ``into`` are the numbers of the output and the input block. ``sums`` is the address of the first
-        share of M, and ``dw`` that of dW (O, C, taps, taps) in NumPy's order.
+        share of M, and ``dw`` that of dW (O, C, planes, taps, taps) in NumPy's order.
         """
-        dtype, taps = self.sums, self.form.taps
+        dtype, (tall, broad) = self.sums, self.form.axes
+        taps = self.form.taps
         filters, depth = self.arriving.channels, self.source.channels
-        matrix = self.form.gradient.output
-        size = self.form.filters
-        per_share = self.arriving.blocks * self.source.blocks * self.per_pair
-        first = k.imul(into, BLOCK)
+        per_share = self.arriving.blocks * self.input_blocks * self.per_pair
+        plane = k.idiv(into, self.source.blocks)
+        first = k.imul(k.imod(into, self.source.blocks), BLOCK)
         lanes = k.imin(LANES, k.isub(filters, k.imul(out, LANES)))
-        kept = [k.local(k.constant(0, dtype).type) for _ in range(taps * taps)]
+        kept = [k.local(k.constant(0, dtype).type) for _ in range(taps)]
         with k.loop(0, k.imin(BLOCK, k.isub(depth, first))) as channel:
             mine = k.offset(sums, k.imul(channel.index, LANES), dtype)
 
@@ -196,40 +209,19 @@ class WinogradWeightGradient(KernelSpec):
                     value = k.add(value, k.load(k.offset(place, share * per_share, dtype), dtype, 64))
                 return value
 
-            half = [apply(k, matrix, [total(i * size + j) for i in range(size)]) for j in range(size)]
-            for i in range(taps):
-                for j, value in enumerate(apply(k, matrix, [half[c][i] for c in range(size)])):
-                    k.builder.store(value, kept[i * taps + j], align=64)
+            down, across = tall.gradient.output, broad.gradient.output
+            rows, columns = range(tall.filters), range(broad.filters)
+            half = [apply(k, down, [total(i * broad.filters + j) for i in rows]) for j in columns]
+            for i in range(tall.taps):
+                for j, value in enumerate(apply(k, across, [half[column][i] for column in columns])):
+                    k.builder.store(value, kept[i * broad.taps + j], align=64)
             with k.loop(0, lanes) as lane:
                 o = k.iadd(k.imul(out, LANES), lane.index)
-                index = k.imul(k.iadd(k.imul(o, depth), first, channel.index), taps * taps)
-                target = k.offset(dw, index, dtype)
+                pair = k.iadd(k.imul(o, depth), first, channel.index)
+                target = k.offset(dw, k.imul(k.iadd(k.imul(pair, self.form.planes), plane), taps), dtype)
                 for tap, slot in enumerate(kept):
                     value = k.load_scalar(k.offset(slot, lane.index, dtype), dtype)
                     k.store_scalar(value, k.offset(target, tap, dtype))
-
-    def _place(self, k: Kernel, first: Index, tile: Index) -> tuple[Index, Index, Index]:
-        """Emit (sample, row, column) of a tile; ``first`` is the first sample, and rows and columns count in tiles."""
-        rows, columns = self.grid
-        inside = k.imod(tile, rows * columns)
-        return k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns)
-
-    def _corner(
-        self, k: Kernel, storage: Storage, array: Pointer, at: tuple[Index, Index, Index], step: int,
-        before: tuple[int, int] = (0, 0),
-    ) -> Pointer:  # fmt: skip
-        """Emit the address of the first pixel of a tile in the first block of channels.
-
-        ``at`` is (sample, row, column) of the tile, ``step`` the distance between tiles in pixels, and ``before`` the
-        padding before the first one.
-        """
-        s = storage.strides
-        sample, line, column = at
-        where = k.iadd(
-            storage.origin, k.imul(sample, s[0]), k.imul(line, step * s[3]), k.imul(column, step * s[4]),
-            -before[0] * s[3] - before[1] * s[4],
-        )  # fmt: skip
-        return k.offset(array, where, storage.dtype)
 
     def _fetch(
         self, k: Kernel, number: Index, upcoming: tuple[Index, Index, Index], outs: tuple[Index, Index],
@@ -242,23 +234,27 @@ class WinogradWeightGradient(KernelSpec):
         """
         first, next_tile, tiles = upcoming
         form = self.form
-        sources = ((self.source, 0, intos, form.stride), (self.arriving, 1, outs, 1))
-        rows = form.tile * max(self.intos, self.outs) * self.together  # of tiles of dy
-        share = -(-rows // (form.filters**2 * self.outs * self.intos))
+        height, width = form.outputs
+        strides = form.height.stride, form.width.stride
+        newest = form.planes - 1 - self.before[0]  # the tiles before have read the other planes
+        sources = ((self.source, 0, intos, strides, newest), (self.arriving, 1, outs, (1, 1), 0))
+        rows = height * max(self.intos, self.outs) * self.together  # of tiles of dy
+        share = -(-rows // (form.entries * self.outs * self.intos))
         with k.loop(0, share) as item:
             at = k.iadd(k.imul(number, share), item.index)
             tile, row = k.iadd(next_tile, k.imod(at, self.together)), k.idiv(at, self.together)
-            line, block = k.imod(row, form.tile), k.idiv(row, form.tile)
+            line, block = k.imod(row, height), k.idiv(row, height)
             with k.when(k.compare(tile, "<", tiles)):
-                place = self._place(k, first, tile)
-                for storage, operand, (low, high), stride in sources:
+                place = place_of(k, self.grid, first, tile)
+                for storage, operand, (low, high), (tall, broad), plane in sources:
                     own, s = k.iadd(low, block), storage.strides
                     with k.when(k.compare(own, "<", high)):
-                        where = k.iadd(k.imul(own, s[1]), k.imul(line, stride * s[3]))
-                        corner = self._corner(k, storage, k.operand(operand), place, form.tile * stride)
+                        channels = k.imod(own, storage.blocks)
+                        where = k.iadd(plane * s[2], k.imul(channels, s[1]), k.imul(line, tall * s[3]))
+                        corner = corner_of(k, storage, k.operand(operand), place, (height * tall, width * broad))
                         pixel = k.offset(corner, where, storage.dtype)
-                        for i in range(stride):
-                            for j in range(0, form.tile * stride, lines_apart(storage.dtype)):
+                        for i in range(tall):
+                            for j in range(0, width * broad, lines_apart(storage.dtype)):
                                 k.prefetch(k.offset(pixel, i * s[3] + j * s[4], storage.dtype))
 
     def _transform(
@@ -273,29 +269,22 @@ class WinogradWeightGradient(KernelSpec):
         is the number of the tile within its batch.
         """
         first, number, tiles = tile
-        at = [self._place(k, first, number)]
+        at = [place_of(k, self.grid, first, number)]
         exists: Condition | bool = True
         if self.paired == 2:
             exists = k.compare(k.iadd(number, 1), "<", tiles)
-            at.append(self._place(k, first, k.imin(k.iadd(number, 1), k.isub(tiles, 1))))
+            at.append(place_of(k, self.grid, first, k.imin(k.iadd(number, 1), k.isub(tiles, 1))))
         form = self.form
-        matrices = form.gradient
-        x = [self._corner(k, self.source, k.operand(0), each, form.step, self.before) for each in at]
-        dy = [self._corner(k, self.arriving, k.operand(1), each, form.tile) for each in at]
+        x = [corner_of(k, self.source, k.operand(0), each, form.steps, self.before) for each in at]
+        dy = [corner_of(k, self.arriving, k.operand(1), each, form.outputs) for each in at]
         v = k.offset(k.scratch, k.imul(place, BLOCK), self.operands)
         w = k.offset(w, k.imul(place, BLOCK), self.operands)
-
-        def transform_x(d: Sequence[Vector]) -> list[Vector]:
-            return form.transform_input(k, d)
-
-        def transform_dy(d: Sequence[Vector]) -> list[Vector]:
-            return apply(k, matrices.filter, d)
-
-        self._tiles(k, self.source, x, (matrices.input, transform_x), intos, v, self.per_v)
-        self._tiles(k, self.arriving, dy, (matrices.filter, transform_dy), outs, w, self.per_w, exists)
+        height, width = (transform_by(k, axis.gradient.filter) for axis in form.axes)
+        self._tiles(k, self.source, x, form.input_transforms(k), intos, v, self.per_v)
+        self._tiles(k, self.arriving, dy, (height, width), outs, w, self.per_w, exists)
 
     def _tiles(
-        self, k: Kernel, storage: Storage, corners: Sequence[Pointer], transform: Transform,
+        self, k: Kernel, storage: Storage, corners: Sequence[Pointer], transforms: tuple[Transform, Transform],
         blocks: tuple[Index, Index], target: Pointer, per_position: int, exists: Condition | bool = True,
     ) -> None:  # fmt: skip
         """Emit the transforms of one tile or a pair of tiles, for a range of blocks of channels.
@@ -304,23 +293,24 @@ class WinogradWeightGradient(KernelSpec):
         false, the second tile of the pair counts as zero.
         """
         dtype, s = storage.dtype, storage.strides
-        matrix, along = transform
+        columns = len(transforms[1][0])
         with k.loop(*blocks) as block:
             own = k.isub(block.index, blocks[0])
             out = k.offset(target, k.imul(own, self.together * BLOCK), self.operands)
 
             def tile(corner: Pointer, block: Index = block.index) -> Rows:
-                image = k.offset(corner, k.imul(block, s[1]), dtype)
+                plane, channels = k.idiv(block, storage.blocks), k.imod(block, storage.blocks)
+                image = k.offset(corner, k.iadd(k.imul(plane, s[2]), k.imul(channels, s[1])), dtype)
 
                 def pixel(i: int, j: int) -> Vector:
                     return k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64)
 
-                return transform_both(k, matrix, along, pixel)
+                return transform_both(k, transforms, pixel)
 
             for parts in zip(*map(tile, corners), strict=True):
                 for i, *rows in zip(parts[0][0], *(lines for _, lines in parts), strict=True):
                     for j, values in enumerate(zip(*rows, strict=True)):
-                        place = k.offset(out, (i * len(matrix) + j) * per_position, self.operands)
+                        place = k.offset(out, (i * columns + j) * per_position, self.operands)
                         if self.paired == 1:
                             k.store(values[0], place, self.operands, 64)
                         else:
@@ -359,12 +349,12 @@ class WinogradWeightGradient(KernelSpec):
                 return tile.result
 
             found = [k.constant(0, dtype, lanes) for _ in places]  # each batch is summed by itself, which rounds less
-            if self.form.points == self.form.filters:
+            if self.form.positions == self.form.entries:
                 found = products(filter, found)
             else:
                 with k.loop(*rows, carry=found) as row:
                     with k.loop(*columns, carry=row.carry) as column:
-                        position = k.iadd(k.imul(row.index, self.form.points), column.index)
+                        position = k.iadd(k.imul(row.index, self.form.width.points), column.index)
                         column.carry = products(position, column.carry)
                     row.carry = column.result
                 found = row.result
@@ -376,13 +366,13 @@ class WinogradWeightGradient(KernelSpec):
 
         This is one position, except that several positions share the last row or column of the filter.
         """
-        points, filters = self.form.points, self.form.filters
+        height, width = self.form.axes
 
-        def points_of(number: Index) -> tuple[Index, Index]:
-            last = k.idiv(k.iadd(number, 1), filters)  # 1 for the last filter
-            return number, k.iadd(number, 1, k.imul(last, points - filters))
+        def points_of(number: Index, form: Form) -> tuple[Index, Index]:
+            last = k.idiv(k.iadd(number, 1), form.filters)  # 1 for the last filter
+            return number, k.iadd(number, 1, k.imul(last, form.points - form.filters))
 
-        return points_of(k.idiv(filter, filters)), points_of(k.imod(filter, filters))
+        return points_of(k.idiv(filter, width.filters), height), points_of(k.imod(filter, width.filters), width)
 
 
 @dataclass(frozen=True)
@@ -397,5 +387,5 @@ class WinogradUnpack(KernelSpec):
 
     def write(self, k: Kernel) -> None:
         g = self.gradient
-        out, into = k.idiv(k.chunk, g.source.blocks), k.imod(k.chunk, g.source.blocks)
+        out, into = k.idiv(k.chunk, g.input_blocks), k.imod(k.chunk, g.input_blocks)
         g.finish(k, out, into, k.offset(k.operand(0), k.imul(k.chunk, g.per_pair), g.sums), k.operand(1))

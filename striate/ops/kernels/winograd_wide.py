@@ -24,7 +24,7 @@ class WinogradInput(KernelSpec):
 
     ``conv`` describes the convolution: its tiles, batches and layouts. A chunk, the unit of work of a thread, is a
     group of samples and a block of 16 input channels. Operands: x, and V as
-    [sample group][batch of tiles][position][input block][tile][16].
+    [sample group][batch of tiles][position][plane][input block][tile][16].
     """
 
     conv: TileConvolution
@@ -100,7 +100,7 @@ class WideWinogradConvolution(TileConvolution):
         if self.packed:
             u = k.offset(k.operand(1), k.imul(block, self.filters.per_block), self.operands)
         else:
-            u = k.offset(k.scratch, self.kept * self.n * self.n * self.per_product, self.sums)
+            u = k.offset(k.scratch, self.kept * self.form.positions * self.per_product, self.sums)
             self.filters.transform(k, k.operand(1), u, block, (0, self.filters.summed))
         writer = RegionWriter(k, self.region, 2)
         with k.loop(0, total, self.groups) as some:
@@ -112,14 +112,14 @@ class WideWinogradConvolution(TileConvolution):
                 writer.begin_chunk()
                 with k.loop(0, tiles) as tile:
                     batch, place = k.idiv(tile.index, self.together), k.imod(tile.index, self.together)
-                    where = k.iadd(k.imul(batch, self.n * self.n * self.per_product), k.imul(place, LANES))
+                    where = k.iadd(k.imul(batch, self.form.positions * self.per_product), k.imul(place, LANES))
                     self.finish(k, writer, block, first, tile.index, k.offset(own, where, self.sums))
                 writer.end_chunk(k.iadd(k.imul(number.index, self.region.domain.blocks), block))
                 self.close(k, writer, number.index, block)
 
     def _products(self, k: Kernel, batch: Index) -> Vector:
         """Emit the address of M, the products, of a batch of tiles in scratch memory."""
-        return k.offset(k.scratch, k.imul(batch, self.n * self.n * self.per_product), self.sums)
+        return k.offset(k.scratch, k.imul(batch, self.form.positions * self.per_product), self.sums)
 
     def _multiply(self, k: Kernel, u: Pointer, first_group: Index, batches: Index) -> None:
         """Emit the products of several batches of tiles for the output block of this chunk.
@@ -128,7 +128,7 @@ class WideWinogradConvolution(TileConvolution):
         and ``first_group`` the first group of samples.
         """
         v = k.offset(k.operand(0), k.imul(first_group, self.batches * self.per_batch), self.operands)
-        with k.loop(0, self.n * self.n) as position:
+        with k.loop(0, self.form.positions) as position:
             filters = k.offset(u, k.imul(self.filter_of(k, position.index), self.per_filter), self.operands)
             with k.loop(0, batches) as batch:
                 where = k.iadd(k.imul(batch.index, self.per_batch), k.imul(position.index, self.per_position))

@@ -9,6 +9,7 @@ import pytest
 
 from striate.data import Dataset
 from striate.data.augment import (
+    AlternatingFlip,
     ColorJitter,
     CutMix,
     Cutout,
@@ -46,6 +47,19 @@ def index_of(found: Any, candidates: list[Any]) -> list[int]:
 
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (3, 9, 12)).astype(np.uint8)
+
+
+def test_alternating_flips_show_both_versions_of_every_picture_in_two_epochs() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (40, 3, 5, 6)).astype(np.uint8)
+    stage = InputStage(Dataset(images, np.zeros(40, int)), "alternate-flip")
+    assert stage.transforms == (AlternatingFlip(),)
+    first, second, third = (stage.batch(np.arange(40), epoch)[0] for epoch in range(3))
+    mirrored = [np.array_equal(seen, image[..., ::-1]) for seen, image in zip(first, images)]
+    assert 10 < sum(mirrored) < 30
+    for one, other, image, flipped in zip(first, second, images, mirrored):
+        assert np.array_equal(other if flipped else one, image)
+        assert np.array_equal(one if flipped else other, image[..., ::-1])
+    assert np.array_equal(third, first)
 
 
 def test_crops_are_windows_of_the_padded_picture_all_equally_often() -> None:

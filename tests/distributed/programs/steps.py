@@ -1,4 +1,7 @@
-"""Makes some training steps on all ranks, and writes losses and weights of rank 0: JSON options, then the file."""
+"""Makes some training steps on all ranks, and writes losses and weights of rank 0: JSON options, then the file.
+
+With the option ``nudge``, each weight is first multiplied by 1 + nudge · z, where z is a standard normal number.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,18 @@ if options["network"] == "tiny":
     model = nn.Sequential(*parts).initialize(0)
 else:
     model = models.build(options["network"], seed=0)
+shape = (1, 28, 28) if options["network"] in ("tiny", "lenet5") else (3, 32, 32)
+model.infer(shape)
 if options.get("wide"):
     model = model.double()
+if nudge := options.get("nudge"):
+    noise = np.random.default_rng(1)
+    weights = {name: one * (1 + nudge * noise.standard_normal(one.shape)) for name, one in model.named_parameters()}
+    model.load_state_dict(weights, strict=False)
 alone = options["reduce"] == "none"
 sharing = {} if alone else {"communicator": ranks, "reduce": options["reduce"], "sync_batch_norm": options["sync"]}
 step = TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=options["lr"], momentum=0.9), **sharing)
 random = np.random.default_rng(0)
-shape = (1, 28, 28) if options["network"] in ("tiny", "lenet5") else (3, 32, 32)
 losses: list[float] = []
 for place in range(options["steps"]):
     n = options["batch"] - place % 3  # uneven parts, and short batches

@@ -1,0 +1,62 @@
+"""Whitening of patches: a first convolution whose filters are computed from the training data."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.errors import DataError
+from striate.nn.convolution import Conv2d
+from striate.nn.module import Module
+
+SAMPLES = 5000
+"""The number of samples from which the filters are computed; the covariance of a few numbers needs no more."""
+FLOOR = 5e-4
+"""ε: it keeps directions in which patches hardly vary from being enlarged without bound."""
+
+
+class Whitening2d(Conv2d):
+    """Convolution that whitens patches of pictures: y[±j] = ±vⱼ · patch / √(λⱼ + ε) + b
+
+    λⱼ and vⱼ are the eigenvalues and eigenvectors of the covariance of all patches (``in_channels``, k, k) of the
+    pictures, where k is ``kernel_size``. Each eigenvector is there with both signs, since an activation follows; so
+    there are 2 · in_channels · k² output channels. (N, C, H, W) → (N, 2 C k², H − k + 1, W − k + 1).
+
+    ``fit`` computes the filters; before, they are a random orthogonal matrix. Training changes only the bias b. After
+    Coates and Ng, 2012; as the first layer of a network, Page (2019) and Jordan, arXiv:2404.00498.
+    """
+
+    def __init__(self, in_channels: int, kernel_size: int = 2) -> None:
+        super().__init__(in_channels, 2 * in_channels * kernel_size**2, kernel_size, init="orthogonal")
+        self.parameter("weight").requires_grad = False
+
+    def fit(self, x: npt.NDArray[np.floating]) -> None:
+        """Compute the filters from inputs of the layer, (N, C, H, W), the first 5,000 of which are used.
+
+        Raises ``DataError`` if there are no patches.
+        """
+        weight = self.parameter("weight")
+        _, channels, *kernel = weight.sizes
+        if not len(x) or x.shape[2] < kernel[0] or x.shape[3] < kernel[1]:
+            raise DataError(f"no patches of {channels}×{kernel[0]}×{kernel[1]} in data of shape {x.shape}")
+        patches = np.lib.stride_tricks.sliding_window_view(x[:SAMPLES], (channels, *kernel), axis=(1, 2, 3))
+        vectors = patches.reshape(-1, channels * kernel[0] * kernel[1])
+        covariance = np.cov(vectors, rowvar=False, dtype=np.float64).reshape(vectors.shape[1], -1)
+        values, directions = np.linalg.eigh(covariance)
+        filters = (directions / np.sqrt(np.maximum(values, 0) + FLOOR)).T[::-1]
+        # Eigenvectors are defined up to their sign; this choice does not depend on the library that computed them.
+        largest = np.abs(filters).argmax(axis=1)
+        filters = filters * np.sign(filters[np.arange(len(filters)), largest])[:, np.newaxis]
+        weight.assign(np.concatenate([filters, -filters]).reshape(weight.sizes))
+
+
+def fit_whitening(model: Module, images: npt.NDArray[np.generic]) -> None:
+    """Compute the filters of a ``Whitening2d`` that is the first layer of the model from training pictures.
+
+    ``images`` are (N, C, H, W), as the model takes them: they are standardized by ``model.standardizer`` first, if it
+    has one. A model without such a layer is not changed.
+    """
+    for _, layer in model.named_modules():
+        if isinstance(layer, Whitening2d):
+            x = images[:SAMPLES].astype(np.float32)
+            layer.fit(x if model.standardizer is None else model.standardizer(x))
