@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from striate import settings
-from striate.data.picture import FORMATS
+from striate.data.picture import FORMATS, require_pixels
 from striate.data.picture_entry import Picture
 from striate.data.reading import Reading
 from striate.data.tree import Tree
@@ -90,16 +90,17 @@ def headers(tree: Tree, pictures: Sequence[Picture], progress: Progress = lambda
 
 def _header(tree: Tree, picture: Picture) -> tuple[tuple[int, int], str] | str:
     """Return the displayed (height, width) and Pillow's mode of a picture, or why it cannot be read."""
+    name = tree.name(picture.entry)
     try:
         content = tree.start(picture.entry, _HEADER)
         if not content:
             return f"{tree.name(picture.entry)}: is empty (0 bytes)"
         try:
-            return _size_and_mode(content)
+            return _size_and_mode(content, name)
         except Exception:
             if len(content) == picture.entry.size:
                 raise
-            return _size_and_mode(tree.read(picture.entry))
+            return _size_and_mode(tree.read(picture.entry), name)
     except DataError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - Pillow's parsers raise anything for damaged files
@@ -107,9 +108,13 @@ def _header(tree: Tree, picture: Picture) -> tuple[tuple[int, int], str] | str:
         return f"{tree.name(picture.entry)}: not a picture that can be read: {known}"
 
 
-def _size_and_mode(content: bytes) -> tuple[tuple[int, int], str]:
-    """Return the displayed (height, width) and Pillow's mode of the picture whose file begins with ``content``."""
+def _size_and_mode(content: bytes, name: str) -> tuple[tuple[int, int], str]:
+    """Return the displayed (height, width) and Pillow's mode of the picture whose file begins with ``content``.
+
+    Raises ``DataError``, which contains ``name``, for a picture with too many pixels.
+    """
     with Image.open(io.BytesIO(content), formats=FORMATS) as file:
+        require_pixels(file, name)
         width, height = file.size
         # Where a PNG file has no EXIF data before its pixels, Pillow decodes the pixels to look behind them.
         exif = file.format != "PNG" or b"eXIf" in content

@@ -11,7 +11,6 @@ Names of parts may be in capitals, and may have other words beside them, as in `
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import PurePosixPath
 
 from striate.counting import counted
 from striate.data.picture import SUFFIXES
@@ -37,8 +36,9 @@ def labelled_pictures(tree: Tree, label_column: str | None = None) -> Labelled:
     ``label_column`` is the name of the column of labels, for tables. Raises ``DataError``, which lists what was found,
     if the files have none of these forms.
     """
+    depth = 2 if _has_one_folder(tree) else 1
     tables = [
-        entry for entry in tree.entries if entry.path.suffix.lower() in _TABLES and len(_stem(tree, entry).parts) == 1
+        entry for entry in tree.entries if entry.path.suffix.lower() in _TABLES and len(entry.path.parts) == depth
     ]
     files = [entry for entry in tree.entries if is_picture(entry)]
     if tables and files:
@@ -46,11 +46,10 @@ def labelled_pictures(tree: Tree, label_column: str | None = None) -> Labelled:
     return _from_folders(tree, files)
 
 
-def _stem(tree: Tree, entry: Entry) -> PurePosixPath:
-    """Return the path without the single folder that holds everything, as many archives have it."""
+def _has_one_folder(tree: Tree) -> bool:
+    """Return whether all files are in one folder at the root, as in many archives."""
     top = {one.path.parts[0] for one in tree.entries if len(one.path.parts) > 1}
-    single = len(top) == 1 and not any(len(one.path.parts) == 1 for one in tree.entries)
-    return PurePosixPath(*entry.path.parts[1:]) if single else entry.path
+    return len(top) == 1 and not any(len(one.path.parts) == 1 for one in tree.entries)
 
 
 def _from_folders(tree: Tree, files: list[Entry]) -> Labelled:

@@ -13,6 +13,7 @@ import difflib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from striate.errors import DataError
 MISSING = {"", "?", "na", "n/a", "nan", "null", "none", "-"}
 """Cells that count as missing, in lower case."""
 MOST_BYTES = 1 << 31
+_LONGEST_NUMBER = 64
+_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,15 @@ class TextTable:
     comma: bool = False
     bad: list[str] = field(default_factory=list[str])
 
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The index of each column by its name."""
+        return {name: place for place, name in enumerate(self.columns)}
+
     def place(self, name: str) -> int:
         """Return the index of a column; raises ``DataError``, which lists the columns, if there is no such column."""
-        if name in self.columns:
-            return self.columns.index(name)
+        if name in self.places:
+            return self.places[name]
         near = difflib.get_close_matches(name, self.columns, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise DataError(f"{self.path}: no column {name!r}{hint}\n  its columns are {shortened(self.columns)}")
@@ -78,17 +86,18 @@ class TextTable:
         bad: list[BadCell] = []
         for number, name in enumerate(names):
             cells = self.cells(name)
-            try:
-                values[:, number] = np.array(cells, np.str_).astype(np.float64)
-                if np.isfinite(values[:, number]).all():
-                    continue
-            except ValueError:
-                pass
+            if max(map(len, cells), default=0) <= _LONGEST_NUMBER:  # an array gives every cell the room of the longest
+                try:
+                    values[:, number] = np.array(cells, np.str_).astype(np.float64)
+                    if np.isfinite(values[:, number]).all():
+                        continue
+                except ValueError:
+                    pass
             for row, cell in enumerate(cells):
                 values[row, number] = value = self.number(cell)
                 if np.isinf(value):
                     where = f"{self.path}, line {self.lines[row]}, column {name!r}"
-                    bad.append(BadCell(row, name, f"{where}: {cell!r} is not a number"))
+                    bad.append(BadCell(row, name, f"{where}: {shown(cell)!r} is not a number"))
         return values, bad
 
     def number(self, cell: str) -> float:
@@ -137,8 +146,11 @@ def read_table(path: Path, on_error: OnError = OnError.refuse) -> TextTable:
     rows, places, bad = _even(path, rows, places, on_error)
     named = any(np.isinf(blank.number(cell)) for cell in rows[0])
     columns = tuple(rows[0]) if named else tuple(str(number + 1) for number in range(len(rows[0])))
-    if repeated := next((name for place, name in enumerate(columns) if name in columns[:place]), None):
-        raise DataError(f"{path}, line {places[0]}: two columns are called {repeated!r}\n  help: rename one")
+    seen: set[str] = set()
+    for name in columns:
+        if name in seen:
+            raise DataError(f"{path}, line {places[0]}: two columns are called {shown(name)!r}\n  help: rename one")
+        seen.add(name)
     start = int(named)
     if len(rows) == start:
         raise DataError(f"{path}: has a line of names, but no rows" + (f": {bad[0]}" if bad else ""))
@@ -188,6 +200,11 @@ def _even(
         raise refused(bad, len(rows) - 1, "rows", "a cell with a delimiter in it needs quotes")
     kept = [place for place, row in enumerate(rows) if len(row) == width]
     return [rows[place] for place in kept], [lines[place] for place in kept], bad
+
+
+def shown(cell: str) -> str:
+    """Return a cell for a message: a long one is cut off."""
+    return cell if len(cell) <= _SHOWN else cell[:_SHOWN] + "…"
 
 
 def shortened(names: Sequence[Any], most: int = 12) -> str:
