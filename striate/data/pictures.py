@@ -168,9 +168,8 @@ def _split(
 
 def _skipped(bad: Mapping[int, str], count: int) -> str:
     """Return a note about files that were skipped because they cannot be read."""
-    what = "file of" if len(bad) == 1 else "files of"
     were = "was" if len(bad) == 1 else "were"
-    return f"{len(bad):,} {what} {count:,} cannot be read and {were} skipped: {_shortened(list(bad.values()))}"
+    return f"{len(bad):,} of {count:,} files cannot be read and {were} skipped: {_shortened(list(bad.values()))}"
 
 
 def _shortened(texts: Sequence[str]) -> str:

@@ -13,7 +13,6 @@ import difflib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +61,11 @@ class TextTable:
     comma: bool = False
     bad: list[str] = field(default_factory=list[str])
 
-    @cached_property
-    def places(self) -> dict[str, int]:
-        """The index of each column by its name."""
-        return {name: place for place, name in enumerate(self.columns)}
+    places: dict[str, int] = field(init=False, repr=False, default_factory=dict[str, int])
+    """The index of each column by its name."""
+
+    def __post_init__(self) -> None:
+        self.places.update({name: place for place, name in enumerate(self.columns)})
 
     def place(self, name: str) -> int:
         """Return the index of a column; raises ``DataError``, which lists the columns, if there is no such column."""
