@@ -56,7 +56,7 @@ def evaluate(
     whole_number("--batch-size", batch_size, 1)
     views = Views() if tta is None else Views.parse(tta)
     model = load(model_path(run))
-    own = data is None or data in KNOWN
+    own = data is None
     if tta is None and (run / RUN_FILE).is_file():
         views = Views.parse(str(read_run(run).arguments.get("tta", "")))
     if data is None:
@@ -72,7 +72,7 @@ def evaluate(
     if as_json:
         say_json({"run": str(run), "data": data, **result.to_json()})
     else:
-        print_evaluation(result, dataset, part_name(data) if own else "")
+        print_evaluation(result, dataset, part_name(data) if own or part_name(data) == "test" else "")
 
 
 def part_name(data: str) -> str:
