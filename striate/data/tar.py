@@ -92,7 +92,7 @@ def members(stream: IO[bytes], size: int, where: str) -> Iterator[Member]:
                 records = _records(content, f"{where}: its header at byte {start - BLOCK:,}")
             continue
         if form == b"S":
-            raise DataError(f"{where}: holds a sparse file\n  help: pack it without --sparse")
+            raise DataError(f"{where}: holds a sparse file\n  help: pack it without the sparse option of tar")
         name = records.get("path") or long_name or _name(block)
         if form in _FILES and not any(key.startswith("GNU.sparse") for key in records):
             kind = Form.folder if form == b"\0" and name.endswith("/") else Form.file
