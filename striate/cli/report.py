@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from striate.starting import INTERRUPTED
 from striate.train.interruption import Terminated
 
 _OURS = (NonFiniteError, EngineError, GraphError)
+_SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+"""Descriptors, memory and processes: any call may fail for lack of them."""
 
 
 def output() -> Console:
@@ -117,7 +120,8 @@ def exit_code(error: BaseException) -> int:
 def reported(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function and return its result; exit with a message for a ``StriateError``, and silently for Ctrl-C.
 
-    The exit code is 1 if the training or striate failed, 2 for an error of the user, and 130 for Ctrl-C.
+    The exit code is 1 if the training or striate failed, or the system lacks memory or file descriptors; 2 for an error
+    of the user; and 130 for Ctrl-C.
     """
     try:
         return function(*arguments)
@@ -128,3 +132,11 @@ def reported(function: Callable[..., Any], *arguments: Any) -> Any:
         raise typer.Exit(ended.code) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+    except MemoryError as error:
+        say_error(f"the system provides no more memory{f': {error}' if str(error) else ''}")
+        raise typer.Exit(1) from None
+    except OSError as error:
+        if error.errno not in _SCARCE:
+            raise
+        say_error(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+        raise typer.Exit(1) from None

@@ -11,6 +11,7 @@ to run).
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import itertools
 import logging
@@ -153,6 +154,8 @@ def assert_executable() -> None:
             _initialize_native()
             llvm.check_jit_execution()
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise EngineError("the system provides no memory for compiled kernels") from error
         raise EngineError(f"this system forbids compiled kernels: {error}\n{_HELP}") from error
 
 
@@ -263,8 +266,10 @@ class Library:
                 _leave_engine(engine)
                 if not isinstance(error, RuntimeError):
                     raise
-                names = ", ".join(symbols)
-                raise EngineError(f"compiled code cannot be loaded ({names}): {error}\n{_HELP}") from error
+                names = ", ".join(symbols[:3]) + (f" and {len(symbols) - 3} more" if len(symbols) > 3 else "")
+                raise EngineError(
+                    f"compiled code cannot be loaded ({names}), such as for lack of memory: {error}\n{_HELP}"
+                ) from error
         self._addresses: dict[str, int] = {symbol: tracker[symbol] for symbol in symbols}
 
     def address(self, symbol: str) -> int:

@@ -44,9 +44,13 @@ def _pages(size: int) -> mmap.mmap:
 def out_of_memory(size: int) -> EngineError:
     """Return the error to raise if the system refuses to provide ``size`` bytes."""
     return EngineError(
-        f"{size / 2**30:,.1f} GiB of memory are needed, which is more than this computer has\n"
+        f"{_shown(size)} of memory are needed, which is more than the system provides\n"
         "  help: a smaller batch, capacity or network"
     )
+
+
+def _shown(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
 
 
 def undefined_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

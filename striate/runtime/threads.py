@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import logging
 import threading
 import time
 import weakref
@@ -19,9 +20,11 @@ from typing import Protocol
 import numpy as np
 
 from striate import settings
+from striate.errors import EngineError
 from striate.locks import Lock, reset_after_fork
 from striate.runtime.arena import Arena
 
+_log = logging.getLogger("striate")
 _RUN = ctypes.CFUNCTYPE(
     ctypes.c_int32,
     ctypes.c_void_p,
@@ -74,7 +77,8 @@ class Failure:
 class _Crew:
     """One generation of worker threads, and the memory that they share with the driver.
 
-    It is replaced as a whole after a fork, or when the number of threads changes.
+    It is replaced as a whole after a fork, or when the number of threads changes. If the system starts fewer threads
+    than ``threads``, it computes with those, which changes no bit of any result.
     """
 
     def __init__(self, driver: Driver, threads: int) -> None:
@@ -98,12 +102,16 @@ class _Crew:
         self._gate = threading.Lock()
         self._asleep: list[int] = []
         self._alarms = [threading.Semaphore(0) for _ in range(threads)]
-        self._workers = [
-            threading.Thread(target=self._live, args=(thread,), name=f"striate-{thread}", daemon=True)
-            for thread in range(1, threads)
-        ]
-        for worker in self._workers:
-            worker.start()
+        self._workers: list[threading.Thread] = []
+        for thread in range(1, threads):
+            worker = threading.Thread(target=self._live, args=(thread,), name=f"striate-{thread}", daemon=True)
+            try:
+                worker.start()
+            except RuntimeError as error:  # no memory for its stack, too many threads, or the interpreter is ending
+                _log.warning("computing with %d threads instead of %d: %s", thread, threads, error)
+                self.set("threads", thread)
+                break
+            self._workers.append(worker)
 
     def set(self, name: str, value: int) -> None:
         self.words[self.driver.word(name)] = value
@@ -193,10 +201,14 @@ class Team:
                 self._scratch_bytes = max(size, self._scratch_bytes)
 
     def _give_scratch(self, crew: _Crew) -> None:
+        try:
+            for thread, arena in enumerate(crew.scratch):
+                arena.reserve(self._scratch_bytes, keep=False)
+                crew.words[self.driver.scratch_word(thread)] = arena.base
+        except EngineError:  # no memory: a program that needs less may still run
+            self._scratch_bytes = crew.scratch_bytes = 0
+            raise
         crew.scratch_bytes = self._scratch_bytes
-        for thread, arena in enumerate(crew.scratch):
-            arena.reserve(self._scratch_bytes, keep=False)
-            crew.words[self.driver.scratch_word(thread)] = arena.base
 
     def _crew_of(self, threads: int) -> _Crew:
         if self._crew is None or self._crew.threads != threads:

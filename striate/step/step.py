@@ -520,9 +520,9 @@ class TrainingStep(metaclass=Explained):
             memory.pending.flat[...] = arena.flat_buffers  # there are no new statistics, so they stay as they are
         assert self._update_program is not None
         before = float(self._clock)
-        counters = {} if batch is None else {
-            name: arena.counters[name] + batch.batches for name in batch.program.counters
-        }  # fmt: skip
+        counters: dict[str, Array] = {}
+        if batch is not None:
+            counters = {name: arena.counters[name] + batch.batches for name in batch.program.counters}
         try:
             found = self._update_program.run({}, 1)
         finally:

@@ -171,13 +171,15 @@ def check(network: Network, operations_alone: bool) -> None:
     problem = network.problem()
     settings.override(threads=1)
     judge = Judge(problem, problem.n, problem.arrays)
-    first = on_guarded_pages(problem, Side.RIGHT).run()
+    placed = on_guarded_pages(problem, Side.RIGHT)
+    first = placed.run()
     judge.check(first, "on protected pages")
+    for threads in (2, 3, 4):  # also where the program is so small that one thread would run it
+        settings.override(threads=threads)
+        same_bits(placed.run(), first, f"on {threads} threads")
     same_bits(on_guarded_pages(problem, Side.LEFT).run(), first, "protected at the left")
     spare = problem.compiled(problem.n + 5)
-    for threads in (2, 3, 4):
-        settings.override(threads=threads)
-        same_bits(spare.run(problem.arrays, problem.n), first, f"on {threads} threads, with capacity to spare")
+    same_bits(spare.run(problem.arrays, problem.n), first, "with capacity to spare")
     if network.batched:
         for n in sorted({0, 1, max(1, problem.n - 1)} - {problem.n}):
             arrays = first_samples(problem, n)
@@ -235,9 +237,13 @@ def case(seed: int, number: int) -> tuple[Network, bool]:
 def outcome(network: Network, operations_alone: bool) -> str:
     """Run a network; return "" or the finding."""
     try:
-        check(network, operations_alone)
+        network.problem()
     except StriateError as error:
         return f"refused {type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - whatever a case raises is a finding
+        return traceback.format_exc()
+    try:
+        check(network, operations_alone)
     except WrongResultError as finding:
         return f"wrong: {finding}"
     except Exception:  # noqa: BLE001 - whatever a case raises is a finding
@@ -323,7 +329,7 @@ class Worker:
 
 def shrunk(worker: Worker, network: Network, alone: bool) -> Network:
     """Return the smallest network found that fails in the same way."""
-    kind = worker.ask(network, alone).split()[0]
+    kind = (worker.ask(network, alone).split() or ["a finding that does not occur again"])[0]
     tries = 0
     while tries < MOST_TRIES:
         for proposal in smaller(network):
@@ -345,26 +351,26 @@ def search(seed: int, seconds: float, first: int, cases: int, keep_going: bool) 
     end = time.monotonic() + seconds
     functions: collections.Counter[str] = collections.Counter()
     worker, number, calls, findings, refused = Worker(), first, 0, 0, 0
-    while time.monotonic() < end and number < first + cases:
-        network, alone = case(seed, number)
-        found = worker.ask(network, alone)
-        number += 1
-        if found.startswith("refused"):
-            refused += 1
-            print(f"case {number - 1}: {found.splitlines()[0]}", flush=True)
-            continue
-        if not found:
-            calls += len(network.calls)
-            functions.update(call.function for call in network.calls)
-            continue
-        findings += 1
-        print(f"finding: seed {seed}, case {number - 1}\n{found}\n", flush=True)
-        least = shrunk(worker, network, alone)
-        print(f"{text(least)}\n{worker.ask(least, alone)}\n{_line(least, alone)}")
-        print(f"  again: python tests/campaign/graphs.py --seed {seed} --only {number - 1}", flush=True)
-        if not keep_going:
-            worker.close()
-            return 1
+    with suppress(KeyboardInterrupt):
+        while time.monotonic() < end and number < first + cases:
+            network, alone = case(seed, number)
+            found = worker.ask(network, alone)
+            number += 1
+            if found.startswith("refused"):
+                refused += 1
+                print(f"case {number - 1}: {found.splitlines()[0]}", flush=True)
+                continue
+            if not found:
+                calls += len(network.calls)
+                functions.update(call.function for call in network.calls)
+                continue
+            findings += 1
+            print(f"finding: seed {seed}, case {number - 1}\n{found}\n", flush=True)
+            least = shrunk(worker, network, alone)
+            print(f"{text(least)}\n{worker.ask(least, alone)}\n{_line(least, alone)}")
+            print(f"  again: python tests/campaign/graphs.py --seed {seed} --only {number - 1}", flush=True)
+            if not keep_going:
+                break
     worker.close()
     print(f"seed {seed}: {number - first} networks of {calls} calls, {findings} findings, {refused} refused")
     print("  " + ", ".join(f"{name} {count}" for name, count in sorted(functions.items())))

@@ -42,6 +42,7 @@ import numpy as np  # noqa: E402
 
 import striate as st  # noqa: E402
 from striate import nn, optim  # noqa: E402
+from striate.passes import lower  # noqa: E402
 
 LONGEST = 600
 """Seconds after which a trial hangs."""
@@ -343,16 +344,16 @@ def shapes(random: np.random.Generator, steps: int) -> str:
     from striate.codegen import jit
 
     step = training()
-    sizes = [int(size) for size in random.integers(4, 24, 12)]
+    sizes = [int(size) for size in random.integers(4, 17, 12)]
     marks: list[int] = []
     most = 0
     size = sizes[0]
     for number in range(steps):
-        if number % 25 == 0:
+        if number % max(10, steps // 100) == 0:
             size = sizes[int(random.integers(len(sizes)))]
-        step(*batch(number, int(random.integers(1, 33)), size))
+        step(*batch(number, int(random.integers(1, 17)), size))
         if number % max(1, steps // 20) == 0:
-            step.model(batch(number, int(random.integers(1, 33)), size)[0])
+            step.model(batch(number, int(random.integers(1, 17)), size)[0])
             marks.append(resident())
             most = max(most, len(jit.kernels._libraries))
     half = marks[len(marks) // 2 :]
@@ -381,6 +382,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=160, help="size of a trial")
     options = parser.parse_args()
     if options.trial:
+        if options.seed % 2:
+            lower.SINGLE_THREADED_WORK = 0  # small programs, too, run on all threads
         try:
             print(TRIALS[options.trial](np.random.default_rng(options.seed), options.steps))
         except FailedError as error:

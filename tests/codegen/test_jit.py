@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import hashlib
 import inspect
@@ -442,14 +443,19 @@ def test_what_cannot_be_loaded_is_an_engine_error() -> None:
         jit.Library([jit.compile_object(missing, target.host())], ["lost"])
 
 
-def test_forbidden_executable_memory_is_an_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("number", "text"), [(errno.EACCES, "STRIATE_ENGINE=reference"), (errno.ENOMEM, "provides no memory")]
+)
+def test_forbidden_executable_memory_is_an_engine_error(
+    monkeypatch: pytest.MonkeyPatch, number: int, text: str
+) -> None:
     def forbidden() -> None:
-        raise OSError(13, "cannot allocate executable memory")
+        raise OSError(number, "cannot allocate executable memory")
 
     monkeypatch.setattr(jit.llvm, "check_jit_execution", forbidden)
     jit.assert_executable.cache_clear()
     try:
-        with pytest.raises(EngineError, match="STRIATE_ENGINE=reference"):
+        with pytest.raises(EngineError, match=text):
             jit.Kernels().get([Adder(1)])
     finally:
         jit.assert_executable.cache_clear()

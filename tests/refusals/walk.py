@@ -38,7 +38,7 @@ DIALECT = re.compile(
 """Words of Python's own errors, which say nothing to a user."""
 WHERE = re.compile(r'(at "[^"]+" )?[a-z_0-9.]+( ?\(.*?\))?: ')
 """The beginning of an error: the layer, and the operation with its options."""
-OUTSIDE = re.compile(r"expects (an? )?arrays?|different numbers of samples|GiB of memory|the input of")
+OUTSIDE = re.compile(r"expects (an? )?arrays?|different numbers of samples|[GM]iB of memory|the input of")
 """Errors about the arrays themselves, before they reach a layer."""
 CURE = re.compile(r"help: |expected |known: |takes |must |choose |give |did you mean|from 0 to", re.IGNORECASE)
 

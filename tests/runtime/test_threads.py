@@ -15,7 +15,9 @@ import pytest
 
 from striate import settings
 from striate.codegen import driver
+from striate.errors import EngineError
 from striate.runtime import threads as threads_module
+from striate.runtime.arena import Arena
 from striate.runtime.threads import Team, current_team
 from tests.runtime import kernels
 from tests.runtime.chain import DESCRIPTOR, Chain
@@ -129,6 +131,49 @@ def test_calls_from_several_python_threads_and_resizing(make_team: MakeTeam) -> 
     for person in people:
         person.join()
     assert not failures
+
+
+@pytest.mark.parametrize("most", [0, 2])
+def test_a_team_computes_with_the_threads_that_the_system_starts(
+    make_team: MakeTeam, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, most: int
+) -> None:
+    start, started = threading.Thread.start, list[threading.Thread]()
+
+    def some(thread: threading.Thread) -> None:
+        if len(started) == most:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", some)
+    team, chain = make_team(5), _chain(3, 20, 5)
+    for _ in range(20):
+        chain.run(team)
+    assert len(started) == most  # the crew was not made again
+    assert [record.message for record in caplog.records] == [
+        f"computing with {most + 1} threads instead of 5: can't start new thread"
+    ]
+
+
+def test_a_program_that_needs_less_memory_runs_after_one_that_got_none(
+    make_team: MakeTeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team, chain = make_team(2), _chain(3, 5, 5)
+    chain.run(team)
+    reserve = Arena.reserve
+
+    def refused(arena: Arena, size: int, keep: bool = True) -> None:
+        if size > 1 << 20:
+            raise EngineError("no memory")
+        reserve(arena, size, keep)
+
+    monkeypatch.setattr(Arena, "reserve", refused)
+    for _ in range(2):
+        team.reserve_scratch(1 << 30)  # as each run of a program does
+        with pytest.raises(EngineError):
+            chain.run(team)
+    team.reserve_scratch(64)
+    chain.run(team)
 
 
 def test_the_current_team_follows_the_settings() -> None:
