@@ -1,11 +1,16 @@
-"""Compare native networks with the same programs run by Python, and with onnxruntime, at batch 1 on one thread.
+"""Compare native networks with the same programs run by Python, with onnxruntime and with plain C, at batch 1.
 
     python benchmarks/native.py
     python benchmarks/native.py --networks lenet5 --rounds 21
 
-A C compiler (``cc``) is needed. The columns are medians in microseconds of one call of ``net_run`` in the test program
-that an export writes, of the native part of ``model(x)`` (the sum over its phases by the driver's clock), and of one
-call of onnxruntime from Python, if it is installed. The three are measured alternately.
+A C compiler (``cc``) is needed. The columns are medians in microseconds of one call, on one thread, of
+
+    native       net_run in the test program that an export writes
+    Python       the native part of model(x): the sum over its phases by the driver's clock
+    onnxruntime  OrtApi.Run in a program in C (``native_onnxruntime.c``), if onnxruntime is installed
+    plain C      loops without blocking (``native_plain.py``), compiled with -O3 -march=native -ffast-math
+
+They are measured alternately. The outputs of all four must agree.
 """
 
 from __future__ import annotations
@@ -15,7 +20,6 @@ import importlib.util
 import statistics
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,27 +59,44 @@ def of_python(executable: CompiledExecutable, x: np.ndarray, classes: int) -> fl
     return statistics.median(times)
 
 
-def onnxruntime_of(model: Module, folder: Path, x: np.ndarray) -> Callable[[], float] | None:
-    """Return a function that measures onnxruntime in µs, or None if it is not installed."""
-    if importlib.util.find_spec("onnxruntime") is None:
+def of_program(command: list[str], given: bytes, expected: np.ndarray) -> float:
+    """Run a program that prints its median time of a call in µs to standard error; check the outputs that it writes."""
+    finished = subprocess.run(command, input=given, capture_output=True, check=True)
+    found = np.frombuffer(finished.stdout, np.float32)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * float(np.abs(expected).max()))
+    return float(finished.stderr.split()[-1])
+
+
+def onnxruntime_of(folder: Path, x: np.ndarray, expected: np.ndarray) -> Callable[[], float] | None:
+    """Return a function that measures net.onnx in onnxruntime's C API, in µs, or None if it is not installed."""
+    found = importlib.util.find_spec("onnxruntime")
+    if found is None or not found.submodule_search_locations:
         return None
-    import onnxruntime
+    libraries = sorted((Path(found.submodule_search_locations[0]) / "capi").glob("libonnxruntime.so*"))
+    if not libraries:
+        return None
+    import onnx
 
-    st.export_onnx(model, folder / "net.onnx", samples=x, fold=True)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(folder / "net.onnx", options, providers=["CPUExecutionProvider"])
-    inputs = {session.get_inputs()[0].name: x}
+    graph = onnx.load(folder / "net.onnx").graph
+    source = Path(__file__).parent / "native_onnxruntime.c"
+    subprocess.run(["cc", "-O2", source, "-o", "onnxruntime", "-ldl"], cwd=folder, check=True)
+    names = [graph.input[0].name, graph.output[0].name, str(CALLS), str(expected.size), *map(str, x.shape)]
+    command = [str(folder / "onnxruntime"), str(libraries[-1]), str(folder / "net.onnx"), *names]
+    return lambda: of_program(command, x.tobytes(), expected)
 
-    def measure() -> float:
-        times: list[float] = []
-        for _ in range(CALLS):
-            start = time.perf_counter()
-            session.run(None, inputs)
-            times.append(1e6 * (time.perf_counter() - start))
-        return statistics.median(times)
 
-    return measure
+def plain_c_of(folder: Path, x: np.ndarray, expected: np.ndarray) -> Callable[[], float] | None:
+    """Return a function that measures net.onnx as plain C, in µs, or None if it has nodes that are not known."""
+    import onnx
+    from native_plain import UnknownNodeError, write
+
+    try:
+        name, given = write(onnx.load(folder / "net.onnx"), x, folder)
+    except UnknownNodeError:
+        return None
+    options = ["-O3", "-march=native", "-ffast-math"]
+    subprocess.run(["cc", *options, name, "-o", "plain", "-lm"], cwd=folder, check=True)
+    return lambda: of_program([str(folder / "plain"), str(CALLS)], given, expected)
 
 
 def main() -> None:
@@ -83,11 +104,14 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    print(f"{'network':14}{'native':>10}{'Python':>10}{'ratio':>8}{'onnxruntime':>14}{'ratio':>8}   µs, one thread")
+    titles = "native", "Python", "onnxruntime", "plain C"
+    print(
+        f"{'µs, one thread':16}" + "".join(f"{title:>12}{'native ÷' if i else '':>9}" for i, title in enumerate(titles))
+    )
     for name in arguments.networks:
         build, shape = NETWORKS[name]
         model, x = build(), np.random.default_rng(0).standard_normal((1, *shape)).astype(np.float32)
-        classes = model(x).shape[1]
+        expected = np.asarray(model(x))[0]
         executable = model.program(x).executable
         assert isinstance(executable, CompiledExecutable)
         with tempfile.TemporaryDirectory() as place:
@@ -95,13 +119,20 @@ def main() -> None:
             st.export_native(model, folder)
             command = ["cc", "-O2", "net_test.c", "net.o", "-o", "program", "-lpthread"]
             subprocess.run(command, cwd=folder, check=True)
-            other = onnxruntime_of(model, folder, x)
+            others = []
+            if importlib.util.find_spec("onnx") is not None:
+                st.export_onnx(model, folder / "net.onnx", samples=x, fold=True)
+                others = [one(folder, x, expected) for one in (onnxruntime_of, plain_c_of)]
             rounds = [
-                (native(folder), of_python(executable, x, classes), other() if other else float("nan"))
+                [
+                    native(folder), of_python(executable, x, expected.size),
+                    *(other() if other else float("nan") for other in others),
+                ]
                 for _ in range(arguments.rounds)
-            ]
-        ours, theirs, onnx = (statistics.median(column) for column in zip(*rounds, strict=True))
-        print(f"{name:14}{ours:10.1f}{theirs:10.1f}{ours / theirs:8.3f}{onnx:14.1f}{ours / onnx:8.3f}")
+            ]  # fmt: skip
+        medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
+        ratios = [f"{medians[0] / one:9.3f}" if i else " " * 9 for i, one in enumerate(medians)]
+        print(f"{name:16}" + "".join(f"{one:12.1f}{ratio}" for one, ratio in zip(medians, ratios, strict=True)))
 
 
 if __name__ == "__main__":

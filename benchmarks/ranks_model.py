@@ -15,7 +15,7 @@ from report import note
 
 from striate import TrainingStep, models, nn, optim
 from striate.distributed import Communicator
-from striate.step.shared_gradients import MOST_GATHERED, SharedGradients
+from striate.step.shared_gradients import SharedGradients, gathers
 
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 LINKS = {
@@ -66,7 +66,7 @@ class Timeline:
             return float(self.phases.sum()) + self.rest, 0.0
 
         def small(size: int) -> float:
-            return link.gather(ranks, size) if ranks <= MOST_GATHERED else link.small_sum(ranks, size)
+            return link.gather(ranks, size) if gathers(ranks, size) else link.small_sum(ranks, size)
 
         now = link.gather(ranks, 3 * _WIDE)
         free = 0.0

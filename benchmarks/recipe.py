@@ -89,7 +89,7 @@ def torch_step(x: np.ndarray, y: np.ndarray, layout: torch.memory_format, autoca
             loss = loss_of(model(images), labels)
         loss.backward()
         rule.step()
-        return float(loss)
+        return loss.item()
 
     return step
 

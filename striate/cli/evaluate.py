@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from striate.cli.ranks import ranks
-from striate.cli.report import output, say_json, say_warning
+from striate.cli.report import output, say_json, say_note, say_warning
 from striate.data import Dataset, Split, open_data, open_dataset
 from striate.data.catalog import KNOWN
 from striate.data.decoding import OnError
@@ -64,6 +64,8 @@ def evaluate(
     dataset = opened_dataset(run, model, data, on_error)
     require_shape(model, dataset)
     warn_of_outliers(model, dataset.images, dataset.name)
+    if tta is None and views != Views():
+        say_note('averaged over views of each sample, as at the end of the training; --tta "" is without')
     result = measured(model, dataset, batch_size, tta=views, communicator=ranks())
     if as_json:
         say_json({"run": str(run), "data": data, **result.to_json()})

@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from striate import settings
 from striate.data.labelled import Picture
-from striate.data.picture import FORMATS
+from striate.data.picture import FORMATS, require_pixels
 from striate.data.reading import Reading
 from striate.data.tree import Tree
 from striate.errors import DataError, unknown_option
@@ -90,6 +90,7 @@ def _header(tree: Tree, picture: Picture) -> tuple[tuple[int, int], str] | str:
         if not content:
             return f"{tree.name(picture.entry)}: is empty (0 bytes)"
         with Image.open(io.BytesIO(content), formats=FORMATS) as file:
+            require_pixels(file, tree.name(picture.entry))
             width, height = file.size
             turned = file.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             return ((width, height) if turned else (height, width)), file.mode

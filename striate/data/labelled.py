@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Protocol
 
 from striate.data.dataset import Split
 from striate.data.picture import SUFFIXES
@@ -29,6 +31,15 @@ _PART_COLUMNS = ("split", "part", "set", "subset")
 _GROUP_COLUMNS = ("group", "patient", "subject")
 _TABLES = (".csv", ".tsv")
 _LISTED = 5
+
+
+class _Lines(Protocol):
+    """What ``csv.reader`` returns: an iterator over rows that counts the lines of the text."""
+
+    @property
+    def line_num(self) -> int: ...
+    def __iter__(self) -> Iterator[list[str]]: ...
+    def __next__(self) -> list[str]: ...
 
 
 @dataclass(frozen=True)
@@ -65,8 +76,9 @@ def labelled_pictures(tree: Tree) -> Labelled:
 
     Raises ``DataError``, which lists what was found, if the files have none of these forms.
     """
+    depth = 2 if _has_one_folder(tree) else 1
     tables = [
-        entry for entry in tree.entries if entry.path.suffix.lower() in _TABLES and len(_stem(tree, entry).parts) == 1
+        entry for entry in tree.entries if entry.path.suffix.lower() in _TABLES and len(entry.path.parts) == depth
     ]
     files = [entry for entry in tree.entries if is_picture(entry)]
     if tables and files:
@@ -74,11 +86,10 @@ def labelled_pictures(tree: Tree) -> Labelled:
     return _from_folders(tree, files)
 
 
-def _stem(tree: Tree, entry: Entry) -> PurePosixPath:
-    """Return the path without the single folder that holds everything, as many archives have it."""
+def _has_one_folder(tree: Tree) -> bool:
+    """Return whether all files are in one folder at the root, as in many archives."""
     top = {one.path.parts[0] for one in tree.entries if len(one.path.parts) > 1}
-    single = len(top) == 1 and not any(len(one.path.parts) == 1 for one in tree.entries)
-    return PurePosixPath(*entry.path.parts[1:]) if single else entry.path
+    return len(top) == 1 and not any(len(one.path.parts) == 1 for one in tree.entries)
 
 
 def _from_folders(tree: Tree, files: list[Entry]) -> Labelled:
@@ -177,6 +188,14 @@ def _rows(tree: Tree, table: Entry) -> list[tuple[int, dict[str, str]]]:
     except UnicodeDecodeError as error:
         raise DataError(f"{tree.name(table)}: not UTF-8 text: {error}") from error
     lines = csv.reader(io.StringIO(text), delimiter="\t" if table.path.suffix.lower() == ".tsv" else _delimiter(text))
+    try:
+        return _placed(tree, table, lines)
+    except csv.Error as error:
+        raise DataError(f"{tree.name(table)}, line {lines.line_num}: not a row of a table: {error}") from error
+
+
+def _placed(tree: Tree, table: Entry, lines: _Lines) -> list[tuple[int, dict[str, str]]]:
+    """Return (line number, cells by role) for each line after the first, which has the names of the columns."""
     head = [name.strip().lower() for name in next(lines, list[str]())]
     roles = {"file": _FILE_COLUMNS, "label": _LABEL_COLUMNS, "part": _PART_COLUMNS, "group": _GROUP_COLUMNS}
     columns = {role: head.index(name) for role, names in roles.items() for name in names[::-1] if name in head}

@@ -9,7 +9,7 @@ from typing import Any
 from striate.arguments import Explained
 from striate.data.decoding import OnError
 from striate.data.reading import Reading, Resize, size_of
-from striate.errors import OptionError, unknown_option
+from striate.errors import OptionError, StriateError, unknown_option
 from striate.options import choice, number, whole_number
 from striate.options import seed as checked_seed
 
@@ -67,7 +67,16 @@ class PictureOptions(metaclass=Explained):
         for name in document:
             if name not in known:
                 raise unknown_option("option of the data", name, known)
-        return cls(**document)
+        try:
+            return cls(**document)
+        except StriateError:
+            raise
+        except (
+            TypeError,
+            ValueError,
+            ArithmeticError,
+        ) as error:  # values of other types
+            raise OptionError(f"options of pictures: {error}") from error
 
     @property
     def reading(self) -> Reading | None:

@@ -15,7 +15,7 @@ from striate.data.dataset import Dataset, Split
 from striate.data.decoding import Headers, OnError, Progress, bad_files, decode, headers
 from striate.data.labelled import Labelled, Picture, labelled_pictures
 from striate.data.opened import Opened
-from striate.data.picture import FORMATS
+from striate.data.picture import FORMATS, require_pixels
 from striate.data.picture_options import PictureOptions
 from striate.data.reading import same_size
 from striate.data.repeats import repeated
@@ -113,9 +113,13 @@ def _depth(tree: Tree, pictures: Sequence[Picture]) -> int:
     """Return the value of white in 16-bit pictures: the smallest usual maximum that no pixel exceeds."""
     largest = 0
     for picture in pictures:
-        with Image.open(io.BytesIO(tree.read(picture.entry)), formats=FORMATS) as file:
-            if file.mode.startswith("I"):
-                largest = max(largest, int(np.asarray(file).max(initial=0)))
+        try:
+            with Image.open(io.BytesIO(tree.read(picture.entry)), formats=FORMATS) as file:
+                if file.mode.startswith("I"):
+                    require_pixels(file, tree.name(picture.entry))
+                    largest = max(largest, int(np.asarray(file).max(initial=0)))
+        except Exception:  # noqa: BLE001 - a damaged file is reported where all are decoded
+            continue
     return next(depth for depth in _DEPTHS if largest <= depth or depth == _DEPTHS[-1])
 
 

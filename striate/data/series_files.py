@@ -15,8 +15,11 @@ import numpy.typing as npt
 from striate.data.decoding import OnError
 from striate.data.number_options import Kind, NumberOptions
 from striate.data.samples import Samples, refused
-from striate.data.text_table import MISSING, TextTable
+from striate.data.text_table import MISSING, TextTable, shown
 from striate.errors import DataError
+
+_MOST_PADDING = 16
+"""A case whose channels have different lengths may become this many times as large by padding the shorter ones."""
 
 
 def ucr_samples(table: TextTable, options: NumberOptions) -> Samples:
@@ -105,10 +108,15 @@ def _case(parts: list[str], where: str) -> npt.NDArray[np.float64]:
             except ValueError:
                 value = np.inf
             if np.isinf(value):
-                raise DataError(f"{where}, channel {place}: {text!r} is not a number")
+                raise DataError(f"{where}, channel {place}: {shown(text)!r} is not a number")
             numbers.append(value)
         channels.append(numbers)
-    values = np.full((len(channels), max(map(len, channels))), np.nan)
+    steps, count = max(map(len, channels)), sum(map(len, channels))
+    if len(channels) * steps > _MOST_PADDING * count:
+        raise DataError(
+            f"{where}: {len(channels):,} channels of up to {steps:,} steps, but only {count:,} numbers in all"
+        )
+    values = np.full((len(channels), steps), np.nan)
     for place, numbers in enumerate(channels):
         values[place, : len(numbers)] = numbers
     return values

@@ -29,8 +29,9 @@ def table_samples(table: TextTable, options: NumberOptions, labelled: bool = Tru
     roles = roles_of(table, options, labelled)
     values, bad = table.numbers(roles.features)
     _require_numbers(table, bad)
+    numbers = {name: number for number, name in enumerate(roles.features)}
     for cell in bad:
-        values[cell.row, roles.features.index(cell.column)] = np.nan
+        values[cell.row, numbers[cell.column]] = np.nan
     lost = {cell.row: cell.message for cell in bad}
     labels = [tuple(cells) for cells in zip(*(table.cells(name) for name in roles.labels))] if roles.labels else []
     labels = labels if labelled and labels else [()] * len(values)

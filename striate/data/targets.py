@@ -21,6 +21,7 @@ from striate.data.text_table import shortened
 from striate.data.tree import natural
 from striate.errors import DataError
 
+_LARGEST = 1_000_000_000  # yes-or-no labels, a byte each
 _MOST_NUMBERED = 100
 _FEWEST_EACH = 2
 _YES, _NO = {"1", "true", "yes", "y", "x"}, {"0", "false", "no", "n", ""}
@@ -128,6 +129,10 @@ def _several(cells: Cells, names: tuple[str, ...], places: Sequence[str], file: 
     classes = known or tuple(sorted({part for row in rows for part in row}, key=natural))
     if not classes:
         raise DataError(f"{file}: no sample has a label")
+    if len(rows) * len(classes) > _LARGEST:
+        raise DataError(
+            f"{file}: {len(classes):,} different labels of {len(rows):,} samples are too many for yes-or-no labels"
+        )
     if not known:
         _require_different(classes, file)
     labels = np.zeros((len(cells), len(classes)), np.uint8)

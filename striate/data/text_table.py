@@ -11,6 +11,7 @@ import difflib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from striate.errors import DataError
 MISSING = {"", "?", "na", "n/a", "nan", "null", "none", "-"}
 """Cells that count as missing, in lower case."""
 MOST_BYTES = 1 << 31
+_LONGEST_NUMBER = 64
+_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,15 @@ class TextTable:
     named: bool
     comma: bool = False
 
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The index of each column by its name."""
+        return {name: place for place, name in enumerate(self.columns)}
+
     def place(self, name: str) -> int:
         """Return the index of a column; raises ``DataError``, which lists the columns, if there is no such column."""
-        if name in self.columns:
-            return self.columns.index(name)
+        if name in self.places:
+            return self.places[name]
         near = difflib.get_close_matches(name, self.columns, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise DataError(f"{self.path}: no column {name!r}{hint}\n  its columns are {shortened(self.columns)}")
@@ -71,17 +79,18 @@ class TextTable:
         bad: list[BadCell] = []
         for number, name in enumerate(names):
             cells = self.cells(name)
-            try:
-                values[:, number] = np.array(cells, np.str_).astype(np.float64)
-                if np.isfinite(values[:, number]).all():
-                    continue
-            except ValueError:
-                pass
+            if max(map(len, cells), default=0) <= _LONGEST_NUMBER:  # an array gives every cell the room of the longest
+                try:
+                    values[:, number] = np.array(cells, np.str_).astype(np.float64)
+                    if np.isfinite(values[:, number]).all():
+                        continue
+                except ValueError:
+                    pass
             for row, cell in enumerate(cells):
                 values[row, number] = value = self.number(cell)
                 if np.isinf(value):
                     where = f"{self.path}, line {self.lines[row]}, column {name!r}"
-                    bad.append(BadCell(row, name, f"{where}: {cell!r} is not a number"))
+                    bad.append(BadCell(row, name, f"{where}: {shown(cell)!r} is not a number"))
         return values, bad
 
     def number(self, cell: str) -> float:
@@ -133,12 +142,20 @@ def read_table(path: Path) -> TextTable:
     blank = TextTable(path, (), [], [], False, delimiter == ";")
     named = any(np.isinf(blank.number(cell)) for cell in rows[0])
     columns = tuple(rows[0]) if named else tuple(str(number + 1) for number in range(width))
-    if repeated := next((name for place, name in enumerate(columns) if name in columns[:place]), None):
-        raise DataError(f"{path}, line {lines[0]}: two columns are called {repeated!r}\n  help: rename one")
+    seen: set[str] = set()
+    for name in columns:
+        if name in seen:
+            raise DataError(f"{path}, line {lines[0]}: two columns are called {shown(name)!r}\n  help: rename one")
+        seen.add(name)
     start = int(named)
     if len(rows) == start:
         raise DataError(f"{path}: has a line of names, but no rows")
     return TextTable(path, columns, rows[start:], lines[start:], named, blank.comma)
+
+
+def shown(cell: str) -> str:
+    """Return a cell for a message: a long one is cut off."""
+    return cell if len(cell) <= _SHOWN else cell[:_SHOWN] + "…"
 
 
 def shortened(names: Sequence[Any], most: int = 12) -> str:

@@ -18,6 +18,7 @@ from striate.errors import OptionError
 from striate.lab.app import Lab, Routes
 from striate.lab.guard import HOST, Guard, Keys
 from striate.lab.limits import MESSAGE_BYTES
+from striate.lab.protocol import HastyProtocol
 
 _CLOSING = 2
 """Seconds until open connections are closed when the lab ends; pages would keep them open forever."""
@@ -64,6 +65,7 @@ def serve(folder: Path, run: Path | None, *, port: int, browser: bool, say: Call
             server_header=False,
             proxy_headers=False,
             loop="asyncio",
+            http=HastyProtocol,
             ws_max_size=MESSAGE_BYTES,
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=_CLOSING,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +13,7 @@ from striate.nn.module import Module
 
 SAMPLES = 5000
 """The number of samples from which the filters are computed; the covariance of a few numbers needs no more."""
+_CHUNK = 100  # samples whose patches are in memory at a time
 FLOOR = 5e-4
 """ε: it keeps directions in which patches hardly vary from being enlarged without bound."""
 
@@ -39,9 +42,7 @@ class Whitening2d(Conv2d):
         _, channels, *kernel = weight.sizes
         if not len(x) or x.shape[2] < kernel[0] or x.shape[3] < kernel[1]:
             raise DataError(f"no patches of {channels}×{kernel[0]}×{kernel[1]} in data of shape {x.shape}")
-        patches = np.lib.stride_tricks.sliding_window_view(x[:SAMPLES], (channels, *kernel), axis=(1, 2, 3))
-        vectors = patches.reshape(-1, channels * kernel[0] * kernel[1])
-        covariance = np.cov(vectors, rowvar=False, dtype=np.float64).reshape(vectors.shape[1], -1)
+        covariance = _covariance(x[:SAMPLES], (channels, *kernel))
         values, directions = np.linalg.eigh(covariance)
         filters = (directions / np.sqrt(np.maximum(values, 0) + FLOOR)).T[::-1]
         # Eigenvectors are defined up to their sign; this choice does not depend on the library that computed them.
@@ -50,13 +51,31 @@ class Whitening2d(Conv2d):
         weight.assign(np.concatenate([filters, -filters]).reshape(weight.sizes))
 
 
+def _covariance(x: npt.NDArray[np.floating], window: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Return the covariance (d, d) of all patches of x (N, C, H, W); ``window`` is (C, k, k), and d = C · k².
+
+    The sums do not use BLAS, whose results depend on its number of threads.
+    """
+    size = math.prod(window)
+    count, total, products = 0, np.zeros(size), np.zeros((size, size))
+    for start in range(0, len(x), _CHUNK):
+        patches = np.lib.stride_tricks.sliding_window_view(x[start : start + _CHUNK], window, axis=(1, 2, 3))
+        vectors = patches.reshape(-1, size).astype(np.float64)
+        count += len(vectors)
+        total += vectors.sum(axis=0)
+        for row, one in zip(products, vectors.T):
+            row += (one[:, np.newaxis] * vectors).sum(axis=0)
+    return (products - np.outer(total, total) / count) / max(count - 1, 1)
+
+
 def fit_whitening(model: Module, images: npt.NDArray[np.generic]) -> None:
     """Compute the filters of a ``Whitening2d`` that is the first layer of the model from training pictures.
 
     ``images`` are (N, C, H, W), as the model takes them: they are standardized by ``model.standardizer`` first, if it
     has one. A model without such a layer is not changed.
     """
+    standardizer = model.standardizer
     for _, layer in model.named_modules():
         if isinstance(layer, Whitening2d):
             x = images[:SAMPLES].astype(np.float32)
-            layer.fit(x if model.standardizer is None else model.standardizer(x))
+            layer.fit(np.asarray(standardizer(x), np.float32) if isinstance(standardizer, Module) else x)

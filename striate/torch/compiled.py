@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,7 +17,7 @@ from striate.errors import EngineError
 from striate.graph.check import check
 from striate.graph.contents import content_checks
 from striate.graph.graph import Graph, OutputKind, OutputRole, Seed, topological
-from striate.graph.value import TensorType, Value
+from striate.graph.value import Array, TensorType, Value
 from striate.locks import Lock
 from striate.passes.differentiate import moving_values, pull_back
 from striate.runtime.pool import ArenaPool, Lease
@@ -42,7 +42,8 @@ def _signature(graph: Graph) -> object:
     for index, node in enumerate(graph.nodes):
         nodes.append((node.op, tuple(places[value] for value in node.inputs)))
         places.update({value: (index, position) for position, value in enumerate(node.outputs)})
-    return tuple(nodes), tuple((name, places[value]) for name, value in graph.outputs.items())
+    outputs = tuple((name, places[value]) for name, value in graph.outputs.items())
+    return tuple(nodes), outputs, tuple((name, array.tobytes()) for name, array in graph.captured.items())
 
 
 def executable_of(graph: Graph, gradients: Sequence[str], precision: Precision, samples: int) -> DividedExecutable:
@@ -59,20 +60,52 @@ def executable_of(graph: Graph, gradients: Sequence[str], precision: Precision, 
         return found
 
 
+class _Array(NamedTuple):
+    """An array that a run writes: its name, its name as an operand of the program, its shape and dtype."""
+
+    name: str
+    external: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+class Binding(NamedTuple):
+    """Everything about the arrays of a run that depends only on the batch size, computed once for many runs.
+
+    n          the batch size N
+    parts      the forward program and the backward program
+    alone      whether a batch of this size is so little work that one thread runs it
+    inputs     the inputs of the forward program: name, index, dtype and number of elements
+    outputs    the outputs that have memory of their own
+    updates    the new contents of inputs that are overwritten: name, name as an operand, index of the input
+    gradients  the gradients that have memory of their own
+    first      the names of all operands of the forward program
+    second     the names of all operands of the backward program
+    """
+
+    n: int
+    parts: Parts
+    alone: bool
+    inputs: Sequence[tuple[str, int, torch.dtype, int]]
+    outputs: Sequence[_Array]
+    updates: Sequence[tuple[str, str, int]]
+    gradients: Sequence[_Array]
+    first: frozenset[str]
+    second: frozenset[str]
+
+
 @dataclass(frozen=True)
 class Run:
     """A forward run whose backward run may follow: what the backward run reads.
 
-    parts      the forward program and the backward program
+    binding    the programs of both runs and the arrays for this batch size
     lease      the arena with the saved activations
-    samples    the batch size N
     converted  by index, the inputs that were converted to another dtype or order of elements for the forward program
     key        the number that seeded dropout; None without dropout
     """
 
-    parts: Parts
+    binding: Binding
     lease: Lease
-    samples: int
     converted: Mapping[int, torch.Tensor]
     key: torch.Tensor | None
 
@@ -103,6 +136,7 @@ class Compiled:
     outputs    the values that it returns, in order
     updates    the new contents of inputs that it overwrites, by index of the input
     fixed      values through which no gradient passes
+    captured   further graph inputs, which always have the given contents
     key        the graph input that seeds dropout, or None
     needed     for each input, whether its gradient is needed
     forms      the dtypes of the tensors to return, and the orders of their axes in memory
@@ -117,6 +151,7 @@ class Compiled:
         outputs: Sequence[Value],
         updates: Mapping[int, Value],
         fixed: Sequence[Value],
+        captured: Sequence[tuple[Value, Array]],
         key: Value | None,
         needed: Sequence[bool],
         forms: Sequence[Form],
@@ -129,6 +164,8 @@ class Compiled:
         self._outputs = [value.type for value in outputs]
         self._forms = list(forms)
         named = {f"x{index}": value for index, value in enumerate(inputs)}
+        contents = {f"constant{index}": array for index, (_, array) in enumerate(captured)}
+        named |= {name: value for name, (value, _) in zip(contents, captured, strict=True)}
         if key is not None:
             named[KEY] = key
         results = {f"y{index}": value for index, value in enumerate(outputs)}
@@ -150,7 +187,7 @@ class Compiled:
                     results[f"g{index}"] = gradient
                     roles[f"g{index}"] = OutputRole(OutputKind.GRADIENT, f"x{index}")
                     self._gradients.append(index)
-        graph = check(Graph(named, results, roles=roles), "translate")
+        graph = check(Graph(named, results, captured=contents, roles=roles), "translate")
         self._checks = [(int(name[1:]), require) for name, require in content_checks(graph) if name != KEY]
         self._executable = executable_of(graph, list(roles), precision, samples)
         self._random = key is not None
@@ -177,6 +214,26 @@ class Compiled:
         self.saved_inputs = [index for _, index in self._second_inputs]
         self.saved_outputs = [index for _, index in self._carried]
         assert not read_later, "the backward pass reads new statistics"
+        self._binding = self._bind(max(1, samples), parts)
+
+    def _bind(self, n: int, parts: Parts) -> Binding:
+        """Return what runs with a batch of ``n`` samples need to know about their arrays."""
+
+        def array(name: str, type: TensorType) -> _Array:
+            return _Array(name, f"out:{name}", type.concrete(n), TENSORS[type.dtype])
+
+        first, second = parts.first.externals, parts.second.externals if parts.second is not None else frozenset[str]()
+        return Binding(
+            n,
+            parts,
+            self._executable.runs_single_threaded(n),
+            [(name, i, TENSORS[self._types[i].dtype], self._types[i].size(n)) for name, i in self._first_inputs],
+            [array(name, self._outputs[int(name[1:])]) for name in self._own if name[0] == "y"],
+            [(name, f"out:{name}", int(name[1:])) for name in self._own if name[0] == "u"],
+            [array(name, self._types[int(name[1:])]) for name in self._own if name[0] == "g"],
+            first,
+            second,
+        )
 
     @property
     def has_backward(self) -> bool:
@@ -195,14 +252,19 @@ class Compiled:
         """
         n = self.samples(tensors)
         parts = self._executable.parts(n)
+        bound = self._binding
+        if bound.n != n or bound.parts is not parts:
+            bound = self._binding = self._bind(n, parts)
         converted: dict[int, torch.Tensor] = {}
         addresses: dict[str, int] = {}
-        for name, index in self._first_inputs:
-            tensor, type = tensors[index], self._types[index]
-            if not tensor.is_contiguous() or tensor.dtype is not TENSORS[type.dtype]:
-                tensor = converted[index] = tensor.to(TENSORS[type.dtype]).contiguous()
-            if tensor.numel() != type.size(n):
-                raise EngineError(f"an input has shape {tuple(tensor.shape)}, but the program was compiled for {type}")
+        for name, index, dtype, size in bound.inputs:
+            tensor = tensors[index]
+            if tensor.dtype is not dtype or not tensor.is_contiguous():
+                tensor = converted[index] = tensor.to(dtype).contiguous()
+            if tensor.numel() != size:
+                raise EngineError(
+                    f"an input has shape {tuple(tensor.shape)}, but the program was compiled for {self._types[index]}"
+                )
             addresses[name] = tensor.data_ptr()
         for index, require in self._checks:
             require(converted.get(index, tensors[index]).detach().numpy())
@@ -210,25 +272,19 @@ class Compiled:
         if key is not None:
             addresses[KEY] = key.data_ptr()
         places: dict[str, torch.Tensor] = {}
-        for name in self._own:
-            index = int(name[1:])
-            if name[0] == "y":
-                type = self._outputs[index]
-                places[name] = torch.empty(type.concrete(n), dtype=TENSORS[type.dtype])
-            elif name[0] == "u":
-                direct = index in self._direct and index not in converted
-                places[name] = tensors[index] if direct else torch.empty_like(converted.get(index, tensors[index]))
-            else:
-                continue
-            addresses[f"out:{name}"] = places[name].data_ptr()
-        wanted = parts.first.externals
+        for one in bound.outputs:
+            made = places[one.name] = torch.empty(one.shape, dtype=one.dtype)
+            addresses[one.external] = made.data_ptr()
+        for name, external, index in bound.updates:
+            direct = index in self._direct and index not in converted
+            made = places[name] = tensors[index] if direct else torch.empty_like(converted.get(index, tensors[index]))
+            addresses[external] = made.data_ptr()
         lease = _POOL.lease(parts.size) if parts.second is not None else None
-        run_program(
-            parts.first, n, {name: addresses[name] for name in wanted}, lease, self._executable.runs_single_threaded(n)
-        )
-        self._write_updates(tensors, places, converted)
+        run_program(parts.first, n, _needed(addresses, bound.first), lease, bound.alone)
+        if self._updates:
+            self._write_updates(tensors, places, converted)
         outputs = [self._output(f"y{index}", type, n, places) for index, type in enumerate(self._outputs)]
-        return outputs, None if lease is None else Run(parts, lease, n, converted, key)
+        return outputs, None if lease is None else Run(bound, lease, converted, key)
 
     def _output(self, name: str, type: TensorType, n: int, places: Mapping[str, torch.Tensor]) -> torch.Tensor:
         form = self._forms[int(name[1:])]
@@ -242,13 +298,15 @@ class Compiled:
     def _write_updates(
         self, tensors: Sequence[torch.Tensor], places: Mapping[str, torch.Tensor], converted: Mapping[int, torch.Tensor]
     ) -> None:
+        written: list[torch.Tensor] = []
         for index in self._updates:
             name = f"u{index}"
             new = places[name] if name in places else places[self._views[name]].reshape(tensors[index].shape)
             if new is not tensors[index]:
                 tensors[index].detach().copy_(new)
-            elif not tensors[index].is_inference():
-                torch.autograd.graph.increment_version(tensors[index])
+            else:
+                written.append(new)
+        torch.autograd.graph.increment_version(written)  # but not that of inference tensors, which have none
 
     def backward(
         self, run: Run, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor],
@@ -260,7 +318,8 @@ class Compiled:
         are the gradients with respect to all outputs, with None for zeros. ``again`` says that another backward run of
         the same forward run may follow, so that its saved activations must be preserved.
         """
-        n, parts = run.samples, run.parts
+        bound = run.binding
+        n, parts = bound.n, bound.parts
         assert parts.second is not None
         addresses: dict[str, int] = {}
         kept: list[torch.Tensor] = []
@@ -280,30 +339,26 @@ class Compiled:
             else:
                 kept.append(seed.to(dtype).contiguous())
             addresses[name] = kept[-1].data_ptr()
-        if run.key is not None and KEY in parts.second.externals:
+        if run.key is not None:
             addresses[KEY] = run.key.data_ptr()
-        for name in self._own:
-            if name[0] == "g":
-                type = self._types[int(name[1:])]
-                gradients[name] = torch.empty(type.concrete(n), dtype=TENSORS[type.dtype])
-                addresses[f"out:{name}"] = gradients[name].data_ptr()
+        for one in bound.gradients:
+            made = gradients[one.name] = torch.empty(one.shape, dtype=one.dtype)
+            addresses[one.external] = made.data_ptr()
         lease = run.lease
         if again:
             lease = _POOL.lease(parts.size)
             lease.arena.view(0, (parts.size,), "u1")[...] = run.lease.arena.view(0, (parts.size,), "u1")
-        wanted = parts.second.externals
-        given = {name: address for name, address in addresses.items() if name in wanted}
-        run_program(parts.second, n, given, lease, self._executable.runs_single_threaded(n))
+        run_program(parts.second, n, _needed(addresses, bound.second), lease, bound.alone)
         lease.end()
         found: dict[int, torch.Tensor] = {}
         for index in self._gradients:
             name = f"g{index}"
-            shape = self._types[index].concrete(n)
             if name in gradients:
                 found[index] = gradients[name]
-            elif name in self._views:
-                source = self._views[name]
-                found[index] = gradients[source].reshape(shape).clone()
+                continue
+            shape = self._types[index].concrete(n)
+            if name in self._views:
+                found[index] = gradients[self._views[name]].reshape(shape).clone()
             else:
                 found[index] = torch.empty(shape, dtype=TENSORS[self._types[index].dtype])
         return found
@@ -311,7 +366,16 @@ class Compiled:
 
 def run_program(program: Any, n: int, addresses: Mapping[str, int], lease: Lease | None, alone: bool) -> None:
     """Run a program with at most as many threads as PyTorch uses."""
-    with settings.using_threads(min(settings.current().threads, torch.get_num_threads())):
-        memory = None if lease is None else lease.arena
-        if program.run(n, addresses, single_threaded=alone, memory=memory):
-            raise EngineError(f"a kernel failed: {program.failure}")
+    most = torch.get_num_threads()
+    if most < settings.current().threads:
+        with settings.using_threads(most):
+            return run_program(program, n, addresses, lease, alone)
+    if program.run(n, addresses, single_threaded=alone, memory=None if lease is None else lease.arena):
+        raise EngineError(f"a kernel failed: {program.failure}")
+
+
+def _needed(addresses: dict[str, int], names: frozenset[str]) -> dict[str, int]:
+    """Return the addresses with these names, which are all or some of those given."""
+    if len(addresses) == len(names):
+        return addresses
+    return {name: address for name, address in addresses.items() if name in names}

@@ -16,7 +16,7 @@ from torch import fx
 from striate.graph.graph import Input
 from striate.graph.op import Kind
 from striate.graph.value import N, Value
-from striate.torch.aliases import Aliases, example, name_of, overwritten
+from striate.torch.aliases import Aliases, example, name_of, overwritten, writes_operand
 from striate.torch.segment import Batching, Segment
 from striate.torch.table import Unsupported
 from striate.torch.translate import Translator, leaves_of, sets_gradient_mode, sizes_of, type_of
@@ -25,6 +25,12 @@ _SILENT = {"_set_grad_enabled", "_enter_autocast", "_exit_autocast", "add_", "si
 """What PyTorch runs without a notice, since it computes no array."""
 _FACTORIES = {"zeros", "ones", "full", "arange", "linspace", "eye", "tensor", "scalar_tensor", "empty"}
 """Functions that make a tensor of numbers alone. They run first, so that they do not divide a segment."""
+_RANDOM = {
+    "bernoulli", "cauchy", "exponential", "geometric", "gumbel_softmax", "log_normal", "multinomial", "normal",
+    "poisson", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "random", "randperm", "rrelu",
+    "uniform",
+}  # fmt: skip
+"""Functions that draw from PyTorch's generator, without the ``_`` of those that overwrite their operand."""
 _CHEAP = (Kind.VIEW, Kind.SOURCE, Kind.SIZE)
 
 
@@ -63,7 +69,8 @@ class Capability:
 
     reasons     why a node cannot be translated, by node
     counters    nodes that only increase a counter, such as the number of batches of a batch normalization
-    made_first  nodes that make a tensor from numbers alone, which therefore run first
+    made_first  nodes that make a tensor from numbers alone, such as the noise of stochastic depth, which therefore run
+                first
     """
 
     def __init__(self, nodes: Sequence[fx.Node], aliases: Aliases, batching: Batching) -> None:
@@ -75,7 +82,9 @@ class Capability:
         translator = Translator(aliases, batching.samples)
         results = translator.translated.results
         self._computes: set[fx.Node] = set()
+        seen: set[fx.Node] = set()
         for node in nodes:
+            seen.add(node)
             if node.op in ("placeholder", "get_attr"):
                 self._give(translator, node)
             elif _counts(node, aliases):
@@ -89,7 +98,10 @@ class Capability:
                         raise Unsupported("a gradient mode that outlasts the graph")
                     translator.node(node)
                 except Unsupported as reason:
-                    self.reasons[node] = str(reason)
+                    if self._can_run_first(node, aliases, seen):
+                        self.made_first.append(node)
+                    else:
+                        self.reasons[node] = str(reason)
                     self._give(translator, node)
                 else:
                     made = [value for value in leaves_of(results[node]) if isinstance(value, Value)]
@@ -98,6 +110,21 @@ class Capability:
                     if any(value.node.op.kind not in _CHEAP for value in made):
                         self._computes.add(node)
         self._leave_overwritten(nodes, aliases)
+
+    def _can_run_first(self, node: fx.Node, aliases: Aliases, seen: set[fx.Node]) -> bool:
+        """Return whether a node only overwrites what is made first, and nothing else has read that before.
+
+        ``seen`` are the nodes up to this one. Random numbers are not drawn before others that PyTorch draws earlier.
+        """
+        made = set(self.made_first)
+        read = [one for one in node.all_input_nodes if isinstance(example(one), torch.Tensor)]
+        numbers = [one for one in node.all_input_nodes if one not in read]
+        if not (read and made.issuperset(read) and writes_operand(node)) or any(n.op != "placeholder" for n in numbers):
+            return False
+        if _is_random(node) and any(map(_is_random, self.reasons)):
+            return False
+        before = {user for place in overwritten(node) for one in aliases.sharing(place) for user in one.users} & seen
+        return before <= {*made, node}
 
     def _leave_overwritten(self, nodes: Sequence[fx.Node], aliases: Aliases) -> None:
         """Leave to PyTorch every node whose memory a node of PyTorch overwrites: a program's results have no views."""
@@ -147,6 +174,10 @@ def _counts(node: fx.Node, aliases: Aliases) -> bool:
     return (
         whole and counter.op == "placeholder" and set(counter.users) == {node} and not isinstance(node.args[1], fx.Node)
     )
+
+
+def _is_random(node: fx.Node) -> bool:
+    return name_of(node).removesuffix("_") in _RANDOM
 
 
 def _makes_constant(node: fx.Node) -> bool:
@@ -216,7 +247,9 @@ class Plan:
         aliases = Aliases(nodes)
         capability = capability_of(nodes, aliases)
         self._made_first = capability.made_first
-        self._counters: list[tuple[Any, Any]] = [(node.args[0], node.args[1]) for node in capability.counters]
+        self._counters: dict[Any, list[Any]] = {}  # the counters of batches, by what is added to each
+        for node in capability.counters:
+            self._counters.setdefault(node.args[1], []).append(node.args[0])
         self.steps = segments_of(nodes, aliases, capability)
         self._dead = self._last_uses()
         self._notice = notice
@@ -253,8 +286,8 @@ class Plan:
             results[node] = _attribute(self._module, str(node.target))
         for node in self._made_first:
             self._run_node(node, results)
-        for counter, amount in self._counters:
-            results[counter].add_(amount)
+        for amount, counters in self._counters.items():
+            torch._foreach_add_([results[counter] for counter in counters], amount)
         records = torch.is_grad_enabled()
         try:
             for step, dead in zip(self.steps, self._dead, strict=True):

@@ -121,7 +121,7 @@ class Segment:
         places = {node: place for place, node in enumerate(self.inputs[i] for i in self._tensors)}
         updates = {places[node]: value for node, value in made.updates.items()}
         compiled = Compiled(
-            inputs, values, updates, made.fixed, made.key, needed, forms, precision, self._batch, n
+            inputs, values, updates, made.fixed, made.captured, made.key, needed, forms, precision, self._batch, n
         )  # fmt: skip
         return compiled, mapped(results, lambda leaf: _TENSOR if isinstance(leaf, Value) else leaf)
 

@@ -12,8 +12,9 @@ from torch import fx
 from striate.errors import StriateError
 from striate.graph.graph import Input
 from striate.graph.op import at_path
+from striate.graph.operand import capture
 from striate.graph.reshape import Reshape
-from striate.graph.value import Batch, DType, N, Shape, TensorType, Value
+from striate.graph.value import Array, Batch, DType, N, Shape, TensorType, Value, dtype_of
 from striate.torch.aliases import Aliases, example, memory, translation_of, writes_operand
 from striate.torch.operations.arithmetic import DTYPES
 from striate.torch.table import STATEFUL, Unsupported
@@ -62,12 +63,14 @@ class Translated:
     results   the result of each node: a value, a tuple of values, a number or a shape
     fixed     values through which no gradient passes
     updates   the new contents of tensors that the nodes overwrite, by the node of the tensor
+    captured  graph inputs with their contents, such as the weights of an interpolation
     key       the input that seeds dropout, or None
     """
 
     results: dict[fx.Node, Any] = field(default_factory=dict[fx.Node, Any])
     fixed: list[Value] = field(default_factory=list[Value])
     updates: dict[fx.Node, Value] = field(default_factory=dict[fx.Node, Value])
+    captured: list[tuple[Value, Array]] = field(default_factory=list[tuple[Value, Array]])
     key: Value | None = None
 
 
@@ -103,6 +106,14 @@ class Translator:
         self.translated.fixed.append(y)
         return y
 
+    def _capture(self, array: Array, dtype: DType | None) -> Value:
+        """Return a graph input that always has the contents of ``array``, converted to ``dtype`` if given."""
+        contents = array.astype(array.dtype if dtype is None else dtype.numpy, order="C")
+        name = f"constant{len(self.translated.captured)}"
+        value = Input(name, TensorType(dtype_of(contents.dtype), contents.shape))()
+        self.translated.captured.append((value, contents))
+        return value
+
     def update(self, old: Value, new: Value) -> None:
         node = self._given.get(old)
         if node is None or len(self._aliases.sharing(node)) > 1:
@@ -121,6 +132,7 @@ class Translator:
     def node(self, node: fx.Node) -> None:
         """Translate one node; raises ``Unsupported``, which says why, if it cannot be translated."""
         before = dict(self.translated.results), dict(self.translated.updates)
+        token = capture.set(self._capture)
         try:
             with at_path(_layer(node)):
                 result = self._result(node)
@@ -130,6 +142,8 @@ class Translator:
                 changed.clear()
                 changed.update(old)
             raise Unsupported(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+        finally:
+            capture.reset(token)
         self._inside.add(node)
         self.translated.results[node] = result
 

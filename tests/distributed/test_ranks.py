@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from striate.step.shared_gradients import MOST_GATHERED
 from tests.distributed.launched import environment, program, require_hosts, require_mpi, striate
 
 TINY = {"tiny": (3, 24)}
@@ -51,14 +50,6 @@ def test_two_ranks_make_the_step_of_one_process(tmp_path: Path) -> None:
 def test_sums_over_ranks() -> None:
     require_mpi()
     assert program(3, "sums").split() == ["right"] * 3
-
-
-@pytest.mark.slow
-def test_many_ranks_make_the_step_of_one_process(tmp_path: Path) -> None:
-    """More ranks than send each other their moments; one of them has a single sample."""
-    require_mpi()
-    found = steps(tmp_path, MOST_GATHERED + 2, "tiny", reduce="fast", wide=True, batch=19)
-    agree(found, steps(tmp_path, 1, "tiny", reduce="none", wide=True, batch=19), 1e-10)
 
 
 @pytest.mark.slow

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from striate import TrainingStep, nn, optim
-from striate.distributed import Alone, Reduce, piece_bounds, piece_count
+from striate.distributed import Alone, Communicator, Reduce, piece_bounds, piece_count
+from striate.distributed.communicator import Array, Done
 from striate.distributed.pieces import tree_sum
 from striate.errors import OptionError
+from striate.step import shared_gradients
 from striate.step.shared_gradients import merged_moments, moments_of, power_sums
 
 LOSSES: dict[str, Any] = {
@@ -64,6 +66,49 @@ def test_moments_of_pieces_are_merged_without_losing_digits() -> None:
     found = merged_moments(np.array([[*mean, *variance, count] for mean, variance, count in parts]))
     every = np.concatenate([values[0], values[1][:7], *values[2:]])
     np.testing.assert_allclose(found, [*every.mean(0), *every.var(0), 157], rtol=1e-9)
+
+
+class Twin(Communicator):
+    """A communicator of four ranks, all of which have the numbers of this one."""
+
+    rank, size = 0, 4
+
+    def gather(self, numbers: Array) -> Array:
+        return np.tile(np.asarray(numbers, np.float64), (self.size, 1))
+
+    def gather_bytes(self, contents: bytes) -> list[bytes]:
+        return [contents] * self.size
+
+    def start_sum(self, array: Array) -> Done:
+        array *= self.size
+        return Done()
+
+    def swap(self, array: Array, partner: int) -> Array:
+        return array
+
+    def on_this_host(self) -> list[int]:
+        return [0]
+
+    def abort(self, code: int) -> None:
+        raise SystemExit(code)
+
+
+@pytest.mark.parametrize("short", [1 << 15, 0])
+def test_ranks_gather_moments_or_have_them_added(short: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_gradients, "_SHORT", short)
+    random = np.random.default_rng(0)
+    whole, shared = (
+        TrainingStep(
+            nn.Sequential(nn.Conv2d(1, 5, 3), nn.BatchNorm2d(5), nn.Tanh(), nn.Flatten(), nn.Linear(20, 3)).double(),
+            nn.CrossEntropyLoss(), optim.SGD(lr=0.1), communicator=ranks,
+        )
+        for ranks in (None, Twin())
+    )  # fmt: skip
+    for n in (3, 2):
+        x, y = random.standard_normal((n, 1, 4, 4)), random.integers(0, 3, n)
+        assert shared(x, y) == pytest.approx(whole(np.tile(x, (4, 1, 1, 1)), np.tile(y, 4)), rel=1e-12)
+    for name, array in whole.model.state_dict().items():
+        np.testing.assert_allclose(shared.model.state_dict()[name], array, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 def test_moments_of_many_ranks_are_added_up() -> None:

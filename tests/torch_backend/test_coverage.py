@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pairs import Pair  # noqa: E402
+from pairs import Pair, backend, close  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
@@ -151,6 +151,85 @@ def test_networks_run_without_a_notice(name: str, monkeypatch: pytest.MonkeyPatc
     relative = 1e-7 if name == "MobileNet" else 1e-9
     pair.both(lambda call, module: _run(call, module, shape), relative)
     pair.same_state(relative)
+
+
+def _poolings(x: Any) -> list[Any]:
+    y, places = functional.max_pool2d(x, 2, return_indices=True)
+    whole = functional.max_unpool2d(y * y, places, 2, output_size=x.shape)
+    found = [y, places, whole, *functional.adaptive_max_pool2d(x, 3, return_indices=True)]
+    z, at = functional.max_pool1d(x[:, :, 0], 3, 2, return_indices=True)
+    return [*found, functional.max_unpool1d(z, at, 3, 2), *nn.MaxPool3d(2, return_indices=True)(x[:, None])]
+
+
+def _vectors(x: Any) -> list[Any]:
+    other = x.flip(1)
+    return [
+        functional.normalize(x, dim=1), functional.normalize(x, 1.0, (1, 2)), functional.cosine_similarity(x, other),
+        functional.pairwise_distance(x, other, 1.0), x.norm(dim=1), torch.linalg.vector_norm(x, 1, (2, 3)),
+        *torch.var_mean(x, (2, 3)), *torch.std_mean(x, 1, keepdim=True),
+    ]  # fmt: skip
+
+
+def _images(x: Any) -> list[Any]:
+    return [
+        functional.channel_shuffle(x, 2), nn.ChannelShuffle(2)(x), x.repeat_interleave(2, 1),
+        functional.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True),
+        functional.interpolate(x, size=(5, 7), mode="bicubic", antialias=True),
+        functional.interpolate(x, size=(11, 7), mode="bicubic"),
+        x.clamp_min(0.1), x.clamp_max(0.2), torch.remainder(x, 0.7), x % 0.3,
+        torch.addcdiv(x, x, x.exp(), value=0.5),
+    ]  # fmt: skip
+
+
+def _losses(x: Any) -> list[Any]:
+    y = x.flatten(1)[:, :5]
+    a, b, signs = y[:, 0], y[:, 1], torch.tensor([1.0, -1.0, 1.0], dtype=x.dtype)
+    return [
+        functional.multi_margin_loss(y, torch.tensor([0, 4, 2])), functional.hinge_embedding_loss(a, signs, 0.5),
+        functional.multilabel_soft_margin_loss(y, (y > 0.1).to(y.dtype)),
+        functional.margin_ranking_loss(a, b, signs, reduction="none"), functional.poisson_nll_loss(y, y.exp()),
+        functional.triplet_margin_loss(y, y + 1, y * 2),
+        functional.cosine_embedding_loss(y, y * y, signs, reduction="sum"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", [_poolings, _vectors, _images, _losses])
+def test_functions_run_without_a_notice(function: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dynamo, "_noticed", set[str]())
+    torch._dynamo.reset()
+    results: list[Any] = []
+    for call in (torch.compile(function, backend=backend), function):
+        torch.manual_seed(0)
+        x = torch.randn(3, 4, 8, 6, dtype=torch.float64, requires_grad=True)
+        found = call(x)
+        torch.cat([y.flatten() for y in found if y.requires_grad]).square().sum().backward()
+        results.append([*found, x.grad])
+    for ours, theirs in zip(*results, strict=True):
+        close(ours, theirs, 1e-7)  # PyTorch computes the weights of some interpolations in float32
+
+
+class Depth(nn.Module):
+    """A residual block with stochastic depth, as in torchvision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Any) -> Any:
+        y = self.conv(x)
+        if self.training:
+            noise = torch.empty([x.shape[0], 1, 1, 1], dtype=x.dtype, device=x.device)
+            noise = noise.bernoulli_(0.5)
+            noise.div_(0.5)
+            y = y * noise
+        return torch.relu(x + y)
+
+
+def test_noise_does_not_divide_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dynamo, "_noticed", set[str]())
+    pair = Pair(nn.Sequential(Depth(), Depth()))
+    pair.both(lambda call, module: _run(call, module.train(), (4, 3, 5, 5)))
+    pair.same_state()
 
 
 class Partly(nn.Module):

@@ -64,7 +64,7 @@ def _mul(input: Any, other: Any) -> Value:
 @translates("div", "divide", "truediv", "itruediv", "true_divide")
 def _div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Value:
     require(rounding_mode is None, f"div with rounding_mode={rounding_mode}")
-    require(all(not isinstance(one, Value) or one.dtype.is_float for one in (input, other)), "a quotient of integers")
+    require(_floats(input, other), "a quotient of integers")
     return ops.divide(input, other)
 
 
@@ -88,6 +88,38 @@ def _minimum(input: Value, other: Value) -> Value:
 @translates("clamp", "clip")
 def _clamp(input: Value, min: Any = None, max: Any = None) -> Value:
     return ops.clip(input, min, max)
+
+
+@translates("clamp_min")
+def _clamp_min(input: Value, min: Any) -> Value:
+    return ops.clip(input, min, None)
+
+
+@translates("clamp_max")
+def _clamp_max(input: Value, max: Any) -> Value:
+    return ops.clip(input, None, max)
+
+
+@translates("floor_divide", "floordiv", "ifloordiv")
+def _floor_divide(input: Any, other: Any) -> Value:
+    require(_floats(input, other), "a quotient of integers")
+    return ops.floor_divide(input, other)
+
+
+@translates("remainder", "mod", "imod")
+def _remainder(input: Any, other: Any) -> Value:
+    require(_floats(input, other), "a remainder of integers")
+    return ops.remainder(input, other)
+
+
+def _floats(*operands: Any) -> bool:
+    return all(not isinstance(one, Value) or one.dtype.is_float for one in operands)
+
+
+@translates("addcdiv")
+def _addcdiv(input: Value, tensor1: Value, tensor2: Value, *, value: Any = 1) -> Value:
+    require(_floats(tensor1, tensor2), "a quotient of integers")
+    return input + _scaled(tensor1 / tensor2, value)
 
 
 @translates("addcmul")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
+
+from torch.nn import functional
 
 from striate import ops
 from striate.graph.value import Value
@@ -27,6 +30,24 @@ def _of_two(name: str, *options: str) -> None:
     TRANSLATIONS[name] = translation
 
 
+def _of_same_names(name: str) -> None:
+    """Register a loss whose arguments have the names that they have in PyTorch's function."""
+    function, parameters = getattr(ops, name), signature(getattr(functional, name))
+
+    def translation(*arguments: Any, **options: Any) -> Value:
+        given = dict(parameters.bind(*arguments, **options).arguments)
+        old = given.pop("size_average", None), given.pop("reduce", None)
+        reduction = _reduction(given.pop("reduction", "mean"), *old)
+        return function(**given, reduction=reduction)
+
+    TRANSLATIONS[name] = translation
+
+
+for _name in (
+    "multi_margin_loss", "multilabel_soft_margin_loss", "hinge_embedding_loss", "margin_ranking_loss",
+    "poisson_nll_loss", "triplet_margin_loss", "cosine_embedding_loss",
+):  # fmt: skip
+    _of_same_names(_name)
 _of_two("mse_loss")
 _of_two("l1_loss")
 _of_two("smooth_l1_loss", "beta")

@@ -13,15 +13,16 @@ from striate.ops.reduction import numel
 from striate.torch.table import TRANSLATIONS, Context, require, translates, translates_with_context
 
 
-def _ranked(name: str, function: Callable[..., Value]) -> None:
+def _ranked(name: str, function: Callable[..., Any]) -> None:
     """Register ``name`` with 1d, 2d and 3d in place of {}, for inputs of one sample or of a batch."""
 
-    def of_rank(rank: int) -> Callable[..., Value]:
-        def translation(input: Value, *arguments: Any, **options: Any) -> Value:
+    def of_rank(rank: int) -> Callable[..., Any]:
+        def translation(input: Value, *arguments: Any, **options: Any) -> Any:
             require(input.ndim in (rank + 1, rank + 2), f"an input of {input.ndim} axes")
-            single = input.ndim == rank + 1
-            y = function(rank, ops.unsqueeze(input, 0) if single else input, *arguments, **options)
-            return ops.squeeze(y, 0) if single else y
+            if input.ndim == rank + 2:
+                return function(rank, input, *arguments, **options)
+            y = function(rank, ops.unsqueeze(input, 0), *arguments, **options)
+            return tuple(ops.squeeze(one, 0) for one in y) if isinstance(y, tuple) else ops.squeeze(y, 0)
 
         return translation
 
@@ -58,11 +59,15 @@ def _stride(stride: Any) -> Any:
 def _max_pool(
     rank: int, input: Value, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
-) -> Value:  # fmt: skip
-    require(not return_indices, "max pooling with indices")
-    return ops.max_pool(
-        input, _per_axis(kernel_size), _stride(stride), _per_axis(padding), _per_axis(dilation), ceil_mode
-    )
+) -> Value | tuple[Value, Value]:  # fmt: skip
+    kernel_size, padding, dilation = map(_per_axis, (kernel_size, padding, dilation))
+    if return_indices:
+        return ops.max_pool(input, kernel_size, _stride(stride), padding, dilation, ceil_mode, return_indices=True)
+    return ops.max_pool(input, kernel_size, _stride(stride), padding, dilation, ceil_mode)
+
+
+def _max_pool_with_indices(rank: int, input: Value, *options: Any, return_indices: bool = True, **named: Any) -> Any:
+    return _max_pool(rank, input, *options[:5], return_indices=True, **named)
 
 
 def _avg_pool(
@@ -88,18 +93,49 @@ def _adaptive_avg_pool(rank: int, input: Value, output_size: Any) -> Value:
     return ops.adaptive_avg_pool(input, _per_axis(output_size))
 
 
-def _adaptive_max_pool(rank: int, input: Value, output_size: Any, return_indices: bool = False) -> Value:
-    require(not return_indices, "max pooling with indices")
+def _adaptive_max_pool(
+    rank: int, input: Value, output_size: Any, return_indices: bool = False
+) -> Value | tuple[Value, Value]:
+    if return_indices:
+        return ops.adaptive_max_pool(input, _per_axis(output_size), return_indices=True)
     return ops.adaptive_max_pool(input, _per_axis(output_size))
+
+
+def _adaptive_max_pool_with_indices(rank: int, input: Value, output_size: Any, return_indices: bool = True) -> Any:
+    return ops.adaptive_max_pool(input, _per_axis(output_size), return_indices=True)
 
 
 _ranked("conv{}d", _conv)
 _ranked("conv_transpose{}d", _conv_transpose)
 _ranked("max_pool{}d", _max_pool)
+_ranked("max_pool{}d_with_indices", _max_pool_with_indices)
 _ranked("avg_pool{}d", _avg_pool)
 _ranked("lp_pool{}d", _lp_pool)
 _ranked("adaptive_avg_pool{}d", _adaptive_avg_pool)
 _ranked("adaptive_max_pool{}d", _adaptive_max_pool)
+_ranked("adaptive_max_pool{}d_with_indices", _adaptive_max_pool_with_indices)
+
+
+def _max_unpool(rank: int) -> Callable[..., Value]:
+    def translation(
+        input: Value, indices: Value, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+    ) -> Value:
+        kernel_size, padding = (_each_axis(one, rank) for one in (kernel_size, padding))
+        size = None if output_size is None else tuple(output_size)
+        stride = kernel_size if _stride(stride) is None else _each_axis(stride, rank)
+        return ops.max_unpool(input, indices, kernel_size, stride, padding, size)
+
+    return translation
+
+
+def _each_axis(option: Any, rank: int) -> tuple[Any, ...]:
+    """Return an option with one number for each of ``rank`` axes, so that it tells one sample from a batch."""
+    numbers = tuple(option) if isinstance(option, list | tuple) else (option,)
+    return numbers * rank if len(numbers) == 1 else numbers
+
+
+for _rank in (1, 2, 3):
+    TRANSLATIONS[f"max_unpool{_rank}d"] = _max_unpool(_rank)
 
 
 @translates("linear")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,10 +96,51 @@ def _logsumexp(input: Value, dim: Any, keepdim: bool = False) -> Value:
     return ops.logsumexp(input, _axes(dim), keepdim)
 
 
-@translates("norm", "vector_norm")
+_ORDERS = (0, 1, 2, math.inf, -math.inf, "fro")
+"""The p of norms whose gradients are PyTorch's at vectors of zeros, too."""
+
+
+@translates("norm")
 def _norm(input: Value, p: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Value:
-    require(p in (1, 2, 2.0, "fro") and dtype is None, f"norm with p={p}")
+    require(p in _ORDERS and dtype is None, f"norm with p={p}")
     return ops.norm(input, 2 if p == "fro" else p, _axes(dim), keepdim)
+
+
+@translates("var_mean")
+def _var_mean(input: Value, *arguments: Any, **options: Any) -> tuple[Value, Value]:
+    dim, keepdim = _mean_options(*arguments, **options)
+    return _var(input, *arguments, **options), ops.mean(input, dim, keepdim)
+
+
+@translates("std_mean")
+def _std_mean(input: Value, *arguments: Any, **options: Any) -> tuple[Value, Value]:
+    dim, keepdim = _mean_options(*arguments, **options)
+    return _std(input, *arguments, **options), ops.mean(input, dim, keepdim)
+
+
+def _mean_options(dim: Any = None, unbiased: Any = True, keepdim: bool = False, *, correction: Any = None) -> Any:
+    return None if isinstance(dim, bool) else _axes(dim), keepdim
+
+
+@translates("vector_norm", "linalg_vector_norm")
+def _vector_norm(input: Value, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Value:
+    return _norm(input, ord, dim, keepdim, dtype)
+
+
+@translates("normalize")
+def _normalize(input: Value, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Value:
+    require(out is None and p in _ORDERS, "normalize with out, or with this p")
+    return ops.normalize(input, p, dim, eps)
+
+
+@translates("cosine_similarity")
+def _cosine_similarity(x1: Value, x2: Value, dim: int = 1, eps: float = 1e-8) -> Value:
+    return ops.cosine_similarity(x1, x2, dim, eps)
+
+
+@translates("pairwise_distance")
+def _pairwise_distance(x1: Value, x2: Value, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Value:
+    return ops.pairwise_distance(x1, x2, p, eps, keepdim)
 
 
 @translates("any")

@@ -179,10 +179,14 @@ def _pixel_unshuffle(input: Value, downscale_factor: int) -> Value:
 
 @translates("channel_shuffle", "native_channel_shuffle")
 def _channel_shuffle(input: Value, groups: int) -> Value:
-    n, channels, *rest = input.shape
-    assert isinstance(channels, int)
-    grouped = ops.reshape(input, (n, groups, channels // groups, *rest))
-    return ops.reshape(ops.swapaxes(grouped, 1, 2), input.shape)
+    return ops.channel_shuffle(input, groups)
+
+
+@translates("repeat_interleave")
+def _repeat_interleave(input: Value, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Value:
+    require(isinstance(repeats, int) and dim is not None, "repeats that differ, or of a flat tensor")
+    assert dim is not None
+    return ops.repeat(input, repeats, dim % input.ndim)
 
 
 @translates("size")
