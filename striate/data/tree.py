@@ -124,6 +124,10 @@ class Tree(ABC):
         This method may be called from any thread.
         """
 
+    def start(self, entry: Entry, size: int) -> bytes:
+        """Return up to ``size`` bytes from the start of a file; otherwise as ``read``."""
+        return self.read(entry)[:size]
+
     def name(self, entry: Entry) -> str:
         """Return the name of a file for messages, such as ``pictures.zip/cat/1.png``."""
         return f"{self.root}/{entry.path}"
@@ -228,13 +232,21 @@ class FolderTree(Tree):
                     yield Entry(path, size)
 
     def read(self, entry: Entry) -> bytes:
+        return self._read(entry, -1)
+
+    def start(self, entry: Entry, size: int) -> bytes:
+        return self._read(entry, size)
+
+    def _read(self, entry: Entry, size: int) -> bytes:
+        """Return up to ``size`` bytes from the start of a file; -1: all of it."""
         path = self.root / entry.path
         try:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):  # a pipe would wait for a writer, and /dev/zero has no end
                 raise DataError(f"{self.name(entry)}: is not a file, but a pipe or a device")
             _require_size(self.root, entry.path, status.st_size)
-            return path.read_bytes()
+            with path.open("rb") as file:
+                return file.read(size)
         except OSError as error:
             raise DataError(f"{self.name(entry)}: cannot be read: {error.strerror or error}") from error
 
@@ -296,6 +308,13 @@ class ZipTree(Tree):
         try:
             with self.stream(entry) as stream:
                 return _bounded(stream, entry.size)
+        except BROKEN as error:
+            raise DataError(f"{self.name(entry)}: cannot be read: {error}") from error
+
+    def start(self, entry: Entry, size: int) -> bytes:
+        try:
+            with self.stream(entry) as stream:
+                return stream.read(min(size, entry.size))
         except BROKEN as error:
             raise DataError(f"{self.name(entry)}: cannot be read: {error}") from error
 
