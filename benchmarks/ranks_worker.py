@@ -128,7 +128,7 @@ def main() -> None:
         shared = [clocks(together) for _ in range(given["repetitions"])]
     count = len(losses) - 1
     waits, exchanges, messages = ranks.waits / count, ranks.exchanges / count, ranks.messages / count
-    sums = sum_alone(ranks, [one.stop - one.start for one in shared_gradients(step).buckets])
+    sums = sum_alone(ranks, [one.stop - one.start for one in shared_gradients(step).buckets]) if ranks.size > 1 else 0.0
     delay, rate = link_of(world) if ranks.size > 1 else (0.0, 0.0)
     own = statistics.median(cpu for _, cpu in shared)
     found = {

@@ -176,18 +176,39 @@ def current() -> Settings:
 def override(**changes: object) -> Settings:
     """Replace the given settings in this process, and return the previous settings for ``restore``.
 
-    The names are the fields of ``Settings``, as in ``override(threads=1)``. Raises ``OptionError`` for another name.
+    The names are the fields of ``Settings``, as in ``override(threads=1)``. Raises ``OptionError`` for another name,
+    and for a value of another type or out of range.
     """
     global _current
     known = [field.name for field in fields(Settings)]
     for name in changes:
         if name not in known:
             raise unknown_option("setting", name, known)
+    for name, value in changes.items():
+        _require_value(name, value)
     current()
     before = _current
     assert before is not None
     _current = replace(before, **changes)  # pyright: ignore[reportArgumentType]
     return before
+
+
+def _require_value(name: str, value: object) -> None:
+    """Raise ``OptionError`` unless ``value`` is one that the field ``name`` of ``Settings`` may have."""
+    match name:
+        case "threads":
+            usable = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_THREADS
+            expected = f"a whole number from 1 to {MOST_THREADS:,}"
+        case "engine":
+            usable, expected = isinstance(value, Engine), "Engine.COMPILED or Engine.REFERENCE"
+        case "cache" | "data":
+            usable, expected = value is None or isinstance(value, Path), "a pathlib.Path, or None"
+        case "target":
+            usable, expected = isinstance(value, str) and value != "", 'the name of a target, such as "host"'
+        case _:
+            usable, expected = isinstance(value, bool), "True or False"
+    if not usable:
+        raise OptionError(f"{name}={value!r}; expected {expected}")
 
 
 def restore(settings: Settings) -> None:

@@ -27,7 +27,7 @@
     distributed
     ────────────────────────────────────────
     errors  settings  quota  dtypes  options  version  locks  starting  habits  arguments
-    terminal
+    terminal  counting
 
 Imports point down only; rooms with ∥ between them do not know each other. Modules of one floor may use each other, but
 not in circles; what is imported for annotations alone (``if TYPE_CHECKING``) makes no circle.
@@ -62,6 +62,7 @@ FLOORS: list[list[set[str]]] = [
             "habits",
             "arguments",
             "terminal",
+            "counting",
         }
     ],
     [{"distributed"}],

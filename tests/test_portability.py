@@ -72,6 +72,7 @@ GUARDED = {
     ("data/tree.py", "os.pread"): 'sys.platform != "win32"',
     ("persistence/atomic.py", "os.open"): "except OSError",
     ("persistence/lock.py", "os.open"): _WINDOWS,  # for locking; what it contains is one line without an end
+    ("persistence/lock.py", "os.O_NONBLOCK"): _WINDOWS,
     ("persistence/lock.py", "import msvcrt"): _WINDOWS,
     ("persistence/lock.py", "msvcrt.locking"): _WINDOWS,
     ("persistence/lock.py", "msvcrt.LK_NBLCK"): _WINDOWS,

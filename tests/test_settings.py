@@ -54,6 +54,14 @@ def test_one_python_thread_computes_with_another_number_of_threads() -> None:
     assert settings.current() == before
 
 
-def test_an_unknown_setting_is_named() -> None:
+def test_an_unknown_setting_is_named(kept_settings: settings.Settings) -> None:
     with pytest.raises(OptionError, match=r"unknown setting 'thread'; did you mean 'threads'\?"):
         settings.override(thread=1)
+    for wrong in (
+        {"threads": 0}, {"threads": 1.5}, {"threads": True}, {"engine": "reference"}, {"cache": "off"}, {"target": ""},
+        {"winograd": "off"}, {"offline": 1},
+    ):  # fmt: skip
+        (name,) = wrong
+        with pytest.raises(OptionError, match=f"{name}=.*; expected"):
+            settings.override(**wrong)
+        assert settings.current() == kept_settings

@@ -26,7 +26,8 @@ LISTS = {"label_column": ",", "ignore_columns": ",", "freeze": ",", "size": "x"}
 """Options that may be arrays in the file, and what separates the elements on the command line."""
 _NUMBERS = ("size", "checkpoint_every")
 """Options of text that may be whole numbers in the file."""
-_LARGEST = 1_000_000
+_LARGEST = 100_000
+_MOST_LIKE = 20  # lines that look like the beginning of one key
 _READ = "striate.configuration"  # where the context of the command notes which file was read
 
 
@@ -63,8 +64,8 @@ def with_place(message: str, context: typer.Context) -> str:
     first, newline, rest = message.partition("\n")
     words = set(re.findall(r"[\w.-]+", first.replace("--", " ").replace("_", "-")))
     text = _text(path)
-    for key, value in tomllib.loads(text).items():
-        if key in words and str(value).replace("_", "-") in words:
+    for key, value in _parsed(text).items():
+        if key in words and not isinstance(value, Mapping) and str(value).replace("_", "-") in words:
             return f"{path}, line {line_of(text, key)}: {first}{newline}{rest}"
     return message
 
@@ -77,7 +78,7 @@ def read_configuration(path: Path, options: Sequence[Option]) -> dict[str, Any]:
     """
     text = _text(path)
     try:
-        document = tomllib.loads(text)
+        document = _parsed(text)
     except tomllib.TOMLDecodeError as error:
         raise OptionError(_syntax(path, str(error))) from error
     known = {one.key: one for one in options if one.name not in NOT_CONFIGURED}
@@ -91,18 +92,31 @@ def read_configuration(path: Path, options: Sequence[Option]) -> dict[str, Any]:
     return values
 
 
+def _parsed(text: str) -> dict[str, Any]:
+    """Parse TOML; raises ``tomllib.TOMLDecodeError`` also for nesting and numbers that Python does not convert."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise tomllib.TOMLDecodeError("nested too deep") from error
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError as error:
+        raise tomllib.TOMLDecodeError(str(error)) from error
+
+
 def line_of(text: str, key: str) -> int:
     """Return the number of the line, from 1, in which a key or table at the top level of a TOML text begins.
 
     A line that looks alike inside a multi-line string or array does not count: the text before it is no TOML document.
     """
-    lines = text.splitlines()
+    lines, tried = text.splitlines(), 0
     name = rf"(?:{re.escape(key)}|\"{re.escape(key)}\"|'{re.escape(key)}')"
     begins = re.compile(rf"\s*(?:\[\[?\s*)?{name}\s*[.=\]]")
     for number, line in enumerate(lines, 1):
-        if begins.match(line):
+        if begins.match(line) and tried < _MOST_LIKE:
+            tried += 1
             try:
-                before = tomllib.loads("\n".join(lines[: number - 1]))
+                before = _parsed("\n".join(lines[: number - 1]))
             except tomllib.TOMLDecodeError:
                 continue
             if key not in before:
@@ -114,7 +128,7 @@ def _text(path: Path) -> str:
     """Return the text of a file; raises ``OptionError`` for a file that cannot be read as UTF-8."""
     try:
         if path.stat().st_size > _LARGEST:
-            raise OptionError(f"{path}: larger than {_LARGEST // 10**6} MB; not a configuration")
+            raise OptionError(f"{path}: larger than {_LARGEST // 1000} kB; not a configuration")
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
         raise OptionError(

@@ -13,6 +13,7 @@ from rich.table import Table
 from striate.cli.progress import Steps
 from striate.cli.report import output, say_json, say_note
 from striate.cli.training import data_name
+from striate.counting import counted
 from striate.data import open_data
 from striate.data.class_sheet import class_sheet
 from striate.data.decoding import OnError
@@ -22,7 +23,6 @@ from striate.data.usual import PUBLISHED, download
 from striate.errors import DataError, StriateError
 from striate.options import whole_number
 from striate.persistence import write_atomically
-from striate.train.progress import counted
 
 _SHOWN, _CLASSES = 5, 30
 _SMALL = 64

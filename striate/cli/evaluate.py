@@ -13,6 +13,7 @@ from rich.table import Table
 
 from striate.cli.ranks import ranks
 from striate.cli.report import output, say_json, say_note, say_warning
+from striate.counting import counted
 from striate.data import Dataset, Split, open_data, open_dataset
 from striate.data.catalog import KNOWN
 from striate.data.decoding import OnError
@@ -55,6 +56,7 @@ def evaluate(
     whole_number("--batch-size", batch_size, 1)
     views = Views() if tta is None else Views.parse(tta)
     model = load(model_path(run))
+    own = data is None
     if tta is None and (run / RUN_FILE).is_file():
         views = Views.parse(str(read_run(run).arguments.get("tta", "")))
     if data is None:
@@ -70,7 +72,15 @@ def evaluate(
     if as_json:
         say_json({"run": str(run), "data": data, **result.to_json()})
     else:
-        print_evaluation(result, dataset)
+        print_evaluation(result, dataset, part_name(data) if own or part_name(data) == "test" else "")
+
+
+def part_name(data: str) -> str:
+    """Return what the samples are that a training on ``data`` is evaluated on: "test" if they come with the set.
+
+    They do for sets known by name and IDX files; otherwise they are "held-out".
+    """
+    return "test" if data in KNOWN or holds_idx(Path(data)) else "held-out"
 
 
 def opened_dataset(run: Path, model: Module, data: str, on_error: str | None = None) -> Dataset:
@@ -141,10 +151,10 @@ def warn_of_outliers(model: Module, images: Array, name: str) -> None:
         say_warning(text)
 
 
-def print_evaluation(result: Evaluation, dataset: Dataset) -> None:
+def print_evaluation(result: Evaluation, dataset: Dataset, part: str) -> None:
     """Print the results on ``dataset``: a table with one row per class, the loss, and the score as the last line.
 
-    Without classes, the table is left out.
+    Without classes, the table is left out. ``part`` is put before the score, such as "test".
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class", overflow="fold")
@@ -157,15 +167,16 @@ def print_evaluation(result: Evaluation, dataset: Dataset) -> None:
     console = output()
     if result.classes:
         console.print(table)
-    counted = f"{len(dataset):,} {dataset.unit}{'s' * (len(dataset) != 1)}"
     what = "loss" if result.mean_error is None else "mean squared error"
-    console.print(f"{dataset.name}: {counted}, {what} {number_text(result.loss)}", soft_wrap=True)
+    console.print(
+        f"{dataset.name}: {counted(len(dataset), dataset.unit)}, {what} {number_text(result.loss)}", soft_wrap=True
+    )
     further = {"macro F1": result.f1, "top-5 accuracy": result.top5}
     shown = [f"{name} {_share(value)}" for name, value in further.items() if value is not None]
     shown += [] if result.auc is None else [f"macro AUC {result.auc:.4f}"]
     if shown:
         console.print(", ".join(shown), soft_wrap=True)
-    print_score(console, result)
+    print_score(console, result, part)
 
 
 def _share(value: float | None) -> str:
@@ -173,9 +184,9 @@ def _share(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.2f} %"
 
 
-def print_score(console: Console, result: Evaluation) -> None:
-    """Print the accuracy, or the errors of measured targets, if there are any."""
-    score = score_text(result.accuracy if result.count else None, result.mean_error, "test")
+def print_score(console: Console, result: Evaluation, part: str) -> None:
+    """Print the accuracy, or the errors of measured targets, if there are any; ``part`` is put before it."""
+    score = score_text(result.accuracy if result.count else None, result.mean_error, part)
     if result.r2 is not None:
         score += f", R² {result.r2:.4f}"
     if score:

@@ -26,6 +26,7 @@ from striate.experiments import EXPERIMENTS, Experiment, Material, Outcome, Size
 from striate.experiments.drawing import save_picture
 from striate.experiments.prediction import Ruling
 from striate.persistence import write_atomically
+from striate.persistence.atomic import make_folder
 
 FOLDER = Path("runs/experiments")
 PICTURE, RESULT = "picture.png", "result.json"
@@ -95,7 +96,7 @@ def opened(name: str, part: str, size: Size) -> Dataset:
 def claimed(folder: Path) -> Path:
     """Create the folder of an experiment before the run, so that a failure to do so is noticed at once."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise OptionError(f"{folder}: cannot create the folder of the experiment: {error.strerror or error}") from error
     return folder

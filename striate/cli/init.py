@@ -15,14 +15,14 @@ from striate.cli.configuration_text import configuration_text
 from striate.cli.option import options_of
 from striate.cli.panels import GROUPS
 from striate.cli.progress import Steps
-from striate.cli.report import output, say_note
+from striate.cli.report import output, say_note, say_notes
 from striate.cli.train import train
+from striate.counting import counted
 from striate.data.catalog import KNOWN
 from striate.data.outline import Outline, outline_of
 from striate.errors import OptionError
 from striate.optim import OPTIMIZERS
 from striate.persistence import write_atomically
-from striate.train.progress import counted
 from striate.train.task import Usual, usual_training
 
 FILE = Path("striate.toml")
@@ -60,8 +60,7 @@ def init(
     fields = {name: value for name, value in given.items() if value is not None}
     with Steps("init") as steps:
         found = outline_of(path, lambda done, count: steps.count("reading", done, count), **fields)
-    for note in found.notes:
-        say_note(f"note: {note}")
+    say_notes(found.notes)
     values = recommended(found, path) | {"data": path if path in KNOWN else _from(out.parent, path)}
     again = f"striate train {shlex.quote(str(out))}"
     head = [again, *described(found), "Options on the command line replace those here."]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import typer
@@ -42,6 +42,16 @@ def say_error(text: object) -> None:
 def say_note(text: object) -> None:
     """Print a note to standard error."""
     typer.echo(fitted(str(text), sys.stderr), err=True)
+
+
+def say_notes(notes: Iterable[str], context: typer.Context | None = None) -> None:
+    """Print notes about the data to standard error.
+
+    They name options of the command of ``context`` in place of Python arguments.
+    """
+    options = set[str]() if context is None else {option for one in context.command.params for option in one.opts}
+    for note in notes:
+        say_note(f"note: {with_options(note, options)}")
 
 
 def say_warning(text: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from striate.cli.evaluate import print_score
+from striate.cli.evaluate import part_name, print_score
 from striate.cli.report import output
 from striate.cli.streams import same_target
 from striate.train.evaluation import Evaluation
@@ -21,22 +22,36 @@ from striate.train.run import MODEL_FILE, Run
 _WIDTH_OF_ALL, _WIDTH_OF_NARROW = 68, 42
 _WORTH_SAYING = 0.01
 """The share of waiting for data from which on it is printed."""
+_ACROSS = 25  # columns of the curve of losses
 _ROWS = 20
 """The approximate number of rows in the table of learning rates."""
 
 
 def print_search(search: RateSearch) -> None:
-    """Print about 20 of the tried learning rates with their losses, and the suggested rate."""
+    """Print about 20 of the tried learning rates with their losses, a curve of them, and the suggested rate."""
     console = output()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("learning rate", "loss", "smoothed"):
         table.add_column(name, justify="right", no_wrap=True)
-    for place in range(0, len(search.rates), max(1, len(search.rates) // _ROWS)):
-        numbers = search.rates[place], search.losses[place], search.smoothed[place]
-        table.add_row(f"{numbers[0]:.1e}", number_text(numbers[1]), number_text(numbers[2]))
-    console.print(table)
+    table.add_column("smoothed loss: low … high", no_wrap=True)
+    step = max(1, len(search.rates) // _ROWS)
+    finite = [loss for loss in search.smoothed if math.isfinite(loss)]
     found = search.suggestion
+    for place in range(0, len(search.rates), step):
+        numbers = search.rates[place], search.losses[place], search.smoothed[place]
+        mark = " ← suggested" if found is not None and found in search.rates[place : place + step] else ""
+        bar = _dot(numbers[2], min(finite), max(finite)) + mark if finite else ""
+        table.add_row(f"{numbers[0]:.1e}", number_text(numbers[1]), number_text(numbers[2]), bar)
+    console.print(table)
     console.print("the loss never fell" if found is None else f"suggested: --lr {found:.2g}", soft_wrap=True)
+
+
+def _dot(value: float, low: float, high: float) -> str:
+    """Return a dot, moved to the right in proportion to a value from ``low`` to ``high``; "" for NaN or infinity."""
+    if not math.isfinite(value):
+        return ""
+    share = (value - low) / (high - low) if high > low else 0.0
+    return " " * round(share * (_ACROSS - 1)) + "●"
 
 
 def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path, unit: str) -> None:
@@ -57,7 +72,7 @@ def print_result(run: Run, history: History, evaluation: Evaluation, folder: Pat
     if history.kept is not None:
         console.print(f"the weights are those of epoch {history.kept}, the best one", soft_wrap=True)
     console.print(f"saved {folder / MODEL_FILE}", soft_wrap=True)
-    print_score(console, evaluation)
+    print_score(console, evaluation, part_name(run.data))
 
 
 def print_epochs(console: Console, history: History, unit: str) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from striate.cli.option import given_on_command_line
 from striate.cli.report import say_note
+from striate.counting import counted
 from striate.errors import OptionError
 from striate.train.run import Run, read_run
 
@@ -74,6 +75,7 @@ def is_finished(run: Run, epochs: int | None) -> bool:
     if not run.finished or (epochs is not None and epochs > most):
         return False
     stopped = run.history.get("stopped")
-    why = f"stopped after {done} of {planned} epochs: {stopped}" if stopped else f"{done} epochs are done"
+    are = "is" if done == 1 else "are"
+    why = f"stopped after {done} of {planned} epochs: {stopped}" if stopped else f"{counted(done, 'epoch')} {are} done"
     say_note(f"the run is finished already: {why}\n  help: --epochs {most + 5} goes on to {most + 5} epochs")
     return True

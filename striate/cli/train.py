@@ -26,11 +26,12 @@ from striate.cli.doctor import command_line_of, print_findings
 from striate.cli.option import options_of
 from striate.cli.ranks import ranks
 from striate.cli.recipes import NAMES, require_data, with_recipe
-from striate.cli.report import output, say_json, say_warning
+from striate.cli.report import output, say_json, say_note, say_warning
 from striate.cli.results import print_result, print_search
 from striate.cli.resume import defaults_of, is_finished, require_resumable, resumed_run
 from striate.cli.streams import same_target
-from striate.cli.training import Going, begin_with, claimed, fitted, leave_at_once, opened_data
+from striate.cli.training import Going, begin_with, claimed, fitted, leave_at_once, opened_data, save_search
+from striate.counting import counted
 from striate.data import Standardizer, batch_count
 from striate.data.augment import InputStage
 from striate.data.augment.text import NAMES as TRANSFORMS
@@ -51,7 +52,6 @@ from striate.options import whole_number
 from striate.step import require_precision
 from striate.train.checkpoints import Checkpoints
 from striate.train.every import Every
-from striate.train.progress import counted
 from striate.train.rate_search import find_rate
 from striate.train.record import Record
 from striate.train.run import TENSORBOARD_FOLDER, Run, RunFile, read_run
@@ -123,7 +123,8 @@ def train(
     ] = None,
     min_delta: Annotated[float, typer.Option(help="The least improvement that --patience counts.")] = 0.0,
     find_lr: Annotated[
-        bool, typer.Option("--find-lr", help="Train with growing learning rates, suggest one, and save nothing.")
+        bool,
+        typer.Option("--find-lr", help="Train with growing learning rates, draw the losses, and suggest one."),
     ] = False,
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16: activations take half the memory, and some CPUs are faster.")
@@ -262,6 +263,7 @@ def train(
     numbers = precision_of(precision)
     require_precision(numbers)  # before data are read and a folder is created
     opened = opened_data(
+        context,
         data,
         {
             "size": size, "resize": resize, "channels": channels, "held_out": held_out, "on_error": on_error,
@@ -313,10 +315,12 @@ def train(
         if ranks().size > 1:
             raise OptionError("--find-lr runs on one rank\n  help: search first, then train on several ranks with --lr")
         search = find_rate(network, loss, rule, train_set, batch_size=chosen.batch_size, seed=seed, augment=augment)
+        picture = save_search(search, data, out)
         if as_json:
             say_json(search.to_json())
         else:
             print_search(search)
+        say_note(f"wrote {picture}")
         return
     network.infer(train_set.images.shape[1:])
     copies = 1 + len(rule.slots) + (ema is not None) + (patience is not None)  # of the weights, in a checkpoint

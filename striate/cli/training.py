@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 
 from striate.cli.evaluate import model_path
 from striate.cli.progress import Steps
 from striate.cli.ranks import ranks
-from striate.cli.report import say_note
+from striate.cli.report import say_note, say_notes
+from striate.counting import counted
 from striate.data import Dataset, Opened, open_data
 from striate.data.catalog import KNOWN
 from striate.data.number_files import ENDINGS, set_name
@@ -29,7 +31,7 @@ from striate.persistence.lock import FolderLock
 from striate.train.evaluation import Evaluation
 from striate.train.fine_tuning import load_matching
 from striate.train.notebook import history_svg
-from striate.train.progress import counted
+from striate.train.rate_search import RateSearch
 from striate.train.run import CURVES_FILE, MODEL_FILE, Run, claim_folder, claim_free_folder, write_run
 from striate.train.trainer import Trainer
 from striate.train.tta import Views
@@ -44,22 +46,19 @@ def data_name(path: Path) -> str:
     return name[: len(name) - len(ending)] or "data"
 
 
-def opened_data(
-    data: str,
-    given: Mapping[str, Any],
-) -> Opened:
+def opened_data(context: typer.Context, data: str, given: Mapping[str, Any]) -> Opened:
     """Open the data set ``data``, a name or a path, and print notes about it, such as files that were skipped.
 
-    ``given`` are the options of the command line for reading data, by parameter name; those that are None are left
-    out. On several ranks, rank 0 opens the data first, since it may download and unpack them.
+    ``context`` is that of the command, whose options the notes name. ``given`` are the options of the command line for
+    reading data, by parameter name; those that are None are left out. On several ranks, rank 0 opens the data first,
+    since it may download and unpack them.
     """
     options = {name: value for name, value in given.items() if value is not None}
     if ranks().rank:
         ranks().wait_for_all()  # rank 0 may download and unpack the data
     with Steps("train") as steps:
         opened = open_data(data, options, lambda done, count: steps.count("reading pictures", done, count))
-    for note in opened.notes:
-        say_note(f"note: {note}")
+    say_notes(opened.notes, context)
     if ranks().size > 1 and not ranks().rank:
         ranks().wait_for_all()
     return opened
@@ -76,6 +75,18 @@ def begin_with(network: Module, weights: Path, shape: tuple[int, ...]) -> None:
     anew = [name for name in load_matching(network, load(model_path(weights)).state_dict()) if name in own]
     shown = f"; {', '.join(anew[:4])}{' …' if len(anew) > 4 else ''} begin anew" if anew else ""
     say_note(f"{len(own) - len(anew)} of {counted(len(own), 'parameter')} from {weights}{shown}")
+
+
+def save_search(search: RateSearch, data: str, out: Path | None) -> Path:
+    """Write the curve of a search for a learning rate as an SVG file, and return its path: RUN-rates.svg.
+
+    RUN is the folder ``out`` in which a training of ``data`` would be; None: runs/DATA.
+    """
+    run = Path("runs") / (data if data in KNOWN else data_name(Path(data))) if out is None else out
+    path = run.with_name(f"{run.name}-rates.svg")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, search.svg().encode())
+    return path
 
 
 def claimed(

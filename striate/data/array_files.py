@@ -11,18 +11,23 @@ quarter of the time steps.
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from striate.data.npy import read_npy
 from striate.data.number_options import Kind, NumberOptions
 from striate.data.samples import Samples
+from striate.data.tree import BROKEN, Entry, ZipTree
 from striate.errors import DataError
 
 Array = npt.NDArray[Any]
+Item = TypeVar("Item")
+_MOST_BYTES = 1 << 40  # of one array; it must be possible by the size of the file as well
 _INPUTS = ("x", "data", "inputs", "images", "signals", "volumes", "values", "arr_0")
 _TARGETS = ("y", "labels", "label", "target", "targets", "classes", "arr_1")
 _GROUPS = ("groups", "group")
@@ -58,8 +63,9 @@ def has_parts(path: Path) -> bool:
     """Return whether a file is an .npz file with arrays for training and for testing."""
     if path.suffix.lower() != ".npz":
         return False
-    arrays = _archive(path)
-    return _named(arrays, _INPUTS, "train") is not None and _named(arrays, _INPUTS, "test") is not None
+    with closing(_opened(path)) as tree:
+        names = _members(tree)
+    return _named(names, _INPUTS, "train") is not None and _named(names, _INPUTS, "test") is not None
 
 
 def _samples(path: Path, x: Array, y: Array | None, groups: Array | None, options: NumberOptions) -> Samples:
@@ -72,8 +78,9 @@ def _samples(path: Path, x: Array, y: Array | None, groups: Array | None, option
         place = tuple(int(one) for one in np.argwhere(np.isinf(x))[0])
         raise DataError(f"{path}: inputs[{', '.join(map(str, place))}] is {x[place]}; every number must be finite")
     for name, other in (("labels", y), ("groups", groups)):
-        if other is not None and len(other) != len(x):
-            raise DataError(f"{path}: {len(x):,} inputs, but {len(other):,} {name}; each input needs one")
+        if other is not None and (other.ndim == 0 or len(other) != len(x)):
+            count = f"{len(other):,}" if other.ndim else "one number of"
+            raise DataError(f"{path}: {len(x):,} inputs, but {count} {name}; each input needs one")
     kind, x, notes = _arranged(path, x, options)
     count = x.shape[1]
     names = tuple(f"{'feature' if kind is Kind.table else 'channel'} {place}" for place in range(count))
@@ -143,32 +150,47 @@ def _kind(x: Array) -> Kind:
 def _loaded(path: Path) -> Array:
     """Return the array of a .npy file; raises ``DataError`` for pickled objects and damaged files."""
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not an array that can be read: {_reason(error)}") from error
+        with path.open("rb") as stream:
+            return read_npy(stream, path.stat().st_size, str(path))
+    except OSError as error:
+        raise DataError(f"{path}: not an array that can be read: {error.strerror or error}") from error
 
 
 def _archive(path: Path) -> dict[str, Array]:
     """Return the arrays of an .npz file by their names in lower case; raises ``DataError`` as ``_loaded`` does."""
+    with closing(_opened(path)) as tree:
+        found: dict[str, Array] = {}
+        for name, entry in _members(tree).items():
+            try:
+                with tree.stream(entry) as stream:
+                    found[name] = read_npy(stream, entry.size, f"{path}: {entry.path}")
+            except BROKEN as error:
+                if isinstance(error, DataError):
+                    raise
+                raise DataError(f"{path}: {entry.path}: cannot be read: {error}") from error
+        return found
+
+
+def _opened(path: Path) -> ZipTree:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name.lower(): np.asarray(file[name]) for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not an archive of arrays that can be read: {_reason(error)}") from error
+        return ZipTree(path, _MOST_BYTES)
+    except BROKEN as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: not an archive of arrays that can be read: {error}") from error
 
 
-def _reason(error: Exception) -> str:
-    """Return why an array cannot be read, in words of our own where NumPy speaks of pickles."""
-    if "pickle" in str(error):
-        return (
-            "it holds pickled objects, which can run code, or is damaged\n"
-            "  help: save numbers, such as np.save(path, np.stack(arrays)); series of several lengths go into a .ts"
-        )
-    return str(error) or type(error).__name__
+def _members(tree: ZipTree) -> dict[str, Entry]:
+    """Return the .npy files of an .npz file by the names of their arrays, in lower case."""
+    return {
+        entry.path.stem.lower(): entry
+        for entry in tree.entries
+        if entry.path.suffix == ".npy" and len(entry.path.parts) == 1
+    }
 
 
-def _named(arrays: dict[str, Array], names: tuple[str, ...], part: str) -> Array | None:
-    """Return the array with one of the names, such as ``x_train`` for the part "train"; None if there is none."""
+def _named(arrays: Mapping[str, Item], names: tuple[str, ...], part: str) -> Item | None:
+    """Return what ``arrays`` has under one of the names, such as ``x_train`` for the part "train", or None."""
     endings = {"": ("",), "train": ("_train",), "test": ("_test", "_val", "_valid")}[part]
     return next((arrays[name + ending] for ending in endings for name in names if name + ending in arrays), None)
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import io
 import warnings
-import zipfile
-import zlib
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -20,6 +18,7 @@ from PIL import Image
 from striate import settings
 from striate.data.cifar_binary import read_cifar10
 from striate.data.dataset import Array, Dataset, Split
+from striate.data.tree import Tree, open_tree
 from striate.errors import DataError, OptionError
 from striate.options import path as checked_path
 from striate.options import whole_number
@@ -28,7 +27,6 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 SIZE = 32
 _ENDINGS = (".jpg", ".jpeg", ".png")
 _MOST_BYTES = 1_000_000  # of one picture of 32×32; the real ones have about 900
-_BROKEN = (OSError, ValueError, SyntaxError, LookupError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def load_cifar10(
@@ -98,26 +96,27 @@ def _broken_named(path: Path) -> Generator[None]:
         yield
     except (DataError, OptionError):
         raise
-    except _BROKEN as error:
+    except OSError as error:
         raise DataError(f"{path}: not an archive or folder of pictures that can be read: {error}") from error
 
 
 class _Archive:
     """The files of a zip archive, read without unpacking them to disk."""
 
-    def __init__(self, file: zipfile.ZipFile) -> None:
-        self._file = file
-        self._sizes = {one.filename: one.file_size for one in file.infolist()}
-        self.names = list(self._sizes)
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._entries = {str(entry.path): entry for entry in tree.entries}
+        self.names = list(self._entries)
 
     def read(self, name: str) -> bytes:
         """Return the content of one picture.
 
         Raises ``DataError`` if it unpacks to far more bytes than 32×32 pixels need.
         """
-        if self._sizes[name] > _MOST_BYTES:
-            raise DataError(f"{name}: {self._sizes[name]:,} bytes for a picture of {SIZE}×{SIZE}")
-        return self._file.read(name)
+        entry = self._entries[name]
+        if entry.size > _MOST_BYTES:
+            raise DataError(f"{name}: {entry.size:,} bytes for a picture of {SIZE}×{SIZE}")
+        return self._tree.read(entry)
 
 
 class _Folder:
@@ -140,8 +139,8 @@ def _opened(path: Path) -> Generator[_Archive | _Folder]:
     if path.is_dir():
         yield _Folder(path)
     elif path.is_file():
-        with zipfile.ZipFile(path) as file:
-            yield _Archive(file)
+        with closing(open_tree(path)) as tree:
+            yield _Archive(tree)
     else:
         raise DataError(f"{path}: no such archive or folder")
 
@@ -163,5 +162,5 @@ def _pixels(content: bytes, name: str) -> Array:
                 return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
     except DataError:
         raise
-    except (*_BROKEN, TypeError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:
         raise DataError(f"{name}: not a picture that can be read: {error}") from error

@@ -5,14 +5,14 @@ A record is a label of one byte (CIFAR-100: the coarse and then the fine label),
 
 from __future__ import annotations
 
-import tarfile
-import zlib
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from striate import settings
 from striate.data.dataset import Dataset, Split
+from striate.data.tree import open_tree
 from striate.errors import DataError
 from striate.options import path as checked_path
 
@@ -62,16 +62,12 @@ def _source() -> Path:
 
 def _contents(path: Path, names: tuple[str, ...]) -> list[bytes]:
     """Return the contents of the files with these names in an archive, whatever their folder."""
-    found: dict[str, bytes] = {}
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                name = member.name.rpartition("/")[2]
-                file = archive.extractfile(member) if name in names and member.isreg() else None
-                if file is not None and member.size <= _MOST_BYTES:
-                    found[name] = file.read()
-    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: not an archive that can be read: {error}") from error
+    with closing(open_tree(path)) as tree:
+        found = {
+            entry.path.name: tree.read(entry)
+            for entry in tree.entries
+            if entry.path.name in names and entry.size <= _MOST_BYTES
+        }
     if missing := [name for name in names if name not in found]:
         raise DataError(f"{path}: no {', '.join(missing)} in it; not the binary version")
     return [found[name] for name in names]

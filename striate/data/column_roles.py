@@ -53,7 +53,8 @@ def roles_of(table: TextTable, options: NumberOptions, labelled: bool = True) ->
         group = () if options.group_column is None else (options.group_column,)
         for name in (*options.label_column, *options.ignore_columns, *group):
             table.place(name)
-    free = [name for name in table.columns if name not in options.ignore_columns]
+    ignored = set(options.ignore_columns)
+    free = [name for name in table.columns if name not in ignored]
     labels = options.label_column or options.targets
     labels = tuple(name for name in labels if name in free) or _labels(table, free)
     free = [name for name in free if name not in labels]
@@ -107,7 +108,7 @@ def _kind(table: TextTable, options: NumberOptions, series: str | None, time: st
 
 def _known(table: TextTable, options: NumberOptions) -> tuple[str, ...]:
     """Return the features that training used; raises ``DataError`` where the table lacks one."""
-    if missing := [name for name in options.columns if name not in table.columns]:
+    if missing := [name for name in options.columns if name not in table.places]:
         raise DataError(
             f"{table.path}: no column {shortened(missing)}, which the network was trained with\n"
             f"  its columns are {shortened(table.columns)}"

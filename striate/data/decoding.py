@@ -17,8 +17,8 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from striate import settings
-from striate.data.labelled import Picture
-from striate.data.picture import FORMATS
+from striate.data.picture import FORMATS, require_pixels
+from striate.data.picture_entry import Picture
 from striate.data.reading import Reading
 from striate.data.tree import Tree
 from striate.errors import DataError, unknown_option
@@ -29,6 +29,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 _TOGETHER = 64  # files that a thread decodes at a time
 _LISTED = 10
+_HEADER = 1 << 16  # bytes from the start of a file, in which its header usually is
 _SHARE_OF_MEMORY = 0.25  # a larger array is kept in an unnamed file
 
 
@@ -72,32 +73,53 @@ def headers(tree: Tree, pictures: Sequence[Picture], progress: Progress = lambda
     """Read the headers of all picture files, and return their sizes and modes, and errors of unreadable files.
 
     ``tree`` is the folder or archive that contains the files. ``progress`` is called with (files done, files in all).
+    One thread does it: parsing a header is Python code, and threads would only wait for each other.
     """
     found = Headers()
-    for place, header in enumerate(mapped(lambda picture: _header(tree, picture), pictures, progress)):
+    for place, picture in enumerate(pictures):
+        header = _header(tree, picture)
         if isinstance(header, str):
             found.bad[place] = header
         else:
             found.sizes[header[0]] += 1
             found.modes[header[1]] += 1
+        if (place + 1) % _TOGETHER == 0 or place + 1 == len(pictures):
+            progress(place + 1, len(pictures))
     return found
 
 
 def _header(tree: Tree, picture: Picture) -> tuple[tuple[int, int], str] | str:
     """Return the displayed (height, width) and Pillow's mode of a picture, or why it cannot be read."""
+    name = tree.name(picture.entry)
     try:
-        content = tree.read(picture.entry)
+        content = tree.start(picture.entry, _HEADER)
         if not content:
             return f"{tree.name(picture.entry)}: is empty (0 bytes)"
-        with Image.open(io.BytesIO(content), formats=FORMATS) as file:
-            width, height = file.size
-            turned = file.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            return ((width, height) if turned else (height, width)), file.mode
+        try:
+            return _size_and_mode(content, name)
+        except Exception:
+            if len(content) == picture.entry.size:
+                raise
+            return _size_and_mode(tree.read(picture.entry), name)
     except DataError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - Pillow's parsers raise anything for damaged files
         known = "no known kind of picture" if isinstance(error, UnidentifiedImageError) else str(error)
         return f"{tree.name(picture.entry)}: not a picture that can be read: {known}"
+
+
+def _size_and_mode(content: bytes, name: str) -> tuple[tuple[int, int], str]:
+    """Return the displayed (height, width) and Pillow's mode of the picture whose file begins with ``content``.
+
+    Raises ``DataError``, which contains ``name``, for a picture with too many pixels.
+    """
+    with Image.open(io.BytesIO(content), formats=FORMATS) as file:
+        require_pixels(file, name)
+        width, height = file.size
+        # Where a PNG file has no EXIF data before its pixels, Pillow decodes the pixels to look behind them.
+        exif = file.format != "PNG" or b"eXIf" in content
+        turned = exif and file.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        return ((width, height) if turned else (height, width)), file.mode
 
 
 def decode(

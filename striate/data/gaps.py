@@ -21,6 +21,8 @@ from striate.errors import DataError
 
 _SAMPLED = 1_000_000  # numbers of a column from which its median, and voxels from which the quantiles are computed
 _QUANTILES = (0.005, 0.995)
+_MOST_PADDING = 64  # times as many numbers as there are, beyond ``_SMALL``
+_SMALL = 1_000_000
 
 
 def completed(samples: Samples, train: Sequence[int], options: NumberOptions, name: str) -> NumberOptions:
@@ -49,6 +51,7 @@ def assembled(samples: Samples, options: NumberOptions, name: str) -> Array:
     """
     if samples.kind is Kind.signals:
         length = options.length or max(one.shape[1] for one in samples.values)
+        _require_similar(samples, length, name)
         return np.stack([_fitted(one, length, options.fill) for one in samples.values])
     shape = samples.values[0].shape
     for one, place in zip(samples.values, samples.places):
@@ -62,6 +65,20 @@ def assembled(samples: Samples, options: NumberOptions, name: str) -> Array:
         low, high = options.limits
         array = np.clip((array.astype(np.float32) - np.float32(low)) / np.float32(high - low), 0, 1)
     return array
+
+
+def _require_similar(samples: Samples, length: int, name: str) -> None:
+    """Raise ``DataError`` if bringing all signals to one length would make them far more than they are."""
+    numbers = sum(one.size for one in samples.values)
+    padded = len(samples) * len(samples.values[0]) * length
+    if padded > _MOST_PADDING * numbers + _SMALL:
+        lengths = sorted(one.shape[1] for one in samples.values)
+        usual = lengths[len(lengths) // 2]
+        raise DataError(
+            f"{name}: {len(samples):,} signals of {lengths[0]:,} to {lengths[-1]:,} steps would become {padded:,} "
+            f"numbers at {length:,} steps\n"
+            f"  help: length={max(usual, 1)} is the usual length; longer signals are cut at their end"
+        )
 
 
 def notes_on(samples: Samples, options: NumberOptions) -> list[str]:

@@ -89,9 +89,15 @@ class InputRange:
         found = cast("dict[str, Any]", document) if isinstance(document, dict) else dict[str, Any]()
         if set(found) != {one.name for one in fields(cls)}:
             return None
-        numbers = {name: tuple(map(float, found[name])) for name in ("low", "high", "spread", "deviation")}
         size = found["size"]
-        return cls(**numbers, dark=bool(found["dark"]), size=None if size is None else (int(size[0]), int(size[1])))
+        try:
+            numbers = {name: tuple(map(float, found[name])) for name in ("low", "high", "spread", "deviation")}
+            sides = None if size is None else (int(size[0]), int(size[1]))
+        except (TypeError, ValueError, LookupError, OverflowError):
+            return None
+        if len({len(values) for values in numbers.values()}) != 1 or not numbers["low"]:
+            return None
+        return cls(**numbers, dark=bool(found["dark"]), size=sides)
 
 
 def _measured(images: Array) -> tuple[Array, Array]:

@@ -4,55 +4,25 @@ cat/1.png  dog/2.png                  a folder per class; a random share is held
 train/cat/1.png  test/cat/2.png       parts: train, and test or val; with both val and test, val is held out
 labels.csv with file,label            tables in the root; optional columns: split, group. A table called train.csv,
                                       test.csv or val.csv lists the files of that part
+
+Names of parts may be in capitals, and may have other words beside them, as in ``train_images``.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from collections import Counter
 
-from striate.data.dataset import Split
+from striate.counting import counted
 from striate.data.picture import SUFFIXES
+from striate.data.picture_entry import PARTS, TESTING, VALIDATION, Labelled, Picture, part_word
+from striate.data.picture_table import from_tables
 from striate.data.tree import Entry, Tree, natural
 from striate.errors import DataError
 
-_PARTS = {
-    "train": Split.TRAIN, "training": Split.TRAIN, "test": Split.TEST, "testing": Split.TEST, "val": Split.TEST,
-    "valid": Split.TEST, "validation": Split.TEST,
-}  # fmt: skip
-_VALIDATION = ("val", "valid", "validation")
-_FILE_COLUMNS = ("file", "filename", "path", "image", "image_path", "img", "name", "id")
-_LABEL_COLUMNS = ("label", "class", "category", "target", "y")
-_PART_COLUMNS = ("split", "part", "set", "subset")
-_GROUP_COLUMNS = ("group", "patient", "subject")
 _TABLES = (".csv", ".tsv")
+_NUMBERS = (".csv", ".tsv", ".npy", ".npz", ".ts", ".txt")
+_FOREIGN = (".heic", ".heif", ".avif", ".svg", ".raw", ".dng", ".nef", ".cr2", ".psd", ".pdf")
 _LISTED = 5
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture file with its class.
-
-    ``entry`` is the file, and ``label`` the name of the class. ``part`` is None if the data are not divided into parts.
-    ``group`` is the name of the group that must stay in one part, such as a patient, or None.
-    """
-
-    entry: Entry
-    label: str
-    part: Split | None = None
-    group: str | None = None
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """All pictures, the names of their classes in natural order, other files (unused), and notes for the user."""
-
-    pictures: list[Picture]
-    classes: tuple[str, ...]
-    others: list[Entry]
-    notes: list[str]
 
 
 def is_picture(entry: Entry) -> bool:
@@ -60,25 +30,26 @@ def is_picture(entry: Entry) -> bool:
     return entry.path.suffix.lower() in SUFFIXES
 
 
-def labelled_pictures(tree: Tree) -> Labelled:
+def labelled_pictures(tree: Tree, label_column: str | None = None) -> Labelled:
     """Find all pictures and their labels, in any of the three forms that the module describes.
 
-    Raises ``DataError``, which lists what was found, if the files have none of these forms.
+    ``label_column`` is the name of the column of labels, for tables. Raises ``DataError``, which lists what was found,
+    if the files have none of these forms.
     """
+    depth = 2 if _has_one_folder(tree) else 1
     tables = [
-        entry for entry in tree.entries if entry.path.suffix.lower() in _TABLES and len(_stem(tree, entry).parts) == 1
+        entry for entry in tree.entries if entry.path.suffix.lower() in _TABLES and len(entry.path.parts) == depth
     ]
     files = [entry for entry in tree.entries if is_picture(entry)]
     if tables and files:
-        return _from_table(tree, tables, files)
+        return from_tables(tree, tables, files, label_column)
     return _from_folders(tree, files)
 
 
-def _stem(tree: Tree, entry: Entry) -> PurePosixPath:
-    """Return the path without the single folder that holds everything, as many archives have it."""
+def _has_one_folder(tree: Tree) -> bool:
+    """Return whether all files are in one folder at the root, as in many archives."""
     top = {one.path.parts[0] for one in tree.entries if len(one.path.parts) > 1}
-    single = len(top) == 1 and not any(len(one.path.parts) == 1 for one in tree.entries)
-    return PurePosixPath(*entry.path.parts[1:]) if single else entry.path
+    return len(top) == 1 and not any(len(one.path.parts) == 1 for one in tree.entries)
 
 
 def _from_folders(tree: Tree, files: list[Entry]) -> Labelled:
@@ -86,33 +57,38 @@ def _from_folders(tree: Tree, files: list[Entry]) -> Labelled:
     others = [entry for entry in tree.entries if not is_picture(entry)]
     depth = _class_depth(files)
     if not files or depth is None:
-        found = ", ".join(dict.fromkeys(str(entry.path.parts[0]) for entry in tree.entries[:50])) or "nothing"
-        raise DataError(
-            f"{tree.root}: no folders of classes with pictures in them\n"
-            f"  found: {found[:200]}\n"
-            "  expected: cat/1.png, dog/2.png; or train/cat/1.png, test/cat/2.png; or labels.csv with file,label"
-        )
+        raise _no_classes(tree)
     loose = [entry for entry in files if len(entry.path.parts) - 1 < depth + 1]
     placed = [entry for entry in files if len(entry.path.parts) - 1 >= depth + 1]
-    parts = {entry.path.parts[depth - 1].lower() for entry in placed} if depth else set[str]()
-    given = depth > 0 and parts <= set(_PARTS)
-    notes = [f"{len(loose):,} pictures lie beside the folders of classes and were passed over"] if loose else []
-    if given and "test" in parts and parts & set(_VALIDATION):
-        notes.append("of val and test, val is held out during training; test is left for the last look")
-        placed = [entry for entry in placed if entry.path.parts[depth - 1].lower() not in ("test", "testing")]
-    pictures = [
-        Picture(
-            entry,
-            entry.path.parts[depth],
-            _PARTS[entry.path.parts[depth - 1].lower()] if given else None,
+    words = {entry.path.parts[depth - 1]: part_word(entry.path.parts[depth - 1]) for entry in placed} if depth else {}
+    given = bool(words) and None not in words.values()
+    notes: list[str] = []
+    if loose:
+        lie = (
+            "lies beside the folders of classes and was"
+            if len(loose) == 1
+            else "lie beside the folders of classes and were"
         )
+        notes.append(f"{counted(len(loose), 'picture')} {lie} passed over")
+    if given and set(words.values()) & set(TESTING) and set(words.values()) & set(VALIDATION):
+        notes.append("of val and test, val is held out during training; test is left for the last look")
+        placed = [entry for entry in placed if words[entry.path.parts[depth - 1]] not in TESTING]
+    pictures = [
+        Picture(entry, entry.path.parts[depth], PARTS[words[entry.path.parts[depth - 1]] or ""] if given else None)
         for entry in placed
     ]
     names = tuple(sorted({picture.label for picture in pictures}, key=natural))
     empty = {path.name for path in tree.folders if len(path.parts) == depth + 1} - set(names)
     if empty:
         shown = ", ".join(sorted(empty, key=natural)[:_LISTED])
-        notes.append(f"no pictures in {shown}: {'these are' if len(empty) > 1 else 'this is'} no class")
+        what = (
+            "a folder without pictures is not a class"
+            if len(empty) == 1
+            else "folders without pictures are not classes"
+        )
+        notes.append(f"{shown}: {what}")
+    if same := _same_folders(placed, depth):
+        notes.append(f"all classes have the folders {same}; if those are the classes, leave out the folders above them")
     return Labelled(pictures, names, [*others, *loose], notes)
 
 
@@ -127,76 +103,41 @@ def _class_depth(files: list[Entry]) -> int | None:
         if not folders:
             return None
         deeper = any(len(entry.path.parts) > depth + 2 for entry in files)
-        parts = {name.lower() for name in folders} <= set(_PARTS)
+        parts = all(part_word(name) is not None for name in folders)
         if deeper and (parts or len(folders) == 1):
             depth += 1
             continue
         return depth
 
 
-def _from_table(tree: Tree, tables: list[Entry], files: list[Entry]) -> Labelled:
-    """Take the labels from CSV or TSV tables."""
-    by_name = {entry.path: entry for entry in files}
-    by_file = {entry.path.name: entry for entry in files}
-    by_stem = {entry.path.stem: entry for entry in files}
-    pictures: list[Picture] = []
-    for table in tables:
-        given = _PARTS.get(table.path.stem.lower())
-        for line, row in _rows(tree, table):
-            name = PurePosixPath(row["file"].replace("\\", "/"))
-            entry = (
-                by_name.get(table.path.parent / name)
-                or by_name.get(name)
-                or by_file.get(name.name)
-                or by_stem.get(name.name)
-            )
-            if entry is None:
-                raise DataError(f"{tree.name(table)}, line {line}: no picture {row['file']!r} in {tree.root}")
-            part = given
-            if row.get("part"):
-                part = _PARTS.get(row["part"].lower())
-                if part is None:
-                    raise DataError(
-                        f"{tree.name(table)}, line {line}: split {row['part']!r}; expected one of {', '.join(_PARTS)}"
-                    )
-            pictures.append(Picture(entry, row["label"], part, row.get("group") or None))
-    names = tuple(sorted({picture.label for picture in pictures}, key=natural))
-    known = {picture.entry.path for picture in pictures}
-    unlisted = [entry for entry in files if entry.path not in known]
-    notes = [f"{len(unlisted):,} pictures have no line in the table and were passed over"] if unlisted else []
-    return Labelled(pictures, names, unlisted, notes)
+def _same_folders(placed: list[Entry], depth: int) -> str:
+    """Return the folders that every class folder has, if these are two or more and hold all pictures; else ""."""
+    inside: dict[str, set[str]] = {}
+    for entry in placed:
+        parts = entry.path.parts[depth:]
+        inside.setdefault(parts[0], set()).add(parts[1] if len(parts) > 2 else "")
+    first, *others = inside.values()
+    same = bool(others) and len(first) > 1 and "" not in first and all(one == first for one in others)
+    return ", ".join(sorted(first, key=natural)[:_LISTED]) if same else ""
 
 
-def _rows(tree: Tree, table: Entry) -> list[tuple[int, dict[str, str]]]:
-    """Return (line number, cells by role) for each line of a CSV or TSV table in UTF-8.
-
-    The roles are "file", "label", and where the table has them "part" and "group".
-    """
-    try:
-        text = tree.read(table).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{tree.name(table)}: not UTF-8 text: {error}") from error
-    lines = csv.reader(io.StringIO(text), delimiter="\t" if table.path.suffix.lower() == ".tsv" else _delimiter(text))
-    head = [name.strip().lower() for name in next(lines, list[str]())]
-    roles = {"file": _FILE_COLUMNS, "label": _LABEL_COLUMNS, "part": _PART_COLUMNS, "group": _GROUP_COLUMNS}
-    columns = {role: head.index(name) for role, names in roles.items() for name in names[::-1] if name in head}
-    missing = [role for role in ("file", "label") if role not in columns]
-    if missing:
-        raise DataError(
-            f"{tree.name(table)}: no column {' and no column '.join(missing)} in line 1, {', '.join(head)[:99]!r}\n"
-            f"  help: file columns are called {', '.join(_FILE_COLUMNS)}; label columns {', '.join(_LABEL_COLUMNS)}"
+def _no_classes(tree: Tree) -> DataError:
+    """Return the error for files without folders of classes; it says what was found instead."""
+    found = ", ".join(dict.fromkeys(str(entry.path.parts[0]) for entry in tree.entries[:50])) or "nothing"
+    endings = Counter(entry.path.suffix.lower() for entry in tree.entries)
+    ending, count = next(iter(endings.most_common(1)), ("", 0))
+    if ending in _FOREIGN:
+        cure = f"\n  help: {ending} files are not read; save them as PNG or JPEG"
+    elif ending in _NUMBERS:
+        cure = (
+            f"\n  help: {ending} files hold numbers, which are read from one file: a CSV with the columns id, time and "
+            "label, or np.savez(path, x=inputs, y=labels)"
         )
-    rows: list[tuple[int, dict[str, str]]] = []
-    for row in lines:
-        if not any(cell.strip() for cell in row):
-            continue
-        if len(row) < len(head):
-            raise DataError(f"{tree.name(table)}, line {lines.line_num}: {len(row)} columns, not {len(head)}")
-        rows.append((lines.line_num, {role: row[place].strip() for role, place in columns.items()}))
-    return rows
-
-
-def _delimiter(text: str) -> str:
-    """Return the delimiter of a CSV text: the most frequent of comma, semicolon and tab in its first line."""
-    first = text.partition("\n")[0]
-    return max(",;\t", key=first.count)
+    else:
+        cure = ""
+    kinds = f" ({count:,} {ending} files)" if ending and ending not in SUFFIXES else ""
+    return DataError(
+        f"{tree.root}: no folders of classes with pictures in them\n"
+        f"  found: {found[:200]}{kinds}\n"
+        f"  expected: cat/1.png, dog/2.png; or train/cat/1.png, test/cat/2.png; or labels.csv with file,label{cure}"
+    )

@@ -53,7 +53,7 @@ class NumberFile:
         elif ending in ARRAYS:
             samples = array_samples(self.path, options, self.arrays)
         else:
-            table = read_table(self.path)
+            table = read_table(self.path, options.on_error)
             rows_of_series = not table.named and options.window is None and options.kind is not Kind.table
             ucr = rows_of_series and (options.kind is Kind.signals or bool(_PART.match(self.path.stem)))
             samples = ucr_samples(table, options) if ucr else table_samples(table, options, labelled)

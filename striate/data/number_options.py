@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from striate.arguments import Explained
 from striate.data.decoding import OnError
-from striate.errors import OptionError, unknown_option
+from striate.errors import OptionError, StriateError, unknown_option
 from striate.options import choice, flag, number, whole_number
 from striate.options import seed as checked_seed
 
@@ -130,7 +130,16 @@ class NumberOptions(metaclass=Explained):
         for name in document:
             if name not in known:
                 raise unknown_option("option of files of numbers", name, known)
-        return cls(**document)
+        try:
+            return cls(**document)
+        except StriateError:
+            raise
+        except (
+            TypeError,
+            ValueError,
+            ArithmeticError,
+        ) as error:  # values of other types
+            raise OptionError(f"options of files of numbers: {error}") from error
 
 
 def _plain(value: object) -> object:

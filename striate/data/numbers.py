@@ -54,19 +54,20 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
         completed(samples, train.tolist(), chosen, name), task=targets.task, classes=targets.classes,
         targets=samples.targets,
     )  # fmt: skip
-    notes = [*samples.notes, *notes_on(samples, chosen)]
+    notes = [*samples.notes, *notes_on(samples, chosen), *[targets.note] * bool(targets.note)]
     if len(files) > 1 and files[1].path != files[0].path:
         notes.insert(0, f"{files[1].path.name} is held out")
     if samples.bad:
         shown = "; ".join(samples.bad[:_LISTED]) + ("; …" if len(samples.bad) > _LISTED else "")
-        notes.append(f"{len(samples.bad):,} of {len(samples) + len(samples.bad):,} were skipped: {shown}")
+        what = "rows" if samples.kind is Kind.table else "rows and series"
+        notes.append(f"{len(samples.bad):,} of {len(samples) + len(samples.bad):,} {what} were skipped: {shown}")
     train, left = _apart(samples, train, held_out)
     if left:
         notes.append(f"{left:,} windows that share rows with held-out windows are left out of the training")
     array = assembled(samples, chosen, name)
     unit = "row" if samples.kind is Kind.table else "sample"
     notes += repeated(array, targets.labels, train, held_out, samples.places, unit, path)
-    for index, what in ((train, "to learn from"), (held_out, "held out")):
+    for index, what in ((train, "in the training part"), (held_out, "held out")):
         if targets.task is Task.classify and (absent := absent_classes(targets.labels, index, targets.classes)):
             notes.append(f"no sample of {shortened(absent, 5)} is {what}")
     names = targets.classes if targets.task is Task.classify else ()
@@ -164,7 +165,9 @@ def _targets(samples: Samples, files: list[NumberFile], options: NumberOptions) 
         }.get(path.suffix.lower(), "give label_column")  # fmt: skip
         raise DataError(f"{path}: has no labels\n  help: {cure}")
     file = str(path if len(files) == 1 else path.parent)
-    return targets_of(samples.labels, samples.targets, samples.places, file, options.task, options.classes)
+    return targets_of(
+        samples.labels, samples.targets, samples.places, file, options.task or samples.task, options.classes
+    )
 
 
 def _split(

@@ -71,17 +71,20 @@ def outline_of(name: str | Path, progress: Progress = lambda done, count: None, 
         skipping = {} if str(name) in KNOWN or not path.exists() or holds_idx(path) else {"on_error": "skip"}
         return _of_opened(str(name), {**fields, **skipping}, progress)
     require_data(path)
-    picture_options(None, fields)
+    options = picture_options(None, fields)
     tree = open_tree(path)
     try:
-        return _of_pictures(tree, progress)
+        return _of_pictures(tree, progress, options.label_column)
     finally:
         tree.close()
 
 
-def _of_pictures(tree: Tree, progress: Progress) -> Outline:
-    """Return the outline of a tree of picture files, from their headers."""
-    labelled = labelled_pictures(tree)
+def _of_pictures(tree: Tree, progress: Progress, label_column: str | None) -> Outline:
+    """Return the outline of a tree of picture files, from their headers.
+
+    ``label_column`` is that of ``PictureOptions``.
+    """
+    labelled = labelled_pictures(tree, label_column)
     tops = headers(tree, labelled.pictures, progress)
     readable = [picture for place, picture in enumerate(labelled.pictures) if place not in tops.bad]
     if not readable:
@@ -91,7 +94,7 @@ def _of_pictures(tree: Tree, progress: Progress) -> Outline:
     return Outline(
         str(tree.root), "pictures", 4, {name: counts[name] for name in labelled.classes}, sizes,
         1 if tops.grey else 3, any(picture.part is not None for picture in readable),
-        unread=list(tops.bad.values()), notes=list(labelled.notes),
+        unread=[*labelled.unusable, *tops.bad.values()], notes=list(labelled.notes),
     )  # fmt: skip
 
 

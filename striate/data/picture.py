@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +15,7 @@ from striate.errors import DataError, OptionError
 from striate.options import path as checked_path
 from striate.options import whole_number
 
-_MOST_PIXELS = 64_000_000  # 256 MB as RGBA
+MOST_PIXELS = 64_000_000  # 256 MB as RGBA
 _MODES = {1: "L", 3: "RGB"}
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = {
@@ -28,18 +26,6 @@ _GREY = ("1", "L", "LA", "La", "F")
 _FORMATS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"}, ".jpg": {"format": "JPEG", "quality": 95}, ".jpeg": {"format": "JPEG", "quality": 95},
 }  # fmt: skip
-# What Pillow raises for damaged files, from its various parsers.
-_BROKEN = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    LookupError,
-    TypeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 def read_picture(path: Path | str, channels: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -54,7 +40,7 @@ def read_picture(path: Path | str, channels: int, size: tuple[int, int]) -> npt.
     """
     if channels not in (1, 3):
         raise OptionError(f"channels={channels!r}; expected 1 (grey) or 3 (red, green, blue)")
-    height, width = (whole_number("size", side, 1, _MOST_PIXELS) for side in size)
+    height, width = (whole_number("size", side, 1, MOST_PIXELS) for side in size)
     return fitted_pixels(_opened(checked_path("path", path), _MODES[channels]), channels, (height, width))
 
 
@@ -115,7 +101,7 @@ def decoded(
     source: Path | BinaryIO,
     name: str,
     mode: str | None = None,
-    most_pixels: int = _MOST_PIXELS,
+    most_pixels: int = MOST_PIXELS,
     formats: tuple[str, ...] = FORMATS,
     most: int = 65535,
 ) -> Image.Image:
@@ -136,16 +122,21 @@ def decoded(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is stricter
             with Image.open(source, formats=formats) as file:
-                if file.width * file.height > most_pixels:
-                    raise DataError(f"{name}: {file.width}×{file.height} is more than {most_pixels:,} pixels")
+                require_pixels(file, name, most_pixels)
                 own = _MODES[1] if file.mode in _GREY or file.mode.startswith("I") else _MODES[3]
                 return _on_white(ImageOps.exif_transpose(file), most).convert(mode or own)
     except DataError:
         raise
-    except _BROKEN as error:
+    except Exception as error:
         # Pillow's own text for an unknown format names the object that it was given
         why = "no known kind of picture" if isinstance(error, UnidentifiedImageError) else str(error)
         raise DataError(f"{name}: not a picture that can be read ({', '.join(formats)}): {why}") from error
+
+
+def require_pixels(picture: Image.Image, name: str, most: int = MOST_PIXELS) -> None:
+    """Raise ``DataError`` for a picture, of which only the head was read, that declares more than ``most`` pixels."""
+    if picture.width * picture.height > most:
+        raise DataError(f"{name}: {picture.width}×{picture.height} is more than {most:,} pixels")
 
 
 def _on_white(picture: Image.Image, most: int) -> Image.Image:

@@ -9,7 +9,7 @@ from typing import Any
 from striate.arguments import Explained
 from striate.data.decoding import OnError
 from striate.data.reading import Reading, Resize, size_of
-from striate.errors import OptionError, unknown_option
+from striate.errors import OptionError, StriateError, unknown_option
 from striate.options import choice, number, whole_number
 from striate.options import seed as checked_seed
 
@@ -23,6 +23,9 @@ class PictureOptions(metaclass=Explained):
     channels  1 grey, 3 RGB; None: grey if no picture is coloured
     most      the value that becomes 255 in 16-bit grey pictures; None: the smallest of 255, 1023, 4095, 16383 and 65535
               that no pixel exceeds
+    label_column
+              name of the column with the labels, for a table of files and labels; None: "label", "class" or the like,
+              or the only column that is left
     held_out  the share of every class that is held out, between 0 and 1, if the data have no parts
     seed      determines which samples are held out
     on_error  what to do with files that cannot be read: raise or skip
@@ -34,6 +37,7 @@ class PictureOptions(metaclass=Explained):
     resize: Resize = Resize.stretch
     channels: int | None = None
     most: int | None = None
+    label_column: str | None = None
     held_out: float = 0.2
     seed: int = 0
     on_error: OnError = OnError.refuse
@@ -49,6 +53,8 @@ class PictureOptions(metaclass=Explained):
             raise OptionError(f"channels={self.channels!r}; expected 1 (grey) or 3 (red, green, blue)")
         if self.most is not None:
             whole_number("most", self.most, 1, 65535)
+        if self.label_column is not None and not isinstance(self.label_column, str):
+            raise OptionError(f"label_column={self.label_column!r}; pictures have one label, in one column")
         number("held_out", self.held_out, above=0, below=1)
         checked_seed(self.seed)
 
@@ -67,7 +73,16 @@ class PictureOptions(metaclass=Explained):
         for name in document:
             if name not in known:
                 raise unknown_option("option of the data", name, known)
-        return cls(**document)
+        try:
+            return cls(**document)
+        except StriateError:
+            raise
+        except (
+            TypeError,
+            ValueError,
+            ArithmeticError,
+        ) as error:  # values of other types
+            raise OptionError(f"options of pictures: {error}") from error
 
     @property
     def reading(self) -> Reading | None:

@@ -13,12 +13,14 @@ from PIL import Image
 
 from striate.data.dataset import Dataset, Split
 from striate.data.decoding import Headers, OnError, Progress, bad_files, decode, headers
-from striate.data.labelled import Labelled, Picture, labelled_pictures
+from striate.data.labelled import labelled_pictures
 from striate.data.opened import Opened
-from striate.data.picture import FORMATS
+from striate.data.picture import FORMATS, require_pixels
+from striate.data.picture_entry import Labelled, Picture
 from striate.data.picture_options import PictureOptions
 from striate.data.reading import same_size
 from striate.data.repeats import repeated
+from striate.data.samples import refused
 from striate.data.splitting import absent_classes, stratified_split
 from striate.data.tree import Tree, open_tree
 from striate.errors import DataError
@@ -45,9 +47,14 @@ def open_pictures(
 
 def _opened(tree: Tree, options: PictureOptions, progress: Progress) -> Opened:
     """Read, split and check the pictures of a tree of files."""
-    found = labelled_pictures(tree)
-    _require_classes(tree, found)
+    found = labelled_pictures(tree, options.label_column)
     notes = list(found.notes)
+    if found.unusable:
+        count = len(found.unusable) + len(found.pictures)
+        if options.on_error is OnError.refuse:
+            raise refused(found.unusable, count, "lines")
+        notes.append(f"{len(found.unusable):,} of {count:,} lines cannot be used: {_shortened(found.unusable)}")
+    _require_classes(tree, found)
     pictures = found.pictures
     seen = headers(tree, pictures, progress)
     if seen.bad:
@@ -113,9 +120,13 @@ def _depth(tree: Tree, pictures: Sequence[Picture]) -> int:
     """Return the value of white in 16-bit pictures: the smallest usual maximum that no pixel exceeds."""
     largest = 0
     for picture in pictures:
-        with Image.open(io.BytesIO(tree.read(picture.entry)), formats=FORMATS) as file:
-            if file.mode.startswith("I"):
-                largest = max(largest, int(np.asarray(file).max(initial=0)))
+        try:
+            with Image.open(io.BytesIO(tree.read(picture.entry)), formats=FORMATS) as file:
+                if file.mode.startswith("I"):
+                    require_pixels(file, tree.name(picture.entry))
+                    largest = max(largest, int(np.asarray(file).max(initial=0)))
+        except Exception:  # noqa: BLE001 - a damaged file is reported where all are decoded
+            continue
     return next(depth for depth in _DEPTHS if largest <= depth or depth == _DEPTHS[-1])
 
 
@@ -146,7 +157,7 @@ def _split(
         grouped = any(picture.group is not None for picture in pictures)
         groups = [picture.group or str(picture.entry.path) for picture in pictures] if grouped else None
         train, held_out = stratified_split(labels, options.held_out, options.seed, groups)
-    for index, what in ((train, "to learn from"), (held_out, "held out")):
+    for index, what in ((train, "in the training part"), (held_out, "held out")):
         if absent := absent_classes(labels, index, classes):
             shown = ", ".join(absent[:_LISTED]) + (
                 f" and {len(absent) - _LISTED} more" if len(absent) > _LISTED else ""
@@ -157,7 +168,10 @@ def _split(
 
 def _skipped(bad: Mapping[int, str], count: int) -> str:
     """Return a note about files that were skipped because they cannot be read."""
-    shown = "; ".join(list(bad.values())[:_LISTED])
-    return f"{len(bad):,} of {count:,} files cannot be read and were skipped: {shown}" + (
-        "; …" if len(bad) > _LISTED else ""
-    )
+    were = "was" if len(bad) == 1 else "were"
+    return f"{len(bad):,} of {count:,} files cannot be read and {were} skipped: {_shortened(list(bad.values()))}"
+
+
+def _shortened(texts: Sequence[str]) -> str:
+    """Return the first of several texts in one line."""
+    return "; ".join(texts[:_LISTED]) + ("; …" if len(texts) > _LISTED else "")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from striate.data.dataset import Split
-from striate.data.number_options import Kind
+from striate.data.number_options import Kind, Task
 from striate.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -30,6 +30,7 @@ class Samples:
     groups   names of the samples' groups; None: no groups
     parts    the part of each sample; None if the file does not say
     rows     (series, first row, end row) of each window, the end exclusive; empty unless the samples are windows
+    task     what is predicted, if the form of the file says so; otherwise None
     bad      messages about rows and samples that were skipped
     notes    messages for the user
     """
@@ -43,6 +44,7 @@ class Samples:
     groups: list[str] | None = None
     parts: list[Split | None] = field(default_factory=list[Split | None])
     rows: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
+    task: Task | None = None
     bad: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
 

@@ -15,13 +15,14 @@ from striate.arguments import explained
 from striate.data.catalog import KNOWN, number_options, open_data, picture_options, require_data
 from striate.data.dataset import Array, Dataset, Split
 from striate.data.decoding import OnError, Progress, headers, mapped
-from striate.data.labelled import Picture, labelled_pictures
+from striate.data.labelled import labelled_pictures
 from striate.data.likeness import MOST_COMPARED, content_key, equal_groups, near_pairs, thumbnail
 from striate.data.mnist import holds_idx
 from striate.data.number_files import number_files
 from striate.data.number_options import Kind, NumberOptions
 from striate.data.numbers import merged
 from striate.data.picture import decoded, image_of, pixels_of
+from striate.data.picture_entry import Picture
 from striate.data.samples import gaps
 from striate.data.tree import Tree, natural, open_tree
 from striate.errors import DataError
@@ -120,10 +121,10 @@ def scan_data(name: str | Path, progress: Progress = lambda done, count: None, *
         if number_files(path):
             return _scan_numbers(path, replace(number_options(name, None, fields), on_error=OnError.skip))
         require_data(path)
-        picture_options(None, fields)
+        options = picture_options(None, fields)
         tree = open_tree(path)
         try:
-            return _scan_pictures(tree, progress)
+            return _scan_pictures(tree, progress, options.label_column)
         finally:
             tree.close()
     opened = open_data(name, None, progress, **fields)
@@ -150,10 +151,13 @@ def _of_set(data: Dataset, part: Split) -> list[_Seen]:
     ]  # fmt: skip
 
 
-def _scan_pictures(tree: Tree, progress: Progress) -> Scan:
-    """Scan the files of pictures of a folder or archive."""
-    labelled = labelled_pictures(tree)
+def _scan_pictures(tree: Tree, progress: Progress, label_column: str | None) -> Scan:
+    """Scan the files of pictures of a folder or archive; ``label_column`` is that of ``PictureOptions``."""
+    labelled = labelled_pictures(tree, label_column)
     found = Scan(str(tree.root), "pictures", notes=list(labelled.notes))
+    for text in labelled.unusable:
+        own = text.removeprefix(f"{tree.root}/")
+        found.problems.append(Problem("bad row", (own.partition(":")[0],), own))
     tops = headers(tree, labelled.pictures, progress)
     found.sizes.update(tops.sizes)
     found.modes.update(tops.modes)

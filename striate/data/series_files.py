@@ -13,10 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from striate.data.decoding import OnError
-from striate.data.number_options import Kind, NumberOptions
+from striate.data.number_options import Kind, NumberOptions, Task
 from striate.data.samples import Samples, refused
-from striate.data.text_table import MISSING, TextTable
+from striate.data.text_table import MISSING, TextTable, shown
 from striate.errors import DataError
+
+_MOST_PADDING = 16
+"""A case whose channels have different lengths may become this many times as large by padding the shorter ones."""
 
 
 def ucr_samples(table: TextTable, options: NumberOptions) -> Samples:
@@ -31,10 +34,12 @@ def ucr_samples(table: TextTable, options: NumberOptions) -> Samples:
     if lost and options.on_error is OnError.refuse:
         raise refused([lost[row] for row in sorted(lost)], len(values), "rows")
     keep = [row for row in range(len(values)) if row not in lost]
+    numbered = all(table.number(table.rows[row][0]).is_integer() for row in keep)
     return Samples(
         Kind.signals, ("value",), [_trimmed(values[row][np.newaxis]) for row in keep],
         [(table.rows[row][0],) for row in keep], [f"line {table.lines[row]}" for row in keep], ("label",),
-        parts=[None] * len(keep), bad=[lost[row] for row in sorted(lost)],
+        parts=[None] * len(keep), bad=table.bad + [lost[row] for row in sorted(lost)],
+        task=Task.classify if numbered else None,
     )  # fmt: skip
 
 
@@ -61,8 +66,10 @@ def ts_samples(path: Path, options: NumberOptions) -> Samples:
             about[name.lower()] = rest
     if about.get("timestamps", ["false"])[0].lower() == "true":
         raise DataError(f"{path}: has time stamps, which are not read\n  help: write it with @timeStamps false")
-    labelled = any(about.get(name, ["false"])[0].lower() == "true" for name in ("classlabel", "targetlabel"))
-    samples = Samples(Kind.signals, (), targets=("label",))
+    tasks = {"classlabel": Task.classify, "targetlabel": Task.regress}
+    task = next((one for name, one in tasks.items() if about.get(name, ["false"])[0].lower() == "true"), None)
+    labelled = task is not None
+    samples = Samples(Kind.signals, (), targets=("label",), task=task)
     lost: list[str] = []
     channels = 0
     for number, line in enumerate(lines[start + 1 :], start + 2):
@@ -105,10 +112,15 @@ def _case(parts: list[str], where: str) -> npt.NDArray[np.float64]:
             except ValueError:
                 value = np.inf
             if np.isinf(value):
-                raise DataError(f"{where}, channel {place}: {text!r} is not a number")
+                raise DataError(f"{where}, channel {place}: {shown(text)!r} is not a number")
             numbers.append(value)
         channels.append(numbers)
-    values = np.full((len(channels), max(map(len, channels))), np.nan)
+    steps, count = max(map(len, channels)), sum(map(len, channels))
+    if len(channels) * steps > _MOST_PADDING * count:
+        raise DataError(
+            f"{where}: {len(channels):,} channels of up to {steps:,} steps, but only {count:,} numbers in all"
+        )
+    values = np.full((len(channels), steps), np.nan)
     for place, numbers in enumerate(channels):
         values[place, : len(numbers)] = numbers
     return values

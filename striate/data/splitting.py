@@ -42,8 +42,9 @@ def stratified_split(
     wanted = np.array([min(max(round(share * count), 1), count - 1) if count > 1 else 0 for count in counts])
     held = np.zeros(len(classes), bool)
     if groups is None:
-        for kind, most in enumerate(wanted):
-            held[order[classes[order] == kind][:most]] = True
+        by_class = order[np.argsort(classes[order], kind="stable")]
+        rank = np.arange(len(classes)) - (np.cumsum(counts) - counts)[classes[by_class]]  # among those of its class
+        held[by_class[rank < wanted[classes[by_class]]]] = True
     else:
         _hold_groups(held, classes, wanted, order, [str(group) for group in groups])
     if held.all() or not held.any():
@@ -61,16 +62,23 @@ def _hold_groups(
 
     ``wanted`` is the number of samples of each class to hold out, ``order`` a random order of the samples.
     """
-    names = np.array(groups)
-    counts = np.zeros(len(wanted), np.int64)
-    drawn = list(dict.fromkeys(names[order].tolist()))
-    own = {name: np.bincount(classes[names == name], minlength=len(wanted)) for name in drawn}
-    for name in drawn:
-        if np.abs(wanted - counts - own[name]).sum() < np.abs(wanted - counts).sum():
-            held |= names == name
-            counts += own[name]
-    if not held.any() and len(drawn) > 1:  # every group is larger than what is to be held out
-        held |= names == min(drawn, key=lambda name: int(np.abs(wanted - own[name]).sum()))
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(groups[place] for place in order.tolist()))}
+    own = np.array([numbers[name] for name in groups])
+    pairs, counts = np.unique(own * len(wanted) + classes, return_counts=True)  # of groups and classes that occur
+    kinds, ends = pairs % len(wanted), np.searchsorted(pairs, np.arange(1, len(numbers) + 1) * len(wanted))
+    left, chosen = wanted.astype(np.int64), np.zeros(len(numbers), bool)
+    changes: list[int] = []  # of the distance to ``wanted``, by each group that was not chosen before it
+    start = 0
+    for place, end in enumerate(ends.tolist()):
+        kind, count = kinds[start:end], counts[start:end]
+        changes.append(int((np.abs(left[kind] - count) - np.abs(left[kind])).sum()))
+        if changes[-1] < 0:
+            left[kind] -= count
+            chosen[place] = True
+        start = end
+    if not chosen.any() and len(numbers) > 1:  # every group is larger than what is to be held out
+        chosen[changes.index(min(changes))] = True
+    held |= chosen[own]
 
 
 def absent_classes(labels: npt.ArrayLike, index: Index, classes: Sequence[str]) -> list[str]:

@@ -29,8 +29,9 @@ def table_samples(table: TextTable, options: NumberOptions, labelled: bool = Tru
     roles = roles_of(table, options, labelled)
     values, bad = table.numbers(roles.features)
     _require_numbers(table, bad)
+    numbers = {name: number for number, name in enumerate(roles.features)}
     for cell in bad:
-        values[cell.row, roles.features.index(cell.column)] = np.nan
+        values[cell.row, numbers[cell.column]] = np.nan
     lost = {cell.row: cell.message for cell in bad}
     labels = [tuple(cells) for cells in zip(*(table.cells(name) for name in roles.labels))] if roles.labels else []
     labels = labels if labelled and labels else [()] * len(values)
@@ -46,7 +47,8 @@ def table_samples(table: TextTable, options: NumberOptions, labelled: bool = Tru
     keep = [row for row in range(len(values)) if row not in lost or not whole]  # a time step is filled, not removed
     if not keep:
         raise DataError(f"{table.path}: none of its {len(values):,} rows can be used: {next(iter(lost.values()))}")
-    samples = Samples(roles.kind, roles.features, targets=roles.labels, bad=[lost[row] for row in sorted(lost)])
+    bad_rows = table.bad + [lost[row] for row in sorted(lost)]
+    samples = Samples(roles.kind, roles.features, targets=roles.labels, bad=bad_rows)
     samples.notes += [roles.note] * bool(roles.note)
     parts = _parts(table, roles)
     groups = None if roles.group is None else table.cells(roles.group)

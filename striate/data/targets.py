@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from striate.data.text_table import shortened
 from striate.data.tree import natural
 from striate.errors import DataError
 
+_LARGEST = 1_000_000_000  # yes-or-no labels, a byte each
 _MOST_NUMBERED = 100
 _FEWEST_EACH = 2
 _YES, _NO = {"1", "true", "yes", "y", "x"}, {"0", "false", "no", "n", ""}
@@ -34,11 +35,14 @@ class Targets:
     task     whether they are classes, measured numbers, or yes-or-no labels
     labels   class numbers int64 (N,), numbers float32 (N, k), or yes-or-no labels uint8 (N, k)
     classes  names of the classes, or of the k yes-or-no labels; empty for measured numbers
+    note     a message that says which of two possible tasks the rule of this module chose, and how to choose the other;
+             otherwise ""
     """
 
     task: Task
     labels: Array
     classes: tuple[str, ...]
+    note: str = ""
 
 
 def targets_of(
@@ -55,11 +59,32 @@ def targets_of(
     """
     match task or _task(cells):
         case Task.regress:
-            return Targets(Task.regress, _numbers(cells, names, places, file), ())
+            found = Targets(Task.regress, _numbers(cells, names, places, file), ())
         case Task.multilabel:
-            return _several(cells, names, places, file, classes)
+            found = _several(cells, names, places, file, classes)
         case Task.classify:
-            return _classes(cells, names, places, file, classes)
+            found = _classes(cells, names, places, file, classes)
+    return found if task is not None else replace(found, note=_note(found, cells, names))
+
+
+def _note(found: Targets, cells: Cells, names: tuple[str, ...]) -> str:
+    """Return the note of targets whose task was chosen by the rule of this module; "" where only one is possible."""
+    numbers = {_number(cell) for row in cells for cell in row}
+    if not all(number is not None and number.is_integer() for number in numbers):
+        return ""
+    if len(names) == 1 and numbers == set(range(len(numbers))):
+        return ""  # classes are usually numbered from 0
+    what = f"the labels {shortened(names, 5)}" if len(names) > 1 else f"the labels in {names[0]!r}"
+    if found.task is Task.classify:
+        return f'{what} are whole numbers and are taken as classes\n  help: task="regress" if they are measured values'
+    if found.task is Task.multilabel:
+        return f'{what} are taken as yes-or-no labels\n  help: task="regress" if they are measured values'
+    if len(names) > 1:
+        return ""
+    return (
+        f"{what} are {len(numbers):,} different whole numbers and are taken as measured values\n"
+        '  help: task="classify" if each number is a class'
+    )
 
 
 def _task(cells: Cells) -> Task:
@@ -87,7 +112,7 @@ def _classes(cells: Cells, names: tuple[str, ...], places: Sequence[str], file: 
     numbers = [_number(row[0]) for row in cells]
     whole = all(number is not None and number.is_integer() for number in numbers)
     labels = [str(int(number or 0)) if whole else row[0] for number, row in zip(numbers, cells)]
-    classes = known or tuple(sorted(set(labels), key=natural))
+    classes = known or tuple(sorted(set(labels), key=int if whole else natural))  # -1 comes before 1
     if len(classes) < 2:
         raise DataError(
             f"{file}: one class, {', '.join(classes)!r}; a classifier needs two or more\n"
@@ -128,6 +153,10 @@ def _several(cells: Cells, names: tuple[str, ...], places: Sequence[str], file: 
     classes = known or tuple(sorted({part for row in rows for part in row}, key=natural))
     if not classes:
         raise DataError(f"{file}: no sample has a label")
+    if len(rows) * len(classes) > _LARGEST:
+        raise DataError(
+            f"{file}: {len(classes):,} different labels of {len(rows):,} samples are too many for yes-or-no labels"
+        )
     if not known:
         _require_different(classes, file)
     labels = np.zeros((len(cells), len(classes)), np.uint8)

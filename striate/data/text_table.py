@@ -1,7 +1,9 @@
 """Read CSV and TSV files: names of columns, cells with their line numbers, and numbers.
 
 The delimiter is the most frequent of comma, semicolon and tab in the first line; with semicolons, a comma is the
-decimal point. If the first line has only numbers, it is data, and the columns are named "1", "2", …
+decimal point. If the first line has only numbers, it is data, and the columns are named "1", "2", … Lines that begin
+with # before the first row are comments, unless such a line has a cell for each column: then it has their names, as
+``np.savetxt`` writes them.
 """
 
 from __future__ import annotations
@@ -10,18 +12,23 @@ import csv
 import difflib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from striate.counting import counted
+from striate.data.decoding import OnError
+from striate.data.samples import refused
 from striate.errors import DataError
 
 MISSING = {"", "?", "na", "n/a", "nan", "null", "none", "-"}
 """Cells that count as missing, in lower case."""
 MOST_BYTES = 1 << 31
+_LONGEST_NUMBER = 64
+_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class TextTable:
     lines    the line number of each row in the file, from 1
     named    whether the first line of the file has the column names
     comma    whether a comma is the decimal point
+    bad      messages about rows that were skipped, because their number of cells is not that of the columns
     """
 
     path: Path
@@ -51,11 +59,18 @@ class TextTable:
     lines: list[int]
     named: bool
     comma: bool = False
+    bad: list[str] = field(default_factory=list[str])
+
+    places: dict[str, int] = field(init=False, repr=False, default_factory=dict[str, int])
+    """The index of each column by its name."""
+
+    def __post_init__(self) -> None:
+        self.places.update({name: place for place, name in enumerate(self.columns)})
 
     def place(self, name: str) -> int:
         """Return the index of a column; raises ``DataError``, which lists the columns, if there is no such column."""
-        if name in self.columns:
-            return self.columns.index(name)
+        if name in self.places:
+            return self.places[name]
         near = difflib.get_close_matches(name, self.columns, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise DataError(f"{self.path}: no column {name!r}{hint}\n  its columns are {shortened(self.columns)}")
@@ -71,17 +86,18 @@ class TextTable:
         bad: list[BadCell] = []
         for number, name in enumerate(names):
             cells = self.cells(name)
-            try:
-                values[:, number] = np.array(cells, np.str_).astype(np.float64)
-                if np.isfinite(values[:, number]).all():
-                    continue
-            except ValueError:
-                pass
+            if max(map(len, cells), default=0) <= _LONGEST_NUMBER:  # an array gives every cell the room of the longest
+                try:
+                    values[:, number] = np.array(cells, np.str_).astype(np.float64)
+                    if np.isfinite(values[:, number]).all():
+                        continue
+                except ValueError:
+                    pass
             for row, cell in enumerate(cells):
                 values[row, number] = value = self.number(cell)
                 if np.isinf(value):
                     where = f"{self.path}, line {self.lines[row]}, column {name!r}"
-                    bad.append(BadCell(row, name, f"{where}: {cell!r} is not a number"))
+                    bad.append(BadCell(row, name, f"{where}: {shown(cell)!r} is not a number"))
         return values, bad
 
     def number(self, cell: str) -> float:
@@ -95,11 +111,54 @@ class TextTable:
         return value if abs(value) < np.inf else np.inf
 
 
-def read_table(path: Path) -> TextTable:
+def read_table(path: Path, on_error: OnError = OnError.refuse) -> TextTable:
     """Read a CSV or TSV file in UTF-8.
 
-    Raises ``DataError``, which names file and line, if the file is empty, not text, or has rows of different lengths.
+    Empty cells after the last column are ignored. Raises ``DataError``, which names file and line, if the file is
+    empty, not text, or has rows of different lengths; with ``OnError.skip``, such rows are left out, unless they are
+    most of the rows.
     """
+    text = _text(path)
+    lines = text.splitlines(keepends=True)
+    comments = 0
+    while comments < len(lines) and (lines[comments].startswith("#") or not lines[comments].strip()):
+        comments += 1
+    first = lines[comments] if comments < len(lines) else ""
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO("".join(lines[comments:]), newline=""), delimiter=delimiter)
+    rows: list[list[str]] = []
+    places: list[int] = []
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                rows.append([cell.strip() for cell in row])
+                places.append(reader.line_num + comments)
+    except csv.Error as error:
+        place = reader.line_num + comments
+        raise DataError(f"{path}, line {place}: not a row of a table: {error}") from error
+    if not rows:
+        raise DataError(f"{path}: is empty")
+    blank = TextTable(path, (), [], [], False, delimiter == ";")
+    head = [cell.strip() for cell in lines[comments - 1].lstrip("# ").split(delimiter)] if comments else []
+    if len(head) == len(rows[0]) and len(head) > 1 and not any(np.isinf(blank.number(cell)) for cell in rows[0]):
+        rows.insert(0, head)
+        places.insert(0, comments)
+    rows, places, bad = _even(path, rows, places, on_error)
+    named = any(np.isinf(blank.number(cell)) for cell in rows[0])
+    columns = tuple(rows[0]) if named else tuple(str(number + 1) for number in range(len(rows[0])))
+    seen: set[str] = set()
+    for name in columns:
+        if name in seen:
+            raise DataError(f"{path}, line {places[0]}: two columns are called {shown(name)!r}\n  help: rename one")
+        seen.add(name)
+    start = int(named)
+    if len(rows) == start:
+        raise DataError(f"{path}: has a line of names, but no rows" + (f": {bad[0]}" if bad else ""))
+    return TextTable(path, columns, rows[start:], places[start:], named, blank.comma, bad)
+
+
+def _text(path: Path) -> str:
+    """Return the content of a text file; raises ``DataError`` if it is too large, not UTF-8, or cannot be read."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{path}: {path.stat().st_size:,} bytes; a table has {MOST_BYTES:,} at most")
@@ -110,35 +169,42 @@ def read_table(path: Path) -> TextTable:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     if "\0" in text[:4096]:
         raise DataError(f"{path}: not a text file; save the table as CSV in UTF-8")
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                rows.append([cell.strip() for cell in row])
-                lines.append(reader.line_num)
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: not a row of a table: {error}") from error
-    if not rows:
-        raise DataError(f"{path}: is empty")
+    return text
+
+
+def _even(
+    path: Path, rows: list[list[str]], lines: list[int], on_error: OnError
+) -> tuple[list[list[str]], list[int], list[str]]:
+    """Return rows with as many cells as the first one, their line numbers, and messages about the others.
+
+    A last column without a name and without values, which a delimiter at the end of every line makes, is removed.
+    Raises ``DataError`` for other rows if ``on_error`` is ``OnError.refuse``, and if most rows differ.
+    """
     width = len(rows[0])
-    for row, line in zip(rows, lines):
-        if len(row) != width:
-            raise DataError(
-                f"{path}, line {line}: {len(row)} columns, but line {lines[0]} has {width}\n"
-                "  help: mend or remove the line; a cell with a delimiter in it needs quotes"
-            )
-    blank = TextTable(path, (), [], [], False, delimiter == ";")
-    named = any(np.isinf(blank.number(cell)) for cell in rows[0])
-    columns = tuple(rows[0]) if named else tuple(str(number + 1) for number in range(width))
-    if repeated := next((name for place, name in enumerate(columns) if name in columns[:place]), None):
-        raise DataError(f"{path}, line {lines[0]}: two columns are called {repeated!r}\n  help: rename one")
-    start = int(named)
-    if len(rows) == start:
-        raise DataError(f"{path}: has a line of names, but no rows")
-    return TextTable(path, columns, rows[start:], lines[start:], named, blank.comma)
+    if width > 1 and not rows[0][-1] and not any(row[width - 1 :] and row[width - 1] for row in rows):
+        width -= 1
+    rows = [row if any(row[width:]) else row[:width] for row in rows]
+    bad = [
+        f"{path}, line {line}: {counted(len(row), 'column')}, but line {lines[0]} has {width}"
+        for row, line in zip(rows, lines)
+        if len(row) != width
+    ]
+    if not bad:
+        return rows, lines, bad
+    if len(bad) * 2 > len(rows) - 1:
+        raise DataError(
+            f"{bad[0]}; so it is with most rows\n"
+            "  help: the first line has a name for each column, separated in the same way as the cells"
+        )
+    if on_error is OnError.refuse:
+        raise refused(bad, len(rows) - 1, "rows", "a cell with a delimiter in it needs quotes")
+    kept = [place for place, row in enumerate(rows) if len(row) == width]
+    return [rows[place] for place in kept], [lines[place] for place in kept], bad
+
+
+def shown(cell: str) -> str:
+    """Return a cell for a message: a long one is cut off."""
+    return cell if len(cell) <= _SHOWN else cell[:_SHOWN] + "…"
 
 
 def shortened(names: Sequence[Any], most: int = 12) -> str:

@@ -37,6 +37,8 @@ def transfer(url: str, sha256: str, target: Path, progress: Progress = lambda do
                 f"{url}: is not the file that was published: SHA-256 {found}, expected {sha256}\n"
                 "  help: the server may answer with a page of its own; try another network, or give source="
             )
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())  # before the file gets the name under which nobody checks its hash again
         os.replace(partial, target)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = str(error.reason) if isinstance(error, urllib.error.URLError) else str(error) or type(error).__name__

@@ -2,7 +2,8 @@
 
 Files that operating systems create on their own are ignored: hidden files and folders, ``__MACOSX``, ``Thumbs.db`` and
 the like. In an archive, links, devices, absolute names and names with ``..`` are refused, as is an entry whose unpacked
-size is impossible for DEFLATE, or above ``MOST_BYTES``.
+size is impossible for DEFLATE, or above ``MOST_BYTES``. Entries of zip archives may be stored, or compressed by DEFLATE
+or bzip2; LZMA, whose entries declare how much memory a reader needs, is read in .tar.xz alone, up to ``_MOST_MEMORY``.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ import gzip
 import lzma
 import os
 import re
+import stat
+import struct
 import sys
-import tarfile
 import tempfile
 import threading
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Protocol, cast
 
+from striate.data.tar import BLOCK, Form, is_header, members
 from striate.errors import DataError
 from striate.locks import Lock
 
@@ -31,10 +36,52 @@ MOST_FILES = 10_000_000
 _DEFLATE_RATIO = 1032  # 258 bytes from 2 bits is the densest that RFC 1951 allows
 _PIECE = 1 << 20
 _SYSTEM = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found", "@eadir"}
-_COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
-    b"\x1f\x8b": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file)),
-    b"BZh": lambda file: cast("IO[bytes]", bz2.BZ2File(file)),
-    b"\xfd7zXZ\x00": lambda file: cast("IO[bytes]", lzma.LZMAFile(file)),  # noqa: SIM115 - closed by the reader
+_MOST_MEMORY = 80_000_000  # of the xz decoder; files of ``xz -9`` need 66 MB
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+BROKEN = (
+    OSError, EOFError, ValueError, LookupError, ArithmeticError, RuntimeError, struct.error, zipfile.BadZipFile,
+    zlib.error, lzma.LZMAError,
+)  # fmt: skip
+"""What the libraries that unpack archives raise for damaged ones."""
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Xz:
+    """Unpacks an xz file, of one or several streams, with a limit on the memory that the file may demand."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._stream = self._next()
+
+    @staticmethod
+    def _next() -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST_MEMORY)
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` unpacked bytes, and b"" at the end; raises ``EOFError`` if the file is cut off."""
+        while True:
+            given = b""
+            if self._stream.eof:
+                given = self._stream.unused_data.lstrip(b"\0") or self._file.read(_PIECE).lstrip(b"\0")
+                if not given:
+                    return b""
+                self._stream = self._next()
+            elif self._stream.needs_input:
+                given = self._file.read(_PIECE)
+                if not given:
+                    raise EOFError("the file is cut off")
+            piece = self._stream.decompress(given, size)
+            if piece:
+                return piece
+
+
+_COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], _Readable]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": lambda file: bz2.BZ2File(file),
+    b"\xfd7zXZ\x00": _Xz,
 }
 ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar")
 
@@ -77,6 +124,10 @@ class Tree(ABC):
         This method may be called from any thread.
         """
 
+    def start(self, entry: Entry, size: int) -> bytes:
+        """Return up to ``size`` bytes from the start of a file; otherwise as ``read``."""
+        return self.read(entry)[:size]
+
     def name(self, entry: Entry) -> str:
         """Return the name of a file for messages, such as ``pictures.zip/cat/1.png``."""
         return f"{self.root}/{entry.path}"
@@ -91,25 +142,59 @@ def open_tree(path: Path) -> Tree:
         return FolderTree(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file or folder")
-    try:
+    with _named(path):
         if zipfile.is_zipfile(path):
             return ZipTree(path)
-        if tarfile.is_tarfile(path):
+        if _is_tar(path):
             return TarTree(path)
-    except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, lzma.LZMAError) as error:
-        raise DataError(f"{path}: the archive cannot be read: {error}") from error
     raise DataError(f"{path}: not a zip or tar archive that can be read\n  help: it may be incomplete; copy it again")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn what the libraries raise for a damaged archive into a ``DataError`` that names it."""
+    try:
+        yield
+    except DataError:
+        raise
+    except BROKEN as error:
+        raise DataError(f"{path}: the archive cannot be read: {error}") from error
 
 
 def is_archive(path: Path) -> bool:
     """Return whether a file is an archive: by its ending, or by its first bytes."""
-    return path.name.lower().endswith(ARCHIVES) or zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    if path.name.lower().endswith(ARCHIVES):
+        return True
+    try:
+        return zipfile.is_zipfile(path) or _is_tar(path)
+    except BROKEN:
+        return False
+
+
+def _is_tar(path: Path) -> bool:
+    """Return whether a file, unpacked if it is compressed, begins with the header of a tar archive."""
+    with path.open("rb") as file:
+        return is_header(_unpacked(file).read(BLOCK))
+
+
+def _unpacked(file: IO[bytes]) -> _Readable:
+    """Return what reads the unpacked content of a file from its beginning; the file itself if it is not compressed."""
+    start = file.read(6)
+    file.seek(0)
+    opener = next((opener for magic, opener in _COMPRESSIONS.items() if start.startswith(magic)), None)
+    return file if opener is None else opener(file)
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """Return a sort key by which numbers in names are compared as numbers: ``b2`` comes before ``b12``."""
     parts = re.findall(r"\d+|\D+", name)
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
+    return tuple((0, *_digits(part)) if part.isdecimal() else (1, 0, part) for part in parts)
+
+
+def _digits(number: str) -> tuple[int, str]:
+    """Return a key by which whole numbers are ordered; names can have more digits than Python converts."""
+    digits = number.lstrip("0")
+    return len(digits), digits
 
 
 def is_data(path: PurePosixPath) -> bool:
@@ -147,18 +232,36 @@ class FolderTree(Tree):
                     yield Entry(path, size)
 
     def read(self, entry: Entry) -> bytes:
+        return self._read(entry, -1)
+
+    def start(self, entry: Entry, size: int) -> bytes:
+        return self._read(entry, size)
+
+    def _read(self, entry: Entry, size: int) -> bytes:
+        """Return up to ``size`` bytes from the start of a file; -1: all of it."""
+        path = self.root / entry.path
         try:
-            return (self.root / entry.path).read_bytes()
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):  # a pipe would wait for a writer, and /dev/zero has no end
+                raise DataError(f"{self.name(entry)}: is not a file, but a pipe or a device")
+            _require_size(self.root, entry.path, status.st_size)
+            with path.open("rb") as file:
+                return file.read(size)
         except OSError as error:
             raise DataError(f"{self.name(entry)}: cannot be read: {error.strerror or error}") from error
 
 
 class ZipTree(Tree):
-    """The files of a zip archive; every thread reads through a file handle of its own."""
+    """The files of a zip archive; every thread reads through a file handle of its own.
 
-    def __init__(self, root: Path) -> None:
+    ``most`` is the largest unpacked size of one file, in bytes.
+    """
+
+    def __init__(self, root: Path, most: int = MOST_BYTES) -> None:
+        self._most = most
         self._own = threading.local()
         self._handles: list[zipfile.ZipFile] = []
+        self._infos: dict[PurePosixPath, zipfile.ZipInfo] = {}
         super().__init__(root)
 
     def _archive(self) -> zipfile.ZipFile:
@@ -170,9 +273,9 @@ class ZipTree(Tree):
         return held["archive"]
 
     def _listed(self) -> Iterator[Entry]:
-        infos = self._archive().infolist()
+        with _named(self.root):
+            infos = self._archive().infolist()
         _require_count(self.root, len(infos))
-        seen: set[PurePosixPath] = set()
         for info in infos:
             path = _inside(self.root, info.filename)
             if not (path.parts and is_data(path)):
@@ -184,19 +287,35 @@ class ZipTree(Tree):
                 raise DataError(f"{self.root}/{path}: is encrypted\n  help: unpack the archive with its password")
             if (info.external_attr >> 16) & 0o170000 == 0o120000:
                 raise DataError(f"{self.root}/{path}: is a link; archives of data hold files")
-            if path in seen:
+            if path in self._infos:
                 raise DataError(f"{self.root}/{path}: is there twice")
+            if info.compress_type not in _METHODS:
+                raise DataError(
+                    f"{self.root}/{path}: is compressed by method {info.compress_type}, which is not read\n"
+                    "  help: pack the archive with DEFLATE, which is the usual method"
+                )
             if info.file_size > info.compress_size * _DEFLATE_RATIO + 64:
                 raise DataError(f"{self.root}/{path}: claims {info.file_size:,} bytes from {info.compress_size:,}")
-            _require_size(self.root, path, info.file_size)
-            seen.add(path)
+            _require_size(self.root, path, info.file_size, self._most)
+            self._infos[path] = info
             yield Entry(path, info.file_size)
+
+    def stream(self, entry: Entry) -> IO[bytes]:
+        """Open a file of the archive; opening and reading raise one of ``BROKEN`` for a damaged archive."""
+        return self._archive().open(self._infos[entry.path])
 
     def read(self, entry: Entry) -> bytes:
         try:
-            with self._archive().open(str(entry.path)) as stream:
+            with self.stream(entry) as stream:
                 return _bounded(stream, entry.size)
-        except (OSError, zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, ValueError) as error:
+        except BROKEN as error:
+            raise DataError(f"{self.name(entry)}: cannot be read: {error}") from error
+
+    def start(self, entry: Entry, size: int) -> bytes:
+        try:
+            with self.stream(entry) as stream:
+                return stream.read(min(size, entry.size))
+        except BROKEN as error:
             raise DataError(f"{self.name(entry)}: cannot be read: {error}") from error
 
     def close(self) -> None:
@@ -219,38 +338,40 @@ class TarTree(Tree):
     def _plain(self, root: Path) -> IO[bytes]:
         """Return the open archive, unpacked into a temporary file if it is compressed."""
         packed = root.open("rb")
-        start = packed.read(6)
-        packed.seek(0)
-        opened = next((opener for magic, opener in _COMPRESSIONS.items() if start.startswith(magic)), None)
-        if opened is None:
+        stream = _unpacked(packed)
+        if stream is packed:
             return packed
         size = os.fstat(packed.fileno()).st_size
         unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - read until the tree is closed
-        with packed, opened(packed) as stream:
-            while piece := stream.read(_PIECE):
-                unpacked.write(piece)
-                if unpacked.tell() > size * _DEFLATE_RATIO + _PIECE:
-                    raise DataError(f"{root}: unpacks to more than {unpacked.tell():,} bytes from {size:,}")
-        unpacked.seek(0)
+        try:
+            with packed, _named(root):
+                while piece := stream.read(_PIECE):
+                    unpacked.write(piece)
+                    if unpacked.tell() > size * _DEFLATE_RATIO + _PIECE:
+                        raise DataError(f"{root}: unpacks to more than {unpacked.tell():,} bytes from {size:,}")
+        except BaseException:
+            unpacked.close()
+            raise
+        unpacked.flush()
         return unpacked
 
     def _listed(self) -> Iterator[Entry]:
-        with tarfile.open(fileobj=self._file, mode="r:") as archive:
-            for count, member in enumerate(archive):
-                _require_count(self.root, count)
-                path = _inside(self.root, member.name)
-                if not (path.parts and is_data(path)):
-                    continue
-                if member.isdir():
-                    self.folders.add(path)
-                    continue
-                if not member.isreg():
-                    raise DataError(f"{self.root}/{path}: is a link or device; archives of data hold files")
-                if path in self._places:
-                    raise DataError(f"{self.root}/{path}: is there twice")
-                _require_size(self.root, path, member.size)
-                self._places[path] = member.offset_data
-                yield Entry(path, member.size)
+        size = os.fstat(self._file.fileno()).st_size
+        for count, member in enumerate(members(self._file, size, str(self.root))):
+            _require_count(self.root, count)
+            path = _inside(self.root, member.name)
+            if not (path.parts and is_data(path)):
+                continue
+            if member.form is Form.folder:
+                self.folders.add(path)
+                continue
+            if member.form is Form.other:
+                raise DataError(f"{self.root}/{path}: is a link or device; archives of data hold files")
+            if path in self._places:
+                raise DataError(f"{self.root}/{path}: is there twice")
+            _require_size(self.root, path, member.size)
+            self._places[path] = member.start
+            yield Entry(path, member.size)
 
     def read(self, entry: Entry) -> bytes:
         content = self._read_at(self._places[entry.path], entry.size)
@@ -289,10 +410,10 @@ def _require_count(root: Path, count: int) -> None:
         raise DataError(f"{root}: more than {MOST_FILES:,} files")
 
 
-def _require_size(root: Path, path: PurePosixPath, size: int) -> None:
-    """Raise ``DataError`` for a file larger than ``MOST_BYTES``."""
-    if size > MOST_BYTES:
-        raise DataError(f"{root}/{path}: {size:,} bytes; a file has {MOST_BYTES:,} at most")
+def _require_size(root: Path, path: PurePosixPath, size: int, most: int = MOST_BYTES) -> None:
+    """Raise ``DataError`` for a file larger than ``most`` bytes."""
+    if size > most:
+        raise DataError(f"{root}/{path}: {size:,} bytes; a file has {most:,} at most")
 
 
 def _bounded(stream: IO[bytes], size: int) -> bytes:

@@ -27,11 +27,12 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from striate.errors import StriateError
+from striate.lab.answers import Json
 from striate.lab.choices import choices, curve
 from striate.lab.limits import PICTURE_BYTES, body_of, document_of
 from striate.lab.live import Live
@@ -86,7 +87,7 @@ class Routes:
 
     def application(self) -> Starlette:
         """Return the application: routes, error handlers, and the background task that runs queued trainings."""
-        return Starlette(
+        application = Starlette(
             routes=[
                 Route("/", self._pages.index),
                 Route("/static/{name}", self._pages.file),
@@ -101,6 +102,8 @@ class Routes:
             exception_handlers={StriateError: _explained, HTTPException: _refused},
             lifespan=self._lifespan,
         )
+        application.router.redirect_slashes = False
+        return application
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncGenerator[None, None]:
@@ -118,11 +121,11 @@ class Routes:
     def choices(self, request: Request) -> Response:
         """Answer with everything that can be chosen for a training, and the defaults."""
         first = None if self._lab.first is None else self._lab.first.key
-        return JSONResponse({"data": list(self._lab.data), "first": first, **choices()})
+        return Json({"data": list(self._lab.data), "first": first, **choices()})
 
     def activation(self, request: Request) -> Response:
         """Answer with points on the curves of an activation and its derivative."""
-        return JSONResponse(curve(request.path_params["name"], request.query_params.get("slope", "0.1")))
+        return Json(curve(request.path_params["name"], request.query_params.get("slope", "0.1")))
 
     async def train(self, request: Request) -> Response:
         """Queue a training and answer with the summary of its run (status 201)."""
@@ -134,7 +137,7 @@ class Routes:
             training.state = State.STOPPED
             raise
         (entry,) = (entry for entry in self._lab.runs if entry.training is training)
-        return JSONResponse(entry.summary(), 201)
+        return Json(entry.summary(), 201)
 
     async def stop(self, request: Request) -> Response:
         """Stop a training that this lab started; for any other run, answer with status 409."""
@@ -142,12 +145,12 @@ class Routes:
         if entry.training is None:
             raise HTTPException(409, "this run was not started here; stop it where it was")
         self.trainings.stop(entry.training)
-        return JSONResponse(entry.summary())
+        return Json(entry.summary())
 
     async def model(self, request: Request) -> Response:
         """Answer with the input shape, classes and data of a run's model."""
         entry = self._entry(request)
-        return JSONResponse(await run_in_threadpool(self._looking.about, entry.folder))
+        return Json(await run_in_threadpool(self._looking.about, entry.folder))
 
     async def look(self, request: Request) -> Response:
         """Answer with prediction and feature maps of one picture.
@@ -160,11 +163,11 @@ class Routes:
         wanted = request.query_params.get("saliency") == "1"
         if kind in _PICTURES:
             content = await body_of(request, PICTURE_BYTES)
-            return JSONResponse(await run_in_threadpool(self._drawn, entry, content, centred, wanted))
+            return Json(await run_in_threadpool(self._drawn, entry, content, centred, wanted))
         index: Any = (await document_of(request)).get("sample")
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < 2**31:
             raise HTTPException(400, "expected the number of a held-out picture")
-        return JSONResponse(await run_in_threadpool(self._sample, entry, index, wanted))
+        return Json(await run_in_threadpool(self._sample, entry, index, wanted))
 
     def _drawn(self, entry: Entry, content: bytes, centred: bool, wanted: bool) -> dict[str, Any]:
         pixels, about = self._looking.drawn(entry.folder, content, centred)
@@ -186,9 +189,9 @@ class Routes:
 
 
 def _explained(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 422)
+    return Json({"error": str(error)}, 422)
 
 
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+    return Json({"error": error.detail}, error.status_code, error.headers)

@@ -84,4 +84,5 @@ def curve(activation: str, slope: str) -> dict[str, list[float]]:
     places = np.linspace(-_REACH, _REACH, _POINTS)
     found, _ = interpret(Graph({"x": x, "dy": dy}, {"y": y, "dx": dx}), {"x": places, "dy": np.ones(_POINTS)})
     numbers = {"x": places, "y": found["y"], "derivative": found["dx"]}
-    return {name: [round(float(one), 5) for one in array] for name, array in numbers.items()}
+    # JSON has no NaN, which an activation may have at a slope of 0.
+    return {name: [round(float(one), 5) for one in np.nan_to_num(array)] for name, array in numbers.items()}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, cast
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 JSON_BYTES = 16_000
 PICTURE_BYTES = 8_000_000
 PICTURE_PIXELS = 16_000_000
+BODY_SECONDS = 30.0
 MESSAGE_BYTES = 16_000
 """The largest WebSocket message in bytes; the server rejects larger ones before the application sees them."""
 
@@ -19,16 +21,22 @@ async def body_of(request: Request, most: int) -> bytes:
     """Return the body of a request if it has at most ``most`` bytes.
 
     Otherwise, ``HTTPException`` 413 is raised: before reading if the declared length is larger, or as soon as more
-    bytes have arrived.
+    bytes have arrived. Raises ``HTTPException`` 408 if the body is not complete within 30 s.
     """
     declared = request.headers.get("content-length", "0")
     if not (declared.isascii() and declared.isdigit()) or len(declared) > 12 or int(declared) > most:
         raise HTTPException(413, f"too large: at most {most:,} bytes")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise HTTPException(413, f"too large: at most {most:,} bytes")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    raise HTTPException(413, f"too large: at most {most:,} bytes")
+    except ClientDisconnect as error:
+        raise HTTPException(400, "the client left") from error
+    except TimeoutError as error:
+        raise HTTPException(408, "too slow") from error
     return bytes(body)
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from typing import Any, cast
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from striate.lab.answers import json_text
 from striate.lab.limits import MESSAGE_BYTES, parsed_object
 from striate.lab.runs import Entry, Runs
 
@@ -58,7 +58,17 @@ class Live:
             await socket.close(_TRY_LATER)
             return
         self._clients += 1
-        await socket.accept()
+        try:
+            await self._converse(socket)
+        finally:
+            self._clients -= 1  # also if the client left before the connection was accepted
+
+    async def _converse(self, socket: WebSocket) -> None:
+        """Accept a connection, and serve the page until it disconnects."""
+        try:
+            await socket.accept()
+        except (WebSocketDisconnect, OSError):
+            return
         page = _Page(socket, self._listed, self)
         telling = asyncio.create_task(page.tell())
         try:
@@ -68,7 +78,6 @@ class Live:
         except HTTPException:
             await socket.close(_BAD_MESSAGE)
         finally:
-            self._clients -= 1
             telling.cancel()
             with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
                 await telling
@@ -129,4 +138,4 @@ class _Page:
             await self._send({"kind": "events", "run": entry.key, "events": events})
 
     async def _send(self, document: dict[str, Any]) -> None:
-        await self._socket.send_text(json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":")))
+        await self._socket.send_text(json_text(document))

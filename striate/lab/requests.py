@@ -109,7 +109,7 @@ class TrainingRequest:
         paths that ``striate train`` takes; the first one is the default.
         """
         chosen = document.get("data", next(iter(data)))
-        if chosen not in data:
+        if not isinstance(chosen, str) or chosen not in data:
             raise unknown_option("data", chosen, data)
         given = {name: value for name, value in document.items() if name != "data" and value is not None}
         for name in given:

@@ -14,6 +14,8 @@ from striate.errors import ModelFileError, OptionError
 from striate.lab.requests import TrainingRequest
 from striate.lab.story import Story, finding_event
 from striate.lab.trainings import State, Training
+from striate.persistence.atomic import make_folder
+from striate.train.record import finite
 from striate.train.run import MODEL_FILE, RUN_FILE, Run, read_run
 
 PROGRESS_FILE = "progress.jsonl"
@@ -87,7 +89,7 @@ class Entry:
         run = self.told
         if run is not None:
             named = {"data": Path(run.data).name, **run.arguments, "seed": run.seed}
-            return {name: value for name, value in named.items() if isinstance(value, (str, int, float, bool))}
+            return {name: finite(value) for name, value in named.items() if isinstance(value, (str, int, float, bool))}
         if self.training is not None:
             return {"data": Path(self.training.request.data).name, **self.training.request.settings}
         plan = self.story.plan or {}
@@ -99,9 +101,9 @@ class Entry:
         run = self.told
         epochs = list(run.history.get("epochs", [])) if run is not None else []
         if not last and epochs:
-            last = epochs[-1]
+            last = finite(epochs[-1])
         evaluation = run.evaluation if run is not None and self.state is State.FINISHED else None
-        accuracy = (evaluation or {}).get("accuracy", last.get("validation_accuracy"))
+        accuracy = finite(evaluation or {}).get("accuracy", last.get("validation_accuracy"))
         settings = self.settings()
         plan = self.story.plan or {}
         return {
@@ -122,9 +124,9 @@ class Entry:
         """Return the history for the curves, from the record or, without a record, from run.json."""
         told = self.story.snapshot()
         if self.run is not None and self.story.latest is None:
-            told["epochs"] = list(self.run.history.get("epochs", []))
+            told["epochs"] = finite(self.run.history.get("epochs", []))
             told["end"] = {"kind": "end", "finished": self.run.finished}
-            told["findings"] = [finding_event(one) for one in self.run.findings]
+            told["findings"] = [finite(finding_event(one)) for one in self.run.findings]
         return told
 
 
@@ -173,7 +175,7 @@ class Runs:
         """
         model = str(request.settings.get("model", "run"))
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             number = max((_number(one)[0] for one in self.folder.iterdir()), default=0)
             while True:
                 number += 1

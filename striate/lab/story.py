@@ -8,10 +8,13 @@ available.
 from __future__ import annotations
 
 import json
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
+
+from striate.persistence.container import whole
 
 Event = dict[str, Any]
 Item = TypeVar("Item")
@@ -100,6 +103,8 @@ class Story:
         An incomplete last line is kept until its end arrives; a line that is not an event is skipped.
         """
         try:
+            if not self._path.is_file():
+                raise OSError(f"{self._path}: not a regular file")
             with self._path.open("rb") as stream:
                 found = self._path.stat()
                 if self._file != (found.st_dev, found.st_ino) or found.st_size < self._place:
@@ -184,7 +189,7 @@ def event_of(line: bytes) -> Event | None:
     NaN and infinity become None, since the page's JSON does not have them.
     """
     try:
-        found = cast("object", json.loads(line, parse_constant=_nothing))
+        found = cast("object", json.loads(line, parse_constant=_nothing, parse_float=_finite, parse_int=whole))
     except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict):
@@ -198,6 +203,11 @@ def event_of(line: bytes) -> Event | None:
 def finding_event(finding: Event) -> Event:
     """Return a finding as an event: its own ``kind``, the name of its rule, becomes ``rule``."""
     return {**finding, "kind": "finding", "rule": finding.get("kind", "")}
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
 
 
 def _nothing(name: str) -> None:

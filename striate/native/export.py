@@ -40,6 +40,7 @@ from striate.nn.module import Module
 from striate.options import flag, require_instance, whole_number
 from striate.options import path as checked_path
 from striate.persistence import write_atomically
+from striate.persistence.atomic import make_folder
 from striate.persistence.deployment import drawn_input
 from striate.version import VERSION
 
@@ -321,7 +322,7 @@ def _written(
 ) -> NativeExport:
     """Write all files of an export, and remove those of an earlier one that this one does not have."""
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        make_folder(place)
     except OSError as error:
         raise ModelFileError(f"{place}: cannot be created: {error.strerror or error}") from error
     name = artefact.name

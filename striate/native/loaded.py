@@ -181,7 +181,7 @@ def load(folder: str | Path, name: str = "net") -> NativeNetwork:
             library = ctypes.CDLL(str(shared.resolve()))
             return NativeNetwork(facts, lambda one: _address(library, one), library, weights)
         return loaded_object(_read(place, f"{name}.o", facts), facts, weights)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, ModelFileError):
             raise
         raise ModelFileError(

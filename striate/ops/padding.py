@@ -440,8 +440,8 @@ def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float |
     default. The other modes pad the spatial axes of (N, C, positions…) or of one sample (C, positions…), in float32 or
     float64; ``pad`` then has a pair for each of them. Raises ShapeError if the mode does not allow these axes or so
     much padding, DTypeError for a dtype that the mode does not allow, and OptionError for another mode, for a ``pad``
-    that is not pairs of whole numbers, and for a ``value`` that the dtype of x cannot represent: NaN; a fraction, ∞ or
-    a number out of range for integers; anything but 0 and 1 for bools.
+    that is not pairs of whole numbers, and for a ``value`` that the dtype of x cannot represent: NaN; a finite
+    number beyond the largest of the dtype; a fraction or ∞ for integers; anything but 0 and 1 for bools.
     """
     how = PadMode[options.choice("pad: mode", mode, PadMode.__members__)]
     pairs = _pairs(pad)
@@ -475,6 +475,9 @@ def _constant(value: object, x: TensorType) -> float:
         return float(value)
     number = options.number("pad: value", value)
     if x.dtype.is_float:
+        most = float(np.finfo(np.float64 if x.dtype is DType.float64 else np.float32).max)
+        if abs(number) > most:
+            raise OptionError(f"pad: value={value!r} for {x}; expected a number up to ±{most:.3g}, or ±∞")
         return number
     limits = np.iinfo(x.dtype.numpy)
     least, most = max(int(limits.min), -(2**53)), min(int(limits.max), 2**53)  # operations store the number as a float

@@ -37,13 +37,13 @@ def write_atomically(path: Path, content: bytes | Iterable[Buffer], keep: Path |
             for part in (content,) if isinstance(content, bytes) else content:
                 stream.write(part)
             stream.flush()
+            os.chmod(temporary, _usual_mode(path))
             os.fsync(stream.fileno())
-        os.chmod(temporary, _usual_mode(path))
         if keep is not None and path.exists():
             give_name(path, keep)
         os.replace(temporary, path)
         temporary = ""
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
         reason = error.strerror if isinstance(error, OSError) else None
         raise ModelFileError(
@@ -105,8 +105,23 @@ def _usual_mode(path: Path) -> int:
         return 0o666 & ~mask
 
 
-def _sync_folder(folder: Path) -> None:
-    """Flush the renamed entry of the folder to disk, on systems that can open folders (not Windows)."""
+def make_folder(folder: Path) -> None:
+    """Create a folder, with missing ones above it, and flush the new entries to disk; an existing one is left as it is.
+
+    Otherwise a power failure could remove the folder with all files in it, although each of them was flushed. Raises
+    ``OSError`` if a folder cannot be created.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in reversed(missing):
+        sync_folder(one.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the entries of a folder (names, not contents of files) to disk, where folders can be opened.
+
+    On Windows they cannot, and nothing is done.
+    """
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:

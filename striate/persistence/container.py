@@ -39,6 +39,7 @@ DEEPEST = 64
 MOST_TENSORS = 100_000
 MOST_AXES = 16
 LONGEST_NAME = 1000
+_LONGEST_NUMBER = 20
 _KEYS = {"dtype", "shape", "data_offsets"}
 _ELEMENTS = {
     "F64": Element.float64, "F32": Element.float32, "F16": Element.float16, "BF16": Element.bfloat16,
@@ -264,6 +265,16 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) != len(pairs):
         raise ValueError("a name is given twice")
     return found
+
+
+def whole(digits: str) -> int:
+    """Return a whole number of JSON; to be the argument ``parse_int`` of ``json.loads``.
+
+    Raises ``ValueError`` for more than 20 digits, which could be too many for a float where one is expected.
+    """
+    if len(digits) > _LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(digits):,} digits")
+    return int(digits)
 
 
 def _no_constant(name: str) -> object:

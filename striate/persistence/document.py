@@ -11,6 +11,7 @@ operation's class declares for it.
 
 from __future__ import annotations
 
+import functools
 import math
 import types
 from collections.abc import Mapping
@@ -190,12 +191,18 @@ def _operation(cls: type[Op], document: object, where: str) -> Op:
     needed = [f.name for f in declared.values() if f.default is MISSING and f.default_factory is MISSING]
     if absent := [name for name in needed if name not in given]:
         raise ModelFileError(f"{where}: field {absent[0]!r} is missing")
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     decoded = {name: _decoded(value, hints[name], f"{where}: field {name!r}") for name, value in given.items()}
     try:
         return cls(**decoded)
     except (StriateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise ModelFileError(f"{where}: {error}") from error
+
+
+@functools.cache
+def _hints(cls: type[Op]) -> dict[str, Any]:
+    """Return the types of an operation's fields; evaluating them takes longer than the rest of reading a node."""
+    return get_type_hints(cls)
 
 
 def _decoded(document: object, hint: Any, where: str) -> Any:

@@ -118,7 +118,7 @@ class FolderLock:
         try:
             with self.path.open("rb") as stream:
                 found: object = json.loads(stream.read(_LONGEST))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return ""
         if not isinstance(found, dict):
             return ""
@@ -132,7 +132,7 @@ def is_held(folder: Path) -> bool:
     A file ``.lock`` that a killed process left does not count. Returns False if the file cannot be opened.
     """
     try:
-        file = os.open(folder / LOCK_FILE, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
+        file = os.open(folder / LOCK_FILE, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return False
     try:

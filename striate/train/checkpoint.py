@@ -141,7 +141,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         found = from_plain(Checkpoint, parse_json(content, f"{path}: the document"), f"{path}: the document")
         found.tensors = tensors
         found.step  # noqa: B018 - a checkpoint without the number of its step is none
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         if isinstance(error, ModelFileError):
             raise
         raise ModelFileError(f"{path}: not a checkpoint that this striate can read: {error}") from error

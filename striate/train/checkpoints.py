@@ -17,7 +17,7 @@ from pathlib import Path
 
 from striate.errors import ModelFileError, OptionError
 from striate.options import path as checked_path
-from striate.persistence.atomic import give_name, remove_leftovers
+from striate.persistence.atomic import give_name, make_folder, remove_leftovers, sync_folder
 from striate.persistence.lock import FolderLock
 from striate.train.checkpoint import Checkpoint, read_checkpoint
 from striate.train.every import Every
@@ -63,7 +63,7 @@ class Checkpoints:
         Raises ``OptionError`` if the folder cannot be created, or another training has locked it.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
         except OSError as error:
             raise OptionError(
                 f"{self.folder}: cannot be made: {error.strerror or error}\n  help: give a folder that you may write to"
@@ -113,6 +113,7 @@ class Checkpoints:
     def _keep_best(self, checkpoint: Checkpoint) -> None:
         """Give the last checkpoint the name of the best, too; a second file if there are no hard links."""
         give_name(self.last, self.folder / BEST)
+        sync_folder(self.folder)
         if not self.last.exists():
             checkpoint.write(self.last)
 

@@ -15,7 +15,7 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 320, 150, 56, 22, 20
 _BLUE, _ORANGE, _GREEN = "#2166ac", "#d9822b", "#2a7f4f"
 _LAST = 12  # the most epochs in the table
 
-Series = list[tuple[int, float]]
+Series = list[tuple[float, float]]
 
 
 def history_html(history: History) -> str:
@@ -27,10 +27,14 @@ def history_html(history: History) -> str:
 
 def history_svg(history: History) -> str:
     """Return curves of loss and validation accuracy as an SVG document; "" without a finished epoch."""
-    charts = _charts(history)
+    return charts_document(_charts(history))
+
+
+def charts_document(charts: Sequence[str]) -> str:
+    """Return SVG charts side by side as one SVG document, on white; "" without a chart."""
     if not charts:
         return ""
-    places = [chart.replace("<svg ", f'<svg x="{_WIDTH * place}" ', 1) for place, chart in enumerate(charts)]
+    places = [one.replace("<svg ", f'<svg x="{_WIDTH * place}" ', 1) for place, one in enumerate(charts)]
     width = _WIDTH * len(charts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{_HEIGHT}" color="#222">'
@@ -47,14 +51,19 @@ def _charts(history: History) -> list[str]:
     accuracy = [
         (epoch.number, 100 * epoch.validation_accuracy) for epoch in history if epoch.validation_accuracy is not None
     ]
-    charts = [_chart("loss", [(training, _BLUE, "training"), (held_out, _ORANGE, "held out")])]
+    charts = [chart("loss", [(training, _BLUE, "training"), (held_out, _ORANGE, "held out")])]
     if accuracy:
-        charts.append(_chart("held-out accuracy, %", [(accuracy, _GREEN, "")]))
-    return [chart for chart in charts if chart]
+        charts.append(chart("held-out accuracy, %", [(accuracy, _GREEN, "")]))
+    return [one for one in charts if one]
 
 
-def _chart(title: str, given: Sequence[tuple[Series, str, str]]) -> str:
-    """Return an SVG of one or two curves on common axes; numbers that are not finite are left out."""
+def chart(
+    title: str, given: Sequence[tuple[Series, str, str]], label: Callable[[float], str] = lambda x: f"{x:g}"
+) -> str:
+    """Return an SVG of one or two curves on common axes; numbers that are not finite are left out.
+
+    ``given`` has the points, the colour and the name of each curve, and ``label`` writes an x below its axis.
+    """
     series = [([(x, y) for x, y in points if math.isfinite(y)], colour, name) for points, colour, name in given]
     points = [point for one, _, _ in series for point in one]
     if not points:
@@ -62,7 +71,7 @@ def _chart(title: str, given: Sequence[tuple[Series, str, str]]) -> str:
     low, high = min(y for _, y in points), max(y for _, y in points)
     first, last = min(x for x, _ in points), max(x for x, _ in points)
 
-    def place(x: int, y: float) -> tuple[float, float]:
+    def place(x: float, y: float) -> tuple[float, float]:
         across = (x - first) / (last - first) if last > first else 0.5
         up = (y - low) / (high - low) if high > low else 0.5
         return (
@@ -76,7 +85,9 @@ def _chart(title: str, given: Sequence[tuple[Series, str, str]]) -> str:
         body.append(f'<text x="{_LEFT - 6}" y="{height + 4:.1f}" text-anchor="end" opacity=".7">{y:.4g}</text>')
         body.append(f'<path d="M{_LEFT} {height:.1f}H{_WIDTH - 10}" stroke="currentColor" opacity=".15"/>')
     for x in {first, last}:
-        body.append(f'<text x="{place(x, low)[0]:.1f}" y="{_HEIGHT - 5}" text-anchor="middle" opacity=".7">{x}</text>')
+        body.append(
+            f'<text x="{place(x, low)[0]:.1f}" y="{_HEIGHT - 5}" text-anchor="middle" opacity=".7">{label(x)}</text>'
+        )
     end = _WIDTH - 10
     for one, colour, name in reversed(series):
         if not one:

@@ -11,6 +11,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Protocol, TextIO, runtime_checkable
 
+from striate.counting import counted
 from striate.doctor.finding import Finding
 from striate.train.history import Epoch
 from striate.train.numerals import number_text
@@ -192,14 +193,6 @@ class Lines:
     def say(self, text: str) -> None:
         """Print a line of text to the stream."""
         print(text, file=self._stream or sys.stderr, flush=True)
-
-
-def counted(count: int, one: str, several: str = "") -> str:
-    """Return a number with its noun, such as ``1 epoch`` or ``1,442 images``; ``one`` is the singular.
-
-    ``several`` is the plural; the default is the singular with an s.
-    """
-    return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
 def epoch_line(epoch: Epoch, plan: Plan) -> str:

@@ -22,7 +22,9 @@ from striate.optim import ExponentialSchedule, Optimizer
 from striate.options import number, whole_number
 from striate.options import seed as checked_seed
 from striate.step import TrainingStep
+from striate.train.notebook import chart, charts_document
 
+_BLUE, _ORANGE = "#2166ac", "#d9822b"
 _DIVERGED = 4.0
 """The search ends when the smoothed loss exceeds this multiple of its smallest value."""
 
@@ -59,6 +61,20 @@ class RateSearch:
             "rates": list(self.rates), "losses": list(self.losses), "smoothed": list(self.smoothed),
             "suggestion": self.suggestion,
         }  # fmt: skip
+
+    def svg(self) -> str:
+        """Return the smoothed loss over the logarithm of the learning rate as an SVG document.
+
+        A vertical line marks the suggested rate. Returns "" if no rate was tried.
+        """
+        curve = [(math.log10(rate), loss) for rate, loss in zip(self.rates, self.smoothed)]
+        series = [(curve, _BLUE, "smoothed loss")]
+        if self.suggestion is not None:
+            at = math.log10(self.suggestion)
+            ends = [(at, min(self.smoothed)), (at, max(self.smoothed))]
+            series.append((ends, _ORANGE, f"suggested: {self.suggestion:.2g}"))
+        drawn = chart("learning rate", series, lambda x: f"{10**x:.2g}")
+        return charts_document([drawn] if drawn else [])
 
     def plot(self, path: str | Path | None = None) -> Any:
         """Plot the loss against the learning rate, and return the matplotlib figure.

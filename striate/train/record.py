@@ -32,6 +32,7 @@ from striate.errors import ModelFileError, OptionError
 from striate.nn.module import Module
 from striate.options import flag
 from striate.options import path as checked_path
+from striate.persistence.container import whole
 from striate.step import TrainingStep
 from striate.train.history import Epoch
 from striate.train.progress import Moment, Plan
@@ -246,8 +247,10 @@ def read_progress(folder: str | Path) -> list[dict[str, Any]]:
     try:
         if not path.exists():
             return []
+        if not path.is_file():
+            raise ValueError("not a regular file")
         with path.open("rb") as stream:
-            if not path.is_file() or os.fstat(stream.fileno()).st_size > _LARGEST:
+            if os.fstat(stream.fileno()).st_size > _LARGEST:
                 raise ValueError(f"not a file of at most {_LARGEST // 10**6} MB")
             total = 0
             while line := stream.readline(_LONGEST + 1):
@@ -270,7 +273,7 @@ def _event(line: bytes) -> dict[str, Any] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        found: object = json.loads(line, parse_constant=lambda word: None)
+        found: object = json.loads(line, parse_constant=lambda word: None, parse_int=whole)
     except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict):

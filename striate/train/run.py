@@ -27,7 +27,8 @@ from striate.data.catalog import KNOWN, options_from_json
 from striate.data.reading import Reading
 from striate.errors import DataError, ModelFileError, OptionError
 from striate.persistence import write_atomically
-from striate.persistence.atomic import remove_leftovers
+from striate.persistence.atomic import make_folder, remove_leftovers
+from striate.persistence.container import whole
 from striate.persistence.lock import LOCK_FILE, FolderLock
 from striate.train.callback import Callback
 from striate.train.checkpoints import BEST, FOLDER, LAST, PREVIOUS
@@ -156,7 +157,7 @@ def claim_folder(folder: Path, room: int = 0, *, overwrite: bool = False) -> Fol
 
 def _made(folder: Path) -> Path:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise OptionError(f"{folder}: cannot be the folder of a run: {error.strerror or error}") from error
     return folder
@@ -277,7 +278,7 @@ def read_run(folder: Path) -> Run:
     try:
         if path.stat().st_size > _LARGEST:
             raise ValueError(f"larger than {_LARGEST // 10**6} MB")
-        document = cast("object", json.loads(path.read_text(encoding="utf-8")))
+        document = cast("object", json.loads(path.read_text(encoding="utf-8"), parse_int=whole))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: cannot be read: {error}{cure}") from error
     if not isinstance(document, Mapping) or cast("Mapping[str, object]", document).get("format") != _FORMAT:
@@ -296,4 +297,31 @@ def read_run(folder: Path) -> Run:
     entries.setdefault("data_options", {})
     if set(entries) != set(expected) or not all(isinstance(entries[name], kind) for name, kind in expected.items()):
         raise ModelFileError(f"{path}: expected {', '.join(expected)}{cure}")
+    if wrong := _wrong_entry(entries):
+        raise ModelFileError(f"{path}: {wrong} is not what striate writes there{cure}")
     return Run(**entries)
+
+
+_KINDS: dict[str, type] = {"epochs": int, "batch_size": int, "model": str}
+"""The types of arguments that are used as they are in the file."""
+
+
+def _wrong_entry(entries: Mapping[str, Any]) -> str:
+    """Return the name of an entry of ``run.json`` whose contents have the wrong form, or ""."""
+    arguments, history = entries["arguments"], entries["history"]
+    for name, value in arguments.items():
+        if not _is_plain(value) or not isinstance(value, _KINDS.get(name, object)):
+            return f"arguments.{name}"[:80]
+    if not isinstance(history.get("epochs", []), list):
+        return "history.epochs"
+    if not all(isinstance(one, dict) for one in (*history.get("epochs", []), *entries["findings"])):
+        return "an epoch or finding"
+    if not all(isinstance(value, str) for value in entries["versions"].values()):
+        return "versions"
+    return ""
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether a value is None, a number, a text, or a list of these."""
+    items = cast("list[object]", value) if isinstance(value, list) else [value]
+    return all(one is None or isinstance(one, bool | int | float | str) for one in items)

@@ -1,8 +1,9 @@
-"""Recompute the running statistics of batch normalizations in one pass over the training data.
+"""Recompute the running statistics of normalization layers in one pass over the training data.
 
 Training moves running statistics a little with each batch, so they lag behind the weights, and after few steps they
 still contain the 0 and 1 of the start. The pass computes each layer's mean and variance over all samples instead, with
-the weights as they are at the end, as "precise batch normalization" does (Wu and Johnson, 2021, arXiv:2105.07576).
+the weights as they are at the end, as "precise batch normalization" does (Wu and Johnson, 2021, arXiv:2105.07576). An
+instance normalization with running statistics gets the average of its samples' means and unbiased variances.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from striate.data.loader import index_batches
 from striate.distributed import Communicator, communicator_of
 from striate.engine import prepare
 from striate.errors import OptionError
+from striate.graph.value import Value
 from striate.nn.module import Module
 from striate.nn.normalization import BatchNorm
 from striate.nn.prediction import as_input
+from striate.nn.sample_normalization import InstanceNorm
 from striate.ops.normalization import batch_axes
-from striate.ops.reduction import moments
+from striate.ops.reduction import mean, moments
 from striate.options import require_instance, whole_number
 from striate.tracing import Trace, TracedFunction, array_type, output_values
 
@@ -57,20 +60,45 @@ class Merged:
         return np.asarray(self.squares / (self.count - 1))
 
 
-def tracking_layers(model: Module) -> dict[str, BatchNorm]:
-    """Return the batch normalizations that keep running statistics, by path, without those that are frozen."""
+@dataclass
+class Averaged:
+    """The average over samples of an instance normalization's statistics, in float64.
+
+    ``positions`` is the number of positions of a sample; ``mean`` and ``biased``, the variance, are (C,).
+    """
+
+    positions: int
+    count: int = 0
+    mean: Wide | float = 0.0
+    biased: Wide | float = 0.0
+
+    def add(self, count: int, mean: Wide, variance: Wide) -> None:
+        """Add a batch of ``count`` samples with the averages (C,) of their means and biased variances."""
+        self.count += count
+        self.mean = self.mean + (mean - self.mean) * (count / self.count)
+        self.biased = self.biased + (variance - self.biased) * (count / self.count)
+
+    @property
+    def variance(self) -> Wide:
+        """The average (C,) of the unbiased variances."""
+        return np.asarray(self.biased) * (self.positions / (self.positions - 1))
+
+
+def tracking_layers(model: Module) -> dict[str, BatchNorm | InstanceNorm]:
+    """Return the normalizations that keep running statistics, by path, without those that are frozen."""
     return {
         path: one
         for path, one in model.named_modules()
-        if isinstance(one, BatchNorm) and one.track_running_stats and not one.frozen_statistics
+        if isinstance(one, BatchNorm | InstanceNorm) and one.track_running_stats and not one.frozen_statistics
     }
 
 
 def require_tracking(model: Module) -> None:
-    """Raise ``OptionError`` if no batch normalization of the model keeps running statistics that may change."""
+    """Raise ``OptionError`` if no normalization of the model keeps running statistics that may change."""
     if not tracking_layers(model):
         raise OptionError(
-            "recompute_statistics: the model has no batch normalization whose running statistics may change\n"
+            "recompute_statistics: the model has no batch normalization, nor an instance normalization with "
+            "track_running_stats, whose running statistics may change\n"
             "  help: leave recompute_statistics out"
         )
 
@@ -85,11 +113,13 @@ def recompute_statistics(
     after_batch: Callable[[int], None] = lambda count: None,
     communicator: object = None,
 ) -> tuple[str, ...]:
-    """Set the running statistics of the model's batch normalizations to those of one pass over a data set.
+    """Set the running statistics of the model's normalization layers to those of one pass over a data set.
 
-    Each layer normalizes by the statistics of its batch, as in training, while its mean and its unbiased variance are
-    computed over all samples; dropout is off, and samples are not augmented. So the result is the same for every call
-    with the same ``seed``, which determines the order of the samples. Layers with frozen statistics stay as they are.
+    Each layer normalizes by the statistics of its input, as in training, while its mean and its unbiased variance are
+    computed over all samples (batch normalization), or computed for each sample and averaged (instance normalization
+    with ``track_running_stats``). Dropout is off, and samples are not augmented. So the result is the same for every
+    call with the same ``seed``, which determines the order of the samples. Layers with frozen statistics stay as they
+    are.
 
     batch_size    samples in a batch, at least 2; take that of the training
     after_batch   called after each batch with the number of samples so far; what it raises ends the pass, and the model
@@ -104,8 +134,11 @@ def recompute_statistics(
     size = whole_number("batch_size", batch_size, 2)
     require_tracking(model)
     program, calls = _program(model, as_input(model, dataset.images[:1]))
+    layers = tracking_layers(model)
     parts = index_batches(len(dataset), size, seed=seed)
-    merged = {call.path: Merged() for call in calls}
+    merged = {
+        call.path: Merged() if isinstance(layers[call.path], BatchNorm) else Averaged(call.positions) for call in calls
+    }
     seen = 0
 
     def measure(rows: Rows) -> Wide:
@@ -118,8 +151,9 @@ def recompute_statistics(
     ):
         place = 0
         for call in calls:
-            mean, variance = found[place : place + 2 * call.channels].reshape(2, -1)
-            merged[call.path].add(len(rows) * call.positions, mean, variance)
+            average, variance = found[place : place + 2 * call.channels].reshape(2, -1)
+            count = len(rows) * call.positions if isinstance(layers[call.path], BatchNorm) else len(rows)
+            merged[call.path].add(count, average, variance)
             place += 2 * call.channels
         seen += len(rows)
         after_batch(seen)
@@ -146,7 +180,7 @@ def _measured_together(
 
 @dataclass(frozen=True)
 class Measured:
-    """A call of a batch normalization: the path of the layer, and the channels and positions (1 for features)."""
+    """A call of a normalization layer: the path of the layer, and the channels and positions (1 for features)."""
 
     path: str
     channels: int
@@ -154,15 +188,16 @@ class Measured:
 
 
 def _program(model: Module, example: Array) -> tuple[TracedFunction, list[Measured]]:
-    """Return a program that measures inputs of batch normalizations, and the calls that it measures.
+    """Return a program that measures inputs of normalization layers, and the calls that it measures.
 
-    The program returns a list with the mean (C,) and the biased variance (C,) of the input of each call.
+    The program returns a list with the mean (C,) and the biased variance (C,) of the input of each call; for instance
+    normalizations, with the averages of these over the samples.
     """
     layers = tracking_layers(model)
     with Trace(by_batch=True) as trace:
         model.trace((trace.input("x", array_type(example, "x", batched=True)),))
         measured = [call for call in trace.calls if call.path in layers]
-        outputs = [moments(call.inputs[0], batch_axes(call.inputs[0].type.rank)) for call in measured]
+        outputs = [_statistics(layers[call.path], call.inputs[0]) for call in measured]
         graph = trace.graph(output_values(outputs))
     calls = list[Measured]()
     for call in measured:
@@ -171,3 +206,11 @@ def _program(model: Module, example: Array) -> tuple[TracedFunction, list[Measur
         calls.append(Measured(call.path, channels, math.prod(size for size in positions if isinstance(size, int))))
     executable = prepare(graph, trace.bindings(), {}, None, arenas=trace.arenas(), keep_packed=True)
     return TracedFunction(graph, executable, outputs, tuple(trace.checks)), calls
+
+
+def _statistics(layer: BatchNorm | InstanceNorm, x: Value) -> tuple[Value, Value]:
+    """Return mean (C,) and biased variance (C,) of the input of a layer, as ``_program`` describes them."""
+    if isinstance(layer, BatchNorm):
+        return moments(x, batch_axes(x.type.rank))
+    average, variance = moments(x, tuple(range(2, x.type.rank)))
+    return mean(average, 0), mean(variance, 0)

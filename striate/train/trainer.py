@@ -8,6 +8,7 @@ from pathlib import Path
 
 from striate import habits
 from striate.arguments import Explained, explained
+from striate.counting import counted
 from striate.data.augment import Transform
 from striate.data.augment.stage import checked_transforms
 from striate.data.dataset import Array, Dataset, require_dataset
@@ -33,7 +34,7 @@ from striate.train.history import History
 from striate.train.interruption import Interruption
 from striate.train.log import LogFile
 from striate.train.place import Place
-from striate.train.progress import Plan, Progress, Silent, Together, chosen_progress, counted
+from striate.train.progress import Plan, Progress, Silent, Together, chosen_progress
 from striate.train.ranks import require_same, versions_that_matter, weights_digest
 from striate.train.record import Record
 from striate.train.requirement import (
@@ -70,7 +71,7 @@ class Trainer(metaclass=Explained):
     checkpoints the folder of the run, in which checkpoints are written after every epoch (see ``fit``), or a
                 ``train.Checkpoints`` for another interval
     recompute_statistics
-                whether the running statistics of batch normalizations are computed anew at the end, over all training
+                whether the running statistics of normalization layers are computed anew at the end, over all training
                 samples (see ``train.recompute_statistics``)
     options     the options of ``striate train`` that remedies of the doctor may name; used by the command line
     record      a folder in which ``progress.jsonl`` is written during training (see ``train.record``), or a ``Record``
@@ -386,7 +387,7 @@ class Trainer(metaclass=Explained):
             after_batch=lambda count: loop.raise_if_asked(), communicator=self.ranks,
         )  # fmt: skip
         loop.progress.note(
-            f"running statistics of {counted(len(layers), 'batch normalization')} recomputed over "
+            f"running statistics of {counted(len(layers), 'normalization')} recomputed over "
             f"{counted(len(train_set), train_set.unit)}"
         )
 

@@ -351,12 +351,16 @@ _LOSSES = (
 )  # fmt: skip
 
 
+_WITH_CLASSES = ("cross_entropy", "nll_loss", "multi_margin_loss")
+"""Losses with weights of classes, which have no gradient."""
+
+
 def loss(d: Drawing, x: str) -> str:
     """A loss of the value, which becomes an output."""
     shape, batched = d.shape(x), d.is_batched(x)
     reduction = {"reduction": f"reduction={d.one_of(('mean', 'mean', 'sum', 'none'))}"}
     kind = d.one_of(_LOSSES)
-    if kind in ("cross_entropy", "nll_loss", "multi_margin_loss"):
+    if kind in _WITH_CLASSES:
         if kind == "multi_margin_loss" and len(shape) > 2:
             kind = "cross_entropy"
         target = d.input((shape[0], *shape[2:]), batched, f"labels {shape[1]}")
@@ -429,7 +433,8 @@ def draw(random: Random) -> Network:
     # A watch of a mask or of positions is an output that is no float.
     whole = [name for name, value in d.values.items() if not value.dtype.is_float and isinstance(value.node, Node)]
     masks = [name for name in whole if name not in {g.name for g in d.inputs} and d.chance(0.2)]
-    moved = tuple(g.name for g in d.inputs if not g.fill.startswith("labels") and d.chance(0.7))
+    fixed = {value for call in d.calls if call.function in _WITH_CLASSES for _, value in call.options}
+    moved = tuple(g.name for g in d.inputs if not g.fill.startswith("labels") and d.chance(0.7) and g.name not in fixed)
     outputs = tuple(dict.fromkeys([*ends, *more, *masks])) or (d.data[-1],)
     network = Network(
         tuple(d.inputs), tuple(d.calls), outputs, moved if d.chance(0.85) else (), n, d.network.batched, dtype,

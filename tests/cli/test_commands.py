@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -166,7 +167,7 @@ def test_everything_about_the_optimizer_is_chosen_on_the_command_line(data: Path
     assert {name: document["arguments"][name] for name in given} == given
 
 
-def test_a_learning_rate_is_suggested_and_nothing_saved(data: Path, tmp_path: Path) -> None:
+def test_a_learning_rate_is_suggested_and_its_curve_drawn(data: Path, tmp_path: Path) -> None:
     result = striate("train", data, "--find-lr", "--out", tmp_path / "run")
     rate = re.search(r"suggested: --lr (\S+)\n", result.stdout)
     assert rate is not None
@@ -174,6 +175,10 @@ def test_a_learning_rate_is_suggested_and_nothing_saved(data: Path, tmp_path: Pa
     assert document["suggestion"] == pytest.approx(float(rate[1]), rel=0.1)
     assert len(document["rates"]) == len(document["losses"]) == len(document["smoothed"])
     assert not (tmp_path / "run").exists()
+    assert result.stdout.count("●") > 10
+    assert result.stdout.count("← suggested") == 1
+    picture = ElementTree.fromstring((tmp_path / "run-rates.svg").read_text())
+    assert len(picture.findall(".//{*}polyline")) == 2
 
 
 def test_the_same_seed_gives_the_same_file(data: Path, tmp_path: Path) -> None:

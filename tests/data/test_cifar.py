@@ -104,7 +104,7 @@ def test_what_is_refused(damage: Callable[[dict[str, bytes]], None], message: st
 def test_damaged_archives_and_wrong_options(tmp_path: Path) -> None:
     path = tmp_path / "cifar10.zip"
     path.write_bytes(b"PK\x03\x04 and nothing more")
-    with pytest.raises(DataError, match="not an archive or folder"):
+    with pytest.raises(DataError, match="not a zip or tar archive that can be read"):
         load_cifar10("train", path)
     with pytest.raises(DataError, match="no such archive"):
         load_cifar10("train", tmp_path / "none")

@@ -162,5 +162,5 @@ def test_what_is_no_archive_of_cifar_is_named(server: Server, tmp_path: Path) ->
     with pytest.raises(DataError, match=r"no fine_label_names\.txt, train\.bin in it"):
         load_cifar100("train", path)
     path.write_bytes(b"no archive")
-    with pytest.raises(DataError, match="not an archive that can be read"):
+    with pytest.raises(DataError, match="not a zip or tar archive that can be read"):
         load_cifar100("train", path)

@@ -198,7 +198,7 @@ def test_pickled_arrays_are_never_opened(tmp_path: Path) -> None:
     [
         ("a,label\n1,x\n2,y\nthree,x\n4,y\n", {}, r"line 4, column 'a': 'three' is not a number\n.*on_error=\"skip\""),
         ("a,b,label\n1,u,x\n2,v,y\n", {}, "'b' holds text, such as 'u' in line 2\n.*ignore_columns=\"b\""),
-        ("a,label\n1,x\n2\n", {}, "line 3: 1 columns, but line 1 has 2"),
+        ("a,label\n1,x\n2\n", {}, "line 3: 1 column, but line 1 has 2"),
         ("a,label\n1,x\n2,\n", {}, "line 3, column 'label': the label is missing"),
         ("a,label\n1,x\n2,x\n", {}, "one class, 'x'; a classifier needs two"),
         ("a,label\n1,Walk\n2,walk\n", {}, "'Walk' and 'walk' differ in case only"),
@@ -227,7 +227,7 @@ def test_bad_rows_are_skipped_and_counted(tmp_path: Path) -> None:
     text = path.read_text().replace("3,2,yes", "3,2,").replace("\n5,", "\nfive,")
     found = open_data(written(path, text), on_error="skip")
     assert len(found.train) + len(found.held_out) == 38
-    assert "2 of 40 were skipped: " in found.notes[-1]
+    assert "2 of 40 rows were skipped: " in found.notes[-1]
     assert "line 5, column 'kind'" in found.notes[-1]
 
 
@@ -260,3 +260,75 @@ def test_reading_for_prediction_needs_no_labels(tmp_path: Path) -> None:
     assert inputs.places == ("line 2", "line 3")
     with pytest.raises(DataError, match="no column b, which the network was trained with"):
         read_inputs(written(tmp_path / "new.csv", "a\n5\n"), options)
+
+
+def test_rows_of_another_length_are_counted_or_skipped(tmp_path: Path) -> None:
+    rows = [f"{row},{row % 7},{'ny'[row % 2]}" for row in range(40)]
+    rows[5] += ",7"
+    rows[9] = "1,2"
+    path = written(tmp_path / "data.csv", "\n".join(["a,b,kind", *rows]))
+    with pytest.raises(DataError) as refusal:
+        open_data(path)
+    assert f"2 of 40 rows cannot be used\n  {path}, line 7: 4 columns, but line 1 has 3" in str(refusal.value)
+    assert 'on_error="skip"' in str(refusal.value)
+    found = open_data(path, on_error="skip")
+    assert len(found.train) + len(found.held_out) == 38
+    assert found.notes[0].startswith(f"2 of 40 rows were skipped: {path}, line 7: 4 columns")
+    with pytest.raises(DataError, match=r"line 2: 3 columns, but line 1 has 2; so it is with most rows"):
+        open_data(written(path, "\n".join(["a;b", *(row.replace(",", ";") for row in rows)])), on_error="skip")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b,kind,\n" + "\n".join(f"{row},{row % 7},{'ny'[row % 2]}," for row in range(20)),
+        "a,b,kind\n" + "\n".join(f"{row},{row % 7},{'ny'[row % 2]},," for row in range(20)),
+        "# a logger\n# 50 Hz\na,b,kind\n" + "\n".join(f"{row},{row % 7},{'ny'[row % 2]}" for row in range(20)),
+        "# a,b,label\n" + "\n".join(f"{row},{row % 7},{row % 2}" for row in range(20)),  # as np.savetxt writes it
+    ],
+)
+def test_comments_and_delimiters_at_the_end_of_lines(tmp_path: Path, text: str) -> None:
+    found = open_data(written(tmp_path / "data.csv", text))
+    assert isinstance(found.options, NumberOptions)
+    assert (found.options.columns, found.options.task) == (("a", "b"), Task.classify)
+    assert len(found.train) + len(found.held_out) == 20
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("labels", "task", "other"),
+    [
+        (("-1", "0", "1"), Task.classify, "regress"),
+        (("1", "2", "3", "4", "5"), Task.classify, "regress"),  # such as stars
+        (("0", "1", "2"), Task.classify, None),  # the usual numbers of classes
+        (tuple(str(3 * number) for number in range(40)), Task.regress, "classify"),
+        (("1.5", "2", "7"), Task.regress, None),
+        (("no", "yes"), Task.classify, None),
+    ],
+)
+def test_a_note_says_which_task_was_chosen_for_whole_numbers(
+    tmp_path: Path, labels: tuple[str, ...], task: Task, other: str | None
+) -> None:
+    path = table(tmp_path / "data.csv", head="a,b,label", labels=labels)
+    found = open_data(path)
+    assert isinstance(found.options, NumberOptions)
+    assert found.options.task is task
+    notes = [note for note in found.notes if "taken as" in note]
+    assert len(notes) == (other is not None)
+    if other is not None:
+        assert f'task="{other}"' in notes[0]
+        assert not [note for note in open_data(path, task=task.value).notes if "taken as" in note]
+
+
+def test_series_files_say_what_their_labels_are(tmp_path: Path) -> None:
+    rows = "\n".join(f"{number},{number + 1},{number % 3}:{number % 2 * 2 - 1}" for number in range(12))
+    for head, task in (("@classLabel true -1 1", Task.classify), ("@targetLabel true", Task.regress)):
+        found = open_data(written(tmp_path / "waves.ts", f"@problemName waves\n{head}\n@data\n{rows}\n"))
+        assert isinstance(found.options, NumberOptions)
+        assert (found.options.task, found.notes) == (task, ())
+    ucr = "\n".join(f"{number % 2 * 2 - 1}\t{number}\t{number + 1}\t{number % 3}" for number in range(12))
+    written(tmp_path / "Waves_TRAIN.tsv", ucr)
+    written(tmp_path / "Waves_TEST.tsv", ucr.replace("\t3", "\t3.5"))
+    found = open_data(tmp_path / "Waves_TRAIN.tsv")
+    assert found.train.classes == ("-1", "1")
+    assert not [note for note in found.notes if "taken as" in note]

@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from striate.data import open_data, open_dataset
+from striate.data.decoding import headers
+from striate.data.picture_entry import Picture
 from striate.data.picture_options import PictureOptions
 from striate.data.reading import Reading, Resize
 from striate.data.splitting import stratified_split
@@ -312,13 +314,100 @@ def test_tables_name_the_line(tmp_path: Path) -> None:
     write(tmp_path / "0.png", 0)
     for text, message in (
         ("file,label\n0.png,a\nnone.png,b\n", r"labels\.csv, line 3: no picture 'none\.png'"),
-        ("file,label\n0.png\n", r"line 2: 1 columns, not 2"),
-        ("picture,what\n0.png,a\n", "no column file and no column label"),
+        ("file,label\n0.png\n", r"line 2: 1 column, not 2"),
+        ("foto,what\n1.png,a\n", "no column file and no column label"),
+        ("file,what,more\n0.png,a,b\n", 'no column label in line 1, .*\n.*label_column="more"'),
+        ("0.png,a\n0.png,b\n", "no names of columns in line 1, '0.png, a'"),
+        ("file,label\n0.png,\n", "line 2: the label is missing; so it is with all"),
         ("file,label,split\n0.png,a,tset\n", "line 2: split 'tset'"),
     ):
         (tmp_path / "labels.csv").write_text(text)
         with pytest.raises(DataError, match=message):
             open_data(tmp_path)
+
+
+def test_a_table_as_contests_have_it(tmp_path: Path) -> None:
+    """Names without suffix, another word for the label, lines without pictures, and forms for answers."""
+    for folder in "ab":
+        for index in range(8):
+            write(tmp_path / "pictures" / folder / f"{index}.png", 10 * index + ord(folder))
+    rows = [f"{folder}/{index},{folder}" for folder in "ab" for index in range(8)]
+    table = tmp_path / "train.csv"
+    table.write_text("\n".join(["image_id,breed", *rows, "gone,a", "b/0,"]))
+    (tmp_path / "test.csv").write_text("image_id,width\na/0,24\n")
+    (tmp_path / "sample_submission.csv").write_text("id,label\na/0,b\n")
+    with pytest.raises(DataError, match=r"2 of 18 lines cannot be used\n.*line 18: no picture 'gone'.*\n.*line 19"):
+        open_data(tmp_path)
+    found = open_data(tmp_path, on_error="skip")
+    assert found.train.classes == ("a", "b")
+    assert len(found.train) + len(found.held_out) == 16
+    assert any("test.csv: no column label" in note for note in found.notes)
+    table.write_text("\n".join(["image_id,breed,age", *(f"{row},{place}" for place, row in enumerate(rows))]))
+    assert open_data(tmp_path, label_column="breed").train.classes == ("a", "b")
+    with pytest.raises(DataError, match="no column 'bred'; did you mean 'breed'"):
+        open_data(tmp_path, label_column="bred")
+    table.write_text("image,label\n0.png,a\n1.png,b\n")
+    with pytest.raises(DataError, match=r"'0.png' may be pictures/a/0.png or pictures/b/0.png"):
+        open_data(tmp_path)
+    table.write_text("\n".join(["image_id,age", *(f"{row[:3]},{place + 0.5}" for place, row in enumerate(rows))]))
+    with pytest.raises(DataError, match="the labels are 16 different numbers"):
+        open_data(tmp_path)
+
+
+def test_names_of_parts_beside_other_words(tmp_path: Path) -> None:
+    for part, count in (("train_images", 6), ("Test-images", 3)):
+        for index in range(count):
+            for label in ("cat", "dog"):
+                write(tmp_path / part / label / f"{index}.png", 20 * index + count + len(label) * ord(label[0]))
+    found = open_data(tmp_path)
+    assert found.train.classes == ("cat", "dog")
+    assert (len(found.train), len(found.held_out), found.given_parts) == (12, 6, True)
+
+
+@pytest.mark.parametrize(("name", "message"), [("a.svg", "save them as PNG or JPEG"), ("a.npy", "np.savez")])
+def test_folders_of_other_files_are_named(tmp_path: Path, name: str, message: str) -> None:
+    for label in "ab":
+        (tmp_path / "set" / label).mkdir(parents=True)
+        (tmp_path / "set" / label / name).write_text("<svg/>")
+    with pytest.raises(DataError, match=rf"found: a, b \(2 \{name[1:]} files\)(.|\n)*help: .*{message}"):
+        open_data(tmp_path / "set")
+
+
+def test_a_header_is_read_from_the_start_of_a_file(tmp_path: Path) -> None:
+    """A header that is longer than the start, and one at the end, are read as well as others."""
+    noise = np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8)
+    folder = tmp_path / "set" / "a"
+    folder.mkdir(parents=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90°
+    exif[0x010E] = "x" * 60_000
+    Image.fromarray(noise).save(folder / "turned.jpg", exif=exif, icc_profile=b"p" * 60_000)
+    Image.fromarray(noise).save(folder / "large.png")
+    Image.fromarray(noise).save(folder / "large.tiff")
+    assert all(file.stat().st_size > 1 << 16 for file in folder.iterdir())
+    tree = open_tree(tmp_path / "set")
+    pictures = [Picture(entry, "a") for entry in tree.entries]
+    found = headers(tree, pictures)
+    assert (found.bad, found.sizes) == ({}, {(200, 300): 2, (300, 200): 1})
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_archives_of_every_method_are_read_and_checked(tmp_path: Path, method: int) -> None:
+    path, content = tmp_path / "a.zip", bytes(range(256)) * 400
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a/0.png", content)
+        archive.writestr("a/empty.png", b"")
+    tree = open_tree(path)
+    assert [tree.read(entry) for entry in tree.entries] == [content, b""]
+    assert tree.start(tree.entries[0], 1000) == content[:1000]
+    tree.close()
+    damaged = bytearray(path.read_bytes())
+    damaged[len("a/0.png") + 30 + 20] ^= 0xFF
+    path.write_bytes(damaged)
+    tree = open_tree(path)
+    with pytest.raises(DataError, match=r"a.zip/a/0.png: cannot be read: "):
+        tree.read(tree.entries[0])
+    tree.close()
 
 
 def test_a_split_is_stratified_seeded_and_by_group() -> None:

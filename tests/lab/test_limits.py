@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
+from striate.lab import limits
 from striate.lab.limits import JSON_BYTES, PICTURE_BYTES, PICTURE_PIXELS, body_of
 from tests.lab.conftest import PORT, Front
 
@@ -66,6 +67,27 @@ def test_a_body_that_is_longer_than_it_may_be_is_not_read_to_its_end() -> None:
         asyncio.run(body_of(Request({"type": "http", "method": "POST", "headers": []}, receive), 10_000))
     assert refused.value.status_code == 413
     assert given == 11
+
+
+def test_a_body_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BODY_SECONDS", 0.01)
+
+    async def receive() -> dict[str, object]:
+        await asyncio.sleep(10)
+        raise AssertionError("nobody waits so long")
+
+    with pytest.raises(HTTPException) as refused:
+        asyncio.run(body_of(Request({"type": "http", "method": "POST", "headers": []}, receive), 10_000))
+    assert refused.value.status_code == 408
+
+
+@pytest.mark.parametrize(
+    "text", ['{"lr": "\\ud800"}', '{"data": ["digits"]}', '{"data": {}}', '{"depth": ' + "9" * 300 + "}"]
+)
+def test_strange_values_are_refused_in_words(client: TestClient, text: str) -> None:
+    answer = client.post("/api/trainings", content=text.encode(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["error"]
 
 
 def test_huge_uploads(client: TestClient, front: Front) -> None:

@@ -127,6 +127,7 @@ def test_integers() -> None:
         ("i4", 2**40),
         ("i8", 2**53 + 1),
         ("i8", np.inf),
+        ("f4", 1e39),
         ("?", 2),
     ):
         with pytest.raises(OptionError, match=rf"value={value}.*expected"):

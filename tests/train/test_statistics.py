@@ -47,6 +47,18 @@ def test_the_statistics_are_exact_and_dropout_and_earlier_values_do_not_matter()
         train.recompute_statistics(nn.Linear(4, 3), data)
 
 
+def test_instance_normalizations_get_the_average_of_their_samples() -> None:
+    """With a momentum of 1, PyTorch's running statistics after one batch are the same averages."""
+    x = np.random.default_rng(2).normal(3, 2, (30, 4, 5)).astype(np.float32) * np.arange(1, 31)[:, None, None]
+    x = x.astype(np.float32)
+    model = nn.Sequential(nn.InstanceNorm1d(4, track_running_stats=True), nn.Flatten(), nn.Linear(None, 3))
+    data = Dataset(x, np.arange(30) % 3, channels_first=True)
+    assert train.recompute_statistics(model, data, batch_size=7) == ("0",)
+    state = model.state_dict()
+    np.testing.assert_allclose(state["0.running_mean"], x.mean(axis=2, dtype=np.float64).mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(state["0.running_var"], x.var(axis=2, ddof=1, dtype=np.float64).mean(axis=0), rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_a_training_ends_with_statistics_that_fit() -> None:
     digits, held_out = load_digits("train"), load_digits("test")

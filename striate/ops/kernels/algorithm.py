@@ -1,8 +1,9 @@
 """The choice of the algorithm of a convolution: direct sums, or Winograd's minimal filtering.
 
 The direct form sums over taps and channels. Winograd's minimal filtering (see ``winograd``) needs fewer multiplications
-because it multiplies transformed tiles. The choice depends only on shapes, dtype and options. It is made once, in the
-stage that chooses memory layouts, because the halo (the border of pixels around each plane) depends on it.
+because it multiplies transformed tiles; ``cost`` estimates whether this saves more than the transforms cost. The choice
+depends only on shapes, dtype and options. It is made once, in the stage that chooses memory layouts, because the halo
+(the border of pixels around each plane) depends on it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from striate.dtypes import DType
 from striate.errors import GraphError
 from striate.graph.op import Direction
 from striate.ops.anchor import Algorithm
+from striate.ops.kernels.cost import is_cheaper
 from striate.ops.kernels.geometry import Geometry, forward_halo, gradient_halo
 from striate.ops.kernels.winograd import Form, Tiling
 
@@ -52,23 +54,16 @@ NARROW = 4
 
 Blocks of so few channels would consist mostly of padding."""
 
-WINOGRAD_TILES = {(3, 1): 4, (5, 1): 2, (3, 2): 4, (5, 2): 4}
+WINOGRAD_TILES = {(3, 1): 4, (5, 1): 4, (7, 1): 2, (3, 2): 4, (5, 2): 4}
 """Maps (taps, stride) of a filter to the number of outputs of a tile along one axis.
 
-A tile then has six products along each axis, or with stride 2, nine for three taps and eleven for five."""
-
-WINOGRAD_CHANNELS = {(3, 1): 16, (5, 1): 16, (3, 2): 16, (5, 2): 16}
-"""Maps (taps, stride) of a filter to the least number of channels for Winograd's algorithm.
-
-With fewer channels, the transforms cost more than the products that they save."""
+A tile then has six products along each axis for three taps, and eight for five or seven; with stride 2, nine for three
+taps and eleven for five."""
 
 LINE_TILES = {(3, 1): 4, (5, 1): 4, (7, 1): 2, (5, 2): 4, (7, 2): 4}
 """Maps (taps, stride) of a filter along a single axis to the number of outputs of a tile.
 
 With stride 1, a tile has six or eight products: F(4, 3), F(4, 5) and F(2, 7)."""
-
-LINE_CHANNELS = 16
-"""The least number of channels for Winograd's algorithm along a single axis."""
 
 MOST_PLANES = 5
 """The largest number of taps along the depth; their products are summed like those of channels."""
@@ -117,7 +112,7 @@ def _winograd(g: Geometry, direction: Direction, stored: DType) -> Winograd | No
     taps = form.width.taps
     if form.width.stride > 1 or form.height != form.width or form.planes > 1:
         return None
-    if min(g.filters, g.depth) < NARROW_CHANNELS[taps]:
+    if taps not in NARROW_CHANNELS or min(g.filters, g.depth) < NARROW_CHANNELS[taps]:
         return None
     return Winograd(Tiling(Form(2, taps), Form(2, taps)), stored if taps == 3 else stored.computed)
 
@@ -128,6 +123,12 @@ def suited_form(g: Geometry, direction: Direction) -> Tiling | None:
     The result depends only on ``g``, the sizes of the convolution, and the direction. It is None if there is no such
     form, or if its transforms would cost more than the products that they save.
     """
+    form = possible_form(g, direction)
+    return form if form and is_cheaper(form, g, direction) else None
+
+
+def possible_form(g: Geometry, direction: Direction) -> Tiling | None:
+    """Return the form of Winograd's algorithm for this direction of a convolution, or None if there is none."""
     if g.groups > 1 or g.dilation != (1, 1, 1) or any(not 0 <= b < k for b, k in zip(g.before, g.kernel, strict=True)):
         return None
     if g.kernel[0] > MOST_PLANES or g.stride[0] > 1:
@@ -135,21 +136,16 @@ def suited_form(g: Geometry, direction: Direction) -> Tiling | None:
     line = g.kernel[1] == g.stride[1] == 1
     taps, stride = g.kernel[2], g.stride[2]
     tile = (LINE_TILES if line else WINOGRAD_TILES).get((taps, stride))
-    if tile is None or min(g.filters, g.depth) < (LINE_CHANNELS if line else WINOGRAD_CHANNELS[taps, stride]):
-        return None
-    if stride > 1 and g.kernel[0] > 1:
+    if tile is None or (stride > 1 and g.kernel[0] > 1):
         return None
     transposed = direction is Direction.INPUT_GRADIENT
+    if (g.filters if transposed else g.depth) <= NARROW:  # the input may be in plain order
+        return None
     upward = transposed and stride > 1
-    size = g.size if transposed else g.count
-    if min(size[2:] if line else size[1:]) < (8 if upward else 4):
-        return None
     form = Form(tile * stride, taps, stride, True, g.before[2] % 2 == 1) if upward else Form(tile, taps, stride)
-    if line:
-        return Tiling(Form(1, 1), form, g.kernel[0])
-    if g.kernel[1] != taps or g.stride[1] != stride or (stride > 1 and g.before[1] != g.before[2]):
+    if not line and (g.kernel[1] != taps or g.stride[1] != stride or (stride > 1 and g.before[1] != g.before[2])):
         return None
-    return Tiling(form, form, g.kernel[0])
+    return Tiling(Form(1, 1) if line else form, form, g.kernel[0])
 
 
 def reads_mostly_filters(g: Geometry, form: Tiling, direction: Direction) -> bool:

@@ -39,6 +39,9 @@ POINTS = (
     Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2), Fraction(-1, 2), Fraction(2),
 )  # fmt: skip
 
+SIX_OPERATIONS = 16
+"""The number of operations on vectors that ``transform_six`` emits."""
+
 Transform = tuple[Matrix, Callable[[Sequence[Vector]], list[Vector]]]
 """A matrix, and the function that emits its product with vectors."""
 
@@ -141,15 +144,31 @@ class Form:
             return transforms(self.taps, self.tile).with_plain_filter()
         return _strided_gradient(self)
 
+    @property
+    def parts(self) -> tuple[Form, Form] | None:
+        """The forms of the even and the odd taps, if they transform the input independently of each other."""
+        if self.stride == 1 or self.upward or self.taps < 5:
+            return None
+        even, odd = halves(self.taps)
+        return Form(self.tile, even), Form(self.tile, odd)
+
+    @property
+    def input_operations(self) -> int:
+        """The number of operations on vectors that ``input_transform`` emits."""
+        if self.patch == self.points == 6:
+            return SIX_OPERATIONS
+        parts = self.parts
+        return sum(part.input_operations for part in parts) if parts else operations(self.transforms.input)
+
     def input_transform(self, k: Kernel) -> Transform:
         """Return Bᵀ, and the function that emits Bᵀ d for ``patch`` vectors d: ``points`` vectors."""
         matrix = self.transforms.input
         if self.patch == self.points == 6:
             return matrix, lambda d: transform_six(k, d)
-        if self.stride == 1 or self.upward or self.taps < 5:
+        if self.parts is None:
             return transform_by(k, matrix)
-        even, odd = (Form(self.tile, taps) for taps in halves(self.taps))
-        return matrix, lambda d: [*even.input_transform(k)[1](d[0::2]), *odd.input_transform(k)[1](d[1::2])]
+        even, odd = (part.input_transform(k)[1] for part in self.parts)
+        return matrix, lambda d: [*even(d[0::2]), *odd(d[1::2])]
 
 
 @dataclass(frozen=True)
@@ -308,21 +327,41 @@ def apply(k: Kernel, matrix: Matrix, x: Sequence[Vector | None]) -> list[Vector]
     A vector may be None if its column of the matrix is 0.
     """
     done: dict[int, Vector] = {}
-    for i, row in enumerate(matrix):
-        for j in range(i + 1, len(matrix)):
-            other = matrix[j]
-            if j in done or i in done or any(abs(a) != abs(b) for a, b in zip(row, other, strict=True)):
-                continue
-            even = [a if a == b else Fraction(0) for a, b in zip(row, other, strict=True)]
-            odd = [a if a != b else Fraction(0) for a, b in zip(row, other, strict=True)]
-            if sum(map(bool, even)) and sum(map(bool, odd)) and sum(map(bool, row)) > 2:
-                e, o = _combine(k, even, x), _combine(k, odd, x)
-                done[i], done[j] = k.add(e, o), k.sub(e, o)
+    for (i, j), (even, odd) in _pairs(matrix).items():
+        e, o = _combine(k, even, x), _combine(k, odd, x)
+        done[i], done[j] = k.add(e, o), k.sub(e, o)
     return [done[i] if i in done else _combine(k, row, x) for i, row in enumerate(matrix)]
 
 
+@functools.cache
+def operations(matrix: Matrix) -> int:
+    """Return the number of operations on vectors that ``apply`` emits; a multiply-add counts as one."""
+    pairs = _pairs(matrix)
+    paired = {row for pair in pairs for row in pair}
+    lone = [row for number, row in enumerate(matrix) if number not in paired]
+    halves = [half for both in pairs.values() for half in both]
+    return sum(sum(map(bool, row)) - 1 for row in (*lone, *halves)) + 2 * len(pairs)
+
+
+def _pairs(matrix: Matrix) -> dict[tuple[int, int], tuple[list[Fraction], list[Fraction]]]:
+    """Return pairs of rows that differ only in the signs of some entries, with their common and their other entries."""
+    found: dict[tuple[int, int], tuple[list[Fraction], list[Fraction]]] = {}
+    taken = set[int]()
+    for i, row in enumerate(matrix):
+        for j in range(i + 1, len(matrix)):
+            other = matrix[j]
+            if {i, j} & taken or any(abs(a) != abs(b) for a, b in zip(row, other, strict=True)):
+                continue
+            even = [a if a == b else Fraction(0) for a, b in zip(row, other, strict=True)]
+            odd = [a if a != b else Fraction(0) for a, b in zip(row, other, strict=True)]
+            if any(even) and any(odd) and sum(map(bool, row)) > 2:
+                found[i, j] = even, odd
+                taken |= {i, j}
+    return found
+
+
 def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
-    """Emit Bᵀ d for tiles of six points, in 16 operations, although Bᵀ has 26 entries that are not 0.
+    """Emit Bᵀ d for tiles of six points, in ``SIX_OPERATIONS`` operations, although Bᵀ has 26 entries that are not 0.
 
     Bᵀ depends only on m + r, so F(4, 3) and F(2, 5) share it. Row j holds the coefficients of M(x) / (x − a_j), the
     last those of M(x) = x (x² − 1)(x − ½)(x + 2). With t = d₃ − d₁ and u = d₄ − d₂, which come from the factor x² − 1,
