@@ -233,6 +233,14 @@ class PlainC:
         self._calls.append(name)
 
     def _element(self, kind: str, inputs: list[str], x: str, options: dict[str, Any], size: int) -> str:
+        if kind == "BatchNormalization":
+            weight, bias, mean, variance = (self._constants[name].astype(np.float64) for name in inputs[1:5])
+            scale = weight / np.sqrt(variance + options.get("epsilon", 1e-5))
+            for name, array in ((f"{inputs[0]}.scale", scale), (f"{inputs[0]}.shift", bias - mean * scale)):
+                self._constants[name], self._shapes[name] = array.astype(np.float32), array.shape
+            channel = f"i / {size // scale.size}"
+            scale_of, shift_of = (self._array(f"{inputs[0]}.{name}") for name in ("scale", "shift"))
+            return f"{x}[i] * {scale_of}[{channel}] + {shift_of}[{channel}]"
         if kind == "LeakyRelu":
             return f"{x}[i] < 0 ? {x}[i] * {float(options.get('alpha', 0.01))!r}f : {x}[i]"
         if kind == "Relu":

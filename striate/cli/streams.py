@@ -9,7 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Callable
 from io import TextIOWrapper
-from typing import TextIO
+from typing import TextIO, cast
 
 _PLAIN = {
     "–": "-", "—": "-", "−": "-", "→": "->", "←": "<-", "·": "*", "×": "x", "≥": ">=", "≤": "<=", "≈": "~", "√": "sqrt",
@@ -64,7 +64,9 @@ def written(command: Callable[[], None]) -> None:
         try:
             command()
         finally:
-            sys.stdout.flush()
+            stream = cast("TextIO | None", sys.stdout)
+            if stream is not None:  # the program was started with standard output closed
+                stream.flush()
     except OSError as error:
         if error.errno not in _FULL or error.filename is not None:
             raise

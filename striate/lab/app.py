@@ -87,7 +87,7 @@ class Routes:
 
     def application(self) -> Starlette:
         """Return the application: routes, error handlers, and the background task that runs queued trainings."""
-        return Starlette(
+        application = Starlette(
             routes=[
                 Route("/", self._pages.index),
                 Route("/static/{name}", self._pages.file),
@@ -102,6 +102,8 @@ class Routes:
             exception_handlers={StriateError: _explained, HTTPException: _refused},
             lifespan=self._lifespan,
         )
+        application.router.redirect_slashes = False
+        return application
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncGenerator[None, None]:

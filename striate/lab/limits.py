@@ -7,7 +7,7 @@ import json
 from typing import Any, cast
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 JSON_BYTES = 16_000
 PICTURE_BYTES = 8_000_000
@@ -33,6 +33,8 @@ async def body_of(request: Request, most: int) -> bytes:
                 body += chunk
                 if len(body) > most:
                     raise HTTPException(413, f"too large: at most {most:,} bytes")
+    except ClientDisconnect as error:
+        raise HTTPException(400, "the client left") from error
     except TimeoutError as error:
         raise HTTPException(408, "too slow") from error
     return bytes(body)

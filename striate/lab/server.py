@@ -70,11 +70,19 @@ def serve(folder: Path, run: Path | None, *, port: int, browser: bool, say: Call
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=_CLOSING,
         )
+        logging.getLogger("uvicorn.error").addFilter(_without_traceback)
         server = _Server(config, lambda: opened(address, browser, say))
         with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn when everything is closed
             server.run(sockets=[found])
         routes.trainings.leave()  # after a second Ctrl-C, which does not wait for anything
     say("the lab is closed")
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Remove the traceback from uvicorn's message about a WebSocket message that is not UTF-8; keep all records."""
+    if record.getMessage().startswith("Invalid UTF-8"):
+        record.exc_info = None
+    return True
 
 
 def opened(address: str, browser: bool, say: Callable[[str], None]) -> None:

@@ -47,12 +47,14 @@ class Sum:
         """
         weight = 1.0 if self._adds else self._loss.mean_weight(target)
         if weight:
-            self._gradients += self._memory.gradients.flat * self._gradients.dtype.type(weight)
+            with np.errstate(all="ignore"):  # the update refuses what is not finite
+                self._gradients += self._memory.gradients.flat * self._gradients.dtype.type(weight)
             self._total += float(self._memory.loss) * weight
             self._weight += weight
 
     def finish(self) -> None:
         """Write the gradients and the loss of the whole batch to the memory of the training step."""
         divisor = 1.0 if self._adds else self._weight
-        self._memory.gradients.flat[...] = self._gradients / self._gradients.dtype.type(divisor or math.nan)
-        self._memory.loss[...] = self._total / (divisor or math.nan)
+        with np.errstate(all="ignore"):
+            self._memory.gradients.flat[...] = self._gradients / self._gradients.dtype.type(divisor or math.nan)
+            self._memory.loss[...] = self._total / (divisor or math.nan)

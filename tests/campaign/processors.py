@@ -45,9 +45,9 @@ WHEELS = [
 ]
 PLATFORMS = ["manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"]
 
+PYTEST = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.campaign.cross_compiler"]
 SHORT = [
     ["tests/campaign/test_cross_compiler.py", "tests/codegen/test_target.py", "tests/codegen/test_vector_math.py"],
-    ["tests/compiled/test_operations.py", "-k", "test_values"],
     ["tests/compiled/test_memory_safety.py", "tests/compiled/test_prepared.py"],
 ]
 FULL = [
@@ -134,22 +134,19 @@ def nehalem(root: Path) -> Path:
 # What is run
 
 
-def pytest(python: Path, root: Path, arguments: Sequence[str], target: str) -> str:
-    """Run pytest; return its last line. Raises ``SystemExit`` if a test fails."""
-    command = ["nice", "-n", "19", str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+def last_line(python: Path, root: Path, arguments: Sequence[str], target: str) -> str:
+    """Run Python with these arguments; return the last line that it prints. Raises ``SystemExit`` if it fails."""
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "STRIATE_TEST_KERNELS": str(root / "kernels")}
     if target == "host":
-        command += ["-p", "tests.campaign.cross_compiler"]
         environment[cross_compiler.SOCKET] = str(root / "compiler")
     else:
         environment["STRIATE_TARGET"] = target
-    done = subprocess.run(
-        [*command, *arguments], env=environment, cwd=CHECKOUT, stdout=subprocess.PIPE, encoding="utf-8", check=False
-    )
+    command = ["nice", "-n", "19", str(python), *arguments]
+    done = subprocess.run(command, env=environment, cwd=CHECKOUT, stdout=subprocess.PIPE, encoding="utf-8", check=False)
     lines = done.stdout.rstrip().splitlines() or [""]
-    if done.returncode not in (0, 5):
+    if done.returncode not in (0, 5):  # 5: pytest has selected no test
         print(done.stdout)
-        raise SystemExit(f"pytest {shlex.join(arguments)} failed")
+        raise SystemExit(f"{shlex.join(arguments)} failed")
     return lines[-1]
 
 
@@ -181,14 +178,17 @@ def main() -> None:
     if emulated:
         cross_compiler.serve(root / "compiler")
     parts = [given.arguments] if given.arguments else SHORT if given.short else FULL
+    if not given.arguments:
+        print(last_line(python, root, ["tests/campaign/operations.py"], target), flush=True)
     for part in parts:
         start = time.monotonic()
-        last = pytest(python, root, part if given.arguments else ["-m", "not slow", *part], target)
+        options = [] if given.arguments else ["-m", "not slow"]
+        last = last_line(python, root, [*PYTEST, *options, *part], target)
         print(f"{shlex.join(part)}: {last} ({time.monotonic() - start:.0f} s in all)", flush=True)
     if not given.arguments:
         start = time.monotonic()
-        options = ["--epochs", "1", "--model", "mlp"] if given.short else []
-        print(f"digits: {train(python, target, options)} ({time.monotonic() - start:.0f} s)", flush=True)
+        training = ["--epochs", "1", "--model", "mlp"] if given.short else []
+        print(f"digits: {train(python, target, training)} ({time.monotonic() - start:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ def forked(action: Callable[[], object], where: str) -> tuple[int, str]:
         try:
             faulthandler.enable(log.fileno())
             os.dup2(log.fileno(), 2)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.stderr = open(log.fileno(), "w", closefd=False)  # noqa: SIM115
             status = _status(action)
         except BaseException:  # noqa: BLE001 - a fork must not return
@@ -97,6 +98,8 @@ def forked(action: Callable[[], object], where: str) -> tuple[int, str]:
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     log.seek(0)
     said = log.read().decode(errors="replace")
+    if code == 127 and "thread-local data: ABORT" in said:
+        return NAMED, f"MemoryError of the C library: {said}"  # in a new thread, before any of our code runs
     if code not in (DONE, OURS, NAMED):
         raise FailedError(f"{where}: status {code}\n{said[-3000:]}")
     return code, said

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from striate.cli.streams import written
+
 FULL = Path("/dev/full")
 
 
@@ -69,3 +71,8 @@ def test_ctrl_c_during_the_start_leaves_no_traceback(delay: float) -> None:
     # Python may still be starting, on a busy computer: then it leaves in its own way, with none of our modules in it.
     assert b"Traceback" not in errors or b"striate" not in errors
     assert child.returncode in (0, 130, -signal.SIGINT)  # done already; ended by us; before Python itself was ready
+
+
+def test_a_command_runs_without_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # as Python starts after >&-
+    written(lambda: None)

@@ -37,7 +37,7 @@ def seen(place: tuple[int, ...], kernel: int, stride: int) -> Array:
 
 
 @pytest.mark.parametrize(
-    ("rank", "kernel", "stride"), [(2, 3, 1), (2, 3, 2), (2, 5, 1), (2, 5, 2), (1, 3, 1), (1, 5, 1), (1, 7, 2)]
+    ("rank", "kernel", "stride"), [(2, 3, 1), (2, 3, 2), (2, 5, 1), (2, 5, 2), (2, 7, 1), (1, 5, 1), (1, 7, 2)]
 )
 def test_the_error_of_outputs_that_do_not_see_a_huge_input(rank: int, kernel: int, stride: int) -> None:
     random = np.random.default_rng(1)
@@ -50,7 +50,7 @@ def test_the_error_of_outputs_that_do_not_see_a_huge_input(rank: int, kernel: in
         w = random.choice([-1, 1], shape) * random.uniform(0.5, 1, shape)
         y = convolved(x, w.astype(np.float32), stride)
         largest = max(largest, float(np.abs(y[0][:, ~seen(place, kernel, stride)]).max()) / float(x.max()))
-    assert largest == 0 if (rank, kernel, stride) == (2, 5, 1) else 0 < largest <= ROUNDING
+    assert largest == 0 if (kernel, stride) == (7, 1) else 0 < largest <= ROUNDING
 
 
 def test_one_infinite_input_spoils_its_tiles() -> None:

@@ -79,6 +79,13 @@ def test_every_part_moves_the_statistics() -> None:
     assert model.state_dict()["1.num_batches_tracked"] == 6
 
 
+def test_an_overflow_in_parts_is_refused_by_name_and_warns_of_nothing() -> None:
+    step = TrainingStep(nn.Linear(3, 2).seed(0), nn.MSELoss(), optim.SGD(lr=0.1), accumulate=2)
+    x = np.full((8, 3), 1e19, np.float32)  # gradients that are finite in each part, and not when weighted
+    with pytest.raises(NonFiniteError, match="step 1"):
+        step(x, -x[:, :2])
+
+
 def test_a_refused_batch_in_parts_changes_nothing() -> None:
     model = normed()
     step = TrainingStep(model, nn.MSELoss(), optim.SGD(lr=0.1, momentum=0.9), accumulate=3)

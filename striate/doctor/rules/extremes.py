@@ -20,7 +20,7 @@ from striate.doctor.structure import Structure
 from striate.doctor.training_trace import TrainingTrace
 
 EXTREME = 1e4
-ROUNDING = 3.2e-6
+ROUNDING = 3.8e-6
 """The largest rounding error measured for Winograd's F(4×4, 3×3), relative to a tile's largest input and weight.
 
 It is 54 · 2⁻²⁴; see docs/training.md, "Infinite and huge inputs".
@@ -60,7 +60,7 @@ def convolves(structure: Structure | None) -> bool:
     threshold="a deviation from the median of its channel 10,000 times the usual one (the root mean square of the "
     "smaller 99 %), with `STRIATE_WINOGRAD` on and a convolution",
     source="Winograd's form sums whole tiles before it separates their outputs again: the error of each is up to "
-    "3.2e-6 of the largest input of its tile (measured; [Infinite and huge inputs](training.md)), 3 % of an input that "
+    "3.8e-6 of the largest input of its tile (measured; [Infinite and huge inputs](training.md)), 4 % of an input that "
     "is 10,000 times smaller",
     why="The outputs of a tile share the rounding error of its largest input, and one such input "
     "outweighs all others in the gradient as well.",

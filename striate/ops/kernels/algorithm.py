@@ -54,10 +54,11 @@ NARROW = 4
 
 Blocks of so few channels would consist mostly of padding."""
 
-WINOGRAD_TILES = {(3, 1): 4, (5, 1): 2, (3, 2): 4, (5, 2): 4}
+WINOGRAD_TILES = {(3, 1): 4, (5, 1): 4, (7, 1): 2, (3, 2): 4, (5, 2): 4}
 """Maps (taps, stride) of a filter to the number of outputs of a tile along one axis.
 
-A tile then has six products along each axis, or with stride 2, nine for three taps and eleven for five."""
+A tile then has six products along each axis for three taps, and eight for five or seven; with stride 2, nine for three
+taps and eleven for five."""
 
 LINE_TILES = {(3, 1): 4, (5, 1): 4, (7, 1): 2, (5, 2): 4, (7, 2): 4}
 """Maps (taps, stride) of a filter along a single axis to the number of outputs of a tile.
@@ -111,7 +112,7 @@ def _winograd(g: Geometry, direction: Direction, stored: DType) -> Winograd | No
     taps = form.width.taps
     if form.width.stride > 1 or form.height != form.width or form.planes > 1:
         return None
-    if min(g.filters, g.depth) < NARROW_CHANNELS[taps]:
+    if taps not in NARROW_CHANNELS or min(g.filters, g.depth) < NARROW_CHANNELS[taps]:
         return None
     return Winograd(Tiling(Form(2, taps), Form(2, taps)), stored if taps == 3 else stored.computed)
 
