@@ -74,7 +74,7 @@ def _note(found: Targets, cells: Cells, names: tuple[str, ...]) -> str:
         return ""
     if len(names) == 1 and numbers == set(range(len(numbers))):
         return ""  # classes are usually numbered from 0
-    what = f"the labels {shortened(names, 5)}" if len(names) > 1 else f"the labels in {names[0]!r}"
+    what = f"the labels {shortened(names, 5)}" if len(names) > 1 else f"the labels in {shortened(names)!r}"
     if found.task is Task.classify:
         return f'{what} are whole numbers and are taken as classes\n  help: task="regress" if they are measured values'
     if found.task is Task.multilabel:
