@@ -15,7 +15,7 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 320, 150, 56, 22, 20
 _BLUE, _ORANGE, _GREEN = "#2166ac", "#d9822b", "#2a7f4f"
 _LAST = 12  # the most epochs in the table
 
-Series = list[tuple[float, float]]
+Series = Sequence[tuple[float, float]]
 
 
 def history_html(history: History) -> str:
