@@ -21,7 +21,7 @@ import threading
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -151,7 +151,7 @@ def open_tree(path: Path) -> Tree:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _named(path: Path) -> Generator[None]:
     """Turn what the libraries raise for a damaged archive into a ``DataError`` that names it."""
     try:
         yield
