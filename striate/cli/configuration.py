@@ -27,6 +27,7 @@ LISTS = {"label_column": ",", "ignore_columns": ",", "freeze": ",", "size": "x"}
 _NUMBERS = ("size", "checkpoint_every")
 """Options of text that may be whole numbers in the file."""
 _LARGEST = 100_000
+_MOST_DOTS = 200
 _MOST_LIKE = 20  # lines that look like the beginning of one key
 _READ = "striate.configuration"  # where the context of the command notes which file was read
 
@@ -94,6 +95,8 @@ def read_configuration(path: Path, options: Sequence[Option]) -> dict[str, Any]:
 
 def _parsed(text: str) -> dict[str, Any]:
     """Parse TOML; raises ``tomllib.TOMLDecodeError`` also for nesting and numbers that Python does not convert."""
+    if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):  # tomllib's memory grows with their square
+        raise tomllib.TOMLDecodeError("a line with too many dots")
     try:
         return tomllib.loads(text)
     except RecursionError as error:

@@ -62,8 +62,8 @@ def _hold_groups(
 
     ``wanted`` is the number of samples of each class to hold out, ``order`` a random order of the samples.
     """
-    places: list[int] = order.tolist()
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(groups[place] for place in places))}
+    drawn: list[int] = order.tolist()
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(groups[place] for place in drawn))}
     own = np.array([numbers[name] for name in groups])
     pairs, counts = np.unique(own * len(wanted) + classes, return_counts=True)  # of groups and classes that occur
     kinds, ends = pairs % len(wanted), np.searchsorted(pairs, np.arange(1, len(numbers) + 1) * len(wanted))
