@@ -10,6 +10,7 @@ import numpy.typing as npt
 from striate.errors import DataError
 from striate.nn.convolution import Conv2d
 from striate.nn.module import Module
+from striate.options import whole_number
 
 SAMPLES = 5000
 """The number of samples from which the filters are computed; the covariance of a few numbers needs no more."""
@@ -27,9 +28,12 @@ class Whitening2d(Conv2d):
 
     ``fit`` computes the filters; before, they are a random orthogonal matrix. Training changes only the bias b. After
     Coates and Ng, 2012; as the first layer of a network, Page (2019) and Jordan, arXiv:2404.00498.
+    Raises ``OptionError`` unless both arguments are whole numbers of at least 1.
     """
 
     def __init__(self, in_channels: int, kernel_size: int = 2) -> None:
+        in_channels = whole_number("Whitening2d: in_channels", in_channels, 1)
+        kernel_size = whole_number("Whitening2d: kernel_size", kernel_size, 1)
         super().__init__(in_channels, 2 * in_channels * kernel_size**2, kernel_size, init="orthogonal")
         self.parameter("weight").requires_grad = False
 

@@ -38,6 +38,7 @@ LAYERS: dict[str, tuple[Arguments, tuple[np.ndarray, ...]]] = {
     **{f"MaxUnpool{rank}": (of(2), (x, np.zeros(x.shape, np.int32))) for rank, x in OF_RANK.items()},
     **ranked("ZeroPad", of(1)), **ranked("ConstantPad", of(1, 0.5)), **ranked("ReflectionPad", of(1)),
     **ranked("ReplicationPad", of(1)), **ranked("CircularPad", of(1)),
+    "Whitening2d": (of(4), (X4,)),
     "Linear": (of(4, 3), (X2,)), "Unflatten": (of(1, (2, 2)), (X2,)), "Threshold": (of(0.0, 1.0), (X2,)),
     "LayerNorm": (of(4), (X2,)), "LayerNorm2d": (of(4), (X4,)), "GroupNorm": (of(2, 4), (X4,)),
     "RMSNorm": (of(4), (X2,)), "LocalResponseNorm": (of(3), (X4,)), "Softmax2d": (of(), (X4,)),
@@ -56,7 +57,7 @@ LAYERS: dict[str, tuple[Arguments, tuple[np.ndarray, ...]]] = {
     "Sequential": (of(nn.ReLU()), (X2,)), "Residual": (of(nn.ReLU()), (X2,)), "Concat": (of(nn.ReLU()), (X2,)),
 }  # fmt: skip
 """A valid way to make each layer, and its inputs."""
-OTHERS = {"Module", "Parameter", "Loss", "ModuleList", "ModuleDict", "init"}
+OTHERS = {"Module", "Parameter", "Loss", "ModuleList", "ModuleDict", "init", "fit_whitening"}
 """Names of ``nn`` that are not layers to call."""
 
 

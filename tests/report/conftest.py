@@ -87,9 +87,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile") / ATTACK.replace("/", "")
     folder.mkdir()
     st.save(model, folder / MODEL_FILE, input_shape=(1, 8, 8), classes=[f"{ATTACK}{i}" for i in range(10)])
-    epochs = [{"number": 1, "loss": ATTACK, "validation_loss": 10**400, "seconds": True}, {"number": 2, "loss": 1.5}]
-    history = {"epochs": [*epochs, ATTACK, None]}
-    arguments = {"model": ATTACK, ATTACK: ATTACK, "batch_size": ATTACK, "lr": 1e-3}
+    epochs = [{"number": 1, "loss": ATTACK, "validation_loss": 10**19, "seconds": True}, {"number": 2, "loss": 1.5}]
+    history = {"epochs": epochs, ATTACK: ATTACK}
+    arguments = {"model": ATTACK, ATTACK: ATTACK, "batch_size": 8, "lr": ATTACK}
     write_run(folder, Run(ATTACK, arguments, 0, True, history, {"accuracy": ATTACK}, versions={ATTACK: ATTACK}))
     finding = dict.fromkeys(FINDING, ATTACK) | {"kind": ATTACK, "units": [ATTACK], "evidence": {ATTACK: 1.0}}
     write_records(folder / "progress.jsonl", (layer, f"{layer}4", ATTACK), ATTACK, finding)

@@ -270,7 +270,7 @@ def test_the_network_is_rebuilt_only_where_it_is_the_same(run: Path, tmp_path: P
 
 
 def test_without_an_engine_nothing_is_timed(run: Path, kept_settings: settings.Settings) -> None:
-    settings.override(engine="reference")
+    settings.override(engine=settings.Engine.REFERENCE)
     html = report_of(gathered(run, [], None, lambda text: None), True).html
     assert "STRIATE_ENGINE=reference" in text(section(html, "speed"))
 
