@@ -82,7 +82,7 @@ def test_a_recipe_trains_data_of_ones_own(name: str, tmp_path: Path) -> None:
     options = ("--epochs", 2, "--batch-size", 16, "--precision", "float32", "--out", run)
     found = striate("train", source, "--recipe", name, *options)
     assert found.exit_code == 0, found.output
-    assert "test accuracy" in found.output
+    assert "held-out accuracy" in found.output
     result = read_run(run)
     wanted = recipe_options(name, train)
     assert {key: result.arguments[key] for key in ("model", "lr", "augment", "groups", "tta") if key in wanted} == {
