@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 from striate.cli import app
-from striate.nn import Standardization
+from striate.data import Standardizer
 from striate.persistence import load
 from striate.version import VERSION
 
@@ -106,7 +106,7 @@ def test_train_writes_the_run_and_ends_with_the_accuracy(run: Path, data: Path) 
     assert document["versions"]["striate"] == VERSION
     model = load(run / "model.safetensors")
     assert model.classes == ("0", "1")
-    assert isinstance(model.standardizer, Standardization)
+    assert isinstance(model.standardizer, Standardizer)
     assert model.standardizer.epsilon == 1e-8
 
 
