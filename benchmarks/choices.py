@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import gc
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -63,8 +63,10 @@ class Layer:
         count = [
             (n + 2 * pad - taps) // step + 1 for n, pad, taps, step in zip(size, before, kernel, stride, strict=True)
         ]
-        three = [tuple(axis) for axis in (kernel, stride, before, (1, 1, 1), size, count)]
-        return Geometry(self.outputs, self.inputs, 1, *three)  # type: ignore[arg-type]
+        return Geometry(
+            self.outputs, self.inputs, 1, three(kernel), three(stride), three(before), (1, 1, 1), three(size),
+            three(count),
+        )  # fmt: skip
 
     def model(self) -> nn.Module:
         """Return a network around the convolution, which is its layer 2."""
@@ -75,6 +77,12 @@ class Layer:
             conv(self.inputs, self.outputs, self.taps, stride=self.stride, padding=self.taps // 2), nn.ReLU(),
             POOLINGS[rank - 1](1), nn.Flatten(), nn.Linear(self.outputs, 10),
         )  # fmt: skip
+
+
+def three(numbers: Sequence[int]) -> tuple[int, int, int]:
+    """Return three numbers as a tuple."""
+    first, second, third = numbers
+    return first, second, third
 
 
 LAYERS = (
@@ -93,7 +101,7 @@ LAYERS = (
 
 
 @contextmanager
-def forced(tiles: bool) -> Iterator[None]:
+def forced(tiles: bool) -> Generator[None]:
     """Use tiles wherever there is a form for them, or nowhere."""
     chosen, before = dict(cost.WORTHWHILE), settings.override(winograd=tiles, threads=1)
     cost.WORTHWHILE.update(dict.fromkeys(chosen, math.inf))

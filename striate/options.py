@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from striate.errors import OptionError, unknown_option
+from striate.errors import OptionError, StriateError, unknown_option
+
+T = TypeVar("T")
 
 
 def number(
@@ -139,3 +141,21 @@ def _range(least: float, most: float, above: float, below: float) -> str:
     )  # fmt: skip
     parts = [text for limit, text in limits if math.isfinite(limit)]
     return f" {' and '.join(parts)}" if parts else ""
+
+
+def from_entries(make: Callable[..., T], entries: Mapping[str, Any], known: Iterable[str], what: str) -> T:
+    """Return ``make(**entries)`` for entries that were read from a file.
+
+    ``known`` are the names that ``make`` takes, and ``what`` says whose options they are. Raises ``OptionError`` for
+    unknown names, and for values that ``make`` refuses or cannot use.
+    """
+    names = list(known)
+    for name in entries:
+        if name not in names:
+            raise unknown_option(f"option of {what}", name, names)
+    try:
+        return make(**entries)
+    except StriateError:
+        raise
+    except (TypeError, ValueError, ArithmeticError) as error:  # values of other types
+        raise OptionError(f"options of {what}: {error}") from error

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from striate.arguments import Explained
 from striate.data.decoding import OnError
-from striate.errors import OptionError, StriateError, unknown_option
-from striate.options import choice, flag, number, whole_number
+from striate.errors import OptionError
+from striate.options import choice, flag, from_entries, number, whole_number
 from striate.options import seed as checked_seed
 
 _OF_TABLES = ("label_column", "group_column", "ignore_columns", "window", "stride")
@@ -126,20 +126,7 @@ class NumberOptions(metaclass=Explained):
 
         Raises ``OptionError`` for unknown options and values.
         """
-        known = cls().to_json()
-        for name in document:
-            if name not in known:
-                raise unknown_option("option of files of numbers", name, known)
-        try:
-            return cls(**document)
-        except StriateError:
-            raise
-        except (
-            TypeError,
-            ValueError,
-            ArithmeticError,
-        ) as error:  # values of other types
-            raise OptionError(f"options of files of numbers: {error}") from error
+        return from_entries(cls, document, cls().to_json(), "files of numbers")
 
 
 def _plain(value: object) -> object:

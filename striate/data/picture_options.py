@@ -9,8 +9,8 @@ from typing import Any
 from striate.arguments import Explained
 from striate.data.decoding import OnError
 from striate.data.reading import Reading, Resize, size_of
-from striate.errors import OptionError, StriateError, unknown_option
-from striate.options import choice, number, whole_number
+from striate.errors import OptionError
+from striate.options import choice, from_entries, number, whole_number
 from striate.options import seed as checked_seed
 
 
@@ -69,20 +69,7 @@ class PictureOptions(metaclass=Explained):
 
         Raises ``OptionError`` for unknown options and values.
         """
-        known = cls().to_json()
-        for name in document:
-            if name not in known:
-                raise unknown_option("option of the data", name, known)
-        try:
-            return cls(**document)
-        except StriateError:
-            raise
-        except (
-            TypeError,
-            ValueError,
-            ArithmeticError,
-        ) as error:  # values of other types
-            raise OptionError(f"options of pictures: {error}") from error
+        return from_entries(cls, document, cls().to_json(), "pictures")
 
     @property
     def reading(self) -> Reading | None:

@@ -430,7 +430,7 @@ def test_names_sort_as_people_do() -> None:
 def test_options_that_do_not_fit_are_refused() -> None:
     with pytest.raises(OptionError, match="leave out size="):
         open_data("digits", {"size": [8, 8]})
-    with pytest.raises(OptionError, match="unknown option of the data 'sise'"):
+    with pytest.raises(OptionError, match="unknown option of pictures 'sise'"):
         open_data("digits", {"sise": 3})
 
 
