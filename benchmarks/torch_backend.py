@@ -219,7 +219,7 @@ def first_step(network: str, backend: str, folder: Path, threads: int, compiler:
     lines = [line for line in output.splitlines() if line.startswith("{")]
     if process.returncode or not lines:
         said = [line for line in errors.splitlines() if re.search(r"(Error|Exception|Compiler)\b.*: ", line)]
-        return {"error": said[-1] if said else f"exit code {process.returncode}"}
+        return {"error": re.sub(r"^[\w.]+: (?=\w+: )", "", said[-1]) if said else f"exit code {process.returncode}"}
     result: dict[str, Any] = json.loads(lines[-1])
     return result
 
@@ -259,7 +259,9 @@ def print_first_steps(found: Mapping[str, Any]) -> None:
         for title, states in cases.items():
             for state, times in states.items():
                 names = "seconds", "cpu", "later"
-                cells = [f"{times[name]:.2f}" for name in names] if "error" not in times else [times["error"][:60]]
+                cells = (
+                    [f"{times[name]:.2f}" for name in names] if "error" not in times else [times["error"][:40], "", ""]
+                )
                 rows.append([f"{NETWORKS[network].title}, {title}, {state}", *cells])
     columns = "", "first step s", "CPU seconds", "third step s"
     print_table("First step of a fresh process, after import torch", columns, rows)
@@ -302,6 +304,9 @@ def main() -> None:
     with suppress(KeyboardInterrupt):
         for name in options.networks:
             results[name] = measure(NETWORKS[name], configurations, probe, options, BackendWorker)
+            for m in results[name].values():  # so that an end of this process loses no figures
+                figures = f"median {shown(m.median * 1e3)} ms, minimum {shown(m.minimum * 1e3)} ms"
+                note(f"{m.network.title}, {m.configuration.name}: {figures}, {len(m.kept)} of {len(m.turns)} turns")
     if options.json:
         content = {
             name: {"ratios": ratios(found), "configurations": [m.summary() for m in found.values()]}
