@@ -23,8 +23,8 @@ from striate.ops import conv, max_pool
 from striate.ops.activation import leaky_relu
 from striate.ops.kernels.direct import TapConvolution
 from striate.ops.kernels.direct_gradient import WeightGradient
-from striate.ops.kernels.winograd_convolution import TileConvolution
-from striate.ops.kernels.winograd_gradient import WinogradWeightGradient
+from striate.ops.kernels.winograd.convolution import TileConvolution
+from striate.ops.kernels.winograd.gradient import WinogradWeightGradient
 from striate.passes.differentiate import differentiate
 from striate.passes.fuse import fuse
 from striate.passes.layout import layout
