@@ -12,15 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 from striate.cli.ranks import ranks
-from striate.cli.report import output, say_json, say_note, say_warning
+from striate.cli.report import output, say_json, say_note, say_notes, say_warning
 from striate.counting import counted
 from striate.data import Dataset, Split, open_data, open_dataset
-from striate.data.catalog import KNOWN
+from striate.data.catalog import KNOWN, picture_options, require_data, shadowed
 from striate.data.decoding import OnError
 from striate.data.mnist import holds_idx
 from striate.data.number_files import number_files
 from striate.data.number_options import Kind, NumberOptions
 from striate.data.numbers import read_labelled
+from striate.data.pictures import read_pictures
 from striate.errors import OptionError, ShapeError
 from striate.nn.module import Module
 from striate.options import whole_number
@@ -84,19 +85,20 @@ def part_name(data: str) -> str:
 
 
 def opened_dataset(run: Path, model: Module, data: str, on_error: str | None = None) -> Dataset:
-    """Open the data to evaluate on, with pictures read as they were for the run's training.
+    """Open the data to evaluate on, with pictures read as they were for the run's training; print notes about them.
 
     Without a run, and for a run that was not trained on files of pictures, pictures are read with the size and the
     channels of the model's input. The result is the held-out part if the data come with one, or if the run was trained
-    on them; otherwise all samples. ``on_error``, "raise" or "skip", says what to do with files and samples that cannot
-    be read; None: as for the training. Raises ``OptionError`` if it is given for a data set known by name or for IDX
-    files.
+    on them; otherwise all samples, which may be of one class only. ``on_error``, "raise" or "skip", says what to do
+    with files and samples that cannot be read; None: as for the training. Raises ``OptionError`` if it is given for a
+    data set known by name or for IDX files.
     """
     found = read_run(run) if (run / RUN_FILE).is_file() else None
     path = Path(data)
     if data in KNOWN or holds_idx(path):
         if on_error is not None:
             raise OptionError(f"{data}: takes no --on-error, which is for pictures and numbers of your own")
+        say_notes(shadowed(data))
         return open_dataset(data, Split.TEST)
     numbers = number_files(path, beside=False) if path.exists() else []
     learned_numbers = found.number_options if found is not None else None
@@ -109,7 +111,12 @@ def opened_dataset(run: Path, model: Module, data: str, on_error: str | None = N
     if found is not None and path.resolve() == Path(found.data):
         require_there(found.data)
         return open_dataset(data, Split.TEST, options)
-    return open_data(data, options).to_evaluate()
+    if not path.exists():
+        return open_data(data, options).held_out  # says which data sets there are
+    require_data(path)
+    dataset, notes = read_pictures(path, picture_options(options, {}), model.classes)
+    say_notes(notes)
+    return dataset
 
 
 def _as_the_input(model: Module) -> dict[str, Any]:
