@@ -484,7 +484,7 @@ class TrainingStep(metaclass=Explained):
         parts = [piece.arrays for piece in pieces]
         self._last = Computed(program, batch.arrays, parts, memory.arena, memory.arena.version)
         if program.observation is not None:
-            self._observed(program, pieces[0].n)
+            self._observed(program, sum(piece.n for piece in pieces))
         return loss
 
     def _accumulated(
