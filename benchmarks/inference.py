@@ -19,22 +19,18 @@ import math
 import statistics
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from compare import Measurement, Turn, shown
 from configuration import CHANNELS_LAST, NCHW, STRIATE, Configuration
-from networks import NETWORKS, Network
+from networks import Network
 from probe import Probe
 from report import geometric_mean, machine, note, print_json, print_table
 from worker import Array, Prepared, Worker, WorkerError, serve
-from zoo_networks import ZooNetwork, fixed
+from zoo_networks import KNOWN, ZooNetwork, add_known_networks, chosen
 from zoo_worker import in_striate, in_torch
-
-ZOO = fixed()
-KNOWN: dict[str, Network] = {**NETWORKS, **ZOO}
-GROUPS = {"four": tuple(NETWORKS), "zoo": tuple(ZOO)}
 
 ONNXRUNTIME = Configuration("onnxruntime", "onnxruntime")
 OPENVINO = Configuration("OpenVINO", "openvino")
@@ -244,19 +240,10 @@ def print_results(results: Mapping[tuple[str, int], Mapping[str, Measurement]], 
             note(f"geometric mean {geometric_mean(known):.2f}, least {min(known):.2f}")
 
 
-def chosen(names: Sequence[str]) -> Iterator[str]:
-    """Yield the names of networks, with those of a group in its place."""
-    for name in names:
-        yield from GROUPS.get(name, (name,))
-
-
 def main() -> None:
     """Measure all chosen networks and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--networks", nargs="+", default=["four"], choices=[*GROUPS, *KNOWN], metavar="NAME",
-        help=f"of {', '.join(KNOWN)}, or all of the four or of the zoo (four)",
-    )  # fmt: skip
+    add_known_networks(parser)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64], help="batch sizes (1 64)")
     parser.add_argument("--repetitions", type=int, default=15, help="rounds (15)")
     parser.add_argument("--threads", type=int, default=2)
@@ -265,8 +252,8 @@ def main() -> None:
     options = parser.parse_args()
     probe = Probe(options.threads)
     results = {
-        (name, batch): measure(KNOWN[name], batch, probe, options)
-        for name in chosen(options.networks)
+        (network.name, batch): measure(network, batch, probe, options)
+        for network in chosen(options.networks)
         for batch in options.batches
     }
     if options.json:

@@ -1,4 +1,4 @@
-"""The worker process of ``zoo``; it imports only the framework that it measures."""
+"""The worker process of ``zoo`` and its controller's side; it imports only the framework that it measures."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ from typing import Any
 
 from configuration import Configuration
 from networks import initial_state
-from worker import Prepared, serve, striate_step, torch_step
+from worker import Prepared, Worker, serve, striate_step, torch_step
 from zoo_networks import ZooNetwork, built, drawn, fixed
+
+
+class ZooWorker(Worker):
+    """A worker process that builds and trains networks of ``zoo_networks``."""
+
+    script = __file__
 
 
 def named(name: str, seed: int) -> ZooNetwork:

@@ -90,12 +90,13 @@ def _map(found: Confusion) -> Markup:
 
 def _classes(evaluation: Mapping[str, Any] | None) -> Markup | None:
     """Return the table of the measures of each class in the run's evaluation; None if it has none."""
-    classes = (evaluation or {}).get("classes")
-    if not isinstance(classes, list) or not classes:
+    listed = (evaluation or {}).get("classes")
+    if not isinstance(listed, list) or not listed:
         return None
+    classes = [cast("Mapping[str, Any]", one) for one in cast("list[object]", listed) if isinstance(one, dict)]
     names = ("accuracy", "precision", "f1", "auc", "average_precision")
     rows: list[list[str]] = []
-    for one in cast("list[Mapping[str, Any]]", [one for one in classes if isinstance(one, dict)]):
+    for one in classes:
         values = [numbers_of(one, name) for name in names]
         cells = [percent(value[0], 1) if value else "–" for value in values[:3]]
         cells += [f"{value[0]:.3f}" if value else "–" for value in values[3:]]

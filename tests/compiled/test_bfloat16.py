@@ -262,7 +262,7 @@ def step_graph(model: nn.Module) -> Graph:
         step.gradients(random.standard_normal((1, 3, 32, 32)).astype(np.float32), [0])
     finally:
         settings.restore(before)
-    (compiled,) = step._programs.values()
+    (compiled,) = step._prepared.programs.values()
     return compiled.graph
 
 

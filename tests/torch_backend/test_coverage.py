@@ -14,7 +14,7 @@ from pairs import Pair, backend, close  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from striate.torch import StriateNotice, dynamo  # noqa: E402
+from striate.torch import StriateNotice, dynamo, table  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -166,7 +166,7 @@ def _vectors(x: Any) -> list[Any]:
     return [
         functional.normalize(x, dim=1), functional.normalize(x, 1.0, (1, 2)), functional.cosine_similarity(x, other),
         functional.pairwise_distance(x, other, 1.0), x.norm(dim=1), torch.linalg.vector_norm(x, 1, (2, 3)),
-        *torch.var_mean(x, (2, 3)), *torch.std_mean(x, 1, keepdim=True),
+        x.sum().squeeze(0) * x.mean().squeeze(-1), *torch.var_mean(x, (2, 3)), *torch.std_mean(x, 1, keepdim=True),
     ]  # fmt: skip
 
 
@@ -255,6 +255,17 @@ def test_unknown_functions_are_left_to_pytorch_with_one_notice(monkeypatch: pyte
     assert len(texts) == 1
     assert "cumsum" in texts.pop()
     pair.same_state()
+
+
+def test_a_translation_with_a_fault_leaves_its_node_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(*arguments: Any) -> Any:
+        raise ZeroDivisionError("integer modulo by zero")
+
+    monkeypatch.setitem(table.TRANSLATIONS, "tanh", faulty)
+    monkeypatch.setattr(dynamo, "_noticed", set[str]())
+    pair = Pair(nn.Sequential(nn.Linear(5, 4), nn.Tanh()))
+    with pytest.warns(StriateNotice, match="tanh"):
+        pair.both(lambda call, module: _run(call, module, (3, 5)))
 
 
 class Several(nn.Module):
