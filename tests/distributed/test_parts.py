@@ -16,12 +16,11 @@ from striate import nn, settings
 from striate.cli import app
 from striate.cli.launch import run_folder
 from striate.data import Dataset
-from striate.data.loader import index_batches
 from striate.distributed import Alone, Communicator, failing_together, launcher, mpi
 from striate.distributed.threads import threads_of_rank
 from striate.errors import OptionError
 from striate.train import recompute_statistics
-from striate.train.ranks import BatchDivided, PredictedTogether, require_same
+from striate.train.ranks import BatchDivided, predicted, require_same
 from tests.distributed.in_threads import on_threads
 
 
@@ -110,13 +109,15 @@ def test_a_failure_ends_all_ranks_unless_they_agree(capfd: pytest.CaptureFixture
 def test_predictions_of_all_ranks_are_joined(samples: int) -> None:
     """There are fewer samples than ranks, or parts of unequal sizes; ranks take batches in turn, or parts of one."""
     images = np.arange(4.0 * samples, dtype=np.float32).reshape(samples, 4)
-    chosen = index_batches(samples, 3, shuffle=False)
+    data = Dataset(images, np.arange(samples))
 
-    def predicted(ranks: Communicator) -> list[np.ndarray]:
-        together = PredictedTogether(lambda x: x * 2, images, 3, ranks)
-        return [BatchDivided(lambda x: x * 2, ranks)(images), np.concatenate([together(images[r]) for r in chosen])]
+    def together(ranks: Communicator) -> list[np.ndarray]:
+        outputs, labels, indices = zip(*predicted(lambda x: x * 2, data, 3, ranks), strict=True)
+        np.testing.assert_array_equal(np.concatenate(labels), np.arange(samples))
+        np.testing.assert_array_equal(np.concatenate(indices), np.arange(samples))
+        return [BatchDivided(lambda x: x * 2, ranks)(images), np.concatenate(outputs)]
 
-    for found in on_threads(3, predicted):
+    for found in on_threads(3, together):
         for one in found:
             np.testing.assert_array_equal(one, images * 2)
             assert one.dtype == np.float32

@@ -158,7 +158,9 @@ def _poolings(x: Any) -> list[Any]:
     whole = functional.max_unpool2d(y * y, places, 2, output_size=x.shape)
     found = [y, places, whole, *functional.adaptive_max_pool2d(x, 3, return_indices=True)]
     z, at = functional.max_pool1d(x[:, :, 0], 3, 2, return_indices=True)
-    return [*found, functional.max_unpool1d(z, at, 3, 2), *nn.MaxPool3d(2, return_indices=True)(x[:, None])]
+    deep, there = nn.MaxPool3d(2, return_indices=True)(x[:, None])
+    unpooled = functional.max_unpool3d(deep * deep, there, 2), nn.MaxUnpool3d(2)(deep, there, output_size=(5, 9, 7))
+    return [*found, functional.max_unpool1d(z, at, 3, 2), deep, there, *unpooled]
 
 
 def _vectors(x: Any) -> list[Any]:
@@ -171,12 +173,14 @@ def _vectors(x: Any) -> list[Any]:
 
 
 def _images(x: Any) -> list[Any]:
+    fixed = x.detach()  # PyTorch has no gradient of floor_divide
     return [
         functional.channel_shuffle(x, 2), nn.ChannelShuffle(2)(x), x.repeat_interleave(2, 1),
         functional.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True),
         functional.interpolate(x, size=(5, 7), mode="bicubic", antialias=True),
         functional.interpolate(x, size=(11, 7), mode="bicubic"),
         x.clamp_min(0.1), x.clamp_max(0.2), torch.remainder(x, 0.7), x % 0.3,
+        torch.floor_divide(fixed, 0.7), fixed // fixed.flip(1), fixed.floor_divide(-0.3),
         torch.addcdiv(x, x, x.exp(), value=0.5),
     ]  # fmt: skip
 
