@@ -120,9 +120,10 @@ def measure(
     options: argparse.Namespace,
     kind: type[Worker] = Worker,
 ) -> dict[str, Measurement]:
-    """Measure all configurations on one network, interleaved; one that fails is reported and left out.
+    """Measure all configurations on one network, interleaved.
 
-    ``kind`` is the class of the worker processes.
+    A configuration that cannot start is reported and left out; one that fails later keeps the turns before. ``kind`` is
+    the class of the worker processes.
     """
     batch = options.batch or network.batch
     found: dict[str, Measurement] = {}
@@ -144,13 +145,21 @@ def measure(
             shift = repetition % max(1, len(names))  # so that no configuration always follows the same one
             before = probe()
             for name in (*names[shift:], *names[:shift]):
-                seconds = workers[name].turn(options.steps)
+                if name not in workers:
+                    continue
+                try:
+                    seconds = workers[name].turn(options.steps)
+                except WorkerError as error:
+                    note(f"{network.title}: measured no further: {error}")
+                    workers.pop(name).close()
+                    continue
                 after = probe()
                 found[name].turns.append(Turn(seconds, before, after))
                 before = after
             note(f"{network.title}: round {repetition + 1} of {options.repetitions}")
-        for name, worker in workers.items():
-            found[name].peak_memory = worker.peak
+        for name in names:
+            if name in workers:
+                found[name].peak_memory = workers[name].peak
             if not found[name].kept:
                 note(f"{network.title}: no clean turn of {name}: the threads never had a core each; try again later")
     return found

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from doctor_cases import Case, Own, normalized_mlp, training
-from doctor_material import cifar, cnn, conv1d, mixed, mlp, momentum, relabelled, signals
+from doctor_case import Case, Own, training
+from doctor_material import cifar, cnn, conv1d, mixed, mlp, momentum, normalized_mlp, relabelled, signals
 from doctor_wild_material import (
     BinaryCrossEntropy,
     BinaryCrossEntropyOfScores,

@@ -39,7 +39,7 @@ def samples(network: Network, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shared_gradients(step: TrainingStep) -> SharedGradients:
-    shared = step._shared
+    shared = step._gradients.shared
     assert isinstance(shared, SharedGradients)
     return shared
 

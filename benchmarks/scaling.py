@@ -1,6 +1,7 @@
 """Compare the speedup of training on two threads with that of the probe's multiply-adds.
 
-    python benchmarks/scaling.py
+    python benchmarks/scaling.py                                   the four networks
+    python benchmarks/scaling.py --networks zoo                    the ten fixed networks of ``zoo``
     python benchmarks/scaling.py --networks resnet18 --repetitions 20 --json
 
 Both trainings run in their own processes, in turns, with the probe around each turn. Two virtual cores may be two
@@ -20,10 +21,12 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 from configuration import STRIATE
-from networks import NETWORKS, Network, add_networks
+from networks import Network
 from probe import Probe, Reading
 from report import machine, note, print_json, print_table
 from worker import Worker
+from zoo_networks import KNOWN, ZooNetwork, add_known_networks, chosen
+from zoo_worker import ZooWorker
 
 LEAST = 0.93
 
@@ -60,8 +63,9 @@ def measure(network: Network, threads: int, repetitions: int, steps: int, probe:
     """Run interleaved turns of a training on one thread and of one on ``threads`` threads."""
     found: list[Repetition] = []
     with ExitStack() as stack:
-        several = stack.enter_context(Worker(network, STRIATE, threads))
-        one = stack.enter_context(Worker(network, STRIATE, 1))
+        started = ZooWorker if isinstance(network, ZooNetwork) else Worker
+        several = stack.enter_context(started(network, STRIATE, threads))
+        one = stack.enter_context(started(network, STRIATE, 1))
         for repetition in range(repetitions):
             before = probe()
             fast = statistics.median(several.turn(steps))
@@ -79,7 +83,7 @@ def _median(numbers: Sequence[float]) -> float:
 def main() -> int:
     """Measure all chosen networks, print the table, and return 1 if a network scales worse than required."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_networks(parser)
+    add_known_networks(parser)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repetitions", type=int, default=12, help="rounds (12)")
     parser.add_argument("--steps", type=int, default=5, help="steps of a turn (5)")
@@ -87,8 +91,8 @@ def main() -> int:
     options = parser.parse_args()
     probe = Probe(options.threads)
     results = {
-        name: measure(NETWORKS[name], options.threads, options.repetitions, options.steps, probe)
-        for name in options.networks
+        network.name: measure(network, options.threads, options.repetitions, options.steps, probe)
+        for network in chosen(options.networks)
     }
     kept = {name: [each for each in found if each.clean] for name, found in results.items()}
     medians = {name: _median([each.efficiency for each in found]) for name, found in kept.items()}
@@ -104,7 +108,7 @@ def main() -> int:
     else:
         rows = [
             [
-                NETWORKS[name].title,
+                KNOWN[name].title,
                 f"{_median([each.one for each in found]) * 1e3:.1f}",
                 f"{_median([each.several for each in found]) * 1e3:.1f}",
                 f"{_median([each.one / each.several for each in found]):.2f}x",

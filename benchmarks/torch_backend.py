@@ -12,13 +12,14 @@ The steps of all configurations are those of an ordinary training loop: ``zero_g
     backend passive    as ``backend``, and PyTorch's threads do not spin (OMP_WAIT_POLICY=passive)
 
 ``striate`` is its own ``TrainingStep``. As in ``compare.py``, each configuration trains in its own process, interleaved
-with the others, and PyTorch is judged by its best configuration; a configuration of PyTorch that cannot start, such as
-``compiled`` without a C++ compiler, is left out.
+with the others, and PyTorch is judged by its best configuration. ``compiled`` is inductor, which needs ``g++``. A
+configuration that cannot start is marked in the table, and one that fails later keeps its times so far. Both frameworks
+find their compiled kernels of earlier runs, so a second run starts sooner; the times of steps do not depend on it.
 
 A first step begins after ``import torch`` and ends with the first update. It is measured in seconds, and in seconds of
-CPU time of the process and its children, which other programs disturb less. "Cold" is with an empty folder of compiled
-kernels, "warm" with the folder that the process before it left. Inductor, PyTorch's own backend, runs with and without
-``g++`` in the search path.
+CPU time of the process and all processes that it started, which other programs disturb less. "Cold" is with new, empty
+folders for compiled kernels and temporary files, "warm" with what the process before it left there. Inductor runs with
+and without ``g++`` in the search path.
 """
 
 from __future__ import annotations
@@ -27,10 +28,14 @@ import argparse
 import json
 import math
 import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,16 +111,19 @@ def ratios(found: dict[str, Measurement]) -> dict[str, float]:
     return result
 
 
-def print_steps(results: dict[str, dict[str, Measurement]]) -> None:
-    """Print the times of all configurations, and then the ratios."""
-    rows = [
-        [
-            f"{m.network.title}, {m.configuration.name}", shown(m.median * 1e3, ".2f"), shown(m.minimum * 1e3, ".2f"),
-            shown(m.first_step, ".2f"), shown(m.peak_memory, ".0f"), f"{len(m.turns) - len(m.kept)}/{len(m.turns)}",
-        ]
-        for found in results.values() for m in found.values()
-    ]  # fmt: skip
-    columns = "network, configuration", "median ms", "min ms", "first step s", "peak MB", "dropped"
+def print_steps(results: dict[str, dict[str, Measurement]], asked: list[str]) -> None:
+    """Print the times of the configurations with the names ``asked``, and then the ratios."""
+    rows: list[list[str]] = []
+    for network, found in results.items():
+        for name in asked:
+            m, title = found.get(name), f"{NETWORKS[network].title}, {name}"
+            if m is None:
+                rows.append([title, "failed", "", "", ""])
+                continue
+            dropped = f"{len(m.turns) - len(m.kept)}/{len(m.turns)}"
+            times = shown(m.median * 1e3, ".2f"), shown(m.minimum * 1e3, ".2f"), shown(m.peak_memory, ".0f")
+            rows.append([title, *times, dropped])
+    columns = "network, configuration", "median ms", "min ms", "peak MB", "dropped"
     print_table("Training step", columns, rows)
     figures = {name: ratios(found) for name, found in results.items() if found}
     for one in OURS:
@@ -135,15 +143,26 @@ def print_steps(results: dict[str, dict[str, Measurement]]) -> None:
 # First steps
 
 PROGRAM = """
-import json, os, resource, sys, time
+import json, os, pathlib, sys, time
 import torch
 sys.path.insert(0, sys.argv[1])
 from networks import NETWORKS, batches
 from twins import torch_model
 
+def used():
+    # The CPU seconds of the session's processes, and of those that have ended and been waited for.
+    ticks = 0
+    for place in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = place.read_text().rpartition(")")[2].split()
+        except OSError:  # the process has ended
+            continue
+        if int(fields[3]) == os.getsid(0):
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
 def now():
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return time.perf_counter(), sum(one.ru_utime + one.ru_stime for one in used)
+    return time.perf_counter(), used()
 
 network, backend, threads = NETWORKS[sys.argv[2]], sys.argv[3], int(sys.argv[4])
 torch.set_num_threads(threads)
@@ -171,28 +190,42 @@ print(json.dumps({"seconds": first[0], "cpu": first[1], "later": later[0], "late
 def first_step(network: str, backend: str, folder: Path, threads: int, compiler: bool = True) -> dict[str, Any]:
     """Run the first step of a network in a fresh process, with caches in ``folder``; return its times in seconds.
 
-    Without ``compiler``, the search path is empty. A process that fails has only "error", the last line of its output.
+    Without ``compiler``, the search path is empty. A process that fails has only "error", a line of its output.
     """
+    for name in ("striate", "inductor", "temporary"):
+        (folder / name).mkdir(mode=0o700, exist_ok=True)
     environment = {
         **os.environ,
         "STRIATE_CACHE": str(folder / "striate"),
         "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
+        "TMPDIR": str(folder / "temporary"),  # inductor keeps precompiled headers there, whatever the line above says
         "OMP_NUM_THREADS": str(threads),
         "STRIATE_THREADS": str(threads),
     }
     if not compiler:
         environment["PATH"] = str(folder)
-    finished = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), network, backend, str(threads)],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    if finished.returncode:
-        lines = [line for line in finished.stderr.splitlines() if "Error" in line or "Exception" in line]
-        return {"error": lines[-1] if lines else f"exit code {finished.returncode}"}
-    result: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+        environment.pop("CXX", None)
+    command = [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), network, backend, str(threads)]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            return {"error": f"not finished within {PATIENCE} s"}
+        finally:
+            with suppress(ProcessLookupError):  # compiler processes may be left
+                os.killpg(process.pid, signal.SIGKILL)
+    lines = [line for line in output.splitlines() if line.startswith("{")]
+    if process.returncode or not lines:
+        said = [line for line in errors.splitlines() if re.search(r"(Error|Exception|Compiler)\b.*: ", line)]
+        return {"error": re.sub(r"^[\w.]+: (?=\w+: )", "", said[-1]) if said else f"exit code {process.returncode}"}
+    result: dict[str, Any] = json.loads(lines[-1])
     return result
+
+
+PATIENCE = 900
+"""The most seconds for the process of a first step."""
 
 
 CASES = (
@@ -204,9 +237,8 @@ CASES = (
 """The measured first steps: title, backend, and whether a C++ compiler may be found."""
 
 
-def first_steps(networks: list[str], threads: int, cases: list[str]) -> dict[str, Any]:
-    """Measure all first steps; return their times by network, case, and "cold" or "warm"."""
-    found: dict[str, Any] = {}
+def first_steps(networks: list[str], threads: int, cases: list[str], found: dict[str, Any]) -> None:
+    """Measure all first steps; add their times to ``found`` by network, case, and "cold" or "warm"."""
     for network in networks:
         for title, backend, compiler in CASES:
             if title not in cases:
@@ -218,7 +250,6 @@ def first_steps(networks: list[str], threads: int, cases: list[str]) -> dict[str
                     note(f"{NETWORKS[network].title}, {title}, {state}: {times}")
                     if "error" in times:
                         break
-    return found
 
 
 def print_first_steps(found: Mapping[str, Any]) -> None:
@@ -227,9 +258,13 @@ def print_first_steps(found: Mapping[str, Any]) -> None:
     for network, cases in found.items():
         for title, states in cases.items():
             for state, times in states.items():
-                cells = [f"{times[name]:.2f}" for name in ("seconds", "cpu")] if "error" not in times else []
-                rows.append([f"{NETWORKS[network].title}, {title}, {state}", *(cells or [times["error"][:60], ""])])
-    print_table("First step of a fresh process, after import torch", ("", "seconds", "CPU seconds"), rows)
+                names = "seconds", "cpu", "later"
+                cells = (
+                    [f"{times[name]:.2f}" for name in names] if "error" not in times else [times["error"][:40], "", ""]
+                )
+                rows.append([f"{NETWORKS[network].title}, {title}, {state}", *cells])
+    columns = "", "first step s", "CPU seconds", "third step s"
+    print_table("First step of a fresh process, after import torch", columns, rows)
 
 
 def main() -> None:
@@ -251,8 +286,13 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=titles, choices=titles, help="first steps of these only")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        note(f"{compiler} was not found: inductor (compiled) cannot run")
     if options.first_step:
-        times = first_steps(options.networks, options.threads, options.cases)
+        times: dict[str, Any] = {}
+        with suppress(KeyboardInterrupt):  # print what was measured before it
+            first_steps(options.networks, options.threads, options.cases, times)
         if options.json:
             print_json({"machine": machine(), "threads": options.threads, "first_steps": times})
         else:
@@ -260,9 +300,13 @@ def main() -> None:
         return
     probe = Probe(options.threads)
     configurations = [KNOWN[name] for name in options.configurations]
-    results = {
-        name: measure(NETWORKS[name], configurations, probe, options, BackendWorker) for name in options.networks
-    }
+    results: dict[str, dict[str, Measurement]] = {}
+    with suppress(KeyboardInterrupt):
+        for name in options.networks:
+            results[name] = measure(NETWORKS[name], configurations, probe, options, BackendWorker)
+            for m in results[name].values():  # so that an end of this process loses no figures
+                figures = f"median {shown(m.median * 1e3)} ms, minimum {shown(m.minimum * 1e3)} ms"
+                note(f"{m.network.title}, {m.configuration.name}: {figures}, {len(m.kept)} of {len(m.turns)} turns")
     if options.json:
         content = {
             name: {"ratios": ratios(found), "configurations": [m.summary() for m in found.values()]}
@@ -270,7 +314,7 @@ def main() -> None:
         }
         print_json({"machine": machine(), "threads": options.threads, "networks": content})
     else:
-        print_steps(results)
+        print_steps(results, options.configurations)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import ctypes
 import json
 import math
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -70,6 +71,8 @@ class Worker:
     """A worker process that runs ``script``, and is suspended except while it answers."""
 
     script = __file__
+    patience = 900.0
+    """The most seconds that an answer may take; compiling a large network takes minutes in some frameworks."""
 
     def __init__(
         self, network: Network, configuration: Configuration, threads: int, batch: int | None = None, seed: int = 0
@@ -110,12 +113,16 @@ class Worker:
         return self.ask(steps=steps)["seconds"]
 
     def ask(self, **order: object) -> dict[str, Any]:
-        """Resume the worker, send it an order, suspend it again after its answer, and return the answer."""
+        """Resume the worker, send it an order, suspend it again after its answer, and return the answer.
+
+        Raises ``WorkerError`` if the worker fails, has ended, or does not answer in time.
+        """
         self._signal(signal.SIGCONT)
         stdin = self._process.stdin
         assert stdin is not None
-        stdin.write(json.dumps(order) + "\n")
-        stdin.flush()
+        with suppress(BrokenPipeError):  # of a worker that has ended; reading its answer says so
+            stdin.write(json.dumps(order) + "\n")
+            stdin.flush()
         answer = self._answer()
         self._signal(signal.SIGSTOP)
         return answer
@@ -128,6 +135,9 @@ class Worker:
     def _answer(self) -> dict[str, Any]:
         stdout = self._process.stdout
         assert stdout is not None
+        # Each order has one line of answer, so nothing is buffered, and waiting for the pipe suffices.
+        if not select.select([stdout], [], [], self.patience)[0]:
+            raise WorkerError(f"{self.configuration.name}: no answer within {self.patience:.0f} s")
         line = stdout.readline()
         if not line:
             code = self._process.wait()
@@ -143,7 +153,9 @@ class Worker:
         os.killpg(self._process.pid, number)
 
     def close(self) -> None:
-        """Kill the process and all processes that it started."""
+        """Kill the process and all processes that it started; a second call does nothing."""
+        if self._process.stdin is not None and self._process.stdin.closed:
+            return
         with suppress(ProcessLookupError):
             self._signal(signal.SIGKILL)
         self._process.wait()

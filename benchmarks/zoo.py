@@ -19,21 +19,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import compare
-import zoo_worker
 from compare import Measurement, best_peer, over, shown
 from configuration import CHANNELS_LAST, COMPILED, COMPILED_CHANNELS_LAST, KNOWN, NCHW, STRIATE, Configuration
 from probe import Probe
 from report import geometric_mean, machine, note, print_json, print_table
 from worker import Worker
 from zoo_networks import ZooNetwork, drawn, fixed
+from zoo_worker import ZooWorker
 
 from striate.codegen import target
-
-
-class ZooWorker(Worker):
-    """A worker process that builds and trains networks of ``zoo_networks``."""
-
-    script = zoo_worker.__file__
 
 
 def row(network: ZooNetwork, found: dict[str, Measurement], outcomes: Mapping[str, float]) -> list[str]:

@@ -7,13 +7,14 @@ shape of the last output and the multiply-adds so far.
 
 from __future__ import annotations
 
+import argparse
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from networks import CLASSES, Contraction, Network, Shape
+from networks import CLASSES, NETWORKS, Contraction, Network, Shape
 
 Layers = list["Layer"]
 
@@ -247,6 +248,25 @@ FIXED: tuple[Callable[[], ZooNetwork], ...] = (
 def fixed() -> dict[str, ZooNetwork]:
     """Return the ten fixed networks, by name."""
     return {network.name: network for network in (make() for make in FIXED)}
+
+
+KNOWN: dict[str, Network] = {**NETWORKS, **fixed()}
+"""The four benchmark networks and the ten fixed ones, by name."""
+GROUPS = {"four": tuple(NETWORKS), "zoo": tuple(name for name in KNOWN if name not in NETWORKS)}
+
+
+def add_known_networks(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--networks`` with the names of ``KNOWN`` and ``GROUPS``; ``chosen`` reads it."""
+    parser.add_argument(
+        "--networks", nargs="+", default=["four"], choices=[*GROUPS, *KNOWN], metavar="NAME",
+        help=f"of {', '.join(KNOWN)}, or all of the four or of the zoo (four)",
+    )  # fmt: skip
+
+
+def chosen(names: Sequence[str]) -> Iterator[Network]:
+    """Yield networks by name, and those of a group in its place."""
+    for name in names:
+        yield from (KNOWN[each] for each in GROUPS.get(name, (name,)))
 
 
 # Random networks

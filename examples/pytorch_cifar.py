@@ -120,7 +120,7 @@ def main(arguments=None):
         seconds = time.perf_counter() - start
         accuracy = test(net, test_batches)
         schedule.step()
-        print(f"epoch {epoch + 1}: loss {losses[-1]:.4f}, test accuracy {accuracy:.1%}, {seconds:.1f} s")
+        print(f"epoch {epoch + 1}: loss {losses[-1]:.4f}, test accuracy {accuracy:.1%}, {seconds:.2f} s")
     return losses
 
 

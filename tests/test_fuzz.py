@@ -11,6 +11,7 @@ from striate.graph.value import DType
 from striate.ops.activation import Tanh
 from tests import fuzz_operations
 from tests.compiled.cases import forward, samples
+from tests.fuzz.judge import WrongResultError
 
 
 def test_a_short_run_finds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,5 +33,5 @@ def test_a_wrong_kernel_is_a_finding(monkeypatch: pytest.MonkeyPatch, kept_setti
     monkeypatch.setattr(Tanh, "emit", lambda self, k, x: k.mul(x, x))
     monkeypatch.setattr(jit, "kernels", jit.Kernels())
     settings.override(cache=None)
-    with pytest.raises(fuzz_operations.WrongResultError, match="off by"):
+    with pytest.raises(WrongResultError, match="off by"):
         fuzz_operations.check_kernels(problem, np.random.default_rng(0))

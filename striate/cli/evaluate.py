@@ -6,21 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import numpy.typing as npt
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from striate.cli.ranks import ranks
-from striate.cli.report import output, say_json, say_note, say_warning
+from striate.cli.report import output, say_json, say_note, say_notes, say_warning
 from striate.counting import counted
 from striate.data import Dataset, Split, open_data, open_dataset
-from striate.data.catalog import KNOWN
+from striate.data.catalog import KNOWN, picture_options, require_data, shadowed
 from striate.data.decoding import OnError
 from striate.data.mnist import holds_idx
 from striate.data.number_files import number_files
 from striate.data.number_options import Kind, NumberOptions
 from striate.data.numbers import read_labelled
+from striate.data.pictures import read_pictures
 from striate.errors import OptionError, ShapeError
 from striate.nn.module import Module
 from striate.options import whole_number
@@ -36,6 +38,8 @@ from striate.train.run import RUN_FILE, model_file, read_run, require_there
 from striate.train.tta import Views
 
 Array = npt.NDArray[Any]
+_CONFUSED = 3
+"""The number of mistakes that are listed."""
 
 
 def evaluate(
@@ -89,19 +93,20 @@ def part_name(data: str) -> str:
 
 
 def opened_dataset(run: Path, model: Module, data: str, on_error: str | None = None) -> Dataset:
-    """Open the data to evaluate on, with pictures read as they were for the run's training.
+    """Open the data to evaluate on, with pictures read as they were for the run's training; print notes about them.
 
     Without a run, and for a run that was not trained on files of pictures, pictures are read with the size and the
     channels of the model's input. The result is the held-out part if the data come with one, or if the run was trained
-    on them; otherwise all samples. ``on_error``, "raise" or "skip", says what to do with files and samples that cannot
-    be read; None: as for the training. Raises ``OptionError`` if it is given for a data set known by name or for IDX
-    files.
+    on them; otherwise all samples, which may be of one class only. ``on_error``, "raise" or "skip", says what to do
+    with files and samples that cannot be read; None: as for the training. Raises ``OptionError`` if it is given for a
+    data set known by name or for IDX files.
     """
     found = read_run(run) if (run / RUN_FILE).is_file() else None
     path = Path(data)
     if data in KNOWN or holds_idx(path):
         if on_error is not None:
             raise OptionError(f"{data}: takes no --on-error, which is for pictures and numbers of your own")
+        say_notes(shadowed(data))
         return open_dataset(data, Split.TEST)
     numbers = number_files(path, beside=False) if path.exists() else []
     learned_numbers = found.number_options if found is not None else None
@@ -114,7 +119,12 @@ def opened_dataset(run: Path, model: Module, data: str, on_error: str | None = N
     if found is not None and path.resolve() == Path(found.data):
         require_there(found.data)
         return open_dataset(data, Split.TEST, options)
-    return open_data(data, options).to_evaluate()
+    if not path.exists():
+        return open_data(data, options).held_out  # says which data sets there are
+    require_data(path)
+    dataset, notes = read_pictures(path, picture_options(options, {}), model.classes)
+    say_notes(notes)
+    return dataset
 
 
 def _as_the_input(model: Module) -> dict[str, Any]:
@@ -159,29 +169,66 @@ def warn_of_outliers(model: Module, images: Array, name: str) -> None:
 def print_evaluation(result: Evaluation, dataset: Dataset, part: str) -> None:
     """Print the results on ``dataset``: a table with one row per class, the loss, and the score as the last line.
 
-    Without classes, the table is left out. ``part`` is put before the score, such as "test".
+    Of several measured targets, the table has a row per target; of one, it is left out. ``part`` is put before the
+    score, such as "test".
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class", overflow="fold")
-    for name in ("correct", "recall", "precision", "F1", "AUC"):
+    for name in ("correct", "recall", "precision", "F1", "AUC", "AP"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in result.classes:
-        auc = "–" if one.auc is None else f"{one.auc:.3f}"
+        areas = ("–" if area is None else f"{area:.3f}" for area in (one.auc, one.average_precision))
         shares = (_share(value) for value in (one.accuracy, one.precision, one.f1))
-        table.add_row(one.name, f"{one.correct} of {one.count}", *shares, auc)
+        table.add_row(one.name, f"{one.correct} of {one.count}", *shares, *areas)
     console = output()
     if result.classes:
         console.print(table)
+    if len(result.targets) > 1:
+        console.print(_targets_table(result))
     what = "loss" if result.mean_error is None else "mean squared error"
+    root = "" if result.rmse is None else f", its root {number_text(result.rmse)}"
     console.print(
-        f"{dataset.name}: {counted(len(dataset), dataset.unit)}, {what} {number_text(result.loss)}", soft_wrap=True
+        f"{dataset.name}: {counted(len(dataset), dataset.unit)}, {what} {number_text(result.loss)}{root}",
+        soft_wrap=True,
     )
     further = {"macro F1": result.f1, "top-5 accuracy": result.top5}
     shown = [f"{name} {_share(value)}" for name, value in further.items() if value is not None]
     shown += [] if result.auc is None else [f"macro AUC {result.auc:.4f}"]
+    shown += [] if result.average_precision is None else [f"macro AP {result.average_precision:.4f}"]
     if shown:
         console.print(", ".join(shown), soft_wrap=True)
+    if result.calibration_error is not None:
+        console.print(f"calibration error {_share(result.calibration_error)}", soft_wrap=True)
+    if result.exact is not None:
+        console.print(f"all labels right in {_share(result.exact)} of the samples", soft_wrap=True)
+    if confused := _most_confused(result):
+        console.print(f"most confused: {confused}", soft_wrap=True, highlight=False, markup=False)
     print_score(console, result, part)
+
+
+def _targets_table(result: Evaluation) -> Table:
+    """Return a table with the errors of each measured target."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("target", overflow="fold")
+    for name in ("mean error", "RMSE", "R²"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in result.targets:
+        table.add_row(one.name, f"{one.mean_error:.4g}", f"{one.rmse:.4g}", "–" if one.r2 is None else f"{one.r2:.4f}")
+    return table
+
+
+def _most_confused(result: Evaluation) -> str:
+    """Return the most frequent mistakes as text, such as "4 taken for 9 (3 times)"; "" if there are none."""
+    if result.confusion is None:
+        return ""
+    wrong = result.confusion - np.diag(np.diag(result.confusion))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSED]
+    pairs = [(int(place) // len(wrong), int(place) % len(wrong)) for place in order]
+    return ", ".join(
+        f"{result.classes[truth].name} taken for {result.classes[guess].name} ({counted(int(count), 'time')})"
+        for truth, guess in pairs
+        if (count := wrong[truth, guess])
+    )
 
 
 def _share(value: float | None) -> str:

@@ -15,6 +15,7 @@ import errno
 import functools
 import itertools
 import logging
+import mmap
 import os
 import re
 import sys
@@ -96,11 +97,27 @@ def _parse(ir_text: str, target: Target) -> llvm.ModuleRef:
     return module
 
 
+def _assert_memory(size: int) -> None:
+    """Raise ``EngineError`` unless the system lets this process have memory for LLVM's work on ``size`` bytes.
+
+    LLVM ends the process when memory runs out, so the question is asked before. Its work took at most 5 MiB for kernels
+    of up to 60 kB of IR, and 10 MiB for one of 570 kB; twice that much is required.
+    """
+    try:
+        mmap.mmap(-1, (10 << 20) + 32 * size).close()
+    except OSError as error:
+        raise EngineError(
+            f"the system provides no memory for compiling kernels: {error}\n"
+            "  help: raise the limit (ulimit -v), or free memory"
+        ) from error
+
+
 def compile_object(ir_text: str, target: Target) -> bytes:
     """Return LLVM IR compiled to a relocatable object file, which contains no addresses of this process.
 
-    Raises ``GraphError`` for IR that LLVM rejects.
+    Raises ``GraphError`` for IR that LLVM rejects, and ``EngineError`` if there is no memory for the compilation.
     """
+    _assert_memory(len(ir_text))
     with llvm_lock, _parse(ir_text, target) as module:
         return _machine(target).emit_object(module)
 
@@ -125,8 +142,9 @@ def compile_linked(texts: Sequence[str], target: Target, exported: Sequence[str]
     """Return several modules of LLVM IR compiled to one relocatable object file.
 
     Only the functions named in ``exported`` are visible outside the object. Raises ``GraphError`` for IR that LLVM
-    rejects.
+    rejects, and ``EngineError`` if there is no memory for the compilation.
     """
+    _assert_memory(sum(map(len, texts)))
     with llvm_lock, _parse(texts[0], target) as module:
         for text in texts[1:]:
             module.link_in(_parse(text, target))
@@ -255,6 +273,7 @@ class Library:
             builder.add_object_img(data)
         for symbol in symbols:
             builder.export_symbol(symbol)
+        _assert_memory(sum(map(len, objects)))
         with llvm_lock:
             _unload_unused()
             engine = _use_engine()

@@ -27,7 +27,7 @@ from striate.passes import lower
 from striate.passes.empty import is_empty
 from striate.passes.memory import ALIGNMENT, lives, place
 from striate.runtime import program as runtime
-from striate.runtime.arena import Arena, ScratchArena, scratch_arena, undefined_array
+from striate.runtime.arena import Arena, ScratchArena, address_of, scratch_arena, undefined_array
 from striate.runtime.program import External, Fixed, Phase, Program, Scratch
 
 
@@ -330,7 +330,7 @@ class CompiledExecutable:
         Raises ``DTypeError`` or ``ShapeError`` if an array does not have the type that the program was compiled for.
         """
         with self._lock:
-            program = self.reserve(n)
+            program = self.program if self.program is not None and n <= self._capacity else self.reserve(n)
             shapes = self._shapes_at(n)
             addresses, outputs, kept = self._arguments(arrays, shapes)
             with self._scratch.lock:  # no update may run between the prepared phases and the phases that read them
@@ -353,12 +353,12 @@ class CompiledExecutable:
         for (name, value), shape in zip(self._given, shapes.given):
             array = self._checked(name, value, arrays[name], shape)
             kept.append(array)
-            addresses[name] = array.__array_interface__["data"][0]
+            addresses[name] = address_of(array)
         outputs: dict[str, Array] = {}
         for (value, name), shape in zip(self._fresh, shapes.fresh):
             outputs[name] = array = undefined_array(shape, value.dtype.numpy)
             if name in self._handed:
-                addresses[f"out:{name}"] = array.__array_interface__["data"][0]
+                addresses[f"out:{name}"] = address_of(array)
         return addresses, outputs, kept
 
     # -- running in parts, for a training on several ranks --------------------------------------------------------

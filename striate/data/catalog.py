@@ -21,7 +21,7 @@ from striate.data.opened import Opened
 from striate.data.picture import SUFFIXES
 from striate.data.picture_options import PictureOptions
 from striate.data.pictures import open_pictures
-from striate.data.tree import is_archive
+from striate.data.tree import is_archive, require_unpacked
 from striate.errors import DataError, OptionError
 from striate.options import path as checked_path
 
@@ -80,7 +80,7 @@ def open_data(
             )
         train, held_out = (_fixed(name, path, split) for split in (Split.TRAIN, Split.TEST))
         height, width = train.images.shape[2:]
-        return Opened(train, held_out, (), (), None, (), file_size=(height, width))
+        return Opened(train, held_out, (), (), None, shadowed(str(name)), file_size=(height, width))
     if path.exists():
         if number_files(path):
             return open_numbers(path, number_options(name, options, fields))
@@ -170,6 +170,13 @@ def _require_one_way(fields: Mapping[str, Any]) -> None:
         raise OptionError(f"options and {', '.join(fields)}; give options in one way")
 
 
+def shadowed(name: str) -> tuple[str, ...]:
+    """Return a note if a name means a known data set although a file or folder is called so too; otherwise ()."""
+    if name not in KNOWN or not Path(name).exists():
+        return ()
+    return (f"{name} is the data set that striate knows by this name; ./{name} means the one in this folder",)
+
+
 def require_data(path: Path) -> None:
     """Raise ``DataError`` for a file that is no data set, such as a single picture; folders are not examined."""
     ending = path.suffix.lower()
@@ -177,6 +184,7 @@ def require_data(path: Path) -> None:
         return
     if ending in SUFFIXES:
         raise DataError(f"{path}: a single picture; a data set is a folder with a folder of pictures for each class")
+    require_unpacked(path)
     if ending in _NOT_READ:
         raise DataError(
             f"{path}: files of the kind {ending} are not read\n"

@@ -11,6 +11,7 @@ Names of parts may be in capitals, and may have other words beside them, as in `
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from striate.counting import counted
 from striate.data.picture import SUFFIXES
@@ -30,11 +31,12 @@ def is_picture(entry: Entry) -> bool:
     return entry.path.suffix.lower() in SUFFIXES
 
 
-def labelled_pictures(tree: Tree, label_column: str | None = None) -> Labelled:
+def labelled_pictures(tree: Tree, label_column: str | None = None, known: Sequence[str] = ()) -> Labelled:
     """Find all pictures and their labels, in any of the three forms that the module describes.
 
-    ``label_column`` is the name of the column of labels, for tables. Raises ``DataError``, which lists what was found,
-    if the files have none of these forms.
+    ``label_column`` is the name of the column of labels, for tables. ``known`` are the classes of a model that is
+    evaluated: a folder of pictures without class folders is then accepted if its own name is one of them. Raises
+    ``DataError``, which lists what was found, if the files have none of these forms.
     """
     depth = 2 if _has_one_folder(tree) else 1
     tables = [
@@ -43,7 +45,24 @@ def labelled_pictures(tree: Tree, label_column: str | None = None) -> Labelled:
     files = [entry for entry in tree.entries if is_picture(entry)]
     if tables and files:
         return from_tables(tree, tables, files, label_column)
+    if files and known and _class_depth(files) is None:
+        return _as_one_class(tree, files, known)
     return _from_folders(tree, files)
+
+
+def _as_one_class(tree: Tree, files: list[Entry], known: Sequence[str]) -> Labelled:
+    """Take the name of the folder itself as the class of its pictures; raise ``DataError`` if it is not known."""
+    name = tree.root.resolve().name
+    if name not in known:
+        first, *others = known
+        raise DataError(
+            f"{tree.root}: {counted(len(files), 'picture')} without labels, so predictions cannot be compared\n"
+            f"  expected: a folder for each class, such as {first}/ and {others[0] if others else first}/, or a table "
+            "labels.csv with file,label\n"
+            f"  help: striate predict RUN {tree.root} predicts them without labels"
+        )
+    note = f"all pictures of {tree.root} are taken as {name!r}, since the folder is called so"
+    return Labelled([Picture(entry, name, None) for entry in files], (name,), [], [note])
 
 
 def _has_one_folder(tree: Tree) -> bool:

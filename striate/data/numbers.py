@@ -163,6 +163,10 @@ def _targets(samples: Samples, files: list[NumberFile], options: NumberOptions) 
             ".npy": f"save the labels as {path.stem}_y.npy", ".npz": "np.savez(path, x=inputs, y=labels)",
             ".ts": "@classLabel true, and a label at the end of each line",
         }.get(path.suffix.lower(), "give label_column")  # fmt: skip
+        if options.columns:  # those of a training
+            if path.suffix.lower() not in (".npy", ".npz", ".ts"):
+                cure = f"a column {shortened(options.targets or ('label',))}, as in the training"
+            cure += f"; striate predict RUN {path} predicts without labels"
         raise DataError(f"{path}: has no labels\n  help: {cure}")
     file = str(path if len(files) == 1 else path.parent)
     return targets_of(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
-import numpy as np
+from dataclasses import dataclass, field
 
 from striate.data.dataset import Dataset
 from striate.data.number_options import NumberOptions
@@ -32,17 +30,3 @@ class Opened:
     notes: tuple[str, ...]
     given_parts: bool = True
     file_size: tuple[int, int] | None = None
-
-    def to_evaluate(self) -> Dataset:
-        """Return the data on which to evaluate a model that was trained elsewhere.
-
-        This is the held-out part if ``given_parts`` is true, and otherwise all samples.
-        """
-        if self.given_parts:
-            return self.held_out
-        return replace(
-            self.train,
-            images=np.concatenate([self.train.images, self.held_out.images]),
-            labels=np.concatenate([self.train.labels, self.held_out.labels]),
-            files=(*self.train.files, *self.held_out.files),
-        )

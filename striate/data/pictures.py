@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +45,51 @@ def open_pictures(
         tree.close()
 
 
-def _opened(tree: Tree, options: PictureOptions, progress: Progress) -> Opened:
-    """Read, split and check the pictures of a tree of files."""
-    found = labelled_pictures(tree, options.label_column)
+def read_pictures(path: Path, options: PictureOptions, classes: Sequence[str]) -> tuple[Dataset, tuple[str, ...]]:
+    """Return the pictures to evaluate a model on, and notes: the held-out part if they have parts, or all of them.
+
+    ``classes`` are those of the model. The pictures may be of one class only; a folder of pictures that is called like
+    a class has the pictures of that class. Raises ``DataError`` as ``open_pictures`` does, and for unlabelled pictures.
+    """
+    tree = open_tree(path)
+    try:
+        return _labelled(tree, options, classes)
+    finally:
+        tree.close()
+
+
+def _labelled(tree: Tree, options: PictureOptions, classes: Sequence[str]) -> tuple[Dataset, tuple[str, ...]]:
+    """Read the pictures of a tree of files without dividing them."""
+    read = _read(tree, options, lambda done, count: None, classes)
+    held = [place for place, picture in enumerate(read.pictures) if picture.part is Split.TEST]
+    return read.whole.subset(np.array(held)) if held else read.whole, tuple(read.notes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """All pictures of a tree of files, with their labels.
+
+    ``seen`` are the headers of the files, ``options`` are completed from them, and ``notes`` is a list that grows.
+    """
+
+    whole: Dataset
+    pictures: list[Picture]
+    seen: Headers
+    options: PictureOptions
+    notes: list[str]
+
+
+def _read(tree: Tree, options: PictureOptions, progress: Progress, known: Sequence[str] = ()) -> _Read:
+    """Read the pictures of a tree of files; ``known`` are the classes of a model that is evaluated on them."""
+    found = labelled_pictures(tree, options.label_column, known)
     notes = list(found.notes)
     if found.unusable:
         count = len(found.unusable) + len(found.pictures)
         if options.on_error is OnError.refuse:
             raise refused(found.unusable, count, "lines")
         notes.append(f"{len(found.unusable):,} of {count:,} lines cannot be used: {_shortened(found.unusable)}")
-    _require_classes(tree, found)
+    if not known:
+        _require_classes(tree, found)
     pictures = found.pictures
     seen = headers(tree, pictures, progress)
     if seen.bad:
@@ -72,16 +107,20 @@ def _opened(tree: Tree, options: PictureOptions, progress: Progress) -> Opened:
         images, pictures = images[kept], [pictures[place] for place in kept]
     numbers = {name: number for number, name in enumerate(found.classes)}
     labels = np.array([numbers[picture.label] for picture in pictures], np.int64)
-    train, held_out, given_parts = _split(tree, pictures, labels, options, found.classes, notes)
-    names = [str(picture.entry.path) for picture in pictures]
-    notes += repeated(images, labels, train, held_out, names, "picture", tree.root)
-    name = tree.root.name
-    files = np.array(names)
-    whole = Dataset(images, labels, found.classes, name, channels_first=True, files=tuple(files.tolist()))
-    return Opened(
-        whole.subset(train), whole.subset(held_out), tuple(files[train].tolist()), tuple(files[held_out].tolist()),
-        options, tuple(notes), given_parts, next(iter(seen.sizes)) if len(seen.sizes) == 1 else None,
-    )  # fmt: skip
+    names = tuple(str(picture.entry.path) for picture in pictures)
+    whole = Dataset(images, labels, found.classes, tree.root.name, channels_first=True, files=names)
+    return _Read(whole, pictures, seen, options, notes)
+
+
+def _opened(tree: Tree, given: PictureOptions, progress: Progress) -> Opened:
+    """Read, split and check the pictures of a tree of files."""
+    read = _read(tree, given, progress)
+    whole, notes = read.whole, read.notes
+    train, held_out, given_parts = _split(tree, read.pictures, whole.labels, read.options, whole.classes, notes)
+    notes += repeated(whole.images, whole.labels, train, held_out, list(whole.files), "picture", tree.root)
+    parts = whole.subset(train), whole.subset(held_out)
+    size = next(iter(read.seen.sizes)) if len(read.seen.sizes) == 1 else None
+    return Opened(*parts, parts[0].files, parts[1].files, read.options, tuple(notes), given_parts, size)
 
 
 def _require_classes(tree: Tree, found: Labelled) -> None:

@@ -90,6 +90,7 @@ class Reading:
 
 
 _LARGEST_SUGGESTED = 224
+_MOST_DIGITS = 18
 MOST_PIXELS = 16384
 """The largest height and width that pictures are resized to."""
 
@@ -103,6 +104,11 @@ def size_of(given: object) -> tuple[int, int]:
     if isinstance(given, str):
         sides = given.lower().replace("×", "x").split("x")
     found = [int(side) for side in sides if _is_side(side)]
+    if large := [side for side in found if side > MOST_PIXELS]:
+        raise OptionError(
+            f"size={given!r}: sides are from 1 to {MOST_PIXELS:,} pixels, not {max(large):,}\n"
+            f"  help: networks usually take pictures of 32 to {_LARGEST_SUGGESTED} pixels"
+        )
     if not 1 <= len(sides) == len(found) <= 2:
         raise OptionError(
             f"size={given!r}; expected pixels: a side such as 64, or height and width such as (48, 64) or '48x64'"
@@ -113,8 +119,8 @@ def size_of(given: object) -> tuple[int, int]:
 def _is_side(given: object) -> TypeGuard[int]:
     """Return whether this is a number of pixels, as an integer or as its digits."""
     if isinstance(given, str):
-        return given.isdecimal() and 1 <= int(given) <= MOST_PIXELS
-    return isinstance(given, Integral) and not isinstance(given, bool) and 1 <= int(given) <= MOST_PIXELS
+        return given.isdecimal() and len(given) <= _MOST_DIGITS and int(given) >= 1
+    return isinstance(given, Integral) and not isinstance(given, bool) and int(given) >= 1
 
 
 def same_size(sizes: dict[tuple[int, int], int], where: str) -> tuple[int, int]:

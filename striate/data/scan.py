@@ -128,7 +128,7 @@ def scan_data(name: str | Path, progress: Progress = lambda done, count: None, *
         finally:
             tree.close()
     opened = open_data(name, None, progress, **fields)
-    found = Scan(str(name), "samples")
+    found = Scan(str(name), "samples", notes=list(opened.notes))
     seen = [
         one
         for data, part in ((opened.train, Split.TRAIN), (opened.held_out, Split.TEST))

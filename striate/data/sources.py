@@ -14,7 +14,7 @@ from PIL import Image
 
 from striate.data.labelled import is_picture
 from striate.data.picture import FORMATS
-from striate.data.tree import ARCHIVES, open_tree
+from striate.data.tree import ARCHIVES, open_tree, require_unpacked
 from striate.errors import DataError
 
 _TEXT = {*range(0x20, 0x7F), *range(0x80, 0x100), *b"\t\r\n\0"}
@@ -72,6 +72,7 @@ class Sources:
         elif not given.is_file():
             raise DataError(f"{printable(str(given))}: no such file")
         else:
+            require_unpacked(given)
             self.found.append(Source(printable(str(given)), lambda: _content(given)))
 
     def __enter__(self) -> Sources:

@@ -84,6 +84,17 @@ _COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], _Readable]] = {
     b"\xfd7zXZ\x00": _Xz,
 }
 ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar")
+_NOT_UNPACKED = (".rar", ".7z", ".zst", ".lz4", ".cab", ".iso", ".gz", ".bz2", ".xz")
+
+
+def require_unpacked(path: Path) -> None:
+    """Raise ``DataError`` for a file that is an archive of a kind which is not read, such as .rar."""
+    ending = path.suffix.lower()
+    if ending in _NOT_UNPACKED and not path.name.lower().endswith(ARCHIVES):
+        raise DataError(
+            f"{path}: archives of the kind {ending} are not read\n"
+            "  help: unpack it, and name the folder or file; .zip and .tar archives of pictures need no unpacking"
+        )
 
 
 @dataclass(frozen=True)

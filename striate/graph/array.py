@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from striate.dtypes import KNOWN
+from striate.dtypes import KNOWN, NATIVE
 from striate.errors import DTypeError, EngineError
 from striate.graph.value import Array
 from striate.runtime.arena import out_of_memory
@@ -36,9 +36,8 @@ def native(array: Array, name: str) -> Array:
     ``name`` begins the error message. Raises ``DTypeError`` if the elements are not real numbers of a supported dtype,
     or the array is masked, and ``EngineError`` if there is no memory for the copy.
     """
-    dtype = array.dtype
     flags = array.flags
-    if dtype.isnative and flags.c_contiguous and flags.aligned and dtype.name in KNOWN and type(array) is np.ndarray:
+    if array.dtype in NATIVE and flags.c_contiguous and flags.aligned and type(array) is np.ndarray:
         return array
     unmasked(array, name)
     dtype = known_dtype(array, name)

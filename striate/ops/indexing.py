@@ -17,9 +17,11 @@ from striate.errors import OptionError, TracingError, quantity
 from striate.graph.elementwise import MOST_AXES
 from striate.graph.reshape import joined_sizes, reshape
 from striate.graph.value import Batch, Dim, Shape, Value, operators
-from striate.ops.movement import Concat, Slice, Transpose, Window
+from striate.ops.concatenation import Concat
 from striate.ops.requirement import N_STAYS, Axes, dtype_error, place, require_axes, require_axis, shape_error
 from striate.ops.shaping import product, unsqueeze
+from striate.ops.slicing import Slice, Window
+from striate.ops.transposition import Transpose
 
 MOST_RANK = 64
 """The most axes that NumPy's arrays have."""

@@ -30,9 +30,9 @@ from striate.graph.reshape import joined_sizes, reshape
 from striate.graph.value import Array, Batch, Shape, TensorType, Value, operators
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
-from striate.ops.movement import Transpose
 from striate.ops.requirement import N_STAYS, place, require_floats, shape_error
 from striate.ops.shaping import expanded, filled
+from striate.ops.transposition import Transpose
 
 LONG = 8192
 """The length of the sum over k from which the product of two single matrices divides this sum among chunks."""
@@ -105,7 +105,7 @@ class MatrixContraction(Anchor):
     def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         return (PLAIN,)
 
-    def matrices(self, type: TensorType, transposed: bool) -> kernels.matrix.Matrices:
+    def matrices(self, type: TensorType, transposed: bool) -> kernels.panels.Matrices:
         """Return the strides, in elements, of an operand of the type ``type`` in NumPy's order.
 
         The stride of a batch axis of size 1 is 0. If ``transposed``, the strides of rows and columns are exchanged.
@@ -113,7 +113,7 @@ class MatrixContraction(Anchor):
         shape = type.concrete(1)
         strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
         batch = tuple(0 if size == 1 else stride for size, stride in zip(type.shape[:-2], strides[:-2], strict=True))
-        found = kernels.matrix.Matrices(batch, strides[-2], strides[-1])
+        found = kernels.panels.Matrices(batch, strides[-2], strides[-1])
         return found.transposed() if transposed else found
 
     def operand_gradients(self, inputs: Values, dy: Value, needed: Needed) -> tuple[Value | None, Value | None]:
@@ -205,7 +205,7 @@ class MatMul(MatrixContraction):
         depth, columns = cast(int, left[1]), cast(int, right[1])
         rows = 0 if isinstance(left[0], Batch) else left[0]
         dtype = a.dtype
-        pack = kernels.matrix.PackPanels(
+        pack = kernels.panels.PackPanels(
             dtype, self.matrices(b.type, self.transpose_b), _free(b.shape[:-2]), depth, columns
         )
         tall = min(rows or LARGEST_TILE, LARGEST_TILE, most_accumulators(context.target, dtype, 2))
@@ -221,7 +221,7 @@ class MatMul(MatrixContraction):
             row_part = 0
             column_part = _part(pack.blocks, wide, max(wide, CHUNK_FLOPS // (2 * depth * 16 * 4 * tall)))
             group = _part(rows or 1 << 30, tall, max(4 * tall, CHUNK_FLOPS // (2 * depth * 16 * column_part)))
-        kernel = kernels.matrix.MatrixProduct(
+        kernel = kernels.matrix_product.MatrixProduct(
             dtype, self.matrices(a.type, self.transpose_a), pack.panel_strides, _free(batch), rows, depth, columns,
             (tall, wide), group, row_part, column_part, context.region,
         )  # fmt: skip
@@ -296,10 +296,10 @@ class MatMulSum(MatrixContraction):
         rows, columns = cast(int, left[0]), cast(int, right[1])
         lines, across = self.matrices(a.type, self.transpose_a), self.matrices(b.type, self.transpose_b)
         terms = [
-            kernels.matrix.Term(*_counted(batch[axis]), lines.batch[axis], across.batch[axis]) for axis in self.axes
+            kernels.matrix_sum.Term(*_counted(batch[axis]), lines.batch[axis], across.batch[axis]) for axis in self.axes
         ]
-        terms.append(kernels.matrix.Term(*_counted(left[1]), lines.column, across.row))
-        terms = kernels.matrix.joined_terms(terms)
+        terms.append(kernels.matrix_sum.Term(*_counted(left[1]), lines.column, across.row))
+        terms = kernels.matrix_sum.joined_terms(terms)
         kept = _free(c.shape[:-2])
         units = math.prod(size for size in kept if size) * -(-columns // 16)
         outer = terms[0]
@@ -307,7 +307,7 @@ class MatMulSum(MatrixContraction):
         per_sample = bool(kept) and kept[0] == 0
         shares = 1 if per_sample else max(1, min(most, -(-UNITS // units)))
         tile = min(rows, LARGEST_TILE, most_accumulators(context.target, a.dtype, 2))
-        kernel = kernels.matrix.MatrixSum(a.dtype, terms, lines, across, kept, rows, columns, shares, tile)
+        kernel = kernels.matrix_sum.MatrixSum(a.dtype, terms, lines, across, kept, rows, columns, shares, tile)
         size = shares * units * kernel.per_unit * 8
         sums = context.buffer("sums of products", *((0, size) if per_sample else (size,)))
         path, group = context.node.path, 1 if per_sample else 0
@@ -319,7 +319,7 @@ class MatMulSum(MatrixContraction):
                 "sum of products", path, kernel, (a, b, sums), (shares * units, group),
                 thread_scratch=kernel.scratch_bytes, flops_per_sample=each_time, flops=once,
             ),
-            Launch("add", path, kernels.matrix.AddShares(kernel), (sums, c), (units, group)),
+            Launch("add", path, kernels.matrix_sum.AddShares(kernel), (sums, c), (units, group)),
         ]  # fmt: skip
 
     @classmethod

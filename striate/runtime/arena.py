@@ -8,10 +8,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import math
 import mmap
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ ALIGNMENT = 64
 
 HUGE_PAGE = 2 * 1024 * 1024
 _PAGE = mmap.PAGESIZE
+_first_byte: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 
 
 def _pages(size: int) -> mmap.mmap:
@@ -62,6 +65,18 @@ def undefined_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any
         return np.empty(shape, dtype)
     except (MemoryError, ValueError) as error:  # a size beyond 63 bits is a ValueError
         raise out_of_memory(math.prod(shape) * dtype.itemsize) from error
+
+
+def address_of(array: NDArray[Any]) -> int:
+    """Return the address of the first element of a C-contiguous array.
+
+    A view by ``ctypes`` takes a third of the time of ``array.ctypes.data``, but read-only arrays and those
+    without elements have none.
+    """
+    try:
+        return ctypes.addressof(_first_byte(array))
+    except (TypeError, ValueError):
+        return array.ctypes.data
 
 
 def _advise_huge(pages: mmap.mmap) -> None:

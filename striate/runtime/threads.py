@@ -93,7 +93,9 @@ class _Crew:
         self._work = _WORK(driver.work)
         rate = cycles_per_second(driver)
         self._budget = int(SLICE_SECONDS * rate)
-        self._running, self._index = driver.word("running"), driver.word("index")
+        self._running, self._index, self._failure, self._profile = map(
+            driver.word, ("running", "index", "failure", "profile")
+        )
         self.set("threads", threads)
         self.set("spin", int(SPIN_SECONDS * rate))
         self.set("idle", int(IDLE_SECONDS * rate))
@@ -133,12 +135,13 @@ class _Crew:
             self._alarms[self._asleep[-1]].release()
             self._asleep.pop()
 
-    def run(self, phases: int, first: int, last: int, n: int) -> None:
+    def run(self, phases: int, first: int, last: int, n: int, profile: int) -> None:
         """Run the phases in slices of time, between which Python handles signals; the words hold the outcome."""
         interruption: BaseException | None = None
         try:
             self.words[self._index] = first
-            self.set("failure", -1)
+            self.words[self._failure] = -1
+            self.words[self._profile] = profile
             if self._workers:
                 with self._gate:
                     self.words[self._running] = 1
@@ -161,8 +164,13 @@ class _Crew:
         finally:
             self.words[self._running] = 0
 
+    def failure(self) -> Failure | None:
+        """Return the failure that ended the latest run, or None."""
+        word = self.words[self._failure]
+        return None if word == -1 else Failure(word & 0xFFFFFFFF, self.words[self._index], word >> 32)
+
     def _finished(self, last: int) -> bool:
-        return self.get("failure") != -1 or self.words[self._index] >= last
+        return self.words[self._failure] != -1 or self.words[self._index] >= last
 
     def stop(self) -> None:
         """End the worker threads and wait for them."""
@@ -247,10 +255,8 @@ class Team:
                 crew = self._crew_alone() if single_threaded and self.threads > 1 else self._crew_of(self.threads)
                 if crew.scratch_bytes < self._scratch_bytes:
                     self._give_scratch(crew)
-                crew.set("profile", profile)
-                crew.run(phases, first, last, n)
-                failure = crew.get("failure")
-                return None if failure == -1 else Failure(failure & 0xFFFFFFFF, crew.get("index"), failure >> 32)
+                crew.run(phases, first, last, n, profile)
+                return crew.failure()
             finally:
                 self._runner = None
 
@@ -294,10 +300,11 @@ def cycles_per_second(driver: Driver) -> float:
 def current_team(driver: Driver) -> Team:
     """Return the team of this process for a driver, with as many threads as the current settings say."""
     threads = settings.current().threads
-    with _shared_lock:
-        if not _shared:
-            _shared.append(Team(driver, threads))
-        team = _shared[0]
+    if not _shared:
+        with _shared_lock:
+            if not _shared:
+                _shared.append(Team(driver, threads))
+    team = _shared[0]
     if team.threads != threads:
         team.resize(threads)
     return team

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,43 +20,28 @@ import numpy as np
 
 from striate import habits
 from striate.arguments import Explained
-from striate.distributed import Communicator, Reduce, communicator_of, reduce_of
-from striate.dtypes import Precision, precision_of
-from striate.engine import Executable
+from striate.distributed import Reduce
+from striate.dtypes import Precision
 from striate.errors import OptionError
 from striate.graph.value import Array, DType
 from striate.nn.loss import Loss, LossFunction, as_loss
 from striate.nn.module import Module
-from striate.optim.groups import Assignment, assign
+from striate.optim.groups import Assignment
 from striate.optim.optimizer import Optimizer
-from striate.options import flag, number, whole_number
-from striate.options import seed as checked_seed
 from striate.runtime.state import StateArena
-from striate.step.accumulation import Sum, parts_of
-from striate.step.batch import Batch, batch_of
-from striate.step.clipping import Clipping
-from striate.step.computed import Computed
+from striate.step.batch import batch_of
+from striate.step.batch_gradients import BatchGradients
 from striate.step.diagnosis import RefusedStep, of_any_rank
-from striate.step.gradients import GradientProgram, prepare_gradients
-from striate.step.memory import StepMemory
+from striate.step.options import checked_options
+from striate.step.prepared import PreparedStep
 from striate.step.requirement import require_parts, require_precision
-from striate.step.sample_weights import coefficients
-from striate.step.shared_gradients import SharedGradients
-from striate.step.sharing import SharedTotals, Sharing, divisor_of, pieces_of, places_of
+from striate.step.sharing import SharedTotals, Sharing
 from striate.step.state import require_possible, state_places
-from striate.step.training_graph import WEIGHT
-from striate.step.update import prepare_update
 from striate.step.writing import write_all
-from striate.tracing import KEY
 from striate.watch import Watch
 
 if TYPE_CHECKING:
     from striate.profile import Profile
-
-_PROGRAMS = 8
-"""The largest number of compiled gradient programs, for batches of different shapes; the oldest is dropped first."""
-_GOLDEN = 0x9E3779B97F4A7C15  # odd, so that multiplication by it is a bijection of 64-bit numbers
-_SILVER = 0xD1B54A32D192ED03  # another one, for the parts of a batch
 
 
 class TrainingStep(metaclass=Explained):
@@ -121,69 +105,45 @@ class TrainingStep(metaclass=Explained):
         sync_batch_norm: bool = True,
     ) -> None:
         require_parts(model, optimizer)
-        self._model = model
-        self._loss = loss = as_loss(loss)
-        self._optimizer = optimizer
-        self._seed = checked_seed(seed)
-        self._capacity = None if capacity is None else whole_number("capacity", capacity, 1)
-        self._clipping = Clipping(max_norm, clip_value)
-        self._accumulate = whole_number("accumulate", accumulate, 1)
-        self._ema = None if ema is None else number("ema", ema, 0, below=1)
+        loss = as_loss(loss)
+        self._options = checked_options(
+            seed=seed, capacity=capacity, max_norm=max_norm, clip_value=clip_value, accumulate=accumulate, ema=ema,
+            precision=precision, communicator=communicator, reduce=reduce, sync_batch_norm=sync_batch_norm,
+        )  # fmt: skip
+        self._prepared = PreparedStep(model, loss, optimizer, self._options)
+        self._gradients = BatchGradients(self._prepared)
         self._uses_average = np.zeros((), np.float64)  # 1 while the model holds the averages
-        self._precision = precision_of(precision)
-        self._sharing = self._shared_by(communicator_of(communicator), reduce_of(reduce), sync_batch_norm)
-        self._shared: SharedGradients | None = None
-        self.shared_totals: SharedTotals | None = None
-        """The number of samples and the totals of the last batch that several ranks shared; None before."""
-        self._clock = np.zeros((), np.float64)  # number of committed steps
-        self._programs: dict[object, GradientProgram] = {}
-        self._memory: StepMemory | None = None
-        self._update_program: Executable | None = None
-        self._watches: list[Watch] = []
-        self._last: Computed | None = None
         self.gradient_norm = math.nan
-        self._rules = self._assigned()
         model.seed(seed)
         loss.to(model.dtype or DType.float32)
         require_precision(self.precision, model.dtype)
-
-    def _shared_by(self, ranks: Communicator, reduce: Reduce, sync_batch_norm: object) -> Sharing | None:
-        synchronized = flag("sync_batch_norm", sync_batch_norm)
-        if ranks.size == 1 and reduce is Reduce.FAST:
-            return None
-        if self._accumulate > 1:
-            raise OptionError(
-                "accumulate with several ranks or reduce='exact' is not supported\n"
-                "  help: accumulate=1; each rank computes, and keeps in memory, only its part of a batch"
-            )
-        return Sharing(ranks, reduce, synchronized)
 
     # Arguments of the constructor; the programs depend on them, so they cannot be replaced
 
     @property
     def model(self) -> Module:
         """The model that is trained."""
-        return self._model
+        return self._prepared.model
 
     @property
     def loss(self) -> Loss:
         """The loss function that is minimized."""
-        return self._loss
+        return self._prepared.loss
 
     @property
     def optimizer(self) -> Optimizer:
         """The optimizer that updates the parameters."""
-        return self._optimizer
+        return self._prepared.optimizer
 
     @property
     def seed(self) -> int:
         """The seed of dropout, and of the initial values of parameters that had none when the step was created."""
-        return self._seed
+        return self._options.seed
 
     @property
     def ema(self) -> float | None:
         """The decay d of the exponential moving average, or None if no average is kept."""
-        return self._ema
+        return self._options.ema
 
     @property
     def options(self) -> dict[str, object]:
@@ -191,25 +151,27 @@ class TrainingStep(metaclass=Explained):
 
         Those for several ranks are in ``sharing``.
         """
-        return {
-            "max_norm": self._clipping.max_norm, "clip_value": self._clipping.clip_value,
-            "accumulate": self._accumulate, "ema": self._ema, "precision": self._precision.value,
-        }  # fmt: skip
+        return self._options.by_name
 
     @property
     def rules(self) -> Assignment:
         """The optimizer's rules, one for each parameter group, and which of them updates each parameter."""
-        return self._rules
+        return self._prepared.rules
 
     @property
     def sharing(self) -> Sharing | None:
         """How several ranks (processes) share each batch; None for a process alone without ``reduce="exact"``."""
-        return self._sharing
+        return self._options.sharing
+
+    @property
+    def shared_totals(self) -> SharedTotals | None:
+        """The number of samples and the totals of the last batch that several ranks shared; None before."""
+        return self._gradients.shared_totals
 
     @property
     def precision(self) -> Precision:
         """The precision in which activations are stored and contractions multiply."""
-        return self._precision
+        return self._options.precision
 
     # The step
 
@@ -233,7 +195,7 @@ class TrainingStep(metaclass=Explained):
         step. Gradients are not clipped.
         """
         self._compute_gradients(x, y, weight)
-        return {name: np.array(view) for name, view in self._ensure_memory().gradients.views.items()}
+        return {name: np.array(view) for name, view in self._prepared.memory().gradients.views.items()}
 
     def update(self, gradients: Mapping[str, Array] | None = None) -> None:
         """Make one update of the model, with the latest gradients or with the given ones.
@@ -247,10 +209,10 @@ class TrainingStep(metaclass=Explained):
         ``NonFiniteError`` for gradients that are not finite. The model is then unchanged.
         """
         self.use_average(False)
-        memory = self._ensure_memory()
+        memory = self._prepared.memory()
         if gradients is not None:
             write_all(memory.gradients.views, gradients, "gradients")
-        elif self._last is None or self._last.arena is not memory.arena:
+        elif self._gradients.last is None or self._gradients.last.arena is not memory.arena:
             raise OptionError(
                 "update() without gradients\n  help: call step.gradients(x, y) first, or step.update(gradients)"
             )
@@ -259,12 +221,12 @@ class TrainingStep(metaclass=Explained):
     @property
     def step_number(self) -> int:
         """The number of updates made so far; a refused step does not count."""
-        return int(self._clock)
+        return int(self._prepared.clock)
 
     @property
     def loss_value(self) -> float:
         """The loss of the last batch, before its update, as a float."""
-        return float(self._ensure_memory().loss)
+        return float(self._prepared.memory().loss)
 
     def watch(self, pattern: str = "*") -> Watch:
         """Record statistics of the layers and parameters whose dotted names match ``pattern``, from now on.
@@ -276,36 +238,28 @@ class TrainingStep(metaclass=Explained):
         if not isinstance(pattern, str):
             raise OptionError(f"watch({pattern!r}): expected a pattern of names\n  help: '*', or 'conv1*'")
         watch = Watch(pattern, self)
-        self._watches.append(watch)
-        self._watches_changed()
+        self._prepared.add_watch(watch)
         return watch
 
     def unwatch(self, watch: Watch) -> None:
         """End a watch that ``watch`` returned; ending it again has no effect."""
-        if watch in self._watches:
-            self._watches.remove(watch)
-            self._watches_changed()
-
-    def _watches_changed(self) -> None:
-        self._programs.clear()
-        if self._memory is not None and (self._memory.moved is None) is bool(self._watches):
-            self._keep(self._memory)
+        self._prepared.remove_watch(watch)
 
     def gradient_views(self) -> Mapping[str, Array]:
         """Return the gradients that were computed last, by parameter name, as views (no copies)."""
-        return self._ensure_memory().gradients.views
+        return self._prepared.memory().gradients.views
 
     def update_views(self) -> Mapping[str, Array]:
         """Return what the last update added to each parameter, as views (no copies), by parameter name.
 
         The result is empty if no watch is active.
         """
-        moved = self._ensure_memory().moved
+        moved = self._prepared.memory().moved
         return {} if moved is None else moved.views
 
     def parameter_views(self) -> Mapping[str, Array]:
         """Return the trainable parameters by name, as views of the model's memory (no copies)."""
-        return self._ensure_memory().arena.parameters
+        return self._prepared.memory().arena.parameters
 
     def profile(self, x: Any, y: Any, repetitions: int = 10) -> Profile:
         """Measure where a step on the batch (x, y) spends its time, by layer and pass; ``print`` shows a table.
@@ -319,9 +273,8 @@ class TrainingStep(metaclass=Explained):
         model, state = self.model.state_dict(), self.state_dict()
         try:
             self(x, y)
-            gradients = self._last.program.executable if self._last else None
-            update = self._update_program
-            samples = len(self._last.arrays["x"]) if self._last else 0
+            last, update = self._gradients.last, self._prepared.update_program
+            gradients, samples = (last.program.executable, len(last.arrays["x"])) if last else (None, 0)
             return profiler.profile_training(lambda: self(x, y), gradients, update, self.model, samples, repetitions)
         finally:
             self.model.load_state_dict(model)
@@ -337,9 +290,9 @@ class TrainingStep(metaclass=Explained):
         """
         if bool(self._uses_average) is use:
             return
-        if self._ema is None:
+        if self.ema is None:
             raise OptionError("no moving average is kept\n  help: st.TrainingStep(…, ema=0.999)")
-        memory = self._ensure_memory()
+        memory = self._prepared.memory()
         assert memory.average is not None
         memory.average.swap(memory.arena, self._uses_average, use)
 
@@ -368,8 +321,8 @@ class TrainingStep(metaclass=Explained):
         parameters. As long as the model's parameters have no values, because the shape of its input is unknown, there
         is only ``step``.
         """
-        state: dict[str, Array] = {"step": np.array(self._clock)}
-        if self._memory is not None or self.model.initialized():
+        state: dict[str, Array] = {"step": np.array(self._prepared.clock)}
+        if self._prepared.has_memory or self.model.initialized():
             state |= {name: np.array(view) for name, view in self._places().items()}
         return state
 
@@ -381,12 +334,12 @@ class TrainingStep(metaclass=Explained):
         number of at least 0, vectors with NaN or infinity, negative averages of squares, and products outside [0, 1].
         """
         write_all(
-            self._places(), state, "optimizer state", lambda name, array: require_possible(self._rules, name, array)
+            self._places(), state, "optimizer state", lambda name, array: require_possible(self.rules, name, array)
         )
 
     def _places(self) -> dict[str, Array]:
-        places = state_places(self._ensure_memory(), self._clock)
-        return places | ({} if self._ema is None else {"uses_average": self._uses_average})
+        places = state_places(self._prepared.memory(), self._prepared.clock)
+        return places | ({} if self.ema is None else {"uses_average": self._uses_average})
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the contents of a pickle: model, loss, optimizer, the seed and capacity, ``options`` and the state.
@@ -394,7 +347,7 @@ class TrainingStep(metaclass=Explained):
         Programs, memory, watches and ``communicator`` are not included: a loaded step belongs to one process.
         ``reduce`` and ``sync_batch_norm`` are kept, so that it computes the same bits.
         """
-        options = {"seed": self.seed, "capacity": self._capacity, **self.options}
+        options = {"seed": self.seed, "capacity": self._options.capacity, **self.options}
         if self.sharing is not None:
             options |= {"reduce": self.sharing.reduce, "sync_batch_norm": self.sharing.synchronized}
         parts = {"model": self.model, "loss": self.loss, "optimizer": self.optimizer}
@@ -404,7 +357,7 @@ class TrainingStep(metaclass=Explained):
         self.__init__(**state["parts"], **state["options"])
         if len(state["state"]) > 1:
             self.load_state_dict(state["state"])
-        self._clock[...] = state["state"]["step"]
+        self._prepared.clock[...] = state["state"]["step"]
 
     def __getattr__(self, name: str) -> object:
         raise habits.missing("TrainingStep", name, dir(type(self)), habits.STEP)
@@ -418,116 +371,26 @@ class TrainingStep(metaclass=Explained):
 
     def _compute_gradients(self, x: Any, y: Any, weight: Any = None) -> float:
         self.use_average(False)
-        batch = batch_of(self.model, self.loss, x, y, weight, part=self._sharing is not None)
-        if self._sharing is not None:
-            return self._compute_shared(batch, self._sharing)
-        arrays, n = batch.arrays, batch.samples
-        program = self._program_for(batch, -(-n // self._accumulate))
-        if batch.tree is None:
-            self.loss.check_target(arrays["y"], program.prediction)
-        if batch.weights is not None:
-            for name, require in program.contents:  # labels must be in range before they index the class weights
-                require(arrays[name])
-            factors = coefficients(batch.weights, self.loss, batch.main_target(arrays))
-            arrays[WEIGHT] = factors.astype((self.model.dtype or DType.float32).numpy)
-        parts = parts_of(arrays, self._accumulate)
-        for verify in program.checks:
-            for size in {len(part["x"]) for part in parts}:
-                verify(size)
-        memory = self._ensure_memory()
-        # Statistics that this step does not update stay as they are.
-        memory.pending.flat[...] = memory.arena.flat_buffers
-        for place, part in enumerate(parts):
-            if program.random:
-                part[KEY] = self._key(place)
-            for name, require in program.contents:
-                require(part[name])
-        if len(parts) == 1:
-            program.executable.run(parts[0], n)
-        else:
-            self._accumulated(program, memory, batch, parts)
-        self._last = Computed(program, arrays, parts, memory.arena, memory.arena.version, len(parts))
-        if program.observation is not None and len(parts) == 1:
-            self._observed(program, n)
-        return float(memory.loss)
-
-    def _compute_shared(self, batch: Batch, sharing: Sharing) -> float:
-        """Compute loss and gradients of a batch that several ranks share; return the loss of the whole batch."""
-        kind = batch.kind, [watch.pattern for watch in self._watches]
-        if sharing.reduce is Reduce.FAST:  # this rank has one piece, so its divisor can travel with its size
-            program = self._program_for_checked(batch, batch.samples)
-            places, divisors = places_of(batch, kind, divisor_of(batch, slice(None), self.loss), sharing)
-        else:
-            places, _ = places_of(batch, kind, 0.0, sharing)
-            program = self._program_for_checked(batch, places.largest)
-            own = np.array([divisor_of(batch, rows, self.loss) for rows in places.slices])
-            divisors = sharing.ranks.gather(own).reshape(-1)
-        if not divisors.all() and divisors.any() and batch.weights is None:
-            # The mean loss of a piece that has only ignored labels would be NaN. Weights need no such mean.
-            batch = replace(batch, weights=np.ones(batch.samples))
-            program = self._program_for(batch, places.largest)
-        pieces = pieces_of(batch, places, self.loss, sharing, divisors, self.model.dtype or DType.float32)
-        for piece in pieces:
-            for verify in program.checks:
-                verify(piece.n)
-            if program.random:
-                piece.arrays[KEY] = self._key()
-        memory = self._ensure_memory()
-        memory.pending.flat[...] = memory.arena.flat_buffers
-        if self._shared is None or self._shared.program is not program:
-            self._shared = SharedGradients(program, memory, sharing)
-        self._shared.run(pieces)
-        divisor, loss = float(divisors.sum()), float(memory.loss)
-        self.shared_totals = SharedTotals(
-            places.samples, loss * (1 if self.loss.reduction == "sum" else divisor), divisor
-        )
-        parts = [piece.arrays for piece in pieces]
-        self._last = Computed(program, batch.arrays, parts, memory.arena, memory.arena.version)
-        if program.observation is not None:
-            self._observed(program, pieces[0].n)
-        return loss
-
-    def _accumulated(
-        self, program: GradientProgram, memory: StepMemory, batch: Batch, parts: list[dict[str, Array]]
-    ) -> None:
-        """Run the parts of a batch; gradients and loss in memory become those of the whole batch."""
-        total = Sum(self.loss, memory, WEIGHT in parts[0])
-        with memory.arena_kept():
-            for part in parts:
-                program.executable.run(part, len(part["x"]))
-                total.add(batch.main_target(part))
-                if program.observation is not None:
-                    self._observed(program, len(part["x"]))
-                memory.arena.flat_buffers[...] = memory.pending.flat
-                for name in program.counters:
-                    memory.arena.counters[name][...] += 1
-        total.finish()
-
-    def _observed(self, program: GradientProgram, n: int) -> None:
-        assert program.observation is not None
-        for watch in self._watches:
-            watch.receive(program.observation, n)
-
-    def _key(self, part: int = 0) -> Array:
-        mixed = (self.seed * _GOLDEN + self.step_number + 1) * _GOLDEN + part * _SILVER
-        return np.array(mixed & (2**63 - 1), np.int64)
+        batch = batch_of(self.model, self.loss, x, y, weight, part=self.sharing is not None)
+        return self._gradients.compute(batch)
 
     def _update(self) -> None:
-        memory = self._ensure_memory()
-        arena = memory.arena
-        batch = self._last if self._last is not None and self._last.belongs_to(arena) else None
+        memory = self._prepared.memory()
+        arena, clock, program = memory.arena, self._prepared.clock, self._prepared.update_program
+        last = self._gradients.last
+        batch = last if last is not None and last.belongs_to(arena) else None
         if batch is None:
             memory.pending.flat[...] = arena.flat_buffers  # there are no new statistics, so they stay as they are
-        assert self._update_program is not None
-        before = float(self._clock)
+        assert program is not None
+        before = float(clock)
         counters: dict[str, Array] = {}
         if batch is not None:
             counters = {name: arena.counters[name] + batch.batches for name in batch.program.counters}
         try:
-            found = self._update_program.run({}, 1)
+            found = program.run({}, 1)
         finally:
             # Ctrl-C is raised when the program has ended. What belongs to a committed update is then done first.
-            if self._clock > before:
+            if clock > before:
                 try:
                     self._count(arena, counters)
                 except BaseException:
@@ -535,11 +398,11 @@ class TrainingStep(metaclass=Explained):
                     raise
         self.gradient_norm = float(found["norm"])
         if not found["ok"]:
-            refused = RefusedStep(self.step_number + 1, memory, self.optimizer, self._rules.bounded, self.gradient_norm)
+            refused = RefusedStep(self.step_number + 1, memory, self.optimizer, self.rules.bounded, self.gradient_norm)
             if batch is None:
                 raise refused.error_of_gradients()
             error = refused.error(batch.program, batch.arrays, batch.parts)
-            raise error if self._sharing is None else of_any_rank(error, self._sharing.ranks)
+            raise error if self.sharing is None else of_any_rank(error, self.sharing.ranks)
 
     @staticmethod
     def _count(arena: StateArena, counters: Mapping[str, Array]) -> None:
@@ -547,68 +410,3 @@ class TrainingStep(metaclass=Explained):
         for name, contents in counters.items():
             arena.counters[name][...] = contents
         arena.changed()
-
-    def _ensure_memory(self) -> StepMemory:
-        """Return the step's memory; it and the update program are recreated if the model has a new arena."""
-        arena = self.model.arena()
-        former = self._memory
-        if former is not None and former.arena is arena:
-            return former
-        self._programs.clear()
-        self._rules = self._assigned()
-        return self._keep(StepMemory.beside(arena, self._rules, former, averages=self._ema is not None))
-
-    def _assigned(self) -> Assignment:
-        learned = {name: parameter for name, parameter in self.model.named_state() if parameter.learned}
-        ranks = {name: len(parameter.shape) for name, parameter in learned.items() if parameter.requires_grad}
-        return assign(self.optimizer, ranks, learned)
-
-    def _keep(self, memory: StepMemory) -> StepMemory:
-        """Adopt memory and compile its update; during a watch, the update also returns what it adds."""
-        memory = replace(memory, moved=memory.arena.like_parameters() if self._watches else None)
-        self._update_program = prepare_update(memory, self._rules, self._clock, self._clipping, self._ema)
-        self._memory = memory
-        return memory
-
-    def _program_for(self, batch: Batch, n: int) -> GradientProgram:
-        def key() -> object:
-            return batch.kind, self.model.version, self.loss.version
-
-        found = self._programs.get(key())
-        if found is None or n > found.capacity:
-            self._infer_sizes(batch)
-            found = prepare_gradients(
-                self.model,
-                self.loss,
-                self._ensure_memory(),
-                batch,
-                watch=[watch.pattern for watch in self._watches],
-                capacity=max(n, self._expected()),
-                precision=self.precision,
-                sharing=self._sharing,
-            )
-            while len(self._programs) >= _PROGRAMS:
-                del self._programs[next(iter(self._programs))]
-            self._programs[key()] = found  # preparing may have assigned memory, which changes the version
-        return found
-
-    def _program_for_checked(self, batch: Batch, n: int) -> GradientProgram:
-        """Return the program for a batch that several ranks share, whose contents it has checked."""
-        program = self._program_for(batch, n)
-        if batch.tree is None:
-            self.loss.check_target(batch.targets["y"], program.prediction)
-        for name, require in program.contents:
-            require(batch.arrays[name])
-        return program
-
-    def _expected(self) -> int:
-        """Return the number of samples that ``capacity`` means for one program, or 0 if it was not given."""
-        capacity = self._capacity or 0
-        if self._sharing is not None:
-            return self._sharing.capacity(capacity) if capacity else 0
-        return -(-capacity // self._accumulate)
-
-    def _infer_sizes(self, batch: Batch) -> None:
-        """Infer layer sizes that are still unknown from the shapes of the inputs."""
-        if any(not parameter.known for _, parameter in self.model.named_state()):
-            self.model.infer(*(array.shape[1:] for array in batch.inputs.values()))

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import fx
 
-from striate.errors import StriateError
 from striate.graph.graph import Input
 from striate.graph.op import at_path
 from striate.graph.operand import capture
@@ -137,7 +136,7 @@ class Translator:
             with at_path(_layer(node)):
                 result = self._result(node)
             self._require_type(result, example(node))
-        except (StriateError, TypeError, ValueError, AssertionError, AttributeError, IndexError, Unsupported) as error:
+        except Exception as error:  # whatever a translation did not expect, PyTorch computes
             for changed, old in zip((self.translated.results, self.translated.updates), before, strict=True):
                 changed.clear()
                 changed.update(old)

@@ -138,7 +138,7 @@ class EpochLoop:
         entropy = None if plain else known(found.cross_entropy)
         return Epoch(
             number, mean_loss.value, place.seconds, speed, found.loss, known(found.accuracy), entropy, found.mean_error,
-            place.waiting,
+            place.waiting, found.f1, found.auc, None if found.r2 is None else known(found.r2),
         )  # fmt: skip
 
     def agree_to_stop(self) -> None:

@@ -54,7 +54,7 @@ from tests.campaign.drawing import draw  # noqa: E402
 from tests.campaign.network import Call, Given, N, Network, smaller, text, weight  # noqa: E402
 from tests.compiled.cases import Problem  # noqa: E402
 from tests.compiled.placement import on_guarded_pages  # noqa: E402
-from tests.fuzz_operations import WrongResultError, same_bits, widened_graph  # noqa: E402
+from tests.fuzz.judge import WrongResultError, same_bits, widened_graph  # noqa: E402
 from tests.protected import Side  # noqa: E402
 
 CASES_PER_CHILD = 150

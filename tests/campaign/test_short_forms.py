@@ -19,7 +19,7 @@ SHORT = [
         pytest.param(f"processes.py --trial {name} --seed 7 --steps {steps}", id=name, marks=linux)
         for name, steps in (("signals", 24), ("forks", 60), ("threads", 60), ("shapes", 120))
     ),
-    pytest.param("resources.py --only groups,executable,processors", id="resources", marks=linux),
+    pytest.param("resources.py --only groups,executable,processors,memory", id="resources", marks=linux),
 ]
 
 

@@ -461,6 +461,26 @@ def test_forbidden_executable_memory_is_an_engine_error(
         jit.assert_executable.cache_clear()
 
 
+def test_lack_of_memory_is_an_error_before_llvm_would_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = jit.compile_object(Adder(1).ir(), target.host())
+    sizes: list[int] = []
+
+    def refused(_: int, size: int) -> None:
+        sizes.append(size)
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(jit.mmap, "mmap", refused)
+    for action in (
+        lambda: inspect.unwrap(jit.compile_object)(Adder(1).ir(), target.host()),
+        lambda: jit.compile_linked([Adder(1).ir()], target.host(), [Adder(1).symbol]),
+        lambda: jit.Library([code], [Adder(1).symbol]),
+    ):
+        with pytest.raises(EngineError, match=r"no memory for compiling kernels.*\n  help: raise the limit"):
+            action()
+    assert len(sizes) == 3
+    assert min(sizes) > 10 << 20
+
+
 FMA = (
     HEADER + "declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)\n"
     "define void @multiply(ptr %p) {\n  %x = load <16 x float>, ptr %p, align 4\n"

@@ -61,14 +61,15 @@ def step_problems(name: str, batch: int = 5, dtype: str = "float32") -> list[Pro
     step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.01, momentum=0.9), precision=precision)
     x, y = random.standard_normal(shape).astype(dtype), random.integers(0, 10, batch)
     step(x, y)
-    (compiled,) = step._programs.values()
-    assert step._last is not None
-    arrays, n = step._last.arrays, len(step._last.arrays["x"])
+    (compiled,) = step._prepared.programs.values()
+    last = step._gradients.last
+    assert last is not None
+    arrays, n = last.arrays, len(last.arrays["x"])
     bindings = {key: np.array(array) for key, array in compiled.bindings.items()}
     if compiled.random:
         arrays = {**arrays, KEY: np.asarray(7, np.int64)}
     gradients = Problem(f"{name} gradients {precision.value}", compiled.graph, dict(arrays), n, bindings, precision)
-    made = step._update_program
+    made = step._prepared.update_program
     assert isinstance(made, CompiledExecutable)
     bindings = {key: np.array(array) for key, array in made._bindings.items()}
     return [gradients, Problem(f"{name} update", made.compiled.simplified, {}, 1, bindings)]

@@ -23,8 +23,8 @@ from striate.ops import conv, max_pool
 from striate.ops.activation import leaky_relu
 from striate.ops.kernels.direct import TapConvolution
 from striate.ops.kernels.direct_gradient import WeightGradient
-from striate.ops.kernels.winograd_convolution import TileConvolution
-from striate.ops.kernels.winograd_gradient import WinogradWeightGradient
+from striate.ops.kernels.winograd.convolution import TileConvolution
+from striate.ops.kernels.winograd.gradient import WinogradWeightGradient
 from striate.passes.differentiate import differentiate
 from striate.passes.fuse import fuse
 from striate.passes.layout import layout
@@ -262,7 +262,7 @@ def step_graph(model: nn.Module) -> Graph:
         step.gradients(random.standard_normal((1, 3, 32, 32)).astype(np.float32), [0])
     finally:
         settings.restore(before)
-    (compiled,) = step._programs.values()
+    (compiled,) = step._prepared.programs.values()
     return compiled.graph
 
 

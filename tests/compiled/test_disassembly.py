@@ -20,8 +20,8 @@ from striate.graph.value import DType, N, TensorType, Value
 from striate.ops.convolution import Convolution
 from striate.ops.kernels.direct import TapConvolution
 from striate.ops.kernels.direct_gradient import WeightGradient
-from striate.ops.kernels.winograd_convolution import TileConvolution
-from striate.ops.kernels.winograd_gradient import WinogradWeightGradient
+from striate.ops.kernels.winograd.convolution import TileConvolution
+from striate.ops.kernels.winograd.gradient import WinogradWeightGradient
 from striate.passes.differentiate import differentiate
 from striate.passes.fuse import fuse
 from striate.passes.layout import layout

@@ -26,8 +26,8 @@ def _trained(model: nn.Module) -> tuple[dict[str, np.ndarray], Graph, int]:
     step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9))
     for _ in range(3):
         step(random.standard_normal((5, 3, 12, 9)).astype(np.float32), random.integers(0, 10, 5))
-    assert step._last is not None
-    executable = step._last[0].executable
+    (compiled,) = step._prepared.programs.values()
+    executable = compiled.executable
     return model.state_dict(), executable.compiled.layouts.graph, executable.scratch_bytes
 
 

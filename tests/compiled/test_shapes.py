@@ -18,12 +18,13 @@ from striate.graph.graph import Graph, Input
 from striate.graph.value import Array, DType, N, TensorType, Value
 from striate.ops.activation import Relu
 from striate.ops.average_pooling import AveragePooling
+from striate.ops.concatenation import Concat
 from striate.ops.convolution import Convolution
 from striate.ops.linear import Linear
 from striate.ops.max_pooling import MaxPooling
-from striate.ops.movement import Concat, Slice, SliceGradient
 from striate.ops.normalization import BatchNormalization
 from striate.ops.reduction import Max, Moments, Sum
+from striate.ops.slicing import Slice, SliceGradient
 from striate.passes.differentiate import differentiate
 from tests.compiled.cases import TOLERANCE, Problem, assert_same_bits, total
 from tests.properties import examples

@@ -19,8 +19,8 @@ def _trained() -> tuple[dict[str, np.ndarray], list[str]]:
     step = st.TrainingStep(residual_block().initialize(0), nn.CrossEntropyLoss(), optim.SGD(lr=0.01, momentum=0.9))
     for n in (8, 5, 8):
         step(random.standard_normal((n, 3, 24, 24)).astype(np.float32), random.integers(0, 10, n))
-    assert step._last is not None
-    executable = step._last[0].executable
+    (compiled,) = step._prepared.programs.values()
+    executable = compiled.executable
     assert isinstance(executable, CompiledExecutable)
     sources = {phase.spec.key: phase.spec for phase in executable.compiled.lowered.phases}
     return step.model.state_dict(), [source.ir() for source in sources.values()]

@@ -17,7 +17,9 @@ from striate.data import open_data, open_dataset
 from striate.data.decoding import headers
 from striate.data.picture_entry import Picture
 from striate.data.picture_options import PictureOptions
+from striate.data.pictures import read_pictures
 from striate.data.reading import Reading, Resize
+from striate.data.sources import Sources
 from striate.data.splitting import stratified_split
 from striate.data.tree import natural, open_tree
 from striate.errors import DataError, OptionError
@@ -61,7 +63,8 @@ def test_folders_are_classes_in_natural_order(folder: Path) -> None:
     assert found.notes == ()
     assert found.train.files == found.train_files
     assert found.train.subset([2, 0]).files == (found.train_files[2], found.train_files[0])
-    assert set(found.to_evaluate().files) == {*found.train_files, *found.held_out_files}
+    whole, _ = read_pictures(folder, PictureOptions(), CLASSES)
+    assert set(whole.files) == {*found.train_files, *found.held_out_files}
     for file, image in zip(found.train_files, found.train.images):
         np.testing.assert_array_equal(image.transpose(1, 2, 0), np.asarray(Image.open(folder / file)))
 
@@ -115,10 +118,46 @@ def test_all_pictures_are_evaluated_where_only_a_training_part_is_given(tmp_path
         write(tmp_path / "set" / "train" / "ab"[index % 2] / f"{index}.png", index)
     found = open_data(tmp_path / "set")
     assert not found.given_parts
-    assert (len(found.train), len(found.held_out), len(found.to_evaluate())) == (16, 4, 20)
+    assert (len(found.train), len(found.held_out)) == (16, 4)
+    assert len(read_pictures(tmp_path / "set", PictureOptions(), "ab")[0]) == 20
     (tmp_path / "set" / "train").rename(tmp_path / "set" / "test")
     with pytest.raises(DataError, match="no pictures to learn from"):
         open_data(tmp_path / "set")
+
+
+def test_pictures_of_one_class_can_be_evaluated_but_not_learned_from(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (folder / "12").rename(tmp_path / "one" / "12")
+    with pytest.raises(DataError, match="one class, '12'; a classifier needs two or more"):
+        open_data(tmp_path / "one")
+    one, notes = read_pictures(tmp_path / "one", PictureOptions(), CLASSES)
+    assert (one.with_classes(CLASSES).labels.tolist(), notes) == ([1] * 10, ())
+    named, notes = read_pictures(tmp_path / "one" / "12", PictureOptions(), CLASSES)
+    assert named.with_classes(CLASSES).labels.tolist() == [1] * 10
+    assert "are taken as '12', since the folder is called so" in notes[0]
+    (tmp_path / "one" / "12").rename(tmp_path / "new")
+    with pytest.raises(
+        DataError, match=r"new: 10 pictures without labels(.|\n)*a folder for each class, such as 2/"
+    ) as of:
+        read_pictures(tmp_path / "new", PictureOptions(), CLASSES)
+    assert f"striate predict RUN {tmp_path / 'new'} predicts them" in str(of.value)
+
+
+@pytest.mark.parametrize("name", ["a.rar", "b.7z", "c.csv.gz", "d.tar.zst"])
+def test_archives_that_are_not_read_are_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError, match=f"archives of the kind {Path(name).suffix} are not read\n  help: unpack it"):
+        open_data(tmp_path / name)
+    with Sources([tmp_path / name]) as sources:
+        assert "are not read" in sources.problems[0]
+
+
+def test_a_known_set_wins_over_a_folder_of_its_name_and_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert open_data("digits").notes == ()
+    folder.rename(folder.parent / "digits")
+    assert "./digits means the one in this folder" in open_data("digits").notes[0]
+    assert open_data("./digits").train.classes == CLASSES
 
 
 def test_with_val_and_test_the_test_is_left_alone(tmp_path: Path) -> None:
@@ -233,6 +272,8 @@ def test_a_size_is_given_as_people_give_it(folder: Path, size: Any) -> None:
         ({"size": (7, 7, 3)}, r"size=\(7, 7, 3\); expected pixels"),
         ({"size": 0}, "size=0; expected pixels"),
         ({"size": "wide"}, "size='wide'; expected pixels"),
+        ({"size": "64x100000"}, "size='64x100000': sides are from 1 to 16,384 pixels, not 100,000"),
+        ({"size": 10**20}, "sides are from 1 to 16,384 pixels"),
         ({"resize": "padd"}, "did you mean 'pad'"),
         ({"on_error": "ignore"}, "known: raise, skip"),
         ({"most": 0}, "most=0"),
@@ -439,7 +480,7 @@ def test_classes_are_matched_by_name(folder: Path) -> None:
     trained = open_data(folder).train.classes
     for path in (folder / "2").iterdir():
         path.unlink()
-    found = open_data(folder).to_evaluate()
+    found, _ = read_pictures(folder, PictureOptions(), trained)
     assert (len(found), found.classes) == (20, ("12", "b"))
     matched = found.with_classes(trained)
     assert matched.classes == trained

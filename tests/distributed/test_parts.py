@@ -16,14 +16,13 @@ from striate import Trainer, nn, optim, settings
 from striate.cli import app
 from striate.cli.launch import resuming, run_folder
 from striate.data import Dataset
-from striate.data.loader import index_batches
 from striate.distributed import AGREED, Alone, Communicator, Interrupted, failing_together, launcher, mpi
 from striate.distributed.failure import end_all_on_uncaught
 from striate.distributed.threads import threads_of_rank
 from striate.errors import NonFiniteError, OptionError
 from striate.train import Callback, recompute_statistics
 from striate.train.interruption import Terminated
-from striate.train.ranks import BatchDivided, PredictedTogether, require_same, require_same_samples
+from striate.train.ranks import BatchDivided, predicted, require_same, require_same_samples
 from tests.distributed.in_threads import on_threads
 
 
@@ -195,13 +194,15 @@ def test_a_rank_that_stops_at_the_beginning_stops_all() -> None:
 def test_predictions_of_all_ranks_are_joined(samples: int) -> None:
     """There are fewer samples than ranks, or parts of unequal sizes; ranks take batches in turn, or parts of one."""
     images = np.arange(4.0 * samples, dtype=np.float32).reshape(samples, 4)
-    chosen = index_batches(samples, 3, shuffle=False)
+    data = Dataset(images, np.arange(samples))
 
-    def predicted(ranks: Communicator) -> list[np.ndarray]:
-        together = PredictedTogether(lambda x: x * 2, images, 3, ranks)
-        return [BatchDivided(lambda x: x * 2, ranks)(images), np.concatenate([together(images[r]) for r in chosen])]
+    def together(ranks: Communicator) -> list[np.ndarray]:
+        outputs, labels, indices = zip(*predicted(lambda x: x * 2, data, 3, ranks), strict=True)
+        np.testing.assert_array_equal(np.concatenate(labels), np.arange(samples))
+        np.testing.assert_array_equal(np.concatenate(indices), np.arange(samples))
+        return [BatchDivided(lambda x: x * 2, ranks)(images), np.concatenate(outputs)]
 
-    for found in on_threads(3, predicted):
+    for found in on_threads(3, together):
         for one in found:
             np.testing.assert_array_equal(one, images * 2)
             assert one.dtype == np.float32

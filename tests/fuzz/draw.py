@@ -27,17 +27,19 @@ from striate.ops.adaptive import (
 from striate.ops.average_pooling import AveragePooling, AveragePoolingGradient
 from striate.ops.axis_softmax import AxisLogSoftmax, AxisSoftmax
 from striate.ops.channel_softmax import LogSoftmax, Softmax
+from striate.ops.concatenation import Concat
 from striate.ops.convolution import Convolution, ConvolutionInputGradient, ConvolutionWeightGradient
 from striate.ops.extremes import LogSumExp, Positions, Prod
 from striate.ops.matmul import MatMul, MatMulSum
 from striate.ops.max_pooling import MaxPooling, MaxPoolingGradient
-from striate.ops.movement import Concat, Slice, SliceGradient, Transpose
 from striate.ops.normalization import BatchNormalization
 from striate.ops.padding import Pad, PadAxes, PadGradient, PadMode
 from striate.ops.pixel_shuffle import PixelShuffle, PixelUnshuffle
 from striate.ops.reduction import Moments, Reduction, Sum
 from striate.ops.shaping import BroadcastTo
+from striate.ops.slicing import Slice, SliceGradient
 from striate.ops.transposed_convolution import TransposedConvolution, least_sizes
+from striate.ops.transposition import Transpose
 from striate.passes.differentiate import differentiate
 from tests.compiled.cases import OPERATIONS, Problem, total
 

@@ -8,7 +8,9 @@ from striate.graph.op import Direction
 from striate.ops.kernels.algorithm import possible_form, suited_form
 from striate.ops.kernels.cost import direct, in_tiles
 from striate.ops.kernels.geometry import Geometry
-from striate.ops.kernels.winograd import Form, Tiling, operations, transforms
+from striate.ops.kernels.winograd.matrices import transforms
+from striate.ops.kernels.winograd.tiles import Form, Tiling
+from striate.ops.kernels.winograd.transforms import operations
 
 
 def plane(inputs: int, outputs: int, taps: int = 3, size: int = 32, stride: int = 1) -> Geometry:

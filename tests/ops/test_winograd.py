@@ -7,7 +7,8 @@ from itertools import product
 
 import pytest
 
-from striate.ops.kernels.winograd import Form, Transforms
+from striate.ops.kernels.winograd.matrices import Transforms
+from striate.ops.kernels.winograd.tiles import Form
 
 FORMS = [
     Form(1, 1), Form(4, 3), Form(2, 3), Form(2, 5), Form(4, 5), Form(2, 7),
@@ -75,6 +76,7 @@ def test_products_saved() -> None:
     }
 
 
-def test_forms_that_nobody_worked_out() -> None:
-    with pytest.raises(ValueError, match="no form"):
-        assert Form(4, 4, 2).points
+@pytest.mark.parametrize("unknown", [(4, 4, 2), (2, 3, 2), (4, 3, 3), (4, 1, 2)])
+def test_forms_without_transforms(unknown: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="no transforms are known"):
+        Form(*unknown)

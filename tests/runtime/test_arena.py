@@ -9,7 +9,7 @@ import pytest
 
 from striate.dtypes import DType
 from striate.errors import EngineError
-from striate.runtime.arena import ALIGNMENT, HUGE_PAGE, Arena, scratch_arena
+from striate.runtime.arena import ALIGNMENT, HUGE_PAGE, Arena, address_of, scratch_arena
 from striate.runtime.state import aligned_zeros
 
 
@@ -74,3 +74,11 @@ def test_memory_that_no_computer_has_is_refused_and_the_arena_lives_on() -> None
     assert arena.view(0, (4,), np.float32).shape == (4,)
     with pytest.raises(EngineError, match="GiB of memory"):
         aligned_zeros(1 << 62, DType.float64)
+
+
+def test_the_address_of_any_contiguous_array() -> None:
+    read_only = np.arange(6.0)
+    read_only.flags.writeable = False
+    arrays = [np.zeros((3, 1, 5), np.float32), np.zeros(7, ">i4"), np.zeros((0, 4)), np.zeros(()), read_only]
+    for array in (*arrays, np.zeros(8, np.uint8)[3:]):
+        assert address_of(array) == array.__array_interface__["data"][0]

@@ -123,7 +123,7 @@ def test_the_memory_shown_is_that_of_the_step() -> None:
     model = block()
     step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1), capacity=16)
     step.gradients(np.zeros((16, 3, 8, 8), np.float32), np.zeros(16, np.int64))
-    (compiled,) = step._programs.values()
+    (compiled,) = step._prepared.programs.values()
     executable = cast(Any, compiled.executable)
     assert f"at N = 16: {size_text(executable.program.scratch)}." in page(Stage.memory, 16)
     assert page(Stage.program, 16).startswith(f"{len(executable.program.phases)} phases")

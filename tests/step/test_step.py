@@ -431,8 +431,9 @@ def test_an_interrupted_update_is_complete(monkeypatch: pytest.MonkeyPatch) -> N
         step(x, y)
         step.model(x)  # packs the weights, which the next prediction must do again
     undisturbed(more, labels)
-    assert interrupted._update_program is not None
-    program = interrupted._update_program.reserve(1)  # type: ignore[attr-defined]
+    update = interrupted._prepared.update_program
+    assert update is not None
+    program = update.reserve(1)  # type: ignore[attr-defined]
     run = program.run
 
     def run_interrupted(*arguments: object, **options: object) -> None:

@@ -14,7 +14,7 @@ from pairs import Pair, backend, close  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from striate.torch import StriateNotice, dynamo  # noqa: E402
+from striate.torch import StriateNotice, dynamo, table  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -158,7 +158,9 @@ def _poolings(x: Any) -> list[Any]:
     whole = functional.max_unpool2d(y * y, places, 2, output_size=x.shape)
     found = [y, places, whole, *functional.adaptive_max_pool2d(x, 3, return_indices=True)]
     z, at = functional.max_pool1d(x[:, :, 0], 3, 2, return_indices=True)
-    return [*found, functional.max_unpool1d(z, at, 3, 2), *nn.MaxPool3d(2, return_indices=True)(x[:, None])]
+    deep, there = nn.MaxPool3d(2, return_indices=True)(x[:, None])
+    unpooled = functional.max_unpool3d(deep * deep, there, 2), nn.MaxUnpool3d(2)(deep, there, output_size=(5, 9, 7))
+    return [*found, functional.max_unpool1d(z, at, 3, 2), deep, there, *unpooled]
 
 
 def _vectors(x: Any) -> list[Any]:
@@ -166,17 +168,19 @@ def _vectors(x: Any) -> list[Any]:
     return [
         functional.normalize(x, dim=1), functional.normalize(x, 1.0, (1, 2)), functional.cosine_similarity(x, other),
         functional.pairwise_distance(x, other, 1.0), x.norm(dim=1), torch.linalg.vector_norm(x, 1, (2, 3)),
-        *torch.var_mean(x, (2, 3)), *torch.std_mean(x, 1, keepdim=True),
+        x.sum().squeeze(0) * x.mean().squeeze(-1), *torch.var_mean(x, (2, 3)), *torch.std_mean(x, 1, keepdim=True),
     ]  # fmt: skip
 
 
 def _images(x: Any) -> list[Any]:
+    fixed = x.detach()  # PyTorch has no gradient of floor_divide
     return [
         functional.channel_shuffle(x, 2), nn.ChannelShuffle(2)(x), x.repeat_interleave(2, 1),
         functional.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True),
         functional.interpolate(x, size=(5, 7), mode="bicubic", antialias=True),
         functional.interpolate(x, size=(11, 7), mode="bicubic"),
         x.clamp_min(0.1), x.clamp_max(0.2), torch.remainder(x, 0.7), x % 0.3,
+        torch.floor_divide(fixed, 0.7), fixed // fixed.flip(1), fixed.floor_divide(-0.3),
         torch.addcdiv(x, x, x.exp(), value=0.5),
     ]  # fmt: skip
 
@@ -255,6 +259,17 @@ def test_unknown_functions_are_left_to_pytorch_with_one_notice(monkeypatch: pyte
     assert len(texts) == 1
     assert "cumsum" in texts.pop()
     pair.same_state()
+
+
+def test_a_translation_with_a_fault_leaves_its_node_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(*arguments: Any) -> Any:
+        raise ZeroDivisionError("integer modulo by zero")
+
+    monkeypatch.setitem(table.TRANSLATIONS, "tanh", faulty)
+    monkeypatch.setattr(dynamo, "_noticed", set[str]())
+    pair = Pair(nn.Sequential(nn.Linear(5, 4), nn.Tanh()))
+    with pytest.warns(StriateNotice, match="tanh"):
+        pair.both(lambda call, module: _run(call, module, (3, 5)))
 
 
 class Several(nn.Module):

@@ -16,6 +16,7 @@ from striate.compiler import CompiledExecutable
 from striate.engine import prepare
 from striate.graph.value import Value
 from striate.settings import Engine
+from striate.step.batch_gradients import random_key
 from striate.tracing import KEY, Trace, array_type
 from tests.compiled.networks import mixed, residual_block
 
@@ -81,7 +82,7 @@ def outputs_of(step: st.TrainingStep, x: np.ndarray) -> Outputs:
             uses[one.path] = uses.get(one.path, 0) + 1
             names[one.path if uses[one.path] == 1 else f"{one.path}#{uses[one.path]}"] = one.output
         graph = trace.graph(names)
-    arrays = {"x": x, **({KEY: step._key()} if KEY in graph.inputs else {})}
+    arrays = {"x": x, **({KEY: random_key(step.seed, step.step_number)} if KEY in graph.inputs else {})}
     return prepare(graph, trace.bindings(), {}, len(x)).run(arrays, len(x))
 
 
@@ -240,7 +241,7 @@ def test_what_is_watched_rides_on_loops_that_exist(name: str, before_pooling: in
         if watched:
             step.watch("*")
         step(*batch(NETWORKS[name][1], 9, 0, "float32"))
-        (compiled,) = step._programs.values()
+        (compiled,) = step._prepared.programs.values()
         assert isinstance(compiled.executable, CompiledExecutable)
         return [(phase.name, phase.path) for phase in compiled.executable.phases]
 

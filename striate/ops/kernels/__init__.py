@@ -8,8 +8,8 @@ from importlib import import_module
 from types import ModuleType
 
 MODULES = (
-    "adaptive", "algorithm", "convolution", "exchange", "grouped", "large_pooling", "matrix", "pooling", "resampling",
-    "rowwise", "segment", "unpooling",
+    "adaptive", "algorithm", "convolution", "exchange", "grouped", "large_pooling", "matrix_product", "matrix_sum",
+    "panels", "pooling", "resampling", "rowwise", "segment", "unpooling",
 )  # fmt: skip
 """The modules that operations use directly; these import the other modules of the package."""
 

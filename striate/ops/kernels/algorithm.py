@@ -19,7 +19,7 @@ from striate.graph.op import Direction
 from striate.ops.anchor import Algorithm
 from striate.ops.kernels.cost import is_cheaper
 from striate.ops.kernels.geometry import Geometry, forward_halo, gradient_halo
-from striate.ops.kernels.winograd import Form, Tiling
+from striate.ops.kernels.winograd.tiles import Form, Tiling
 
 
 @dataclass(frozen=True)

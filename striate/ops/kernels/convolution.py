@@ -27,10 +27,10 @@ from striate.ops.kernels.grouped import Banded, Lanewise, grouping
 from striate.ops.kernels.packing import Pack
 from striate.ops.kernels.pointwise import geometry_in_one_row, in_one_row, is_pointwise, storage_in_one_row
 from striate.ops.kernels.strided import MOST_PARTS, StridedGradient
-from striate.ops.kernels.winograd import WinogradPack
-from striate.ops.kernels.winograd_convolution import TileConvolution, WinogradConvolution
-from striate.ops.kernels.winograd_gradient import WinogradUnpack, WinogradWeightGradient
-from striate.ops.kernels.winograd_wide import WideWinogradConvolution, WinogradInput
+from striate.ops.kernels.winograd.convolution import TileConvolution, WinogradConvolution
+from striate.ops.kernels.winograd.gradient import WinogradUnpack, WinogradWeightGradient
+from striate.ops.kernels.winograd.packing import WinogradPack
+from striate.ops.kernels.winograd.wide import WideWinogradConvolution, WinogradInput
 
 LARGEST_TILE, NARROW_TILE = 24, 16
 """The largest number of pixels of a register tile, for blocked inputs and for inputs in plain order.

@@ -14,7 +14,8 @@ from striate.codegen.lanes import LANES
 from striate.codegen.storage import BLOCK
 from striate.graph.op import Direction
 from striate.ops.kernels.geometry import Geometry
-from striate.ops.kernels.winograd import Tiling, operations
+from striate.ops.kernels.winograd.tiles import Tiling
+from striate.ops.kernels.winograd.transforms import operations
 
 EFFICIENCY = 0.9
 """The share of the peak that direct sums reach."""

@@ -49,6 +49,8 @@ def _unflatten(input: Value, dim: int, sizes: Sequence[int]) -> Value:
 
 @translates("squeeze")
 def _squeeze(input: Value, dim: Any = None) -> Value:
+    if not input.ndim:
+        return input  # PyTorch gives a scalar an axis 0
     axes = (
         range(input.ndim)
         if dim is None

@@ -14,8 +14,8 @@ from striate.codegen.kernel import Kernel
 from striate.codegen.lanes import LANES, Index, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region_writer import RegionWriter
-from striate.ops.kernels.winograd import WinogradPack
-from striate.ops.kernels.winograd_convolution import TileConvolution
+from striate.ops.kernels.winograd.convolution import TileConvolution
+from striate.ops.kernels.winograd.packing import WinogradPack
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 
 A position is an entry of a transformed tile, d a tile of the input, and U the transformed filters (``WinogradPack``).
 ``WinogradConvolution`` does all of this for a few tiles at a time, in the cache of one core. If U alone fills that
-cache, ``winograd_wide.WideWinogradConvolution`` is used instead.
+cache, ``wide.WideWinogradConvolution`` is used instead.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ from striate.codegen.region import Region
 from striate.codegen.region_writer import RegionWriter, samples_of
 from striate.codegen.storage import BLOCK, Storage, Three
 from striate.dtypes import DType
-from striate.ops.kernels.winograd import PADDING, SUMMED_APART, Tiling, lines_apart, transform_both, transform_by
+from striate.ops.kernels.winograd.tiles import PADDING, Tiling
+from striate.ops.kernels.winograd.transforms import transform_both, transform_by
 
 Line = tuple[int, list[Vector]]
 """(the number of a row within a tile, the vectors of its pixels)."""
 
+SUMMED_APART = 4
+"""The number of input blocks that are summed by themselves before this sum is added to the total, against rounding."""
+
 FETCHED_AT_ONCE = 16
 """Pixels that are prefetched at a time, because a core can have about 20 cache lines in flight."""
-
 
 FINISHED_AT_ONCE = 16
 """Pixels for which the epilogue runs at a time; more would need more registers than there are."""
@@ -400,3 +403,11 @@ def _edges(k: Kernel, index: Index, count: int, size: int, tile: int) -> list[tu
     if count == 1:
         return [(True, rest)]
     return [(k.compare(index, "<", count - 1), tile), (k.compare(index, "==", count - 1), rest)]
+
+
+def lines_apart(dtype: DType) -> int:
+    """Return how many pixels of the dtype, each with a block of 16 channels, fill one cache line of 64 bytes.
+
+    The result is at least 1.
+    """
+    return max(1, 64 // (BLOCK * dtype.numpy.itemsize))

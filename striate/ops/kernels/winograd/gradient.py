@@ -20,17 +20,9 @@ from striate.codegen.microkernel import last_apart, sum_of_outer_products
 from striate.codegen.storage import BLOCK, Storage, Three
 from striate.dtypes import DType
 from striate.ops.kernels.direct_gradient import evenly
-from striate.ops.kernels.winograd import (
-    PADDING,
-    Form,
-    Tiling,
-    Transform,
-    apply,
-    lines_apart,
-    transform_both,
-    transform_by,
-)
-from striate.ops.kernels.winograd_convolution import corner_of, place_of
+from striate.ops.kernels.winograd.convolution import corner_of, lines_apart, place_of
+from striate.ops.kernels.winograd.tiles import PADDING, Form, Tiling
+from striate.ops.kernels.winograd.transforms import Transform, apply, transform_both, transform_by
 
 Rows = Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]
 
