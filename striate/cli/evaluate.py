@@ -30,8 +30,10 @@ from striate.persistence import LoadedModel, load
 from striate.persistence.folder import CONFIG
 from striate.train.evaluation import Evaluation
 from striate.train.evaluation import evaluate as measured
+from striate.train.fingerprint import Fingerprint
 from striate.train.numerals import number_text, score_text
 from striate.train.outliers import outlier_warning
+from striate.train.ranks import require_same, versions_that_matter, weights_digest
 from striate.train.run import RUN_FILE, model_file, read_run, require_there
 from striate.train.tta import Views
 
@@ -72,6 +74,9 @@ def evaluate(
     warn_of_outliers(model, dataset.images, dataset.name)
     if tta is None and views != Views():
         say_note('averaged over views of each sample, as at the end of the training; --tta "" is without')
+    if ranks().size > 1:
+        facts = {**versions_that_matter(), "weights": weights_digest(model), "views": str(views)}
+        require_same(ranks(), {**facts, "data": str(Fingerprint.of(dataset)), "batch size": str(batch_size)})
     result = measured(model, dataset, batch_size, tta=views, communicator=ranks())
     if as_json:
         say_json({"run": str(run), "data": data, **result.to_json()})

@@ -13,6 +13,7 @@ from striate.cli.evaluate import model_path, numbers_as_the_input
 from striate.cli.predict_numbers import predict_numbers
 from striate.cli.predict_pictures import predict_pictures
 from striate.cli.predictions import Form, text_of
+from striate.cli.ranks import ranks
 from striate.data.centring import Centring
 from striate.data.decoding import OnError
 from striate.data.input_range import InputRange
@@ -94,6 +95,7 @@ def _sample_name(row: Mapping[str, object], several: bool) -> str:
 def with_standard_input(inputs: Sequence[Path]) -> list[Path | bytes]:
     """Replace "-" by the paths in the lines of standard input, or by the bytes of the picture that it contains.
 
+    On several ranks, it is the standard input of rank 0, since a launcher gives the others none.
     Raises ``OptionError`` if "-" is given twice, and ``DataError`` if standard input has neither.
     """
     if list(inputs).count(_STANDARD_INPUT) > 1:
@@ -103,7 +105,8 @@ def with_standard_input(inputs: Sequence[Path]) -> list[Path | bytes]:
         if path != _STANDARD_INPUT:
             given.append(path)
             continue
-        read = paths_or_picture(sys.stdin.buffer.read())
+        contents = b"" if ranks().rank else sys.stdin.buffer.read()
+        read = paths_or_picture(ranks().gather_bytes(contents)[0])
         given += [read] if isinstance(read, bytes) else read
     return given
 

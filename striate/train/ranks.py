@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,9 +48,19 @@ def require_same(communicator: Communicator, facts: Mapping[str, str]) -> None:
     if wrong:
         more = f"\n  … and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise OptionError(
-            "the ranks of this training differ:\n  " + "\n  ".join(wrong[:_SHOWN]) + more + "\n"
+            "the ranks differ:\n  " + "\n  ".join(wrong[:_SHOWN]) + more + "\n"
             "  help: start all ranks with the same command, data and versions"
         )
+
+
+def require_same_samples(communicator: Communicator, names: Sequence[str], x: Array | None) -> None:
+    """Raise ``OptionError``, which says what differs, unless all ranks are about to predict the same samples.
+
+    ``names`` say where the samples ``x`` were read; None: none could be read. All ranks must call it.
+    """
+    if communicator.size > 1:
+        contents = "absent" if x is None else f"{x.shape}, CRC {zlib.crc32(np.ascontiguousarray(x).data):08x}"
+        require_same(communicator, {"files that can be read": ", ".join(names), "their contents": contents})
 
 
 def versions_that_matter() -> dict[str, str]:
