@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -69,7 +69,7 @@ def predict(
             raise OptionError("--tta is for pictures; files of numbers are predicted as they are")
         predictions = predict_numbers(model, number_options or numbers_as_the_input(model), numbers, usual)
         several = len({row["file"] for row in predictions.rows}) > 1 or len(given) > 1
-        lines = [f"{row['file']}, " * several + f"{row['sample']}: {text_of(row, top_k)}" for row in predictions.rows]
+        lines = [f"{_sample_name(row, several)}: {text_of(row, top_k)}" for row in predictions.rows]
         output.show(predictions, lines)
         return
     if len(size) != 2:
@@ -82,6 +82,14 @@ def predict(
     with Sources(given) as sources:
         predictions = predict_pictures(model, reading, form, sources, task, tta, usual)
     output.show(predictions, [f"{row['image']}: {text_of(row, top_k, least=0)}" for row in predictions.rows])
+
+
+def _sample_name(row: Mapping[str, object], several: bool) -> str:
+    """Return the name of a sample: its place in the file, and the file if there are ``several`` or it is the sample."""
+    file, place = str(row["file"]), str(row["sample"])
+    if place == Path(file).name:
+        return file
+    return f"{file}, {place}" if several else place
 
 
 def with_standard_input(inputs: Sequence[Path]) -> list[Path | bytes]:
