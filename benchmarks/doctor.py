@@ -28,9 +28,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from doctor_cases import Case, Own, dev_faults, dev_healthy, faults, healthy
+from doctor_case import Case, Own
+from doctor_cases import faults, healthy
+from doctor_development import dev_faults, dev_healthy
 from doctor_table import table
-from doctor_wild import Wild, chosen, held_back, wild
+from doctor_wild import chosen, held_back, wild
+from doctor_wild_case import Wild
 
 import striate as st
 from striate.doctor import Doctor, Findings, Setup

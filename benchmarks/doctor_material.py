@@ -245,3 +245,27 @@ def biased(model: nn.Sequential, number: float, kinds: tuple[type, ...]) -> nn.S
     for layer in layers:
         layer.parameter("bias").init = constant
     return model
+
+
+def normalized_mlp(classes: int, widths: tuple[int, ...], act: Callable[[], nn.Module]) -> nn.Sequential:
+    """Build an MLP with batch normalization before each activation."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for width in widths:
+        layers += [nn.Linear(None, width), nn.BatchNorm1d(width), act()]
+    return nn.Sequential(*layers, nn.Linear(None, classes))
+
+
+def normalized_cnn() -> nn.Sequential:
+    """Build a CNN of 16 and 32 filters for ten classes, with batch normalization before each ReLU."""
+    return cnn(10, (16, 32), nn.ReLU, "he", lambda: nn.BatchNorm2d(None))
+
+
+def with_inputs(data: tuple[Dataset, Dataset], change: Callable[[Array], Array]) -> tuple[Dataset, Dataset]:
+    """Return both data sets with inputs replaced by ``change(inputs)``."""
+    ours, theirs = (Dataset(change(one.images), one.labels, one.classes, one.name) for one in data)
+    return ours, theirs
+
+
+def bytes_to_floats(images: Array) -> Array:
+    """Convert bytes to float32 from 0 to 1."""
+    return images.astype(np.float32) / 255

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from doctor_cases import Own, training
+from doctor_case import Own, training
 from doctor_material import cifar, cnn, cut, digits, mlp, mnist, momentum
-from doctor_wild import Wild, binary, loop, own, pair, tail
+from doctor_wild_case import Wild, binary, loop, own, pair, tail
 from doctor_wild_material import (
     BinaryCrossEntropy,
     BinaryCrossEntropyOfScores,

@@ -110,7 +110,8 @@ def _parsed(text: str) -> dict[str, Any]:
 def line_of(text: str, key: str) -> int:
     """Return the number of the line, from 1, in which a key or table at the top level of a TOML text begins.
 
-    A line that looks alike inside a multi-line string or array does not count: the text before it is no TOML document.
+    A line inside a multi-line string or array that looks the same is skipped, because the text before it does not parse
+    as TOML. Returns 1 if no line is found.
     """
     lines, tried = text.splitlines(), 0
     name = rf"(?:{re.escape(key)}|\"{re.escape(key)}\"|'{re.escape(key)}')"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import numpy.typing as npt
 import typer
 from rich.console import Console
@@ -29,12 +30,16 @@ from striate.persistence import LoadedModel, load
 from striate.persistence.folder import CONFIG
 from striate.train.evaluation import Evaluation
 from striate.train.evaluation import evaluate as measured
+from striate.train.fingerprint import Fingerprint
 from striate.train.numerals import number_text, score_text
 from striate.train.outliers import outlier_warning
+from striate.train.ranks import require_same, versions_that_matter, weights_digest
 from striate.train.run import RUN_FILE, model_file, read_run, require_there
 from striate.train.tta import Views
 
 Array = npt.NDArray[Any]
+_CONFUSED = 3
+"""The number of mistakes that are listed."""
 
 
 def evaluate(
@@ -69,6 +74,9 @@ def evaluate(
     warn_of_outliers(model, dataset.images, dataset.name)
     if tta is None and views != Views():
         say_note('averaged over views of each sample, as at the end of the training; --tta "" is without')
+    if ranks().size > 1:
+        facts = {**versions_that_matter(), "weights": weights_digest(model), "views": str(views)}
+        require_same(ranks(), {**facts, "data": str(Fingerprint.of(dataset)), "batch size": str(batch_size)})
     result = measured(model, dataset, batch_size, tta=views, communicator=ranks())
     if as_json:
         say_json({"run": str(run), "data": data, **result.to_json()})
@@ -161,29 +169,66 @@ def warn_of_outliers(model: Module, images: Array, name: str) -> None:
 def print_evaluation(result: Evaluation, dataset: Dataset, part: str) -> None:
     """Print the results on ``dataset``: a table with one row per class, the loss, and the score as the last line.
 
-    Without classes, the table is left out. ``part`` is put before the score, such as "test".
+    Of several measured targets, the table has a row per target; of one, it is left out. ``part`` is put before the
+    score, such as "test".
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class", overflow="fold")
-    for name in ("correct", "recall", "precision", "F1", "AUC"):
+    for name in ("correct", "recall", "precision", "F1", "AUC", "AP"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in result.classes:
-        auc = "–" if one.auc is None else f"{one.auc:.3f}"
+        areas = ("–" if area is None else f"{area:.3f}" for area in (one.auc, one.average_precision))
         shares = (_share(value) for value in (one.accuracy, one.precision, one.f1))
-        table.add_row(one.name, f"{one.correct} of {one.count}", *shares, auc)
+        table.add_row(one.name, f"{one.correct} of {one.count}", *shares, *areas)
     console = output()
     if result.classes:
         console.print(table)
+    if len(result.targets) > 1:
+        console.print(_targets_table(result))
     what = "loss" if result.mean_error is None else "mean squared error"
+    root = "" if result.rmse is None else f", its root {number_text(result.rmse)}"
     console.print(
-        f"{dataset.name}: {counted(len(dataset), dataset.unit)}, {what} {number_text(result.loss)}", soft_wrap=True
+        f"{dataset.name}: {counted(len(dataset), dataset.unit)}, {what} {number_text(result.loss)}{root}",
+        soft_wrap=True,
     )
     further = {"macro F1": result.f1, "top-5 accuracy": result.top5}
     shown = [f"{name} {_share(value)}" for name, value in further.items() if value is not None]
     shown += [] if result.auc is None else [f"macro AUC {result.auc:.4f}"]
+    shown += [] if result.average_precision is None else [f"macro AP {result.average_precision:.4f}"]
     if shown:
         console.print(", ".join(shown), soft_wrap=True)
+    if result.calibration_error is not None:
+        console.print(f"calibration error {_share(result.calibration_error)}", soft_wrap=True)
+    if result.exact is not None:
+        console.print(f"all labels right in {_share(result.exact)} of the samples", soft_wrap=True)
+    if confused := _most_confused(result):
+        console.print(f"most confused: {confused}", soft_wrap=True, highlight=False, markup=False)
     print_score(console, result, part)
+
+
+def _targets_table(result: Evaluation) -> Table:
+    """Return a table with the errors of each measured target."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("target", overflow="fold")
+    for name in ("mean error", "RMSE", "R²"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in result.targets:
+        table.add_row(one.name, f"{one.mean_error:.4g}", f"{one.rmse:.4g}", "–" if one.r2 is None else f"{one.r2:.4f}")
+    return table
+
+
+def _most_confused(result: Evaluation) -> str:
+    """Return the most frequent mistakes as text, such as "4 taken for 9 (3 times)"; "" if there are none."""
+    if result.confusion is None:
+        return ""
+    wrong = result.confusion - np.diag(np.diag(result.confusion))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSED]
+    pairs = [(int(place) // len(wrong), int(place) % len(wrong)) for place in order]
+    return ", ".join(
+        f"{result.classes[truth].name} taken for {result.classes[guess].name} ({counted(int(count), 'time')})"
+        for truth, guess in pairs
+        if (count := wrong[truth, guess])
+    )
 
 
 def _share(value: float | None) -> str:

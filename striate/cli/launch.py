@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -42,13 +43,15 @@ def launch(
     folder = run_folder(command)
     if restarts and (command[0] != "train" or folder is None):
         raise OptionError("--restarts needs a training with --out FOLDER (or --resume RUN), which it resumes")
+    before = _written(folder)
     code = _run(ranks, command)
     for number in range(1, restarts + 1):
         if code in _FINAL or folder is None:
             break
         say_note(f"the training ended with exit code {code}; restart {number} of {restarts}")
-        # Without run.json, it failed before it began, and nothing can be resumed.
-        code = _run(ranks, ["train", "--resume", str(folder)] if (folder / RUN_FILE).exists() else command)
+        # If run.json is absent or that of an earlier run, the training failed before it began: nothing can be resumed.
+        began = _written(folder) not in (None, before)
+        code = _run(ranks, resuming(command, folder) if began else command)
     if code:
         raise typer.Exit(code)
 
@@ -63,6 +66,28 @@ def run_folder(command: Sequence[str]) -> Path | None:
             if place + 1 < len(command):
                 return Path(command[place + 1])
     return None
+
+
+def resuming(command: Sequence[str], folder: Path) -> list[str]:
+    """Return the command that resumes the training that ``command`` began in the run folder ``folder``.
+
+    The folder contains the options of the training, but neither ``--json`` nor the number of threads. A command that
+    resumes a training already is returned unchanged.
+    """
+    if any(word.partition("=")[0] == "--resume" for word in command):
+        return list(command)
+    kept = [word for word in command if word == "--json" or word.startswith("--threads=")]
+    kept += [part for pair in pairwise(command) if pair[0] == "--threads" for part in pair]
+    return ["train", "--resume", str(folder), *kept]
+
+
+def _written(folder: Path | None) -> tuple[int, int] | None:
+    """Return the number and the time of the file run.json, by which another one is noticed; None without the file."""
+    try:
+        found = None if folder is None else (folder / RUN_FILE).stat()
+    except OSError:
+        return None
+    return None if found is None else (found.st_ino, found.st_mtime_ns)
 
 
 def _run(ranks: int, command: Sequence[str]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from striate.cli.evaluate import model_path, numbers_as_the_input
 from striate.cli.predict_numbers import predict_numbers
 from striate.cli.predict_pictures import predict_pictures
 from striate.cli.predictions import Form, text_of
+from striate.cli.ranks import ranks
 from striate.data.centring import Centring
 from striate.data.decoding import OnError
 from striate.data.input_range import InputRange
@@ -68,7 +69,7 @@ def predict(
             raise OptionError("--tta is for pictures; files of numbers are predicted as they are")
         predictions = predict_numbers(model, number_options or numbers_as_the_input(model), numbers, usual)
         several = len({row["file"] for row in predictions.rows}) > 1 or len(given) > 1
-        lines = [f"{row['file']}, " * several + f"{row['sample']}: {text_of(row, top_k)}" for row in predictions.rows]
+        lines = [f"{_sample_name(row, several)}: {text_of(row, top_k)}" for row in predictions.rows]
         output.show(predictions, lines)
         return
     if len(size) != 2:
@@ -83,9 +84,18 @@ def predict(
     output.show(predictions, [f"{row['image']}: {text_of(row, top_k, least=0)}" for row in predictions.rows])
 
 
+def _sample_name(row: Mapping[str, object], several: bool) -> str:
+    """Return the name of a sample: its place in the file, and the file if there are ``several`` or it is the sample."""
+    file, place = str(row["file"]), str(row["sample"])
+    if place == Path(file).name:
+        return file
+    return f"{file}, {place}" if several else place
+
+
 def with_standard_input(inputs: Sequence[Path]) -> list[Path | bytes]:
     """Replace "-" by the paths in the lines of standard input, or by the bytes of the picture that it contains.
 
+    On several ranks, it is the standard input of rank 0, since a launcher gives the others none.
     Raises ``OptionError`` if "-" is given twice, and ``DataError`` if standard input has neither.
     """
     if list(inputs).count(_STANDARD_INPUT) > 1:
@@ -95,7 +105,8 @@ def with_standard_input(inputs: Sequence[Path]) -> list[Path | bytes]:
         if path != _STANDARD_INPUT:
             given.append(path)
             continue
-        read = paths_or_picture(sys.stdin.buffer.read())
+        contents = b"" if ranks().rank else sys.stdin.buffer.read()
+        read = paths_or_picture(ranks().gather_bytes(contents)[0])
         given += [read] if isinstance(read, bytes) else read
     return given
 

@@ -19,7 +19,7 @@ from striate.data.tree import FolderTree
 from striate.errors import DataError
 from striate.nn.module import Module
 from striate.train.outliers import faint_samples, outlier_warning
-from striate.train.ranks import BatchDivided
+from striate.train.ranks import BatchDivided, require_same, require_same_samples
 
 _TOGETHER = 256
 
@@ -39,6 +39,7 @@ def predict_numbers(
     far: dict[str, str] = {}  # the warning about each file that is far from the training data
     unlike: dict[str, str] = {}  # what is unlike the training data in the first such sample of each file
     files = _files(paths, found.problems)
+    require_same(ranks(), {"files": ", ".join(map(str, files))})
     with Steps("predict") as steps:
         for number, path in enumerate(files):
             steps.count("predicting files", number, len(files))
@@ -50,7 +51,9 @@ def predict_numbers(
                     )
             except DataError as error:
                 found.problems.append(str(error))
+                require_same_samples(ranks(), [], None)
                 continue
+            require_same_samples(ranks(), [str(path)], inputs.values)
             if (warning := outlier_warning(model, inputs.values, str(path))) is not None:
                 far[str(path)] = warning
             elif faint := faint_samples(model, inputs.values):

@@ -20,7 +20,7 @@ from striate.data.sources import Source, Sources
 from striate.errors import DataError
 from striate.nn.module import Module
 from striate.train.outliers import faint_samples, outlier_warning
-from striate.train.ranks import BatchDivided
+from striate.train.ranks import BatchDivided, require_same, require_same_samples
 from striate.train.tta import averaged
 
 _TOGETHER = 64  # pictures in a batch
@@ -51,6 +51,7 @@ def predict_pictures(
     unlike: dict[str, str] = {}  # what is unlike the training data in each picture
     sizes: dict[str, tuple[int, int]] = {}  # of pictures of another size than those of the training data
     pictures = sources.found
+    require_same(ranks(), {"pictures": str(len(pictures))})
     with Steps("predict") as steps:
         for start in range(0, len(pictures), _TOGETHER):
             names: list[str] = []
@@ -65,8 +66,9 @@ def predict_pictures(
                 swapped += [name] if result.swapped else []
                 if form is None and usual is not None and usual.size is not None and result.size != usual.size:
                     sizes[name] = result.size
-            if batch:
-                x = np.stack(batch)
+            x = np.stack(batch) if batch else None
+            require_same_samples(ranks(), names, x)
+            if x is not None:
                 rows = described(answering(x), model.classes, task)
                 found.rows += [{"image": name, **row} for name, row in zip(names, rows, strict=True)]
                 far |= _outliers(model, x, names)

@@ -12,10 +12,9 @@ from typing import Any
 import typer
 
 from striate.cli.report import Command, GroupedCommand, exit_code
-from striate.distributed import Alone, Communicator, failing_together, launched_communicator, share_threads
-from striate.errors import NonFiniteError
+from striate.distributed import AGREED, Alone, Communicator, failing_together, launched_communicator, share_threads
 
-_AGREED = (KeyboardInterrupt, NonFiniteError, typer.Exit)
+_AGREED = (*AGREED, typer.Exit)
 """Exceptions that end a command on all ranks at once, since the ranks agree on them."""
 _ranks: list[Communicator] = [Alone()]
 

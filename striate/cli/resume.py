@@ -66,13 +66,13 @@ def require_resumable(context: typer.Context, run: Run) -> None:
 
 
 def is_finished(run: Run, epochs: int | None) -> bool:
-    """Return whether a run has already been trained for ``epochs`` epochs or stopped early; print a note if so.
+    """Return whether a run is trained for ``epochs`` epochs, or stopped early, and evaluated; print a note if so.
 
     ``epochs`` is the number on the command line; None: the number with which the run was started.
     """
     planned, done = int(run.arguments.get("epochs", 0)), len(run.history.get("epochs", ()))
     most = max(planned, done)  # more are done than planned if a resumed training asked for fewer
-    if not run.finished or (epochs is not None and epochs > most):
+    if not run.finished or run.evaluation is None or (epochs is not None and epochs > most):
         return False
     stopped = run.history.get("stopped")
     are = "is" if done == 1 else "are"

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 
 
 class Type:
-    """A type of LLVM: ``text`` is its name in IR, ``mangled`` its name within those of intrinsic functions."""
+    """A type of LLVM: ``text`` is its name in IR, ``mangled`` its spelling in names of intrinsic functions."""
 
     __slots__ = ("mangled", "text")
 

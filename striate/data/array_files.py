@@ -33,6 +33,8 @@ _TARGETS = ("y", "labels", "label", "target", "targets", "classes", "arr_1")
 _GROUPS = ("groups", "group")
 _PICTURE_CHANNELS = (1, 3, 4)
 _MOST_LAST = 64
+_RANKS = {Kind.signals: (2, 3), Kind.pictures: (3, 4), Kind.volumes: (4, 5)}
+"""The ranks of arrays of several samples: without and with an axis of channels."""
 
 
 def array_samples(path: Path, options: NumberOptions, part: str = "") -> Samples:
@@ -53,10 +55,22 @@ def array_samples(path: Path, options: NumberOptions, part: str = "") -> Samples
                 f"  help: np.savez(path, x=inputs, y=labels); inputs may also be called {', '.join(_INPUTS[1:-1])}"
             )
     else:
-        x, groups = _loaded(path), None
+        x, groups = array_of(path), None
+        if options.single_files and _is_single(x, options):
+            single = samples_of(path, x[np.newaxis] if x.ndim > 1 else x[np.newaxis, np.newaxis], None, None, options)
+            single.places = [path.name]
+            return single
         beside = _labels_beside(path)
-        y = None if beside is None else _loaded(beside)
-    return _samples(path, x, y, groups, options)
+        y = None if beside is None else array_of(beside)
+    return samples_of(path, x, y, groups, options)
+
+
+def _is_single(x: Array, options: NumberOptions) -> bool:
+    """Return whether an array is one sample, without an axis of samples."""
+    if options.kind not in _RANKS:
+        return x.ndim == 1
+    rank = _RANKS[options.kind][-1]
+    return x.ndim < rank - 1 or (x.ndim == rank - 1 and len(options.columns) in (x.shape[0], x.shape[-1]))
 
 
 def has_parts(path: Path) -> bool:
@@ -68,7 +82,7 @@ def has_parts(path: Path) -> bool:
     return _named(names, _INPUTS, "train") is not None and _named(names, _INPUTS, "test") is not None
 
 
-def _samples(path: Path, x: Array, y: Array | None, groups: Array | None, options: NumberOptions) -> Samples:
+def samples_of(path: Path, x: Array, y: Array | None, groups: Array | None, options: NumberOptions) -> Samples:
     """Return arrays as samples, with the channels on axis 1."""
     if x.dtype.kind not in "buif":
         raise DataError(f"{path}: inputs of type {x.dtype} are not real numbers")
@@ -105,7 +119,7 @@ def _samples(path: Path, x: Array, y: Array | None, groups: Array | None, option
 def _arranged(path: Path, x: Array, options: NumberOptions) -> tuple[Kind, Array, list[str]]:
     """Return what the samples are, the array with channels on axis 1, and a note if they were on the last axis."""
     kind = options.kind or _kind(x)
-    ranks = {Kind.table: (2,), Kind.signals: (2, 3), Kind.pictures: (3, 4), Kind.volumes: (4, 5)}[kind]
+    ranks = _RANKS.get(kind, (2,))
     if x.ndim not in ranks:
         raise DataError(f"{path}: inputs of shape {x.shape} are not {kind.value}, which have {ranks[-1]} axes")
     if kind is Kind.table:
@@ -147,7 +161,7 @@ def _kind(x: Array) -> Kind:
             raise DataError(f"inputs of shape {x.shape}; expected 2 to 5 axes")
 
 
-def _loaded(path: Path) -> Array:
+def array_of(path: Path) -> Array:
     """Return the array of a .npy file; raises ``DataError`` for pickled objects and damaged files."""
     try:
         with path.open("rb") as stream:
@@ -157,7 +171,7 @@ def _loaded(path: Path) -> Array:
 
 
 def _archive(path: Path) -> dict[str, Array]:
-    """Return the arrays of an .npz file by their names in lower case; raises ``DataError`` as ``_loaded`` does."""
+    """Return the arrays of an .npz file by their names in lower case; raises ``DataError`` as ``array_of`` does."""
     with closing(_opened(path)) as tree:
         found: dict[str, Array] = {}
         for name, entry in _members(tree).items():

@@ -10,6 +10,7 @@ Volumes       integers become (x − low) / (high − low), limited to 0 … 1; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -47,12 +48,13 @@ def completed(samples: Samples, train: Sequence[int], options: NumberOptions, na
 def assembled(samples: Samples, options: NumberOptions, name: str) -> Array:
     """Return all samples as one array (N, …), by the rules of this module and options from ``completed``.
 
-    Raises ``DataError``, which begins with ``name``, if the samples have different shapes.
+    Raises ``DataError``, which begins with ``name``, if the samples have different shapes, and if numbers are missing
+    and ``options.fill``, which replaces them, is empty, since the options are not those of a training.
     """
     if samples.kind is Kind.signals:
         length = options.length or max(one.shape[1] for one in samples.values)
         _require_similar(samples, length, name)
-        return np.stack([_fitted(one, length, options.fill) for one in samples.values])
+        return np.stack([_fitted(one, length, options.fill, name) for one in samples.values])
     shape = samples.values[0].shape
     for one, place in zip(samples.values, samples.places):
         if one.shape != shape:
@@ -60,11 +62,20 @@ def assembled(samples: Samples, options: NumberOptions, name: str) -> Array:
     array = np.stack(samples.values)
     if samples.kind is Kind.table:
         if gaps(array):
+            if not options.fill:
+                raise _unknown("numbers are missing, and the columns' medians", name)
             array = np.where(np.isnan(array), np.array(options.fill), array)
     elif options.limits is not None and array.dtype.kind in "iu" and array.dtype != np.uint8:
         low, high = options.limits
         array = np.clip((array.astype(np.float32) - np.float32(low)) / np.float32(high - low), 0, 1)
     return array
+
+
+def _unknown(what: str, name: str) -> DataError:
+    return DataError(
+        f"{name}: {what} in the training data are not known\n"
+        "  help: give the run folder, which records them, instead of the model file; or fill the gaps in the data"
+    )
 
 
 def _require_similar(samples: Samples, length: int, name: str) -> None:
@@ -126,14 +137,20 @@ def _limits(values: Sequence[Array]) -> tuple[float, float]:
     return low, high if high > low else low + 1
 
 
-def _fitted(signal: Array, length: int, fill: tuple[float, ...]) -> Array:
-    """Return a signal (C, L) without missing numbers, with ``length`` steps."""
+def _fitted(signal: Array, length: int, fill: tuple[float, ...], name: str) -> Array:
+    """Return a signal (C, L) without missing numbers, with ``length`` steps.
+
+    ``fill`` are the channels' medians in the training part; if they are not known, it is empty, and a channel without
+    any number raises ``DataError``, which begins with ``name``.
+    """
     signal = signal[:, :length]
     if gaps(signal):
         signal = signal.copy()
         steps = np.array(range(signal.shape[1]))
-        for channel, median in zip(signal, fill):
+        for channel, median in zip(signal, fill or len(signal) * [math.nan]):
             missing = np.isnan(channel)
+            if missing.all() and not fill:
+                raise _unknown("a channel has no number, and the channels' medians", name)
             channel[missing] = (
                 median if missing.all() else np.interp(steps[missing], steps[~missing], channel[~missing])
             )

@@ -47,7 +47,7 @@ def labelled_pictures(tree: Tree, label_column: str | None = None, known: Sequen
         return from_tables(tree, tables, files, label_column)
     if files and known and _class_depth(files) is None:
         return _as_one_class(tree, files, known)
-    return _from_folders(tree, files)
+    return from_folders(tree, files)
 
 
 def _as_one_class(tree: Tree, files: list[Entry], known: Sequence[str]) -> Labelled:
@@ -71,8 +71,8 @@ def _has_one_folder(tree: Tree) -> bool:
     return len(top) == 1 and not any(len(one.path.parts) == 1 for one in tree.entries)
 
 
-def _from_folders(tree: Tree, files: list[Entry]) -> Labelled:
-    """Take the labels from the names of folders."""
+def from_folders(tree: Tree, files: list[Entry]) -> Labelled:
+    """Take the labels of ``files`` from the names of folders; raise ``DataError`` if there are no such folders."""
     others = [entry for entry in tree.entries if not is_picture(entry)]
     depth = _class_depth(files)
     if not files or depth is None:

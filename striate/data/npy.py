@@ -25,7 +25,7 @@ _MOST_AXES = 32
 _PIECE = 1 << 20
 _HEADER = re.compile(
     r"\{\s*'descr':\s*'(?P<kind>[<>|=]?[a-zA-Z?]\d{0,9}(?:\[\w{1,9}\])?)',\s*'fortran_order':\s*(?P<fortran>True|False),"
-    r"\s*'shape':\s*\((?P<shape>(?:\s*\d{1,19}L?\s*,?)*)\),?\s*\}\s*"
+    r"\s*'shape':\s*\((?P<shape>\s*(?:\d{1,19}L?\s*,\s*)*(?:\d{1,19}L?\s*)?)\),?\s*\}\s*"
 )
 _OBJECTS = (
     "it holds pickled objects, which can run code\n"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from striate.data.array_files import array_samples, has_parts, is_labels
+from striate.data.array_folder import folder_samples, is_array
 from striate.data.dataset import Split
 from striate.data.number_options import Kind, NumberOptions
 from striate.data.picture import SUFFIXES
@@ -35,12 +36,13 @@ class NumberFile:
     """A file of numbers, and the part of the data set that it contains.
 
     ``part`` is None if the name does not say it. ``arrays`` is "train" or "test" for an .npz file with arrays such as
-    ``x_train``, and otherwise "".
+    ``x_train``, and otherwise "". With ``classes``, ``path`` is a folder with a folder of .npy files for each class.
     """
 
     path: Path
     part: Split | None = None
     arrays: str = ""
+    classes: bool = False
 
     def samples(self, options: NumberOptions, labelled: bool = True) -> Samples:
         """Read the samples of the file; if ``part`` is not None, all of them belong to that part.
@@ -48,7 +50,9 @@ class NumberFile:
         ``labelled=False`` does not require labels. Raises ``DataError`` for a file that cannot be read.
         """
         ending = self.path.suffix.lower()
-        if ending == ".ts":
+        if self.classes:
+            samples = folder_samples(self.path, options)
+        elif ending == ".ts":
             samples = ts_samples(self.path, options)
         elif ending in ARRAYS:
             samples = array_samples(self.path, options, self.arrays)
@@ -93,8 +97,10 @@ def _in_folder(folder: Path) -> list[NumberFile]:
         one for one in folder.iterdir()
         if one.suffix.lower() in ENDINGS and one.is_file() and not one.name.startswith(".") and not is_labels(one)
     )  # fmt: skip
-    if not files or _has_pictures(folder):
+    if _has_pictures(folder):
         return []
+    if not files:
+        return [NumberFile(folder, classes=True)] if _has_arrays(folder) else []
     for one in files:
         named = _PART.match(one.stem)
         if named and named["part"].lower() not in _HELD and (other := _held_out(one, folder)) is not None:
@@ -102,7 +108,8 @@ def _in_folder(folder: Path) -> list[NumberFile]:
     if len(files) > 1:
         raise DataError(
             f"{folder}: {len(files)} files of numbers, {shortened([one.name for one in files], 6)}\n"
-            "  expected: one of them, or a pair such as train.csv and test.csv\n  help: name the file itself"
+            "  expected: one of them, a pair such as train.csv and test.csv, or a folder of .npy files for each class\n"
+            "  help: name the file itself"
         )
     return number_files(files[0])
 
@@ -118,6 +125,11 @@ def _held_out(train: Path, folder: Path) -> Path | None:
         if named and one.suffix == train.suffix and named["before"].lower() == own["before"].lower():
             found[named["part"].lower()] = one
     return next((found[part] for part in (*_VALIDATION, "test", "testing") if part in found), None)
+
+
+def _has_arrays(folder: Path) -> bool:
+    """Whether there is a .npy file anywhere below a folder."""
+    return any(is_array(Path(name)) for _, _, names in os.walk(folder) for name in names)
 
 
 def _has_pictures(folder: Path) -> bool:

@@ -62,6 +62,7 @@ class NumberOptions(metaclass=Explained):
     fill            the value of each column that replaces missing ones: its median in the training part
     classes         names of the classes, or of the yes-or-no labels
     targets         names of the label columns
+    single_files    whether each .npy file is one sample, as in folders of classes
 
     Choices may also be given by name, such as "signals". Raises ``OptionError`` for invalid values.
     """
@@ -83,6 +84,7 @@ class NumberOptions(metaclass=Explained):
     fill: tuple[float, ...] = ()
     classes: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    single_files: bool = False
 
     def __post_init__(self) -> None:
         # Choices may also be names, and lists of columns text with commas.

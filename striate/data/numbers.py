@@ -52,7 +52,7 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
     train, held_out, given = _split(samples, targets, chosen, name)
     chosen = replace(
         completed(samples, train.tolist(), chosen, name), task=targets.task, classes=targets.classes,
-        targets=samples.targets,
+        targets=samples.targets, single_files=files[0].classes,
     )  # fmt: skip
     notes = [*samples.notes, *notes_on(samples, chosen), *[targets.note] * bool(targets.note)]
     if len(files) > 1 and files[1].path != files[0].path:

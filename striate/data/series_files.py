@@ -79,6 +79,8 @@ def ts_samples(path: Path, options: NumberOptions) -> Samples:
         label = (parts.pop().strip(),) if labelled else ()
         channels = channels or len(parts)
         try:
+            if not parts:
+                raise DataError(f"{path}, line {number}: a label without channels")
             if len(parts) != channels:
                 raise DataError(f"{path}, line {number}: {len(parts)} channels, but the cases before have {channels}")
             if label and label[0].lower() in MISSING:

@@ -1,9 +1,11 @@
 """List and read the files below a folder, or in a zip or tar archive.
 
 Files that operating systems create on their own are ignored: hidden files and folders, ``__MACOSX``, ``Thumbs.db`` and
-the like. In an archive, links, devices, absolute names and names with ``..`` are refused, as is an entry whose unpacked
-size is impossible for DEFLATE, or above ``MOST_BYTES``. Entries of zip archives may be stored, or compressed by DEFLATE
-or bzip2; LZMA, whose entries declare how much memory a reader needs, is read in .tar.xz alone, up to ``_MOST_MEMORY``.
+the like. In an archive, links, devices, absolute names and names with ``..`` are refused, and so are files above
+``MOST_BYTES``. A zip entry or a compressed tar archive is refused if it unpacks to more than about ``_DEFLATE_RATIO``
+times its packed size, the most that DEFLATE can reach. Entries of zip archives may be stored, or compressed by DEFLATE
+or bzip2, but not by LZMA, because such an entry could demand any amount of memory. A .tar.xz archive is read if
+unpacking it takes at most ``_MOST_MEMORY`` bytes of memory.
 """
 
 from __future__ import annotations

@@ -6,12 +6,12 @@ over the ranks are added.
 """
 
 from striate.distributed.communicator import Alone, Communicator, Pending
-from striate.distributed.failure import failing_together
+from striate.distributed.failure import AGREED, Interrupted, failing_together
 from striate.distributed.mpi import communicator_of, launched_communicator
 from striate.distributed.pieces import Reduce, piece_bounds, piece_count, reduce_of
 from striate.distributed.threads import share_threads
 
 __all__ = [
-    "Alone", "Communicator", "Pending", "Reduce", "communicator_of", "failing_together", "launched_communicator",
-    "piece_bounds", "piece_count", "reduce_of", "share_threads",
+    "AGREED", "Alone", "Communicator", "Interrupted", "Pending", "Reduce", "communicator_of", "failing_together",
+    "launched_communicator", "piece_bounds", "piece_count", "reduce_of", "share_threads",
 ]  # fmt: skip

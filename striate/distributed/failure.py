@@ -7,13 +7,26 @@ import time
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from types import TracebackType
 
 from striate.distributed.communicator import Communicator
-from striate.errors import StriateError
+from striate.errors import NonFiniteError, StriateError
+from striate.starting import INTERRUPTED
 
 _PATIENCE = 1.0
 """Seconds that a rank other than 0 waits before it ends all ranks: rank 0 often fails in the same way, and its message
 suffices."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The error when a signal, such as Ctrl-C, ends a training after a step; all ranks raise it after the same step.
+
+    Any other ``KeyboardInterrupt`` may have been raised on one rank alone.
+    """
+
+
+AGREED = (NonFiniteError, Interrupted)
+"""The exceptions that a training raises on all ranks at once."""
 
 
 @contextmanager
@@ -25,19 +38,43 @@ def failing_together(
     """Return a context in which an exception ends the processes of all ranks, after its message is printed.
 
     Exceptions of the types ``agreed`` are raised as usual; they must occur on all ranks at once. ``code`` returns the
-    exit code for an exception. With a single rank, the context has no effect.
+    exit code for an exception other than ``KeyboardInterrupt``. With a single rank, the context has no effect.
     """
     try:
         yield
     except BaseException as error:
         if communicator.size == 1 or isinstance(error, agreed):
             raise
-        if communicator.rank:
-            time.sleep(_PATIENCE)
-        where = f"rank {communicator.rank} of {communicator.size}"
-        ours = isinstance(error, StriateError)
-        text = f"{where}: {error}" if ours else f"{where} failed:\n{''.join(traceback.format_exception(error))}"
-        sys.stdout.flush()
-        print(f"error: {text}", file=sys.__stderr__, flush=True)  # sys.stderr of ranks other than 0 may be discarded
-        communicator.abort(code(error))
+        text = f": {error}" if isinstance(error, StriateError) else f" failed:\n{_trace(error)}"
+        interrupted = isinstance(error, KeyboardInterrupt)
+        _end_all(communicator, ": interrupted" if interrupted else text, INTERRUPTED if interrupted else code(error))
         raise
+
+
+def end_all_on_uncaught(communicator: Communicator) -> None:
+    """Have an exception that ends this process end the processes of all ranks, except those in ``AGREED``.
+
+    A process that ends regularly waits for the others, which would wait for its messages.
+    """
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        before(kind, error, trace)
+        if not isinstance(error, AGREED):
+            interrupted = isinstance(error, KeyboardInterrupt)
+            _end_all(communicator, " failed, which ends all ranks", INTERRUPTED if interrupted else 1)
+
+    sys.excepthook = hook
+
+
+def _end_all(communicator: Communicator, text: str, code: int) -> None:
+    if communicator.rank:
+        time.sleep(_PATIENCE)
+    sys.stdout.flush()
+    # sys.stderr of ranks other than 0 may be discarded.
+    print(f"error: rank {communicator.rank} of {communicator.size}{text}", file=sys.__stderr__, flush=True)
+    communicator.abort(code)
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))

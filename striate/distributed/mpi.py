@@ -12,6 +12,7 @@ import numpy as np
 
 from striate import settings
 from striate.distributed.communicator import Alone, Array, Communicator, Pending
+from striate.distributed.failure import end_all_on_uncaught
 from striate.distributed.pieces import piece_bounds
 from striate.errors import OptionError
 
@@ -30,6 +31,10 @@ _LONG = 1 << 16
 """The least number of bytes of a long sum."""
 _TAGS = 1 << 13
 """The number of sums that can be under way at once; MPI promises 32,768 tags, and each sum needs two."""
+
+
+_ending: list[bool] = []
+"""Not empty if an uncaught exception of this process ends all ranks."""
 
 
 def _finish(pending: Pending) -> None:
@@ -100,7 +105,8 @@ class MpiCommunicator(Communicator):
     """The ranks of an MPI communicator of mpi4py, such as ``mpi4py.MPI.COMM_WORLD``.
 
     The communicator is duplicated, so that messages of the training cannot be mistaken for others; therefore all of its
-    ranks must create this object.
+    ranks must create this object. From the first such object of several ranks on, an exception that ends this process
+    ends all ranks.
     """
 
     def __init__(self, communicator: Any) -> None:
@@ -114,6 +120,9 @@ class MpiCommunicator(Communicator):
         host = self.comm.Split_type(mpi.COMM_TYPE_SHARED, key=self.rank)
         self._host = tuple(int(rank) for rank in host.allgather(self.rank))
         host.Free()
+        if self.size > 1 and not _ending:
+            end_all_on_uncaught(self)
+            _ending.append(True)
         self._sums = 0
         self._spare: dict[tuple[tuple[int, ...], np.dtype[Any]], list[Array]] = {}
 

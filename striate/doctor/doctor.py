@@ -11,12 +11,8 @@ The trainer has a doctor by default. In a loop of your own::
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -24,34 +20,36 @@ import numpy.typing as npt
 
 from striate import options
 from striate.data.dataset import Dataset, require_dataset
-from striate.data.loader import batch_count, batches
 from striate.data.standardizer import standardizer_of
 from striate.doctor import rules
 from striate.doctor.finding import Finding, Findings
-from striate.doctor.probe import answers_of, constant_loss, losses_in, probe_of, targets_of, tried_constant_loss
+from striate.doctor.kept import KeptBatches
+from striate.doctor.measuring import (
+    compare_modes,
+    count_labels,
+    count_silent,
+    measure_first_move,
+    measure_predictions,
+    measure_targets,
+    measure_weights,
+)
+from striate.doctor.probe import constant_loss
 from striate.doctor.ranking import ranked
-from striate.doctor.reading import Statistics, gaps_of, reading_of
-from striate.doctor.rule import RULES, When
+from striate.doctor.reading import Statistics, reading_of
+from striate.doctor.rule import RULES, When, applied
 from striate.doctor.sample import Sample
 from striate.doctor.setup import Setup
+from striate.doctor.starting import look_at_model
 from striate.doctor.state import ReadingTexts, as_bytes, document_of, restore_trace, trace_arrays, trace_document
-from striate.doctor.structure import Structure, as_drawn, copied_units
-from striate.doctor.training_trace import Forms, Probe, Silence, TrainingTrace
+from striate.doctor.structure import Structure
+from striate.doctor.training_trace import TrainingTrace
 from striate.errors import StriateError
-from striate.nn.module import Module
 from striate.persistence.plain import read_as, to_plain
 from striate.step import TrainingStep
 from striate.watch import Watch
 
 Array = npt.NDArray[Any]
-PROBED = 256
 FIRST = 10
-SUSPECT = 1.15
-"""Both modes are compared where the evaluation loss exceeds this multiple of the training loss."""
-DOUBTFUL = 0.05
-"""Both modes are also compared while starting values are more than this share of running statistics."""
-_TARGETS = 50
-_KEPT = 8  # recent batches that are kept, to show them to the model again
 
 assert rules  # importing the rules registers them
 
@@ -105,9 +103,8 @@ class Doctor:
         self._began = False
         self._pass_ended = False
         self._first_fired: dict[str, Array] = {}
-        self._batches: deque[tuple[Array, Array]] = deque(maxlen=_KEPT)
+        self._kept = KeptBatches(self.trace)
         self._epoch_sum = [0.0, 0]
-        self._targets: list[Array] = []
         self._reading_texts = ReadingTexts()
 
     # Called by the trainer, or by the user's loop
@@ -165,11 +162,11 @@ class Doctor:
         trace.losses.append(loss)
         self._epoch_sum[0] += loss
         self._epoch_sum[1] += 1
-        self._note_labels(np.asarray(y))
+        count_labels(trace, np.asarray(y))
         if trace.steps == 1:
-            self._note_first_move()
+            measure_first_move(trace, self.step.update_views(), self._sizes)
             self._first_fired = {path: np.asarray(share) > 0 for path, share in self.watch.firing().items()}
-        self._batches.append((np.asarray(x), np.asarray(y)))
+        self._kept.add(np.asarray(x), np.asarray(y))
         if self._before is None:
             return []
         reading = reading_of(self.watch.record(), trace.epochs + 1, loss)
@@ -207,13 +204,12 @@ class Doctor:
         if trace.setup.train_set is None and trace.labels_seen.any():
             shares = trace.labels_seen / trace.labels_seen.sum()
             trace.baseline = constant_loss(shares, trace.setup.loss, trace.setup.batch_size)
-        self._count_silent()
-        self._note_sizes()
+        count_silent(trace, self.watch, self._first_fired)
+        self._pass_ended = True  # the next step starts a new pass; until then the user may read the watch
+        measure_weights(trace, self._sizes)
         with np.errstate(all="ignore"):
-            self._note_targets()
-            probe = self._probe()
-            if probe is not None:
-                trace.probes.append(probe)
+            measure_targets(trace, self._kept)
+            measure_predictions(trace, self._kept)
         return self._examine(When.EPOCH)
 
     def broke_down(self, error: StriateError) -> list[Finding]:
@@ -221,14 +217,14 @@ class Doctor:
         self.trace.broke_down = str(error).splitlines()[0]
         self.trace.finished = True
         with np.errstate(all="ignore"):
-            self._note_targets()
+            measure_targets(self.trace, self._kept)
         return self._examine(When.EPOCH)
 
     def finish(self) -> Findings:
         """Record the end of the training, apply the rules a last time, and return all findings."""
         self.trace.finished = True
         with np.errstate(all="ignore"):
-            self._compare_forms()
+            compare_modes(self.trace, self._kept, self.watch)
         self._examine(When.EPOCH)
         return self.findings
 
@@ -279,32 +275,9 @@ class Doctor:
         self._first_fired = {
             name.partition(".")[2]: array for name, array in state.items() if name.startswith("first_fired.")
         }
-        self._recall_batches()
+        self._kept.recall()
         if self._began:
             self._examine(When.START)
-
-    def _recall_batches(self) -> None:
-        """Restore the last batches and the targets of the first batches from the data set."""
-        setup, steps = self.trace.setup, self.trace.steps
-        if setup.train_set is None or not steps:
-            return
-        train_set = setup.train_set
-        count = batch_count(len(train_set), setup.batch_size)
-
-        def batches_of(first: int, stop: int) -> Iterator[tuple[Array, Array]]:
-            for epoch in range(first // count, -(-stop // count)):
-                start = max(first - epoch * count, 0)
-                found = batches(
-                    train_set, setup.batch_size, seed=setup.seed, epoch=epoch, shuffle=setup.shuffle, first=start
-                )
-                for x, y, _ in islice(found, min(stop - epoch * count, count) - start):
-                    yield x, y
-
-        self._batches.extend(batches_of(max(0, steps - _KEPT), steps))
-        if not setup.classifies:
-            self._targets = [
-                y.reshape(len(y), -1).astype(np.float64) for _, y in batches_of(0, min(steps, _TARGETS)) if y.ndim
-            ]
 
     # Inside
 
@@ -344,123 +317,6 @@ class Doctor:
             trace.baseline = constant_loss(trace.data.class_shares, trace.setup.loss, len(x))
         self._examine(When.START)
 
-    def _note_labels(self, y: Array) -> None:
-        """Record the labels of a batch: how often each class occurred, and how mixed the batch was."""
-        trace = self.trace
-        if trace.setup.classifies and y.ndim == 1 and y.dtype.kind in "iu":
-            y = y[y >= 0]  # the loss ignores negative labels
-            if not len(y):
-                return
-            counts = np.bincount(y, minlength=len(trace.labels_seen))
-            trace.labels_seen = counts + np.pad(trace.labels_seen, (0, len(counts) - len(trace.labels_seen)))
-            if len(trace.mixtures) < 200:
-                trace.mixtures.append((float(1 - np.square(counts / len(y)).sum()), len(y)))
-        elif not trace.setup.classifies and y.ndim and len(y) and len(self._targets) < _TARGETS:
-            self._targets.append(y.reshape(len(y), -1).astype(np.float64))
-
-    def _note_targets(self) -> None:
-        """Record statistics of targets and predictions in a user's own loop.
-
-        These are the moments of the targets, the loss of the best constant prediction, and, for targets of 0 and 1,
-        statistics of the predictions. The doctor sees the targets of such a loop only batch by batch.
-        """
-        trace = self.trace
-        trace.targets = targets_of(self._targets)
-        if trace.targets is None or not self._batches:
-            return
-        loss, y = trace.setup.loss, np.concatenate(self._targets)
-        if trace.baseline is None:
-            known = loss.constant_loss(y, np.ones(len(y)))
-            outputs = self._batches[-1][1].shape[1:]
-            trace.baseline = tried_constant_loss(y, loss, outputs) if math.isnan(known) else known
-        structure = trace.structure
-        if structure is not None and structure.outputs == 1 and math.isfinite(trace.targets.rarer):
-            last = structure.last
-            bounded = last is not None and last.activation is not None and last.activation.output_bounds[1] <= 1
-            try:
-                shown = np.concatenate([np.asarray(trace.setup.model(x)) for x, _ in self._batches])
-            except StriateError:
-                return
-            trace.answers = answers_of(shown, np.concatenate([y for _, y in self._batches]), bounded)
-
-    def _compare_forms(self) -> None:
-        """Compare the loss in training and in evaluation mode, where running statistics may not fit."""
-        trace, setup = self.trace, self.trace.setup
-        if trace.structure is None or not self._batches or not trace.losses:
-            return
-        tracked = [one.normalization.running_statistics() for one in trace.structure.norms if one.normalization]
-        momenta = [one.momentum for one in tracked if one is not None and one.momentum is not None]
-        batches = self._batches_again()
-        evaluation = losses_in(setup.model, setup.loss, batches, training=False) if any(tracked) else math.nan
-        seen = trace.recent_loss / (setup.batch_size if setup.loss.reduction == "sum" else 1)
-        doubtful = any((1 - m) ** trace.steps > DOUBTFUL or m > 1 / 2 for m in momenta)
-        if not (evaluation > SUSPECT * seen or (doubtful and math.isfinite(evaluation))):
-            return
-        training = losses_in(setup.model, setup.loss, batches, training=True)
-        gaps = gaps_of(trace.structure, self.watch.means(), self.watch.stds())
-        trace.forms.append(Forms(trace.epochs, training, evaluation, gaps))
-
-    def _batches_again(self) -> list[tuple[Array, Array]]:
-        """Return training data to show to the model again, as a list of one batch.
-
-        With a data set it is a random batch of at least 256 samples, so that its statistics scatter little; in a user's
-        loop, the first of the samples kept from recent batches.
-        """
-        trace, size = self.trace, max(PROBED, self.trace.setup.batch_size)
-        train_set = trace.setup.train_set
-        if train_set is None or trace.data is None:
-            x, y = ([one[part] for one in self._batches] for part in (0, 1))
-            return [(np.concatenate(x)[:size], np.concatenate(y)[:size])]
-        index = np.random.default_rng(0).permutation(trace.data.index)[:size]
-        return [(train_set.images[index], train_set.labels[index])]
-
-    def _note_sizes(self) -> None:
-        """Record the norm ‖w‖ of every weight at the start and now."""
-        trace = self.trace
-        for one in trace.structure.maps if trace.structure else ():
-            weight = one.parameters.get("weight")
-            if weight is not None and one.path in self._sizes:
-                now = float(np.linalg.norm(weight.data.astype(np.float64)))
-                trace.sizes[one.path] = self._sizes[one.path], now
-
-    def _note_first_move(self) -> None:
-        """Record ‖Δθ‖/‖θ‖ of the first update for each weight, with θ before the update.
-
-        The watch divides by θ after the update, which a large update dominates.
-        """
-        moved = self.step.update_views()
-        for path, size in self._sizes.items():
-            change = moved.get(f"{path}.weight")
-            if change is not None and size > 0:
-                self.trace.first_moves[path] = float(np.linalg.norm(change.astype(np.float64))) / size
-
-    def _count_silent(self) -> None:
-        """Record each layer's units that never fired in the past epoch, and how many of these fired at first."""
-        silent = self.watch.silent_units()
-        for path, fired in self.watch.firing().items():
-            indices = tuple(silent.get(path, ()))
-            first = self._first_fired.get(path)
-            alive = int(first[list(indices)].sum()) if first is not None and indices else 0
-            self.trace.silence[path] = Silence(len(fired), indices, alive)
-        self._pass_ended = True  # the next step starts a new pass; until then the user may read the watch
-
-    def _probe(self) -> Probe | None:
-        """Return statistics of the predictions for a fixed part of the training data.
-
-        None for a training that does not classify.
-        """
-        trace = self.trace
-        if not trace.setup.classifies:
-            return None
-        if trace.setup.train_set is not None and trace.data is not None:
-            chosen = trace.data.index[:: max(1, len(trace.data.index) // PROBED)][:PROBED]
-            x, y = trace.setup.train_set.images[chosen], trace.setup.train_set.labels[chosen]
-        elif self._batches:
-            x, y = (part[:PROBED] for part in self._batches[-1])
-        else:
-            return None
-        return probe_of(np.asarray(trace.setup.model(x)), y, trace.epochs)
-
     def _examine(self, when: When) -> list[Finding]:
         """Apply the rules that have seen enough at this moment; returns the new findings, ranked."""
         order = list(When)
@@ -475,48 +331,3 @@ class Doctor:
                 step = first.step if first is not None else self.trace.steps
                 self._found[finding.key] = replace(finding, step=step)
         return [finding for finding in self.findings if finding.key in new]
-
-
-def applied(kind: str, trace: TrainingTrace) -> list[Finding]:
-    """Apply the rule ``kind`` to a trace and return its findings.
-
-    An error inside the rule becomes a warning, and the result is then empty.
-    """
-    try:
-        with np.errstate(all="ignore"):
-            return list(RULES[kind].examine(trace))
-    except Exception as error:  # noqa: BLE001 - an error in a rule must not end the training
-        warnings.warn(f"the doctor's rule {kind} failed: {type(error).__name__}: {error}", stacklevel=2)
-        return []
-
-
-def look_at_model(trace: TrainingTrace, model: Module, shape: tuple[int, ...]) -> dict[str, float]:
-    """Record the structure and starting weights of a model in the trace.
-
-    Returns the norm ‖w‖ of the weight of each linear layer and convolution, by path; empty if the model cannot be
-    traced. Initial values are drawn for parameters that have none yet. ``shape`` is that of one sample.
-    """
-    trace.structure = structure = Structure.of(model, shape)
-    sizes: dict[str, float] = {}
-    if structure is None:
-        return sizes
-    parameters = dict(model.named_state())
-    trace.random_and_frozen = tuple(
-        name.rpartition(".")[0]
-        for name in structure.frozen
-        if name.endswith("weight") and as_drawn(model, name, parameters[name])
-    )
-    model.materialize()
-    for one in structure.maps:
-        bias, weight = (one.parameters.get(name) for name in ("bias", "weight"))
-        if weight is not None:
-            fan_in = weight.data[0].size
-            trace.gains[one.path] = float(np.sqrt(np.square(weight.data, dtype=np.float64).mean() * fan_in))
-            sizes[one.path] = float(np.linalg.norm(weight.data.astype(np.float64)))
-        if bias is not None:
-            trace.starts[one.path] = float(bias.data.mean())
-    trace.copies = copied_units(structure)
-    for one in structure.norms:
-        scale = one.parameters.get("weight")
-        trace.scales[one.path] = float(np.sqrt(np.square(scale.data).mean())) if scale is not None else 1.0
-    return sizes

@@ -14,14 +14,14 @@ from striate import options
 from striate.data.dataset import Dataset, require_dataset
 from striate.data.loader import batch_count
 from striate.data.standardizer import Standardizer
-from striate.doctor.doctor import applied, look_at_model
 from striate.doctor.finding import Finding, Findings
 from striate.doctor.probe import constant_loss, probe_of
 from striate.doctor.ranking import ranked
 from striate.doctor.reading import reading_of
-from striate.doctor.rule import RULES
+from striate.doctor.rule import RULES, applied
 from striate.doctor.sample import Sample
 from striate.doctor.setup import Setup
+from striate.doctor.starting import look_at_model
 from striate.doctor.training_trace import Silence, TrainingTrace
 from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Module

@@ -5,9 +5,12 @@ A rule states what it looks for, its threshold, the source of the threshold, and
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
+
+import numpy as np
 
 from striate.doctor.finding import Finding
 from striate.doctor.training_trace import TrainingTrace
@@ -85,3 +88,16 @@ def described() -> str:
         f"*Threshold:* {one.threshold}. *Source:* {one.source}. *Remedy:* {one.remedy}."
         for one in RULES.values()
     )
+
+
+def applied(kind: str, trace: TrainingTrace) -> list[Finding]:
+    """Apply the rule ``kind`` to a trace and return its findings.
+
+    An error inside the rule becomes a warning, and the result is then empty.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            return list(RULES[kind].examine(trace))
+    except Exception as error:  # noqa: BLE001 - an error in a rule must not end the training
+        warnings.warn(f"the doctor's rule {kind} failed: {type(error).__name__}: {error}", stacklevel=2)
+        return []

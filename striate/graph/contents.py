@@ -1,4 +1,4 @@
-"""Checks of the contents of arrays, such as the range of labels, made before a program runs."""
+"""Checks made before a program runs: the contents of arrays, such as the range of labels, and the number of samples."""
 
 from __future__ import annotations
 
@@ -28,6 +28,19 @@ def content_checks(graph: Graph) -> list[ContentCheck]:
         else:
             checks.setdefault((name, rule), (name, verify))
     return list(checks.values())
+
+
+def sample_checks(graph: Graph) -> list[Callable[[int], None]]:
+    """Return functions of N, to call before each run, that raise ``ShapeError`` if an operation refuses this N."""
+    return [
+        partial(_require_samples, node.op, tuple(value.type for value in node.inputs))
+        for node in graph.nodes
+        if node.op.limits_samples and any(value.type.batched for value in node.inputs)
+    ]
+
+
+def _require_samples(op: Op, types: tuple[TensorType, ...], n: int) -> None:
+    op.infer(*(one.with_shape(one.concrete(n)) for one in types))
 
 
 def _rules(graph: Graph) -> Iterator[tuple[str, str, Callable[[Array], None]]]:

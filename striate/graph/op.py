@@ -134,6 +134,8 @@ class Op:
     """The dtype of a blocked output in memory, if it differs from the dtype in which it is computed."""
     checked_inputs: ClassVar[tuple[int, ...]] = ()
     """The positions of the inputs whose contents ``require_contents`` checks before the program runs."""
+    limits_samples: ClassVar[bool] = False
+    """Whether ``infer`` accepts a symbolic N, but refuses some values of N."""
     takes_first_row: ClassVar[bool] = False
     """Whether an additional last input may say which row of a larger batch the first sample is (an int64 scalar)."""
     is_cast: ClassVar[bool] = False

@@ -124,7 +124,7 @@ class TrainingRequest:
         return cls(data[chosen], parsed)
 
     def command(self, folder: Path) -> list[str]:
-        """Return the command line of the training as a list of words, which no shell interprets."""
+        """Return the command line of a training that writes into ``folder``, as words that no shell interprets."""
         words = [sys.executable, "-P", "-m", "striate", "train", self.data, "--out", str(folder)]
         for name, value in self.settings.items():
             if name == "standardize":

@@ -121,7 +121,10 @@ class Entry:
         }
 
     def history(self) -> dict[str, Any]:
-        """Return the history for the curves, from the record or, without a record, from run.json."""
+        """Return the curves, plan, findings and end of the training, with the keys of ``Story.snapshot``.
+
+        Without a record, the epochs, findings and end come from run.json.
+        """
         told = self.story.snapshot()
         if self.run is not None and self.story.latest is None:
             told["epochs"] = finite(self.run.history.get("epochs", []))

@@ -14,7 +14,7 @@ import numpy as np
 from striate.engine import prepare
 from striate.errors import DTypeError, ShapeError, TracingError
 from striate.graph.array import native
-from striate.graph.contents import content_checks
+from striate.graph.contents import content_checks, sample_checks
 from striate.graph.graph import Graph
 from striate.graph.value import Array, DType, TensorType
 from striate.tracing import KEY, FunctionCache, Trace, TracedFunction, array_type, output_values
@@ -153,7 +153,7 @@ def _prepared(trace: Trace, graph: Graph, outputs: Any, single_sample: bool) -> 
     executable = prepare(
         graph, bindings, {}, None, arenas=trace.arenas(), keep_packed=True, single_sample=single_sample
     )
-    return TracedFunction(graph, executable, outputs, tuple(trace.checks), content_checks(graph))
+    return TracedFunction(graph, executable, outputs, (*trace.checks, *sample_checks(graph)), content_checks(graph))
 
 
 def arrays_of(module: Predicting, inputs: tuple[Any, ...]) -> tuple[dict[str, Array], int]:

@@ -1,4 +1,4 @@
-"""The functions of losses whose targets are classes: cross entropy, negative log likelihood, multi-class margin."""
+"""Functions that compute losses with class targets: cross entropy, negative log likelihood, multi-class margin."""
 
 from __future__ import annotations
 

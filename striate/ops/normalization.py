@@ -39,11 +39,12 @@ class BatchNormalization(Composite):
     """y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the biased variance σ² of each channel of this batch
 
     Inputs: x (N, C, positions…), and optionally both γ (C,) and β (C,); ε is ``epsilon``. Returns (y, μ, σ²), where μ
-    and σ² have the shape (1, C, 1…). Raises ShapeError if a channel is known to have only one value; if N is symbolic,
-    the caller must check this at run time.
+    and σ² have the shape (1, C, 1…). Raises ShapeError if a channel has only one value; if N is symbolic, that is
+    checked before each run (see ``graph.contents.sample_checks``).
     """
 
     title: ClassVar[str] = "batch norm"
+    limits_samples: ClassVar[bool] = True
     letters: ClassVar[Mapping[str, str]] = {"ε": "epsilon"}
     epsilon: float = 1e-5
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 
@@ -10,8 +12,8 @@ from striate.insight import Confusion, Mistake
 from striate.insight import confusion as confusion_of
 from striate.report.chart import percent
 from striate.report.html import Markup, element, joined
-from striate.report.material import Material
-from striate.report.page import Section, absent, table, wide
+from striate.report.material import Material, numbers_of
+from striate.report.page import Section, absent, details, table, wide
 from striate.report.pixels import enlarged, picture, sheet, shown, warm
 
 LARGEST_TABLE = 20
@@ -44,6 +46,7 @@ def section(material: Material) -> Section:
         ),
         _matrix(found) if len(found.classes) <= LARGEST_TABLE else _map(found),
         _pairs(found),
+        _classes(material.run.evaluation if material.run else None),
         element("h3", "The worst mistakes") if worst else None,
         element("div", [_mistake(one) for one in worst], class_="tiles") if worst else None,
     ]
@@ -83,6 +86,32 @@ def _map(found: Confusion) -> Markup:
         "figure", shown(sheet([enlarged(warm(shares), size)], 1), f"Confusion matrix of {len(found.classes)} classes"),
         element("figcaption", caption),
     )  # fmt: skip
+
+
+def _classes(evaluation: Mapping[str, Any] | None) -> Markup | None:
+    """Return the table of the measures of each class in the run's evaluation; None if it has none."""
+    listed = (evaluation or {}).get("classes")
+    if not isinstance(listed, list) or not listed:
+        return None
+    classes = [cast("Mapping[str, Any]", one) for one in cast("list[object]", listed) if isinstance(one, dict)]
+    names = ("accuracy", "precision", "f1", "auc", "average_precision")
+    rows: list[list[str]] = []
+    for one in classes:
+        values = [numbers_of(one, name) for name in names]
+        cells = [percent(value[0], 1) if value else "–" for value in values[:3]]
+        cells += [f"{value[0]:.3f}" if value else "–" for value in values[3:]]
+        rows.append([str(one.get("name", "")), *cells])
+    text = "AUC and AP are the areas under the ROC curve and the precision-recall curve of a class against all others."
+    calibration = numbers_of(evaluation or {}, "calibration_error")
+    if calibration:
+        text += (
+            f" Calibration error {percent(calibration[0], 1)}: by so much, on average, the probability of the "
+            "predicted class differs from the share of correct predictions."
+        )
+    return details(
+        "Each class in numbers",
+        joined(table(("class", "recall", "precision", "F1", "AUC", "AP"), rows), element("p", text)),
+    )
 
 
 def _pairs(found: Confusion) -> Markup | None:

@@ -130,8 +130,13 @@ def _table(epochs: list[dict[str, Any]]) -> Markup:
         "epoch": ("number", "{:.0f}".format), "loss": ("loss", number_text),
         "held-out loss": ("validation_loss", number_text),
         "held-out accuracy": ("validation_accuracy", lambda share: percent(share, 2)),
+        "held-out F1": ("validation_f1", lambda share: percent(share, 2)),
+        "held-out AUC": ("validation_auc", "{:.4f}".format),
+        "held-out mean error": ("validation_error", "{:.4g}".format),
+        "held-out R²": ("validation_r2", "{:.4f}".format),
         "seconds": ("seconds", "{:.2f}".format),
     }  # fmt: skip
+    columns = {title: one for title, one in columns.items() if any(numbers_of(epoch, one[0]) for epoch in epochs)}
     rows = [
         [form(found[0]) if (found := numbers_of(epoch, name)) else "–" for name, form in columns.values()]
         for epoch in [*epochs[: -1 : math.ceil(len(epochs) / MOST_ROWS)], epochs[-1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from striate.counting import counted
 from striate.report.chart import percent
 from striate.report.curves import epochs_of
 from striate.report.html import Markup, element, joined
@@ -16,7 +17,13 @@ def head(material: Material) -> tuple[str, str, Markup]:
     """Return the report's title, a sentence on the model, and the key figures."""
     run = material.run
     model = str(run.arguments.get("model", "A network")) if run else "A saved network"
-    classes = f"{len(material.classes)} classes" if material.classes else "its outputs"
+    evaluation = (run.evaluation if run else None) or {}
+    what = "class", "classes"
+    if "mean_error" in evaluation:
+        what = "measured value", "measured values"
+    elif "exact" in evaluation:
+        what = "yes-or-no label", "yes-or-no labels"
+    classes = counted(len(material.classes), *what) if material.classes else "its outputs"
     data = f" on {run.data}" if run else ""
     sentence = f"{model}{data}, {classes}: what it is, how it learned, what it sees, and how fast it runs."
     return material.name, sentence, terms(_facts(material), "facts")
@@ -33,6 +40,12 @@ def _facts(material: Material) -> list[Fact]:
     if judged:
         facts.append(("held-out accuracy", _with(percent(judged[0], 2), f"{judged[2]:,.0f} of {judged[3]:,.0f}")))
         facts.append(("held-out loss", number_text(judged[1])))
+    measured = numbers_of(evaluation, "mean_error", "rmse", "loss") if evaluation else None
+    if measured:
+        facts.append(("held-out mean error", f"{measured[0]:.4g}"))
+        share = numbers_of(evaluation or {}, "r2")
+        facts.append(("held-out RMSE", _with(f"{measured[1]:.4g}", f"R² {share[0]:.4f}" if share else "")))
+        facts.append(("held-out loss", number_text(measured[2])))
     if epochs:
         seconds = sum(found[0] for epoch in epochs if (found := numbers_of(epoch, "seconds")))
         facts.append(("epochs", _with(f"{len(epochs)}", f"{seconds:.1f} s of training steps")))

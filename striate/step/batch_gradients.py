@@ -139,7 +139,7 @@ class BatchGradients:
         )
         parts = [piece.arrays for piece in pieces]
         self.last = Computed(program, batch.arrays, parts, memory.arena, memory.arena.version)
-        self._observe(program, pieces[0].n)
+        self._observe(program, sum(piece.n for piece in pieces))
         return loss
 
     def _program_for_checked(self, batch: Batch, n: int) -> GradientProgram:

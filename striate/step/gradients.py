@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from striate.dtypes import Precision
 from striate.engine import Executable, prepare
-from striate.graph.contents import ContentCheck, content_checks
+from striate.graph.contents import ContentCheck, content_checks, sample_checks
 from striate.graph.graph import Graph, OutputKind
 from striate.graph.value import Array, Shape
 from striate.nn.loss import Loss
@@ -83,7 +83,7 @@ def prepare_gradients(
         graph,
         bindings,
         made.prediction.shape,
-        tuple(trace.checks),
+        (*trace.checks, *sample_checks(graph)),
         content_checks(graph),
         tuple(trace.names[counter] for counter in trace.counters),
         capacity,

@@ -87,6 +87,7 @@ class SharedGradients:
         self._updated = sorted(program.graph.outputs_of(OutputKind.STATISTIC))
         pending = {name: memory.pending.views[name] for name in self._updated}
         self._outcomes = [Outcome(memory.gradients.flat, pending, memory.loss)]
+        self._watched: list[dict[str, Array]] = []  # statistics for watches of all pieces but the first
         self._exchanges = dict(first.exchanges())
         self.buckets = _buckets(program, memory, first) if sharing.reduce is Reduce.FAST else []
         self._ends = self._stops(_FIRST_PROGRESS)
@@ -138,6 +139,8 @@ class SharedGradients:
             if len(self._times) < _TIMED:
                 self._space_stops(time.perf_counter() - start)
             self._finish_small(pieces)
+            if self.program.observation is not None and len(pieces) > 1:
+                self.program.observation.merge(self._watched[: len(pieces) - 1], [piece.n for piece in pieces])
             if self._sharing.reduce is Reduce.EXACT:
                 self._add_exactly(len(pieces))
         finally:
@@ -158,6 +161,8 @@ class SharedGradients:
         }
         results |= {statistic_name(name): pending.views[name] for name in self._updated}
         self._runners.append(self._runners[0].twin(results))
+        if self.program.observation is not None:
+            self._watched.append({name: results[name] for name in self.program.observation.places})
         statistics = {name: pending.views[name] for name in self._updated}
         self._outcomes.append(Outcome(gradients.flat, statistics, loss))
 

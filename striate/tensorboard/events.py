@@ -26,6 +26,7 @@ _THINNING = 500  # after T seconds of training, the pause is at least T / 500
 _OF_EPOCHS = {
     "loss": "loss/training", "validation_loss": "loss/held-out", "validation_accuracy": "accuracy/held-out",
     "validation_cross_entropy": "cross_entropy/held-out", "validation_error": "error/held-out",
+    "validation_f1": "f1/held-out", "validation_auc": "auc/held-out", "validation_r2": "r2/held-out",
     "images_per_second": "speed/samples_per_second", "waiting": "speed/waiting_for_data",
 }  # fmt: skip
 """The tags of the fields of ``Epoch``; "waiting" is a share of the time."""

@@ -68,7 +68,11 @@ class SGDRule(Rule):
 
 
 class AdamRule(Rule):
-    """Adam and AdamW: m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²; θ ← θ − η m̂ / (√v̂ + ε)."""
+    """Adam and AdamW: m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²; θ ← θ − η m̂ / (√v̂ + ε).
+
+    In step t, m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ). Weight decay λ comes first: Adam adds λ θ to g, and AdamW
+    (``decoupled``) multiplies θ by 1 − η λ.
+    """
 
     slots = ("exp_avg", "exp_avg_sq")
 

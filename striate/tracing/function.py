@@ -16,7 +16,7 @@ import numpy as np
 from striate.engine import prepare
 from striate.errors import DTypeError, OptionError, ShapeError, StriateError, TracingError
 from striate.graph.array import native
-from striate.graph.contents import content_checks
+from striate.graph.contents import content_checks, sample_checks
 from striate.graph.reshape import reshape
 from striate.graph.value import Array, TensorType, Value
 from striate.options import flag, whole_number
@@ -138,7 +138,8 @@ class CompiledFunction:
         bindings = trace.bindings()
         executable = prepare(graph, bindings, {}, self._capacity or n, arenas=trace.arenas(), keep_packed=True)
         models = tuple((model, model.version) for model, path in trace.paths.items() if not path)
-        return TracedFunction(graph, executable, outputs, tuple(trace.checks), content_checks(graph), models)
+        checks = (*trace.checks, *sample_checks(graph))
+        return TracedFunction(graph, executable, outputs, checks, content_checks(graph), models)
 
 
 def _is_float(leaf: Any) -> bool:

@@ -18,8 +18,9 @@ from striate.train.progress import Plan
 if TYPE_CHECKING:
     from striate.train.trainer import Trainer
 
-MONITORED = ("validation_loss", "validation_accuracy", "validation_cross_entropy", "loss")
-"""The fields of ``Epoch`` that can be monitored. A larger accuracy is better, and a smaller loss."""
+_LARGER = ("validation_accuracy", "validation_f1", "validation_auc", "validation_r2")
+MONITORED = ("validation_loss", "validation_cross_entropy", "validation_error", "loss", *_LARGER)
+"""The fields of ``Epoch`` that can be monitored; of those in ``_LARGER``, larger values are better."""
 _WEIGHTS = "weights."
 """The prefix of the names of weights in ``EarlyStopping.state_dict``."""
 
@@ -29,8 +30,9 @@ class EarlyStopping(Callback):
 
     An improvement must exceed ``min_delta``. At the end the model gets the weights and running statistics of its best
     epoch, even if all epochs were trained; ``patience=None`` only keeps the best weights. ``monitor`` is a field of
-    ``Epoch``: "loss", "validation_loss", "validation_accuracy" or "validation_cross_entropy". None: the validation
-    loss, or without validation the training loss. An epoch whose value is NaN is never the best.
+    ``Epoch``: "loss", "validation_loss", "validation_cross_entropy", "validation_error", "validation_accuracy",
+    "validation_f1", "validation_auc" or "validation_r2". None: the validation loss, or without validation the training
+    loss. An epoch whose value is NaN is never the best.
 
     ``best`` is the number of the best epoch (None before there is one), and ``waited`` the number of epochs since the
     last improvement. Raises ``OptionError`` unless patience ≥ 1 and min_delta ≥ 0, for another ``monitor``, and in
@@ -106,16 +108,12 @@ class EarlyStopping(Callback):
         name = self.monitor or ("loss" if epoch.validation_loss is None else "validation_loss")
         entropy = epoch.validation_cross_entropy
         entropy = epoch.validation_loss if entropy is None else entropy  # None if it equals the loss
-        fields: dict[str, float | None] = {
-            "loss": epoch.loss, "validation_loss": epoch.validation_loss,
-            "validation_accuracy": epoch.validation_accuracy,
-            "validation_cross_entropy": entropy,
-        }  # fmt: skip
-        value = fields[name]
+        value: float | None = entropy if name == "validation_cross_entropy" else vars(epoch)[name]
         if value is None:
-            raise OptionError(
-                f"EarlyStopping: there is no {name} without validation\n  help: trainer.fit(…, validation=held_out)"
-            )
+            missing = "without validation\n  help: trainer.fit(…, validation=held_out)"
+            if epoch.validation_loss is not None:
+                missing = 'for these targets\n  help: monitor="validation_loss"'
+            raise OptionError(f"EarlyStopping: there is no {name} {missing}")
         return name, value
 
     @staticmethod
@@ -126,4 +124,4 @@ class EarlyStopping(Callback):
         """
         if math.isnan(before):
             return False
-        return value <= before + margin if name == "validation_accuracy" else value >= before - margin
+        return value <= before + margin if name in _LARGER else value >= before - margin

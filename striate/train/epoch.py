@@ -119,7 +119,6 @@ class EpochLoop:
             for callback in trainer.callbacks:
                 callback.after_batch(trainer, moment)
             if self._leave_or_stop():
-                place.stopping = place.stopping or "another rank stopped the training"
                 self.save(False)
                 return None
             if self.checkpoints is not None and self.checkpoints.due(step.step_number):
@@ -139,8 +138,12 @@ class EpochLoop:
         entropy = None if plain else known(found.cross_entropy)
         return Epoch(
             number, mean_loss.value, place.seconds, speed, found.loss, known(found.accuracy), entropy, found.mean_error,
-            place.waiting,
+            place.waiting, found.f1, found.auc, None if found.r2 is None else known(found.r2),
         )  # fmt: skip
+
+    def agree_to_stop(self) -> None:
+        """Stop the training on all ranks if a callback stopped it on any of them, between two epochs."""
+        self._agreed()
 
     def leave_if_asked(self) -> None:
         """Write a checkpoint and raise ``KeyboardInterrupt`` if Ctrl-C was pressed or SIGTERM came, on any rank."""
@@ -161,11 +164,13 @@ class EpochLoop:
         return stopping
 
     def _agreed(self) -> tuple[bool, bool]:
-        """Return whether a signal came on any rank, and whether any has a reason to stop; all take over the signal."""
-        stopping = self.trainer.place.stopping is not None
-        asked, stops = self.trainer.ranks.largest(self.interruption.asked or 0, stopping)
+        """Return whether a signal came on any rank, and whether any has a reason to stop; all take over both."""
+        place = self.trainer.place
+        asked, stops = self.trainer.ranks.largest(self.interruption.asked or 0, place.stopping is not None)
         if asked:
             self.interruption.asked = asked
+        if stops:
+            place.stopping = place.stopping or "another rank stopped the training"
         return bool(asked), bool(stops)
 
     def tell(self, new: Sequence[Finding]) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from striate.data.dataset import Dataset, require_dataset
-from striate.data.loader import batches
 from striate.distributed import communicator_of
 from striate.errors import ShapeError
 from striate.graph.value import dtype_of
@@ -21,13 +20,15 @@ from striate.nn.module import Module
 from striate.options import require_instance
 from striate.step import checked_weights
 from striate.train.epoch_loss import HeldOutLoss
-from striate.train.metrics import auc, top_hits
+from striate.train.metrics import areas, calibration_error, top_hits
 from striate.train.numerals import number_text, score_text
-from striate.train.ranks import PredictedTogether, Predictor
+from striate.train.ranks import Predictor, predicted
 from striate.train.tta import Views, averaged
 
 Array = npt.NDArray[Any]
 _MOST_SCORES = 20_000_000  # numbers of scores that are kept to rank them
+_MOST_CONFUSED = 1000  # classes up to which a confusion matrix is counted
+_MOST_LISTED = 100  # classes up to which ``to_json`` includes it
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class ClassResult:
     correct    how many of them were predicted correctly
     predicted  how many samples of any class were predicted as this one
     auc        the area under the ROC curve for this class against all others; None if it is undefined or not computed
+    average_precision
+               the area under its precision-recall curve (see ``train.metrics``); None like ``auc``
     """
 
     name: str
@@ -46,6 +49,7 @@ class ClassResult:
     count: int
     predicted: int = 0
     auc: float | None = None
+    average_precision: float | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -64,6 +68,22 @@ class ClassResult:
         return 2 * self.correct / total if total else None
 
 
+@dataclass(frozen=True)
+class TargetResult:
+    """The errors of one measured target.
+
+    name        the name of the target
+    mean_error  the mean of |prediction − target|
+    rmse        the root of the mean of (prediction − target)²
+    r2          1 − mean squared error / variance of the target; None if all targets are equal
+    """
+
+    name: str
+    mean_error: float
+    rmse: float
+    r2: float | None
+
+
 @dataclass(frozen=True, repr=False)
 class Evaluation:
     """The loss of a model over all samples of a data set, and accuracy or errors.
@@ -73,10 +93,14 @@ class Evaluation:
     with several yes-or-no labels per sample, it is the number of all labels. ``top5`` is the fraction of samples whose
     class is among the five with the highest scores; None for up to five classes. ``cross_entropy`` is the mean cross
     entropy in nats, without class weights and label smoothing. ``loss`` is the value of the given loss function; if
-    none was given and the samples have no weights, it equals ``cross_entropy``.
+    none was given and the samples have no weights, it equals ``cross_entropy``. ``confusion`` counts the samples of
+    each class (row) by the predicted class (column); None above 1,000 classes. ``calibration_error`` is the expected
+    difference between the probability of the predicted class and the share of correct predictions (see
+    ``train.metrics``). With several yes-or-no labels, ``exact`` is the fraction of samples whose labels are all right.
 
-    For measured targets: ``mean_error`` is the mean of |prediction − target|, and ``r2`` the fraction of the targets'
-    variance that is explained, 1 − mean squared error / variance; for targets (N, k) the mean over the k columns.
+    For measured targets: ``mean_error`` is the mean of |prediction − target|, ``rmse`` the root of the mean squared
+    error, and ``r2`` the fraction of the targets' variance that is explained, 1 − mean squared error / variance; for
+    targets (N, k) the mean over the k columns. ``targets`` has the errors of each column.
     ``accuracy`` and ``cross_entropy`` are then NaN. They are also NaN for a loss function from which they cannot be
     computed.
     """
@@ -89,6 +113,11 @@ class Evaluation:
     mean_error: float | None = None
     r2: float | None = None
     top5: float | None = None
+    confusion: npt.NDArray[np.int64] | None = field(default=None, compare=False)
+    calibration_error: float | None = None
+    exact: float | None = None
+    rmse: float | None = None
+    targets: tuple[TargetResult, ...] = ()
 
     @property
     def f1(self) -> float | None:
@@ -99,6 +128,16 @@ class Evaluation:
     def auc(self) -> float | None:
         """The mean area under the ROC curve, over the classes for which it is defined; None if there are none."""
         return _mean([one.auc for one in self.classes])
+
+    @property
+    def average_precision(self) -> float | None:
+        """The mean average precision (mAP), over the classes for which it is defined; None if there are none."""
+        return _mean([one.average_precision for one in self.classes])
+
+    @property
+    def balanced_accuracy(self) -> float | None:
+        """The mean recall of the classes that have samples; None if there are none."""
+        return _mean([one.accuracy for one in self.classes])
 
     @property
     def accuracy(self) -> float:
@@ -118,20 +157,30 @@ class Evaluation:
         if self.count:
             found |= {"accuracy": self.accuracy, "correct": self.correct, "count": self.count}
         if self.mean_error is not None:
-            found |= {"mean_error": self.mean_error, "r2": self.r2}
+            found |= {"mean_error": self.mean_error, "rmse": self.rmse, "r2": self.r2}
+            found |= {"targets": [asdict(one) for one in self.targets]} if len(self.targets) > 1 else {}
         if not self.classes:
             return found
         if self.top5 is not None:
             found["top5"] = self.top5
         if not math.isnan(self.cross_entropy):
             found["cross_entropy"] = self.cross_entropy
+        if self.calibration_error is not None:
+            found["calibration_error"] = self.calibration_error
+        if self.exact is not None:
+            found["exact"] = self.exact
+        if self.confusion is not None and len(self.classes) <= _MOST_LISTED:
+            found["confusion"] = self.confusion.tolist()
         return found | {
             "f1": self.f1,
             "auc": self.auc,
+            "average_precision": self.average_precision,
+            "balanced_accuracy": self.balanced_accuracy,
             "classes": [
                 {
                     "name": one.name, "accuracy": one.accuracy, "correct": one.correct, "count": one.count,
                     "predicted": one.predicted, "precision": one.precision, "f1": one.f1, "auc": one.auc,
+                    "average_precision": one.average_precision,
                 }
                 for one in self.classes
             ],
@@ -184,72 +233,79 @@ def evaluate(
     weights = None if sample_weight is None else checked_weights(sample_weight, len(dataset))
     by_class = dataset.is_classification and (chosen is None or chosen.takes_labels)
     answering: Predictor = averaged(model, tta, probabilities=by_class)
-    ranks = communicator_of(communicator)
-    if ranks.size > 1:
-        answering = PredictedTogether(answering, dataset.images, batch_size, ranks)
+    outputs = predicted(answering, dataset, batch_size, communicator_of(communicator))
     if by_class:
         if chosen is None and weights is not None:
             chosen = loss_of_classes()
-        return _by_class(answering, dataset, batch_size, chosen, after_batch, weights)
+        return _by_class(outputs, dataset, chosen, after_batch, weights)
     if chosen is None and dataset.labels.ndim == 2 and dataset.labels.dtype == np.uint8:
         chosen = loss_of_labels()
     chosen = chosen or loss_of_measured_targets()
-    return _by_target(answering, dataset, batch_size, chosen, after_batch, model.classes, weights)
+    return _by_target(outputs, dataset, chosen, after_batch, model.classes, weights)
 
 
 def _by_class(
-    model: Predictor,
+    predictions: Iterable[tuple[Array, Array, Array]],
     dataset: Dataset,
-    batch_size: int,
     loss: Loss | None,
     after_batch: Callable[[int], None],
     weights: Array | None,
 ) -> Evaluation:
-    """Return loss and accuracy for samples with one class label each."""
+    """Return loss and accuracy for samples with one class label each; ``predictions`` are those of ``predicted``."""
     classes = len(dataset.classes)
     right, seen = np.zeros(classes, np.int64), np.bincount(dataset.labels, minlength=classes)
-    predicted, hits = np.zeros(classes, np.int64), 0
+    named, hits = np.zeros(classes, np.int64), 0
+    confusion = np.zeros((classes, classes), np.int64) if classes <= _MOST_CONFUSED else None
+    confidences, rights = list[Array](), list[Array]()
     scores: list[Array] | None = [] if len(dataset) * classes <= _MOST_SCORES else None
     entropies: list[float] = []
     plain = loss is None or (loss.is_plain_cross_entropy and weights is None)
     own = None if loss is None or plain else HeldOutLoss(loss, weights)
-    for x, y, indices in batches(dataset, batch_size, shuffle=False):
-        logits = np.asarray(model(x))
+    for logits, y, indices in predictions:
         if logits.ndim != 2 or logits.shape[1] < classes:
             raise ShapeError(
                 f"the model gives outputs of shape {logits.shape}, but {dataset.name} has {classes} classes\n"
                 f"  help: a model that ends with {classes} outputs, or other data"
             )
-        entropies += (-log_softmax(logits)[np.arange(len(y)), y]).tolist()
+        shares = log_softmax(logits)
+        entropies += (-shares[np.arange(len(y)), y]).tolist()
         if loss is not None and own is not None:
             own.add_outputs(logits, loss.target(y, len(y), logits.dtype), indices)
         answers = logits.argmax(axis=1)
         right += np.bincount(y[answers == y], minlength=classes)
-        predicted += np.bincount(answers, minlength=classes)[:classes]
+        named += np.bincount(answers, minlength=classes)[:classes]
+        confidences.append(np.exp(shares.max(axis=1)))
+        rights.append(answers == y)
+        if confusion is not None:
+            known = answers < classes
+            np.add.at(confusion, (y[known], answers[known]), 1)
         hits += top_hits(logits, y, 5) if classes > 5 else 0
         if scores is not None:
-            scores.append(log_softmax(logits)[:, :classes].astype(np.float32))
+            scores.append(shares[:, :classes].astype(np.float32))
         after_batch(len(y))
-    areas = [None] * classes if scores is None else _areas(np.concatenate(scores), dataset.labels, seen)
+    ranked = [(None, None)] * classes if scores is None else _areas(np.concatenate(scores), dataset.labels)
     results = tuple(
-        ClassResult(name, int(correct), int(count), int(answered), area)
-        for name, correct, count, answered, area in zip(dataset.classes, right, seen, predicted, areas, strict=True)
+        ClassResult(name, int(correct), int(count), int(answered), *pair)
+        for name, correct, count, answered, pair in zip(dataset.classes, right, seen, named, ranked, strict=True)
     )
+    calibration = calibration_error(np.concatenate(confidences), np.concatenate(rights))
     entropy = math.fsum(entropies) / len(dataset)
     value = entropy if own is None else own.value
     top5 = hits / len(dataset) if classes > 5 else None
-    return Evaluation(value, int(right.sum()), len(dataset), results, entropy, top5=top5)
+    return Evaluation(
+        value, int(right.sum()), len(dataset), results, entropy, top5=top5, confusion=confusion,
+        calibration_error=None if math.isnan(calibration) else calibration,
+    )  # fmt: skip
 
 
-def _areas(scores: Array, labels: Array, seen: Array) -> list[float | None]:
-    """Return the area under the ROC curve of each class that has samples, from scores (N, C)."""
-    return [auc(scores[:, place], labels == place) if count else None for place, count in enumerate(seen)]
+def _areas(scores: Array, labels: Array) -> list[tuple[float | None, float | None]]:
+    """Return the area under the ROC curve and the average precision of each class, from scores (N, C)."""
+    return [areas(scores[:, place], labels == place) for place in range(scores.shape[1])]
 
 
 def _by_target(
-    model: Predictor,
+    predictions: Iterable[tuple[Array, Array, Array]],
     dataset: Dataset,
-    batch_size: int,
     loss: Loss,
     after_batch: Callable[[int], None],
     label_names: tuple[str, ...],
@@ -262,11 +318,10 @@ def _by_target(
     own = HeldOutLoss(loss, weights)
     right = seen = 0
     errors = Running()
-    columns: list[tuple[Running, Running]] = []  # squared errors and targets, of each column of targets (N, k)
+    columns: list[tuple[Running, Running, Running]] = []  # errors, their squares and targets, of each column (N, k)
     logits: list[Array] = []
     several = loss.decides and dataset.labels.ndim == 2 and dataset.labels.dtype.kind in "iu"
-    for x, y, indices in batches(dataset, batch_size, shuffle=False):
-        outputs = np.asarray(model(x))
+    for outputs, y, indices in predictions:
         target = loss.target(y, len(y), outputs.dtype)
         loss.check_shape(target.shape, outputs.shape, dtype_of(target.dtype))
         own.add_outputs(outputs, target, indices)
@@ -283,8 +338,9 @@ def _by_target(
             errors.add(np.abs(difference))
             wide = target.astype(np.float64)
             pairs = [(difference, wide)] if wide.ndim != 2 else list(zip(difference.T, wide.T))
-            columns = columns or [(Running(), Running()) for _ in pairs]
-            for (squares, targets), (apart, own_target) in zip(columns, pairs):
+            columns = columns or [(Running(), Running(), Running()) for _ in pairs]
+            for (sizes, squares, targets), (apart, own_target) in zip(columns, pairs):
+                sizes.add(np.abs(apart))
                 squares.add(np.square(apart))
                 targets.add(own_target)
         elif several:
@@ -295,9 +351,17 @@ def _by_target(
         return _by_label(own.value, np.concatenate(logits), dataset.labels > 0, label_names)
     if not loss.predicts_targets:
         return Evaluation(own.value, right, seen, (), entropy)
-    shares = [1 - squares.mean / targets.variance for squares, targets in columns if targets.variance > 0]
+    results = tuple(
+        TargetResult(
+            label_names[place] if place < len(label_names) else f"target {place}", sizes.mean, math.sqrt(squares.mean),
+            1 - squares.mean / targets.variance if targets.variance > 0 else None,
+        )
+        for place, (sizes, squares, targets) in enumerate(columns)
+    )  # fmt: skip
+    shares = _mean([one.r2 for one in results])
+    rmse = math.sqrt(math.fsum(squares.mean for _, squares, _ in columns) / len(columns))
     return Evaluation(
-        own.value, 0, 0, (), entropy, errors.mean, math.fsum(shares) / len(shares) if shares else math.nan
+        own.value, 0, 0, (), entropy, errors.mean, math.nan if shares is None else shares, rmse=rmse, targets=results
     )
 
 
@@ -307,11 +371,12 @@ def _by_label(loss: float, logits: Array, labels: npt.NDArray[np.bool_], names: 
     results = tuple(
         ClassResult(
             names[place] if place < len(names) else f"label {place}", int((answers & labels)[:, place].sum()),
-            int(labels[:, place].sum()), int(answers[:, place].sum()), auc(logits[:, place], labels[:, place]),
+            int(labels[:, place].sum()), int(answers[:, place].sum()), *areas(logits[:, place], labels[:, place]),
         )
         for place in range(labels.shape[1])
     )  # fmt: skip
-    return Evaluation(loss, int((answers == labels).sum()), labels.size, results, math.nan)
+    right = answers == labels
+    return Evaluation(loss, int(right.sum()), labels.size, results, math.nan, exact=float(right.all(axis=1).mean()))
 
 
 class Running:

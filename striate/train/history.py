@@ -22,7 +22,9 @@ class Epoch:
     weighted mean over all samples (see ``EpochLoss``). The training loss of each batch is computed before its update,
     with batch statistics and dropout. ``validation_cross_entropy`` is the mean cross entropy without weights and
     smoothing, if that differs from ``validation_loss``. ``validation_accuracy`` is from 0 to 1, and
-    ``validation_error`` is the mean of |prediction − target| for measured targets. The validation fields are None
+    ``validation_error`` is the mean of |prediction − target| for measured targets, and ``validation_r2`` their R².
+    ``validation_f1`` and ``validation_auc`` are means over the classes or yes-or-no labels (see ``Evaluation``). The
+    validation fields are None
     without validation, and where they are not defined. ``number`` counts from 1; ``seconds`` and ``images_per_second``
     are for training without validation. ``waiting`` is the time in seconds, part of ``seconds``, in which the network
     waited for its batches and their augmentation.
@@ -37,6 +39,9 @@ class Epoch:
     validation_cross_entropy: float | None = None
     validation_error: float | None = None
     waiting: float = 0.0
+    validation_f1: float | None = None
+    validation_auc: float | None = None
+    validation_r2: float | None = None
 
 
 @dataclass(repr=False)

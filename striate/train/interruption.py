@@ -8,11 +8,13 @@ import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
+from striate.distributed import Interrupted
+
 Handler = signal.Handlers | int | Callable[[int, FrameType | None], object] | None
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
-class Terminated(KeyboardInterrupt):
+class Terminated(Interrupted):
     """The error when a training is ended by SIGTERM, or by SIGHUP because its terminal was closed.
 
     It is handled like Ctrl-C. ``code`` is the exit code that shells expect: 128 plus the number of the signal, so 143
@@ -63,13 +65,9 @@ class Interruption:
         elif self._leave is not None:
             self._leave(128 + number)
         else:
-            raise _error(number)
+            raise KeyboardInterrupt(f"a second {signal.Signals(number).name}")
 
     def raise_if_asked(self) -> None:
-        """Raise ``KeyboardInterrupt`` if Ctrl-C was pressed, or ``Terminated`` if another signal came."""
+        """Raise ``Interrupted`` if Ctrl-C was pressed, or ``Terminated`` if another signal came."""
         if self.asked is not None:
-            raise _error(self.asked)
-
-
-def _error(number: int) -> KeyboardInterrupt:
-    return KeyboardInterrupt() if number == signal.SIGINT else Terminated(128 + number)
+            raise Interrupted if self.asked == signal.SIGINT else Terminated(128 + self.asked)

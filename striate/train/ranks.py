@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from striate.data.dataset import Dataset
 from striate.data.loader import index_batches
 from striate.distributed import Communicator
 from striate.errors import OptionError
@@ -46,9 +48,19 @@ def require_same(communicator: Communicator, facts: Mapping[str, str]) -> None:
     if wrong:
         more = f"\n  … and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise OptionError(
-            "the ranks of this training differ:\n  " + "\n  ".join(wrong[:_SHOWN]) + more + "\n"
+            "the ranks differ:\n  " + "\n  ".join(wrong[:_SHOWN]) + more + "\n"
             "  help: start all ranks with the same command, data and versions"
         )
+
+
+def require_same_samples(communicator: Communicator, names: Sequence[str], x: Array | None) -> None:
+    """Raise ``OptionError``, which says what differs, unless all ranks are about to predict the same samples.
+
+    ``names`` say where the samples ``x`` were read; None: none could be read. All ranks must call it.
+    """
+    if communicator.size > 1:
+        contents = "absent" if x is None else f"{x.shape}, CRC {zlib.crc32(np.ascontiguousarray(x).data):08x}"
+        require_same(communicator, {"files that can be read": ", ".join(names), "their contents": contents})
 
 
 def versions_that_matter() -> dict[str, str]:
@@ -64,32 +76,23 @@ class Predictor(Protocol):
         ...
 
 
-class PredictedTogether:
-    """Predicts the samples ``images`` batch by batch on all ranks; it is called like ``model``.
+def predicted(
+    model: Predictor, dataset: Dataset, batch_size: int, communicator: Communicator
+) -> Iterator[tuple[Array, Array, Array]]:
+    """Yield the outputs of a model, the labels and the indices of each batch of a data set, in order, on all ranks.
 
-    The calls must pass the batches of ``data.batches`` with ``shuffle=False`` and this ``batch_size``, in order. The
-    ranks predict one batch each and send each other the outputs, so every rank gets the outputs of all batches, with
-    the same bits as one process. All ranks must call it equally often.
+    The ranks predict one batch each and send each other the outputs, so every rank gets the outputs of all batches,
+    with the same bits as one process. All ranks must exhaust the iterator.
     """
-
-    def __init__(self, model: Predictor, images: Array, batch_size: int, communicator: Communicator) -> None:
-        self._model, self._images, self._communicator = model, images, communicator
-        self._batches = index_batches(len(images), batch_size, shuffle=False)
-        self._place = 0
-        self._outputs: list[Array] = []
-
-    def __call__(self, x: Array) -> Array:
-        """Return the outputs for the next batch ``x`` of the data set."""
-        ranks = self._communicator
-        place = self._place % ranks.size
-        if place == 0:
-            own = self._place + ranks.rank
-            found = np.zeros(0, np.float32)
-            if own < len(self._batches):
-                found = np.asarray(self._model(self._images[self._batches[own]]))
-            self._outputs = _gathered(found, ranks)
-        self._place += 1
-        return self._outputs[place]
+    parts = index_batches(len(dataset), batch_size, shuffle=False)
+    for first in range(0, len(parts), communicator.size):
+        own = first + communicator.rank
+        found = np.zeros(0, np.float32)
+        if own < len(parts):
+            found = np.asarray(model(dataset.images[parts[own]]))
+        every = [found] if communicator.size == 1 else _gathered(found, communicator)
+        for outputs, indices in zip(every, parts[first:]):
+            yield outputs, dataset.labels[indices], indices
 
 
 class BatchDivided:

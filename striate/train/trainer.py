@@ -13,7 +13,7 @@ from striate.data.augment import Transform
 from striate.data.augment.stage import checked_transforms
 from striate.data.dataset import Array, Dataset, require_dataset
 from striate.data.loader import batch_count
-from striate.distributed import Reduce, communicator_of, failing_together, share_threads
+from striate.distributed import AGREED, Reduce, communicator_of, failing_together, share_threads
 from striate.doctor import Doctor, Findings, Setup
 from striate.dtypes import Precision
 from striate.errors import NonFiniteError, OptionError
@@ -180,7 +180,7 @@ class Trainer(metaclass=Explained):
         SIGHUP, after the running step has finished, with its update, and a checkpoint has been written.
         """
         share_threads(self.ranks)
-        with failing_together(self.ranks, (NonFiniteError, KeyboardInterrupt)):
+        with failing_together(self.ranks, AGREED):
             return self._checked(train_set, validation, epochs, sample_weight, validation_weight, resume, allow_changes)
 
     def _checked(
@@ -297,6 +297,7 @@ class Trainer(metaclass=Explained):
                 for line in outlier_warnings(self.model, train_set, validation):
                     progress.warn(line)
                 self._begin(loop, plan, resumption)
+                loop.agree_to_stop()
                 while self.place.epoch <= last and self.place.stopping is None:
                     epoch = loop.run()
                     if epoch is None:
@@ -312,6 +313,7 @@ class Trainer(metaclass=Explained):
                         )
                     for callback in self.callbacks:
                         callback.after_epoch(self, epoch)
+                    loop.agree_to_stop()
                     self._after_epoch(last, save)
                 if self.doctor is not None:
                     loop.tell(self.doctor.finish())
@@ -394,7 +396,7 @@ class Trainer(metaclass=Explained):
     def stop(self, reason: str = "a callback stopped the training") -> None:
         """End ``fit`` after the running batch; an epoch that is not complete is left out of the history.
 
-        ``reason`` becomes ``history.stopped``.
+        ``reason`` becomes ``history.stopped``. With several ranks, it suffices that one of them calls this method.
         """
         self.place.stopping = reason
 

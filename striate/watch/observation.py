@@ -110,6 +110,30 @@ class Observation:
                 for name, (start, shape) in section.places.items()
             }
 
+    def merge(self, others: Sequence[Mapping[str, Array]], samples: Sequence[int]) -> None:
+        """Replace the statistics of the first piece of a batch by those of all its pieces.
+
+        The program has written the statistics of the first piece to ``places``; ``others`` are those of the other
+        pieces, by the same names, and ``samples`` the numbers of samples of all pieces. Counts are added; means and
+        variances are merged in float64. Tensors that are not batched are the same in every piece.
+        """
+        share = (np.array(samples, np.float64) / sum(samples))[:, np.newaxis]
+        for index, tensor in enumerate(self.tensors):
+            names = [f"watch:{index}:{what}" for what in ("mean", "variance")]
+            if not tensor.batched or names[0] not in self.places:
+                continue
+            mean, variance = (
+                np.stack([one[name].reshape(-1).astype(np.float64) for one in (self.places, *others)]) for name in names
+            )
+            merged = (share * mean).sum(axis=0)
+            spread = (share * (variance + (mean - merged) ** 2)).sum(axis=0)
+            for name, values in zip(names, (merged, spread), strict=True):
+                self.places[name][...] = values.reshape(self.places[name].shape)
+            for name in (f"watch:{index}:{what}" for what in ("firing", "zeros", "saturated")):
+                if name in self.places:
+                    for one in others:
+                        self.places[name][...] += one[name]
+
     def units_of(self, what: str, tensor: int, flat: Array | None = None) -> Array | None:
         """Return the statistic called ``what`` for each unit (channel) of a tensor, as float64 (C,).
 

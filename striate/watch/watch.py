@@ -77,7 +77,7 @@ class Watch:
     ``st.ops.relu`` in "block1" is "block1.relu". The pattern that is given to ``step.watch`` is matched against the
     path.
 
-    Statistics of outputs are those of the last batch (with ``accumulate``, of its last part; on several ranks, of the
+    Statistics of outputs are those of the last batch (with ``accumulate``, of its last part; on several ranks, of all
     samples of this rank), and gradients and updates those of the last step; before the first step, the methods about
     outputs return empty results.
 

@@ -363,7 +363,7 @@ def run(names: list[str], seconds: float, seed: int, out: Path, engine: str, cas
             tried += last["tried"]
             saved = out / f"{last['kind'].replace(' ', '-')}-crash"
             shutil.rmtree(saved, ignore_errors=True)
-            if Path(last.get("folder", "/nonexistent")).exists():
+            if "folder" in last and Path(last["folder"]).exists():
                 shutil.copytree(last["folder"], saved / "files")
                 (saved / "about.json").write_text(json.dumps({**last, "what": "crash"}))
                 shutil.rmtree(Path(last["folder"]).parent, ignore_errors=True)

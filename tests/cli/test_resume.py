@@ -77,6 +77,9 @@ def test_sigterm_exits_143_and_resume_ends_with_the_same_file(tmp_path: Path, mo
     assert (over.exit_code, over.stdout) == (0, "")
     assert over.stderr == "the run is finished already: 3 epochs are done\n  help: --epochs 8 goes on to 8 epochs\n"
     assert (run / "run.json").read_text() == before
+    (run / "run.json").write_text(json.dumps(json.loads(before) | {"evaluation": None}))  # killed before the evaluation
+    assert striate("--resume", run).exit_code == 0
+    assert json.loads((run / "run.json").read_text())["evaluation"] == documents[0]["evaluation"]
     more = striate("--resume", run, "--epochs", 4, "--lr", 0.01)
     assert more.exit_code == 0
     assert "changed since the checkpoint: lr: 0.05 then, 0.01 now" in more.stderr

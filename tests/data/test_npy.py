@@ -38,3 +38,12 @@ def test_objects_records_and_short_files_are_refused() -> None:
         content = content[:-1] if message.startswith("follow") else content
         with pytest.raises(DataError, match=message):
             read_npy(io.BytesIO(content), len(content), "x.npy")
+
+
+@pytest.mark.parametrize("shape", ["9" * 100 + "x", "1, " * 900 + "-1", " " * 3000 + "x", "7 " * 900])
+def test_a_damaged_header_is_refused_at_once(shape: str) -> None:
+    """It once took time that doubled with every digit."""
+    text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({shape}), }}".encode()
+    content = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    with pytest.raises(DataError, match="its header is damaged"):
+        read_npy(io.BytesIO(content), len(content), "x.npy")

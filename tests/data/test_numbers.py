@@ -332,3 +332,21 @@ def test_series_files_say_what_their_labels_are(tmp_path: Path) -> None:
     found = open_data(tmp_path / "Waves_TRAIN.tsv")
     assert found.train.classes == ("-1", "1")
     assert not [note for note in found.notes if "taken as" in note]
+
+
+def test_gaps_are_refused_where_the_training_part_is_not_known(tmp_path: Path) -> None:
+    """A model file has no medians; gaps within a signal need none."""
+    with pytest.raises(DataError, match=r"numbers are missing, and the columns' medians .* are not known"):
+        read_inputs(written(tmp_path / "new.csv", "a,b\n5,\n1,2\n"), NumberOptions())
+    np.save(tmp_path / "new.npy", np.array([[[1, np.nan, 3], [4, 5, np.nan]]]))
+    found = read_inputs(tmp_path / "new.npy", NumberOptions(kind=Kind.signals))
+    np.testing.assert_array_equal(found.values, [[[1, 2, 3], [4, 5, 5]]])
+    np.save(tmp_path / "new.npy", np.full((1, 2, 3), np.nan))
+    with pytest.raises(DataError, match=r"a channel has no number, and the channels' medians .* are not known"):
+        read_inputs(tmp_path / "new.npy", NumberOptions(kind=Kind.signals))
+
+
+def test_a_case_of_a_series_file_without_channels_is_named(tmp_path: Path) -> None:
+    text = "@problemName x\n@timeStamps false\n@classLabel true a b\n@data\na\n1,2:b\n"
+    with pytest.raises(DataError, match="line 5: a label without channels"):
+        open_data(written(tmp_path / "x.ts", text))

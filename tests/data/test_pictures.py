@@ -405,7 +405,7 @@ def test_names_of_parts_beside_other_words(tmp_path: Path) -> None:
     assert (len(found.train), len(found.held_out), found.given_parts) == (12, 6, True)
 
 
-@pytest.mark.parametrize(("name", "message"), [("a.svg", "save them as PNG or JPEG"), ("a.npy", "np.savez")])
+@pytest.mark.parametrize(("name", "message"), [("a.svg", "save them as PNG or JPEG"), ("a.npz", "np.savez")])
 def test_folders_of_other_files_are_named(tmp_path: Path, name: str, message: str) -> None:
     for label in "ab":
         (tmp_path / "set" / label).mkdir(parents=True)

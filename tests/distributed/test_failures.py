@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
         ("options", "lr: 0.2 on rank 1, 0.1 on rank 0"),
         ("data", "training data: "),
         ("weights", "weights: "),
+        ("step", "error: rank 1 of 2 failed, which ends all ranks"),
     ],
 )
 def test_an_error_on_one_rank_ends_all(what: str, message: str) -> None:
@@ -57,6 +58,12 @@ def test_a_stop_or_a_signal_on_one_rank_is_agreed_upon() -> None:
     assert sorted(stopped.stdout.splitlines()) == [
         "rank 0: another rank stopped the training, 0 epochs", "rank 1: rank 1 has seen enough, 0 epochs",
     ]  # fmt: skip
+    after = run(2, [PROGRAMS / "failing.py", "stop after epoch"])
+    assert sorted(after.stdout.splitlines()) == [
+        "rank 0: another rank stopped the training, 1 epochs", "rank 1: rank 1 has seen enough, 1 epochs",
+    ]  # fmt: skip
+    alone = run(2, [PROGRAMS / "failing.py", "Ctrl-C"])
+    assert (alone.returncode, "error: rank 1 of 2: interrupted" in alone.stderr) == (130, True)
     interrupted = run(2, [PROGRAMS / "failing.py", "interrupt"])
     assert interrupted.returncode != 0
     assert "finished" not in interrupted.stdout

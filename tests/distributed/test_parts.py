@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from striate import nn, settings
+from striate import Trainer, nn, optim, settings
 from striate.cli import app
-from striate.cli.launch import run_folder
+from striate.cli.launch import resuming, run_folder
 from striate.data import Dataset
-from striate.data.loader import index_batches
-from striate.distributed import Alone, Communicator, failing_together, launcher, mpi
+from striate.distributed import AGREED, Alone, Communicator, Interrupted, failing_together, launcher, mpi
+from striate.distributed.failure import end_all_on_uncaught
 from striate.distributed.threads import threads_of_rank
-from striate.errors import OptionError
-from striate.train import recompute_statistics
-from striate.train.ranks import BatchDivided, PredictedTogether, require_same
+from striate.errors import NonFiniteError, OptionError
+from striate.train import Callback, recompute_statistics
+from striate.train.interruption import Terminated
+from striate.train.ranks import BatchDivided, predicted, require_same, require_same_samples
 from tests.distributed.in_threads import on_threads
 
 
@@ -87,6 +88,27 @@ def test_launch_finds_the_folder_and_refuses_what_it_cannot_run(monkeypatch: pyt
         launcher.launch_command(2, [sys.executable])
 
 
+def test_launch_resumes_only_what_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run.json of before is that of another training, which --overwrite was to replace."""
+    run, called, new = tmp_path / "run.json", list[list[str]](), iter([False, True, True])
+    run.write_text("earlier")
+
+    def fail(ranks: int, command: Sequence[str]) -> int:
+        called.append(list(command))
+        if next(new):
+            run.unlink()
+            run.write_text("begun")
+        return 137
+
+    monkeypatch.setattr(sys.modules[resuming.__module__], "_run", fail)
+    command = ["train", "digits", "--out", str(tmp_path), "--overwrite", "--json", "--threads", "1"]
+    found = CliRunner().invoke(app, ["launch", "--restarts", "2", *command])
+    assert found.exit_code == 137
+    assert called == [command, command, ["train", "--resume", str(tmp_path), "--json", "--threads", "1"]]
+    again = ["train", "--resume", str(tmp_path), "--epochs", "30"]
+    assert resuming(again, tmp_path) == again
+
+
 def test_what_differs_between_ranks_is_named() -> None:
     require_same(Alone(), {"lr": "0.1"})
     require_same(Recorded(b'{"lr": "0.1"}'), {"lr": "0.1"})
@@ -94,29 +116,93 @@ def test_what_differs_between_ranks_is_named() -> None:
         require_same(Recorded(b'{"lr": "0.2"}'), {"lr": "0.1", "seed": "0"})
 
 
+def test_an_uncaught_exception_ends_all_ranks_unless_they_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[object] = []
+
+    def show(kind: object, error: object, trace: object) -> None:
+        shown.append(error)
+
+    monkeypatch.setattr(sys, "excepthook", show)
+    ranks = Recorded()
+    end_all_on_uncaught(ranks)
+    errors = RuntimeError("the user's own"), KeyboardInterrupt(), Interrupted(), Terminated(143), NonFiniteError("NaN")
+    for error in errors:
+        sys.excepthook(type(error), error, None)
+    assert shown == list(errors)
+    assert ranks.ended == [1, 130]
+
+
 def test_a_failure_ends_all_ranks_unless_they_agree(capfd: pytest.CaptureFixture[str]) -> None:
     ranks = Recorded()
-    with pytest.raises(KeyboardInterrupt), failing_together(ranks, (KeyboardInterrupt,)):
-        raise KeyboardInterrupt
+    with pytest.raises(Interrupted), failing_together(ranks, AGREED):
+        raise Interrupted
     assert not ranks.ended
     with pytest.raises(OptionError), failing_together(ranks, code=lambda error: 2):
         raise OptionError("no such option")
-    assert ranks.ended == [2]
+    with pytest.raises(KeyboardInterrupt), failing_together(ranks, AGREED):  # Ctrl-C before or after the training
+        raise KeyboardInterrupt
+    assert ranks.ended == [2, 130]
+    assert capfd.readouterr().err.splitlines() == [
+        "error: rank 0 of 2: no such option", "error: rank 0 of 2: interrupted",
+    ]  # fmt: skip
     with pytest.raises(OSError, match="full"), failing_together(Alone()):
         raise OSError("full")
+
+
+def test_ranks_predict_only_the_same_samples() -> None:
+    x = np.zeros((2, 3), np.float32)
+
+    def compared(ranks: Communicator) -> None:
+        require_same_samples(ranks, ["a", "b"], x)
+        require_same_samples(ranks, [], None)
+        with pytest.raises(OptionError, match="files that can be read: a on rank 1, a, b on rank 0"):
+            require_same_samples(ranks, ["a"] if ranks.rank else ["a", "b"], x)
+        with pytest.raises(OptionError, match=r"their contents: \(2, 3\), CRC"):
+            require_same_samples(ranks, ["a", "b"], x + ranks.rank)
+
+    on_threads(2, compared)
+
+
+class StoppedOnRank1(Callback):
+    """Stops the training on rank 1 alone, before the first step."""
+
+    def begin(self, trainer: Trainer, plan: object) -> None:
+        if trainer.ranks.rank == 1:
+            trainer.stop("enough")
+
+
+def test_a_rank_that_stops_at_the_beginning_stops_all() -> None:
+    data = Dataset(np.ones((8, 3), np.float32), np.zeros(8, np.int64))
+
+    def trained(ranks: Communicator) -> tuple[str, int]:
+        model = nn.Sequential(nn.Linear(3, 2)).initialize(0)
+        trainer = Trainer(
+            model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1), callbacks=[StoppedOnRank1()], progress=False, watch=False,
+            communicator=ranks,
+        )  # fmt: skip
+        history = trainer.fit(data, epochs=3)
+        return history.stopped, len(history)
+
+    before = settings.override(threads=1)
+    try:
+        assert on_threads(2, trained) == [("another rank stopped the training", 0), ("enough", 0)]
+    finally:
+        settings.restore(before)
 
 
 @pytest.mark.parametrize("samples", [1, 6, 8])
 def test_predictions_of_all_ranks_are_joined(samples: int) -> None:
     """There are fewer samples than ranks, or parts of unequal sizes; ranks take batches in turn, or parts of one."""
     images = np.arange(4.0 * samples, dtype=np.float32).reshape(samples, 4)
-    chosen = index_batches(samples, 3, shuffle=False)
+    data = Dataset(images, np.arange(samples))
 
-    def predicted(ranks: Communicator) -> list[np.ndarray]:
-        together = PredictedTogether(lambda x: x * 2, images, 3, ranks)
-        return [BatchDivided(lambda x: x * 2, ranks)(images), np.concatenate([together(images[r]) for r in chosen])]
+    def together(ranks: Communicator) -> list[np.ndarray]:
+        outputs, labels, indices = zip(*predicted(lambda x: x * 2, data, 3, ranks), strict=True)
+        np.testing.assert_array_equal(np.concatenate(labels), np.arange(samples))
+        np.testing.assert_array_equal(np.concatenate(indices), np.arange(samples))
+        return [BatchDivided(lambda x: x * 2, ranks)(images), np.concatenate(outputs)]
 
-    for found in on_threads(3, predicted):
+    for found in on_threads(3, together):
         for one in found:
             np.testing.assert_array_equal(one, images * 2)
             assert one.dtype == np.float32

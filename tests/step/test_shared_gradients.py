@@ -53,6 +53,22 @@ def test_statistics_of_each_piece_differ_from_those_of_the_batch() -> None:
     np.testing.assert_allclose(*means, rtol=1e-10)  # the mean of the means is the mean
 
 
+def test_a_watch_sees_all_pieces_of_a_batch() -> None:
+    random = np.random.default_rng(0)
+    plain, pieces = step("mean"), step("mean", reduce="exact")
+    watches = [one.watch("*") for one in (plain, pieces)]
+    for n in (13, 40):  # 4 and 8 pieces of different sizes
+        x, y = random.standard_normal((n, 1, 4, 4)) + np.arange(n).reshape(n, 1, 1, 1), random.integers(0, 3, n)
+        for one in (plain, pieces):
+            one(x, y)
+        assert watches[0].samples == watches[1].samples
+        for what in ("means", "stds", "zero_shares", "saturated_shares", "firing"):
+            one, other = (getattr(watch, what)() for watch in watches)
+            assert one.keys() == other.keys()
+            for path in one:
+                np.testing.assert_allclose(other[path], one[path], rtol=1e-9, atol=1e-12, err_msg=f"{what} {path}")
+
+
 def test_a_copy_keeps_how_gradients_are_added() -> None:
     one = copy.deepcopy(step("mean", reduce="exact", sync_batch_norm=False)).sharing
     assert one is not None

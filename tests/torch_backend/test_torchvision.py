@@ -39,8 +39,8 @@ NETWORKS = {
 }
 """The height and width of the inputs, by network.
 
-A batch normalization of two samples of 1×1 pixels amplifies rounding errors. With inputs of 32 pixels, a relative change
-of 1e-14 of the inputs changes PyTorch's own gradients of EfficientNet by 3e-7 of the largest; with 64 pixels, by 8e-14.
+A batch normalization of two samples of 1×1 pixels amplifies rounding errors. With inputs of 32 pixels, a relative
+change of 1e-14 of the inputs changes PyTorch's own gradients of EfficientNet by 3e-7 of the largest; with 64, by 8e-14.
 """
 
 

@@ -133,3 +133,11 @@ def test_a_compiled_function_can_be_copied() -> None:
 
 def _doubled(x: Any) -> Any:
     return x * 2.0
+
+
+def test_a_number_of_samples_that_an_operation_refuses_is_refused_at_run_time() -> None:
+    function = st.compile(lambda x: st.ops.batch_norm(x, None, None, training=True), batched=True)
+    assert function(np.ones((2, 3), np.float32)).shape == (2, 3)
+    with pytest.raises(ShapeError, match="cannot train on one value per channel"):
+        function(np.ones((1, 3), np.float32))
+    assert function(np.ones((0, 3), np.float32)).shape == (0, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,16 @@ def test_a_larger_accuracy_is_better() -> None:
     one, diary = scripted([3.0, 1.0, 2.0, 1.5], stopping)
     assert (stopping.best, stopping.best_value) == (2, -1.0)
     assert same(one.model.state_dict(), diary.weights[1])
+
+
+@pytest.mark.parametrize(("monitor", "best"), [("validation_auc", 2), ("validation_r2", 2), ("validation_error", 1)])
+def test_other_measures_are_monitored(monitor: str, best: int) -> None:
+    stopping, one = EarlyStopping(None, monitor=monitor), trainer()
+    for number, value in ((1, 0.5), (2, 0.75)):
+        stopping.after_epoch(one, replace(Epoch(number, 1.0, 1.0, 1.0, 2.0), **{monitor: value}))
+    assert stopping.best == best
+    with pytest.raises(OptionError, match=f"there is no {monitor} for these targets"):
+        stopping.after_epoch(one, Epoch(3, 1.0, 1.0, 1.0, 2.0))
 
 
 def test_the_training_loss_is_monitored_without_validation() -> None:

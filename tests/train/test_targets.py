@@ -73,6 +73,7 @@ def test_training_learns_and_reports(name: str) -> None:
     if name in ("one number", "several numbers"):
         assert last.validation_error is not None
         assert last.validation_accuracy is None
+        assert last.validation_r2 == trainer.evaluate(data.subset(np.arange(13))).r2
         assert found.mean_error == pytest.approx(np.abs(np.asarray(model(X)) - data.labels).mean(), rel=1e-5)
         assert found.r2 is not None
         assert 0.5 < found.r2 < 1

@@ -117,8 +117,9 @@ class TileConvolution(KernelSpec):
     ) -> None:
         """Emit the transform V = Bᵀ d B of one input tile d, for a range of blocks of input channels.
 
-        The tile is number ``tile`` of its group of samples, whose first sample is ``first``, and number ``place`` of
-        its batch, whose V is stored at ``batch``.
+        ``tile`` is the number of the tile in its group of samples, and ``first`` the first sample of the group.
+        ``batch`` is the address of V of the tile's batch, and ``place`` the number of the tile in this batch.
+        ``blocks`` is (first, one past the last block).
         """
         dtype, operands = self.source.dtype, self.operands
         points = self.form.width.points
@@ -196,8 +197,8 @@ class TileConvolution(KernelSpec):
     ) -> None:
         """Emit the output Y = Aᵀ M A of one tile from its products M, and the fused epilogue on its pixels.
 
-        The tile is number ``tile`` of its group of samples, whose first sample is ``first``. ``products`` is the
-        address of M, ``block`` the number of the output block, and ``writer`` writes the epilogue.
+        ``tile`` is the number of the tile in its group of samples, and ``first`` the first sample of the group.
+        ``products`` is the address of M, ``block`` the number of the output block, and ``writer`` writes the epilogue.
         """
         dtype, (tall, broad) = self.sums, self.form.axes
         sample, depth, row, column = place_of(k, self.grid, first, tile)

@@ -1,0 +1,92 @@
+"""The batches that the doctor keeps, to show them to the model again and to know the targets of a user's own loop."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.data.loader import batch_count, batches
+from striate.doctor.training_trace import TrainingTrace
+
+Array = npt.NDArray[Any]
+PROBED = 256
+"""Samples to which a probe applies the model."""
+_TARGETS = 50
+"""Batches at the start of a training whose numeric targets are kept."""
+_RECENT = 8
+"""Recent batches that are kept."""
+
+
+class KeptBatches:
+    """The recent batches of a training, and the numeric targets of its first batches.
+
+    ``recent`` are (x, y) of the last 8 batches. ``targets`` are those of the first 50 batches, float64 (N, outputs), if
+    the training does not classify. ``trace`` is that of the training.
+    """
+
+    def __init__(self, trace: TrainingTrace) -> None:
+        self._trace = trace
+        self.recent: deque[tuple[Array, Array]] = deque(maxlen=_RECENT)
+        self.targets: list[Array] = []
+
+    def add(self, x: Array, y: Array) -> None:
+        """Keep a batch on which the step has run."""
+        self.recent.append((x, y))
+        if not self._trace.setup.classifies and y.ndim and len(y) and len(self.targets) < _TARGETS:
+            self.targets.append(_flat(y))
+
+    def recall(self) -> None:
+        """Restore the kept batches of a resumed training from its data set; without one, none are kept."""
+        setup, steps = self._trace.setup, self._trace.steps
+        if setup.train_set is None or not steps:
+            return
+        self.recent.extend(self._batches_of(max(0, steps - _RECENT), steps))
+        if not setup.classifies:
+            self.targets = [_flat(y) for _, y in self._batches_of(0, min(steps, _TARGETS)) if y.ndim]
+
+    def _batches_of(self, first: int, stop: int) -> Iterator[tuple[Array, Array]]:
+        """Yield the batches of the steps with the numbers ``first`` to ``stop`` − 1, counted from 0."""
+        setup = self._trace.setup
+        assert setup.train_set is not None
+        count = batch_count(len(setup.train_set), setup.batch_size)
+        for epoch in range(first // count, -(-stop // count)):
+            start = max(first - epoch * count, 0)
+            found = batches(
+                setup.train_set, setup.batch_size, seed=setup.seed, epoch=epoch, shuffle=setup.shuffle, first=start
+            )
+            for x, y, _ in islice(found, min(stop - epoch * count, count) - start):
+                yield x, y
+
+    def to_compare(self) -> list[tuple[Array, Array]]:
+        """Return training data to show to the model again, as a list of one batch.
+
+        With a data set it is a random batch of at least 256 samples, so that its statistics scatter little; in a user's
+        loop, the first of the samples kept from recent batches.
+        """
+        trace, size = self._trace, max(PROBED, self._trace.setup.batch_size)
+        train_set = trace.setup.train_set
+        if train_set is None or trace.data is None:
+            x, y = ([one[part] for one in self.recent] for part in (0, 1))
+            return [(np.concatenate(x)[:size], np.concatenate(y)[:size])]
+        index = np.random.default_rng(0).permutation(trace.data.index)[:size]
+        return [(train_set.images[index], train_set.labels[index])]
+
+    def to_probe(self) -> tuple[Array, Array] | None:
+        """Return the same part of the training data at each call, or of the last batch in a user's loop."""
+        trace = self._trace
+        if trace.setup.train_set is not None and trace.data is not None:
+            chosen = trace.data.index[:: max(1, len(trace.data.index) // PROBED)][:PROBED]
+            return trace.setup.train_set.images[chosen], trace.setup.train_set.labels[chosen]
+        if self.recent:
+            x, y = self.recent[-1]
+            return x[:PROBED], y[:PROBED]
+        return None
+
+
+def _flat(y: Array) -> Array:
+    return y.reshape(len(y), -1).astype(np.float64)
