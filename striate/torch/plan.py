@@ -330,7 +330,8 @@ class Plan:
 
 def _selects(node: fx.Node, left: Container[fx.Node]) -> bool:
     """Return whether a node takes one result of several of a node in ``left``."""
-    return name_of(node) == "getitem" and node.args[0] in left and isinstance(example(node.args[0]), tuple | list)
+    source = node.args[0] if name_of(node) == "getitem" else None
+    return isinstance(source, fx.Node) and source in left and isinstance(example(source), tuple | list)
 
 
 def _attribute(module: Any, path: str) -> Any:

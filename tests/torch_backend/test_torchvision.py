@@ -63,14 +63,15 @@ def _run(call: Any, module: Any, size: int) -> list[Any]:
     """Return the outputs of a training step, the gradient of its input, and the outputs in evaluation mode."""
     x = torch.randn(2, 3, size, size, dtype=torch.float64, requires_grad=True)
     found = _outputs(call(x))
-    sum((y * torch.randn_like(y)).sum() for y in found).backward()
+    torch.stack([(y * torch.randn_like(y)).sum() for y in found]).sum().backward()
     module.eval()
     with torch.no_grad():
         return [*found, x.grad, *_outputs(call(x))]
 
 
 def _outputs(result: Any) -> list[Any]:
-    return list(result.values()) if isinstance(result, dict) else [result]
+    """Return the outputs of a network; those of segmentation networks have names."""
+    return [result] if isinstance(result, torch.Tensor) else list(result.values())
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
