@@ -259,9 +259,7 @@ def print_first_steps(found: Mapping[str, Any]) -> None:
         for title, states in cases.items():
             for state, times in states.items():
                 names = "seconds", "cpu", "later"
-                cells = (
-                    [f"{times[name]:.2f}" for name in names] if "error" not in times else [times["error"][:40], "", ""]
-                )
+                cells = [f"{times[name]:.2f}" for name in names] if "error" not in times else ["failed", "", ""]
                 rows.append([f"{NETWORKS[network].title}, {title}, {state}", *cells])
     columns = "", "first step s", "CPU seconds", "third step s"
     print_table("First step of a fresh process, after import torch", columns, rows)

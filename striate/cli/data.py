@@ -19,6 +19,7 @@ from striate.data.class_sheet import class_sheet
 from striate.data.decoding import OnError
 from striate.data.picture import encoded_picture
 from striate.data.scan import MEASURED, Problem, Scan, scan_data
+from striate.data.text_table import shortened
 from striate.data.usual import PUBLISHED, download
 from striate.errors import DataError, StriateError
 from striate.options import whole_number
@@ -123,6 +124,12 @@ def print_scan(found: Scan) -> None:
     if found.modes:
         modes = ", ".join(f"{mode} ({count:,})" for mode, count in found.modes.most_common())
         console.print(f"modes {modes}", soft_wrap=not console.is_terminal, markup=False)
+    if found.columns:
+        what = "features" if found.kind == "table" else "channels"
+        labels = f"; predicted: {shortened(found.targets)}" if found.targets else ""
+        groups = f"; {counted(found.groups, 'group')}, each in one part" if found.groups else ""
+        text = f"{what} {shortened(found.columns)}{labels}{groups}"
+        console.print(text, soft_wrap=not console.is_terminal, markup=False, highlight=False)
     if found.missing:
         console.print(f"{found.missing:,} missing numbers", soft_wrap=not console.is_terminal)
     for note in found.notes:

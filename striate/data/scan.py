@@ -60,6 +60,8 @@ class Scan:
     sizes     the number of samples of each shape: (height, width) of pictures, (C, L) of signals
     modes     the number of pictures of each mode of Pillow, such as "RGB"
     missing   the number of missing values
+    columns   the names of the features or channels, and targets those of the labels, for files of numbers
+    groups    the number of groups whose samples stay in one part; 0 without groups
     problems  what is wrong, worst first
     notes     messages for the user
     """
@@ -70,6 +72,9 @@ class Scan:
     sizes: Counter[tuple[int, ...]] = field(default_factory=Counter[tuple[int, ...]])
     modes: Counter[str] = field(default_factory=Counter[str])
     missing: int = 0
+    columns: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    groups: int = 0
     problems: list[Problem] = field(default_factory=list[Problem])
     notes: list[str] = field(default_factory=list[str])
 
@@ -83,7 +88,8 @@ class Scan:
         return {
             "name": self.name, "kind": self.kind, "classes": self.counts,
             "sizes": {"×".join(map(str, size)): count for size, count in self.sizes.items()}, "modes": dict(self.modes),
-            "missing": self.missing, "notes": self.notes,
+            "missing": self.missing, "columns": list(self.columns), "targets": list(self.targets),
+            "groups": self.groups, "notes": self.notes,
             "problems": [{"kind": one.kind, "samples": list(one.samples), "text": one.text} for one in self.problems],
         }  # fmt: skip
 
@@ -193,6 +199,8 @@ def _scan_numbers(path: Path, options: NumberOptions) -> Scan:
         found.problems.append(Problem("bad row", (own.partition(":")[0],), own))
     found.sizes.update(one.shape for one in samples.values)
     found.missing = sum(gaps(one) for one in samples.values)
+    found.columns, found.targets = samples.columns, samples.targets
+    found.groups = len(set(samples.groups)) if samples.groups is not None else 0
     labels = [" ".join(label) for label in samples.labels]
     if len(set(labels)) * 2 > max(len(labels), 10):
         labels = [MEASURED] * len(labels)  # numbers, no two of which need to be equal

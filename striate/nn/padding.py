@@ -11,7 +11,8 @@ from striate.graph.value import Value
 from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind
 from striate.nn.pooling import Positional
-from striate.ops.padding import PadMode, pad
+from striate.ops.pad_axis import PadMode
+from striate.ops.padding import pad
 from striate.ops.window import LARGEST
 from striate.options import number
 

@@ -94,27 +94,18 @@ def _log_softmax(x: Array, axis: int) -> Array:
     return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
 
 
-@register
 @dataclass(frozen=True)
-class AxisSoftmax(AlongAxis):
-    """y[i] = e^x[i] / Σ_j e^x[j] along an axis"""
+class SoftmaxAlongAxis(AlongAxis):
+    """Base class of softmax and, if ``log``, of its logarithm (abstract): one kernel computes both."""
 
-    title: ClassVar[str] = "softmax"
-    onnx_operator: ClassVar[str] = "Softmax"
+    log: ClassVar[bool]
 
     def onnx_attributes(self) -> Mapping[str, Attribute | None]:
         return {"axis": self.axis}
 
-    def reference(self, x: Array) -> Array:
-        return _softmax(x, self.axis)
-
     def lower(self, context: LoweringContext) -> list[Launch]:
         x = context.node.inputs[0].type
-        return self.launch(context, SoftmaxLines(x.dtype, *self.geometry(x), False))
-
-    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        (y,), (dy,) = outputs, output_gradients
-        return (AxisSoftmaxGradient(self.axis)(y, expanded(dy, y)),)
+        return self.launch(context, SoftmaxLines(x.dtype, *self.geometry(x), self.log))
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
@@ -122,20 +113,53 @@ class AxisSoftmax(AlongAxis):
             yield Sample(cls(axis), (3 * random.standard_normal(shape),), batched=axis > 0)
 
 
+@dataclass(frozen=True)
+class GradientAlongAxis(AlongAxis):
+    """Base class of the gradients of softmax and, if ``log``, of its logarithm (abstract); the inputs are y and dy."""
+
+    log: ClassVar[bool]
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        y = context.node.inputs[0].type
+        return self.launch(context, SoftmaxGradientLines(y.dtype, *self.geometry(y), self.log))
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        forward = _log_softmax if cls.log else _softmax
+        for axis, shape in cls.examples(random):
+            y = forward(random.standard_normal(shape), axis)
+            yield Sample(cls(axis), (y, random.standard_normal(shape)), batched=axis > 0)
+
+
 @register
 @dataclass(frozen=True)
-class AxisSoftmaxGradient(AlongAxis):
+class AxisSoftmax(SoftmaxAlongAxis):
+    """y[i] = e^x[i] / Σ_j e^x[j] along an axis"""
+
+    title: ClassVar[str] = "softmax"
+    onnx_operator: ClassVar[str] = "Softmax"
+    log: ClassVar[bool] = False
+
+    def reference(self, x: Array) -> Array:
+        return _softmax(x, self.axis)
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        (y,), (dy,) = outputs, output_gradients
+        return (AxisSoftmaxGradient(self.axis)(y, expanded(dy, y)),)
+
+
+@register
+@dataclass(frozen=True)
+class AxisSoftmaxGradient(GradientAlongAxis):
     """dx[i] = y[i] · (dy[i] − Σ_j y[j] · dy[j]) along ``axis``
 
     The gradient of the softmax y = softmax(x): dx and dy are the gradients with respect to x and y.
     """
 
+    log: ClassVar[bool] = False
+
     def reference(self, y: Array, dy: Array) -> Array:
         return y * (dy - (y * dy).sum(axis=self.axis, keepdims=True))
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        y = context.node.inputs[0].type
-        return self.launch(context, SoftmaxGradientLines(y.dtype, *self.geometry(y), False))
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (y, dy), g = inputs, expanded(output_gradients[0], outputs[0])
@@ -145,66 +169,41 @@ class AxisSoftmaxGradient(AlongAxis):
             first = g * (dy - total(y * dy)) - dy * total(g * y)
         return first, (AxisSoftmaxGradient(self.axis)(y, g) if needed[1] else None)
 
-    @classmethod
-    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        for axis, shape in cls.examples(random):
-            y = _softmax(random.standard_normal(shape), axis)
-            yield Sample(cls(axis), (y, random.standard_normal(shape)), batched=axis > 0)
-
 
 @register
 @dataclass(frozen=True)
-class AxisLogSoftmax(AlongAxis):
+class AxisLogSoftmax(SoftmaxAlongAxis):
     """y[i] = x[i] − ln Σ_j e^x[j] along an axis"""
 
     title: ClassVar[str] = "log softmax"
     onnx_operator: ClassVar[str] = "LogSoftmax"
-
-    def onnx_attributes(self) -> Mapping[str, Attribute | None]:
-        return {"axis": self.axis}
+    log: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
         return _log_softmax(x, self.axis)
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        x = context.node.inputs[0].type
-        return self.launch(context, SoftmaxLines(x.dtype, *self.geometry(x), True))
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (y,), (dy,) = outputs, output_gradients
         return (AxisLogSoftmaxGradient(self.axis)(y, expanded(dy, y)),)
 
-    @classmethod
-    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        for axis, shape in cls.examples(random):
-            yield Sample(cls(axis), (3 * random.standard_normal(shape),), batched=axis > 0)
-
 
 @register
 @dataclass(frozen=True)
-class AxisLogSoftmaxGradient(AlongAxis):
+class AxisLogSoftmaxGradient(GradientAlongAxis):
     """dx[i] = dy[i] − e^y[i] · Σ_j dy[j] along ``axis``
 
     The gradient of y = log_softmax(x): dx and dy are the gradients with respect to x and y.
     """
 
+    log: ClassVar[bool] = True
+
     def reference(self, y: Array, dy: Array) -> Array:
         return dy - np.exp(y) * dy.sum(axis=self.axis, keepdims=True)
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        y = context.node.inputs[0].type
-        return self.launch(context, SoftmaxGradientLines(y.dtype, *self.geometry(y), True))
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (y, dy), g, total = inputs, expanded(output_gradients[0], outputs[0]), Sum((self.axis,))
         weighted = g * elementwise(Exp(), y)
         return (-(weighted * total(dy)) if needed[0] else None), (g - total(weighted) if needed[1] else None)
-
-    @classmethod
-    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        for axis, shape in cls.examples(random):
-            y = _log_softmax(random.standard_normal(shape), axis)
-            yield Sample(cls(axis), (y, random.standard_normal(shape)), batched=axis > 0)
 
 
 def softmax(input: Value, dim: int = 1) -> Value:

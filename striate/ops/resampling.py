@@ -69,15 +69,28 @@ class Resampling(Mapped):
             raise shape_error(self, f"{x} cannot be resampled to {times(self.count)} positions", "sizes are at least 1")
         return x.with_shape((*x.shape[:2], *self.count))
 
-    def input_of(self, dy: TensorType, size: Sizes) -> TensorType:
-        """Return the type of dx for the gradient dy; raise ``ShapeError`` if dy does not have the shape of y.
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return (self.resampled(inputs[0]),)
 
-        ``size`` holds the spatial sizes of x.
-        """
-        x = dy.with_shape((*dy.shape[:2], *size))
+    def maps(self, size: Sizes) -> Maps:
+        return self.axes(size)
+
+
+@dataclass(frozen=True)
+class ResamplingGradient(Resampling):
+    """Base class of the gradients of resampling: dy (N, C, *count) → dx (N, C, *size) (abstract)."""
+
+    size: Sizes = ()
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        (dy,) = inputs
+        x = dy.with_shape((*dy.shape[:2], *self.size))
         if self.resampled(x) != dy:
             raise shape_error(self, f"resampling does not return {dy}", "give the shape of the forward pass")
-        return x
+        return (x,)
+
+    def maps(self, size: Sizes) -> Maps:
+        return tuple(map(transposed, self.axes(self.size)))
 
 
 @dataclass(frozen=True)
@@ -106,12 +119,6 @@ class NearestResampling(Neighbours):
 
     title: ClassVar[str] = "upsample nearest"
 
-    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        return (self.resampled(inputs[0]),)
-
-    def maps(self, size: Sizes) -> Maps:
-        return self.axes(size)
-
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), dy = inputs, expanded(output_gradients[0], outputs[0])
         return (NearestResamplingGradient(self.count, self.step, self.centred, positions(x.type))(dy),)
@@ -131,7 +138,7 @@ class NearestResampling(Neighbours):
 
 @register
 @dataclass(frozen=True)
-class NearestResamplingGradient(Neighbours):
+class NearestResamplingGradient(ResamplingGradient, Neighbours):
     """dx[n, c, i] = Σ dy[n, c, p] over the positions p whose nearest neighbour is i
 
     Gradient of ``NearestResampling``: dy (N, C, *count) → dx (N, C, *size).
@@ -139,13 +146,6 @@ class NearestResamplingGradient(Neighbours):
 
     title: ClassVar[str] = "upsample nearest gradient"
     reads_once: ClassVar[bool] = True
-    size: Sizes = ()
-
-    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        return (self.input_of(inputs[0], self.size),)
-
-    def maps(self, size: Sizes) -> Maps:
-        return tuple(map(transposed, self.axes(self.size)))
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         g = expanded(output_gradients[0], outputs[0])
@@ -189,12 +189,6 @@ class LinearResampling(Interpolation):
 
     title: ClassVar[str] = "upsample linear"
 
-    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        return (self.resampled(inputs[0]),)
-
-    def maps(self, size: Sizes) -> Maps:
-        return self.axes(size)
-
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), dy = inputs, expanded(output_gradients[0], outputs[0])
         return (LinearResamplingGradient(self.count, self.step, self.align_corners, positions(x.type))(dy),)
@@ -214,20 +208,13 @@ class LinearResampling(Interpolation):
 
 @register
 @dataclass(frozen=True)
-class LinearResamplingGradient(Interpolation):
+class LinearResamplingGradient(ResamplingGradient, Interpolation):
     """dx[n, c, i] = Σ dy[n, c, p] · the weight of i at p, over all positions p
 
     Gradient of ``LinearResampling``: dy (N, C, *count) → dx (N, C, *size).
     """
 
     title: ClassVar[str] = "upsample linear gradient"
-    size: Sizes = ()
-
-    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        return (self.input_of(inputs[0], self.size),)
-
-    def maps(self, size: Sizes) -> Maps:
-        return tuple(map(transposed, self.axes(self.size)))
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         g = expanded(output_gradients[0], outputs[0])

@@ -127,6 +127,8 @@ class SynchronizedBatchNormalization(BatchNormalization):
     M), where μ and σ² have the shape (1, C, 1…), and the scalar M is the number of values of a channel on all ranks.
     """
 
+    limits_samples: ClassVar[bool] = False  # one value per channel is enough, because the other ranks have more
+
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         y, mean, variance = super().infer(*inputs)
         return y, mean, variance, y.with_shape(())

@@ -7,7 +7,7 @@ nodes alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import torch
@@ -255,7 +255,7 @@ class Plan:
         self._notice = notice
         missing = {
             name_of(node): reason for node, reason in capability.reasons.items()
-            if node.op.startswith("call") and name_of(node) not in _SILENT
+            if node.op.startswith("call") and name_of(node) not in _SILENT and not _selects(node, capability.reasons)
         }  # fmt: skip
         if missing:
             notice(missing)
@@ -326,6 +326,12 @@ class Plan:
         else:
             assert callable(node.target)
             results[node] = node.target(*arguments, **options)
+
+
+def _selects(node: fx.Node, left: Container[fx.Node]) -> bool:
+    """Return whether a node takes one result of several of a node in ``left``."""
+    source = node.args[0] if name_of(node) == "getitem" else None
+    return isinstance(source, fx.Node) and source in left and isinstance(example(source), tuple | list)
 
 
 def _attribute(module: Any, path: str) -> Any:

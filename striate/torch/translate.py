@@ -158,16 +158,16 @@ class Translator:
         options = fx.map_arg(node.kwargs, self._argument)
         if not _has_value((arguments, options)):
             if not callable(node.target) or node.target.__module__ not in _OF_NUMBERS:
-                raise Unsupported(f"{node.target} of no tensor")
+                raise Unsupported("it reads no tensor")
             return node.target(*arguments, **options)
         name, translation = translation_of(node)
         if translation is None:
-            raise Unsupported(f"{name} is not known")
+            raise Unsupported("striate has no such function")
         renamed: list[fx.Node] | None = []
         if writes_operand(node):
             renamed = self._aliases.renamed_by(node)
             if renamed is None or not set(renamed) <= self._inside:
-                raise Unsupported(f"{node.target} overwrites a tensor from elsewhere")
+                raise Unsupported("it overwrites a tensor from elsewhere")
         result = translation(*((self,) if name in STATEFUL else ()), *arguments, **options)
         if not self._records:
             result = mapped(result, lambda leaf: self.detach(leaf) if isinstance(leaf, Value) else leaf)

@@ -112,7 +112,7 @@ class EarlyStopping(Callback):
         if value is None:
             missing = "without validation\n  help: trainer.fit(…, validation=held_out)"
             if epoch.validation_loss is not None:
-                missing = 'for these targets\n  help: monitor="validation_loss"'
+                missing = "for these targets\n  help: monitor the validation loss, the default"
             raise OptionError(f"EarlyStopping: there is no {name} {missing}")
         return name, value
 

@@ -109,3 +109,11 @@ def test_a_sheet_has_a_row_for_each_class_also_augmented(tmp_path: Path) -> None
         class_sheet(Dataset(random.normal(size=(12, 3)), np.arange(12) % 2), "table")
     with pytest.raises(OptionError):
         class_sheet(digits, "digits", augment="no such thing")
+
+
+def test_a_scan_names_columns_and_counts_groups(tmp_path: Path) -> None:
+    rows = [f"{number},{number % 7},{'ab'[number % 2]},p{number % 3}" for number in range(30)]
+    (tmp_path / "table.csv").write_text("\n".join(["x,y,label,patient", *rows]))
+    found = scan_data(tmp_path / "table.csv")
+    assert (found.columns, found.targets, found.groups) == (("x", "y"), ("label",), 3)
+    assert found.to_json()["groups"] == 3

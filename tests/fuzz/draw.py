@@ -33,7 +33,8 @@ from striate.ops.extremes import LogSumExp, Positions, Prod
 from striate.ops.matmul import MatMul, MatMulSum
 from striate.ops.max_pooling import MaxPooling, MaxPoolingGradient
 from striate.ops.normalization import BatchNormalization
-from striate.ops.padding import Pad, PadAxes, PadGradient, PadMode
+from striate.ops.pad_axis import PadMode
+from striate.ops.padding import Pad, PadAxes, PadGradient
 from striate.ops.pixel_shuffle import PixelShuffle, PixelUnshuffle
 from striate.ops.reduction import Moments, Reduction, Sum
 from striate.ops.shaping import BroadcastTo

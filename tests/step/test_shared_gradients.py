@@ -44,6 +44,20 @@ def test_pieces_agree_with_the_whole_batch(loss: str, weighted: bool) -> None:
         np.testing.assert_allclose(pieces.model.state_dict()[name], array, rtol=1e-10, atol=1e-14, err_msg=name)
 
 
+def test_a_piece_may_be_a_single_sample() -> None:
+    """Synchronized batch normalization needs two values per channel in the batch of all ranks, not in each piece."""
+    random = np.random.default_rng(0)
+    x, y = random.standard_normal((5, 4)), random.integers(0, 3, 5)  # pieces of one and two samples
+    plain, pieces = (
+        TrainingStep(
+            nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3)).initialize(0).double(), nn.CrossEntropyLoss(),
+            optim.SGD(lr=0.1), **options,
+        )
+        for options in ({}, {"reduce": "exact"})
+    )  # fmt: skip
+    assert pieces(x, y) == pytest.approx(plain(x, y), rel=1e-12)
+
+
 def test_statistics_of_each_piece_differ_from_those_of_the_batch() -> None:
     random = np.random.default_rng(0)
     x, y = random.standard_normal((16, 1, 4, 4)), random.integers(0, 3, 16)
