@@ -61,6 +61,7 @@ GUARDED = {
     ("runtime/arena.py", "mmap.MAP_PRIVATE"): 'os.name == "nt"',
     ("runtime/arena.py", "mmap.MAP_ANONYMOUS"): 'os.name == "nt"',
     ("runtime/arena.py", "mmap.MADV_HUGEPAGE"): 'hasattr(mmap, "MADV_HUGEPAGE")',
+    ("codegen/jit.py", "mmap.mmap"): "mmap.mmap(-1, ",  # every system has anonymous memory
     ("codegen/idle.py", "mmap.MADV_DONTNEED"): 'hasattr(mmap, "MADV_DONTNEED")',
     ("codegen/idle.py", "CDLL(None)"): 'hasattr(mmap, "MADV_DONTNEED")',
     ("codegen/idle.py", '"/proc'): "except OSError",

@@ -95,8 +95,7 @@ def _sample_name(row: Mapping[str, object], several: bool) -> str:
 def with_standard_input(inputs: Sequence[Path]) -> list[Path | bytes]:
     """Replace "-" by the paths in the lines of standard input, or by the bytes of the picture that it contains.
 
-    On several ranks, it is the standard input of rank 0, since a launcher gives the others none.
-    Raises ``OptionError`` if "-" is given twice, and ``DataError`` if standard input has neither.
+    Raises ``OptionError`` if "-" is given twice or on several ranks, and ``DataError`` if standard input has neither.
     """
     if list(inputs).count(_STANDARD_INPUT) > 1:
         raise OptionError("- stands for standard input, which can be read only once")
@@ -105,8 +104,9 @@ def with_standard_input(inputs: Sequence[Path]) -> list[Path | bytes]:
         if path != _STANDARD_INPUT:
             given.append(path)
             continue
-        contents = b"" if ranks().rank else sys.stdin.buffer.read()
-        read = paths_or_picture(ranks().gather_bytes(contents)[0])
+        if ranks().size > 1:  # launchers pass it to rank 0 alone, and Open MPI 5 does not pass on its end
+            raise OptionError("- stands for standard input, which cannot be read on several ranks\n  help: give paths")
+        read = paths_or_picture(sys.stdin.buffer.read())
         given += [read] if isinstance(read, bytes) else read
     return given
 

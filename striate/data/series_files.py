@@ -61,9 +61,8 @@ def ts_samples(path: Path, options: NumberOptions) -> Samples:
         raise DataError(f"{path}: no line @data; not a file in the format of sktime and aeon")
     about = dict[str, list[str]]()
     for line in lines[:start]:
-        if line.startswith("@"):
-            name, *rest = line[1:].split()
-            about[name.lower()] = rest
+        if line.startswith("@") and (words := line[1:].split()):
+            about[words[0].lower()] = words[1:] or [""]
     if about.get("timestamps", ["false"])[0].lower() == "true":
         raise DataError(f"{path}: has time stamps, which are not read\n  help: write it with @timeStamps false")
     tasks = {"classlabel": Task.classify, "targetlabel": Task.regress}

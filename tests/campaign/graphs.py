@@ -195,7 +195,7 @@ def check(network: Network, operations_alone: bool) -> None:
             if n:
                 short = replace(problem, arrays=arrays, n=n)
                 same_bits(on_guarded_pages(short, Side.RIGHT).run(), found, f"N = {n} on protected pages")
-    alone = problem.alone()
+    alone = None if _refused(problem, 1) else problem.alone()
     if alone is not None:
         found = on_guarded_pages(alone, Side.RIGHT).run()
         Judge(alone, 1, alone.arrays).check(found, "compiled for one sample")

@@ -155,7 +155,10 @@ def require_finite(step: st.TrainingStep, before: Numbers, loss: float, when: st
     if not math.isfinite(loss):
         raise FailedError(f"{when}: the loss is {loss}, but no error was raised")
     for name, array in contents(step).items():
-        if array.dtype.kind == "f" and not (np.isfinite(array) | ~np.isfinite(before.get(name, 0))).all():
+        source = before.get(
+            name.replace("step average.", "model "), before.get(name, 0)
+        )  # an average follows its parameter
+        if array.dtype.kind == "f" and not (np.isfinite(array) | ~np.isfinite(source)).all():
             raise FailedError(f"{when}: {name} is not finite, but the step was committed")
 
 
@@ -182,7 +185,10 @@ def spoiled_step(random: Random) -> str:
     before = int(random.integers(0, 5))
     for _ in range(before):
         batch = training.batch(random)
-        step(*batch), clean(*batch)
+        try:
+            step(*batch), clean(*batch)
+        except NonFiniteError:
+            return "diverged: before the spoiled step"
     x, y = training.batch(random)
     if not before:  # the parameters need a shape
         step.gradients(x, y), clean.gradients(x, y)

@@ -347,6 +347,6 @@ def test_gaps_are_refused_where_the_training_part_is_not_known(tmp_path: Path) -
 
 
 def test_a_case_of_a_series_file_without_channels_is_named(tmp_path: Path) -> None:
-    text = "@problemName x\n@timeStamps false\n@classLabel true a b\n@data\na\n1,2:b\n"
-    with pytest.raises(DataError, match="line 5: a label without channels"):
+    text = "@problemName x\n@timeStamps\n@classLabel true a b\n@\n@data\na\n1,2:b\n"
+    with pytest.raises(DataError, match="line 6: a label without channels"):
         open_data(written(tmp_path / "x.ts", text))

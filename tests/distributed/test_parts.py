@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from striate import Trainer, nn, optim, settings
 from striate.cli import app
 from striate.cli.launch import resuming, run_folder
+from striate.cli.predict import with_standard_input
 from striate.data import Dataset
 from striate.distributed import AGREED, Alone, Communicator, Interrupted, failing_together, launcher, mpi
 from striate.distributed.failure import end_all_on_uncaught
@@ -107,6 +108,13 @@ def test_launch_resumes_only_what_it_began(tmp_path: Path, monkeypatch: pytest.M
     assert called == [command, command, ["train", "--resume", str(tmp_path), "--json", "--threads", "1"]]
     again = ["train", "--resume", str(tmp_path), "--epochs", "30"]
     assert resuming(again, tmp_path) == again
+
+
+def test_standard_input_is_not_read_on_several_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[with_standard_input.__module__], "ranks", Recorded)
+    assert with_standard_input([Path("a.png")]) == [Path("a.png")]
+    with pytest.raises(OptionError, match="cannot be read on several ranks"):
+        with_standard_input([Path("-")])
 
 
 def test_what_differs_between_ranks_is_named() -> None:

@@ -79,8 +79,8 @@ def test_networks_of_torchvision(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(dynamo, "_noticed", set[str]())
     torch.manual_seed(0)
     pair = Pair(_build(name))
-    # PyTorch computes gradients of hardswish and hardsigmoid with 1/6 in float32. With exact formulas in the place of its
-    # own, DeepLab's gradients agree to 6e-10.
+    # PyTorch computes gradients of hardswish and hardsigmoid with 1/6 in float32. With exact formulas in
+    # the place of its own, DeepLab's gradients agree to 6e-10.
     inexact = any(isinstance(one, torch.nn.Hardswish | torch.nn.Hardsigmoid) for one in pair.model.modules())
     relative = 1e-5 if inexact else 1e-6
     with warnings.catch_warnings(record=True) as seen:
