@@ -136,6 +136,7 @@ def test_train_in_json(data: Path, tmp_path: Path) -> None:
     assert load(tmp_path / "run" / "model.safetensors").standardizer is None
 
 
+@pytest.mark.slow
 def test_the_network_is_chosen_on_the_command_line(data: Path, tmp_path: Path) -> None:
     chosen = ["--activation", "relu", "--norm", "none", "--init", "he", "--depth", 2, "--width", 5]
     result = striate("train", data, "--epochs", 1, "--model", "mlp", *chosen, "--json", "--out", tmp_path / "run")
@@ -375,6 +376,7 @@ def test_a_native_object(run: Path, data: Path, tmp_path: Path) -> None:
         assert words in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_is_noticed_before_training(data: Path, tmp_path: Path) -> None:
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
@@ -425,6 +427,7 @@ def after_first_epoch(child: subprocess.Popen[str]) -> str:
     raise AssertionError(seen)
 
 
+@pytest.mark.slow
 def test_ctrl_c_finishes_the_step_saves_and_exits_130(data: Path, tmp_path: Path) -> None:
     child = process("train", data, "--epochs", 100_000, "--batch-size", 32, "--out", tmp_path / "run")
     after_first_epoch(child)

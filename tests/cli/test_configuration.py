@@ -24,6 +24,7 @@ def striate(*arguments: object) -> Any:
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
+@pytest.mark.slow
 def test_a_wrong_file_is_refused_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     for text, problem in {
@@ -77,6 +78,7 @@ def test_numbers_arrays_and_paths_become_what_the_command_line_takes(tmp_path: P
     assert tomllib.loads("x = " + toml_value(text)) == {"x": text}
 
 
+@pytest.mark.slow
 def test_a_run_is_repeated_from_its_own_file_and_options_win_over_it(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('data = "digits"\nmodel = "mlp"\ndepth = 2\nwidth = 8\nepochs = 3\nema = 0.9\ndoctor = false\n')

@@ -74,6 +74,7 @@ def test_no_doctor_is_silent_and_can_be_asked_afterwards(tmp_path: Path) -> None
     assert "--standardize" in asked.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -46,6 +46,7 @@ def test_help_lists_the_names() -> None:
     assert all(name in text for name in EXPERIMENTS)
 
 
+@pytest.mark.slow
 def test_the_prediction_is_printed_first_then_numbers_and_verdict(tmp_path: Path) -> None:
     result = experiment("m1", *TINY, "--out", tmp_path)
     assert result.exit_code == 0, result.output

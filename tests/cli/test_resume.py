@@ -31,6 +31,7 @@ def sha(run: Path) -> str:
     return hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_sigterm_exits_143_and_resume_ends_with_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert striate(*OPTIONS, "--out", tmp_path / "straight").exit_code == 0
     shown = Lines.epoch

@@ -15,6 +15,7 @@ from tests.runtime.chain import Chain
 ATOMIC = re.compile(r"^(.*(?:load atomic|store atomic|cmpxchg|atomicrmw) .*)$", re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("windows" in target.host().triple, reason="sched_yield is of POSIX")
 @pytest.mark.parametrize("threads", [2, 3, 8])
 def test_no_chunk_is_lost_when_every_step_is_interrupted(threads: int) -> None:

@@ -219,6 +219,7 @@ def test_the_bits_are_the_same_without_fused_instructions(name: str) -> None:
     assert np.array_equal(_run(name, x, 8, NARROW).view(np.uint32), _run(name, x, 8).view(np.uint32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [32, 64])
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)

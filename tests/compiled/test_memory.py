@@ -50,6 +50,7 @@ def _step() -> tuple[striate.TrainingStep, np.ndarray, np.ndarray]:
     return step, random.standard_normal((16, 3, 24, 24)).astype(np.float32), random.integers(0, 10, 16)
 
 
+@pytest.mark.slow
 def test_steps_after_the_first_allocate_nothing_large() -> None:
     step, x, y = _step()
     for _ in range(3):

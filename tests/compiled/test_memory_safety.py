@@ -114,6 +114,7 @@ def _assert_independent_of_scratch(problem: Problem) -> None:
         assert_same_bits(executable.run(problem.arrays, problem.n), expected, f"{problem.label} after {byte:#x}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*NETWORKS, *NARROW])
 def test_threads_change_no_bit_of_a_step(name: str, kept_settings: settings.Settings) -> None:
     for problem in step_problems(name, batch=19):

@@ -40,6 +40,7 @@ def differences(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
     return [float(np.abs(found[name] - array).max()) / scales[name] for name, array in expected.items()]
 
 
+@pytest.mark.slow
 def test_two_ranks_make_the_step_of_one_process(tmp_path: Path) -> None:
     require_mpi()
     found = steps(tmp_path, 2, "tiny", reduce="fast", wide=True)

@@ -169,6 +169,7 @@ def test_only_the_files_of_the_page_are_served(client: TestClient, path: str) ->
     assert client.get(path).status_code == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "key",
     ["..", "%2e%2e", "..%2f..%2fetc", "/etc/passwd", "%2Fetc%2Fpasswd", "seen", "001-lenet5", "a" * 5000, "%00", "é"],

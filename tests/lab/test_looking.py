@@ -39,6 +39,7 @@ def png(picture: Image.Image) -> bytes:
         return stream.getvalue()
 
 
+@pytest.mark.slow
 def test_a_held_out_picture_layer_by_layer(client: TestClient, front: Front, run: Path) -> None:
     about = client.get(f"/api/runs/{front.key}/model").json()
     assert (about["channels"], about["height"], about["width"], about["held_out"]) == (1, 8, 8, 355)

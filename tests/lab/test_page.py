@@ -268,6 +268,7 @@ def test_it_listens_on_this_computer_alone_and_answers_at_once() -> None:
         assert found.proto == socket.IPPROTO_TCP  # or asyncio leaves Nagle's algorithm on
 
 
+@pytest.mark.slow
 def test_the_server_itself(server: Server) -> None:
     host = urlsplit(server.origin).netloc
     query = urlsplit(server.address).query
@@ -327,6 +328,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_takes_the_training_along(tmp_path: P
     wait_until(lambda: '"end"' in record.read_text())
 
 
+@pytest.mark.slow
 def test_a_missing_extra_is_told() -> None:
     program = "import sys; sys.modules['starlette'] = None\nfrom striate.cli import main\nmain()"
     result = subprocess.run(

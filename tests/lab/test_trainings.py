@@ -138,6 +138,7 @@ def test_a_training_is_carried_out_and_kept(client: TestClient, front: Front) ->
     assert next(iter(again)).state is State.FINISHED
 
 
+@pytest.mark.slow
 def test_one_trains_and_the_others_wait_until_they_are_stopped(client: TestClient, front: Front) -> None:
     first, second, third = (started(client, ENDLESS) for _ in range(3))
     pid = wait_for_steps(front, first)
@@ -154,6 +155,7 @@ def test_one_trains_and_the_others_wait_until_they_are_stopped(client: TestClien
     assert client.post(f"/api/runs/{front.key}/stop", json={}).status_code == 409
 
 
+@pytest.mark.slow
 def test_closing_the_lab_stops_the_training_and_keeps_its_model(front: Front) -> None:
     from tests.lab.conftest import ORIGIN
 

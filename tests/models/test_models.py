@@ -54,6 +54,7 @@ def test_published_networks_have_their_parameters(name: str) -> None:
     assert sum(math.prod(parameter.sizes) for parameter in learned) == PUBLISHED[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_small_inputs_give_a_number_for_each_class(name: str) -> None:
     text = models.build(name, channels=3, classes=7).summary(SMALL[name])

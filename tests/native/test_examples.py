@@ -24,12 +24,14 @@ def names(model: nn.Module) -> str:
     return "".join(f"{CLASSES[best]}\n" for best in model(SAMPLES).argmax(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_c(compiler: str, folder: Path, names: str) -> None:
     program = compiled(folder, str(EXAMPLES / "classify.c"), "net.o", compiler=compiler, options=("-std=c11", "-I."))
     assert output_of([str(program)], folder, SAMPLES.tobytes()) == names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["g++", "clang++"])
 def test_cpp(compiler: str, folder: Path, names: str) -> None:
     options = ("-std=c++17", "-I.")
@@ -45,6 +47,7 @@ def test_the_program_of_the_documentation(model: nn.Module, folder: Path) -> Non
     np.testing.assert_allclose(found, model(np.zeros((1, 2, 9, 8), np.uint8))[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_rust(folder: Path, names: str) -> None:
     rustc = shutil.which("rustc")
     if rustc is None:

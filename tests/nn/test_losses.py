@@ -92,6 +92,7 @@ def test_the_loss_of_an_epoch_does_not_depend_on_the_batches(
         assert epoch.value == pytest.approx(whole, rel=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "x", "y"), LOSSES, ids=lambda one: one if isinstance(one, str) else "")
 def test_a_sample_of_weight_two_is_the_sample_twice(name: str, options: dict[str, Any], x: Array, y: Array) -> None:
     model = nn.Sequential(nn.Identity(), nn.BatchNorm1d(4)).double()

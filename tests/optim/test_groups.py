@@ -27,6 +27,7 @@ GROUPS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GROUPS)
 def test_thirty_steps_are_those_of_pytorchs_groups(name: str, torch: Any) -> None:
     rule, of_biases, of_last = GROUPS[name]
