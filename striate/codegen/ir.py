@@ -97,6 +97,16 @@ class Value:
         return self.typed
 
 
+class Truth(Value):
+    """Bools as bytes that are 0 or 1, with the condition (a value of i1 elements) that they were made of."""
+
+    __slots__ = ("condition",)
+
+    def __init__(self, value: Value, condition: Value) -> None:
+        super().__init__(value.type, value.text)
+        self.condition = condition
+
+
 def element_of(type: Type) -> Type:
     """Return the type of the elements of a vector; other types are returned as they are."""
     return type.element if isinstance(type, VectorType) else type

@@ -219,7 +219,7 @@ class VectorArithmetic(Control):
 
     def truth(self, condition: Any) -> Any:
         """Return a condition as bools in the form in which memory holds them: bytes that are 0 or 1."""
-        return self.builder.zext(condition, ir.like(condition.type, I8))
+        return ir.Truth(self.builder.zext(condition, ir.like(condition.type, I8)), condition)
 
     def not_less_equal(self, a: Any, b: Any) -> Any:
         """Return the condition not (a ≤ b) in each lane; unlike a > b, it is true for NaN."""
@@ -266,6 +266,8 @@ class VectorArithmetic(Control):
                 return self.builder.trunc(x, type)
             return self.builder.zext(x, type) if source.width == 8 else self.builder.sext(x, type)
         if isinstance(source, ir.IntType):
+            if isinstance(x, ir.Truth):  # LLVM would make integers of the mask and convert them: two instructions more
+                return self.select(x.condition, ir.splat(type, 1.0), ir.splat(type, 0.0))
             return self.builder.uitofp(x, type) if source.width == 8 else self.builder.sitofp(x, type)
         if isinstance(target, ir.IntType):
             return self.builder.fptoui(x, type) if target.width == 8 else self.builder.fptosi(x, type)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from striate import ops
 from striate.codegen import jit
 from striate.codegen.launch import Launch
 from striate.codegen.options import CompileOptions
@@ -183,6 +184,16 @@ def test_winograd_multiplies_in_registers(layer: str, target: str) -> None:
                 assert len(folded) >= 0.9 * products, f"{phase.name}:\n" + "\n".join(loop)
         seen[phase.name] += 1
     assert seen.keys() == {"convolution (winograd)", "input gradient (winograd)", "weight gradient (winograd)"}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_bools_become_numbers_without_integers(target: str) -> None:
+    """As when a watch counts the activations above 0."""
+    x = Input("x", TensorType(DType.float32, (N, 32, 8, 8)))()
+    (phase, *_) = phases(Graph({"x": x}, {"y": ops.sum((x > 0.5).astype("float32"), axis=(0, 2, 3))}), target)
+    assembly = jit.disassembly(phase.spec.ir(), named(target))
+    assert "vcmp" in assembly
+    assert not re.findall(r"vcvtdq2ps|vpmovm2d|vpsrld", assembly)
 
 
 @pytest.mark.slow
