@@ -148,7 +148,7 @@ def prepared(order: Mapping[str, Any]) -> Prepared:
 
 
 def measure(network: Network, batch: int, probe: Probe, options: argparse.Namespace) -> dict[str, Measurement]:
-    """Measure all frameworks in interleaved turns; one that fails is reported and left out."""
+    """Measure all frameworks in interleaved turns; one that fails is reported, and keeps the turns before."""
     title = f"{network.title}, batch {batch}"
     found: dict[str, Measurement] = {}
     with ExitStack() as stack:
@@ -171,13 +171,21 @@ def measure(network: Network, batch: int, probe: Probe, options: argparse.Namesp
             found[configuration.name] = Measurement(
                 network, configuration, batch, keep_all=options.keep_all, first_step=worker.ready.first_step
             )
-        calls = {name: _calls(worker) for name, worker in workers.items()}
         names = list(workers)
+        calls: dict[str, int] = {}
         for repetition in range(options.repetitions):
             shift = repetition % max(1, len(names))  # so that no framework always follows the same one
             before = probe()
             for name in (*names[shift:], *names[:shift]):
-                seconds = workers[name].turn(calls[name])
+                if name not in workers:
+                    continue
+                try:
+                    calls[name] = calls.get(name) or _calls(workers[name])
+                    seconds = workers[name].turn(calls[name])
+                except WorkerError as error:
+                    note(f"{title}: measured no further: {error}")
+                    workers.pop(name).close()
+                    continue
                 after = probe()
                 found[name].turns.append(Turn(seconds, before, after))
                 before = after

@@ -161,7 +161,8 @@ class Worker:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):  # an order that a killed worker has not read
+                    pipe.close()
 
     def __enter__(self) -> Self:
         return self

@@ -125,10 +125,12 @@ def print_scan(found: Scan) -> None:
         modes = ", ".join(f"{mode} ({count:,})" for mode, count in found.modes.most_common())
         console.print(f"modes {modes}", soft_wrap=not console.is_terminal, markup=False)
     if found.columns:
-        what = "features" if found.kind == "table" else "channels"
+        what = "feature" if found.kind == "table" else "channel"
+        names = f"{what}{'s' * (len(found.columns) != 1)} {shortened(found.columns)}"
+        names = f"1 {what}" if found.columns == ("value",) else names
         labels = f"; predicted: {shortened(found.targets)}" if found.targets else ""
         groups = f"; {counted(found.groups, 'group')}, each in one part" if found.groups else ""
-        text = f"{what} {shortened(found.columns)}{labels}{groups}"
+        text = f"{names}{labels}{groups}"
         console.print(text, soft_wrap=not console.is_terminal, markup=False, highlight=False)
     if found.missing:
         console.print(f"{found.missing:,} missing numbers", soft_wrap=not console.is_terminal)

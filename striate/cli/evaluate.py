@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from striate.cli.ranks import ranks
@@ -179,7 +180,7 @@ def print_evaluation(result: Evaluation, dataset: Dataset, part: str) -> None:
     for one in result.classes:
         areas = ("–" if area is None else f"{area:.3f}" for area in (one.auc, one.average_precision))
         shares = (_share(value) for value in (one.accuracy, one.precision, one.f1))
-        table.add_row(one.name, f"{one.correct} of {one.count}", *shares, *areas)
+        table.add_row(escape(one.name), f"{one.correct} of {one.count}", *shares, *areas)
     console = output()
     if result.classes:
         console.print(table)
@@ -213,7 +214,9 @@ def _targets_table(result: Evaluation) -> Table:
     for name in ("mean error", "RMSE", "R²"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in result.targets:
-        table.add_row(one.name, f"{one.mean_error:.4g}", f"{one.rmse:.4g}", "–" if one.r2 is None else f"{one.r2:.4f}")
+        table.add_row(
+            escape(one.name), f"{one.mean_error:.4g}", f"{one.rmse:.4g}", "–" if one.r2 is None else f"{one.r2:.4f}"
+        )
     return table
 
 

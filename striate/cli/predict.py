@@ -22,6 +22,7 @@ from striate.data.reading import Reading
 from striate.data.sources import Sources, paths_or_picture
 from striate.errors import OptionError
 from striate.persistence import load
+from striate.train.ranks import require_same, versions_that_matter, weights_digest
 from striate.train.run import RUN_FILE, read_run
 
 _STANDARD_INPUT = Path("-")
@@ -56,6 +57,8 @@ def predict(
     """Predict the classes of pictures and signals, or the numbers that the model has learned to estimate."""
     output = Form(as_json, csv_file, top_k, OnError.parse(on_error))
     model = load(model_path(run))
+    if ranks().size > 1:
+        require_same(ranks(), {**versions_that_matter(), "weights": weights_digest(model), "views": tta})
     found = read_run(run) if (run / RUN_FILE).is_file() else None
     number_options = found.number_options if found else None
     task = number_options.task if number_options else None

@@ -57,7 +57,8 @@ def array_samples(path: Path, options: NumberOptions, part: str = "") -> Samples
     else:
         x, groups = array_of(path), None
         if options.single_files and _is_single(x, options):
-            single = samples_of(path, x[np.newaxis] if x.ndim > 1 else x[np.newaxis, np.newaxis], None, None, options)
+            one = x[np.newaxis] if x.ndim > 1 or options.kind is Kind.table else x[np.newaxis, np.newaxis]
+            single = samples_of(path, one, None, None, options)
             single.places = [path.name]
             return single
         beside = _labels_beside(path)

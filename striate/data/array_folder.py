@@ -41,18 +41,22 @@ def folder_samples(folder: Path, options: NumberOptions) -> Samples:
     """
     options.require_no_columns(folder)
     tree = FolderTree(folder)
-    labelled = from_folders(tree, [entry for entry in tree.entries if is_array(Path(entry.path))])
+    labelled = from_folders(tree, [entry for entry in tree.entries if is_array(Path(entry.path))], "file")
     found: list[tuple[Picture, Array]] = []
     bad: list[str] = []
     for picture in labelled.pictures:
         try:
             array = array_of(folder / picture.entry.path)
+            if array.dtype.kind not in "buif":
+                raise DataError(f"{picture.entry.path}: numbers of type {array.dtype} are not real")
             found.append((picture, array[np.newaxis] if array.ndim == 1 and options.kind is not Kind.table else array))
         except DataError as error:
             bad.append(str(error))
     if bad and (options.on_error is OnError.refuse or not found):
         raise refused(bad, len(labelled.pictures), "files")
     pictures, arrays = [one for one, _ in found], [array for _, array in found]
+    if options.kind is None and all(array.ndim == 2 and array.shape[0] == 1 for array in arrays):
+        options = replace(options, kind=Kind.signals)  # files of uint8 would be pictures of height 1
     samples = _together(folder, pictures, arrays, options)
     samples.labels = [(picture.label,) for picture in pictures]
     samples.places = [str(picture.entry.path) for picture in pictures]
@@ -70,10 +74,15 @@ def _together(folder: Path, pictures: list[Picture], arrays: list[Array], option
     if options.kind in (None, Kind.signals) and all(len(shape) == 2 for shape in shapes):
         first, last = ({shape[axis] for shape in shapes} for axis in (0, 1))
         if len(first) == 1 or len(last) == 1:
-            options = replace(options, kind=Kind.signals, channels_last=len(first) > 1)
+            last_axis = len(first) > 1
+            options = replace(options, kind=Kind.signals, channels_last=last_axis)
             each = [samples_of(folder, array[np.newaxis], None, None, options) for array in arrays]
-            each[0].values = [one.values[0] for one in each]
-            return each[0]
+            samples = each[0]
+            samples.values, samples.channels_last = [one.values[0] for one in each], last_axis
+            if last_axis:
+                channels = counted(samples.values[0].shape[0], "channel")
+                samples.notes = [f"the files differ along their first axis, so they are read as (time, {channels})"]
+            return samples
     places = {array.shape: picture.entry.path for picture, array in zip(pictures, arrays)}
     shown = ", ".join(
         f"{'×'.join(map(str, shape))} ({counted(count, 'file')}, such as {places[shape]})"

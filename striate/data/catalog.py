@@ -56,8 +56,8 @@ def open_data(
 
     name      a name such as "digits" or "mnist"; a folder of IDX files; pictures: a folder with a folder per class,
               with train and test (or val) folders, or with a CSV table of files and labels, or an archive of such a
-              folder; or numbers: a .csv, .tsv, .ts, .npy or .npz file, or a folder with a pair such as train.csv and
-              test.csv
+              folder; or numbers: a .csv, .tsv, .ts, .npy or .npz file, a folder with a pair such as train.csv and
+              test.csv, or with a folder of .npy files for each class
     options   how the data are read and split: ``PictureOptions`` for pictures, ``NumberOptions`` for numbers, or their
               fields as a dictionary
     progress  called with (files done, files in all) while pictures are read
@@ -197,7 +197,8 @@ def _forms() -> str:
     """Return the forms of data sets that are known, for error messages."""
     return (
         f"  known by name: {', '.join(KNOWN)}\n"
-        "  by path: pictures (a folder, zip or tar), numbers (.csv, .tsv, .ts, .npy, .npz), and folders of IDX files"
+        "  by path: pictures (a folder, zip or tar), numbers (.csv, .tsv, .ts, .npy, .npz, or a folder of .npy "
+        "files for each class), and folders of IDX files"
     )
 
 

@@ -29,13 +29,14 @@ _SMALL = 1_000_000
 def completed(samples: Samples, train: Sequence[int], options: NumberOptions, name: str) -> NumberOptions:
     """Return the options, completed by what the samples show, so that other files are read in the same way.
 
-    The result has the ``kind`` of the samples. ``columns``, ``length``, ``fill`` and ``limits`` are kept if they were
-    given. Otherwise the columns are those of the samples, and the other three, where samples of this kind need them,
-    are computed from the training samples, whose indices are ``train``. ``name`` is the name of the data set in
-    messages.
+    The result has the ``kind`` of the samples, and their ``channels_last`` unless it was given. ``columns``,
+    ``length``, ``fill`` and ``limits`` are kept if they were given. Otherwise the columns are those of the samples, and
+    the other three, where samples of this kind need them, are computed from the training samples, whose indices are
+    ``train``. ``name`` is the name of the data set in messages.
     """
     values = [samples.values[place] for place in train]
-    options = replace(options, kind=samples.kind, columns=options.columns or samples.columns)
+    last = samples.channels_last if options.channels_last is None else options.channels_last
+    options = replace(options, kind=samples.kind, columns=options.columns or samples.columns, channels_last=last)
     if samples.kind is Kind.signals and options.length is None:
         options = replace(options, length=max(one.shape[1] for one in values))
     if samples.kind in (Kind.table, Kind.signals):

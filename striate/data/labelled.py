@@ -71,8 +71,11 @@ def _has_one_folder(tree: Tree) -> bool:
     return len(top) == 1 and not any(len(one.path.parts) == 1 for one in tree.entries)
 
 
-def from_folders(tree: Tree, files: list[Entry]) -> Labelled:
-    """Take the labels of ``files`` from the names of folders; raise ``DataError`` if there are no such folders."""
+def from_folders(tree: Tree, files: list[Entry], unit: str = "picture") -> Labelled:
+    """Take the labels of ``files`` from the names of folders; raise ``DataError`` if there are no such folders.
+
+    ``unit`` is the word for a file in notes.
+    """
     others = [entry for entry in tree.entries if not is_picture(entry)]
     depth = _class_depth(files)
     if not files or depth is None:
@@ -88,7 +91,7 @@ def from_folders(tree: Tree, files: list[Entry]) -> Labelled:
             if len(loose) == 1
             else "lie beside the folders of classes and were"
         )
-        notes.append(f"{counted(len(loose), 'picture')} {lie} passed over")
+        notes.append(f"{counted(len(loose), unit)} {lie} passed over")
     if given and set(words.values()) & set(TESTING) and set(words.values()) & set(VALIDATION):
         notes.append("of val and test, val is held out during training; test is left for the last look")
         placed = [entry for entry in placed if words[entry.path.parts[depth - 1]] not in TESTING]
@@ -101,9 +104,9 @@ def from_folders(tree: Tree, files: list[Entry]) -> Labelled:
     if empty:
         shown = ", ".join(sorted(empty, key=natural)[:_LISTED])
         what = (
-            "a folder without pictures is not a class"
+            f"a folder without {unit}s is not a class"
             if len(empty) == 1
-            else "folders without pictures are not classes"
+            else f"folders without {unit}s are not classes"
         )
         notes.append(f"{shown}: {what}")
     if same := _same_folders(placed, depth):
@@ -149,8 +152,8 @@ def _no_classes(tree: Tree) -> DataError:
         cure = f"\n  help: {ending} files are not read; save them as PNG or JPEG"
     elif ending in _NUMBERS:
         cure = (
-            f"\n  help: {ending} files hold numbers, which are read from one file: a CSV with the columns id, time and "
-            "label, or np.savez(path, x=inputs, y=labels)"
+            f"\n  help: {ending} files hold numbers, which are read from one file, such as a CSV with the columns id, "
+            "time and label, or np.savez(path, x=inputs, y=labels); or from a folder of .npy files for each class"
         )
     else:
         cure = ""

@@ -60,6 +60,7 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
     if samples.bad:
         shown = "; ".join(samples.bad[:_LISTED]) + ("; …" if len(samples.bad) > _LISTED else "")
         what = "rows" if samples.kind is Kind.table else "rows and series"
+        what = "files" if files[0].classes else what
         notes.append(f"{len(samples.bad):,} of {len(samples) + len(samples.bad):,} {what} were skipped: {shown}")
     train, left = _apart(samples, train, held_out)
     if left:

@@ -31,6 +31,7 @@ class Samples:
     parts    the part of each sample; None if the file does not say
     rows     (series, first row, end row) of each window, the end exclusive; empty unless the samples are windows
     task     what is predicted, if the form of the file says so; otherwise None
+    channels_last  whether the channels were on the last axis, if the samples together show it; otherwise None
     bad      messages about rows and samples that were skipped
     notes    messages for the user
     """
@@ -45,6 +46,7 @@ class Samples:
     parts: list[Split | None] = field(default_factory=list[Split | None])
     rows: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
     task: Task | None = None
+    channels_last: bool | None = None
     bad: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
 

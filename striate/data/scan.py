@@ -192,11 +192,12 @@ def _scan_pictures(tree: Tree, progress: Progress, label_column: str | None) -> 
 
 def _scan_numbers(path: Path, options: NumberOptions) -> Scan:
     """Scan a file of numbers, or a pair of files."""
-    samples = merged(number_files(path), options)
+    files = number_files(path)
+    samples = merged(files, options)
     found = Scan(str(path), samples.kind.value, notes=list(samples.notes))
     for text in samples.bad:
         own = text.removeprefix(f"{path}, ")
-        found.problems.append(Problem("bad row", (own.partition(":")[0],), own))
+        found.problems.append(Problem("bad file" if files[0].classes else "bad row", (own.partition(":")[0],), own))
     found.sizes.update(one.shape for one in samples.values)
     found.missing = sum(gaps(one) for one in samples.values)
     found.columns, found.targets = samples.columns, samples.targets

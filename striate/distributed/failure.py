@@ -54,7 +54,7 @@ def failing_together(
 def end_all_on_uncaught(communicator: Communicator) -> None:
     """Have an exception that ends this process end the processes of all ranks, except those in ``AGREED``.
 
-    A process that ends regularly waits for the others, which would wait for its messages.
+    A process that ends regularly waits for the others, which would wait for its messages; ``sys.exit`` is such an end.
     """
     before = sys.excepthook
 

@@ -109,6 +109,8 @@ class EarlyStopping(Callback):
         entropy = epoch.validation_cross_entropy
         entropy = epoch.validation_loss if entropy is None else entropy  # None if it equals the loss
         value: float | None = entropy if name == "validation_cross_entropy" else vars(epoch)[name]
+        if value is None and self.best is not None:
+            return name, math.nan  # as after a NaN among the predictions: an earlier epoch had a value
         if value is None:
             missing = "without validation\n  help: trainer.fit(…, validation=held_out)"
             if epoch.validation_loss is not None:

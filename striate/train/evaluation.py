@@ -349,7 +349,7 @@ def _by_target(
     entropy = own.value if loss.is_plain_cross_entropy and weights is None else math.nan
     if logits:
         return _by_label(own.value, np.concatenate(logits), dataset.labels > 0, label_names)
-    if not loss.predicts_targets:
+    if not columns:  # classes, or targets that the loss makes of them
         return Evaluation(own.value, right, seen, (), entropy)
     results = tuple(
         TargetResult(

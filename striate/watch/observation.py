@@ -117,6 +117,10 @@ class Observation:
         pieces, by the same names, and ``samples`` the numbers of samples of all pieces. Counts are added; means and
         variances are merged in float64. Tensors that are not batched are the same in every piece.
         """
+        with np.errstate(all="ignore"):  # the statistics of a step that diverges are not finite; the step names it
+            self._merge(others, samples)
+
+    def _merge(self, others: Sequence[Mapping[str, Array]], samples: Sequence[int]) -> None:
         share = (np.array(samples, np.float64) / sum(samples))[:, np.newaxis]
         for index, tensor in enumerate(self.tensors):
             names = [f"watch:{index}:{what}" for what in ("mean", "variance")]

@@ -190,6 +190,7 @@ def test_the_same_seed_gives_the_same_file(data: Path, tmp_path: Path) -> None:
     assert first == second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

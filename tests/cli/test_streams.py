@@ -51,6 +51,7 @@ def test_a_full_disk_is_named(arguments: tuple[str, ...]) -> None:
     assert finished.stderr == f"error: standard output cannot be written: {os.strerror(28)}\n"
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     finished = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m striate show resnet20 --stage program | head -n 1"],

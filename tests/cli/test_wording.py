@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
+import math
 
+import numpy as np
 import pytest
 
+from striate.cli.evaluate import print_evaluation
 from striate.cli.wording import fitted, with_options
+from striate.data import Dataset
+from striate.train.evaluation import Evaluation, TargetResult
 
 OPTIONS = {"--size", "--on-error", "--lr"}
 
@@ -37,3 +42,12 @@ def test_long_lines_are_broken_between_words_on_a_terminal(monkeypatch: pytest.M
     assert [line for line in lines if len(line) > 40] == ["    " + "/a/very/long/path" * 4]
     assert " ".join(text.split()) == " ".join(" ".join(lines).split())
     assert fitted(text, io.StringIO()) == text
+
+
+def test_names_of_targets_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    targets = tuple(TargetResult(name, 1.0, 2.0, 0.5) for name in ("flow [m/s]", "rate [/s]"))
+    result = Evaluation(1.0, 0, 0, (), math.nan, 1.0, 0.5, rmse=2.0, targets=targets)
+    print_evaluation(result, Dataset(np.zeros((3, 2), np.float32), np.zeros((3, 2), np.float32)), "")
+    said = capsys.readouterr().out
+    assert "flow [m/s]" in said
+    assert "rate [/s]" in said

@@ -166,6 +166,7 @@ def test_a_name_depends_on_the_key_the_target_and_the_source(monkeypatch: pytest
     assert cache.entry_name("k", "t") in names
 
 
+@pytest.mark.slow
 def test_the_source_covers_every_module_that_writes_code() -> None:
     writers = [
         file.relative_to(syntax.PACKAGE)

@@ -205,6 +205,7 @@ def _same_bits(name: str, x: np.ndarray[Any, Any]) -> None:
             assert np.all((got.view(bits) == expected.view(bits)) | both_nan), (name, width, cpu)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", BOUNDS)
 def test_the_bits_are_the_same_at_every_width_and_target(name: str, dtype: Any) -> None:

@@ -73,6 +73,7 @@ def test_steps_after_the_first_allocate_nothing_large() -> None:
     assert (scratch_arena().base, scratch_arena().size) == (base, size)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
 def test_resident_memory_is_flat() -> None:
     step, x, y = _step()

@@ -64,6 +64,30 @@ def test_parts_may_be_given_and_signals_differ_in_length(tmp_path: Path) -> None
     assert scan_data(folder).counts["9"] == {"train": 6, "held out": 5}
 
 
+def test_channels_on_the_last_axis_stay_there_in_prediction(tmp_path: Path) -> None:
+    folder = write(tmp_path / "logs", (10, 6), "float32")
+    np.save(folder / "9" / "longer.npy", np.zeros((14, 6), np.float32))
+    found = open_data(folder)
+    assert isinstance(found.options, NumberOptions)
+    assert found.options.channels_last
+    assert found.train.images.shape[1] == 6
+    assert "the files differ along their first axis, so they are read as (time, 6 channels)" in found.notes
+    square = RANDOM.standard_normal((6, 6)).astype(np.float32)
+    np.save(tmp_path / "square.npy", square)
+    np.testing.assert_array_equal(read_inputs(tmp_path / "square.npy", found.options).values[0, :, :6], square.T)
+
+
+def test_files_of_features_and_signals_of_bytes(tmp_path: Path) -> None:
+    table = write(tmp_path / "table", (20,), "float32")
+    options = open_data(table, kind="table").options
+    assert isinstance(options, NumberOptions)
+    assert read_inputs(table / "9" / "0.npy", options).values.shape == (1, 20)
+    assert open_data(write(tmp_path / "bytes", (40,), "uint8")).train.images.shape[1:] == (1, 40)
+    np.save(table / "9" / "dates.npy", np.zeros(20, "datetime64[s]"))
+    with pytest.raises(DataError, match=r"dates\.npy: numbers of type datetime64\[s\] are not real"):
+        open_data(table, kind="table")
+
+
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     folder = write(tmp_path, (6, 7, 8))
     with pytest.raises(OptionError, match="takes no window"):

@@ -114,6 +114,7 @@ def test_two_origins_are_one_too_many(client: TestClient) -> None:
     assert client.post("/api/trainings", content=b"{}", headers=headers).status_code == 403
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "QUERY"])
 def test_other_methods_need_the_origin_and_lead_nowhere(client: TestClient, method: str) -> None:
     assert client.request(method, "/api/trainings").status_code == 405

@@ -163,8 +163,10 @@ def test_other_measures_are_monitored(monitor: str, best: int) -> None:
     for number, value in ((1, 0.5), (2, 0.75)):
         stopping.after_epoch(one, replace(Epoch(number, 1.0, 1.0, 1.0, 2.0), **{monitor: value}))
     assert stopping.best == best
+    stopping.after_epoch(one, Epoch(3, 1.0, 1.0, 1.0, 2.0))  # as after predictions of NaN
+    assert stopping.best == best
     with pytest.raises(OptionError, match=f"there is no {monitor} for these targets"):
-        stopping.after_epoch(one, Epoch(3, 1.0, 1.0, 1.0, 2.0))
+        EarlyStopping(None, monitor=monitor).after_epoch(one, Epoch(1, 1.0, 1.0, 1.0, 2.0))
 
 
 def test_the_training_loss_is_monitored_without_validation() -> None:

@@ -74,3 +74,17 @@ def test_what_is_not_a_model_or_a_loss_is_refused() -> None:
 def test_too_few_outputs_are_explained() -> None:
     with pytest.raises(ShapeError, match="3 classes"):
         evaluate(nn.Sequential(nn.Linear(3, 2)), scores())
+
+
+class OneHot(nn.MSELoss):
+    """The squared error of class scores against 0 and 1."""
+
+    def target(self, y: object, n: int, dtype: np.dtype[Any]) -> Any:
+        return np.eye(3, dtype=dtype)[np.asarray(y)]
+
+
+def test_a_loss_may_make_targets_of_classes() -> None:
+    data = scores()
+    found = evaluate(identity(3), data, loss=OneHot())
+    assert found.accuracy == pytest.approx((data.images.argmax(axis=1) == data.labels).mean())
+    assert found.loss == pytest.approx(np.square(data.images - np.eye(3)[data.labels]).mean(), rel=1e-6)
