@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,9 +33,6 @@ from striate.ops.channel_softmax import (
 from striate.ops.reduction import sum
 from striate.ops.requirement import dtype_error, require_floats, shape_error
 from striate.ops.shaping import BroadcastTo, expanded
-
-if TYPE_CHECKING:
-    pass
 
 NO_LABEL = -(2**63)
 """The ``ignore_index`` for a loss that ignores no label: the smallest int64, which is never a class index."""

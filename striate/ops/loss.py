@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from striate.graph.elementwise import cast
 from striate.graph.reshape import reshape
 from striate.graph.value import DType, Integers, Value
@@ -15,9 +13,6 @@ from striate.ops.loss_reduction import loss_reduction, reduced
 from striate.ops.reduction import sum
 from striate.ops.requirement import shape_error
 from striate.options import number, whole_number
-
-if TYPE_CHECKING:
-    pass
 
 
 def cross_entropy(
