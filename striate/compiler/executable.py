@@ -29,6 +29,7 @@ from striate.passes.memory import ALIGNMENT, lives, place
 from striate.runtime import program as runtime
 from striate.runtime.arena import Arena, ScratchArena, address_of, scratch_arena, undefined_array
 from striate.runtime.program import External, Fixed, Phase, Program, Scratch
+from striate.runtime.threads import Helpers
 
 
 class Contents(Protocol):
@@ -280,10 +281,12 @@ class CompiledExecutable:
                             found[home.address] = ctypes.string_at(home.address, size)
             return found
 
-    def runs_single_threaded(self, n: int) -> bool:
-        """Return whether a batch of ``n`` samples is so little work that only the calling thread runs it."""
+    def helpers(self, n: int) -> Helpers:
+        """Return which other threads share the work of a batch of ``n`` samples."""
         fixed, each = self._work
-        return fixed + each * n <= lower.SINGLE_THREADED_WORK
+        if fixed + each * n > lower.SINGLE_THREADED_WORK:
+            return Helpers.ALL
+        return Helpers.AWAKE if fixed + each * n > lower.UNSHARED_WORK else Helpers.NONE
 
     @cached_property
     def _work(self) -> tuple[float, float]:
@@ -336,7 +339,7 @@ class CompiledExecutable:
             with self._scratch.lock:  # no update may run between the prepared phases and the phases that read them
                 self._prepare_again()
                 try:
-                    program.run(n, addresses, single_threaded=shapes.single_threaded)
+                    program.run(n, addresses, helpers=shapes.helpers)
                 finally:  # Ctrl-C is raised after the run, which has written the updates
                     if self._graph.updates:
                         for arena in self._arenas:
@@ -391,7 +394,7 @@ class CompiledExecutable:
                 self._prepare_again()
                 first = 0
                 for end in (*ends, len(self._each_run)):
-                    program.run(n, addresses, first, end, single_threaded=shapes.single_threaded)
+                    program.run(n, addresses, first, end, helpers=shapes.helpers)
                     for name, value, original in self._named_otherwise:
                         if name in self._results and first < self.completed(name) <= end:
                             source = self._results[original] if original in self._results else outputs[original]
@@ -477,7 +480,7 @@ class CompiledExecutable:
                 self.program,
                 [value.type.concrete(n) for _, value in self._given],
                 [self._graph.outputs[name].type.concrete(n) for _, name in self._fresh],
-                self.runs_single_threaded(n),
+                self.helpers(n),
             )
         return self._shapes
 
@@ -507,13 +510,13 @@ class CompiledExecutable:
 
 @dataclass(frozen=True)
 class _Shapes:
-    """The shapes of a program's arrays at N = n, and whether the calling thread runs it alone."""
+    """The shapes of a program's arrays at N = n, and the threads that share its work."""
 
     n: int
     program: Program | None
     given: list[tuple[int, ...]]
     fresh: list[tuple[int, ...]]
-    single_threaded: bool
+    helpers: Helpers
 
 
 def prepare_compiled(

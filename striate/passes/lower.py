@@ -75,8 +75,11 @@ until they are read, and would read every line before it is written. (Measured: 
 
 
 SINGLE_THREADED_WORK = 1 << 23
-"""Programs with at most this many operations (each byte moved counts as one) run on the calling thread alone. It is
-80 µs of work, about the time that a sleeping thread needs to wake up and help."""
+"""Programs with at most this many operations (each byte moved counts as one) wake no other thread. It is 80 µs of work,
+about the time that a sleeping thread needs to wake up and help."""
+
+UNSHARED_WORK = 1 << 19
+"""Programs with at most this many operations, 5 µs of work, run on the calling thread alone."""
 
 
 def lower(plan: Plan, options: CompileOptions) -> Lowered:

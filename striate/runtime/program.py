@@ -181,16 +181,16 @@ class Program:
         first: int = 0,
         last: int | None = None,
         *,
-        single_threaded: bool = False,
+        helpers: threads.Helpers = threads.Helpers.ALL,
         memory: Arena | None = None,
     ) -> int:
         """Run phases ``first`` to ``last - 1`` for a batch of ``n``; return 0, or a kernel's error status.
 
         ``last`` None means all phases from ``first`` on. ``externals`` has the address of every external array by name;
-        an array that is omitted keeps its address from an earlier run. With ``single_threaded``, no other thread is
-        woken. After an error status, ``failure`` contains the phase and the chunk. ``memory`` is the arena for operands
-        in scratch memory, which keeps their values for a later program. None means the scratch arena of the process,
-        whose values are valid only while the caller holds its lock.
+        an array that is omitted keeps its address from an earlier run. ``helpers`` are the threads that share
+        the work. After an error status, ``failure`` contains the phase and the chunk. ``memory`` is the arena for
+        operands in scratch memory, which keeps their values for a later program. None means the scratch arena of the
+        process, whose values are valid only while the caller holds its lock.
 
         Raises ``ValueError`` for an invalid range of phases or batch and for a missing address, and ``RuntimeError`` if
         a finalizer or signal handler calls it while its own thread is running a program.
@@ -206,12 +206,12 @@ class Program:
                 )
             try:
                 arena.running = True
-                return self._run(memory or arena, n, externals, first, end, single_threaded)
+                return self._run(memory or arena, n, externals, first, end, helpers)
             finally:
                 arena.running = False
 
     def _run(
-        self, arena: Arena, n: int, externals: Mapping[str, int], first: int, end: int, single_threaded: bool
+        self, arena: Arena, n: int, externals: Mapping[str, int], first: int, end: int, helpers: threads.Helpers
     ) -> int:
         if arena.size < self.scratch:
             arena.reserve(self.scratch, keep=False)
@@ -221,8 +221,8 @@ class Program:
         team = threads.current_team(self.driver)
         team.reserve_scratch(self.thread_scratch)
         if self.profile is not None:
-            return self._run_profiled(team, self.profile, first, end, n, single_threaded)
-        return self._report(team.run(self._address, first, end, n, single_threaded=single_threaded))
+            return self._run_profiled(team, self.profile, first, end, n, helpers)
+        return self._report(team.run(self._address, first, end, n, helpers=helpers))
 
     def _give(self, externals: Mapping[str, int]) -> None:
         for name, address in externals.items():
@@ -256,11 +256,11 @@ class Program:
         """Stop timing the phases."""
         self.profile = None
 
-    def _run_profiled(self, team: Team, profile: Profile, first: int, last: int, n: int, single_threaded: bool) -> int:
+    def _run_profiled(
+        self, team: Team, profile: Profile, first: int, last: int, n: int, helpers: threads.Helpers
+    ) -> int:
         self._clock[:] = 0
-        status = self._report(
-            team.run(self._address, first, last, n, self._clock.ctypes.data, single_threaded=single_threaded)
-        )
+        status = self._report(team.run(self._address, first, last, n, self._clock.ctypes.data, helpers))
         profile.seconds += (self._clock[:, 1] - self._clock[:, 0]) / threads.cycles_per_second(self.driver)
         profile.runs += 1
         return status

@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 import numpy as np
@@ -49,6 +50,21 @@ IDLE_SECONDS = 1e-3
 training loop never has to wake threads."""
 SLICE_SECONDS = 10e-3
 """A run returns to Python about this often, so that Ctrl-C is noticed."""
+SUCCESSION_SECONDS = 50e-6
+"""Small runs that follow each other within this time wake a second thread: their caller has a stream of them."""
+
+
+class Helpers(Enum):
+    """The threads that help the calling thread with a run. The results are the same with all three.
+
+    ALL wakes those that sleep. AWAKE leaves them asleep, for work that would be done before they wake up, unless the
+    previous such run ended less than ``SUCCESSION_SECONDS`` before: then they wake up for the runs that follow. NONE is
+    for work that takes less time than sharing it.
+    """
+
+    ALL = "all"
+    AWAKE = "awake"
+    NONE = "none"
 
 
 class Driver(Protocol):
@@ -114,6 +130,11 @@ class _Crew:
                 self.set("threads", thread)
                 break
             self._workers.append(worker)
+
+    @property
+    def awake(self) -> bool:
+        """Whether all threads wait for work or do it, rather than sleep."""
+        return not self._asleep
 
     def set(self, name: str, value: int) -> None:
         self.words[self.driver.word(name)] = value
@@ -199,6 +220,7 @@ class Team:
         self._alone: _Crew | None = None
         self._lock = Lock()
         self._runner: int | None = None
+        self._small_run_ended = -1.0
         _teams.add(self)
         reset_after_fork(self)
 
@@ -225,6 +247,17 @@ class Team:
             self._crew = _Crew(self.driver, threads)
         return self._crew
 
+    def _crew_for(self, helpers: Helpers) -> _Crew:
+        """Return the crew with the threads that ``helpers`` asks for."""
+        if helpers is Helpers.ALL or self.threads == 1:
+            return self._crew_of(self.threads)
+        if helpers is Helpers.AWAKE:
+            if self._crew is not None and self._crew.awake:
+                return self._crew_of(self.threads)
+            if time.perf_counter() - self._small_run_ended < SUCCESSION_SECONDS:
+                return self._crew_of(self.threads)
+        return self._crew_alone()
+
     def _crew_alone(self) -> _Crew:
         """Return a crew of only the calling thread; the workers of the other crew keep sleeping."""
         if self._alone is None:
@@ -232,13 +265,12 @@ class Team:
         return self._alone
 
     def run(
-        self, phases: int, first: int, last: int, n: int, profile: int = 0, *, single_threaded: bool = False
+        self, phases: int, first: int, last: int, n: int, profile: int = 0, helpers: Helpers = Helpers.ALL
     ) -> Failure | None:
         """Run phases (kernels) ``first`` to ``last - 1`` of the descriptors at address ``phases``.
 
         ``n`` is the batch size. ``profile`` is 0, or the address of two 64-bit integers per phase, to which the driver
-        writes its clock at the start and the end of the phase. ``single_threaded`` leaves the other threads asleep, for
-        work that would be done before they wake up.
+        writes its clock at the start and the end of the phase. ``helpers`` are the threads that share the work.
 
         Returns the failure if a kernel failed, in which case the phases after it were not run; otherwise None. If
         Ctrl-C is pressed, ``KeyboardInterrupt`` is raised after the last phase. Raises ``RuntimeError`` if a finalizer
@@ -252,13 +284,15 @@ class Team:
         with self._lock:
             self._runner = caller
             try:
-                crew = self._crew_alone() if single_threaded and self.threads > 1 else self._crew_of(self.threads)
+                crew = self._crew_for(helpers)
                 if crew.scratch_bytes < self._scratch_bytes:
                     self._give_scratch(crew)
                 crew.run(phases, first, last, n, profile)
                 return crew.failure()
             finally:
                 self._runner = None
+                if helpers is Helpers.AWAKE:
+                    self._small_run_ended = time.perf_counter()
 
     def resize(self, threads: int) -> None:
         """Set the number of threads from the next run on; raise ``ValueError`` if it is less than 1."""

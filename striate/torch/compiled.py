@@ -21,6 +21,7 @@ from striate.graph.value import Array, TensorType, Value
 from striate.locks import Lock
 from striate.passes.differentiate import moving_values, pull_back
 from striate.runtime.pool import ArenaPool, Lease
+from striate.runtime.threads import Helpers
 from striate.torch.translate import KEY
 
 TENSORS = {
@@ -74,7 +75,7 @@ class Binding(NamedTuple):
 
     n          the batch size N
     parts      the forward program and the backward program
-    alone      whether a batch of this size is so little work that one thread runs it
+    helpers    the threads that share the work of a batch of this size
     inputs     the inputs of the forward program: name, index, dtype and number of elements
     outputs    the outputs that have memory of their own
     updates    the new contents of inputs that are overwritten: name, name as an operand, index of the input
@@ -85,7 +86,7 @@ class Binding(NamedTuple):
 
     n: int
     parts: Parts
-    alone: bool
+    helpers: Helpers
     inputs: Sequence[tuple[str, int, torch.dtype, int]]
     outputs: Sequence[_Array]
     updates: Sequence[tuple[str, str, int]]
@@ -226,7 +227,7 @@ class Compiled:
         return Binding(
             n,
             parts,
-            self._executable.runs_single_threaded(n),
+            self._executable.helpers(n),
             [(name, i, TENSORS[self._types[i].dtype], self._types[i].size(n)) for name, i in self._first_inputs],
             [array(name, self._outputs[int(name[1:])]) for name in self._own if name[0] == "y"],
             [(name, f"out:{name}", int(name[1:])) for name in self._own if name[0] == "u"],
@@ -280,7 +281,7 @@ class Compiled:
             made = places[name] = tensors[index] if direct else torch.empty_like(converted.get(index, tensors[index]))
             addresses[external] = made.data_ptr()
         lease = _POOL.lease(parts.size) if parts.second is not None else None
-        run_program(parts.first, n, _needed(addresses, bound.first), lease, bound.alone)
+        run_program(parts.first, n, _needed(addresses, bound.first), lease, bound.helpers)
         if self._updates:
             self._write_updates(tensors, places, converted)
         outputs = [self._output(f"y{index}", type, n, places) for index, type in enumerate(self._outputs)]
@@ -348,7 +349,7 @@ class Compiled:
         if again:
             lease = _POOL.lease(parts.size)
             lease.arena.view(0, (parts.size,), "u1")[...] = run.lease.arena.view(0, (parts.size,), "u1")
-        run_program(parts.second, n, _needed(addresses, bound.second), lease, bound.alone)
+        run_program(parts.second, n, _needed(addresses, bound.second), lease, bound.helpers)
         lease.end()
         found: dict[int, torch.Tensor] = {}
         for index in self._gradients:
@@ -364,13 +365,13 @@ class Compiled:
         return found
 
 
-def run_program(program: Any, n: int, addresses: Mapping[str, int], lease: Lease | None, alone: bool) -> None:
+def run_program(program: Any, n: int, addresses: Mapping[str, int], lease: Lease | None, helpers: Helpers) -> None:
     """Run a program with at most as many threads as PyTorch uses."""
     most = torch.get_num_threads()
     if most < settings.current().threads:
         with settings.using_threads(most):
-            return run_program(program, n, addresses, lease, alone)
-    if program.run(n, addresses, single_threaded=alone, memory=None if lease is None else lease.arena):
+            return run_program(program, n, addresses, lease, helpers)
+    if program.run(n, addresses, helpers=helpers, memory=None if lease is None else lease.arena):
         raise EngineError(f"a kernel failed: {program.failure}")
 
 

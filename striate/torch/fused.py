@@ -21,6 +21,7 @@ from striate.dtypes import Precision
 from striate.graph.check import check
 from striate.graph.graph import Graph, Input
 from striate.graph.value import TensorType, Value
+from striate.runtime.threads import Helpers
 from striate.torch.compiled import executable_of, run_program
 from striate.torch.operations.arithmetic import DTYPES
 from striate.torch.table import Unsupported
@@ -151,7 +152,7 @@ class Update:
                 written.append(kept)
         program = self._executable.parts(1).first
         wanted = program.externals
-        run_program(program, 1, {name: one for name, one in addresses.items() if name in wanted}, None, False)
+        run_program(program, 1, {name: one for name, one in addresses.items() if name in wanted}, None, Helpers.ALL)
         torch.autograd.graph.increment_version(written)
 
 

@@ -17,6 +17,7 @@ from striate.errors import ShapeError
 from striate.graph.value import Array
 from striate.ops.kernels.direct import TapConvolution
 from striate.passes import lower
+from striate.runtime.threads import Helpers
 from striate.tracing import Trace
 from tests.compiled.networks import mixed, residual_block
 
@@ -286,10 +287,12 @@ def test_small_programs_run_on_one_thread_with_the_same_bits(monkeypatch: pytest
     np.testing.assert_array_equal(results[0], results[1])
 
 
-def test_whether_a_program_runs_single_threaded_depends_on_shapes() -> None:
+def test_which_threads_help_depends_on_shapes() -> None:
     found = executable(network(), images(1))
-    assert found.runs_single_threaded(1)
-    assert not found.runs_single_threaded(256)
+    assert found.helpers(1) is Helpers.AWAKE
+    assert found.helpers(256) is Helpers.ALL
+    small = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, 10)).initialize(0)
+    assert executable(small, images(1)).helpers(1) is Helpers.NONE
 
 
 def test_arenas_are_told_apart() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from striate.runtime.threads import Failure, Team
+from striate.runtime.threads import Failure, Helpers, Team
 from tests.runtime import kernels
 
 DESCRIPTOR = np.dtype([("kernel", "u8"), ("operands", "u8"), ("per", "i8"), ("group", "i8")])
@@ -31,11 +31,11 @@ class Chain:
             self.table[index] = (counts.ctypes.data, total.ctypes.data, before.ctypes.data, expected, turns)
             self.descriptors[index] = (kernels.address("count"), self.table[index].ctypes.data, size, 0)
 
-    def start(self, team: Team) -> Failure | None:
+    def start(self, team: Team, helpers: Helpers = Helpers.ALL) -> Failure | None:
         """Clear the counts and run all phases."""
         self.counts[:] = 0
         self.totals[:] = 0
-        return team.run(self.descriptors.ctypes.data, 0, len(self.sizes), 1)
+        return team.run(self.descriptors.ctypes.data, 0, len(self.sizes), 1, helpers=helpers)
 
     def check(self) -> None:
         """Raise unless each chunk of each phase was counted once."""
@@ -44,7 +44,7 @@ class Chain:
             assert not self.counts[index, size:].any()
             assert self.totals[index + 1, 0] == size
 
-    def run(self, team: Team) -> None:
+    def run(self, team: Team, helpers: Helpers = Helpers.ALL) -> None:
         """Run all phases and check them."""
-        assert self.start(team) is None
+        assert self.start(team, helpers) is None
         self.check()

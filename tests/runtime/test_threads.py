@@ -18,7 +18,7 @@ from striate.codegen import driver
 from striate.errors import EngineError
 from striate.runtime import threads as threads_module
 from striate.runtime.arena import Arena
-from striate.runtime.threads import Team, current_team
+from striate.runtime.threads import Helpers, Team, current_team
 from tests.runtime import kernels
 from tests.runtime.chain import DESCRIPTOR, Chain
 
@@ -131,6 +131,33 @@ def test_calls_from_several_python_threads_and_resizing(make_team: MakeTeam) -> 
     for person in people:
         person.join()
     assert not failures
+
+
+@pytest.mark.parametrize(
+    ("helpers", "succession", "count"), [(Helpers.NONE, 60, 0), (Helpers.AWAKE, 0, 0), (Helpers.AWAKE, 60, 2)]
+)
+def test_small_runs_start_threads_only_when_they_follow_each_other(
+    make_team: MakeTeam, monkeypatch: pytest.MonkeyPatch, helpers: Helpers, succession: float, count: int
+) -> None:
+    monkeypatch.setattr(threads_module, "SUCCESSION_SECONDS", succession)
+    team, chain = make_team(3), _chain(3, 20, 5)
+    before = threading.active_count()
+    for _ in range(5):
+        chain.run(team, helpers)
+    assert threading.active_count() == before + count
+
+
+def test_small_runs_share_their_work_with_threads_that_are_awake(
+    make_team: MakeTeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads_module, "IDLE_SECONDS", 60)
+    monkeypatch.setattr(threads_module, "SUCCESSION_SECONDS", 0)
+    team, chain = make_team(2), _chain(3, 20, 5)
+    chain.run(team)
+    for _ in range(200):
+        chain.run(team, Helpers.AWAKE)
+    assert team._crew_for(Helpers.AWAKE) is team._crew_for(Helpers.ALL)
+    assert team._crew_for(Helpers.NONE) is not team._crew_for(Helpers.ALL)
 
 
 @pytest.mark.parametrize("most", [0, 2])

@@ -15,6 +15,7 @@ from striate.data.augment.kernel import SampleKernel
 from striate.data.augment.mix_kernel import MixKernel, mixed
 from striate.data.augment.reference import augmented
 from striate.runtime.program import External, Phase, Program
+from striate.runtime.threads import Helpers
 from striate.settings import Engine
 
 Array = npt.NDArray[Any]
@@ -38,10 +39,10 @@ class Native:
     def run(self, arrays: Sequence[Array], count: int, elements: int) -> None:
         """Run the kernel on its operands ``arrays``, once for each of ``count`` samples.
 
-        ``elements`` is the number of elements of all these samples; below 2¹⁵, one thread computes all of them.
+        ``elements`` is the number of elements of all these samples; below 2¹⁵, no sleeping thread is woken for them.
         """
         addresses = {name: array.ctypes.data for name, array in zip(self._names, arrays, strict=True)}
-        self._program.run(count, addresses, single_threaded=elements < _SMALL)
+        self._program.run(count, addresses, helpers=Helpers.AWAKE if elements < _SMALL else Helpers.ALL)
 
 
 class Augmenter:
