@@ -5,10 +5,10 @@
     python benchmarks/compare.py --networks lenet5 --repetitions 5 --json
 
 Each configuration trains in its own process, from the same weights, on fresh batches, and is suspended while another
-one runs. A round gives every configuration one turn of a few steps. Before and after each turn, the probe measures the
-peak of one thread and of all threads; a turn next to a measurement in which all threads reached less than 1.6 times one
-thread is dropped. PyTorch is judged by its best configuration. ``configuration.py`` lists PyTorch's configurations, and
-explains which were left out.
+one runs. A round gives every configuration one turn of at least 0.1 s. Before and after each turn, the probe measures
+the peak of one thread and of all threads; a turn next to a measurement in which all threads reached less than 1.6 times
+one thread is dropped. PyTorch is judged by its best configuration. ``configuration.py`` lists PyTorch's configurations,
+and explains which were left out.
 """
 
 from __future__ import annotations
@@ -113,6 +113,19 @@ class Measurement:
         }
 
 
+TURN_SECONDS = 0.1
+"""The least length of a turn. In its first milliseconds, the system may run both threads of a worker process on one
+core, after they were suspended; a training has that once, and not before every fifth step."""
+
+LONGEST_TURN = 500
+"""The largest number of steps or calls in a turn."""
+
+
+def turn_length(worker: Worker, least: int) -> int:
+    """Return the number of steps, at least ``least``, that take ``TURN_SECONDS``, from a short turn."""
+    return max(least, min(LONGEST_TURN, math.ceil(TURN_SECONDS / statistics.median(worker.turn(5)))))
+
+
 def measure(
     network: Network,
     configurations: Sequence[Configuration],
@@ -141,6 +154,7 @@ def measure(
                 network, configuration, batch, keep_all=options.keep_all, first_step=worker.ready.first_step
             )
         names = list(workers)
+        lengths: dict[str, int] = {}
         for repetition in range(options.repetitions):
             shift = repetition % max(1, len(names))  # so that no configuration always follows the same one
             before = probe()
@@ -148,7 +162,8 @@ def measure(
                 if name not in workers:
                     continue
                 try:
-                    seconds = workers[name].turn(options.steps)
+                    lengths[name] = lengths.get(name) or turn_length(workers[name], options.steps)
+                    seconds = workers[name].turn(lengths[name])
                 except WorkerError as error:
                     note(f"{network.title}: measured no further: {error}")
                     workers.pop(name).close()
@@ -272,7 +287,7 @@ def main() -> None:
     )
     parser.add_argument("--bf16", action="store_true", help="add PyTorch's bf16 autocast to quick or all")
     parser.add_argument("--repetitions", type=int, default=15, help="rounds (15)")
-    parser.add_argument("--steps", type=int, default=5, help="timed steps a turn, after an untimed one (5)")
+    parser.add_argument("--steps", type=int, default=5, help="least timed steps a turn, after an untimed one (5)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, help="another batch size than the benchmark's")
     parser.add_argument("--keep-all", action="store_true", help="drop nothing: for trying the script on a busy machine")

@@ -16,14 +16,13 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-import statistics
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from compare import Measurement, Turn, shown
+from compare import Measurement, Turn, shown, turn_length
 from configuration import CHANNELS_LAST, NCHW, STRIATE, Configuration
 from networks import Network
 from probe import Probe
@@ -38,9 +37,6 @@ CONFIGURATIONS = (STRIATE, ONNXRUNTIME, OPENVINO, NCHW, CHANNELS_LAST)
 RUNTIMES = (ONNXRUNTIME.name, OPENVINO.name)
 TOLERANCE = 1e-3
 """The largest accepted relative difference between the sum of a network's |outputs| and striate's."""
-
-TURN_SECONDS = 0.1
-MOST_CALLS = 500
 
 
 class PredictionWorker(Worker):
@@ -180,7 +176,7 @@ def measure(network: Network, batch: int, probe: Probe, options: argparse.Namesp
                 if name not in workers:
                     continue
                 try:
-                    calls[name] = calls.get(name) or _calls(workers[name])
+                    calls[name] = calls.get(name) or turn_length(workers[name], 3)
                     seconds = workers[name].turn(calls[name])
                 except WorkerError as error:
                     note(f"{title}: measured no further: {error}")
@@ -192,11 +188,6 @@ def measure(network: Network, batch: int, probe: Probe, options: argparse.Namesp
         for name, worker in workers.items():
             found[name].peak_memory = worker.peak
     return found
-
-
-def _calls(worker: Worker) -> int:
-    """Return the number of calls that take about a tenth of a second."""
-    return max(3, min(MOST_CALLS, int(TURN_SECONDS / statistics.median(worker.turn(5)))))
 
 
 def ratio(found: Mapping[str, Measurement], name: str, what: str = "median") -> float:

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
+from compare import turn_length
 from configuration import STRIATE
 from networks import Network
 from probe import Probe, Reading
@@ -68,9 +69,9 @@ def measure(network: Network, threads: int, repetitions: int, steps: int, probe:
         one = stack.enter_context(started(network, STRIATE, 1))
         for repetition in range(repetitions):
             before = probe()
-            fast = statistics.median(several.turn(steps))
+            fast = statistics.median(several.turn(turn_length(several, steps)))
             between = probe()
-            slow = statistics.median(one.turn(steps))
+            slow = statistics.median(one.turn(turn_length(one, steps)))
             found.append(Repetition(slow, fast, (before, between, probe())))
             note(f"{network.title}: round {repetition + 1} of {repetitions}")
     return found
@@ -86,7 +87,7 @@ def main() -> int:
     add_known_networks(parser)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repetitions", type=int, default=12, help="rounds (12)")
-    parser.add_argument("--steps", type=int, default=5, help="steps of a turn (5)")
+    parser.add_argument("--steps", type=int, default=5, help="least steps of a turn (5)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     probe = Probe(options.threads)
