@@ -42,7 +42,7 @@ test-slow: $(BIN)/python
 	$(BIN)/python tests/fuzz_operations.py --seconds 60
 	$(PYTEST) -m "(slow or hypothesis) and not long" --hypothesis-profile=exhaustive
 
-# Every large named network, saved, loaded, and through ONNX, and all samples of PyTorch's operations: half an hour.
+# Large networks through files, ONNX and on several ranks, all samples of PyTorch's operations and modules: ten minutes.
 test-long: $(BIN)/python
 	@$(BIN)/pip install --quiet '.[test]'
 	$(PYTEST) -m long
