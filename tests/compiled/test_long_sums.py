@@ -40,6 +40,18 @@ def test_a_weight_gradient_of_a_large_map(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(_run({"dw": dw}, {"x": x, "dy": dy})["dw"], exact, rtol=2e-5)
 
 
+@pytest.mark.parametrize("samples", [1, 5, 9, 25])
+def test_a_weight_gradient_of_few_tiles(samples: int) -> None:
+    """Four tiles of each sample make 1, 2, 4 and 8 shares, some of which end within a sample."""
+    random = np.random.default_rng(samples)
+    x, dy = (random.standard_normal((samples, 17, 8, 8)).astype("f4") for _ in range(2))
+    op = Convolution((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    dw = _run({"dw": op.weight_gradient(_input("x", x), _input("dy", dy), (17, 17, 3, 3))}, {"x": x, "dy": dy})["dw"]
+    padded = np.pad(x.astype("f8"), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (8, 8), (2, 3))  # (N, C, 3, 3, 8, 8)
+    np.testing.assert_allclose(dw, np.einsum("nohw,ncijhw->ocij", dy, windows), atol=2e-4)
+
+
 @pytest.mark.parametrize("samples", [1, 5])
 def test_a_linear_layer_of_many_features(samples: int) -> None:
     x, w = np.full((samples, 400_000), 0.1, "f4"), np.ones((33, 400_000), "f4")

@@ -24,6 +24,10 @@ from striate.ops.kernels.winograd.convolution import corner_of, lines_apart, pla
 from striate.ops.kernels.winograd.tiles import PADDING, Form, Tiling
 from striate.ops.kernels.winograd.transforms import Transform, apply, transform_both, transform_by
 
+TILES_PER_SHARE = 16
+"""The least number of tiles for which a share pays: clearing, writing and reading its sums takes as long as the
+products of some 8 tiles."""
+
 Rows = Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]
 
 
@@ -33,12 +37,12 @@ class WinogradWeightGradient(KernelSpec):
 
         for tiles in batches: V = Bᵀ x B, W = G dy Gᵀ;  for position, output block, input block: M += Wᵀ V
 
-    A chunk, the unit of work of a thread, is one share of the samples, one range of ``outs`` output blocks and one
-    range of ``intos`` input blocks. The blocks of each plane of the filter count as input blocks of their own: there
-    are ``planes`` times ``source.blocks``. ``source`` and ``arriving`` are the memory layouts of x and dy, and
-    ``before`` is the padding before each axis of x. A batch has ``together`` tiles. The sums of ``accumulators`` input
-    channels are in registers at a time. ``form`` has the sizes of the tiles, and ``operands`` is the dtype of V and W.
-    ``samples`` is 0 if it is the run-time N.
+    A chunk, the unit of work of a thread, is one share of the tiles, one range of ``outs`` output blocks and one range
+    of ``intos`` input blocks. Few tiles make fewer shares than ``shares``; the other chunks do nothing. The blocks of
+    each plane of the filter count as input blocks of their own: there are ``planes`` times ``source.blocks``.
+    ``source`` and ``arriving`` are the memory layouts of x and dy, and ``before`` is the padding before each axis of x.
+    A batch has ``together`` tiles. The sums of ``accumulators`` input channels are in registers at a time. ``form`` has
+    the sizes of the tiles, and ``operands`` is the dtype of V and W. ``samples`` is 0 if it is the run-time N.
 
     V and W are in the thread's scratch memory as [position][block][tile][16], in bfloat16 as […][pair of tiles][16][2].
     M is [position][16 input channels][16 output channels] for each output block and input block. If there are several
@@ -77,7 +81,7 @@ class WinogradWeightGradient(KernelSpec):
 
     @property
     def chunks(self) -> int:
-        """The number of chunks: one for each share of the samples, range of output blocks and range of input blocks."""
+        """The number of chunks: one for each share of the tiles, range of output blocks and range of input blocks."""
         outs, intos = self.ranges
         return self.shares * outs * intos
 
@@ -110,7 +114,7 @@ class WinogradWeightGradient(KernelSpec):
 
     @property
     def finishes(self) -> bool:
-        """Whether there is only one share, so that a chunk sums over all samples and computes dW itself."""
+        """Whether there is only one share, so that a chunk sums over all tiles and computes dW itself."""
         return self.shares == 1
 
     @property
@@ -123,18 +127,32 @@ class WinogradWeightGradient(KernelSpec):
         """The number of tiles along each axis of dy."""
         return self.form.grid(self.arriving.sizes)
 
+    def division(self, k: Kernel) -> tuple[Index, Index]:
+        """Emit (number of tiles of all samples, number of shares that have tiles), which depend only on N.
+
+        The second number is at least 1, and even or ``shares``, so that two threads have equal work.
+        """
+        tiles = k.imul(self.samples or k.n, math.prod(self.grid))
+        pairs = k.idiv(k.iadd(tiles, 2 * TILES_PER_SHARE - 1), 2 * TILES_PER_SHARE)
+        return tiles, k.imin(self.shares, k.imax(1, k.imul(pairs, 2)))
+
     def write(self, k: Kernel) -> None:
+        outs, intos = self.ranges
+        tiles, shares = self.division(k)
+        share = k.idiv(k.chunk, outs * intos)
+        with k.when(k.compare(share, "<", shares)):
+            low, high = (k.idiv(k.imul(tiles, number), shares) for number in (share, k.iadd(share, 1)))
+            self._share(k, share, low, high)
+
+    def _share(self, k: Kernel, share: Index, low: Index, high: Index) -> None:
+        """Emit the sums over one share of the tiles, numbers ``low`` to ``high`` − 1, for the ranges of the chunk."""
         dtype = self.sums
         outs, intos = self.ranges
-        share, unit = k.idiv(k.chunk, outs * intos), k.imod(k.chunk, outs * intos)
+        unit = k.imod(k.chunk, outs * intos)
         first_out = k.imul(k.idiv(unit, intos), self.outs)
         first_into = k.imul(k.imod(unit, intos), self.intos)
         last_out = k.imin(k.iadd(first_out, self.outs), self.arriving.blocks)
         last_into = k.imin(k.iadd(first_into, self.intos), self.input_blocks)
-        total: Index = self.samples or k.n
-        first = k.idiv(k.imul(total, share), self.shares)
-        last = k.idiv(k.imul(total, k.iadd(share, 1)), self.shares)
-        tiles = k.imul(k.isub(last, first), math.prod(self.grid))
         w = k.offset(k.scratch, self.points * self.per_v, self.operands)
         if self.finishes:
             sums = k.offset(w, self.points * self.per_w, self.operands)
@@ -154,10 +172,10 @@ class WinogradWeightGradient(KernelSpec):
                 k.store(k.constant(0, dtype), k.offset(place, at.index, dtype), dtype, 64)
 
         each_pair(clear)
-        with k.loop(0, tiles, self.together) as batch:
-            count = k.imin(self.together, k.isub(tiles, batch.index))
+        with k.loop(low, high, self.together) as batch:
+            count = k.imin(self.together, k.isub(high, batch.index))
             with k.loop(0, count, self.paired) as tile:
-                self._transform(k, (first, k.iadd(batch.index, tile.index), tiles), tile.index, w,
+                self._transform(k, (k.iadd(batch.index, tile.index), high), tile.index, w,
                                 (first_out, last_out), (first_into, last_into))  # fmt: skip
             with k.loop(0, self.form.entries) as position:
 
@@ -165,7 +183,7 @@ class WinogradWeightGradient(KernelSpec):
                     row, column = k.isub(out, first_out), k.isub(into, first_into)
                     number = k.iadd(k.imul(k.iadd(k.imul(position, self.outs), row), self.intos), column)
                     upcoming = k.iadd(batch.index, self.together)
-                    self._fetch(k, number, (first, upcoming, tiles), (first_out, last_out), (first_into, last_into))
+                    self._fetch(k, number, (upcoming, high), (first_out, last_out), (first_into, last_into))
                     rest = self.source.channels % BLOCK or BLOCK
                     for lanes, short in last_apart(k, out, self.arriving.blocks, self.last_lanes):
                         own = k.imod(into, self.source.blocks)
@@ -191,15 +209,23 @@ class WinogradWeightGradient(KernelSpec):
         first = k.imul(k.imod(into, self.source.blocks), BLOCK)
         lanes = k.imin(LANES, k.isub(filters, k.imul(out, LANES)))
         kept = [k.local(k.constant(0, dtype).type) for _ in range(taps)]
+        added = [k.local(k.constant(0, dtype).type) for _ in range(self.form.entries * (not self.finishes))]
+        shares = self.division(k)[1]
         with k.loop(0, k.imin(BLOCK, k.isub(depth, first))) as channel:
             mine = k.offset(sums, k.imul(channel.index, LANES), dtype)
+            if not self.finishes:
+                for position, slot in enumerate(added):
+                    k.builder.store(k.load(k.offset(mine, position * BLOCK * LANES, dtype), dtype, 64), slot, align=64)
+                with k.loop(1, shares) as share:
+                    other = k.offset(mine, k.imul(share.index, per_share), dtype)
+                    for position, slot in enumerate(added):
+                        place = k.offset(other, position * BLOCK * LANES, dtype)
+                        value = k.add(k.load(slot, dtype, 64), k.load(place, dtype, 64))
+                        k.builder.store(value, slot, align=64)
 
             def total(position: int) -> Vector:
-                place = k.offset(mine, position * BLOCK * LANES, dtype)
-                value = k.load(place, dtype, 64)
-                for share in range(1, self.shares):
-                    value = k.add(value, k.load(k.offset(place, share * per_share, dtype), dtype, 64))
-                return value
+                place = k.offset(mine, position * BLOCK * LANES, dtype) if self.finishes else added[position]
+                return k.load(place, dtype, 64)
 
             down, across = tall.gradient.output, broad.gradient.output
             rows, columns = range(tall.filters), range(broad.filters)
@@ -216,15 +242,15 @@ class WinogradWeightGradient(KernelSpec):
                     k.store_scalar(value, k.offset(target, tap, dtype))
 
     def _fetch(
-        self, k: Kernel, number: Index, upcoming: tuple[Index, Index, Index], outs: tuple[Index, Index],
+        self, k: Kernel, number: Index, upcoming: tuple[Index, Index], outs: tuple[Index, Index],
         intos: tuple[Index, Index],
     ) -> None:  # fmt: skip
         """Emit prefetches of a few of the pixels that are transformed next, while the core computes products.
 
-        ``upcoming`` is (first sample, next tile, last tile + 1). Only a few pixels are prefetched at a time, because a
-        core can have about 20 cache lines in flight and requests no others until they arrive.
+        ``upcoming`` is (next tile, last tile + 1). Only a few pixels are prefetched at a time, because a core can have
+        about 20 cache lines in flight and requests no others until they arrive.
         """
-        first, next_tile, tiles = upcoming
+        next_tile, tiles = upcoming
         form = self.form
         height, width = form.outputs
         strides = form.height.stride, form.width.stride
@@ -237,7 +263,7 @@ class WinogradWeightGradient(KernelSpec):
             tile, row = k.iadd(next_tile, k.imod(at, self.together)), k.idiv(at, self.together)
             line, block = k.imod(row, height), k.idiv(row, height)
             with k.when(k.compare(tile, "<", tiles)):
-                place = place_of(k, self.grid, first, tile)
+                place = place_of(k, self.grid, 0, tile)
                 for storage, operand, (low, high), (tall, broad), plane in sources:
                     own, s = k.iadd(low, block), storage.strides
                     with k.when(k.compare(own, "<", high)):
@@ -250,22 +276,20 @@ class WinogradWeightGradient(KernelSpec):
                                 k.prefetch(k.offset(pixel, i * s[3] + j * s[4], storage.dtype))
 
     def _transform(
-        self, k: Kernel, tile: tuple[Index, Index, Index], place: Index, w: Pointer, outs: tuple[Index, Index],
+        self, k: Kernel, tile: tuple[Index, Index], place: Index, w: Pointer, outs: tuple[Index, Index],
         intos: tuple[Index, Index],
     ) -> None:  # fmt: skip
         """Emit V = Bᵀ x B and W = G dy Gᵀ for one tile or, in bfloat16, for a pair of tiles.
 
-        ``tile`` is (first sample, number of the tile, last tile + 1).
-
-        If the last pair has no second tile, the first tile is read in its place, and its dy counts as zero. ``place``
-        is the number of the tile within its batch.
+        ``tile`` is (number of the tile, last tile + 1). If the last pair has no second tile, the first tile is read in
+        its place, and its dy counts as zero. ``place`` is the number of the tile within its batch.
         """
-        first, number, tiles = tile
-        at = [place_of(k, self.grid, first, number)]
+        number, tiles = tile
+        at = [place_of(k, self.grid, 0, number)]
         exists: Condition | bool = True
         if self.paired == 2:
             exists = k.compare(k.iadd(number, 1), "<", tiles)
-            at.append(place_of(k, self.grid, first, k.imin(k.iadd(number, 1), k.isub(tiles, 1))))
+            at.append(place_of(k, self.grid, 0, k.imin(k.iadd(number, 1), k.isub(tiles, 1))))
         form = self.form
         x = [corner_of(k, self.source, k.operand(0), each, form.steps, self.before) for each in at]
         dy = [corner_of(k, self.arriving, k.operand(1), each, form.outputs) for each in at]
