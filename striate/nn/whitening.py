@@ -13,7 +13,10 @@ from striate.nn.module import Module
 from striate.options import whole_number
 
 SAMPLES = 5000
-"""The number of samples from which the filters are computed; the covariance of a few numbers needs no more."""
+"""The number of samples from which the filters are computed; the covariance of a few numbers needs no more.
+
+They are spread evenly over the data, whose order may be that of the classes.
+"""
 _CHUNK = 100  # samples whose patches are in memory at a time
 FLOOR = 5e-4
 """ε: it keeps directions in which patches hardly vary from being enlarged without bound."""
@@ -38,7 +41,7 @@ class Whitening2d(Conv2d):
         self.parameter("weight").requires_grad = False
 
     def fit(self, x: npt.NDArray[np.floating]) -> None:
-        """Compute the filters from inputs of the layer, (N, C, H, W), the first 5,000 of which are used.
+        """Compute the filters from inputs of the layer, (N, C, H, W), of which 5,000, spread evenly, are used.
 
         Raises ``DataError`` if there are no patches.
         """
@@ -46,7 +49,7 @@ class Whitening2d(Conv2d):
         _, channels, *kernel = weight.sizes
         if not len(x) or x.shape[2] < kernel[0] or x.shape[3] < kernel[1]:
             raise DataError(f"no patches of {channels}×{kernel[0]}×{kernel[1]} in data of shape {x.shape}")
-        covariance = _covariance(x[:SAMPLES], (channels, *kernel))
+        covariance = _covariance(x[_spread(len(x))], (channels, *kernel))
         values, directions = np.linalg.eigh(covariance)
         filters = (directions / np.sqrt(np.maximum(values, 0) + FLOOR)).T[::-1]
         # Eigenvectors are defined up to their sign; this choice does not depend on the library that computed them.
@@ -72,6 +75,12 @@ def _covariance(x: npt.NDArray[np.floating], window: tuple[int, ...]) -> npt.NDA
     return (products - np.outer(total, total) / count) / max(count - 1, 1)
 
 
+def _spread(count: int) -> npt.NDArray[np.intp]:
+    """Return the indices of at most ``SAMPLES`` of ``count`` samples, at equal distances."""
+    chosen = min(count, SAMPLES)
+    return np.arange(chosen) * count // max(chosen, 1)
+
+
 def fit_whitening(model: Module, images: npt.NDArray[np.generic]) -> None:
     """Compute the filters of a ``Whitening2d`` that is the first layer of the model from training pictures.
 
@@ -81,5 +90,5 @@ def fit_whitening(model: Module, images: npt.NDArray[np.generic]) -> None:
     standardizer = model.standardizer
     for _, layer in model.named_modules():
         if isinstance(layer, Whitening2d):
-            x = images[:SAMPLES].astype(np.float32)
+            x = images[_spread(len(images))].astype(np.float32)
             layer.fit(np.asarray(standardizer(x), np.float32) if isinstance(standardizer, Module) else x)

@@ -43,6 +43,15 @@ def test_training_changes_only_its_bias() -> None:
     assert not np.array_equal(before["0.bias"], after["0.bias"])
 
 
+def test_its_filters_do_not_depend_on_the_classes_that_come_first() -> None:
+    """Folders of classes are read one after the other."""
+    x = np.concatenate([smooth(6000, 1, 6), 3 * smooth(6000, 1, 6)[..., ::-1, :]])
+    sorted_by_class, mixed = nn.Whitening2d(1), nn.Whitening2d(1)
+    sorted_by_class.fit(x)
+    mixed.fit(x[np.random.default_rng(0).permutation(len(x))])
+    np.testing.assert_allclose(sorted_by_class.weight, mixed.weight, rtol=0.1, atol=0.01)
+
+
 def test_pictures_smaller_than_a_patch_are_refused() -> None:
     with pytest.raises(DataError, match="no patches of 3×4×4 in data of shape"):
         nn.Whitening2d(3, 4).fit(smooth(0, 3, 10))
