@@ -19,6 +19,11 @@ LIMIT = 240.0
 """Seconds after which a program is killed, because it hangs."""
 
 
+NOT_STARTED = "listener thread failed to start"
+"""What Open MPI's launcher says now and then on a busy machine, before it starts any rank; it succeeds when repeated.
+"""
+
+
 @functools.cache
 def reason() -> str:
     """Return why no program can run on several ranks, or "" if it can."""
@@ -59,7 +64,10 @@ def environment(**changes: str) -> dict[str, str]:
 def run(ranks: int, arguments: list[object], limit: float = LIMIT) -> subprocess.CompletedProcess[str]:
     """Run Python with these arguments on the ranks; return its exit code and output."""
     command = launch_command(ranks, [sys.executable, *map(str, arguments)])
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=limit, check=False)
+    finished = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=limit, check=False)
+    if finished.returncode and NOT_STARTED in finished.stderr:
+        return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=limit, check=False)
+    return finished
 
 
 def program(ranks: int, name: str, *arguments: object) -> str:
