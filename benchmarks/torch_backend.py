@@ -202,6 +202,7 @@ def first_step(network: str, backend: str, folder: Path, threads: int, compiler:
         "OMP_NUM_THREADS": str(threads),
         "STRIATE_THREADS": str(threads),
     }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # users' processes keep bytecode: 0.7 s less
     if not compiler:
         environment["PATH"] = str(folder)
         environment.pop("CXX", None)
