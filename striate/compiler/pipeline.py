@@ -19,6 +19,7 @@ from striate.compiler.verify import verify_launches, verify_layouts, verify_plan
 from striate.dtypes import Precision
 from striate.graph.check import check
 from striate.graph.graph import Graph, OutputKind
+from striate.graph.op import Node
 from striate.ops import kernels
 from striate.passes.empty import remove_empty
 from striate.passes.fuse import Plan, fuse
@@ -36,13 +37,14 @@ class Compilation:
     """A graph on its way through the stages, with the results of the stages so far.
 
     ``graph`` is the result of the last stage that rewrites graphs, and ``options`` are those that all stages read.
-    ``simplified`` is the graph after the stage *simplify*, kept so that it can be shown. ``verified`` is the graph that
-    was verified last, or None at first. The later stages set ``layouts``, ``plan`` and ``lowered``.
+    ``simplified`` is the graph after the stage *simplify*, kept so that it can be shown. ``verified`` has the nodes
+    that were verified, since a stage leaves most nodes as they are. The later stages set ``layouts``, ``plan`` and
+    ``lowered``.
     """
 
     graph: Graph
     options: CompileOptions
-    verified: Graph | None = None  # the graph that was verified last, since a stage may leave it unchanged
+    verified: set[Node] = field(default_factory=set[Node])
     simplified: Graph = field(init=False)
     layouts: Layouts = field(init=False)
     plan: Plan = field(init=False)
@@ -100,12 +102,11 @@ def _lower(c: Compilation) -> None:
 
 
 def _verify_graph(c: Compilation, stage: str) -> None:
-    if c.graph is not c.verified:
-        c.verified = check(c.graph, stage)
+    check(c.graph, stage, c.verified)
 
 
 def _verify_layouts(c: Compilation, stage: str) -> None:
-    verify_layouts(c.layouts, c.options, stage)
+    verify_layouts(c.layouts, c.options, c.verified, stage)
 
 
 def _verify_plan(c: Compilation, stage: str) -> None:
@@ -152,7 +153,8 @@ def rounded_graph(graph: Graph, options: CompileOptions) -> Graph:
 
 
 def _passed(graph: Graph, options: CompileOptions, stages: Iterable[Stage]) -> Compilation:
-    compilation = Compilation(check(graph, "trace"), options)
+    compilation = Compilation(graph, options)
+    check(graph, "trace", compilation.verified)
     for stage in stages:
         stage.run(compilation)
         stage.verify(compilation, stage.name)

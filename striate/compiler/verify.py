@@ -23,14 +23,15 @@ from striate.passes.lower import Lowered
 from striate.passes.memory import Life
 
 
-def verify_layouts(layouts: Layouts, options: CompileOptions, stage: str) -> None:
+def verify_layouts(layouts: Layouts, options: CompileOptions, verified: set[Node], stage: str) -> None:
     """Check that every value has a memory layout, and that every anchor's layouts fit its algorithm.
 
     An *anchor* is an operation that starts a loop, such as a convolution or a pooling. Its algorithm must be the one
     that its inputs and ``options`` imply, and its inputs must have the channel blocks and halos that the algorithm
-    requires. Raises ``GraphError``, which names the ``stage``.
+    requires. Nodes in ``verified`` are known to be valid parts of a graph. Raises ``GraphError``, which names the
+    ``stage``.
     """
-    check(layouts.graph, stage)
+    check(layouts.graph, stage, verified)
     for node in layouts.graph.nodes:
         for value in node.outputs:
             if layouts.block.get(value) not in (BLOCK, PLAIN):

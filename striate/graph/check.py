@@ -8,16 +8,20 @@ from striate.graph.op import Node
 from striate.graph.value import Batch
 
 
-def check(graph: Graph, stage: str) -> Graph:
+def check(graph: Graph, stage: str, verified: set[Node] | None = None) -> Graph:
     """Return the graph if it is valid; otherwise raise ``GraphError``.
 
     The error names the stage that ran last, the node and the broken rule. The rules: every node reads only values that
     were created before it, its output types follow from its shape rule, only axis 0 has the size N, no size is
     negative, and no two inputs share a name.
+
+    Nodes in ``verified`` passed an earlier check and are not checked again; nodes that pass this one are added to it.
     """
     names: dict[str, object] = {}
+    passed: set[Node] = set() if verified is None else verified
     for node in graph.nodes:
-        fault = _fault(node)
+        fault = None if node in passed else _fault(node)
+        passed.add(node)
         if fault is None and isinstance(node.op, Input) and names.setdefault(node.op.name, node) is not node:
             fault = f": two inputs are named {node.op.name!r}"
         if fault is not None:

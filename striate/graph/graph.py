@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cached_property
 from typing import ClassVar
 
 from striate.graph.op import Kind, Node, Op, at_path, register
@@ -143,10 +144,10 @@ class Graph:
         """All outputs, followed by all updates (the new contents of states)."""
         return (*self.outputs.values(), *self.updates.values())
 
-    @property
-    def nodes(self) -> list[Node]:
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
         """All nodes that outputs and updates depend on, each after the nodes that it reads."""
-        return topological(self.results)
+        return tuple(topological(self.results))
 
     def consumers(self) -> dict[Value, list[Node]]:
         """Return the nodes that read each value, for every value that a node reads."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from striate.graph.graph import Constant, Graph, Input
 from striate.graph.op import Node
 from striate.graph.value import Value
 
 
-def name_values(nodes: list[Node]) -> dict[Value, str]:
+def name_values(nodes: Sequence[Node]) -> dict[Value, str]:
     """Return a short, stable name for each output value of ``nodes``.
 
     Inputs keep their names, constants are printed as numbers, and other values are v0, v1, …

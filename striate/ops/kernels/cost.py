@@ -9,6 +9,7 @@ with measurements.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from striate.codegen.lanes import LANES
 from striate.codegen.storage import BLOCK
@@ -37,6 +38,7 @@ RANGE = 4
 """The number of blocks of channels of x, and of dy, that a weight gradient transforms and multiplies at a time."""
 
 
+@lru_cache(maxsize=4096)  # layers share few sizes; each is asked for often
 def is_cheaper(form: Tiling, g: Geometry, direction: Direction) -> bool:
     """Return whether one direction of the convolution ``g`` costs less in tiles of ``form`` than by direct sums."""
     return in_tiles(form, g, direction) <= WORTHWHILE[direction] * direct(g, direction)
