@@ -65,9 +65,9 @@ class Mapped(Anchor):
 
 
 def rows_read(maps: Maps, positions: PositionSets) -> PositionSets:
-    """Return, for each spatial axis, the positions of x with a nonzero weight at one of the ``positions`` of y.
+    """Return the positions of x that the ``positions`` of y depend on, as a set for each spatial axis.
 
-    ``maps`` are the linear maps along the axes.
+    ``maps`` are the linear maps along the axes, which make y from x.
     """
     return tuple(
         frozenset(i for p in axis for i, weight in along.row(p) if weight)
