@@ -1,4 +1,4 @@
-"""Finds the outputs of a traced model's layers by the paths that graph nodes have.
+"""Finds the outputs of a traced model's layers by their names.
 
 A layer is named by its path, such as ``conv1`` or ``stage1.0``; the second use of a layer ``act`` is ``act#2``. A block
 that applies an operation of its own after its layers, such as a residual addition, counts as a layer too. An operation

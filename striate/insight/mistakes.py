@@ -45,9 +45,9 @@ class Confusion:
         return _shares(self.counts.diagonal(), self.counts.sum(axis=0))
 
     def most_confused(self, count: int = 5) -> list[tuple[str, str, int]]:
-        """Return the ``count`` most frequent mistakes as (true class, predicted class, number of samples), or fewer.
+        """Return the ``count`` most frequent mistakes as (true class, predicted class, number of samples).
 
-        The most frequent is first; pairs of classes that were never confused are left out.
+        The most frequent is first. Pairs of classes that were never confused are left out.
         """
         options.whole_number("count", count, 1)
         wrong = self.counts - np.diag(self.counts.diagonal())

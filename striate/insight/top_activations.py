@@ -46,9 +46,9 @@ def top_activations(model: Module, layer: str, unit: int, dataset: Dataset, coun
     """Return the ``count`` pictures with the largest outputs of one unit of a layer, largest first.
 
     ``unit`` is the index of a channel or feature of the layer's output. Pictures are compared by the unit's largest
-    output in each; the patch is the receptive field of that output, cut off at the edges of the picture. Pictures with
-    equal outputs stay in the order of the data set. Raises ``OptionError`` for an unknown layer or unit, a count below
-    1, or data without class labels.
+    output in each. A result's ``patch`` is the receptive field of this output in the picture. Pictures with equal
+    outputs stay in the order of the data set. Raises ``OptionError`` for an unknown layer or unit, a count below 1, or
+    data without class labels.
     """
     return top_activations_by_unit(model, layer, dataset, count, [unit])[unit]
 

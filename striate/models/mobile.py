@@ -105,7 +105,7 @@ def mobilenet_v2(
 ) -> Sequential:
     """MobileNetV2 for images, with seventeen inverted residual blocks. Sandler et al., arXiv:1801.04381.
 
-    All numbers of channels are multiplied by ``multiplier``. ``stem="imagenet"`` is the published network. With
+    All numbers of channels are multiplied by ``multiplier``. ``stem="imagenet"`` has the published strides. With
     "small", for images of 32 × 32 pixels, the first convolution and the first block of stride 2 have stride 1 instead.
     ``dropout`` is the dropout probability before the last linear layer.
     """
@@ -157,7 +157,7 @@ def mobilenet_v3_small(
 ) -> Sequential:
     """MobileNetV3-Small for images: eleven inverted residual blocks, most with squeeze-and-excitation.
 
-    ``stem="imagenet"`` is the published network. With "small", for images of 32 × 32 pixels, the first convolution and
+    ``stem="imagenet"`` has the published strides. With "small", for images of 32 × 32 pixels, the first convolution and
     the first block have stride 1 instead of 2. ``dropout`` is the dropout probability before the last linear layer.
     """
     small = Stem.of(stem) is Stem.SMALL
@@ -192,7 +192,7 @@ def efficientnet_b0(
 ) -> Sequential:
     """EfficientNet-B0 for images: sixteen inverted residual blocks with squeeze-and-excitation and SiLU.
 
-    ``stem="imagenet"`` is the published network. With "small", for images of 32 × 32 pixels, the first convolution and
+    ``stem="imagenet"`` has the published strides. With "small", for images of 32 × 32 pixels, the first convolution and
     the first block of stride 2 have stride 1 instead. ``dropout`` is the dropout probability before the last linear
     layer. In training, a sample skips block i = 0, 1, …, 15 with probability ``drop_path`` · i / 16 (stochastic depth),
     unless the block changes the shape.

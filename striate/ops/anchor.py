@@ -42,7 +42,7 @@ class Algorithm:
 
     @property
     def sums_per_sample(self) -> bool:
-        """Whether reductions of each sample of the result, such as its mean over positions, may be fused as well."""
+        """Whether reductions within each sample of the result, such as its mean, may be fused into the kernel."""
         return True
 
 
@@ -59,7 +59,7 @@ class LoweringContext:
     the result that are fused into the kernel (the epilogue), and ``region_operands`` are the arrays that they read and
     write. ``prologue`` describes the fused operations that compute the input from the arrays ``prologue_operands``; it
     is None if the input is loaded from memory. ``batch_specialized`` is a list to which ``Anchor.lower`` adds the node
-    if it would create other launches in a program for a single sample.
+    if the launches in a program for a single sample differ from those in a program for many samples.
     """
 
     node: Node

@@ -98,9 +98,9 @@ class AxisMap:
 
 @dataclass(frozen=True)
 class Transposed(AxisMap):
-    """The transpose of a map, which is its gradient: dx[i] = Σ_p w · dy[p], where w is the weight of x[i] in y[p].
+    """The transpose of a linear map along an axis: dx[i] = Σ_p w · dy[p], where w is the weight of x[i] in y[p].
 
-    ``original`` is the map, and ``size`` the size of dy along the axis.
+    It is the gradient of the map, which is ``original``; ``size`` is the size of dy along the axis.
     """
 
     original: AxisMap
@@ -142,14 +142,14 @@ def transposed(axis: AxisMap) -> AxisMap:
 
 
 def chosen(k: Kernel, condition: Condition | bool, a: Index, b: Index) -> Index:
-    """Write code to kernel ``k`` that chooses index a if the condition holds, else b; return the chosen index."""
+    """Write code into kernel ``k`` that chooses index a if the condition holds, else b; return the chosen index."""
     return (
         k.choose(condition, a, b) if isinstance(condition, bool) else k.choose(condition, k.as_index(a), k.as_index(b))
     )
 
 
 def clamped(k: Kernel, i: Index, size: int) -> Index:
-    """Write code to kernel ``k`` that finds the index nearest to i among 0, …, size − 1; return this index."""
+    """Write code into kernel ``k`` that finds the index nearest to i among 0, …, size − 1; return this index."""
     return k.imin(k.imax(i, 0), size - 1)
 
 

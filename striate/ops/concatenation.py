@@ -93,7 +93,7 @@ class Concat(Movement):
         return launches
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return the concatenation of those inputs that have elements."""
+        """Return the concatenation without those inputs that have no elements."""
         rest = [x for x in inputs if x.shape[self.axis] != 0]
         return (rest[0] if len(rest) == 1 else Concat(self.axis)(*rest),)
 

@@ -185,7 +185,10 @@ class Convolutional(Windowed, Anchor):
         return value is inputs[0] and (value.type.channels // self.groups % 2 == 0 or self.is_lanewise(inputs))
 
     def is_lanewise(self, inputs: Sequence[Value]) -> bool:
-        """Whether groups have so few channels that a vector of 16 output channels spans several groups."""
+        """Whether the kernel, for a vector of 16 output channels, lets each read the input channels of its own group.
+
+        This is the case if the groups have so few channels that it is cheaper than weights of 0 for other groups.
+        """
         transposed = self.direction is Direction.INPUT_GRADIENT
         groups = kernels.grouped.grouping(self.geometry([value.type for value in inputs]), transposed)
         return isinstance(groups, kernels.grouped.Lanewise)
@@ -218,7 +221,7 @@ class Convolution(Convolutional):
         return (self.output_type(*inputs),)
 
     def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
-        """Return the geometry of the convolution, from the types of x and w."""
+        """Return the sizes and options of the convolution, on three spatial axes, from the types of x and w."""
         x, w = inputs
         return self.geometry_of(x, w, self.output_type(x, w))
 
@@ -270,7 +273,7 @@ class ConvolutionInputGradient(Convolutional):
 
     The gradient of a convolution with respect to its input x. Inputs: dy (N, O, positions…), the gradient with respect
     to its output, and the weights w (O, C / groups, taps…). ``before`` is the padding before each axis. ``size`` is the
-    size of x along each spatial axis, which has to be given: with a stride, several sizes give an output of one size.
+    size of x along each spatial axis, which has to be given: with a stride, several of them give the same output size.
     """
 
     direction: ClassVar[Direction] = Direction.INPUT_GRADIENT
@@ -284,7 +287,7 @@ class ConvolutionInputGradient(Convolutional):
         return (x,)
 
     def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
-        """Return the geometry of the convolution, from the types of dy and w."""
+        """Return the sizes and options of the convolution, on three spatial axes, from the types of dy and w."""
         dy, w = inputs
         (x,) = self.infer(dy, w)
         return self.geometry_of(x, w, dy)
@@ -346,7 +349,7 @@ class ConvolutionWeightGradient(Convolutional):
         return (w,)
 
     def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
-        """Return the geometry of the convolution, from the types of x and dy."""
+        """Return the sizes and options of the convolution, on three spatial axes, from the types of x and dy."""
         x, dy = inputs
         (w,) = self.infer(x, dy)
         return self.geometry_of(x, w, dy)

@@ -229,7 +229,7 @@ def multilabel_soft_margin_loss(
 def hinge_embedding_loss(input: Value, target: Value, margin: float = 1.0, *, reduction: str = "mean") -> Value:
     """Return x where t = 1 and max(0, margin − x) where t = −1, by default the mean.
 
-    ``input`` x holds distances between two things, and ``target`` t says whether they are similar (1) or not (−1). For
+    ``input`` x holds the distances of pairs, and ``target`` t says which pairs are similar (1) and which not (−1). For
     any other t, both terms are added. x and t have the same shape; x is float32 or float64, and t is converted to its
     dtype. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element).
     Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and OptionError for another ``reduction``
@@ -290,12 +290,12 @@ def poisson_nll_loss(
 ) -> Value:
     """Return the negative log-likelihood of counts t in a Poisson distribution, by default the mean.
 
-    With ``log_input``, x is the logarithm of the rate, and the loss is e^x − t · x. Otherwise x is the rate, and the
-    loss is x − t · ln(x + ε), where ε is ``eps``. The term ln t! is left out; ``full`` adds Stirling's approximation of
-    it, t ln t − t + ½ ln(2πt), where t > 1. x and t have the same shape; x is float32 or float64, and t is converted to
-    its dtype. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element).
-    Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and OptionError for another ``reduction``
-    or a negative ε.
+    x is ``input``, t is ``target``. With ``log_input``, x is the logarithm of the rate, and the loss is e^x − t · x.
+    Otherwise x is the rate, and the loss is x − t · ln(x + ε), where ε is ``eps``. The term ln t! is left out; ``full``
+    adds Stirling's approximation of it, t ln t − t + ½ ln(2πt), where t > 1. x and t have the same shape; x is float32
+    or float64, and t is converted to its dtype. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar)
+    or "none" (one loss per element). Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and
+    OptionError for another ``reduction`` or a negative ε.
     """
     chosen, eps = loss_reduction(reduction), number("poisson_nll_loss: eps", eps, 0)
     t = _pair("poisson_nll_loss", input, target)

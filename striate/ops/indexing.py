@@ -1,7 +1,7 @@
 """Functions that move elements without arithmetic, such as transpose, take, concat, split and flip.
 
-They work for any dtype and any number of axes. An array is a batch if axis 0 has the symbolic size N, the number of
-samples; it must then remain the first axis and keep its size.
+They work for any dtype and any number of axes. An array is a batch if the size of axis 0 is N, the number of samples,
+which is known only at run time; this axis must then remain the first one and keep its size.
 """
 
 from __future__ import annotations

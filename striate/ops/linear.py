@@ -60,7 +60,7 @@ class Linear(Composite):
         return [to.add("Gemm", *inputs, transB=1)]
 
     def expand(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return the output y, computed by a convolution over a single position; its channels are the features."""
+        """Return the output y, computed by a convolution over a single position whose channels are the features."""
         x, w = inputs
         y = _POINT(_with_point(x), _with_point(w))
         return (reshape(y, y.shape[:2]),)

@@ -48,9 +48,9 @@ class MaxPooling(Pooling):
     """y[n, c, p] = max_k x[n, c, p · stride + k · dilation − before]
 
     x (N, C, positions…) → (y, index), both (N, C, windows…). k runs over the elements of window p, and ``before`` is
-    the padding before each axis of x. ``index`` is the row-major number in the window of its first maximum, as uint8,
-    or int32 if the window has more than 255 elements. Padding is never the maximum. NaN counts as larger than every
-    number.
+    the padding before each axis of x. ``index`` says which element of the window is its first maximum, counted from 0
+    in row-major order; it is uint8, or int32 if the window has more than 255 elements. Padding is never the maximum.
+    NaN counts as larger than every number.
     """
 
     title: ClassVar[str] = "max pool"
@@ -186,7 +186,7 @@ class PositionedMaxPooling(Windowed, Composite):
 
     @property
     def pooling(self) -> MaxPooling:
-        """The ``MaxPooling`` with the same options, whose second output numbers the elements of a window instead."""
+        """The ``MaxPooling`` with the same options; its second output is an index in the window, not in x."""
         return MaxPooling(self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode)
 
     def label(self, inputs: Sequence[TensorType]) -> str:

@@ -81,9 +81,9 @@ def box_domain(type: TensorType, block: int) -> Domain:
 
 
 def five_strides(strides: Sequence[int], space: Space) -> Five:
-    """Convert the strides of an array's axes to those of the five nested loops over a domain from ``box_domain``.
+    """Return the strides of five nested loops (n, channel block, d, h, w) from the strides of an array's axes.
 
-    ``space`` is the kind of the domain: blocks of channels, planes, or a flat vector.
+    The loops run over a domain from ``box_domain``; ``space`` is its kind: blocks of channels, planes or a flat vector.
     """
     if space is Space.FLAT:
         return (FLAT_CHUNK * strides[0], 0, 0, 0, strides[0])
