@@ -370,8 +370,7 @@ def output_sizes(what: str, output_size: AdaptiveSizes, rank: int) -> tuple[int 
 
     A single number, or None, applies to all axes. An entry of None, which stands for the size of the input, stays None.
     Raises ``OptionError`` if the number of entries is not ``rank``, and for entries that are neither None nor whole
-    numbers of 0 or more.
-    ``what`` is the function or layer that the error names.
+    numbers of 0 or more. ``what`` is the function or layer that the error names.
     """
     given: tuple[object, ...] = (output_size,) * rank
     if isinstance(output_size, Sequence) and not isinstance(output_size, str | bytes):

@@ -66,7 +66,7 @@ class AxisMap:
 
     @property
     def count(self) -> int:
-        """The size of the result y along the axis, which is the number of rows."""
+        """The size of the result y along the axis, which is the number of rows of the map."""
         raise NotImplementedError
 
     @property

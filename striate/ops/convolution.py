@@ -273,7 +273,7 @@ class ConvolutionInputGradient(Convolutional):
 
     The gradient of a convolution with respect to its input x. Inputs: dy (N, O, positions…), the gradient with respect
     to its output, and the weights w (O, C / groups, taps…). ``before`` is the padding before each axis. ``size`` is the
-    size of x along each spatial axis, which has to be given: with a stride, several of them give the same output size.
+    size of x along each spatial axis, which must be given, since with a stride several sizes give the same output size.
     """
 
     direction: ClassVar[Direction] = Direction.INPUT_GRADIENT

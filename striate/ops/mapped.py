@@ -23,7 +23,8 @@ Map = TypeVar("Map", bound=AxisMap)
 class Mapped(Anchor):
     """Base class of the operations that map each spatial axis linearly (abstract): x (N, C, sizes…) → y (N, C, counts…)
 
-    A subclass defines one map for each spatial axis; each element of y is a weighted sum of elements of x.
+    sizes… and counts… are the spatial sizes of x and y. A subclass defines one map for each spatial axis; each element
+    of y is a weighted sum of elements of x.
     """
 
     kind: ClassVar[Kind] = Kind.WINDOW

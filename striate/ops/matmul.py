@@ -155,7 +155,7 @@ def product(a: Value, b: Value, transpose_a: bool, transpose_b: bool, axes: tupl
     """Return A · B for operands of the same rank, 2 to 5, summed over the batch axes ``axes``, which keep size 1.
 
     With ``transpose_a``, a holds Aᵀ; with ``transpose_b``, b holds Bᵀ. The operation is ``MatMulSum`` if batch axes or
-    the samples are summed over, or if the sum over k is long, and ``MatMul`` otherwise.
+    samples are summed over, or if the inner axis (the columns of A) is long, and ``MatMul`` otherwise.
     """
     op = MatMul(transpose_a, transpose_b)
     rows, summed = op.sizes(a.type, b.type)[1]
