@@ -17,10 +17,10 @@ _TOGETHER = 32
 def saliency(model: Module, image: npt.ArrayLike, target: Target = None) -> Array:
     """Return ∂f_c(x)/∂x, (C, H, W): how much the score of class c grows with each pixel of a picture.
 
-    The score is the model's output c, which is the logit for a model without a softmax layer. ``target`` is the class,
-    by number or name; None: the predicted class. The derivative is with respect to the pixels as they are given (0 …
-    255 for bytes), through the model's standardizer. The result has the model's dtype. Simonyan, Vedaldi and Zisserman,
-    arXiv:1312.6034.
+    The score f_c(x) is the model's output number c, which is the logit for a model without a softmax layer. ``image``
+    is the picture x (C, H, W). ``target`` is the class c, by number or name; None: the predicted class. The derivative
+    is with respect to the pixels as they are given (0 … 255 for bytes), before the model standardizes them. The result
+    has the model's dtype. Simonyan, Vedaldi and Zisserman, arXiv:1312.6034.
 
     Raises ``OptionError`` for an unknown class, ``DataError`` for NaN or infinity in the picture, and ``ShapeError``
     for a model whose outputs are not (N, C).
@@ -38,8 +38,9 @@ def integrated_gradients(
 
         (x − b) ⊙ ∫₀¹ ∇f_c(b + t(x − b)) dt
 
-    The contributions add up to the difference between the scores of the picture x and the baseline b: Σ = f_c(x) −
-    f_c(b) (completeness). Sundararajan, Taly and Yan, arXiv:1703.01365.
+    f_c is the score, the model's output number c; ⊙ multiplies elementwise. The contributions add up to the difference
+    between the scores of the picture x and the baseline b, f_c(x) − f_c(b) (completeness). Sundararajan, Taly and Yan,
+    arXiv:1703.01365.
 
     target    the class, by number or name; None: the predicted class
     baseline  "zeros", "mean" (of the training data, from the standardizer), a number, one number per channel, or a
@@ -48,7 +49,8 @@ def integrated_gradients(
               and larger for ReLU networks, where more points reduce it
 
     Raises ``OptionError`` for an unknown class or baseline, "mean" without a standardizer, or steps below 1;
-    ``DataError`` for NaN or infinity; ``ShapeError`` for a baseline of another shape, and as ``saliency`` does.
+    ``DataError`` for NaN or infinity; and ``ShapeError`` for a baseline of another shape and for a model whose outputs
+    are not (N, C).
     """
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
         raise OptionError(f"steps={steps!r}; expected a whole number, 1 or more")

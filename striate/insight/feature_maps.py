@@ -15,12 +15,13 @@ from striate.tracing import Trace, active_trace
 
 
 def feature_maps(model: Module, images: npt.ArrayLike, layers: str | Sequence[str] = "*") -> dict[str, Array]:
-    """Compute the outputs of layers for images (N, C, H, W), by name in running order.
+    """Return the outputs of layers for images (N, C, H, W), as a dict by name in the order in which the layers run.
 
     Each output is (N, channels, positions…). ``layers`` is a pattern such as ``"conv*"``, the name of a block
     (``"features"``), or a list of these; ``striate.insight.layers`` explains the names. This works for every model:
     sequences, blocks, subclasses with their own ``forward``, and models from files. Layers compute as in prediction:
-    with running statistics and without dropout. Raises ``OptionError`` for an unknown layer, listing the known ones.
+    with running statistics and without dropout. Raises ``OptionError`` for an unknown layer; the message lists the
+    known ones.
 
     >>> feature_maps(model, images)["0"].shape
     (8, 16, 28, 28)
@@ -36,9 +37,9 @@ def feature_maps(model: Module, images: npt.ArrayLike, layers: str | Sequence[st
 
 
 def layer_shapes(model: Module, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every layer's output for one sample of ``shape``, by name.
+    """Return the shape of every layer's output for one sample of the shape ``shape``, as a dict by name.
 
-    The shapes have no axis of samples, as ``shape`` has none. Nothing is computed; the model is only traced.
+    Neither ``shape``, such as (3, 32, 32), nor the results have an axis for samples. No output is computed.
     """
     require_model(model)
     sizes = require_shape(shape)

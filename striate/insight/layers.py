@@ -1,4 +1,4 @@
-"""Finds the outputs of a traced model's layers by the paths that graph nodes have.
+"""Finds the outputs of a traced model's layers by their names.
 
 A layer is named by its path, such as ``conv1`` or ``stage1.0``; the second use of a layer ``act`` is ``act#2``. A block
 that applies an operation of its own after its layers, such as a residual addition, counts as a layer too. An operation
@@ -24,9 +24,9 @@ _ROOT = "output"
 
 
 class Layers:
-    """The outputs of a traced model's layers: the dict ``values``, by name, in running order.
+    """The outputs of a traced model's layers: the dict ``values``, by name, in the order in which the layers run.
 
-    ``trace`` is the trace of the model, and ``result`` what the model returned in it.
+    ``trace`` is the trace in which the model was called, and ``result`` is what the model returned.
     """
 
     def __init__(self, trace: Trace, result: object) -> None:
@@ -72,9 +72,10 @@ class Layers:
         return last.outputs[0]
 
     def chosen(self, wanted: str | Sequence[str]) -> dict[str, Value]:
-        """Return the layers whose names match one of the patterns, such as ``conv*``.
+        """Return the outputs of the layers whose names match a pattern or one of several, as a dict by name.
 
-        A pattern may also be the exact name of a block. Raises ``OptionError`` for a pattern without a match.
+        ``wanted`` is a pattern such as ``conv*``, or a list of patterns; a pattern may also be the exact name of a
+        block. Raises ``OptionError`` for a pattern without a match.
         """
         patterns = [wanted] if isinstance(wanted, str) else list(wanted)
         if not patterns:

@@ -29,10 +29,10 @@ def grad_cam(model: Module, image: npt.ArrayLike, target: Target = None, layer: 
 
         max(0, Σ_k α_k A_k)   with α_k = mean over positions of ∂f_c/∂A_k
 
-    A_k are the maps of ``layer``; None: the last layer that is not a pooling and whose output has more than one
-    position (row and column). The map is enlarged to the size of the picture by linear interpolation, as PyTorch's
-    ``interpolate(align_corners=False)`` does; its unit is that of the score. ``target`` is the class, by number or
-    name; None: the predicted class. Selvaraju et al., arXiv:1610.02391.
+    f_c is the score, the model's output number c, and A_k is channel k of the output of ``layer``; None: the last layer
+    that is not a pooling and whose output has more than one position (row and column). The map is enlarged to the size
+    of the picture by linear interpolation, as PyTorch's ``interpolate(align_corners=False)`` does. ``target`` is the
+    class c, by number or name; None: the predicted class. Selvaraju et al., arXiv:1610.02391.
 
     Raises ``OptionError`` for an unknown layer or class, and ``ShapeError`` for a layer without positions, or if no
     layer has positions.
@@ -75,7 +75,10 @@ def _last_with_positions(layers: Layers) -> Value:
 
 
 def resized(heat: Array, size: Sequence[int]) -> Array:
-    """Resize a map (H, W) to ``size`` by linear interpolation between pixel centres, constant beyond the outer ones."""
+    """Return a map (H, W) resized to ``size`` by linear interpolation between the centres of pixels.
+
+    It is constant beyond the centres of the outermost pixels.
+    """
     for axis, (old, new) in enumerate(zip(heat.shape, size, strict=True)):
         place = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
         low = np.minimum(place.astype(np.int64), max(old - 2, 0))
@@ -94,11 +97,11 @@ def occlusion(
 ) -> Array:
     """Return a map (H, W) of how much the score of a class falls when a window of the picture is covered.
 
-    The window slides in steps of ``stride``, and the last window ends at the edge. Each pixel gets the mean of f_c(x) −
-    f_c(x with the window covered), in the unit of the score, over the windows that contain it. Zeiler and Fergus,
-    arXiv:1311.2901.
+    The window slides in steps of ``stride``, and the last window ends at the edge. Each pixel of the picture x gets the
+    mean of f_c(x) − f_c(x with the window covered) over the windows that contain it; f_c is the score of class c, the
+    model's output number c. Zeiler and Fergus, arXiv:1311.2901.
 
-    target    the class, by number or name; None: the predicted class
+    target    the class c, by number or name; None: the predicted class
     window    size in pixels, one number or one per axis; None: about a fifth of the picture along each axis
     stride    in pixels, one number or one per axis; None: half of the window
     baseline  what covers the window, as in ``integrated_gradients``

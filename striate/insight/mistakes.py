@@ -31,7 +31,7 @@ class Confusion:
 
     @property
     def accuracy(self) -> float:
-        """The share of samples on the diagonal, which were predicted correctly, from 0 to 1."""
+        """The share of samples that were predicted correctly, from 0 to 1; 0 without samples."""
         return float(np.trace(self.counts) / max(int(self.counts.sum()), 1))
 
     @property
@@ -45,7 +45,10 @@ class Confusion:
         return _shares(self.counts.diagonal(), self.counts.sum(axis=0))
 
     def most_confused(self, count: int = 5) -> list[tuple[str, str, int]]:
-        """Return the ``count`` most frequent mistakes as (true class, predicted class, number of samples)."""
+        """Return the ``count`` most frequent mistakes as (true class, predicted class, number of samples).
+
+        The most frequent is first. Pairs of classes that were never confused are left out.
+        """
         options.whole_number("count", count, 1)
         wrong = self.counts - np.diag(self.counts.diagonal())
         order = np.argsort(-wrong, axis=None, kind="stable")[:count]
@@ -53,7 +56,7 @@ class Confusion:
         return [(self.classes[t], self.classes[p], int(wrong[t, p])) for t, p in places if wrong[t, p]]
 
     def to_json(self) -> dict[str, object]:
-        """Return class names, counts and accuracy as an object for JSON."""
+        """Return the class names, counts and accuracy as a dict of lists and numbers, which JSON can represent."""
         return {"classes": list(self.classes), "counts": self.counts.tolist(), "accuracy": self.accuracy}
 
 
@@ -107,7 +110,7 @@ def _names(dataset: Dataset, outputs: int) -> tuple[str, ...]:
 
 
 def confusion(model: Module, dataset: Dataset) -> Confusion:
-    """Predict a data set and count how often samples of each class are predicted as each of the classes.
+    """Return the confusion matrix of a model's predictions for a data set.
 
     Classes of the model and of the data are matched by name. Raises ``ShapeError`` for a model with fewer outputs than
     the data set has classes, ``DataError`` for a class that the model does not know, and ``OptionError`` for a data set

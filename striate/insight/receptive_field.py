@@ -25,7 +25,8 @@ from striate.tracing import Trace
 class ReceptiveField:
     """The receptive fields of a layer's outputs, for inputs of one shape (C, positions…).
 
-    ``positions`` is the size of the layer's output along each spatial axis.
+    ``positions`` is the size of the layer's output along each spatial axis. Calling the object with a position returns
+    the receptive field of the output there, as slices of the input.
     """
 
     def __init__(self, model: Module, layer: str, shape: Sequence[int]) -> None:
@@ -70,8 +71,9 @@ def receptive_field(
     """Return the part of an input, as slices, that a layer's output at one position depends on.
 
     ``shape`` is that of the input (C, H, W), and the slices are those of H and W. ``position`` is (row, column) in the
-    layer's output; None: its middle. The part does not extend beyond the edges of the input; the slices are empty if
-    the output does not depend on it. Raises ``OptionError`` for an unknown layer or a position that it does not have.
+    layer's output; None: its middle. The part does not extend beyond the edges of the input. The slices are empty if
+    the output does not depend on the input. Raises ``OptionError`` for an unknown layer, or a position that the layer's
+    output does not have.
 
     >>> image[(slice(None), *receptive_field(model, "conv2", image.shape, (3, 4)))]
     """

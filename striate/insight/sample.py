@@ -42,7 +42,7 @@ def require_shape(shape: object) -> tuple[int, ...]:
 
 
 def as_floats(model: Module, images: npt.ArrayLike) -> Array:
-    """Return images in the model's dtype; raises ``DataError`` for NaN and infinity."""
+    """Return ``images`` converted to the model's dtype; raises ``DataError`` for NaN and infinity."""
     require_model(model)
     dtype = (model.dtype or DType.float32).numpy
     found = model.as_input(images).astype(dtype)
@@ -106,7 +106,10 @@ def one_hot(index: int, logits: Array, n: int) -> Array:
 
 
 def score_gradient(model: Module, images: Array, mask: Array) -> Array:
-    """Return ∂ Σ_c mask[n, c] · f_c(x[n]) / ∂x[n] for every sample n, in the shape of ``images``, which are floats."""
+    """Return ∂ Σ_c mask[n, c] · f_c(x[n]) / ∂x[n] for every sample n, in the shape of ``images``.
+
+    x are the ``images``, as floats, ``mask`` is (N, C), and f_c is the model's output number c.
+    """
 
     def gradient(x: Value, mask: Value) -> Value:
         return differentiate(model(x), [x], seed=mask)[0]

@@ -45,9 +45,10 @@ class TopActivation:
 def top_activations(model: Module, layer: str, unit: int, dataset: Dataset, count: int = 9) -> list[TopActivation]:
     """Return the ``count`` pictures with the largest outputs of one unit of a layer, largest first.
 
-    A unit is a channel or a feature. Pictures are compared by the unit's largest output in each; the patch is the
-    receptive field of that output, cut off at the edges of the picture. Equal outputs stay in the order of the data
-    set. Raises ``OptionError`` for an unknown layer or unit, a count below 1, or data without class labels.
+    ``unit`` is the index of a channel or feature of the layer's output. Pictures are compared by the unit's largest
+    output in each. A result's ``patch`` is the receptive field of this output in the picture. Pictures with equal
+    outputs stay in the order of the data set. Raises ``OptionError`` for an unknown layer or unit, a count below 1, or
+    data without class labels.
     """
     return top_activations_by_unit(model, layer, dataset, count, [unit])[unit]
 
@@ -57,7 +58,7 @@ def top_activations_by_unit(
 ) -> dict[int, list[TopActivation]]:
     """Return the results of ``top_activations`` for several units, as a dict by unit, in one pass over the data set.
 
-    ``units`` are the indices of channels or features; None: all of the layer.
+    ``units`` are the indices of channels or features of the layer's output; None: all of them.
     """
     options.whole_number("count", count, 1)
     options.require_instance("layer", layer, str, '"conv1"')

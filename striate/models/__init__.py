@@ -57,7 +57,7 @@ MODELS: dict[str, Callable[..., Module]] = {
 
 
 def options_of(name: str) -> dict[str, Any]:
-    """Return the options of a named network with their defaults, without ``channels`` and ``classes``.
+    """Return the options of the network ``name`` as a dict of their defaults, without ``channels`` and ``classes``.
 
     Raises ``OptionError``, whose message lists the known names, for an unknown network.
     """
@@ -70,10 +70,10 @@ def build(
 ) -> Module:
     """Return a new network by its name.
 
-    ``channels`` is the number of input channels (None: the default of the network), ``classes`` the number of outputs;
-    the other options are those of the network's function. With a ``seed``, the parameters are drawn from it at
-    once; with None, they are drawn when the network first runs. Raises ``OptionError`` for an unknown name or option;
-    its message lists the valid ones.
+    ``channels`` is the number of input channels (None: the default of the network) and ``classes`` the number of
+    outputs. The other options are those of the function of this name in ``st.models``. With a ``seed``, the random
+    initial parameters are drawn from it at once; with None, they are drawn when the network first runs. Raises
+    ``OptionError`` for an unknown name or option; the message lists the valid ones.
 
         model = st.models.build("lenet5", channels=1, classes=10, activation="relu", seed=0)
     """

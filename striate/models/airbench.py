@@ -25,8 +25,8 @@ STATISTICS_MOMENTUM = 0.4
 class Block(Module):
     """Two 3×3 convolutions and a max pooling: y = gelu(norm2(conv2(gelu(norm1(pool(conv1(x)))))))
 
-    x is (N, ``inputs``, H, W), and y is (N, ``outputs``, ⌊H/2⌋, ⌊W/2⌋). The convolutions start as the identity on as
-    many channels as they have inputs. The normalizations learn a shift, and no scale.
+    x is (N, ``inputs``, H, W), and y is (N, ``outputs``, ⌊H/2⌋, ⌊W/2⌋). At first, each convolution copies its input to
+    its first output channels (Dirac initialization). The normalizations learn a shift, but no scale.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -56,9 +56,9 @@ class Scale(Module):
 def airbench(channels: int = 3, classes: int = 10, *, width: int = 64, scale: float = 1 / 9) -> Sequential:
     """Network for small pictures that learns in few epochs: three blocks of convolutions.
 
-    The blocks have ``width``, 4 · width and 4 · width channels. A block is a 3×3 convolution, max pooling and a second
-    3×3 convolution, each normalized and followed by GELU. A 2×2 convolution before them whitens the patches of the
-    pictures; ``nn.fit_whitening(model, images)`` computes its filters from the training pictures. The logits are
+    The blocks have ``width``, 4 · width and 4 · width channels. A block is a 3×3 convolution with max pooling and a
+    second 3×3 convolution, each normalized and followed by GELU. Before the blocks, a 2×2 convolution whitens patches
+    of the pictures; ``nn.fit_whitening(model, images)`` computes its filters from the training pictures. The logits are
     multiplied by ``scale``. After Jordan, arXiv:2404.00498.
     """
     options.whole_number("airbench: width", width, 1)

@@ -46,7 +46,7 @@ class Stem(Enum):
 
     @classmethod
     def of(cls, name: str) -> Stem:
-        """Return the stem with this name.
+        """Return the stem of this name, "small" or "imagenet".
 
         Raises ``OptionError``, whose message lists the valid names, for an unknown one.
         """
@@ -55,9 +55,9 @@ class Stem(Enum):
 
 @dataclass(frozen=True)
 class Style:
-    """The choices of activation, normalization and initialization that hold for a whole network.
+    """The choices of activation, normalization and initialization for a whole network.
 
-    ``of`` explains them and makes a style from their names.
+    The class method ``of`` explains the fields and makes a style from the names of the choices.
     """
 
     activation: str
@@ -102,8 +102,8 @@ class Style:
     def convolution(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[Module]:
         """Return a convolution and its normalization as a list of layers, in the order in which they are applied.
 
-        ``inputs`` and ``outputs`` are numbers of channels. For an odd ``kernel``, the convolution is padded so that it
-        only divides the image size by the stride, rounding up.
+        ``inputs`` and ``outputs`` are numbers of channels. For an odd ``kernel`` size, the convolution is padded so
+        that the size of the output is that of the input divided by ``stride``, rounded up.
         """
         layer = Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=self.bias, init=self.init)
         return self._arranged(layer, BatchNorm2d, inputs, outputs)

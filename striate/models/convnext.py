@@ -33,9 +33,9 @@ class Permute(Module):
 class ConvNeXtBlock(Module):
     """Residual block of ConvNeXt: y = x + γ · linear(gelu(linear(norm(depthwise 7×7(x)))))
 
-    x and y are (N, ``width``, H, W). The linear layers act on the channels, for which the axes are permuted in between.
-    γ is the learned parameter ``layer_scale``, which starts at ``scale``; ``drop`` is the probability that a sample
-    skips the block in training.
+    x and y are (N, ``width``, H, W). The normalization and the linear layers act on the channels of each position. γ is
+    a learned parameter for each channel (``layer_scale``), which starts at ``scale``; ``drop`` is the probability that
+    a sample skips the block in training.
     """
 
     layer_scale: Value

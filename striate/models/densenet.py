@@ -22,8 +22,8 @@ from striate.ops.indexing import concat
 class DenseLayer(Module):
     """Layer of a dense block: y = conv2(relu(norm2(conv1(relu(norm1(x))))))
 
-    conv1 is 1×1 with 4 · ``growth`` outputs, conv2 is 3×3 with ``growth`` outputs. The image size stays the same.
-    ``dropout`` is the probability of the dropout that is applied to y in training; 0: none.
+    x has ``inputs`` channels; conv1 is 1×1 with 4 · ``growth`` outputs, conv2 is 3×3 with ``growth`` outputs. The image
+    size stays the same. ``dropout`` is the probability of the dropout that is applied to y in training; 0: none.
     """
 
     def __init__(self, inputs: int, growth: int, dropout: float) -> None:
@@ -42,10 +42,10 @@ class DenseLayer(Module):
 
 
 class DenseBlock(Module):
-    """Block of ``count`` layers, each of which reads the outputs of all earlier ones: [x, y₁, …, y_count]
+    """Block of ``count`` layers, each of which reads x and the outputs of all earlier layers: [x, y₁, …, y_count]
 
-    x has ``inputs`` channels, and each layer adds ``growth``: the output has inputs + count · growth channels.
-    ``dropout`` is as in ``DenseLayer``.
+    The block returns this concatenation. x has ``inputs`` channels, and each ``DenseLayer`` adds ``growth``, so the
+    result has inputs + count · growth channels. ``dropout`` is the dropout probability after each layer.
     """
 
     def __init__(self, count: int, inputs: int, growth: int, dropout: float) -> None:
@@ -94,8 +94,8 @@ def _densenet(
 def densenet121(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.0) -> Sequential:
     """DenseNet-121 for images: blocks of 6, 12, 24 and 16 layers, each of which adds 32 channels.
 
-    ``stem`` is "small", for images of up to about 64 pixels, or "imagenet". ``dropout`` is the dropout probability
-    after each layer.
+    ``stem`` is "small", a 3×3 convolution for images of up to about 64 pixels, or "imagenet", a 7×7 convolution of
+    stride 2 and a max pooling. ``dropout`` is the dropout probability after each layer of a block.
     """
     return _densenet(Stem.of(stem), channels, classes, 32, (6, 12, 24, 16), 64, dropout)
 
@@ -104,6 +104,6 @@ def densenet121(channels: int = 3, classes: int = 10, *, stem: str = "small", dr
 def densenet_small(channels: int = 3, classes: int = 10, *, growth: int = 12, dropout: float = 0.0) -> Sequential:
     """DenseNet for small images: three blocks of 6 layers, each of which adds ``growth`` channels.
 
-    ``dropout`` is the dropout probability after each layer.
+    ``dropout`` is the dropout probability after each layer of a block.
     """
     return _densenet(Stem.SMALL, channels, classes, growth, (6, 6, 6), 2 * growth, dropout)

@@ -27,9 +27,9 @@ Act = Callable[[], Activation]
 
 
 def divisible(channels: float, by: int = 8) -> int:
-    """Return the multiple of ``by`` that is nearest to ``channels``, and at least ``by``.
+    """Return the multiple of ``by`` that is nearest to ``channels``, but at least ``by``.
 
-    If this multiple is below 90 % of ``channels``, the next larger one is returned.
+    If this multiple is below 90 % of ``channels``, the next larger multiple is returned.
     """
     rounded = max(by, int(channels + by / 2) // by * by)
     return rounded + by if rounded < 0.9 * channels else rounded
@@ -47,8 +47,9 @@ def _convolution(
 class SqueezeExcitation(Module):
     """Scale every channel of each sample by a learned function of all channels: y = x · s
 
-    s = gate(fc2(act(fc1(mean(x))))), with the mean over the positions and the activations ``act`` and ``gate``; fc1 has
-    ``squeezed`` outputs, fc2 as many as x has channels. Hu et al., arXiv:1709.01507.
+    s = gate(fc2(act(fc1(mean(x))))), with the mean over the positions. ``act`` and ``gate`` are classes of activation
+    layers, such as ``ReLU``. fc1 has ``squeezed`` outputs, and fc2 has ``channels``, the number of channels of x. Hu et
+    al., arXiv:1709.01507.
     """
 
     portable: ClassVar[bool] = True
@@ -71,7 +72,7 @@ class InvertedResidual(Module):
     ``parts`` are the layers of expand, depthwise (with squeeze-and-excitation, where used) and project; ``same`` says
     whether the shape stays the same. ``name`` is the attribute under which torchvision has this sequence of layers:
     "conv" in MobileNetV2, "block" in later networks. ``drop`` is the probability that a sample skips the layers in
-    training.
+    training; it has no effect if the shape changes.
     """
 
     portable: ClassVar[bool] = True
@@ -104,8 +105,9 @@ def mobilenet_v2(
 ) -> Sequential:
     """MobileNetV2 for images, with seventeen inverted residual blocks. Sandler et al., arXiv:1801.04381.
 
-    All widths are multiplied by ``multiplier``. With ``stem="small"``, for images of 32 pixels, the first convolution
-    and the first block of stride 2 have stride 1. ``dropout`` is the dropout probability before the last linear layer.
+    All numbers of channels are multiplied by ``multiplier``. ``stem="imagenet"`` has the published strides. With
+    "small", for images of 32 × 32 pixels, the first convolution and the first block of stride 2 have stride 1 instead.
+    ``dropout`` is the dropout probability before the last linear layer.
     """
     small = Stem.of(stem) is Stem.SMALL
     inputs = divisible(32 * multiplier)
@@ -155,8 +157,8 @@ def mobilenet_v3_small(
 ) -> Sequential:
     """MobileNetV3-Small for images: eleven inverted residual blocks, most with squeeze-and-excitation.
 
-    With ``stem="small"``, for images of 32 pixels, the first convolution and the first block have stride 1 instead of
-    2. ``dropout`` is the dropout probability before the last linear layer.
+    ``stem="imagenet"`` has the published strides. With "small", for images of 32 × 32 pixels, the first convolution and
+    the first block have stride 1 instead of 2. ``dropout`` is the dropout probability before the last linear layer.
     """
     small = Stem.of(stem) is Stem.SMALL
     inputs, eps = 16, 1e-3
@@ -190,9 +192,10 @@ def efficientnet_b0(
 ) -> Sequential:
     """EfficientNet-B0 for images: sixteen inverted residual blocks with squeeze-and-excitation and SiLU.
 
-    With ``stem="small"``, for images of 32 pixels, the first convolution and the first block of stride 2 have stride 1.
-    ``dropout`` is the dropout probability before the last linear layer. In training, a sample skips block i = 0, 1, …,
-    15 with probability ``drop_path`` · i / 16 (stochastic depth).
+    ``stem="imagenet"`` has the published strides. With "small", for images of 32 × 32 pixels, the first convolution and
+    the first block of stride 2 have stride 1 instead. ``dropout`` is the dropout probability before the last linear
+    layer. In training, a sample skips block i = 0, 1, …, 15 with probability ``drop_path`` · i / 16 (stochastic depth),
+    unless the block changes the shape.
     """
     small = Stem.of(stem) is Stem.SMALL
     inputs, number, total = 32, 0, sum(row[-1] for row in _EFFICIENT)

@@ -26,8 +26,9 @@ def first_cnn(
 ) -> Sequential:
     """A network with one hidden layer of filters: y = tanh(x ∗ W₁ + b₁) W_out + b_out
 
-    ∗ is the convolution. ``filters`` is the number of filters, ``kernel`` their size in pixels, and ``activation`` can
-    replace tanh. ``negative_slope`` and ``init`` are explained in ``block.Style.of``.
+    ∗ is the convolution, whose output is flattened. ``filters`` is the number of filters, ``kernel`` their size in
+    pixels, and ``activation`` names another activation in place of tanh. ``negative_slope`` and ``init`` are explained
+    in ``block.Style.of``.
     """
     style = Style.of(activation, "none", negative_slope, init)
     return Sequential(Conv2d(channels, filters, kernel, init=style.init), style.act(), Flatten(), Linear(None, classes))

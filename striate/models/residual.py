@@ -23,9 +23,9 @@ from striate.nn.shaping import Flatten
 class BasicBlock(Module):
     """Residual block of two 3×3 convolutions: y = act(conv2(act(conv1(x))) + shortcut(x))
 
-    Each convolution is normalized and has ``width`` outputs; conv1 has the ``stride``. ``style`` determines the
-    activation act, and where normalization is applied. The shortcut is x itself or, if the shape changes, a 1×1
-    convolution with its normalization (``downsample``).
+    x has ``inputs`` channels. Each convolution is normalized and has ``width`` outputs; conv1 has the ``stride``.
+    ``style`` determines the activation act, and where normalization is applied. The shortcut is x itself or, if the
+    shape changes, a 1×1 convolution with its normalization (``downsample``).
     """
 
     portable: ClassVar[bool] = True
@@ -47,8 +47,8 @@ class BasicBlock(Module):
 class Bottleneck(Module):
     """Residual block of three convolutions: y = act(conv3(act(conv2(act(conv1(x))))) + shortcut(x))
 
-    conv1 is 1×1 and reduces to ``width`` channels, conv2 is 3×3 and has the stride, and conv3 is 1×1 and expands to
-    four times the width. Each is normalized. ``style`` and the shortcut are as in ``BasicBlock``.
+    conv1 is 1×1 and reduces the ``inputs`` channels of x to ``width``, conv2 is 3×3 and has the ``stride``, and conv3
+    is 1×1 and has 4 · ``width`` outputs. Each is normalized. ``style`` and the shortcut are as in ``BasicBlock``.
     """
 
     portable: ClassVar[bool] = True
@@ -72,8 +72,9 @@ class Bottleneck(Module):
 class PreactivationBlock(Module):
     """Preactivation residual block: y = conv2(act(bn2(conv1(act(bn1(x)))))) + shortcut(x)
 
-    Both convolutions are 3×3 and have ``width`` outputs; conv1 has the ``stride``. ``style`` determines act and the
-    initializer. The shortcut is x itself or, if the shape changes, a 1×1 convolution of act(bn1(x)).
+    x has ``inputs`` channels. Both convolutions are 3×3 and have ``width`` outputs; conv1 has the ``stride``. bn1 and
+    bn2 are batch normalizations. ``style`` determines the activation act and the initializer. The shortcut is x itself
+    or, if the shape changes, a 1×1 convolution of act(bn1(x)).
     """
 
     portable: ClassVar[bool] = True
@@ -102,9 +103,10 @@ def residual_network(
 ) -> Sequential:
     """Return a ResNet: a stem, stages of residual blocks, the mean over positions, and a linear layer.
 
-    ``style`` and ``stem`` are a ``Style`` and a ``Stem`` (see the module ``block``); ``block`` is the class of the
-    blocks, such as ``BasicBlock``. Stage i has ``blocks[i]`` blocks of ``widths[i]`` channels; the first block of each
-    stage but the first has stride 2.
+    ``stem`` chooses the first layers, and ``style`` the activation, normalization and initializer. ``block`` is the
+    class of the blocks, such as ``BasicBlock``. Stage i has ``blocks[i]`` blocks of the width ``widths[i]``, which is
+    their number of output channels (a quarter of it for ``Bottleneck``). The first block of each stage but the first
+    has stride 2.
     """
     layers: dict[str, Module] = {}
     kernel, stride = (7, 2) if stem is Stem.IMAGENET else (3, 1)
@@ -149,7 +151,7 @@ def resnet20(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """ResNet-20 for small images: three basic blocks each of 16, 32 and 64 channels.
+    """ResNet-20 for small images: three stages of three basic blocks, with 16, 32 and 64 channels.
 
     ``activation``, ``norm``, ``negative_slope`` and ``init`` are explained in ``block.Style.of``.
     """
@@ -171,7 +173,7 @@ def resnet18(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """ResNet-18 for images: two basic blocks each of 64, 128, 256 and 512 channels.
+    """ResNet-18 for images: four stages of two basic blocks, with 64, 128, 256 and 512 channels.
 
     ``stem`` is "small", a 3×3 convolution for images of up to about 64 pixels, or "imagenet", a 7×7 convolution of
     stride 2 and a max pooling. torchvision's network is ``resnet18(stem="imagenet", activation="relu")``.
@@ -192,7 +194,7 @@ def resnet34(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """ResNet-34 for images: 3, 4, 6 and 3 basic blocks of 64, 128, 256 and 512 channels.
+    """ResNet-34 for images: stages of 3, 4, 6 and 3 basic blocks, with 64, 128, 256 and 512 channels.
 
     The options are those of ``resnet18``; ``activation`` is "relu" by default.
     """
@@ -211,7 +213,7 @@ def resnet50(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """ResNet-50 for images: 3, 4, 6 and 3 bottleneck blocks of 256, 512, 1024 and 2048 channels.
+    """ResNet-50 for images: stages of 3, 4, 6 and 3 bottleneck blocks, with 256, 512, 1024 and 2048 channels.
 
     The options are those of ``resnet18``; ``activation`` is "relu" by default.
     """
@@ -229,9 +231,10 @@ def preact_resnet18(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """ResNet-18 whose blocks begin with normalization and activation.
+    """ResNet-18 for images, with blocks that begin with normalization and activation. He et al., arXiv:1603.05027.
 
-    It has two blocks each of 64, 128, 256 and 512 channels. The options are those of ``resnet18``, without ``norm``.
+    It has four stages of two blocks, with 64, 128, 256 and 512 channels. The options are those of ``resnet18``, without
+    ``norm``.
     """
     style = Style.of(activation, "before_activation", negative_slope, init)
     return residual_network(style, Stem.of(stem), channels, classes, PreactivationBlock, _WIDTHS, (2, 2, 2, 2))

@@ -37,7 +37,8 @@ def fcn(channels: int = 1, classes: int = 10, *, width: int = 128) -> Sequential
 class SignalBlock(Module):
     """Residual block for signals: y = relu(c₃(relu(c₂(relu(c₁(x))))) + shortcut(x))
 
-    The convolutions c₁, c₂, c₃ have kernels of 8, 5 and 3 steps; each is normalized, and so is the shortcut.
+    The convolutions c₁, c₂, c₃ have kernels of 8, 5 and 3 steps and ``outputs`` channels; each is normalized. The
+    shortcut is x or, if ``inputs`` ≠ ``outputs``, a convolution of x with a kernel of 1 step, normalized in both cases.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -65,8 +66,8 @@ def resnet1d(channels: int = 1, classes: int = 10, *, width: int = 64) -> Sequen
 class InceptionModule(Module):
     """Parallel convolutions: y = relu(norm([c₁₀(b), c₂₀(b), c₄₀(b), c₁(max(x))])) with b = c₁(x)
 
-    cₖ is a convolution with a kernel of k steps, and max is max pooling over 3 steps. Each of the four branches has
-    ``width`` channels. With a single input channel, b is x.
+    cₖ is a convolution with a kernel of k steps and ``width`` channels; the two c₁ are different layers. max is max
+    pooling over 3 steps, and [ ] joins the channels. x has ``inputs`` channels; if there is only one, b is x.
     """
 
     def __init__(self, inputs: int, width: int) -> None:
@@ -89,7 +90,8 @@ class InceptionModule(Module):
 class InceptionBlock(Module):
     """Residual block of three inception modules: y = relu(m₃(m₂(m₁(x))) + norm(c₁(x)))
 
-    m₁, m₂ and m₃ are the modules, whose branches have ``width`` channels; c₁ is a convolution with a kernel of 1 step.
+    m₁, m₂ and m₃ are the modules, whose four branches have ``width`` channels each; c₁ is a convolution with a kernel
+    of 1 step. x has ``inputs`` channels, y has 4 · ``width``.
     """
 
     def __init__(self, inputs: int, width: int) -> None:

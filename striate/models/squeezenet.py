@@ -18,7 +18,8 @@ from striate.ops.indexing import concat
 class Fire(Module):
     """Fire module: y = [relu(expand1x1(s)), relu(expand3x3(s))] with s = relu(squeeze(x))
 
-    ``squeezed`` is the number of channels of s; each branch has ``expanded`` channels.
+    squeeze is a 1×1 convolution from ``inputs`` to ``squeezed`` channels; the other two convolutions have ``expanded``
+    output channels each, which [ ] joins.
     """
 
     def __init__(self, inputs: int, squeezed: int, expanded: int) -> None:
@@ -38,8 +39,8 @@ class Fire(Module):
 def squeezenet1_1(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.5) -> Sequential:
     """SqueezeNet 1.1 for images: a convolution, eight fire modules, and three max poolings.
 
-    ``stem`` is "small", where the first convolution keeps the size, or "imagenet". ``dropout`` is the dropout
-    probability before the last convolution.
+    With ``stem="small"``, the first convolution keeps the size; with "imagenet", it has stride 2. ``dropout`` is the
+    dropout probability before the last convolution.
     """
     first = Stem.of(stem) is Stem.IMAGENET
 

@@ -25,10 +25,11 @@ def _double(inputs: int, outputs: int) -> Sequential:
 class UNet(Module):
     """U-Net: (N, C, H, W) → (N, classes, H, W), the scores of the classes for every pixel
 
-    ``depth`` levels of convolutions and 2×2 max poolings are followed by as many transposed convolutions, which restore
-    the size. Each of these levels also reads the output of the same size from before the pooling. H and W must be
-    multiples of 2^depth. Unlike in the published network, the convolutions are padded and normalized, so that the
-    output has the size of the input. ``width`` is the number of channels at full size.
+    C is ``channels``. ``depth`` max poolings of 2×2 pixels, with convolutions in between, are followed by as many
+    transposed convolutions, which restore the size. After each of these, the convolutions also read the output that had
+    this size before the pooling. H and W must be multiples of 2^depth. Unlike in the published network, the
+    convolutions are normalized, and padded so that the output has the size of the input. ``width`` is the number of
+    channels at full size; it doubles with each pooling.
     """
 
     def __init__(self, channels: int, classes: int, width: int, depth: int) -> None:
@@ -51,9 +52,10 @@ class UNet(Module):
 
 @explained
 def unet(channels: int = 3, classes: int = 2, *, width: int = 32, depth: int = 4) -> UNet:
-    """Return a U-Net with ``width`` channels at full size, which double with each of ``depth`` poolings.
+    """Return a U-Net, which predicts the scores of the classes for every pixel. Ronneberger et al., arXiv:1505.04597.
 
-    Raises ``OptionError`` unless width ≥ 1 and 1 ≤ depth ≤ 8.
+    It has ``width`` channels at full size, and twice as many after each of its ``depth`` poolings. Raises
+    ``OptionError`` unless width ≥ 1 and 1 ≤ depth ≤ 8.
     """
     options.whole_number("unet: width", width, 1)
     options.whole_number("unet: depth", depth, 1, 8)

@@ -18,8 +18,9 @@ from striate.nn.shaping import Flatten
 class VolumeBlock(Module):
     """Residual block of two 3×3×3 convolutions: y = relu(conv2(conv1(x)) + shortcut(x))
 
-    Each convolution is normalized; conv1 has the ``stride`` and ends with a ReLU. The shortcut is x itself or, if the
-    shape changes, a normalized 1×1×1 convolution (``downsample``).
+    x has ``inputs`` channels. Each convolution is normalized and has ``outputs`` channels; conv1 has the ``stride`` and
+    ends with a ReLU. The shortcut is x itself or, if the shape changes, a normalized 1×1×1 convolution
+    (``downsample``).
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -37,11 +38,11 @@ class VolumeBlock(Module):
 
 @explained
 def resnet18_3d(channels: int = 1, classes: int = 10, *, stem: str = "small", width: int = 64) -> Sequential:
-    """ResNet-18 for volumes and clips: two blocks each of 64, 128, 256 and 512 channels.
+    """ResNet-18 for volumes and clips (N, C, D, H, W): four stages of two blocks, by default of 64 to 512 channels.
 
-    ``width`` is the number of channels of the first stage. ``stem`` is "small", a 3×3×3 convolution, or "imagenet", a
-    3×7×7 convolution with stride 1×2×2 for video clips. The structure is that of torchvision's ``r3d_18``. Tran et al.,
-    arXiv:1711.11248.
+    ``width`` is the number of channels of the first stage; each further stage has twice as many. ``stem`` is "small", a
+    3×3×3 convolution, or "imagenet", a 3×7×7 convolution with stride 1×2×2 for video clips. The structure is that of
+    torchvision's ``r3d_18``. Tran et al., arXiv:1711.11248.
     """
     clips = Stem.of(stem) is Stem.IMAGENET
     kernel, stride, padding = ((3, 7, 7), (1, 2, 2), (1, 3, 3)) if clips else (3, 1, 1)

@@ -25,7 +25,10 @@ from striate.options import number
 
 @dataclass(frozen=True)
 class Activation(Elementwise):
-    """Base class of activations whose gain for weight initialization is computed from ``reference`` (abstract)."""
+    """Base class of activations whose gain for weight initialization is computed numerically (abstract).
+
+    A subclass defines ``reference``, the activation in NumPy, from which ``gain`` is computed.
+    """
 
     fractional: ClassVar[bool] = True
     is_activation: ClassVar[bool] = True
@@ -34,8 +37,8 @@ class Activation(Elementwise):
     def gain(self) -> float:
         """Return the gain for weight initialization, 1 / √E[f(z)²], where z is drawn from N(0, 1).
 
-        f is the activation. Weights with variance gain² / fan_in keep the mean square of a signal that passes through
-        the layer and its activation.
+        f is the activation. Weights with variance gain² / fan_in, where fan_in is the number of inputs of a unit, keep
+        the mean square of a signal that passes through the layer and its activation.
         """
         z = np.linspace(-12.0, 12.0, 4801)
         density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)

@@ -1,4 +1,4 @@
-"""Adaptive pooling: averages and maxima over windows such that the output has a given size.
+"""Adaptive pooling: averages and maxima over windows that are chosen so that the output has a given size.
 
 The size of the output need not divide the size of the input. "Positions" are the elements along the spatial axes, and
 ``windows`` is the number of windows along each of these axes, which is the size of the output.
@@ -68,12 +68,12 @@ class AdaptiveAxis(AxisMap):
         return tuple((i, 1 / (stop - first)) for i in range(first, stop))
 
     def range(self, k: Kernel, p: Index) -> tuple[Index, Index]:
-        """Emit the computation of ``span``: return (first, one past the last) of the elements of window p."""
+        """Write the code that computes ``span`` in a kernel; return (first, one past the last) element of window p."""
         start = k.idiv(k.imul(p, self.size), self.windows)
         return start, k.idiv(k.iadd(k.imul(p, self.size), self.size + self.windows - 1), self.windows)
 
     def holders(self, k: Kernel, i: Index) -> tuple[Index, Index]:
-        """Emit the range of the windows that contain element i: return (first, one past the last)."""
+        """Write the code that finds the windows that contain element i; return (first, one past the last) window."""
         first = k.idiv(k.imul(i, self.windows), self.size)
         return first, k.idiv(k.iadd(k.imul(i, self.windows), self.windows + self.size - 1), self.size)
 
@@ -111,7 +111,8 @@ class AdaptiveAveraging(Mapped):
 class AdaptiveAveragePooling(AdaptiveAveraging):
     """y[n, c, p] = mean of x[n, c, i] over all i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉
 
-    Along each spatial axis, ``size`` is the size of x and ``windows`` that of y.
+    x is (N, C, positions…). Along each spatial axis, p numbers the windows and i the elements of x; ``size`` is the
+    size of x and ``windows`` that of y.
     """
 
     title: ClassVar[str] = "adaptive average pool"
@@ -126,7 +127,8 @@ class AdaptiveAveragePooling(AdaptiveAveraging):
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
         """Export as AveragePool if ``windows`` divides the size of x on every axis, else as matrix products.
 
-        Along each axis, x is multiplied by a constant matrix (size, windows) with the weights of the means.
+        Along each axis, x is then multiplied by a constant matrix (size, windows) with the weights of the means.
+        ``inputs`` are the names of the inputs in the ONNX graph; the result holds the name of the output.
         """
         size = positions(types[0])
         if all(length % count == 0 for length, count in zip(size, self.windows, strict=True)):
@@ -174,7 +176,7 @@ class AdaptiveAveragePoolingGradient(AdaptiveAveraging):
         return tuple(map(transposed, _axes(self.size, self.windows)))
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return a gradient of zeros, because the loss does not depend on the input if there are no windows."""
+        """Return a gradient of zeros for dy without elements: if there are no windows, the loss ignores the input."""
         return (filled(0.0, self.infer(inputs[0].type)[0]),)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
@@ -213,9 +215,9 @@ class AdaptiveMaximum(Anchor):
 class AdaptiveMaxPooling(AdaptiveMaximum):
     """y[n, c, p] = maximum of x[n, c, i] over all i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉
 
-    Along each spatial axis, ``size`` is the size of x and ``windows`` that of y. The second output is an int32
-    array of the shape of y: the position of the first maximum of each window, as a row-major index into the positions
-    of x. NaN counts as larger than every number.
+    x is (N, C, positions…). Along each spatial axis, p numbers the windows and i the elements of x; ``size`` is the
+    size of x and ``windows`` that of y. The second output is an int32 array of the shape of y: the position of the
+    first maximum of each window, as a row-major index into the positions of x. NaN counts as larger than every number.
     """
 
     title: ClassVar[str] = "adaptive max pool"
@@ -254,7 +256,8 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
         """Export as MaxPool if ``windows`` divides the size of x on every axis, else reduce one axis after the other.
 
         Along an axis, the elements of each window are gathered, padded to the longest window by repeating their last
-        element, and reduced by ReduceMax. The indices are not exported then: their name is "".
+        element, and reduced by ReduceMax. Returns the names of the two outputs; "" for the indices if they are not
+        exported, which is the case without MaxPool.
         """
         size, x = positions(types[0]), inputs[0]
         if all(length % count == 0 for length, count in zip(size, self.windows, strict=True)):
@@ -287,8 +290,8 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
 class AdaptiveMaxPoolingGradient(AdaptiveMaximum):
     """dx[n, c, i] = Σ_p dy[n, c, p], over the windows p whose first maximum is at position i
 
-    dx and dy are the gradients with respect to the input and the output of adaptive max pooling. The second operand is
-    the index array of the forward pass, and ``size`` is the size of the input along each spatial axis.
+    dx and dy are the gradients with respect to the input and the output of adaptive max pooling. Inputs: dy and the
+    indices that the forward pass returned. ``size`` is the size of the forward input along each spatial axis.
     """
 
     title: ClassVar[str] = "adaptive max pool gradient"
@@ -309,7 +312,7 @@ class AdaptiveMaxPoolingGradient(AdaptiveMaximum):
         return [Launch(self.title, context.node.path, kernel, operands, context.domain.chunks)]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return a gradient of zeros, because the loss does not depend on the input if there are no windows."""
+        """Return a gradient of zeros for dy without elements: if there are no windows, the loss ignores the input."""
         return (filled(0.0, self.infer(*(value.type for value in inputs))[0]),)
 
     def reference(self, dy: Array, index: Array) -> Array:
@@ -365,9 +368,9 @@ def _input_of(op: Anchor, dy: TensorType, windows: Sizes, size: Sizes) -> Tensor
 def output_sizes(what: str, output_size: AdaptiveSizes, rank: int) -> tuple[int | None, ...]:
     """Return ``output_size`` as a tuple with one entry for each of ``rank`` spatial axes.
 
-    None as an entry means as many windows as positions. A single number or None applies to all axes. Raises
-    ``OptionError`` if the number of entries is not ``rank``, and for entries that are not whole numbers of 0 or more.
-    ``what`` is the function or layer that the error names.
+    A single number, or None, applies to all axes. An entry of None, which stands for the size of the input, stays None.
+    Raises ``OptionError`` if the number of entries is not ``rank``, and for entries that are neither None nor whole
+    numbers of 0 or more. ``what`` is the function or layer that the error names.
     """
     given: tuple[object, ...] = (output_size,) * rank
     if isinstance(output_size, Sequence) and not isinstance(output_size, str | bytes):
@@ -385,15 +388,15 @@ def _windows(what: str, x: TensorType, output_size: AdaptiveSizes) -> Sizes:
 
 
 def adaptive_avg_pool(input: Value, output_size: AdaptiveSizes) -> Value:
-    """Return the means of windows such that the output has ``output_size`` positions along each axis.
+    """Return the means of windows, chosen so that the output has ``output_size`` positions along each spatial axis.
 
-    The input (N, C, positions…), or one sample (C, positions…), has one to three spatial axes and is float32 or
-    float64. The output has the same shape, except for the sizes of these axes. ``output_size`` is one number for all
-    axes or one for each; None keeps the size of the input. The input is one sample if it has one axis more than
-    ``output_size`` has entries, or two axes. Along an axis of ``size`` elements, output p is the mean of the elements i
-    with ⌊p · size / output_size⌋ ≤ i < ⌈(p + 1) · size / output_size⌉. Raises ShapeError for another number of axes or
-    an axis of size 0, DTypeError for another dtype, and OptionError for sizes that are not whole or not one for each
-    axis.
+    ``input`` is a batch (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
+    float64. Only the sizes of the spatial axes change. ``output_size`` is one number for all axes or one for each; None
+    keeps the size of the input. Along an axis of ``size`` elements, output p is the mean of the elements i with
+    ⌊p · size / output_size⌋ ≤ i < ⌈(p + 1) · size / output_size⌉. If ``output_size`` is a sequence, its length is the
+    number of spatial axes; otherwise an input of two axes is one sample (C, L), and any other input is a batch. Raises
+    ShapeError for another number of axes or an axis of size 0, DTypeError for another dtype, and OptionError for sizes
+    that are not whole numbers or not one for each axis.
     """
 
     def of_batch(x: Value) -> Value:
@@ -421,12 +424,12 @@ def adaptive_max_pool(
 def adaptive_max_pool(
     input: Value, output_size: AdaptiveSizes, return_indices: bool = False
 ) -> Value | tuple[Value, Value]:
-    """Return the maxima of windows such that the output has ``output_size`` positions along each axis.
+    """Return the maxima of windows, chosen so that the output has ``output_size`` positions along each spatial axis.
 
-    Shapes, dtypes, windows and ``output_size`` are as in ``adaptive_avg_pool``. The result is NaN for a window that
-    contains NaN. If several elements of a window are the largest, the first one receives the gradient. With
-    ``return_indices``, the result is (maxima, indices), with int64 indices as ``max_pool`` returns them. Raises the
-    same errors as ``adaptive_avg_pool``.
+    Shapes, dtypes, windows and ``output_size`` are as in ``adaptive_avg_pool``. The maximum of a window that contains
+    NaN is NaN. If several elements of a window are the largest, the first one receives the gradient. With
+    ``return_indices``, the result is (maxima, indices). ``indices`` (int64, in the shape of the maxima) holds the
+    row-major index of each maximum among the positions of its channel. Raises the same errors as ``adaptive_avg_pool``.
     """
 
     def of_batch(x: Value) -> tuple[Value, Value]:
@@ -445,9 +448,9 @@ def adaptive_max_pool(
 def global_max_pool(input: Value) -> Value:
     """Return the maximum of each channel over all positions: (N, C, positions…) → (N, C, 1…).
 
-    The input has one to three spatial axes and is float32 or float64. The result is NaN for a channel that
-    contains NaN. If several elements are the largest, the first one receives the gradient. Raises ShapeError for
-    another number of axes or an axis of size 0, and DTypeError for another dtype.
+    The input has one to three spatial axes and is float32 or float64. The maximum of a channel that contains NaN is
+    NaN. If several elements are the largest, the first one receives the gradient. Raises ShapeError for another number
+    of axes or an axis of size 0, and DTypeError for another dtype.
     """
     require_positions("global_max_pool", input.type)
     return adaptive_max_pool(input, 1)

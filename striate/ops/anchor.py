@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """The algorithm that computes an operation.
+    """The algorithm by which an operation is computed.
 
-    It is chosen once, in the stage that chooses memory layouts. Most operations that have only one algorithm use this
-    base class itself. ``batch_specialized`` says whether a program for a single sample uses another algorithm than a
-    program for many samples.
+    The compiler chooses it together with the memory layouts. An operation with only one algorithm uses this base class
+    itself, unless a property differs. ``batch_specialized`` says whether a program for a single sample uses another
+    algorithm than a program for many samples.
     """
 
     batch_specialized: bool = False
@@ -42,7 +42,7 @@ class Algorithm:
 
     @property
     def sums_per_sample(self) -> bool:
-        """Whether reductions of the result that keep samples separate may be fused into the kernel."""
+        """Whether reductions within each sample of the result, such as its mean, may be fused into the kernel."""
         return True
 
 
@@ -52,13 +52,14 @@ ONLY = Algorithm()
 
 @dataclass
 class LoweringContext:
-    """The information from which an operation creates its launches, which are kernels with their operands.
+    """What an operation has to know to create its launches, which are kernels with their operands.
 
-    ``node`` is the operation in the graph, and ``algorithm`` is the one that was chosen for it. ``storage_of`` maps a
-    value to its memory layout. ``region`` is the epilogue, and ``region_operands`` are the arrays that it reads and
-    writes. ``prologue`` is None if the input is loaded from memory; otherwise it computes the input from the arrays
-    ``prologue_operands``. ``options`` are those of the compilation. ``batch_specialized`` is a list to which ``lower``
-    adds the node if a program for a single sample is lowered differently from a program for many.
+    ``node`` is the operation in the graph, ``algorithm`` the one chosen for it, and ``options`` are those of the
+    compilation. ``storage_of`` maps a value to its memory layout. ``region`` describes the elementwise operations on
+    the result that are fused into the kernel (the epilogue), and ``region_operands`` are the arrays that they read and
+    write. ``prologue`` describes the fused operations that compute the input from the arrays ``prologue_operands``; it
+    is None if the input is loaded from memory. ``batch_specialized`` is a list to which ``Anchor.lower`` adds the node
+    if the launches in a program for a single sample differ from those in a program for many samples.
     """
 
     node: Node
@@ -78,11 +79,11 @@ class LoweringContext:
 
     @property
     def domain(self) -> Domain:
-        """The positions and channels of the first output, over which the fused elementwise work runs."""
+        """The positions and channels of the first output, over which the fused elementwise operations loop."""
         return self.region.domain
 
     def storage(self, value: Value) -> Storage:
-        """Return the memory layout of a value: channel blocks, strides, halo and dtype."""
+        """Return the memory layout of a value: channel blocks, strides, border of zeros (halo) and dtype."""
         return self.storage_of(value)
 
     def is_constant(self, value: Value) -> bool:
@@ -90,7 +91,7 @@ class LoweringContext:
         return isinstance(value.node.op, Input) and value.node.op.name in self.options.constant_inputs
 
     def buffer(self, name: str, fixed: int = 0, per_group: int = 0, group: int = 1) -> Buffer:
-        """Return new scratch memory of ``fixed`` bytes plus ``per_group`` bytes for every ``group`` samples.
+        """Return a new buffer in scratch memory: ``fixed`` bytes plus ``per_group`` bytes for every ``group`` samples.
 
         The last group may have fewer samples. ``name`` appears in printed memory plans.
         """
@@ -113,9 +114,9 @@ class Anchor(Op):
     """Whether the kernel reads inputs in plain (NumPy) order as one contiguous run, without a halo."""
 
     def accepts_prologue(self) -> bool:
-        """Whether a prologue may compute the only input in the kernel, in place of loading the input from memory.
+        """Whether the kernel can compute its only input from other arrays (a prologue) instead of loading it.
 
-        This is worthwhile only if the kernel reads each element about once.
+        This is worthwhile only if the kernel reads each element of the input about once.
         """
         return False
 
@@ -124,7 +125,7 @@ class Anchor(Op):
         return False
 
     def algorithm(self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions) -> Algorithm:
-        """Return the algorithm for inputs of these types.
+        """Return the algorithm by which the operation is computed for inputs of the types ``inputs``.
 
         ``stored`` are the dtypes of the inputs in memory, and ``options`` are those of the compilation. The choice
         depends only on the arguments.
@@ -136,17 +137,17 @@ class Anchor(Op):
     ) -> tuple[InputLayout, ...]:
         """Return the memory layout that the kernel requires of each input.
 
-        A layout consists of the channel blocks that the kernel can read and the width of the halo, a border of zeros
-        around each plane. ``blocks`` are the channel blocks of the inputs in memory so far: 16 (blocked, which means
-        that 16 channels of a position are adjacent) or 1 (plain, NumPy's order). By default, every input must be
-        blocked. ``algorithm`` is the one that was chosen for the operation.
+        ``inputs`` are the types of the inputs. ``blocks`` are their channel blocks in memory so far: 16 (blocked: 16
+        channels of a position are adjacent) or 1 (plain, NumPy's order). ``algorithm`` is the one chosen for the
+        operation. A layout consists of the channel blocks that the kernel can read and the width of the halo, a border
+        of zeros around each plane. By default, every input must be blocked.
         """
         return tuple(InputLayout((BLOCK,)) for _ in inputs)
 
     def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         """Return the channel block of each output: 16 (blocked, the default) or 1 (plain, NumPy's order).
 
-        ``blocks`` are the channel blocks of the inputs.
+        ``inputs`` are the types of the inputs, and ``blocks`` their channel blocks.
         """
         return tuple(BLOCK for _ in self.infer(*inputs))
 

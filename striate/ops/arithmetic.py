@@ -302,9 +302,9 @@ def sign(x: Value) -> Value:
 def maximum(a: Operand, b: Operand) -> Value:
     """Return the larger of a and b, elementwise; NaN where a or b is NaN.
 
-    a and b have the same dtype, float32 or float64; Python numbers and arrays of bools are converted to it. Shapes
-    broadcast as in NumPy. Where a = b, each receives half of the gradient. Raises ShapeError if the shapes do not
-    broadcast, and DTypeError if the dtypes differ or are not float.
+    a and b are both float32 or both float64, but a Python number or an array of bools takes the dtype of the other
+    operand. Shapes broadcast as in NumPy. Where a = b, each receives half of the gradient. Raises ShapeError if the
+    shapes do not broadcast, and DTypeError for other dtypes or if the dtypes differ otherwise.
     """
     return elementwise(Maximum(), a, b)
 
@@ -312,9 +312,9 @@ def maximum(a: Operand, b: Operand) -> Value:
 def minimum(a: Operand, b: Operand) -> Value:
     """Return the smaller of a and b, elementwise; NaN where a or b is NaN.
 
-    a and b have the same dtype, float32 or float64; Python numbers and arrays of bools are converted to it. Shapes
-    broadcast as in NumPy. Where a = b, each receives half of the gradient. Raises ShapeError if the shapes do not
-    broadcast, and DTypeError if the dtypes differ or are not float.
+    a and b are both float32 or both float64, but a Python number or an array of bools takes the dtype of the other
+    operand. Shapes broadcast as in NumPy. Where a = b, each receives half of the gradient. Raises ShapeError if the
+    shapes do not broadcast, and DTypeError for other dtypes or if the dtypes differ otherwise.
     """
     return elementwise(Minimum(), a, b)
 
@@ -346,8 +346,8 @@ def _limit(name: str, value: object, otherwise: float) -> float:
 def add(a: Operand, b: Operand) -> Value:
     """Return a + b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Raises ShapeError if the shapes
-    do not broadcast, and DTypeError if the dtypes differ or a and b are both of bools.
+    a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Raises
+    ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ otherwise or both are bool.
     """
     return elementwise(Add(), a, b)
 
@@ -355,8 +355,8 @@ def add(a: Operand, b: Operand) -> Value:
 def subtract(a: Operand, b: Operand) -> Value:
     """Return a − b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Raises ShapeError if the shapes
-    do not broadcast, and DTypeError if the dtypes differ or a and b are both of bools.
+    a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Raises
+    ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ otherwise or both are bool.
     """
     return elementwise(Subtract(), a, b)
 
@@ -364,8 +364,8 @@ def subtract(a: Operand, b: Operand) -> Value:
 def multiply(a: Operand, b: Operand) -> Value:
     """Return the product a · b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Raises ShapeError if the shapes
-    do not broadcast, and DTypeError if the dtypes differ or a and b are both of bools.
+    a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Raises
+    ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ otherwise or both are bool.
     """
     return elementwise(Multiply(), a, b)
 

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 class Averaging(Pooling):
     """Base class of average pooling and its gradient (abstract).
 
-    ``count_include_pad`` counts the zeros of the padding as elements. ``divisor_override``, unless None, divides the
-    sum of every window in place of its number of elements.
+    The sum of a window is divided by its number of elements, or by ``divisor_override`` unless that is None. With
+    ``count_include_pad``, the zeros of the padding count as elements.
     """
 
     count_include_pad: bool
@@ -61,7 +61,7 @@ class Averaging(Pooling):
             raise OptionError(f"{place(self)}: divisor_override must not be 0")
 
     def window(self, size: Sizes) -> Window:
-        """Return the windows and their divisors as the ``Window`` that the kernels of average pooling take.
+        """Return the description of the windows and their divisors that the kernels of average pooling take.
 
         ``size`` holds the spatial sizes of the input.
         """
@@ -73,7 +73,7 @@ class Averaging(Pooling):
 
     @property
     def geometry(self) -> tuple[Sizes, Pairs, Sizes, Sizes, bool, bool]:
-        """The options that average pooling and its gradient share, in the order of their constructors' arguments."""
+        """The options that average pooling and its gradient share, in the order of the arguments of both classes."""
         return self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode, self.count_include_pad
 
     def areas(self, size: Sizes) -> Array:
@@ -100,8 +100,8 @@ class Averaging(Pooling):
 class AveragePooling(Averaging):
     """y[n, c, p] = (1 / area) Σ_k x[n, c, p · stride + k − before]
 
-    x (N, C, positions…) → y (N, C, windows…). The sum is over the taps k of window p; ``before`` is the padding before
-    x, which counts as 0. The area of a window is its divisor, from ``areas``.
+    x (N, C, positions…) → y (N, C, windows…). The sum is over the elements k of window p; ``before`` is the number of
+    zeros that are padded before x. The area of a window is its divisor, from ``areas``.
     """
 
     title: ClassVar[str] = "average pool"
@@ -113,7 +113,7 @@ class AveragePooling(Averaging):
         return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
 
     def accepts_prologue(self) -> bool:
-        """Return whether elementwise work on the input may be fused as a prologue: only if windows do not overlap."""
+        """Return whether elementwise operations on the input may be fused: only if the windows do not overlap."""
         return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -164,7 +164,8 @@ class AveragePooling(Averaging):
 class AveragePoolingGradient(Averaging):
     """dx[n, c, i] = Σ dy[n, c, p] / area[p] over the windows p that contain position i
 
-    Gradient of ``AveragePooling``: dy (N, C, windows…) → dx (N, C, *size).
+    Gradient of ``AveragePooling``: dy (N, C, windows…) → dx (N, C, *size). The area of a window is its divisor, from
+    ``areas``.
     """
 
     size: Sizes
@@ -218,13 +219,13 @@ def avg_pool(
 ) -> Value:
     """Return the mean of every window; the zeros of the padding count only with ``count_include_pad``.
 
-    ``input`` is (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
-    float64; the result is (N, C, windows…). The input is one sample if it has one axis more than an option such as
-    ``kernel_size=(3, 3)`` has entries, or two axes. ``stride`` is ``kernel_size`` by default; with ``ceil_mode``,
-    incomplete windows at the end count too. Unless it is None, ``divisor_override`` divides every sum in place of the
-    number of elements. Raises ShapeError for another number of axes and a window larger than the padded input,
-    DTypeError for another dtype, and OptionError for invalid options, such as padding above half the kernel size or a
-    divisor of 0.
+    ``input`` is a batch (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
+    float64; the result is (N, C, windows…) or (C, windows…). ``stride`` is ``kernel_size`` by default. With
+    ``ceil_mode``, there may be incomplete windows at the end of an axis. ``divisor_override``, unless None, is the
+    divisor of every window's sum in place of its number of elements. If an option such as ``kernel_size=(3, 3)`` is a
+    sequence, its length is the number of spatial axes; otherwise an input of two axes is one sample (C, L), and any
+    other input is a batch. Raises ShapeError for another number of axes and a window larger than the padded input,
+    DTypeError for another dtype, and OptionError for invalid options, such as padding above half the kernel size.
     """
     rounds_up = flag("avg_pool: ceil_mode", ceil_mode)
     counts = flag("avg_pool: count_include_pad", count_include_pad)
@@ -242,10 +243,9 @@ def lp_pool(
 ) -> Value:
     """Return (Σ xᵖ)^(1/p) over every window, for p = ``norm_type`` > 0: the sum for p = 1, the 2-norm for p = 2.
 
-    Shapes, dtypes and windows are those of ``avg_pool`` without padding. The result is NaN where Σ xᵖ is negative and p
-    is not 1; the gradient is 0 where Σ xᵖ is 0 and p is not 1. As in PyTorch, the sum of an incomplete window
-    (``ceil_mode``) is scaled up to the full number of taps. Raises the same errors as ``avg_pool``, and OptionError
-    unless p > 0.
+    Shapes, dtypes and windows are those of ``avg_pool`` without padding. Unless p is 1, the result is NaN where Σ xᵖ is
+    negative, and the gradient is 0 where Σ xᵖ is 0. As in PyTorch, the sum of an incomplete window (``ceil_mode``) is
+    scaled up to a full window. Raises the same errors as ``avg_pool``, and OptionError for p ≤ 0.
     """
     p = number("lp_pool: norm_type", norm_type, above=0.0)
     rank = position_axes(input.type, kernel_size, stride)

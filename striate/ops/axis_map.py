@@ -27,10 +27,10 @@ Scalar = Any
 
 @dataclass(frozen=True)
 class Entry:
-    """One term weight · x[place] of a sum y[p], as values in a kernel's code; a ``weight`` of None counts as 1.
+    """One term weight · x[place] of a sum y[p]; its fields are values that a kernel computes at run time.
 
-    If ``exists`` is false at run time, the term counts as 0. ``place`` is a valid index in either case, so that the
-    kernel may load x[place].
+    If ``exists`` is false, the term counts as 0. ``place`` is a valid index in either case, so that the kernel may load
+    x[place]. A ``weight`` of None counts as 1.
     """
 
     place: Index
@@ -40,10 +40,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Run:
-    """The terms weight · x[i] of a sum y[p], for i from ``first`` to ``stop`` − 1, as values in a kernel's code.
+    """The terms share · weight(i) · x[i] of a sum y[p], for i from ``first`` to ``stop`` − 1.
 
-    ``weight(i)`` returns the weight of x[i]; ``share`` is a factor of all terms. If ``weight`` or ``share`` is None, it
-    counts as 1.
+    All fields are values that a kernel computes at run time. If ``weight`` or ``share`` is None, it counts as 1.
     """
 
     first: Index
@@ -67,7 +66,7 @@ class AxisMap:
 
     @property
     def count(self) -> int:
-        """The size of the result y along the axis, which is the number of rows."""
+        """The size of the result y along the axis, which is the number of rows of the map."""
         raise NotImplementedError
 
     @property
@@ -81,26 +80,27 @@ class AxisMap:
         raise NotImplementedError
 
     def row(self, p: int) -> Row:
-        """Return the pairs (i, weight) of y[p] = Σ weight · x[i], for a known p from 0 to ``count`` − 1."""
+        """Return the pairs (i, weight) of y[p] = Σ weight · x[i], for p from 0 to ``count`` − 1."""
         raise NotImplementedError
 
     def terms(self, k: Kernel, p: Index, dtype: DType) -> Terms:
-        """Return the terms of y[p], computed by code in the kernel.
+        """Write the code that computes the terms of y[p] = Σ weight · x[i]; return the terms.
 
-        The result is a list with an ``Entry`` for each term, or one ``Run``; the weights have the dtype ``dtype``.
+        ``k`` is the kernel to which the code is added, and p an index that is known at run time. The result is a list
+        with an ``Entry`` for each term, or one ``Run``; the weights have the dtype ``dtype``.
         """
         raise NotImplementedError
 
     def transposed_terms(self, k: Kernel, i: Index, dtype: DType) -> Terms:
-        """Return the terms of dx[i] = Σ_p w · dy[p], as ``terms`` does: w is the weight of x[i] in y[p]."""
+        """Do the same as ``terms`` for dx[i] = Σ_p w · dy[p], where w is the weight of x[i] in y[p]."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Transposed(AxisMap):
-    """The transpose of a map, which is its gradient: dx[i] = Σ_p w · dy[p], where w is the weight of x[i] in y[p].
+    """The transpose of a linear map along an axis: dx[i] = Σ_p w · dy[p], where w is the weight of x[i] in y[p].
 
-    ``original`` is the map, and ``size`` the size of dy along the axis.
+    It is the gradient of the map, which is ``original``; ``size`` is the size of dy along the axis.
     """
 
     original: AxisMap
@@ -142,22 +142,22 @@ def transposed(axis: AxisMap) -> AxisMap:
 
 
 def chosen(k: Kernel, condition: Condition | bool, a: Index, b: Index) -> Index:
-    """Return index a if the condition holds, else index b; the condition may be a Python bool."""
+    """Write code into kernel ``k`` that chooses index a if the condition holds, else b; return the chosen index."""
     return (
         k.choose(condition, a, b) if isinstance(condition, bool) else k.choose(condition, k.as_index(a), k.as_index(b))
     )
 
 
 def clamped(k: Kernel, i: Index, size: int) -> Index:
-    """Return the index nearest to i among 0, …, size − 1."""
+    """Write code into kernel ``k`` that finds the index nearest to i among 0, …, size − 1; return this index."""
     return k.imin(k.imax(i, 0), size - 1)
 
 
 def applied(x: Array, maps: Sequence[AxisMap]) -> Array:
-    """Return the result of applying maps to x, one for each of the last axes of x.
+    """Return x after applying linear maps along its last axes, one map for each of these axes.
 
-    This is the reference for the kernels, in plain NumPy. Sums are computed in float64 and rounded to the dtype of x at
-    the end.
+    The kernels are tested against this function, which is plain NumPy. Sums are computed in float64 and rounded to the
+    dtype of x at the end.
     """
     y = x.astype(np.float64)
     for place, axis in enumerate(maps, start=x.ndim - len(maps)):

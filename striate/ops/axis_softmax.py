@@ -34,7 +34,7 @@ from striate.ops.shaping import expanded
 class AlongAxis(Anchor):
     """Base class of operations that combine the elements along one axis, such as softmax (abstract).
 
-    ``axis`` is the number of this axis, which may not be axis 0 of a batch.
+    ``axis`` is the number of this axis, from 0; it may not be the samples' axis of a batch (N, …).
     """
 
     kind: ClassVar[Kind] = Kind.ROWWISE
@@ -60,9 +60,9 @@ class AlongAxis(Anchor):
     def geometry(self, x: TensorType) -> tuple[int, int, int, int]:
         """Return the shape of x as four sizes (samples, outer, size, inner); ``size`` is that of the axis.
 
-        ``inner`` is the product of the sizes after the axis. For a batch, ``samples`` is 0, which means the run-time N,
-        and ``outer`` is the product of the sizes between N and the axis. Otherwise ``samples`` is the product of all
-        sizes before the axis, and ``outer`` is 1.
+        ``inner`` is the product of the sizes after the axis. For a batch (N, …), ``samples`` is 0, which stands for the
+        number N, known only at run time, and ``outer`` is the product of the sizes between N and the axis. Otherwise
+        ``samples`` is the product of all sizes before the axis, and ``outer`` is 1.
         """
         shape = x.concrete(1)
         inner = math.prod(shape[self.axis + 1 :])
@@ -71,7 +71,7 @@ class AlongAxis(Anchor):
         return math.prod(shape[: self.axis]), 1, shape[self.axis], inner
 
     def launch(self, context: LoweringContext, kernel: AxisKernel) -> list[Launch]:
-        """Return a list with one launch: of ``kernel``, on the inputs and the output of the node in ``context``."""
+        """Return the launch of ``kernel`` on the inputs and the output of the node in ``context``, as a list of one."""
         operands = (*context.node.inputs, *context.node.outputs)
         return [Launch(str(self).partition("(")[0], context.node.path, kernel, operands, kernel.chunks)]
 
@@ -96,7 +96,7 @@ def _log_softmax(x: Array, axis: int) -> Array:
 
 @dataclass(frozen=True)
 class SoftmaxAlongAxis(AlongAxis):
-    """Base class of softmax and, if ``log``, of its logarithm (abstract): one kernel computes both."""
+    """Base class of softmax along one axis and, if ``log`` is true, of log_softmax (abstract)."""
 
     log: ClassVar[bool]
 
@@ -115,7 +115,10 @@ class SoftmaxAlongAxis(AlongAxis):
 
 @dataclass(frozen=True)
 class GradientAlongAxis(AlongAxis):
-    """Base class of the gradients of softmax and, if ``log``, of its logarithm (abstract); the inputs are y and dy."""
+    """Base class of the gradient of softmax along one axis and, if ``log`` is true, of log_softmax (abstract).
+
+    The inputs are the output y of the softmax or log_softmax, and the gradient dy with respect to y.
+    """
 
     log: ClassVar[bool]
 
@@ -210,8 +213,8 @@ def softmax(input: Value, dim: int = 1) -> Value:
     """Return y[i] = e^x[i] / Σ_j e^x[j] along axis ``dim``, by default the channels of (N, C, …).
 
     x is the input. y has the shape of x, is positive and sums to 1 along the axis. Negative ``dim`` counts from the
-    last axis. Raises ShapeError for axis 0 of a batch and for an axis that x does not have, DTypeError unless x is
-    float32 or float64, and OptionError unless ``dim`` is a whole number.
+    last axis. Raises ShapeError for axis 0 of a batch (its samples) and for an axis that x does not have, DTypeError
+    unless x is float32 or float64, and OptionError unless ``dim`` is a whole number.
     """
     axis = require_axis("softmax", input.type, dim, "dim")
     return Softmax()(input) if _by_channel(input, axis) else AxisSoftmax(axis)(input)
@@ -240,8 +243,9 @@ def glu(input: Value, dim: int = -1) -> Value:
     """Return the gated linear unit a · σ(b) for the halves a and b of the input x along axis ``dim``.
 
     a is the first half, b the second; σ is the sigmoid. The result has half the size of x along this axis, by default
-    the last one. x is float32 or float64. Raises DTypeError for another dtype, ShapeError for an axis of odd size, axis
-    0 of a batch and an axis that x does not have, and OptionError unless ``dim`` is a whole number.
+    the last one. x is float32 or float64. Raises DTypeError for another dtype, ShapeError for an axis of odd size, for
+    axis 0 of a batch (its samples) and for an axis that x does not have, and OptionError unless ``dim`` is a whole
+    number.
     """
     axis = require_axis("glu", input.type, dim, "dim")
     size = input.shape[axis]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def walked(context: LoweringContext) -> tuple[Domain, Storage]:
     """Return (iteration domain, memory layout) of the first input of the node in ``context``.
 
-    Both are fields of the kernels in ``kernels.rowwise``.
+    Both are arguments of every kernel in ``kernels.rowwise``.
     """
     x = context.node.inputs[0]
     storage: Storage = context.storage(x)

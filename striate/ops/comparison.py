@@ -25,7 +25,7 @@ from striate.graph.value import Array, DType, TensorType, Value, operators
 
 @dataclass(frozen=True)
 class Comparison(Binary):
-    """Base class of elementwise comparisons of a and b (abstract).
+    """Base class of elementwise comparisons of two arrays a and b (abstract).
 
     The result is a bool and has no gradient. A comparison with NaN is false, except that NaN ≠ b and a ≠ NaN are true.
     """
@@ -129,7 +129,7 @@ class NotEqual(Comparison):
 
 @dataclass(frozen=True)
 class Predicate(Elementwise):
-    """Base class of elementwise tests of a number, such as isnan (abstract): a bool without a gradient."""
+    """Base class of elementwise tests of a number, such as isnan (abstract); the result is a bool without gradient."""
 
     fractional: ClassVar[bool] = True
 
@@ -141,7 +141,10 @@ class Predicate(Elementwise):
         return (None,)
 
     def holds(self, k: Kernel, x: Vector) -> Condition:
-        """Write the code that tests each lane of a vector x; return the results as a vector of one bit per lane."""
+        """Write the code that tests each element of a vector x; return one bit for each element.
+
+        ``k`` is the kernel to which the code is added.
+        """
         raise NotImplementedError
 
     def emit(self, k: Kernel, x: Vector) -> Vector:
@@ -210,7 +213,7 @@ def _require_bools(op: Elementwise, inputs: Sequence[TensorType]) -> None:
 
 @dataclass(frozen=True)
 class Logical(Elementwise):
-    """Base class of elementwise functions from bools to a bool, without a gradient (abstract)."""
+    """Base class of elementwise functions of one or two bools, with a bool as result and no gradient (abstract)."""
 
     def result_dtype(self, inputs: Sequence[TensorType]) -> DType:
         _require_bools(self, inputs)
@@ -228,7 +231,7 @@ class Logical(Elementwise):
 @register
 @dataclass(frozen=True)
 class LogicalAnd(Logical):
-    """y = a and b, of bools"""
+    """y = a and b; all are bools"""
 
     onnx_operator: ClassVar[str] = "And"
     arity: ClassVar[int] = 2
@@ -244,7 +247,7 @@ class LogicalAnd(Logical):
 @register
 @dataclass(frozen=True)
 class LogicalOr(Logical):
-    """y = a or b, of bools"""
+    """y = a or b; all are bools"""
 
     onnx_operator: ClassVar[str] = "Or"
     arity: ClassVar[int] = 2
@@ -260,7 +263,7 @@ class LogicalOr(Logical):
 @register
 @dataclass(frozen=True)
 class LogicalXor(Logical):
-    """y = a xor b, of bools: true where exactly one of them is true"""
+    """y = a xor b, true where exactly one of the bools a and b is true"""
 
     onnx_operator: ClassVar[str] = "Xor"
     arity: ClassVar[int] = 2
@@ -277,7 +280,7 @@ class LogicalXor(Logical):
 @register
 @dataclass(frozen=True)
 class LogicalNot(Logical):
-    """y = not x, of a bool"""
+    """y = not x; both are bools"""
 
     onnx_operator: ClassVar[str] = "Not"
     conditions: ClassVar[int] = 1
@@ -333,55 +336,61 @@ Operand = Value | float
 
 
 def greater(a: Operand, b: Operand) -> Value:
-    """Return the bool a > b, elementwise; false where a or b is NaN.
+    """Return whether a > b, elementwise, as bools; false where a or b is NaN.
 
-    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
-    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Shapes
+    broadcast as in NumPy. The result has dtype bool and no gradient. Raises ShapeError if the shapes do not broadcast,
+    and DTypeError if the dtypes differ otherwise.
     """
     return elementwise(Greater(), a, b)
 
 
 def greater_equal(a: Operand, b: Operand) -> Value:
-    """Return the bool a ≥ b, elementwise; false where a or b is NaN.
+    """Return whether a ≥ b, elementwise, as bools; false where a or b is NaN.
 
-    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
-    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Shapes
+    broadcast as in NumPy. The result has dtype bool and no gradient. Raises ShapeError if the shapes do not broadcast,
+    and DTypeError if the dtypes differ otherwise.
     """
     return elementwise(GreaterEqual(), a, b)
 
 
 def less(a: Operand, b: Operand) -> Value:
-    """Return the bool a < b, elementwise; false where a or b is NaN.
+    """Return whether a < b, elementwise, as bools; false where a or b is NaN.
 
-    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
-    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Shapes
+    broadcast as in NumPy. The result has dtype bool and no gradient. Raises ShapeError if the shapes do not broadcast,
+    and DTypeError if the dtypes differ otherwise.
     """
     return elementwise(Less(), a, b)
 
 
 def less_equal(a: Operand, b: Operand) -> Value:
-    """Return the bool a ≤ b, elementwise; false where a or b is NaN.
+    """Return whether a ≤ b, elementwise, as bools; false where a or b is NaN.
 
-    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
-    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Shapes
+    broadcast as in NumPy. The result has dtype bool and no gradient. Raises ShapeError if the shapes do not broadcast,
+    and DTypeError if the dtypes differ otherwise.
     """
     return elementwise(LessEqual(), a, b)
 
 
 def equal(a: Operand, b: Operand) -> Value:
-    """Return the bool a = b, elementwise; false where a or b is NaN.
+    """Return whether a = b, elementwise, as bools; false where a or b is NaN.
 
-    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
-    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Shapes
+    broadcast as in NumPy. The result has dtype bool and no gradient. Raises ShapeError if the shapes do not broadcast,
+    and DTypeError if the dtypes differ otherwise.
     """
     return elementwise(Equal(), a, b)
 
 
 def not_equal(a: Operand, b: Operand) -> Value:
-    """Return the bool a ≠ b, elementwise; true where a or b is NaN.
+    """Return whether a ≠ b, elementwise, as bools; true where a or b is NaN.
 
-    a and b have the same dtype; Python numbers and arrays of bools are converted to it. Shapes broadcast as in NumPy.
-    There is no gradient. Raises ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ.
+    a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Shapes
+    broadcast as in NumPy. The result has dtype bool and no gradient. Raises ShapeError if the shapes do not broadcast,
+    and DTypeError if the dtypes differ otherwise.
     """
     return elementwise(NotEqual(), a, b)
 
@@ -414,7 +423,7 @@ def logical_xor(a: Value, b: Value) -> Value:
 
 
 def logical_not(x: Value) -> Value:
-    """Return a bool for each element of x: whether it is false; other dtypes than bool raise DTypeError."""
+    """Return the negation of each element of x, an array of bools; other dtypes raise DTypeError."""
     return elementwise(LogicalNot(), x)
 
 
@@ -445,10 +454,10 @@ def isinf(x: Value) -> Value:
 def where(condition: Value, a: Operand, b: Operand) -> Value:
     """Return a where ``condition`` is true, else b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype; Python numbers and arrays of bools are converted to it. The gradient of an element goes
-    to the operand that was chosen for it. Raises ShapeError if the shapes do not broadcast, and DTypeError if the
-    dtypes of a and b differ. A condition of a dtype other than bool also raises DTypeError, as in PyTorch, because
-    libraries disagree on whether NaN is true; ``not_equal(x, 0)`` converts numbers to bools.
+    a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other. The gradient of
+    an element goes to the operand that was chosen for it. Raises ShapeError if the shapes do not broadcast, and
+    DTypeError if the dtypes of a and b differ otherwise. A condition of a dtype other than bool also raises DTypeError,
+    as in PyTorch, because libraries disagree on whether NaN is true; ``not_equal(x, 0)`` converts numbers to bools.
     """
     return elementwise(Where(), condition, a, b)
 

@@ -29,8 +29,8 @@ from striate.ops.slicing import Slice, Windowed
 class Concat(Movement):
     """y = [x₁, x₂, …] along one axis, by default the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …)
 
-    Raises ShapeError if the inputs differ in another axis and if axis 0 is the symbolic N, and DTypeError if their
-    dtypes differ.
+    Raises ShapeError if the inputs differ in size along another axis, or if ``axis`` is the samples' axis 0 of a batch,
+    and DTypeError if their dtypes differ.
     """
 
     onnx_operator: ClassVar[str] = "Concat"
@@ -93,7 +93,7 @@ class Concat(Movement):
         return launches
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return the concatenation of those inputs that have elements."""
+        """Return the concatenation without those inputs that have no elements."""
         rest = [x for x in inputs if x.shape[self.axis] != 0]
         return (rest[0] if len(rest) == 1 else Concat(self.axis)(*rest),)
 

@@ -76,7 +76,10 @@ class Convolutional(Windowed, Anchor):
     groups: int
 
     def geometry_of(self, x: TensorType, w: TensorType, y: TensorType) -> Geometry:
-        """Return the sizes and options, on three spatial axes, of a convolution with the types of x, w and y."""
+        """Return the sizes and options, on three spatial axes, of the convolution of x with w that returns y.
+
+        x, w and y are the types of the input, the weights and the output.
+        """
         size, count, (filters, depth, *kernel) = x.concrete(1)[2:], y.concrete(1)[2:], w.concrete(1)
         return Geometry(
             filters, depth, self.groups, spatial(kernel), spatial(self.stride),
@@ -84,9 +87,10 @@ class Convolutional(Windowed, Anchor):
         )  # fmt: skip
 
     def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
-        """Return the geometry of the convolution, its sizes and options on three axes, for the types of both inputs.
+        """Return the geometry of the convolution: its sizes and options on three spatial axes.
 
-        The geometry of a gradient is that of the convolution to which it belongs.
+        ``inputs`` are the types of both inputs. The geometry of a gradient is that of the convolution to which it
+        belongs.
         """
         raise NotImplementedError
 
@@ -147,12 +151,18 @@ class Convolutional(Windowed, Anchor):
         return tuple(filled(0.0, type) for type in self.infer(*(value.type for value in inputs)))
 
     def input_gradient(self, dy: Value, w: Value, x: Shape) -> Value:
-        """Return ∂L/∂x from dy = ∂L/∂y and the weights w; ``x`` is the shape of the input of the convolution."""
+        """Return the gradient ∂L/∂x of the loss L from dy = ∂L/∂y and the weights w of a convolution.
+
+        The argument ``x`` is the shape of the convolution's input x.
+        """
         size = _fixed(x[2:])
         return ConvolutionInputGradient(self.stride, self.padding, self.dilation, self.groups, size)(dy, w)
 
     def weight_gradient(self, x: Value, dy: Value, w: Shape) -> Value:
-        """Return ∂L/∂w from the input x and dy = ∂L/∂y; ``w`` is the shape of the weights of the convolution."""
+        """Return the gradient ∂L/∂w of the loss L from the input x of a convolution and dy = ∂L/∂y.
+
+        The argument ``w`` is the shape of the convolution's weights w.
+        """
         kernel = _fixed(w[2:])
         return ConvolutionWeightGradient(self.stride, self.padding, self.dilation, self.groups, kernel)(x, dy)
 
@@ -166,15 +176,19 @@ class Convolutional(Windowed, Anchor):
         return f"{'→'.join(map(str, reversed(ends) if self.upwards else ends))} channels, {kernel}"
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
-        """Whether the kernel can read ``value``, which must be the first input, if it is stored in bfloat16.
+        """Whether the kernel can read ``value``, one of ``inputs``, if it is stored in memory as bfloat16.
 
-        Kernels add the products of two channels at a time, so each group must have an even number of channels. Lanewise
-        kernels, for groups of few channels, convert the values to float32, so they can read any number of channels.
+        Only the first input can be. Most kernels add the products of two channels at a time, so each group must have
+        an even number of channels. The kernels for groups of few channels (``is_lanewise``) convert the values to
+        float32, so they accept any number.
         """
         return value is inputs[0] and (value.type.channels // self.groups % 2 == 0 or self.is_lanewise(inputs))
 
     def is_lanewise(self, inputs: Sequence[Value]) -> bool:
-        """Whether groups have so few channels that each lane of a vector multiplies channels of its own group."""
+        """Whether the kernel, for a vector of 16 output channels, lets each read the input channels of its own group.
+
+        This is the case if the groups have so few channels that it is cheaper than weights of 0 for other groups.
+        """
         transposed = self.direction is Direction.INPUT_GRADIENT
         groups = kernels.grouped.grouping(self.geometry([value.type for value in inputs]), transposed)
         return isinstance(groups, kernels.grouped.Lanewise)
@@ -195,8 +209,8 @@ def _grouped(array: Array, groups: int, axis: int) -> Array:
 class Convolution(Convolutional):
     """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before]
 
-    x is (N, C, positions…), w (O, C / groups, taps…) and y (N, O, positions…). ``before`` is the padding before the
-    first position of each axis.
+    x is (N, C, positions…), w (O, C / groups, taps…) and y (N, O, positions…). The sums run over the channels c of the
+    group of o and over the elements (taps) k of the filter; ``before`` is the padding before each axis.
     """
 
     title: ClassVar[str] = "conv"
@@ -207,7 +221,7 @@ class Convolution(Convolutional):
         return (self.output_type(*inputs),)
 
     def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
-        """Return the geometry of the convolution, from the types of x and w."""
+        """Return the sizes and options of the convolution, on three spatial axes, from the types of x and w."""
         x, w = inputs
         return self.geometry_of(x, w, self.output_type(x, w))
 
@@ -257,8 +271,9 @@ class Convolution(Convolutional):
 class ConvolutionInputGradient(Convolutional):
     """dx[n, c, p · stride + k · dilation − before] += w[o, c, k] · dy[n, o, p] for all o, k, p
 
-    The gradient of a convolution with respect to its input x; dy is the gradient with respect to its output. ``size``
-    is the size of x along each spatial axis; with a stride, several sizes give an output of the same size.
+    The gradient of a convolution with respect to its input x. Inputs: dy (N, O, positions…), the gradient with respect
+    to its output, and the weights w (O, C / groups, taps…). ``before`` is the padding before each axis. ``size`` is the
+    size of x along each spatial axis, which must be given, since with a stride several sizes give the same output size.
     """
 
     direction: ClassVar[Direction] = Direction.INPUT_GRADIENT
@@ -272,7 +287,7 @@ class ConvolutionInputGradient(Convolutional):
         return (x,)
 
     def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
-        """Return the geometry of the convolution, from the types of dy and w."""
+        """Return the sizes and options of the convolution, on three spatial axes, from the types of dy and w."""
         dy, w = inputs
         (x,) = self.infer(dy, w)
         return self.geometry_of(x, w, dy)
@@ -314,8 +329,8 @@ class ConvolutionInputGradient(Convolutional):
 class ConvolutionWeightGradient(Convolutional):
     """dw[o, c, k] = Σ_n Σ_p dy[n, o, p] · x[n, c, p · stride + k · dilation − before]
 
-    The gradient of a convolution with respect to its weights w; dy is the gradient with respect to its output. ``size``
-    is the number of taps along each axis.
+    The gradient of a convolution with respect to its weights w. Inputs: x (N, C, positions…) and dy (N, O, positions…),
+    the gradient with respect to its output. ``before`` is the padding before each axis, and ``size`` the kernel size.
     """
 
     has_epilogue: ClassVar[bool] = False
@@ -334,7 +349,7 @@ class ConvolutionWeightGradient(Convolutional):
         return (w,)
 
     def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
-        """Return the geometry of the convolution, from the types of x and dy."""
+        """Return the sizes and options of the convolution, on three spatial axes, from the types of x and dy."""
         x, dy = inputs
         (w,) = self.infer(x, dy)
         return self.geometry_of(x, w, dy)
@@ -459,13 +474,14 @@ def conv(
     """Return y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before] + b[o].
 
     This is a convolution as in PyTorch: the filter is not flipped. The input x (N, C, positions…) has one to three
-    spatial axes, the weight w is (O, C / groups, taps…), the bias b is (O,) or None (0), and y is (N, O, positions…).
-    One sample (C, positions…) gives (O, positions…). All arrays are float32, or all are float64.
+    spatial axes, the weight w is (O, C / groups, taps…), where taps… is the kernel size, the bias b is (O,) or None
+    (0), and y is (N, O, positions…). One sample (C, positions…) gives (O, positions…). All arrays are float32, or all
+    are float64. The sums run over the channels c of the group of o, and over the elements k of the kernel.
 
     ``stride``, ``padding`` and ``dilation`` are one number for all axes or one for each. ``padding`` is the number of
     zeros before each axis (``before`` in the equation) and after it. It may also be a pair (before, after) for each
-    axis, "valid" (no padding), or "same": the output has the size of the input, stride is 1, and a kernel of even size
-    has the extra zero after the input.
+    axis, "valid" (no padding), or "same", which keeps the size of the input and requires stride 1; a kernel of even
+    size then has the extra zero after the input.
 
     Raises ShapeError if channels or groups do not match, or if a kernel is larger than the padded input; DTypeError for
     other dtypes or if the dtypes differ; and OptionError for invalid options, such as a stride of 0.

@@ -30,8 +30,8 @@ class WholeDivision(Binary):
     def parts(self, k: Kernel, a: Vector, b: Vector) -> tuple[Vector, Vector]:
         """Write the code that computes the quotient ⌊a / b⌋ and the remainder a − b · ⌊a / b⌋ of two vectors.
 
-        If the exact a / b is just below a whole number, the division may be rounded up to it; the code then corrects
-        both results.
+        ``k`` is the kernel to which the code is added. If the exact a / b is just below a whole number, the division
+        may round up to this number; the code then corrects both results.
         """
         quotient = k.floor(k.div(a, b))
         zero, one = k.constant_like(a, 0.0), k.constant_like(a, 1.0)
@@ -104,10 +104,10 @@ Operand = Value | float
 def divide(a: Operand, b: Operand, rounding_mode: str | None = None) -> Value:
     """Return a / b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype, float32 or float64; Python numbers and arrays of bools are converted to it.
-    ``rounding_mode`` None does not round; "floor" is ``floor_divide``, and "trunc" rounds towards 0; neither has a
-    gradient. Raises ShapeError if the shapes do not broadcast, DTypeError if the dtypes differ or are not float, and
-    OptionError for another rounding mode.
+    a and b are both float32 or both float64, but a Python number or an array of bools takes the dtype of the other
+    operand. With the ``rounding_mode`` None, the quotient is not rounded. "floor" rounds down, as ``floor_divide``
+    does, and "trunc" rounds towards 0; rounded quotients have no gradient. Raises ShapeError if the shapes do not
+    broadcast, DTypeError for other dtypes or if the dtypes differ otherwise, and OptionError for another rounding mode.
     """
     if rounding_mode is not None:
         choice("divide: rounding_mode", rounding_mode, ("floor", "trunc"))
@@ -122,9 +122,9 @@ def divide(a: Operand, b: Operand, rounding_mode: str | None = None) -> Value:
 def floor_divide(a: Operand, b: Operand) -> Value:
     """Return ⌊a / b⌋, the same as ``a // b``, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype, float32 or float64; Python numbers and arrays of bools are converted to it. Where b is
-    0, the result is ±∞, or NaN if a is 0 too. There is no gradient. Raises ShapeError if the shapes do not broadcast,
-    and DTypeError if the dtypes differ or are not float.
+    a and b are both float32 or both float64, but a Python number or an array of bools takes the dtype of the other
+    operand. Where b is 0, the result is ±∞, or NaN if a is 0 too. There is no gradient. Raises ShapeError if the shapes
+    do not broadcast, and DTypeError for other dtypes or if the dtypes differ otherwise.
     """
     return elementwise(FloorDivide(), a, b)
 
@@ -132,9 +132,9 @@ def floor_divide(a: Operand, b: Operand) -> Value:
 def remainder(a: Operand, b: Operand) -> Value:
     """Return a − b · ⌊a / b⌋, the same as ``a % b``, elementwise; the result has the sign of b.
 
-    a and b have the same dtype, float32 or float64; Python numbers and arrays of bools are converted to it. Shapes
-    broadcast as in NumPy. The result is NaN where b is 0 or a is infinite. Raises ShapeError if the shapes do not
-    broadcast, and DTypeError if the dtypes differ or are not float.
+    a and b are both float32 or both float64, but a Python number or an array of bools takes the dtype of the other
+    operand. Shapes broadcast as in NumPy. The result is NaN where b is 0 or a is infinite. Raises ShapeError if the
+    shapes do not broadcast, and DTypeError for other dtypes or if the dtypes differ otherwise.
     """
     return elementwise(Remainder(), a, b)
 

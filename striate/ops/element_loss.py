@@ -52,7 +52,7 @@ def _pair(what: str, input: Value, target: Value) -> Value:
 
 
 def shape_cure(prediction: tuple[object, ...], target: tuple[object, ...]) -> str:
-    """Return the help text of the error for different shapes, which says how to reshape the target.
+    """Return the help text of the error for different shapes: how to reshape the target.
 
     ``prediction`` and ``target`` are the two shapes.
     """
@@ -112,7 +112,7 @@ def huber_loss(input: Value, target: Value, *, reduction: str = "mean", delta: f
     x is the prediction, y the target and δ > 0 is ``delta``. x and y have the same shape; x is float32 or float64, and
     y is converted to its dtype. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one
     loss per element). Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and OptionError for
-    another ``reduction`` or unless δ > 0.
+    another ``reduction`` or δ ≤ 0.
     """
     chosen, delta = loss_reduction(reduction), number("huber_loss: delta", delta, above=0)
     distance = abs(input - _pair("huber_loss", input, target))
@@ -135,7 +135,10 @@ class BinaryCrossEntropy(Binary):
         return -(t * yes + (1 - t) * no)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        """Return dx = dy · (x − t) / max(x (1 − x), 10⁻¹²), as in PyTorch, and dt, the gradient with respect to t."""
+        """Return (dx, dt), the gradients with respect to x and t, from dy, that with respect to y.
+
+        As in PyTorch, dx = dy · (x − t) / max(x (1 − x), 10⁻¹²).
+        """
         (x, t), (dy,) = inputs, output_gradients
         by_x = dy * (x - t) / maximum(x * (1 - x), _LEAST_VARIANCE) if needed[0] else None
         by_t = None
@@ -161,8 +164,8 @@ def binary_cross_entropy(input: Value, target: Value, weight: Value | None = Non
     −100 or more. x is float32 or float64, and t is converted to its dtype. ``weight`` w broadcasts to the shape of x;
     None means 1. If the network returns logits, ``binary_cross_entropy_with_logits`` is more accurate. ``reduction`` is
     "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the
-    shapes of x and t differ or that of w does not broadcast, DTypeError if x has another dtype or w not that of x, and
-    OptionError for another ``reduction``.
+    shapes of x and t differ or that of w does not broadcast, DTypeError if x has another dtype or w differs from x in
+    dtype, and OptionError for another ``reduction``.
     """
     chosen = loss_reduction(reduction)
     losses = elementwise(BinaryCrossEntropy(), input, _pair("binary_cross_entropy", input, target))
@@ -183,8 +186,8 @@ def binary_cross_entropy_with_logits(
     float64, and t is converted to its dtype. ``weight`` w and ``pos_weight`` p broadcast to the shape of x; None means
     1. For rare labels, p > 1 gives elements of label 1 more weight. ``reduction`` is "mean" (over all elements, a
     scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes of x and t differ or
-    those of w and p do not broadcast, DTypeError if x has another dtype or w or p not that of x, and OptionError for
-    another ``reduction``.
+    those of w and p do not broadcast, DTypeError if x has another dtype or if w or p differs from x in dtype, and
+    OptionError for another ``reduction``.
     """
     chosen = loss_reduction(reduction)
     t = _pair("binary_cross_entropy_with_logits", input, target)
@@ -214,7 +217,8 @@ def multilabel_soft_margin_loss(
     x (N, C) are logits, float32 or float64; t (N, C) are the labels, 0 or 1, and are converted to the dtype of x. σ is
     the sigmoid. ``weight`` w (C,) has one number for each label; None means 1. ``reduction`` is "mean" (over the
     samples, a scalar), "sum" (a scalar) or "none" (one loss per sample, (N,)). Raises ShapeError if the shapes differ
-    or w is not (C,), DTypeError if x has another dtype or w not that of x, and OptionError for another ``reduction``.
+    or w is not (C,), DTypeError if x has another dtype or w differs from x in dtype, and OptionError for another
+    ``reduction``.
     """
     chosen = loss_reduction(reduction)
     t = _pair("multilabel_soft_margin_loss", input, target)
@@ -225,10 +229,11 @@ def multilabel_soft_margin_loss(
 def hinge_embedding_loss(input: Value, target: Value, margin: float = 1.0, *, reduction: str = "mean") -> Value:
     """Return x where t = 1 and max(0, margin − x) where t = −1, by default the mean.
 
-    x are distances, and t says whether two inputs are similar (1) or not (−1). For any other t, both terms are added. x
-    and t have the same shape; x is float32 or float64, and t is converted to its dtype. ``reduction`` is "mean" (over
-    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes differ,
-    DTypeError for another dtype of x, and OptionError for another ``reduction`` or a margin that is not finite.
+    ``input`` x holds the distances of pairs, and ``target`` t says which pairs are similar (1) and which not (−1). For
+    any other t, both terms are added. x and t have the same shape; x is float32 or float64, and t is converted to its
+    dtype. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element).
+    Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and OptionError for another ``reduction``
+    or a margin that is not finite.
     """
     chosen, margin = loss_reduction(reduction), number("hinge_embedding_loss: margin", margin)
     t = _pair("hinge_embedding_loss", input, target)
@@ -254,11 +259,12 @@ def margin_ranking_loss(
 def kl_div(input: Value, target: Value, *, reduction: str = "mean", log_target: bool = False) -> Value:
     """Return the pointwise Kullback-Leibler divergence t · (ln t − x), by default the mean.
 
-    x are logarithms of the predicted probabilities. t are the target probabilities, or their logarithms if
-    ``log_target``. x and t have the same shape; x is float32 or float64, and t is converted to its dtype. ``reduction``
-    is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). It may also be
-    "batchmean", the sum divided by the number of samples, which is the mean divergence of distributions. Raises
-    ShapeError if the shapes differ, DTypeError for another dtype of x, and OptionError for another ``reduction``.
+    ``input`` x holds the logarithms of the predicted probabilities. ``target`` holds the target probabilities t, or
+    their logarithms if ``log_target`` is true. Both have the same shape; x is float32 or float64, and the target is
+    converted to its dtype. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar), "none" (one loss
+    per element) or "batchmean" (the sum divided by the number of samples, which is the mean divergence per sample).
+    Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and OptionError for another
+    ``reduction``.
     """
     t = _pair("kl_div", input, target)
     if flag("kl_div: log_target", log_target):
@@ -284,12 +290,12 @@ def poisson_nll_loss(
 ) -> Value:
     """Return the negative log-likelihood of counts t in a Poisson distribution, by default the mean.
 
-    With ``log_input``, x is the logarithm of the rate, and the loss is e^x − t · x. Otherwise x is the rate, and the
-    loss is x − t · ln(x + ε), where ε is ``eps``. The term ln t! is left out; ``full`` adds Stirling's approximation of
-    it, t ln t − t + ½ ln(2πt), where t > 1. x and t have the same shape; x is float32 or float64, and t is converted to
-    its dtype. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element).
-    Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and OptionError for another ``reduction``
-    or a negative ε.
+    x is ``input``, t is ``target``. With ``log_input``, x is the logarithm of the rate, and the loss is e^x − t · x.
+    Otherwise x is the rate, and the loss is x − t · ln(x + ε), where ε is ``eps``. The term ln t! is left out; ``full``
+    adds Stirling's approximation of it, t ln t − t + ½ ln(2πt), where t > 1. x and t have the same shape; x is float32
+    or float64, and t is converted to its dtype. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar)
+    or "none" (one loss per element). Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and
+    OptionError for another ``reduction`` or a negative ε.
     """
     chosen, eps = loss_reduction(reduction), number("poisson_nll_loss: eps", eps, 0)
     t = _pair("poisson_nll_loss", input, target)
@@ -307,13 +313,13 @@ def gaussian_nll_loss(
 ) -> Value:
     """Return ½ (ln v + (x − t)² / v), by default the mean.
 
-    This is the negative log-likelihood of the target t in a normal distribution. x is the predicted mean, t the target,
+    This is the negative log-likelihood of the target t under a normal distribution. x (``input``) is the predicted mean
     and v = max(``var``, ``eps``) the predicted variance; no gradient flows to ``var`` where it is below ``eps``.
     ``var`` has the shape of x, possibly with axes of size 1 or without the last axis; it may also be a number. t has a
     shape that broadcasts to that of x. x is float32 or float64, and t and ``var`` are converted to its dtype. ``full``
     adds the constant ½ ln 2π. ``reduction`` is "mean" (over all elements of x, a scalar), "sum" (a scalar) or "none"
     (one loss per element). Raises ShapeError if a shape does not broadcast to that of x, DTypeError for another dtype
-    of x, and OptionError for another ``reduction`` or unless ``eps`` > 0.
+    of x, and OptionError for another ``reduction`` or ``eps`` ≤ 0.
     """
     chosen, eps = loss_reduction(reduction), number("gaussian_nll_loss: eps", eps, above=0)
     if not input.dtype.is_float:

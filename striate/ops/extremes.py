@@ -33,8 +33,8 @@ from striate.options import flag
 class Min(Reduction):
     """y = min x over the axes; NaN where any element is NaN
 
-    Reduced axes are kept with size 1. If several elements are the smallest, the gradient is divided equally among them;
-    it is NaN where y is NaN. The minimum of 0 elements is ∞.
+    Reduced axes are kept with size 1. If several elements are the smallest, the gradient is divided equally among them.
+    Where y is NaN, so is the gradient. The minimum of 0 elements is ∞.
     """
 
     onnx_operator: ClassVar[str] = "ReduceMin"
@@ -104,8 +104,9 @@ class Prod(Reduction):
 class Positions(Op):
     """y = the index of each element along an axis, counted from 0, as float64
 
-    y has the shape of x, whose elements are not read. ``size`` is the size of the axis, and ``apart`` is the product of
-    the sizes after it, the distance of neighbouring elements in row-major order. Both are 0 for axis 0.
+    y has the shape of the input x, whose elements are not read. ``size`` is the size of the axis, and ``apart`` is the
+    product of the sizes after it, the distance of neighbouring elements in row-major order. ``size`` = ``apart`` = 0
+    stands for axis 0, whose size may be known only at run time.
     """
 
     kind: ClassVar[Kind] = Kind.RANDOM
@@ -119,7 +120,10 @@ class Positions(Op):
         return (x.with_dtype(DType.float64),)
 
     def emit_at(self, k: Kernel, place: Place) -> Vector:
-        """Emit the indices of the elements of one vector; ``place`` is the position of the vector in the loops."""
+        """Write the code that computes the indices for one vector of elements; return them as a vector.
+
+        ``k`` is the kernel to which the code is added, and ``place`` says where in the array the elements are.
+        """
         if not self.size:
             return k.splat(k.convert(k.as_index(place.n), DType.float64))
         element = element_words(k, place)
@@ -148,7 +152,7 @@ class ExtremePlace(Composite):
     """Base class of argmax and argmin (abstract): the index of the first largest or smallest element, as int64.
 
     The search is along ``axis``, which is kept with size 1. If there is a NaN, the result is the index of the first
-    NaN; over N = 0 samples it is 0. There is no gradient.
+    NaN. If the axis has no elements, because N = 0 samples are given, the result is 0. There is no gradient.
     """
 
     least: ClassVar[float]  # a number that is never the extreme if there are others
@@ -166,9 +170,9 @@ class ExtremePlace(Composite):
         raise NotImplementedError
 
     def first(self, x: Value) -> Value:
-        """Return the index of the extreme element of x for any dtype; the operation itself takes only floats.
+        """Return the index of the first largest or smallest element of x, as the operation does, for any dtype of x.
 
-        Integers are compared exactly.
+        The operation itself takes only floats. This method compares integers exactly.
         """
         if x.dtype.is_float:
             return self(x)
@@ -310,10 +314,10 @@ def logsumexp(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
 def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Return the index of the first largest element along an axis, as int64; NaN counts as largest.
 
-    With ``axis=None``, the result is the row-major index among all elements, which is possible only if axis 0 is not
-    the symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result
-    is 0. There is no gradient. Raises ShapeError for an axis that x does not have or that has size 0, and OptionError
-    unless ``axis`` is a whole number or None.
+    With ``axis=None``, the result is the row-major index among all elements. With ``keepdims``, the axis remains with
+    size 1. x has any dtype. There is no gradient. Raises ShapeError for an axis that x does not have or that has size
+    0, and for ``axis=None`` if x is a batch whose number of samples N is known only at run time. Raises OptionError
+    unless ``axis`` is a whole number or None. If N turns out to be 0, an index along axis 0 is 0.
     """
     return _place("argmax", ArgMax, x, axis, keepdims)
 
@@ -321,10 +325,10 @@ def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
 def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Return the index of the first smallest element along an axis, as int64; NaN counts as smallest.
 
-    With ``axis=None``, the result is the row-major index among all elements, which is possible only if axis 0 is not
-    the symbolic N. With ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result
-    is 0. There is no gradient. Raises ShapeError for an axis that x does not have or that has size 0, and OptionError
-    unless ``axis`` is a whole number or None.
+    With ``axis=None``, the result is the row-major index among all elements. With ``keepdims``, the axis remains with
+    size 1. x has any dtype. There is no gradient. Raises ShapeError for an axis that x does not have or that has size
+    0, and for ``axis=None`` if x is a batch whose number of samples N is known only at run time. Raises OptionError
+    unless ``axis`` is a whole number or None. If N turns out to be 0, an index along axis 0 is 0.
     """
     return _place("argmin", ArgMin, x, axis, keepdims)
 

@@ -28,8 +28,7 @@ class GroupReduction(Reduction):
     """Base class of reductions over positions and groups of channels (abstract): (N, C, …) → (N, C, 1…)
 
     The C channels are divided into ``groups`` groups of consecutive channels. ``axes`` are the spatial axes, axis 2 and
-    all later ones. A loop over blocks of 16 channels sums each channel; then another kernel adds the sums of the
-    channels of a group, which may lie in several blocks.
+    all later ones. The result of a group in a sample is repeated for each channel of the group.
     """
 
     of_rows: ClassVar[Reduction]
@@ -94,7 +93,7 @@ def _repeated(found: Array, x: Array) -> Array:
 def channel_sums(x: Value, groups: int) -> Value:
     """Return the sums of x (N, C, 1…) over groups of channels, each repeated for the channels of its group.
 
-    The C channels are divided into ``groups`` groups of consecutive channels; the result has the shape of x.
+    The C channels are divided into ``groups`` groups of consecutive channels. The result has the shape of x.
     """
     together = (x.shape[0], groups, x.type.channels // groups)
     total = Sum((2,))(reshape(x, together))

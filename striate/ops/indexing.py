@@ -1,7 +1,7 @@
 """Functions that move elements without arithmetic, such as transpose, take, concat, split and flip.
 
-They work for any dtype and any number of axes. An array is a batch if axis 0 has the symbolic size N, the number of
-samples; it must then remain the first axis and keep its size.
+They work for any dtype and any number of axes. An array is a batch if the size of axis 0 is N, the number of samples,
+which is known only at run time; this axis must then remain the first one and keep its size.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def transpose(x: Value, axes: Sequence[int] | None = None) -> Value:
     """Return x with its axes in another order, as ``np.transpose``: axis ``axes[j]`` becomes axis j.
 
     None reverses the order. x has any shape and dtype. Raises ShapeError if ``axes`` does not name each axis of x once,
-    or if axis 0 of a batch would move, and OptionError unless ``axes`` are whole numbers.
+    or if axis 0 of a batch (its samples) would move, and OptionError unless ``axes`` are whole numbers.
     """
     return _permuted("transpose", x, tuple(reversed(range(x.type.rank))) if axes is None else axes)
 
@@ -42,7 +42,7 @@ def permute(x: Value, dims: Sequence[int]) -> Value:
     """Return x with its axes in another order, as ``torch.permute``: axis ``dims[j]`` becomes axis j.
 
     x has any shape and dtype. Raises ShapeError if ``dims`` does not name each axis of x once, or if axis 0 of a batch
-    would move, and OptionError unless ``dims`` are whole numbers.
+    (its samples) would move, and OptionError unless ``dims`` are whole numbers.
     """
     return _permuted("permute", x, dims)
 
@@ -50,9 +50,9 @@ def permute(x: Value, dims: Sequence[int]) -> Value:
 def moveaxis(x: Value, source: int | Sequence[int], destination: int | Sequence[int]) -> Value:
     """Return x with axes ``source`` moved to the places ``destination``, as ``np.moveaxis``.
 
-    Both are single axes, or sequences of the same length. The other axes keep their order. x has any shape and dtype.
-    Raises ShapeError for an axis that does not exist and if axis 0 of a batch would move, and OptionError if an axis is
-    named twice or the lengths differ.
+    ``source`` and ``destination`` are single axes, or sequences of the same length. The other axes keep their order. x
+    has any shape and dtype. Raises ShapeError for an axis that does not exist and if axis 0 of a batch (its samples)
+    would move, and OptionError if an axis is named twice or the lengths differ.
     """
     given = [one if isinstance(one, Sequence) else (one,) for one in (source, destination)]
     taken, placed = ([require_axis("moveaxis", x.type, one) for one in axes] for axes in given)
@@ -66,7 +66,8 @@ def moveaxis(x: Value, source: int | Sequence[int], destination: int | Sequence[
 def swapaxes(x: Value, axis0: int, axis1: int) -> Value:
     """Return x with the axes ``axis0`` and ``axis1`` exchanged, as ``np.swapaxes``.
 
-    x has any shape and dtype. Raises ShapeError for an axis that does not exist, and if axis 0 of a batch would move.
+    x has any shape and dtype. Raises ShapeError for an axis that does not exist, and if axis 0 of a batch (its samples)
+    would move.
     """
     a, b = (require_axis("swapaxes", x.type, one) for one in (axis0, axis1))
     order = list(range(x.type.rank))
@@ -123,9 +124,9 @@ def _moved_before(x: Value, source: int, target: int) -> Value:
 def index(x: Value, key: object) -> Value:
     """Return x[key] as NumPy does, for a key that is known when the function is traced.
 
-    The key consists of whole numbers, slices with any step, ``...``, None, and at most one list of whole numbers.
-    Raises ShapeError for an index out of range and for a key that selects samples of a batch, and TracingError for
-    other keys, such as traced values.
+    The key is one or several (a tuple) of whole numbers, slices with any step, ``...``, None, and at most one list of
+    whole numbers. Raises ShapeError for an index out of range and for a key that selects some of the samples of a
+    batch, and TracingError for other keys, such as traced values.
     """
     keys: list[object] = list(cast("tuple[object, ...]", key)) if isinstance(key, tuple) else [key]
     keys = _without_ellipsis(x, keys)
@@ -234,9 +235,9 @@ def _slice(x: Value, windows: dict[int, Window]) -> Value:
 def take(x: Value, indices: Sequence[int], axis: int) -> Value:
     """Return the elements of x at the given indices along an axis, as ``np.take``.
 
-    The indices are a sequence of whole numbers that are known when the function is traced; negative ones count from the
-    end. x has any shape and dtype. Raises ShapeError for an index out of range, an axis that does not exist and axis 0
-    of a batch, and OptionError for other indices, such as a traced value.
+    The indices are whole numbers that are known when the function is traced; negative ones count from the end. x has
+    any shape and dtype. Raises ShapeError for an index out of range, for an axis that does not exist and for axis 0 of
+    a batch (its samples), and OptionError for other indices, such as a traced value.
     """
     at = require_axis("take", x.type, axis)
     if isinstance(x.shape[at], Batch):
@@ -259,7 +260,8 @@ def take(x: Value, indices: Sequence[int], axis: int) -> Value:
 def flip(x: Value, axis: Axes = None) -> Value:
     """Return x with its elements reversed along one axis, several axes, or all (None), as ``np.flip``.
 
-    x has any shape and dtype. Raises ShapeError for an axis that does not exist, and for axis 0 of a batch.
+    x has any shape and dtype. Raises ShapeError for an axis that does not exist, and for axis 0 of a batch (its
+    samples).
     """
     axes = require_axes("flip", x.type, axis)
     if x.type.batched and 0 in axes:
@@ -272,8 +274,8 @@ def roll(x: Value, shift: int | Sequence[int], axis: int | Sequence[int]) -> Val
     """Return x with its elements shifted by ``shift`` along an axis, as ``np.roll``.
 
     Elements that are shifted beyond the end come back at the start. ``shift`` and ``axis`` may be sequences of the same
-    length. x has any shape and dtype. Raises ShapeError for an axis that does not exist and for axis 0 of a batch, and
-    OptionError for different lengths and for shifts that are not whole numbers.
+    length. x has any shape and dtype. Raises ShapeError for an axis that does not exist and for axis 0 of a batch (its
+    samples), and OptionError for different lengths and for shifts that are not whole numbers.
     """
     shifts = options.whole_numbers("roll: shift", shift if isinstance(shift, Sequence) else [shift], -(2**62))
     axes = axis if isinstance(axis, Sequence) else (axis,)
@@ -297,8 +299,8 @@ def concat(values: Sequence[Value], axis: int = 1) -> Value:
     """Concatenate values along an axis: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …).
 
     The default is axis 1, the channels. All values have the same dtype, and the same sizes on all other axes. Raises
-    ShapeError if other sizes differ, for an axis that does not exist, for axis 0 of a batch and if there are no values,
-    and DTypeError if the dtypes differ or ``values`` is not a list or tuple of arrays.
+    ShapeError if these sizes differ, for an axis that does not exist, for axis 0 of a batch (its samples), and if there
+    are no values. Raises DTypeError if the dtypes differ or ``values`` is not a list or tuple of arrays.
     """
     if not values:
         raise shape_error("concat", "got no values to concatenate", "give at least one array")
@@ -340,8 +342,8 @@ def split(x: Value, split_size_or_sections: int | Sequence[int], axis: int = 0) 
     """Return a tuple of consecutive parts of x along an axis, as ``torch.split``.
 
     ``split_size_or_sections`` is the size of every part, except that the last one may be smaller, or a sequence of the
-    sizes of all parts. Raises ShapeError if these sizes do not add up to the size of the axis, for an axis that does
-    not exist and for axis 0 of a batch, and OptionError for sizes that are not whole numbers.
+    sizes of all parts. Raises ShapeError if the sequence does not add up to the size of the axis, for an axis that does
+    not exist and for axis 0 of a batch (its samples), and OptionError for sizes that are not whole numbers.
     """
     at, size = _divided("split", x, axis)
     sizes: list[int]
@@ -360,7 +362,7 @@ def chunk(x: Value, chunks: int, axis: int = 0) -> tuple[Value, ...]:
     """Return a tuple of at most ``chunks`` consecutive parts of x along an axis, as ``torch.chunk``.
 
     All parts have the same size, except that the last one may be smaller. Raises ShapeError for an axis that does not
-    exist and for axis 0 of a batch, and OptionError unless ``chunks`` is a whole number of at least 1.
+    exist and for axis 0 of a batch (its samples), and OptionError unless ``chunks`` is a whole number of at least 1.
     """
     _, size = _divided("chunk", x, axis)
     count = options.whole_number("chunk: chunks", chunks, 1)
@@ -371,7 +373,7 @@ def unbind(x: Value, axis: int = 0) -> tuple[Value, ...]:
     """Return a tuple of all slices of x along an axis, without this axis, as ``torch.unbind``.
 
     For x (2, C, H) and axis 0, the result is two arrays (C, H). Raises ShapeError for an axis that does not exist and
-    for axis 0 of a batch.
+    for axis 0 of a batch (its samples).
     """
     at, size = _divided("unbind", x, axis)
     rest: Shape = (*x.shape[:at], *x.shape[at + 1 :])

@@ -33,22 +33,22 @@ def interpolate(
 ) -> Value:
     """Return x resampled to the spatial sizes ``size``, or to ⌊``scale_factor`` · size of x⌋, as in PyTorch.
 
-    ``input`` is x (N, C, positions…) or one sample (C, positions…), float32 or float64; ``size`` and ``scale_factor``
-    are one number, or one for each spatial axis. The mode determines the number of spatial axes, or if it does not, the
-    number of entries in ``size`` or ``scale_factor`` does. An input with only one axis more is one sample, and if
-    neither determines the number, so is an input of two axes.
+    ``input`` is x, a batch (N, C, positions…) or one sample (C, positions…), in float32 or float64. ``size`` and
+    ``scale_factor`` are one number, or one for each spatial axis; exactly one of the two is given.
 
-    For one to three spatial axes, the ``mode`` "nearest" takes the element at ⌊p · step⌋, "nearest-exact" the one at
-    ⌊(p + ½) · step⌋, where p is the position in y; "area" is ``adaptive_avg_pool``. "linear" (one axis), "bilinear"
-    (two) and "trilinear" (three) interpolate, and so does "bicubic" (two axes), by cubic polynomials.
+    ``mode`` is one of the following. In the result y, "nearest" takes element ⌊p · step⌋ of x for position p along each
+    of one to three spatial axes, and "nearest-exact" takes element ⌊(p + ½) · step⌋. "linear" (one axis), "bilinear"
+    (two) and "trilinear" (three) interpolate linearly, and "bicubic" (two) by cubic polynomials. "area" is
+    ``adaptive_avg_pool``.
 
-    With ``align_corners``, the centres of the first and of the last positions of x and y coincide. Otherwise the outer
-    edges of the first positions do, and the step is 1 / ``scale_factor``; with ``size`` or ``recompute_scale_factor``,
-    it is the ratio of the sizes of x and y, so that the outer edges of the last positions coincide too.
-    ``antialias`` ("bilinear" and "bicubic") smooths an image that becomes smaller, as Pillow does.
+    With ``scale_factor``, the step is 1 / ``scale_factor``, and the outer edges of the first positions of x and y
+    coincide. With ``size`` or ``recompute_scale_factor``, the step is the ratio of the sizes of x and y, so the outer
+    edges of the last positions coincide too. With ``align_corners``, the centres of the first and of the last positions
+    coincide instead. ``antialias`` ("bilinear" and "bicubic") smooths an image that becomes smaller, as Pillow does.
 
-    Raises ShapeError if the number of axes does not suit the mode, DTypeError for another dtype, and OptionError for
-    invalid options and unless exactly one of ``size`` and ``scale_factor`` is given.
+    If neither the mode nor a sequence as ``size`` or ``scale_factor`` says how many spatial axes there are, an input of
+    two axes is one sample (C, L), and any other is a batch. Raises ShapeError if the number of axes does not suit the
+    mode, DTypeError for another dtype, and OptionError for invalid options.
     """
     aligned, again = checked_options("interpolate", size, scale_factor, mode, align_corners, recompute_scale_factor)
 
@@ -90,8 +90,8 @@ def checked_options(
 ) -> tuple[bool, bool]:
     """Check the options of ``interpolate``; return (align_corners, recompute_scale_factor), where None becomes False.
 
-    Raises ``OptionError`` for an unknown mode, unless exactly one of ``size`` and ``scale_factor`` is given, and for
-    options that would have no effect. ``what`` is the function or layer that the error names.
+    Raises ``OptionError`` for an unknown mode, for options that would have no effect, and unless exactly one of
+    ``size`` and ``scale_factor`` is given. ``what`` is the function or layer that the error names.
     """
     options.choice(f"{what}: mode", mode, MODES)
     if mode not in SMOOTH_MODES and align_corners is not None:

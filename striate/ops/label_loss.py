@@ -162,7 +162,10 @@ class LabelLoss(Anchor):
 
 @dataclass(frozen=True)
 class LossOfLabels(LabelLoss):
-    """Base class of the losses themselves: they return (losses, shares), each (N, positions…) (abstract)."""
+    """Base class of the losses whose targets are class indices, without their gradients (abstract).
+
+    The outputs are (losses, shares), each (N, positions…). A share is the weight of the loss in a weighted mean.
+    """
 
     results: ClassVar[tuple[str, ...]] = ("losses", "shares")
 
@@ -316,9 +319,9 @@ class NegativeLogLikelihood(LossOfLabels):
 class OneHot(LabelLoss):
     """y[c] = a where c = label, else 0
 
-    Inputs: x (N, C, positions…), of which only the shape and dtype matter; labels and a, both (N, positions…). Returns
-    y in the shape and dtype of x. y is 0 in all classes where the label is ``ignore_index``. The gradient of
-    ``NegativeLogLikelihood`` is of this form.
+    Inputs: x (N, C, positions…), whose elements are not read; class indices ``label`` and numbers a, both
+    (N, positions…). Returns y in the shape and dtype of x. y is 0 in all classes where the label is ``ignore_index``.
+    The gradient of ``NegativeLogLikelihood`` is of this form.
     """
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:

@@ -60,7 +60,7 @@ class Linear(Composite):
         return [to.add("Gemm", *inputs, transB=1)]
 
     def expand(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return the output of the equivalent convolution over one position, whose channels are the features."""
+        """Return the output y, computed by a convolution over a single position whose channels are the features."""
         x, w = inputs
         y = _POINT(_with_point(x), _with_point(w))
         return (reshape(y, y.shape[:2]),)
@@ -94,7 +94,7 @@ def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
 
     D is the number of input features, K that of output features. x may also be one sample (D,); y is then (K,). Without
     ``bias``, b is 0. All arrays are float32, or all are float64. Raises ShapeError if the last axis of x does not have
-    D elements or b not K, and DTypeError for other dtypes or if the dtypes differ.
+    D elements or b does not have K, and DTypeError for other dtypes or if the dtypes differ.
     """
     if input.type.rank == 1 and not input.type.batched:
         y = linear(reshape(input, (1, *input.shape)), weight, bias)

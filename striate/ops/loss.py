@@ -38,7 +38,7 @@ def cross_entropy(
     their w[label], and is NaN if no label counts; the mean over probabilities divides by the number of samples and
     positions. Raises ShapeError if target or weights do not match the logits, DTypeError unless the logits are float
     and the labels integers, OptionError for another ``reduction`` and for ε outside [0, 1], and LabelError, before the
-    computation, if another label is outside 0 … C − 1.
+    computation, if a label other than ``ignore_index`` is outside 0 … C − 1.
     """
     chosen = loss_reduction(reduction)
     smoothing = number("cross_entropy: label_smoothing", label_smoothing, 0, 1)
@@ -69,7 +69,7 @@ def _soft_cross_entropy(logits: Value, target: Value, weights: tuple[Value, ...]
 
 
 def as_labels(target: Value) -> Value:
-    """Convert labels of int32, uint8 or bool to int64; return all others unchanged, so that the loss checks them."""
+    """Return labels of int32, uint8 or bool as int64, and others unchanged; the loss refuses those not of int64."""
     return cast(target, DType.int64) if target.dtype in (DType.int32, DType.uint8, DType.bool) else target
 
 

@@ -25,10 +25,9 @@ def loss_reduction(name: str) -> LossReduction:
 
 
 def reduced(losses: Value, reduction: LossReduction, shares: Value | None = None) -> Value:
-    """Apply a reduction: return the losses unchanged, their sum, or their mean.
+    """Return the losses unchanged, their sum or their mean, as ``reduction`` says.
 
-    With ``shares``, which are the weights of the losses, the mean is Σ losses / Σ shares; the losses must already
-    include these weights.
+    ``shares`` are the weights by which the losses have already been multiplied; the mean is then Σ losses / Σ shares.
     """
     if reduction is LossReduction.none:
         return losses

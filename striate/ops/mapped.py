@@ -23,7 +23,8 @@ Map = TypeVar("Map", bound=AxisMap)
 class Mapped(Anchor):
     """Base class of the operations that map each spatial axis linearly (abstract): x (N, C, sizes…) → y (N, C, counts…)
 
-    A subclass defines one map for each spatial axis; each element of y is a weighted sum of elements of x.
+    sizes… and counts… are the spatial sizes of x and y. A subclass defines one map for each spatial axis; each element
+    of y is a weighted sum of elements of x.
     """
 
     kind: ClassVar[Kind] = Kind.WINDOW
@@ -65,9 +66,9 @@ class Mapped(Anchor):
 
 
 def rows_read(maps: Maps, positions: PositionSets) -> PositionSets:
-    """Return, for each spatial axis, the positions of x with a nonzero weight at one of the ``positions`` of y.
+    """Return the positions of x that the ``positions`` of y depend on, as a set for each spatial axis.
 
-    ``maps`` are the linear maps along the axes.
+    ``maps`` are the linear maps along the axes, which make y from x.
     """
     return tuple(
         frozenset(i for p in axis for i, weight in along.row(p) if weight)

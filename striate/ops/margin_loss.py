@@ -54,7 +54,7 @@ def triplet_margin_loss(
     and x₋ have the same shape (…, D) and dtype, float32 or float64; distances are over the last axis, and ε is ``eps``.
     With ``swap``, d(x₊, x₋) replaces d(a, x₋) where it is smaller. ``reduction`` is "mean" or "sum" (a scalar) or
     "none" (one loss per triplet). Balntas et al., 2016. Raises ShapeError if the shapes differ, DTypeError for other
-    dtypes or if the dtypes differ, and OptionError for another ``reduction`` or unless p > 0.
+    dtypes or if the dtypes differ, and OptionError for another ``reduction`` or p ≤ 0.
     """
     chosen, margin = loss_reduction(reduction), number("triplet_margin_loss: margin", margin)
     eps, p = number("triplet_margin_loss: eps", eps), number("triplet_margin_loss: p", p, above=0)
@@ -92,8 +92,8 @@ def cosine_embedding_loss(
 def multilabel_margin_loss(input: Value, target: Integers, *, reduction: str = "mean") -> Value:
     """Return Σ max(0, 1 − (x[t] − x[c])) / C over the labels t and all other classes c, by default the mean.
 
-    ``input`` x holds the scores (N, C) or (C,), float32 or float64. ``target`` has its shape and lists the class
-    indices of the labels of each sample; the first −1 ends the list. ``reduction`` is "mean" (over the samples, a
+    ``input`` x holds the scores (N, C) or (C,), float32 or float64. ``target`` has the shape of x and lists the labels
+    of each sample as class indices; the first −1 ends the list. ``reduction`` is "mean" (over the samples, a
     scalar), "sum" (a scalar) or "none" (one loss per sample). Raises ShapeError if the shapes differ, DTypeError unless
     x is float and the target integer, OptionError for another ``reduction``, and LabelError, before the computation, if
     a target is outside −1 … C − 1.

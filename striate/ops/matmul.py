@@ -49,7 +49,7 @@ CHUNK_FLOPS = 1 << 22
 
 @dataclass(frozen=True)
 class WithoutSums(Algorithm):
-    """The algorithm of matrix products: there is only one, and no reduction may run in the kernel's epilogue."""
+    """The only algorithm of matrix products; reductions of the result may not be fused into its kernel."""
 
     @property
     def sums(self) -> bool:
@@ -117,9 +117,11 @@ class MatrixContraction(Anchor):
         return found.transposed() if transposed else found
 
     def operand_gradients(self, inputs: Values, dy: Value, needed: Needed) -> tuple[Value | None, Value | None]:
-        """Return dA = dC · Bᵀ and dB = Aᵀ · dC in the shapes of A and B as stored; None for a gradient not needed.
+        """Return (dA, dB), the gradients with respect to the inputs, in their shapes; None for a gradient not needed.
 
-        ``dy`` is dC, the gradient with respect to the product. Gradients are summed over broadcast batch axes.
+        For C = A · B, they are dA = dC · Bᵀ and dB = Aᵀ · dC, where dC is ``dy``, the gradient with respect to C. Along
+        batch axes that were broadcast, the gradients are summed. ``inputs`` are A and B, transposed if the options of
+        the operation say so, and ``needed`` says whose gradient is needed.
         """
         a, b = inputs
         da = db = None
@@ -153,7 +155,7 @@ def product(a: Value, b: Value, transpose_a: bool, transpose_b: bool, axes: tupl
     """Return A · B for operands of the same rank, 2 to 5, summed over the batch axes ``axes``, which keep size 1.
 
     With ``transpose_a``, a holds Aᵀ; with ``transpose_b``, b holds Bᵀ. The operation is ``MatMulSum`` if batch axes or
-    the samples are summed over, or if the sum over k is long, and ``MatMul`` otherwise.
+    samples are summed over, or if the inner axis (the columns of A) is long, and ``MatMul`` otherwise.
     """
     op = MatMul(transpose_a, transpose_b)
     rows, summed = op.sizes(a.type, b.type)[1]
@@ -168,8 +170,8 @@ def product(a: Value, b: Value, transpose_a: bool, transpose_b: bool, axes: tupl
 class MatMul(MatrixContraction):
     """C[b, m, n] = Σ_k A[b, m, k] · B[b, k, n]
 
-    A (batch…, M, K) and B (batch…, K, N) have the same rank, 2 to 5, and the same float dtype; batch axes broadcast. M
-    may be the symbolic number of samples if A is a single matrix.
+    A (batch…, M, K) and B (batch…, K, N) have the same rank, 2 to 5, and the same float dtype; batch axes broadcast. If
+    A is a single matrix, M may be a number of samples that is known only at run time.
     """
 
     title: ClassVar[str] = "matmul"
@@ -196,7 +198,7 @@ class MatMul(MatrixContraction):
         return self.operand_gradients(inputs, expanded(output_gradients[0], outputs[0]), needed)
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return zeros: the product sums over an axis without elements."""
+        """Return zeros, the sums over an axis k without elements."""
         return (filled(0.0, self.infer(*(x.type for x in inputs))[0]),)
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -263,8 +265,9 @@ class MatMul(MatrixContraction):
 class MatMulSum(MatrixContraction):
     """C[b, m, n] = Σ over the batch axes ``axes`` and k of A[b, m, k] · B[b, k, n]
 
-    The summed batch axes keep size 1. For single matrices, k may run over the samples. Sums are accumulated in float64.
-    This operation computes the gradients of matrices that were broadcast, and products with a long sum over k.
+    A is (batch…, M, K) and B (batch…, K, N). The summed batch axes keep size 1. For single matrices, K may be a number
+    of samples that is known only at run time. Sums are accumulated in float64. This operation computes the gradients of
+    matrices that were broadcast, and products with a long sum over k.
     """
 
     direction: ClassVar[Direction] = Direction.WEIGHT_GRADIENT
@@ -287,7 +290,7 @@ class MatMulSum(MatrixContraction):
         return self.operand_gradients(inputs, expanded(output_gradients[0], outputs[0]), needed)
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return zeros: the product sums over an axis without elements."""
+        """Return zeros, the sums over an axis k without elements."""
         return (filled(0.0, self.infer(*(x.type for x in inputs))[0]),)
 
     def lower(self, context: LoweringContext) -> list[Launch]:

@@ -47,16 +47,17 @@ if TYPE_CHECKING:
 class MaxPooling(Pooling):
     """y[n, c, p] = max_k x[n, c, p · stride + k · dilation − before]
 
-    x (N, C, positions…) → (y, index), both (N, C, windows…). ``index`` is the number of the tap k, in row-major order
-    over the window, at which the first maximum was found: uint8, or int32 if the window has more than 255 taps. Padding
-    is never the maximum. NaN counts as larger than every number.
+    x (N, C, positions…) → (y, index), both (N, C, windows…). k runs over the elements of window p, and ``before`` is
+    the padding before each axis of x. ``index`` says which element of the window is its first maximum, counted from 0
+    in row-major order; it is uint8, or int32 if the window has more than 255 elements. Padding is never the maximum.
+    NaN counts as larger than every number.
     """
 
     title: ClassVar[str] = "max pool"
 
     @property
     def index_dtype(self) -> DType:
-        """The dtype of the output ``index``: uint8 for up to 255 taps in a window, else int32."""
+        """The dtype of the output ``index``: uint8 if a window has up to 255 elements, else int32."""
         return DType.uint8 if np.prod(self.kernel) <= 255 else DType.int32
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -67,7 +68,7 @@ class MaxPooling(Pooling):
         return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
 
     def accepts_prologue(self) -> bool:
-        """Return whether elementwise work on the input may be fused as a prologue: only if windows do not overlap."""
+        """Return whether elementwise operations on the input may be fused: only if the windows do not overlap."""
         return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -169,8 +170,9 @@ class MaxPoolingGradient(Pooling):
 class PositionedMaxPooling(Windowed, Composite):
     """y[n, c, p] = max_k x[n, c, p · stride + k · dilation − before], and the position of the maximum in x
 
-    x (N, C, positions…) → (y, position), both (N, C, windows…). ``position`` is the row-major index of the maximum in
-    its channel of x, in int64. Otherwise the operation is like ``MaxPooling``.
+    x (N, C, positions…) → (y, position), both (N, C, windows…). k runs over the elements of window p, and ``before`` is
+    the padding before each axis of x. ``position`` is the row-major index of the window's first maximum in its channel
+    of x, in int64. Padding is never the maximum. NaN counts as larger than every number.
     """
 
     title: ClassVar[str] = "max pool"
@@ -184,7 +186,7 @@ class PositionedMaxPooling(Windowed, Composite):
 
     @property
     def pooling(self) -> MaxPooling:
-        """The ``MaxPooling`` with the same options, whose second output is the number of the tap."""
+        """The ``MaxPooling`` with the same options; its second output is an index in the window, not in x."""
         return MaxPooling(self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode)
 
     def label(self, inputs: Sequence[TensorType]) -> str:
@@ -223,7 +225,11 @@ class PositionedMaxPooling(Windowed, Composite):
         return self.pooling.gradient(inputs, (y, tap), (output_gradients[0], None), needed)
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
-        """Export as MaxPool, whose indices count through all samples and channels."""
+        """Export as MaxPool; return the names of the two outputs.
+
+        ONNX counts the positions through all samples and channels; Mod makes them positions in one channel.
+        ``inputs`` are the names of the inputs in the ONNX graph, and ``types`` their types.
+        """
         y, index = to.add_outputs(2, "MaxPool", *inputs, **self.pooling.onnx_attributes(), dilations=self.dilation)
         size = np.array(math.prod(positions(types[0])), np.int64)
         return [y, to.add("Mod", index, to.constant(size))]
@@ -270,17 +276,19 @@ def max_pool(
 ) -> Value | tuple[Value, Value]:
     """Return the largest element of every window, or NaN if it contains NaN; padding is never the maximum.
 
-    ``input`` is (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
-    float64; the result is (N, C, windows…). The input is one sample if it has one axis more than an option such as
-    ``kernel_size=(3, 3)`` has entries, or two axes. ``stride`` is ``kernel_size`` by default, and ``dilation`` is the
-    distance between the elements of a window; with ``ceil_mode``, incomplete windows at the end count too. If several
-    elements are the largest, the first one gets the gradient. Raises ShapeError for another number of axes and a window
-    larger than the padded input, DTypeError for another dtype, and OptionError for invalid options, such as padding
-    above half the kernel size.
+    ``input`` is a batch (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
+    float64; the result is (N, C, windows…) or (C, windows…). ``stride`` is ``kernel_size`` by default, and ``dilation``
+    is the distance between the elements of a window. With ``ceil_mode``, there may be incomplete windows at the end of
+    an axis. If several elements are the largest, the first one gets the gradient.
 
     With ``return_indices``, the result is (maxima, indices). ``indices`` is int64 and has the shape of the maxima. Each
     index is the row-major number of the maximum among the positions of its channel in ``input``; ``max_unpool`` takes
     these indices. They have no gradient.
+
+    If an option such as ``kernel_size=(3, 3)`` is a sequence, its length is the number of spatial axes; otherwise an
+    input of two axes is one sample (C, L), and any other input is a batch. Raises ShapeError for another number of axes
+    and a window larger than the padded input, DTypeError for another dtype, and OptionError for invalid options, such
+    as padding above half the kernel size.
     """
     rounds_up = flag("max_pool: ceil_mode", ceil_mode)
     indices = flag("max_pool: return_indices", return_indices)

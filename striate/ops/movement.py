@@ -1,7 +1,8 @@
 """The base classes of operations that move elements without changing them: transposition, slices, concatenation.
 
-Their kernels are elementwise loops that load or store with the strides of the other array. If blocks of 16 channels
-move as a whole, arrays stored in such blocks are moved in this layout; otherwise the arrays are in NumPy's order.
+The kernel of such an operation is an elementwise loop over one array, which loads or stores the other array with
+suitable strides. Arrays may be stored in blocks of 16 channels if these blocks stay together; otherwise, they are in
+NumPy's order.
 """
 
 from __future__ import annotations
@@ -40,22 +41,26 @@ class Movement(Anchor):
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
     ) -> tuple[InputLayout, ...]:
-        """Return the required layout, the same for all inputs: blocks of 16 channels or NumPy's order.
+        """Return the required layout of each input, which is the same for all: blocks of 16 channels or NumPy's order.
 
-        It is blocks if an input is stored in blocks and these move as a whole.
+        ``inputs`` are the types of the inputs, and ``blocks`` their channel blocks in memory so far: 16, or 1 for
+        NumPy's order. Blocks are required if an input has them already and ``moves_whole_blocks`` is true.
         """
         whole = BLOCK in blocks and self.moves_whole_blocks(inputs)
         return tuple(InputLayout((BLOCK if whole else PLAIN,)) for _ in inputs)
 
     def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        """Return the channel block of the first input, 16 or 1: the output is stored in the same layout."""
+        """Return the channel block of the output, 16 or 1 (NumPy's order), which is that of the first input.
+
+        ``blocks`` are the channel blocks of the inputs.
+        """
         return (blocks[0],)
 
 
 def axis_strides(storage: Storage, rank: int) -> list[int]:
-    """Return the stride of each axis in elements; for axis 1, the distance between two blocks of channels.
+    """Return the stride of each axis of an array, in elements; for axis 1, that from one block of channels to the next.
 
-    ``storage`` is the memory layout of the array, and ``rank`` its number of axes. In NumPy's order a block is one
+    ``storage`` is the memory layout of the array, and ``rank`` its number of axes. In NumPy's order, a block is one
     channel.
     """
     if rank == 1:
@@ -76,9 +81,9 @@ def box_domain(type: TensorType, block: int) -> Domain:
 
 
 def five_strides(strides: Sequence[int], space: Space) -> Five:
-    """Convert the strides of an array's axes to those of the five nested loops over a domain from ``box_domain``.
+    """Return the strides of five nested loops (n, channel block, d, h, w) from the strides of an array's axes.
 
-    ``space`` is the kind of the domain: blocks of channels, planes, or a flat vector.
+    The loops run over a domain from ``box_domain``; ``space`` is its kind: blocks of channels, planes or a flat vector.
     """
     if space is Space.FLAT:
         return (FLAT_CHUNK * strides[0], 0, 0, 0, strides[0])
@@ -89,9 +94,9 @@ def five_strides(strides: Sequence[int], space: Space) -> Five:
 
 
 def strided_load(operand: int, storage: Storage, strides: Sequence[int], moved: int, space: Space) -> Load:
-    """Return a load from operand number ``operand`` of the kernel, with other strides than those of its layout.
+    """Return the instruction that loads from operand number ``operand`` of the kernel with given strides.
 
-    ``strides`` has one stride for each axis, in elements. The load starts ``moved`` elements after the first element of
+    ``strides`` has one stride for each axis, in elements. Loading starts ``moved`` elements after the first element of
     the array; ``storage`` is the array's memory layout, and ``space`` the kind of domain, as in ``five_strides``.
     """
     five = five_strides(strides, space)
@@ -100,9 +105,9 @@ def strided_load(operand: int, storage: Storage, strides: Sequence[int], moved: 
 
 
 def strided_store(operand: int, storage: Storage, strides: Sequence[int], moved: int, space: Space) -> Store:
-    """Return a store of value number 0 of the loop to operand number ``operand`` of the kernel, with given strides.
+    """Return the instruction that stores the loop's first value to operand number ``operand`` with given strides.
 
-    The other arguments are as in ``strided_load``.
+    The arguments are as in ``strided_load``.
     """
     five = five_strides(strides, space)
     lane_stride = 1 if space is Space.BLOCKED else five[4]
@@ -119,9 +124,10 @@ class StridedRead(Movement):
     has_epilogue: ClassVar[bool] = True
 
     def read(self, strides: Sequence[int], block: int) -> tuple[list[int], int]:
-        """Convert the input's strides: return the stride for each output axis, and the offset of the first element.
+        """Return (the stride in the input along each output axis, the offset of the first element that is read).
 
-        All numbers are in elements of the input; ``block`` is the number of channels per block in its layout.
+        ``strides`` are the input's own strides along its axes. All are numbers of elements. ``block`` is the number of
+        channels per block in the input's memory layout.
         """
         raise NotImplementedError
 
