@@ -78,7 +78,10 @@ class BroadcastTo(Elementwise):
 
 
 def expanded(gradient: Value, like: Value) -> Value:
-    """Return ``gradient`` broadcast to the shape of ``like``; the gradient of a sum, for example, is smaller."""
+    """Return ``gradient`` broadcast to the shape of ``like``.
+
+    A gradient may have size 1 on axes along which it is constant, as the gradient of the input of a sum has.
+    """
     return _repeated(gradient, like.shape)
 
 
@@ -109,7 +112,7 @@ def filled(number: float, type: TensorType) -> Value:
 
 
 def product(sizes: Sequence[object]) -> int:
-    """Return the product of sizes, none of which is the symbolic N."""
+    """Return the product of ``sizes``, which must not include the symbolic N."""
     return math.prod(cast("Sequence[int]", sizes))
 
 
@@ -152,7 +155,7 @@ def unflatten(x: Value, axis: int, sizes: Sequence[int]) -> Value:
 
 
 def squeeze(x: Value, axis: Axes = None) -> Value:
-    """Return x without the given axes, which must have size 1, or without all axes of size 1 (None).
+    """Return x without the given axes, which must have size 1; ``axis=None`` removes all axes of size 1.
 
     Raises ShapeError for an axis of another size and for an axis that x does not have.
     """

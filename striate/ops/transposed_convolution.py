@@ -32,7 +32,8 @@ from striate.ops.window import Pairs, PerAxis, Sizes, onnx_pads, per_axis, reach
 class TransposedConvolution(ConvolutionInputGradient):
     """y[n, o, i · stride + k · dilation − before] += w[c, o, k] · x[n, c, i] for all c, k, i
 
-    Inputs: x (N, C, positions…) and the filters w (C, O / groups, taps…). ``size`` holds the spatial sizes of y.
+    Inputs: x (N, C, positions…) and the filters w (C, O / groups, taps…). ``before`` is the padding at the start of an
+    axis, by which y is cropped, and ``size`` holds the spatial sizes of y.
     """
 
     title: ClassVar[str] = "transposed conv"

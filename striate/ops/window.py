@@ -30,7 +30,7 @@ LARGEST = 2**31 - 1
 
 
 class PaddingMode(Enum):
-    """The paddings that have a name: "same" makes the output as large as the input, "valid" is no padding."""
+    """The paddings that have a name: "same" makes the output as large as the input, "valid" means no padding."""
 
     same = "same"  # the output has the size of the input; only for stride 1
     valid = "valid"  # no padding
@@ -247,5 +247,5 @@ def padded(x: Array, padding: Pairs, number: float = 0.0, extra: Sizes | None = 
 
 
 def cropped(x: Array, padding: Pairs, size: Sizes) -> Array:
-    """Return the view of x without its padding: ``size`` positions along each spatial axis."""
+    """Return x without its padding, as a view: ``size`` positions along each spatial axis."""
     return x[(..., *(slice(before, before + s) for (before, _), s in zip(padding, size, strict=True)))]
