@@ -37,9 +37,9 @@ class Term:
 
 
 def joined_terms(terms: Sequence[Term]) -> tuple[Term, ...]:
-    """Return ``terms`` with those neighbouring axes joined that a single stride traverses in both operands.
+    """Return ``terms`` after joining neighbouring axes that can be traversed with one stride in A and one in B.
 
-    Axes of size 1 are left out.
+    Axes of size 1 are left out, unless all axes have size 1.
     """
     found: list[Term] = []
     for term in terms:

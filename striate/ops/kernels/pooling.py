@@ -32,7 +32,7 @@ Position = tuple[Index, Index, Index]
 class Prologue:
     """Elementwise work that computes the input of the windows on the fly, so that it need not be stored in memory.
 
-    The input is value number ``value`` of the region, which runs over the positions of the input.
+    ``region`` is this work, which runs over the positions of the input; its value number ``value`` is the input.
     """
 
     region: Region
@@ -83,7 +83,11 @@ class Window:
         return stop - start
 
     def area(self, k: Kernel, position: Position) -> Index:
-        """Emit the number of positions that count in the window at ``position`` (d, h, w), counted in windows."""
+        """Emit the number of positions that the average over one window counts: its divisor.
+
+        ``position`` is the (d, h, w) index of the window. Whether positions in the padding count depends on
+        ``count_include_pad``.
+        """
         total: Index = 1
         for axis, p in enumerate(position):
             start = k.iadd(k.imul(p, self.stride[axis]), -self.before[axis])
@@ -94,9 +98,9 @@ class Window:
         return total
 
     def divided(self, k: Kernel, total: Vector, position: Position, dtype: DType) -> Vector:
-        """Emit ``total`` divided by the divisor of the window at ``position``; ``dtype`` is that of ``total``.
+        """Emit ``total`` divided by the divisor of one window; ``dtype`` is that of ``total``.
 
-        ``position`` is (d, h, w), counted in windows.
+        ``position`` is the (d, h, w) index of the window.
         """
         if self.constant:
             return k.mul(total, k.constant(1 / self.constant, dtype))
@@ -107,7 +111,7 @@ class Window:
 def place_of(k: Kernel, part: Part, axis: int, p: Index, tap: Index) -> Index:
     """Emit the input position, along axis number ``axis``, that tap number ``tap`` of window number ``p`` reads.
 
-    ``part`` has the geometry.
+    ``part`` describes the windows and their taps.
     """
     span = part.spans[axis]
     return k.iadd(k.imul(p, part.step[axis]), span.first, k.imul(tap, span.stride))
@@ -201,8 +205,8 @@ def opened(
     """Return (writer of the epilogue, reader of x, number of the first operand after x) for a kernel over windows.
 
     ``source`` is the memory layout of x. The operands of the kernel are x, ``outputs`` arrays that it writes itself,
-    then those of the epilogue ``region``. With a prologue there is no operand x, and the operands of the prologue come
-    last.
+    then those of the epilogue ``region``. With a ``prologue``, elementwise work that computes x, there is no operand x,
+    and the operands of the prologue come last.
     """
     first = 0 if prologue else 1
     writer = RegionWriter(k, region, first + outputs)
@@ -301,9 +305,9 @@ def _positions(
 class MaxWindows(KernelSpec):
     """The kernel of max pooling: y is the maximum of each window, and index the number of the tap that read it.
 
-    ``part`` (see ``geometry``) has the windows; ``source`` and ``index`` are the memory layouts of x and of the index.
-    Operands: x, index, then those of the fused epilogue, ``region``. With a ``prologue``, which computes x, there is no
-    operand x, and the operands of the prologue come last.
+    A tap is one element of the window. ``part`` (see ``geometry``) has the windows; ``source`` and ``index`` are the
+    memory layouts of x and of the index. Operands: x, index, then those of the fused epilogue, ``region``. With a
+    ``prologue``, which computes x, there is no operand x, and the operands of the prologue come last.
     """
 
     source: Storage
