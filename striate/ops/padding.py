@@ -340,12 +340,12 @@ def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float |
 
     ``input`` is x. ``pad`` lists the numbers of elements as in PyTorch: before and after on the last axis, then on the
     axis before it, and so on; negative numbers crop. mode="constant" pads any axis, in any dtype, except axis 0 if its
-    size is the symbolic N; ``value`` is 0 by default. The other modes pad the spatial axes of (N, C, positions…) or of
-    one sample (C, positions…), in float32 or float64; ``pad`` then has a pair for each of them. Raises ShapeError if
-    the mode does not allow these axes or so much padding, DTypeError for a dtype that the mode does not allow, and
-    OptionError for another mode, for a ``pad`` that is not pairs of whole numbers, and for a ``value`` that the dtype
-    of x cannot represent: NaN; a finite number beyond the largest of the dtype; a fraction or ∞ for integers; anything
-    but 0 and 1 for bools.
+    size N is known only at run time; ``value`` is 0 by default. The other modes pad the spatial axes of (N, C,
+    positions…) or of one sample (C, positions…), in float32 or float64; ``pad`` then has a pair for each of them.
+    Raises ShapeError if the mode does not allow these axes or so much padding, DTypeError for a dtype that the mode
+    does not allow, and OptionError for another mode, for a ``pad`` that is not pairs of whole numbers, and for a
+    ``value`` that the dtype of x cannot represent: NaN; a finite number beyond the largest of the dtype; a fraction or
+    ∞ for integers; anything but 0 and 1 for bools.
     """
     how = PadMode[options.choice("pad: mode", mode, PadMode.__members__)]
     pairs = _pairs(pad)

@@ -53,8 +53,8 @@ MOST_UNROLLED = 32
 class Pooling(Windowed, Anchor):
     """Base class of pooling operations and their gradients (abstract).
 
-    ``kernel``, ``stride`` and ``dilation`` have one number for each spatial axis, and ``padding`` has one pair (before,
-    after). With ``ceil_mode``, a last window that extends beyond the padded input counts too.
+    ``kernel``, ``stride`` and ``dilation`` have one number for each spatial axis, and ``padding`` has a pair (before,
+    after) for each. With ``ceil_mode``, a last window that extends beyond the padded input counts too.
     """
 
     kind: ClassVar[Kind] = Kind.WINDOW
@@ -177,7 +177,8 @@ def entering(context: LoweringContext, x: Value) -> tuple[Prologue | None, tuple
 
     ``context`` is the lowering context of the pooling's node. A prologue is elementwise work that computes x inside the
     kernel. Without one, the kernel reads x from memory, and the result is (None, (x,), ()); otherwise, it is (prologue,
-    (), the operands of the prologue). "Before" and "after" refer to the operands of the fused epilogue.
+    (), the operands of the prologue). "Before" and "after" refer to the operands of the fused elementwise work that
+    follows the pooling.
     """
     if context.prologue is None:
         return None, (x,), ()

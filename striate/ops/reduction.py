@@ -348,8 +348,9 @@ def dropped(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
 def numel(x: Value, axis: Axes = None) -> Value:
     """Return the number of elements of x over one axis, several axes, or all (None), as a scalar of x's dtype.
 
-    x is float32 or float64. The result is a constant unless it depends on the symbolic N. Raises DTypeError for another
-    dtype, ShapeError for an axis that x does not have, and OptionError for axes that are not whole numbers.
+    x is float32 or float64. The result is a constant unless it depends on N and N is known only at run time. Raises
+    DTypeError for another dtype, ShapeError for an axis that x does not have, and OptionError for axes that are not
+    whole numbers.
     """
     axes = require_axes("numel", x.type, axis)
     sizes = [x.shape[one] for one in axes]

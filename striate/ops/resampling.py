@@ -24,8 +24,8 @@ from striate.ops.window import Sizes, positions, times
 class Resampling(Mapped):
     """Base class of resampling and its gradients (abstract).
 
-    ``count`` holds the spatial sizes of y, and ``step`` the distance between neighbouring positions of y, in positions
-    of x, along each spatial axis.
+    x is resampled to y. ``count`` holds the spatial sizes of y, and ``step`` the distance between neighbouring
+    positions of y, in positions of x, along each spatial axis.
     """
 
     count: Sizes

@@ -117,7 +117,7 @@ class Slice(StridedRead, Windowed):
     """y[i] = x[start + step · i] along each of the axes ``axes``, for 0 ≤ i < count
 
     ``starts``, ``counts`` and ``steps`` have one entry for each of ``axes``; steps may be negative. Other axes are kept
-    whole. Raises ShapeError for indices outside x, and for axis 0 if its size is the symbolic N.
+    whole. Raises ShapeError for indices outside x, and for axis 0 if its size N is known only at run time.
     """
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:

@@ -87,8 +87,8 @@ class MomentsOverRanks(OverRanks):
     """(μ, σ², M) = the mean, biased variance and number of the values of all ranks, from those of each rank
 
     The inputs are the mean, the variance and the number of the values of this rank (process). The mean and the variance
-    have the same shape, and M is a scalar. For ranks r with the statistics μ_r, σ²_r and M_r: M = Σ M_r, μ = Σ M_r μ_r
-    / M, σ² = Σ M_r (σ²_r + (μ_r − μ)²) / M, computed in float64.
+    have the same shape, and M is a scalar. For ranks r with the statistics μ_r, σ²_r and M_r:
+    M = Σ M_r, μ = Σ M_r μ_r / M, σ² = Σ M_r (σ²_r + (μ_r − μ)²) / M, computed in float64.
     """
 
     title: ClassVar[str] = "moments over ranks"

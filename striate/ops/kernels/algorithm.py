@@ -156,8 +156,8 @@ def reads_mostly_filters(g: Geometry, form: Tiling, direction: Direction) -> boo
     """Return whether a single sample has so few tiles that Winograd's algorithm is slower than direct sums.
 
     ``g`` has the sizes of the convolution, ``form`` has those of the tiles, and ``direction`` is the forward pass or a
-    gradient. The transformed filters are larger than the filters. With few tiles, reading them from memory takes longer
-    than the multiplications that the algorithm saves.
+    gradient. The transformed filters are larger than the filters. With few tiles, reading the transformed filters from
+    memory takes longer than the multiplications that the algorithm saves.
     """
     tiles = math.prod(form.grid(g.size if direction is Direction.INPUT_GRADIENT else g.count))
     products = math.prod(axis.taps * (axis.tile // axis.stride if axis.upward else axis.tile) for axis in form.axes)
@@ -166,7 +166,7 @@ def reads_mostly_filters(g: Geometry, form: Tiling, direction: Direction) -> boo
 
 
 def acceptable(channels: int) -> tuple[int, ...]:
-    """Return the channel blocks in which an input may be stored, the best first: 16, or 1 for NumPy order.
+    """Return how many channels a block of a stored input may have, the best first: 16, or 1 for NumPy's order.
 
     For up to ``NARROW`` channels, the result is (1, 16); for more, it is (16,).
     """

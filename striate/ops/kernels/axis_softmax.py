@@ -24,7 +24,10 @@ CHUNK = 16384
 
 @dataclass(frozen=True)
 class AxisKernel(KernelSpec):
-    """Base class of the kernels of this module (abstract): divides (samples, outer, size, inner) into chunks.
+    """Base class of the kernels of softmax and its gradient along one axis, for arrays in NumPy's order (abstract).
+
+    An array is seen as (samples, outer, size, inner), with the softmax along ``size``. A *line* is the ``size``
+    elements of one softmax.
 
     ``samples`` is 0 if axis 0 is the run-time N. A *unit* is one line, or the up to 16 lines that one vector holds. A
     *chunk*, the work of one thread at a time, is some units of one sample, or all units of some samples.
@@ -51,7 +54,10 @@ class AxisKernel(KernelSpec):
 
     @property
     def slice(self) -> int:
-        """The largest number of units (a line, or the lines in one vector) in a chunk of one sample."""
+        """The largest number of units (a line, or the lines in one vector) of a sample that a chunk has.
+
+        A chunk is the work of one thread at a time, and a line is the elements of one softmax.
+        """
         return min(self.units, max(1, CHUNK // (self.size * min(self.inner, LANES))))
 
     @property
@@ -61,7 +67,10 @@ class AxisKernel(KernelSpec):
 
     @property
     def group(self) -> int:
-        """The number of samples in one chunk; it is 1 if a sample is divided into several chunks."""
+        """The number of samples in one chunk, the work of one thread at a time.
+
+        It is 1 if a sample is divided into several chunks.
+        """
         return max(1, CHUNK // (self.outer * self.size * self.inner)) if self.slices == 1 else 1
 
     @property

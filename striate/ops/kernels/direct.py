@@ -73,13 +73,17 @@ class DirectConvolution(KernelSpec):
 
     @property
     def together(self) -> int:
-        """The number of output blocks (of 16 output channels) that one chunk computes."""
+        """The number of output blocks that one chunk computes.
+
+        An output block is 16 output channels, and a chunk is the unit of work of a thread.
+        """
         return 1
 
     def write_image(self, k: Kernel, writer: RegionWriter, image: Pointer, weights: Pointer) -> None:
         """Write the code for one output block (16 output channels) of the sample at the address ``image``.
 
-        ``weights`` is the address of the packed weights of the output block, and ``writer`` writes the epilogue.
+        ``weights`` is the address of the packed weights of the output block, and ``writer`` writes the fused
+        elementwise work (epilogue).
         """
         raise NotImplementedError
 
@@ -139,8 +143,9 @@ class DirectConvolution(KernelSpec):
     ) -> None:
         """Write the code that computes output block ``block`` for the samples ``first`` to ``last`` − 1.
 
-        ``x`` is the address, in sample 0, of the first input block that the output block reads, and ``weights`` that of
-        the packed weights of the output block. ``writer`` writes the epilogue.
+        A block is 16 output channels. ``x`` is the address, in sample 0, of the first block of input channels that the
+        output block reads, and ``weights`` that of the packed weights of the output block. ``writer`` writes the fused
+        elementwise work (epilogue).
         """
         with k.loop(first, last) as sample:
             writer.begin_block(sample.index, block)
@@ -159,7 +164,7 @@ class DirectConvolution(KernelSpec):
     def over_inputs(
         self, k: Kernel, x: Pointer, weights: Pointer, sums: list[Vector], packed: int, summed: int, add: AddInput
     ) -> list[Vector]:
-        """Write the loop that adds the products of every input block to ``sums``; return the new sums.
+        """Write the loop that adds the products of every block of input channels to ``sums``; return the new sums.
 
         ``x`` and ``weights`` are the addresses of the first input block and of its packed weights. ``add(x, weights,
         sums, channels)`` adds the products of the block at the addresses that it is given. The packed weights contain
@@ -196,10 +201,10 @@ class DirectConvolution(KernelSpec):
     ) -> list[Vector]:
         """Add the products of one tap with the first ``channels`` channels of an input block; return the new sums.
 
-        ``sums`` has one vector for each pixel of the tile, and ``offsets`` the distance of each pixel from the address
-        ``x``, in elements; ``weights`` is the address of the tap's packed weights. If a table locates the inputs of the
-        output block (see ``Reading``), the products of all channels in the table are added, and ``channels`` is not
-        used.
+        ``x`` is the address of the block of input channels, and ``weights`` that of the tap's packed weights. ``sums``
+        has one vector for each pixel of the tile, and ``offsets`` the distance of each pixel from ``x``, in elements.
+        If a table locates the inputs (see ``Reading``), the products of all channels in the table are added, and
+        ``channels`` is not used.
         """
         dtype, step = self.source.dtype, self.channels_at_once
         table = self.reading.table if self.reading else None
@@ -217,7 +222,7 @@ class DirectConvolution(KernelSpec):
 
 @dataclass(frozen=True)
 class ShortVectors:
-    """How an output block of few channels is computed: in vectors of ``lanes`` lanes.
+    """How a last block of fewer than 16 output channels is computed: in vectors of ``lanes`` lanes.
 
     ``tiles`` has the (rows, columns) of the pixel tile for each part, a set of output positions that read the same
     taps.
@@ -236,9 +241,9 @@ class TapConvolution(DirectConvolution):
     one for each residue of the position modulo the stride. The outputs of a part are computed in tiles of pixels, whose
     sums are in registers; ``tiles`` are the (rows, columns) of the tile of each part. Loops over taps are unrolled up
     to ``unrolled`` multiply-adds in a loop body. If a program has a single sample with one output pixel, a chunk (the
-    unit of work of a thread) computes ``abreast`` output blocks at a time, because each addition to a single sum would
-    wait for the one before. If ``last`` is given, the last output block, which is not full, has code of its own, with
-    shorter vectors.
+    unit of work of a thread) computes ``abreast`` output blocks (16 channels each) at a time, because each addition to
+    a single sum would wait for the one before. If ``last`` is given, the last output block, which is not full, has code
+    of its own, with shorter vectors.
     """
 
     parts: tuple[Part, ...]

@@ -50,7 +50,10 @@ In lanewise kernels, the second entry says in which block and lane each lane's i
 
 @dataclass(frozen=True)
 class ShortSums:
-    """How an output block of few channels is summed: in ``accumulators`` vectors of ``lanes`` lanes each."""
+    """How the last block of output channels is summed if it has fewer than 16 channels.
+
+    Its sums are in ``accumulators`` vectors of ``lanes`` lanes each.
+    """
 
     lanes: int
     accumulators: int
@@ -62,10 +65,11 @@ class WeightGradient(KernelSpec):
 
     The sums are over the samples n and the output positions q; "16 o" are the 16 output channels of a block. The
     samples are divided into ``shares``, each with its own sums, so that several threads have work; ``Unpack`` adds the
-    shares. A chunk, the unit of work of a thread, is one share, ``outs`` output blocks and one input block. The sums of
-    a few (channel, tap) pairs, at most ``accumulators``, are in registers during the loop over all pixels. A few
-    samples at a time are used for all output blocks of the chunk, so that they are read from the cache. If ``paired``,
-    x and dy are pairs of bfloat16 pixels (see ``direct_pairs``), and the loop is over pairs of pixels.
+    shares. A chunk, the unit of work of a thread, is one share, ``outs`` output blocks (16 output channels each) and
+    one input block (up to 16 input channels). The sums of a few (channel, tap) pairs, at most ``accumulators``, are in
+    registers during the loop over all pixels. A few samples at a time are used for all output blocks of the chunk, so
+    that they are read from the cache. If ``paired``, x and dy are pairs of bfloat16 pixels (see ``direct_pairs``), and
+    the loop is over pairs of pixels.
 
     ``source`` and ``arriving`` are the memory layouts of x and dy, ``part`` (see ``geometry``) has the taps of each
     output position, and ``grouping`` says which input channels an output block reads (None: all), in ``input_blocks``
@@ -124,7 +128,10 @@ class WeightGradient(KernelSpec):
 
     @property
     def per_unit(self) -> int:
-        """The number of partial sums for one output block and one input block: one per channel, tap and lane."""
+        """The number of partial sums for one block of output channels and one block of input channels.
+
+        There is one for each input channel, tap and output channel, including the lanes that only fill up a block.
+        """
         return self.channels * self.part.taps * LANES
 
     def write(self, k: Kernel) -> None:
@@ -354,8 +361,8 @@ class Unpack(KernelSpec):
     """The kernel that adds the shares of a weight gradient in order and writes dw (O, C/groups, taps).
 
     A share is the partial sums over some of the samples, and ``gradient`` is the kernel that wrote them. ``filters`` is
-    O, and ``depth`` is C/``groups``. A chunk, the unit of work of a thread, is one output block and one input block.
-    Operands: partial sums, dw.
+    O, and ``depth`` is C/``groups``. A chunk, the unit of work of a thread, is one block of 16 output channels and one
+    block of input channels. Operands: partial sums, dw.
     """
 
     gradient: WeightGradient

@@ -12,7 +12,7 @@ from striate.dtypes import DType
 
 
 class Merge(Enum):
-    """How the arrays of the ranks are merged into one result: as moments (mean, variance, count), or as sums."""
+    """How the arrays of the ranks (processes) are merged: as moments (mean, variance, count), or as sums."""
 
     MOMENTS = "moments"
     SUM = "sum"

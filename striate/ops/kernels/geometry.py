@@ -115,7 +115,10 @@ class Residues:
 
     @property
     def inverse(self) -> int:
-        """The multiplicative inverse of ``apart`` modulo ``hop``, which yields the first tap of a position."""
+        """The multiplicative inverse of ``apart`` modulo ``hop``, from which the first tap of a position is computed.
+
+        ``hop`` is the distance between neighbouring taps of one position, and ``apart`` that between their inputs.
+        """
         return pow(self.apart, -1, self.hop)
 
     @property

@@ -79,7 +79,10 @@ class Groups:
         return -(-self.count * self.outputs // BLOCK)
 
     def needed(self, block: int) -> tuple[int, int]:
-        """Return the numbers of the first and the last input block (inclusive) that an output block needs."""
+        """Return the numbers of the first and the last input block (inclusive) that an output block needs.
+
+        A block is 16 channels; ``block`` is the number of the output block.
+        """
         last = min((block + 1) * BLOCK, self.count * self.outputs) - 1
         low = block * BLOCK // self.outputs * self.inputs
         return low // BLOCK, ((last // self.outputs + 1) * self.inputs - 1) // BLOCK
@@ -94,28 +97,28 @@ class Banded(Groups):
 
     @property
     def span(self) -> int:
-        """The number of input blocks that each output block reads."""
+        """The number of blocks of 16 input channels that each block of 16 output channels reads."""
         return _span(self)
 
     def first(self, k: Kernel, block: Index) -> Index:
-        """Emit the number of the first input block that an output block reads."""
+        """Emit the number of the first input block that output block number ``block`` reads; a block is 16 channels."""
         first = k.idiv(k.imul(k.idiv(k.imul(block, BLOCK), self.outputs), self.inputs), BLOCK)
         return k.imin(first, self.input_blocks - self.span)
 
     @property
     def cost(self) -> int:
-        """The number of vector multiply-adds for one tap of one output block."""
+        """The number of vector multiply-adds for one tap of 16 output channels."""
         return self.span * BLOCK
 
     @property
     def rest(self) -> int:
-        """The number of channels in the last input block if it is not full; else 0."""
+        """The number of channels in the last block of 16 input channels if it is not full; else 0."""
         return self.count * self.inputs % BLOCK
 
     def each(self, k: Kernel, block: Index, body: Body) -> None:
         """Write the code of an output block: call ``body`` once, with the ``Reading`` (the inputs) of the block.
 
-        ``block`` is the number of the output block at run time.
+        An output block is 16 channels; ``block`` is its number at run time.
         """
         whole = self.count * self.inputs // BLOCK
         count = k.imin(self.span, k.isub(whole, self.first(k, block))) if self.rest else self.span
@@ -123,7 +126,10 @@ class Banded(Groups):
 
     @property
     def shared(self) -> int:
-        """The number of output blocks that read the same input blocks; 1 unless groups consist of whole blocks."""
+        """The number of output blocks that read the same input blocks.
+
+        A block is 16 channels. The result is 1 unless groups consist of whole blocks.
+        """
         return self.outputs // BLOCK if self.outputs % BLOCK == 0 and self.inputs % BLOCK == 0 else 1
 
 
@@ -136,12 +142,13 @@ def _span(groups: Banded) -> int:
 class Lanewise(Groups):
     """A grouped convolution in which every lane reads the input channels of its own group, which a table locates.
 
-    A table has, for each input channel of a group and each lane, the input block and lane to read. Output blocks that
-    are ``period`` apart have the same table, except the last block, which may have fewer channels.
+    A table has, for each input channel of a group and each lane, the input block and lane to read; a block is 16
+    channels. Output blocks that are ``period`` apart have the same table, except the last block, which may have fewer
+    channels.
     """
 
     def first(self, k: Kernel, block: Index) -> Index:
-        """Emit the number of the first input block that an output block reads.
+        """Emit the number of the first input block that output block number ``block`` reads; a block is 16 channels.
 
         The output block's table (see ``tables``) counts input blocks from there.
         """
@@ -149,7 +156,7 @@ class Lanewise(Groups):
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """The different tables, which say where each lane of an output block finds its input channels.
+        """The different tables, which say where each lane of an output block (16 channels) finds its input channels.
 
         After ``period`` output blocks, the tables repeat, but the last block may have one of its own. The result is
         empty if there are too many.
@@ -158,7 +165,7 @@ class Lanewise(Groups):
 
     @property
     def period(self) -> int:
-        """The number of output blocks after which the tables repeat."""
+        """The number of output blocks (of 16 channels) after which the tables of input channels repeat."""
         return _variants(self).period
 
     @property
@@ -168,20 +175,20 @@ class Lanewise(Groups):
 
     @property
     def cost(self) -> int:
-        """The largest number of vector multiply-adds and permutations for one tap of one output block."""
+        """The largest number of vector multiply-adds and permutations for one tap of 16 output channels."""
         return max(sum(1 + _permutations(row) for row in table) for table in self.tables)
 
     @property
     def registers(self) -> int:
-        """The number of registers for permuting the inputs of one product; 0 if no permutation is needed."""
+        """The number of vector registers that permuting the inputs of one product takes; 0 without a permutation."""
         rows = [row for table in self.tables for row in table]
         return max(0 if _permutations(row) == 0 else 1 + len({one[0] for one in row if one}) for row in rows)
 
     def each(self, k: Kernel, block: Index, body: Body) -> None:
         """Write the code of all output blocks: call ``body`` with the ``Reading`` (the inputs) of every table.
 
-        Each call is inside a test for the output blocks that use the table; ``block`` is the number of the output block
-        at run time.
+        An output block is 16 channels. Each call is inside a test for the output blocks that use the table; ``block``
+        is the number of the output block at run time.
         """
         found = _variants(self)
         for number, table in enumerate(found.tables):

@@ -219,7 +219,7 @@ class LargeAverageGradient(KernelSpec):
     """The kernel of the gradient of average pooling with large windows: dx = Σ dy / divisor.
 
     It sums over the windows that contain a position; ``window`` describes them and their divisors. ``arriving`` is the
-    memory layout of dy. Operands: dy, then those of the fused epilogue, ``region``.
+    memory layout of dy. Operands: dy, then those of ``region``, the fused elementwise work.
     """
 
     arriving: Storage
@@ -265,10 +265,10 @@ class LargeMaxGradient(KernelSpec):
     """The kernel of the gradient of max pooling with large windows.
 
     dx at a position is Σ dy over the windows whose maximum is at this position. Every window adds its dy to one element
-    of a plane in the thread's scratch memory, so the work does not grow with the size of the window. The fused
-    epilogue, ``region``, runs on the finished plane. ``part`` (see ``geometry``) has the positions that each window
+    of a plane in the thread's scratch memory, so the work does not grow with the size of the window. ``region``, the
+    fused elementwise work, runs on the finished plane. ``part`` (see ``geometry``) has the positions that each window
     covers; ``arriving`` and ``index`` are the memory layouts of dy and of the index of each maximum. Operands: dy,
-    index, then those of the epilogue.
+    index, then those of the region.
     """
 
     arriving: Storage

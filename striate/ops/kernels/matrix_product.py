@@ -27,7 +27,7 @@ UNROLLED = 4
 
 @dataclass(frozen=True)
 class MatrixProduct(KernelSpec):
-    """The kernel of a matrix product, C[b][m][n] = Σ_k A[b][m][k] · B[b][k][n], with a fused epilogue.
+    """The kernel of a matrix product, C[b][m][n] = Σ_k A[b][m][k] · B[b][k][n], with fused elementwise work.
 
         left         the strides of A
         panels       the strides of the packed B along the batch axes, in elements; a panel is 16 columns of B
@@ -42,7 +42,7 @@ class MatrixProduct(KernelSpec):
 
     A chunk, the unit of work of a thread, is ``group`` indices of axis 0 of C, one index of each other batch axis, and
     ``row_part`` rows and ``column_part`` panels of each matrix. If there are no batch axes, axis 0 of C are its rows.
-    Operands: A, the panels of B, then those of the epilogue, ``region``.
+    Operands: A, the panels of B, then those of ``region``, the fused elementwise work.
     """
 
     dtype: DType

@@ -59,7 +59,7 @@ class Window:
 
     @property
     def constant(self) -> int:
-        """The divisor, if it is the same for all windows; else 0."""
+        """The divisor of the averages, if it is the same for all windows; else 0."""
         if self.override:
             return self.override
         total = 1
@@ -202,11 +202,11 @@ class Pixels:
 def opened(
     k: Kernel, source: Storage, region: Region, prologue: Prologue | None, outputs: int = 0
 ) -> tuple[RegionWriter, Pixels, int]:
-    """Return (writer of the epilogue, reader of x, number of the first operand after x) for a kernel over windows.
+    """Return (epilogue writer, reader of x, number of the first operand after x) for a kernel over windows.
 
     ``source`` is the memory layout of x. The operands of the kernel are x, ``outputs`` arrays that it writes itself,
-    then those of the epilogue ``region``. With a ``prologue``, elementwise work that computes x, there is no operand x,
-    and the operands of the prologue come last.
+    then those of the epilogue ``region``, the fused elementwise work. With a ``prologue``, elementwise work that
+    computes x, there is no operand x, and the operands of the prologue come last.
     """
     first = 0 if prologue else 1
     writer = RegionWriter(k, region, first + outputs)
@@ -238,12 +238,12 @@ def walk(
     begin: Callable[[Index, Index], None] | None = None,
     enter: Callable[[Index, Index], None] | None = None,
 ) -> None:
-    """Write the loop nest of a kernel: ``emit`` computes every output, and the epilogue runs on the results.
+    """Write the loop nest of a kernel: ``emit`` computes every output, and elementwise work runs on the results.
 
     The loops run over the positions of ``parts``; ``domain`` has the numbers of samples and channels. ``emit(part, n,
     block, position, columns)`` emits the vectors of ``columns`` neighbouring outputs of a row, and ``writer`` writes
-    the epilogue. ``begin(n, block)`` is called before the positions of each sample and block of channels, and
-    ``enter(d, h)`` before those of each row.
+    the fused elementwise work. ``begin(n, block)`` is called before the positions of each sample and block of 16
+    channels, and ``enter(d, h)`` before those of each row.
     """
     group, block = k.idiv(k.chunk, domain.blocks), k.imod(k.chunk, domain.blocks)
     first, last = samples_of(k, domain, group)
@@ -306,8 +306,8 @@ class MaxWindows(KernelSpec):
     """The kernel of max pooling: y is the maximum of each window, and index the number of the tap that read it.
 
     A tap is one element of the window. ``part`` (see ``geometry``) has the windows; ``source`` and ``index`` are the
-    memory layouts of x and of the index. Operands: x, index, then those of the fused epilogue, ``region``. With a
-    ``prologue``, which computes x, there is no operand x, and the operands of the prologue come last.
+    memory layouts of x and of the index. Operands: x, index, then those of ``region``, the fused elementwise work. With
+    a ``prologue``, elementwise work that computes x, there is no operand x, and the operands of the prologue come last.
     """
 
     source: Storage
@@ -356,8 +356,8 @@ class AverageWindows(KernelSpec):
     """The kernel of average pooling: y is the sum over each window, divided by the window's divisor.
 
     ``part`` (see ``geometry``) has the windows, ``window`` their divisors, and ``source`` is the memory layout of x.
-    Operands: x, then those of the fused epilogue, ``region``. With a ``prologue``, which computes x, there is no
-    operand x, and the operands of the prologue come last.
+    Operands: x, then those of ``region``, the fused elementwise work. With a ``prologue``, elementwise work that
+    computes x, there is no operand x, and the operands of the prologue come last.
     """
 
     source: Storage
@@ -391,7 +391,7 @@ class WindowGradient(KernelSpec):
     In max pooling, which has an ``index``, a window contributes dy to the position of its maximum. In average pooling,
     it contributes dy divided by its divisor to all its positions. ``parts`` (see ``geometry``) say which windows
     contain a position, and ``arriving`` is the memory layout of dy. Operands: dy, the index in max pooling, then those
-    of the fused epilogue, ``region``.
+    of ``region``, the fused elementwise work.
     """
 
     arriving: Storage

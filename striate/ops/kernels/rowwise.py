@@ -49,7 +49,10 @@ class RowKernel(KernelSpec):
             self.position(k, Row(k, self.storage, (n.index, d.index, h.index, w.index)), n.index, line)
 
     def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
-        """Write the code for one position: ``row`` reads its channels; ``pixel`` is its number within sample ``n``."""
+        """Write the code for one position of sample ``n``.
+
+        ``row`` reads the channels of the position, and ``pixel`` is the number of the position within the sample.
+        """
         raise NotImplementedError
 
 
@@ -262,8 +265,8 @@ class LabelRows(RowKernel):
         """Emit code that reads the label of one position of sample n; return (label, item, left out).
 
         ``pixel`` is the number of the position within the sample, and ``item`` is its number over all samples; ``left
-        out`` is the condition that the label is the ignored one. Labels are checked before the kernel runs, but they
-        are clamped nevertheless, so that no label can cause a read outside the array.
+        out`` is the condition that the label is the ignored one. Labels are checked before the kernel runs, but the
+        kernel clamps them all the same, so that no label can cause a read outside the array.
         """
         item = k.iadd(k.imul(n, self.storage.pixels), pixel)
         label = k.load_scalar(k.offset(k.operand(1), item, DType.int64), DType.int64)
@@ -314,8 +317,8 @@ class LabelRows(RowKernel):
 class CrossEntropyRows(LabelRows):
     """The kernel of cross entropy: loss = Σ_j t[j] · ln Σ_c e^(x[c] − max x) − Σ_c t[c] · (x[c] − max x).
 
-    x are the logits of a position, and t is its smoothed, weighted target. A share is the weight of a position in the
-    mean of the losses. Operands: logits, labels, class weights if ``weighted``, losses, shares.
+    x are the logits of a position, and t is its smoothed target, multiplied by the class weights. A share is the weight
+    of a position in the mean of the losses. Operands: logits, labels, class weights if ``weighted``, losses, shares.
     """
 
     def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
@@ -375,8 +378,9 @@ class OneHotRows(LabelRows):
 class CrossEntropyGradientRows(LabelRows):
     """The kernel of the gradient of cross entropy: dx[c] = dloss · (softmax(x)[c] · Σ_j t[j] − t[c]).
 
-    t is the smoothed, weighted target, and dloss the gradient with respect to the loss of a position. ``result`` is the
-    memory layout of dx. Operands: logits x, labels, class weights if ``weighted``, dloss for each position, dx.
+    x are the logits of a position, t is its smoothed target, multiplied by the class weights, and dloss the gradient
+    with respect to the loss of a position. ``result`` is the memory layout of dx. Operands: logits x, labels, class
+    weights if ``weighted``, dloss for each position, dx.
     """
 
     result: Storage

@@ -43,9 +43,10 @@ class TileConvolution(KernelSpec):
     """Base class of the kernels of Winograd convolution (abstract).
 
     Tiles are multiplied in batches of ``together``. V, the transformed input, is stored in the order in which the
-    products read it: [batch][position][plane][input block][tile][16]. M, the products, are [batch][position][tile][16].
-    ``operands`` is the dtype of U (the transformed filters) and V, ``source`` the memory layout of the input, ``form``
-    has the sizes of the tiles, ``before`` is the padding before each axis, and ``region`` the fused epilogue.
+    products read it: [batch][position][plane][input block][tile][16], where a position is an entry of a transformed
+    tile, and 16 are the channels of a block. M, the products, are [batch][position][tile][16]. ``operands`` is the
+    dtype of U (the transformed filters) and V, ``source`` the memory layout of the input, ``form`` has the sizes of the
+    tiles, ``before`` is the padding before each axis, and ``region`` the fused elementwise work.
     """
 
     source: Storage
@@ -118,8 +119,8 @@ class TileConvolution(KernelSpec):
         """Emit the transform V = Bᵀ d B of one input tile d, for a range of blocks of input channels.
 
         ``tile`` is the number of the tile in its group of samples, and ``first`` the first sample of the group.
-        ``batch`` is the address of V of the tile's batch, and ``place`` the number of the tile in this batch.
-        ``blocks`` is (first, one past the last block).
+        ``batch`` is the address of V for the batch that contains the tile, and ``place`` the number of the tile in this
+        batch. ``blocks`` is (first, one past the last block).
         """
         dtype, operands = self.source.dtype, self.operands
         points = self.form.width.points
@@ -196,10 +197,11 @@ class TileConvolution(KernelSpec):
     def finish(
         self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tile: Index, products: Pointer
     ) -> None:
-        """Emit the output Y = Aᵀ M A of one tile from its products M, and the fused epilogue on its pixels.
+        """Emit the output Y = Aᵀ M A of one tile from its products M, and the fused elementwise work on its pixels.
 
         ``tile`` is the number of the tile in its group of samples, and ``first`` the first sample of the group.
-        ``products`` is the address of M, ``block`` the number of the output block, and ``writer`` writes the epilogue.
+        ``products`` is the address of M, ``block`` the number of the block of 16 output channels, and ``writer`` writes
+        the elementwise work.
         """
         dtype, (tall, broad) = self.sums, self.form.axes
         sample, depth, row, column = place_of(k, self.grid, first, tile)
@@ -228,10 +230,10 @@ class TileConvolution(KernelSpec):
     ) -> None:
         """Emit prefetches of a share of the memory that the epilogue of a batch of tiles will read and write.
 
-        The method is called before the products of each position (entry of a tile), so that the share arrives while the
-        core multiplies; ``number`` is the number of the position, which selects the share. ``tiles`` are the first tile
-        of the batch and one past its last, ``first`` is the first sample of their group, ``block`` the number of the
-        output block, and ``writer`` writes the epilogue.
+        The epilogue, which ``writer`` writes, is the fused elementwise work. The method is called before the products
+        of each position (entry of a tile), so that the share arrives while the core multiplies; ``number`` is the
+        number of the position, which selects the share. ``tiles`` are the first tile of the batch and one past its
+        last, ``first`` is the first sample of their group, and ``block`` the number of the block of 16 output channels.
         """
         height, width = (form.tile for form in self.form.axes)
         rounds = max(1, self.form.positions // self.together)
@@ -243,9 +245,10 @@ class TileConvolution(KernelSpec):
             writer.fetch(sample, block, (depth, k.iadd(k.imul(row, height), line), k.imul(column, width)), rows, width)
 
     def close(self, k: Kernel, writer: RegionWriter, number: Index, block: Index) -> None:
-        """Emit the end of the epilogue for each sample of group ``number`` and output block ``block``.
+        """Emit the end of the fused elementwise work for each sample of a group and one block of 16 output channels.
 
-        There, the epilogue, which ``writer`` writes, fills the halos (borders of zeros) of the arrays that it stores.
+        ``number`` is the number of the group of samples, and ``block`` that of the block. ``writer`` writes this end:
+        it fills the halos (borders of zeros) of the arrays that the elementwise work stores.
         """
         first, last = samples_of(k, self.region.domain, number)
         with k.loop(first, last) as sample:
@@ -261,8 +264,8 @@ class WinogradConvolution(TileConvolution):
 
     d are the input tiles, U the transformed filters and Y the output tiles; a position is an entry of a transformed
     tile. A chunk, the unit of work of a thread, is one group of samples and one of ``shares`` parts of the output
-    blocks. V and M of one batch are in the thread's scratch memory. Operands: x, the packed filters U, then those of
-    the fused epilogue, ``region``.
+    blocks (16 channels each). V and M of one batch are in the thread's scratch memory. Operands: x, the packed filters
+    U, then those of ``region``, the fused elementwise work.
     """
 
     shares: int

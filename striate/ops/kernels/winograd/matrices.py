@@ -51,9 +51,9 @@ class Transforms:
 def transforms(m: int, r: int) -> Transforms:
     """Return the transforms of F(m, r), m outputs of an r-tap filter along one axis, by the algorithm of Toom and Cook.
 
-    Row j of G and Bᵀ belongs to the interpolation point a_j, the last row to ∞. With f_j = Π (a_j − a_k) over all k ≠
-    j: Aᵀ[i, j] = a_jⁱ, G[j, k] = a_jᵏ / f_j, and Bᵀ inverts M[t, j] = a_jᵗ / f_j, so that Σ_j Aᵀ[i, j] G[j, k] Bᵀ[j, l]
-    = 1 where l = i + k, else 0.
+    Row j of G and Bᵀ belongs to the interpolation point a_j, the last row to ∞. With f_j = Π (a_j − a_k) over k ≠ j:
+    Aᵀ[i, j] = a_jⁱ,  G[j, k] = a_jᵏ / f_j,  and Bᵀ inverts M[t, j] = a_jᵗ / f_j,
+    so that Σ_j Aᵀ[i, j] G[j, k] Bᵀ[j, l] = 1 where l = i + k, else 0.
     """
     n = m + r - 1
     points = POINTS[: n - 1]

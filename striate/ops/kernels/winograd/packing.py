@@ -41,7 +41,7 @@ class WinogradPack(KernelSpec):
 
     @property
     def per_position(self) -> int:
-        """The number of packed elements of one position (entry of the transformed filter) of an output block.
+        """The number of packed elements of one position (entry of the transformed filter) of 16 output channels.
 
         It is padded so that positions do not share cache sets.
         """
@@ -54,12 +54,15 @@ class WinogradPack(KernelSpec):
 
     @property
     def per_block(self) -> int:
-        """The number of packed elements of one output block."""
+        """The number of packed elements of one block of 16 output channels."""
         return self.form.entries * self.per_position
 
     @property
     def chunks(self) -> int:
-        """The number of chunks, the units of work of a thread: output blocks times blocks of 16 input channels."""
+        """The number of chunks, the units of work of a thread.
+
+        It is the number of blocks of 16 output channels times that of blocks of 16 input channels.
+        """
         outputs = self.channels if self.transposed else self.filters
         return -(-outputs // LANES) * -(-self.summed // BLOCK)
 
@@ -72,7 +75,7 @@ class WinogradPack(KernelSpec):
     def transform(
         self, k: Kernel, weights: Pointer, target: Pointer, out: Index, channels: tuple[Index, Index]
     ) -> None:
-        """Emit the transformed filters U = G g Gᵀ of an output block for a range of input channels.
+        """Emit the transformed filters U = G g Gᵀ of a block of 16 output channels for a range of input channels.
 
         ``out`` is the number of the output block, and ``channels`` is (first, one past the last input channel).
         ``weights`` is the address of the filters g in NumPy's order, and ``target`` that of the block's U.

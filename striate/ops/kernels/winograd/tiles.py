@@ -50,22 +50,22 @@ class Form:
 
     @property
     def step(self) -> int:
-        """The distance between neighbouring tiles, in pixels of the kernel's input."""
+        """The distance between neighbouring tiles along the axis, in pixels of x, or of dy if ``upward``."""
         return self.tile // self.stride if self.upward else self.tile * self.stride
 
     @property
     def patch(self) -> int:
-        """The number of input pixels that a tile reads along an axis."""
+        """The number of input pixels that a tile reads along the axis."""
         return len(self.transforms.input[0])
 
     @property
     def points(self) -> int:
-        """The number of products of a tile along an axis."""
+        """The number of products of a tile along the axis."""
         return len(self.transforms.input)
 
     @property
     def filters(self) -> int:
-        """The number of entries of the transformed filter along an axis: the rows of G."""
+        """The number of entries of the transformed filter along the axis: the rows of G."""
         return len(self.transforms.filter)
 
     @property
@@ -92,7 +92,10 @@ class Form:
 
     @property
     def parts(self) -> tuple[Form, Form] | None:
-        """The forms of the even and the odd taps, if they transform the input independently of each other."""
+        """The forms of the even and of the odd taps.
+
+        The result is None if the two sets of taps do not transform the input independently of each other.
+        """
         if self.stride == 1 or self.upward or self.taps < 5:
             return None
         even, odd = halves(self.taps)
