@@ -38,9 +38,9 @@ def _channel_shape(x: Shape) -> Shape:
 class BatchNormalization(Composite):
     """y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the biased variance σ² of each channel of this batch
 
-    Inputs: x (N, C, positions…), and optionally both γ (C,) and β (C,); ε is ``epsilon``. Returns (y, μ, σ²), where μ
-    and σ² have the shape (1, C, 1…). Raises ShapeError if a channel has only one value; if N is symbolic, that is
-    checked before each run (see ``graph.contents.sample_checks``).
+    Inputs: x (N, C) or (N, C, positions…), and optionally both γ (C,) and β (C,); ε is ``epsilon``. Returns (y, μ, σ²),
+    where μ and σ² have the shape (1, C, 1…). Raises ShapeError if a channel has only one value. If N is known only when
+    the program runs, this is checked before each run.
     """
 
     title: ClassVar[str] = "batch norm"
@@ -87,7 +87,7 @@ class BatchNormalization(Composite):
         return y.astype(x.dtype), mean.astype(x.dtype), variance.astype(x.dtype)
 
     def expand(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return the same outputs as smaller operations: moments, a subtraction, a multiplication and an addition."""
+        """Return the outputs as computed by smaller operations: moments, subtraction, multiplication and addition."""
         x, *affine = inputs
         mean, variance = Moments(batch_axes(x.type.rank))(x)
         return normalized(x, mean, variance, affine, self.epsilon), mean, variance
@@ -110,17 +110,21 @@ class BatchNormalization(Composite):
         return numel(x, batch_axes(x.type.rank))
 
     def totals(self, *sums: Value) -> tuple[Value, ...]:
-        """Return sums over all samples that share the statistics, from ``sums``, those over the samples of this batch.
+        """Return the sums over all samples that share the statistics, given ``sums`` over the samples of this batch.
 
-        Here these are the same samples, so ``sums`` are returned unchanged.
+        Here these are the same samples, so ``sums`` are returned unchanged. ``SynchronizedBatchNormalization`` adds up
+        the sums of all processes.
         """
         return sums
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
-        """dx = γ / √(σ² + ε) · (dy − (dβ + x̂ · dγ) / M), dγ = Σ x̂ · dy, dβ = Σ dy, over the M values of a channel.
+        """Return the gradients dx, dγ and dβ of the inputs, from dy, the gradient of y.
 
-        x̂ = (x − μ) / √(σ² + ε) is recomputed from x, so the forward pass need not store it. The mean and the variance
-        are outputs too: their gradients dμ and dσ² add dμ / M + 2 (x − μ) dσ² / M to dx.
+            dx = γ / √(σ² + ε) · (dy − (dβ + x̂ · dγ) / M),  dγ = Σ x̂ · dy,  dβ = Σ dy
+
+        The sums are over the M values of a channel, and μ and σ² are its mean and variance. x̂ = (x − μ) / √(σ² + ε) is
+        recomputed from x, so the forward pass need not store it. The mean and the variance are outputs too: their
+        gradients dμ and dσ² add dμ / M + 2 (x − μ) dσ² / M to dx.
         """
         (x, *affine), (y, mean, variance, *_) = inputs, outputs
         dy, dmean, dvariance, *_ = output_gradients
@@ -176,7 +180,7 @@ def normalized(x: Value, mean: Value, variance: Value, affine: Sequence[Value], 
 
 @dataclass(frozen=True)
 class NormalizedByStatistics:
-    """The operands of y = γ · (x − μ) / √(σ² + ε) + β with given μ and σ², recognized in a graph of arithmetic.
+    """The operands of y = γ · (x − μ) / √(σ² + ε) + β with given μ and σ², computed by separate operations of a graph.
 
     ``mean`` is μ, ``variance`` σ² and ``epsilon`` ε; ``weight`` is γ and ``bias`` is β, both None if the normalization
     has neither. All vectors are (C,).
@@ -193,7 +197,8 @@ class NormalizedByStatistics:
 def normalized_by_statistics(y: Value) -> NormalizedByStatistics | None:
     """Return the operands of the normalization if y is the result of ``batch_norm`` without training, else None.
 
-    Exporters use this to recognize batch normalization in a graph of arithmetic.
+    In the graph, such a normalization consists of separate operations, such as a subtraction. Exporters use this
+    function to recognize it as batch normalization.
     """
     product, shift = y, None
     if isinstance(y.node.op, Add):

@@ -22,9 +22,10 @@ class PadMode(Enum):
 
 @dataclass(frozen=True)
 class PadAxis(AxisMap):
-    """Padding of one axis as a linear map: ``before`` elements before x and ``after`` after it; negative numbers crop.
+    """Padding of one axis as a linear map: ``before`` elements before x and ``after`` elements after it.
 
-    ``mode`` says what the elements are. Circular padding repeats only the elements that are left after cropping.
+    Negative numbers crop. ``mode`` says what the added elements are. Circular padding repeats only the elements that
+    are left after cropping.
     """
 
     before: int

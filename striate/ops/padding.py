@@ -52,7 +52,7 @@ class PositionPadding(Mapped):
         )
 
     def padded(self, x: TensorType) -> TensorType:
-        """Return the type of the padded x; raise ``ShapeError`` if the mode does not allow so much padding."""
+        """Return the type of x after padding; raise ``ShapeError`` if the mode does not allow so much padding."""
         require_floats(self, [x])
         require_positions(self, x)
         require_geometry(self, x.rank - 2, padding=self.padding)
@@ -68,10 +68,11 @@ class PositionPadding(Mapped):
 @register
 @dataclass(frozen=True)
 class Pad(PositionPadding):
-    """y[n, c, p] = x[n, c, p − before], and ``value`` or a copy of another element around it
+    """y[n, c, p] = x[n, c, p − before]; outside x, ``value`` or a copy of an element of x
 
-    x (N, C, positions…) with one to three spatial axes, float32 or float64; ``mode`` says which elements are copied, if
-    any.
+    x is (N, C, positions…) with one to three spatial axes, float32 or float64. ``padding`` has a pair (before, after)
+    for each spatial axis; negative numbers crop. ``mode`` says whether the padding is ``value`` or which elements it
+    copies.
     """
 
     title: ClassVar[str] = "pad"
@@ -98,7 +99,8 @@ class Pad(PositionPadding):
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
         """Export as one ONNX operator Pad, or two if the array is both padded and cropped.
 
-        ONNX crops before it pads. So do constant and circular padding here; reflecting and replicating crop afterwards.
+        ONNX's Pad crops before it pads. Constant and circular padding here do the same; reflection and replication crop
+        after they have padded.
         """
         cuts = tuple((min(0, before), min(0, after)) for before, after in self.padding)
         added = tuple((max(0, before), max(0, after)) for before, after in self.padding)
@@ -206,9 +208,10 @@ _EXAMPLES: list[tuple[tuple[int, ...], Pairs, PadMode, float]] = [
 @register
 @dataclass(frozen=True)
 class PadAxes(Anchor):
-    """y[j] = x[j − before], and ``value`` around it, along all axes; for arrays of any dtype
+    """y[j] = x[j − before] along all axes; outside x, ``value``; for arrays of any dtype
 
-    x has 1 to 5 axes, and ``padding`` a pair (before, after) for each; negative numbers crop. N cannot be padded.
+    x has 1 to 5 axes, and ``padding`` a pair (before, after) for each of them; negative numbers crop. Axis 0 cannot be
+    padded if its size is the symbolic N, which is known only when the program runs.
     """
 
     kind: ClassVar[Kind] = Kind.GATHER
@@ -324,7 +327,7 @@ def _require_padding(op: Op | str, mode: PadMode, x: TensorType, length: int, be
 def without_zeros(x: Value) -> tuple[Value, Pairs | None]:
     """Return (y, padding) if x is another value y padded with zeros, and (x, None) otherwise.
 
-    A convolution uses this to take over the padding: it reads zeros from the halo around its input, without a copy.
+    A convolution uses this to apply the padding itself, so that no padded copy of y is needed.
     """
     op = x.node.op
     if isinstance(op, Pad) and op.mode is PadMode.constant and op.value == 0 and min(map(min, op.padding)) >= 0:
@@ -335,13 +338,14 @@ def without_zeros(x: Value) -> tuple[Value, Pairs | None]:
 def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Value:
     """Return x padded with ``value``, or with its own elements if ``mode`` is "reflect", "replicate" or "circular".
 
-    ``pad`` lists the numbers of elements as in PyTorch: before and after on the last axis, then on the axis before it,
-    and so on; negative numbers crop. mode="constant" pads any axis but the symbolic N, in any dtype; ``value`` is 0 by
-    default. The other modes pad the spatial axes of (N, C, positions…) or of one sample (C, positions…), in float32 or
-    float64; ``pad`` then has a pair for each of them. Raises ShapeError if the mode does not allow these axes or so
-    much padding, DTypeError for a dtype that the mode does not allow, and OptionError for another mode, for a ``pad``
-    that is not pairs of whole numbers, and for a ``value`` that the dtype of x cannot represent: NaN; a finite
-    number beyond the largest of the dtype; a fraction or ∞ for integers; anything but 0 and 1 for bools.
+    ``input`` is x. ``pad`` lists the numbers of elements as in PyTorch: before and after on the last axis, then on the
+    axis before it, and so on; negative numbers crop. mode="constant" pads any axis, in any dtype, except axis 0 if its
+    size N is known only at run time; ``value`` is 0 by default. The other modes pad the spatial axes of (N, C,
+    positions…) or of one sample (C, positions…), in float32 or float64; ``pad`` then has a pair for each of them.
+    Raises ShapeError if the mode does not allow these axes or so much padding, DTypeError for a dtype that the mode
+    does not allow, and OptionError for another mode, for a ``pad`` that is not pairs of whole numbers, and for a
+    ``value`` that the dtype of x cannot represent: NaN; a finite number beyond the largest of the dtype; a fraction or
+    ∞ for integers; anything but 0 and 1 for bools.
     """
     how = PadMode[options.choice("pad: mode", mode, PadMode.__members__)]
     pairs = _pairs(pad)

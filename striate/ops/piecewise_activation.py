@@ -72,7 +72,7 @@ class PRelu(Binary):
 @register
 @dataclass(frozen=True)
 class Hardtanh(Activation):
-    """y = min(max(x, a), b); dx = 0 at a and b
+    """y = min(max(x, a), b); the derivative is 0 at a and b
 
     Hard tanh, elementwise on any shape; a is ``min_val`` and b is ``max_val``.
     """
@@ -115,7 +115,7 @@ class Hardtanh(Activation):
 @register
 @dataclass(frozen=True)
 class Relu6(Activation):
-    """y = min(max(x, 0), 6); dx = 0 at 0 and 6
+    """y = min(max(x, 0), 6); the derivative is 0 at 0 and 6
 
     ReLU6, elementwise on any shape.
     """
@@ -145,7 +145,7 @@ class Relu6(Activation):
 class Hardsigmoid(Activation):
     """y = min(max(x/6 + ½, 0), 1)
 
-    Hard sigmoid, elementwise on any shape; dx = 0 at x = −3 and x = 3.
+    Hard sigmoid, elementwise on any shape; the derivative is 0 at x = −3 and x = 3.
     """
 
     title: ClassVar[str] = "hard sigmoid"
@@ -327,7 +327,7 @@ class Threshold(Activation):
 
 
 def prelu(input: Value, weight: Value) -> Value:
-    """Return y = x where x > 0, else w · x, with a learned slope w for all channels or one for each.
+    """Return y = x where x > 0, else w · x, with a learned slope w: one for all channels, or one for each channel.
 
     The input x has any shape and is float32 or float64; ``weight`` is w of shape (), (1,) or (C,), where C is the size
     of axis 1 of x. Raises ShapeError for another shape of w, and DTypeError for other dtypes or if the dtypes differ.
@@ -415,7 +415,7 @@ def threshold(input: Value, threshold: float, value: float) -> Value:
 def limits(name: str, min_val: object, max_val: object) -> tuple[float, float]:
     """Return the two bounds as floats; raise ``OptionError`` unless both are finite and ``min_val`` < ``max_val``.
 
-    ``name`` is the function that the error names.
+    ``name`` is the function that the error message names.
     """
     low, high = number(f"{name}: min_val", min_val), number(f"{name}: max_val", max_val)
     if low >= high:

@@ -57,9 +57,10 @@ class PixelMove(Anchor):
         return channels, height, width
 
     def launch(self, context: LoweringContext, small: Value, large: Value) -> list[Launch]:
-        """Return a list with one launch, which copies the input of the node in ``context`` to its output.
+        """Return, as a list of one item, the kernel launch that computes the output of the node in ``context``.
 
-        One of these is ``small`` (N, C · factor², H, W), and the other is ``large`` (N, C, H · factor, W · factor).
+        Of the node's input and output, ``small`` is the one with fewer positions, (N, C · factor², H, W), and ``large``
+        is the other one, (N, C, H · factor, W · factor).
         """
         (x,), (y,) = context.node.inputs, context.node.outputs
         _, height, width = self.sizes(small.type)
@@ -166,8 +167,9 @@ class PixelUnshuffle(PixelMove):
 def pixel_shuffle(input: Value, upscale_factor: int) -> Value:
     """Return y[n, c, h · r + i, w · r + j] = x[n, c · r² + i · r + j, h, w] for r = ``upscale_factor``, 0 ≤ i, j < r.
 
-    x (N, C · r², H, W) → y (N, C, H · r, W · r), or one sample without N; any dtype. Raises ShapeError for another
-    number of axes and if r² does not divide the channels, and OptionError unless r is a whole number from 1 to 1,024.
+    ``input`` is x (N, C · r², H, W) of any dtype, and y is (N, C, H · r, W · r); both may be one sample without N.
+    Raises ShapeError for another number of axes and if r² does not divide the channels, and OptionError unless r is a
+    whole number from 1 to 1,024.
     """
     op = PixelShuffle(whole_number("pixel_shuffle: upscale_factor", upscale_factor, 1, LARGEST_FACTOR))
     return over_samples(op, input, 2)
@@ -176,19 +178,21 @@ def pixel_shuffle(input: Value, upscale_factor: int) -> Value:
 def pixel_unshuffle(input: Value, downscale_factor: int) -> Value:
     """Return y[n, c · r² + i · r + j, h, w] = x[n, c, h · r + i, w · r + j] for r = ``downscale_factor``, 0 ≤ i, j < r.
 
-    x (N, C, H · r, W · r) → y (N, C · r², H, W), or one sample without N; any dtype. The function is the inverse of
-    ``pixel_shuffle``. Raises ShapeError for another number of axes and if r does not divide H and W, and OptionError
-    unless r is a whole number from 1 to 1,024.
+    ``input`` is x (N, C, H · r, W · r) of any dtype, and y is (N, C · r², H, W); both may be one sample without N. The
+    function is the inverse of ``pixel_shuffle``. Raises ShapeError for another number of axes and if r does not divide
+    H and W, and OptionError unless r is a whole number from 1 to 1,024.
     """
     op = PixelUnshuffle(whole_number("pixel_unshuffle: downscale_factor", downscale_factor, 1, LARGEST_FACTOR))
     return over_samples(op, input, 2)
 
 
 def channel_shuffle(input: Value, groups: int) -> Value:
-    """Return y[n, k · groups + g, p] = x[n, g · C / groups + k, p]: the channels of the groups in turns, as ShuffleNet.
+    """Return y[n, k · groups + g, p] = x[n, g · C / groups + k, p]: the channels of the groups, interleaved.
 
-    x is (N, C, positions…), or one sample (C, H, W), of any dtype, and y has its shape. Raises ShapeError for fewer
-    than three axes and if ``groups`` does not divide C, and OptionError unless it is a whole number of at least 1.
+    ``input`` is x (N, C, positions…), or one sample (C, H, W), of any dtype, and y has its shape. Channel k of group g,
+    0 ≤ k < C / groups, becomes channel k · groups + g, as in ShuffleNet (Zhang and others, 2018). Raises ShapeError for
+    fewer than three axes and if ``groups`` does not divide C, and OptionError unless ``groups`` is a whole number of at
+    least 1.
     """
     count = whole_number("channel_shuffle: groups", groups, 1)
     if input.type.rank < 3:

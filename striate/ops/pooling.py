@@ -53,8 +53,8 @@ MOST_UNROLLED = 32
 class Pooling(Windowed, Anchor):
     """Base class of pooling operations and their gradients (abstract).
 
-    ``kernel``, ``stride``, ``padding`` and ``dilation`` have one entry for each spatial axis. With ``ceil_mode``, an
-    incomplete last window counts too.
+    ``kernel``, ``stride`` and ``dilation`` have one number for each spatial axis, and ``padding`` has a pair (before,
+    after) for each. With ``ceil_mode``, a last window that extends beyond the padded input counts too.
     """
 
     kind: ClassVar[Kind] = Kind.WINDOW
@@ -85,8 +85,8 @@ class Pooling(Windowed, Anchor):
     def scatters_widely(self, size: Sizes) -> bool:
         """Return whether the gradient's kernel loops over windows, because there are too many cases to unroll.
 
-        Otherwise its code is unrolled over the windows that contain a position. Which windows these are depends on the
-        position modulo the stride. ``size`` holds the spatial sizes of x.
+        Otherwise its code is unrolled over the windows that contain a position; which windows these are depends on the
+        position modulo the stride. ``size`` holds the spatial sizes of the pooling's input.
         """
         residues = math.prod(min(step, length) for step, length in zip(self.stride, size, strict=True))
         return self.large or residues > MOST_UNROLLED
@@ -121,8 +121,9 @@ class Pooling(Windowed, Anchor):
     def pooled(self, x: TensorType) -> TensorType:
         """Return the type of the output y for an input of type x.
 
-        Raises ``DTypeError`` unless x is of floats, ``OptionError`` for invalid options, and ``ShapeError`` for a wrong
-        number of axes, a window larger than the padded input, or a window that would contain only padding.
+        Raises ``DTypeError`` unless x has a floating-point dtype, ``OptionError`` for invalid options, and
+        ``ShapeError`` for a wrong number of axes, a window larger than the padded input, or a window that would contain
+        only padding.
         """
         require_floats(self, [x])
         require_positions(self, x)
@@ -160,8 +161,9 @@ class Pooling(Windowed, Anchor):
     def scatter(self, sent: Iterator[Array], size: Sizes, like: Array) -> Array:
         """Add the gradient of each tap to the input positions that the tap reads, in NumPy; return (N, C, *size).
 
-        ``sent`` yields the gradients, each (N, C, windows…), in the order of the taps; ``like`` is any array with the
-        shape and dtype of one of them. ``size`` holds the spatial sizes of the input.
+        A tap is one element of the window. ``sent`` yields the gradients, each (N, C, windows…), in the order of the
+        taps; ``like`` is any array with the shape and dtype of one of them. ``size`` holds the spatial sizes of the
+        input.
         """
         shape = (*like.shape[:2], *size)
         target = padded(np.zeros(shape, like.dtype), self.padding, extra=self.overhang(size))
@@ -171,11 +173,12 @@ class Pooling(Windowed, Anchor):
 
 
 def entering(context: LoweringContext, x: Value) -> tuple[Prologue | None, tuple[Value, ...], tuple[Operand, ...]]:
-    """Return how the kernel of a node obtains its input x: (prologue, operands before, operands after).
+    """Return how a pooling kernel obtains its input x: (prologue, operands before, operands after).
 
-    ``context`` is that of the node. The operands are those from which the kernel obtains x, placed before or after the
-    operands of the fused epilogue. If x is read from memory, the result is (None, (x,), ()). If a prologue computes x
-    in the kernel, the result is (prologue, (), the operands of the prologue).
+    ``context`` is the lowering context of the pooling's node. A prologue is elementwise work that computes x inside the
+    kernel. Without one, the kernel reads x from memory, and the result is (None, (x,), ()); otherwise, it is (prologue,
+    (), the operands of the prologue). "Before" and "after" refer to the operands of the fused elementwise work that
+    follows the pooling.
     """
     if context.prologue is None:
         return None, (x,), ()
@@ -214,9 +217,9 @@ def window_geometry(
 ) -> tuple[Sizes, Pairs, Sizes, Sizes]:
     """Return (stride, padding, kernel, dilation) with one entry for each spatial axis of the batch x.
 
-    The arguments are those of ``max_pool``. A ``stride`` of None is the kernel size. Raises ``ShapeError`` for a wrong
-    number of axes of x, and ``OptionError`` for invalid options and for padding above half the kernel size; ``what`` is
-    the function that the error names.
+    The arguments are those of ``max_pool``. A ``stride`` of None means the kernel size. Raises ``ShapeError`` for a
+    wrong number of axes of x, and ``OptionError`` for invalid options and for padding above half the kernel size;
+    ``what`` is the function that the error message names.
     """
     require_positions(what, x.type)
     rank = x.type.rank - 2
@@ -236,7 +239,7 @@ def window_geometry(
 def require_half(what: str, kernel: Sizes, padding: Pairs) -> None:
     """Raise ``OptionError`` if a padding exceeds half the kernel size, so that a window could contain only padding.
 
-    ``what`` is the function or layer that the error names.
+    ``what`` is the function or layer that the error message names.
     """
     if any(max(pair) > size // 2 for pair, size in zip(padding, kernel, strict=True)):
         shown = tuple(before if before == after else (before, after) for before, after in padding)

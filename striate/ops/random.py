@@ -41,9 +41,10 @@ def scrambled(word: Any) -> Any:
 
 
 def row_words(key_low: Any, key_high: Any, stream: Any, n: Any) -> tuple[Any, Any]:
-    """Return the two 32-bit words that all elements of sample ``n`` share, for ``mix``; computed once per sample.
+    """Return the two 32-bit words that all elements of sample ``n`` share, as ``mix`` needs them.
 
-    ``key_low`` and ``key_high`` are the halves of the 64-bit key; ``stream`` is ``DropoutMask.stream_word``.
+    ``key_low`` and ``key_high`` are the halves of the 64-bit key, and ``stream`` is ``DropoutMask.stream_word``, which
+    differs for every dropout of a network.
     """
     first = scrambled(scrambled(scrambled(key_low + stream) ^ key_high) + n)
     return first, scrambled(first + GOLDEN)
@@ -63,10 +64,11 @@ def mix(rows: tuple[Any, Any], element: Any) -> Any:
 class DropoutMask(Op):
     """y = 0 with the given probability p, else 1 / (1 − p)
 
-    The mask of ``dropout``. Inputs: x (N, C, …), of which only the shape and dtype matter, and a key, an int64 scalar
-    that the caller derives from the seed and the step. ``stream`` distinguishes the dropouts of a network.
-    An element is dropped if its 32 random bits, read as a number, are below p · 2³². An optional third input, an int64
-    scalar, is the index of the first sample in a larger batch, of which x is a part; without it, this index is 0.
+    The mask of ``dropout``. Inputs: x (N, C, …), which only gives y its shape and dtype, and a key, an int64 scalar
+    that the caller derives from the seed and the step. ``probability`` is p, and ``stream`` distinguishes the dropouts
+    of a network. An element is dropped if its 32 random bits, read as a number, are below p · 2³². If x is part of a
+    larger batch, an optional third input, an int64 scalar, is the index of its first sample there; without it, this
+    index is 0.
     """
 
     kind: ClassVar[Kind] = Kind.RANDOM
@@ -76,17 +78,20 @@ class DropoutMask(Op):
 
     @property
     def threshold(self) -> int:
-        """p · 2³², rounded: an element is dropped if its 32 random bits, read as a number, are below this."""
+        """p · 2³², rounded, for the dropout probability p.
+
+        An element is dropped if its 32 random bits, read as a number, are below this threshold.
+        """
         return min(round(self.probability * 2**32), 2**32 - 1)
 
     @property
     def stream_word(self) -> int:
-        """The 32-bit word of the stream for ``row_words``; words of consecutive streams are far apart as numbers."""
+        """The 32-bit word that stands for ``stream`` in ``row_words``; those of consecutive streams are far apart."""
         return self.stream * GOLDEN % 2**32
 
     @property
     def scale(self) -> float:
-        """1 / (1 − p), the value of the mask where an element is kept."""
+        """1 / (1 − p), the value of the mask where an element is kept; p is the dropout probability."""
         return 1 / (1 - self.probability)
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -103,8 +108,8 @@ class DropoutMask(Op):
     def emit_at(self, k: Kernel, place: Place, key: Vector, first: Vector | None = None) -> Vector:
         """Emit the mask for one vector of elements; x itself is not read.
 
-        ``place`` is the position of the vector in the loops, and ``key`` holds the int64 key. ``first`` is the index of
-        the first sample in a larger batch, also an int64 vector; None: 0.
+        ``place`` is the position of the vector in the loops, and ``key`` holds the int64 key. If x is part of a larger
+        batch, ``first``, an int64 vector, is the index of its first sample there; None means 0.
         """
         low, high = halves(k, key)
         n = index_word(k, place.n)

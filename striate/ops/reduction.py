@@ -49,15 +49,15 @@ class Reduction(Op):
         return [to.add(self.onnx_operator, inputs[0], to.integers(*self.axes), keepdims=1)]
 
     def partials(self, dtype: DType) -> int:
-        """Return how many float64 vectors hold the partial result for elements of this dtype."""
+        """Return how many float64 vectors a partial result consists of, for elements of this dtype."""
         return 1
 
     def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
-        """Emit the reduction of a tile of vectors to float64 vectors; ``partials`` returns how many."""
+        """Emit code that reduces a tile of vectors to float64 vectors, as many as ``partials`` returns."""
         raise NotImplementedError
 
     def merge(self, k: Kernel, a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:
-        """Emit the combination of two partial results a and b; by default, their sum."""
+        """Emit code that combines two partial results a and b into one; by default, their sum."""
         return [k.add(one, other) for one, other in zip(a, b, strict=True)]
 
     def finish(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
@@ -71,7 +71,7 @@ class Reduction(Op):
     def reduced(self, x: TensorType) -> TensorType:
         """Return the type of x with size 1 on the reduced axes.
 
-        Raises ``DTypeError`` unless x is of floats, and ``ShapeError`` for an axis that x does not have.
+        Raises ``DTypeError`` unless x has a floating-point dtype, and ``ShapeError`` for an axis that x does not have.
         """
         require_floats(self, [x])
         if list(self.axes) != sorted(set(self.axes)) or any(not 0 <= axis < x.rank for axis in self.axes):
@@ -79,7 +79,10 @@ class Reduction(Op):
         return x.with_shape(tuple(1 if axis in self.axes else dim for axis, dim in enumerate(x.shape)))
 
     def elements(self, x: TensorType) -> tuple[int, bool]:
-        """Return (product of the sizes of the reduced axes except the symbolic N, whether N is one of these axes)."""
+        """Return (product of the sizes of the reduced axes, whether the symbolic N is one of them).
+
+        N, which is known only when the program runs, is left out of the product.
+        """
         known = math.prod(dim for axis in self.axes if isinstance(dim := x.shape[axis], int))
         return known, x.batched and 0 in self.axes
 
@@ -100,7 +103,7 @@ class Reduction(Op):
 
 
 def reduction_of(node: Node) -> Reduction:
-    """Return the operation of a node of kind ``REDUCTION``, typed as ``Reduction``."""
+    """Return the operation of ``node``, which must be a ``Reduction``."""
     assert isinstance(node.op, Reduction)
     return node.op
 
@@ -160,9 +163,10 @@ class Max(Reduction):
 
 
 def shared_gradient(axes: tuple[int, ...], others: Value, y: Value, dy: Value) -> Value:
-    """Return the gradient of y, a maximum or minimum over the axes: dy shared equally by the elements that equal y.
+    """Return the gradient of an array whose maximum or minimum over the axes is y; dy is the gradient of y.
 
-    ``others`` is true for the elements that do not equal y. The gradient is NaN where y is NaN.
+    The elements that equal y get equal shares of dy. ``others`` is true for the other elements, which get 0. The
+    gradient is NaN where y is NaN.
     """
     extreme = where(others, constant(0.0, y.dtype), 1.0)  # also where x is NaN
     bounded = elementwise(Minimum(), elementwise(Maximum(), y, -1.0), 1.0)
@@ -174,8 +178,9 @@ def shared_gradient(axes: tuple[int, ...], others: Value, y: Value, dy: Value) -
 class Moments(Reduction):
     """μ = (1/n) Σ x, σ² = (1/n) Σ (x − μ)² over the axes
 
-    Returns (mean, biased variance), both with size 1 on the axes; NaN over 0 elements. A variance that exceeds the
-    range of x's dtype is NaN too, because infinity would silently make the output of a batch normalization 0.
+    Returns (mean, biased variance) of the n elements, both with size 1 on the axes; NaN over 0 elements. A variance
+    that exceeds the range of x's dtype is NaN too, because infinity would silently make the output of a batch
+    normalization 0.
 
     A large mean does not reduce the accuracy. For float32, Σx and Σx² are accumulated in float64, where the squares are
     exact. For float64, each sum is two numbers, the second of which collects the rounding errors of the first (Ogita,
@@ -343,8 +348,9 @@ def dropped(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
 def numel(x: Value, axis: Axes = None) -> Value:
     """Return the number of elements of x over one axis, several axes, or all (None), as a scalar of x's dtype.
 
-    x is float32 or float64. The result is a constant unless it depends on the symbolic N. Raises DTypeError for another
-    dtype, ShapeError for an axis that x does not have, and OptionError for axes that are not whole numbers.
+    x is float32 or float64. The result is a constant unless it depends on N and N is known only at run time. Raises
+    DTypeError for another dtype, ShapeError for an axis that x does not have, and OptionError for axes that are not
+    whole numbers.
     """
     axes = require_axes("numel", x.type, axis)
     sizes = [x.shape[one] for one in axes]
@@ -364,7 +370,7 @@ def sum(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
 
 
 def mean(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
-    """Return (1/n) Σ x over one axis, several axes, or all (None); the mean of no elements is NaN.
+    """Return the mean (1/n) Σ x of the n elements over one axis, several axes, or all (None); NaN if n = 0.
 
     x is float32 or float64, and the result has its dtype. Reduced axes are dropped, or keep size 1 with ``keepdims``.
     Raises ShapeError for an axis that x does not have, DTypeError for another dtype, and OptionError for axes that are
@@ -377,9 +383,10 @@ def mean(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
 def moments(x: Value, axis: Axes = None, keepdims: bool = False) -> tuple[Value, Value]:
     """Return the mean μ = (1/n) Σ x and the biased variance (1/n) Σ (x − μ)² over some or all axes.
 
-    ``axis`` is one axis, a tuple of axes, or None for all. x is float32 or float64, and both results have its dtype;
-    over no elements, they are NaN. Reduced axes are dropped, or keep size 1 with ``keepdims``. Raises ShapeError for an
-    axis that x does not have, DTypeError for another dtype, and OptionError for axes that are not whole numbers.
+    ``axis`` is one axis, a tuple of axes, or None for all, and n is the number of elements over these axes. x is
+    float32 or float64, and both results have its dtype; for n = 0, they are NaN. Reduced axes are dropped, or keep size
+    1 with ``keepdims``. Raises ShapeError for an axis that x does not have, DTypeError for another dtype, and
+    OptionError for axes that are not whole numbers.
     """
     axes = require_axes("moments", x.type, axis)
     average, variance = Moments(axes)(x)

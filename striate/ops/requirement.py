@@ -15,17 +15,17 @@ from striate.graph.value import TensorType
 
 
 def shape_error(op: Op | str, what: str, cure: str) -> ShapeError:
-    """Return a ``ShapeError`` that names the layer and the operation ``op``.
+    """Return a ``ShapeError`` whose message begins with the layer and the operation ``op``.
 
-    ``what`` says what is wrong, and ``cure`` is the text after ``help:``, which says what to do.
+    ``what`` says what is wrong, and ``cure`` says what to do; the message shows it after ``help:``.
     """
     return ShapeError(f"{place(op)}: {what}\n  help: {cure}")
 
 
 def dtype_error(op: Op | str, what: str, cure: str) -> DTypeError:
-    """Return a ``DTypeError`` that names the layer and the operation ``op``.
+    """Return a ``DTypeError`` whose message begins with the layer and the operation ``op``.
 
-    ``what`` says what is wrong, and ``cure`` is the text after ``help:``, which says what to do.
+    ``what`` says what is wrong, and ``cure`` says what to do; the message shows it after ``help:``.
     """
     return DTypeError(f"{place(op)}: {what}\n  help: {cure}")
 
@@ -53,8 +53,8 @@ Axes = int | tuple[int, ...] | None
 def require_axis(what: Op | str, x: TensorType, axis: int, name: str = "axis") -> int:
     """Return the axis as a number from 0 to rank − 1; negative axes count from the last.
 
-    Raises ``OptionError`` if it is not a whole number, and ``ShapeError`` if x does not have the axis. ``what`` is the
-    operation that the error names, and ``name`` its option.
+    Raises ``OptionError`` if the axis is not a whole number, and ``ShapeError`` if x does not have it. ``what`` is the
+    operation that the error message names, and ``name`` is the operation's option.
     """
     if not isinstance(cast("object", axis), Integral) or isinstance(axis, bool):
         raise OptionError(f"{place(what)}: {name}={axis!r:.60}; expected a whole number")
@@ -64,10 +64,10 @@ def require_axis(what: Op | str, x: TensorType, axis: int, name: str = "axis") -
 
 
 def require_axes(what: Op | str, x: TensorType, axis: Axes) -> tuple[int, ...]:
-    """Return the axes ``axis`` in increasing order, each once, as numbers from 0; None means all axes of x.
+    """Return the axes ``axis`` as numbers from 0, in increasing order and without repetition; None means all axes of x.
 
     Raises ``OptionError`` unless they are whole numbers, and ``ShapeError`` if x does not have one of them. ``what`` is
-    the operation that the error names.
+    the operation that the error message names.
     """
     if axis is None:
         return tuple(range(x.rank))

@@ -22,10 +22,11 @@ For longer axes, the kernel computes the indices.
 
 @dataclass(frozen=True)
 class ResampledAxis(AxisMap):
-    """Base class of resampling along one axis (abstract): position p of y corresponds to a coordinate in x.
+    """Base class of resampling along one axis (abstract): each position p of y corresponds to a coordinate in x.
 
-    The coordinate increases by ``step`` from one position of y to the next; its whole part, but at most ``size`` − 1,
-    is the source index of p. ``size`` is the number of elements of x along the axis, and ``length`` that of y.
+    The coordinate increases by ``step`` from one position of y to the next. Its whole part is the source index of p;
+    the source index is at most ``size`` − 1. ``size`` is the number of elements of x along the axis, and ``length``
+    that of y.
     """
 
     length: int
@@ -40,7 +41,10 @@ class ResampledAxis(AxisMap):
         raise NotImplementedError
 
     def place(self, k: Kernel, p: Index) -> tuple[Index, Scalar]:
-        """Emit the computation of ``places`` for one position p: the index i, and the weight a as a float64 scalar."""
+        """Emit (source index i, weight a) of one position p of y: y[p] = (1 − a) · x[i] + a · x[i + 1].
+
+        a is a float64 scalar.
+        """
         raise NotImplementedError
 
     def guess(self, k: Kernel, i: Index) -> Index:
@@ -64,7 +68,10 @@ class ResampledAxis(AxisMap):
         return firsts
 
     def found(self, k: Kernel, p: Index, dtype: DType) -> tuple[Index, Scalar]:
-        """Emit (i, a) of ``places`` for position p, from tables or computed; a is a scalar of ``dtype``."""
+        """Emit (source index i, weight a) of position p, from tables if there are any; a is a scalar of ``dtype``.
+
+        The method ``place`` defines i and a; without tables, it computes them.
+        """
         if not self.tabulated:
             i, share = self.place(k, p)
             return i, k.convert(share, dtype)
@@ -73,7 +80,10 @@ class ResampledAxis(AxisMap):
         return i, k.look_up(k.table(shares.tolist(), dtype), p, dtype)
 
     def first(self, k: Kernel, i: Index) -> Index:
-        """Emit the first position of y whose source index is at least i, for −1 ≤ i ≤ size + 1; at most y's size."""
+        """Emit the first position of y whose source index is at least i, for −1 ≤ i ≤ size + 1.
+
+        If there is no such position, the result is the size of y.
+        """
         inside = k.imin(k.imax(i, 0), self.size)
         if self.tabulated:
             return k.look_up(k.table(self._firsts.tolist(), DType.int32), inside)
@@ -88,7 +98,11 @@ class ResampledAxis(AxisMap):
 
 @dataclass(frozen=True)
 class NearestAxis(ResampledAxis):
-    """Nearest-neighbour resampling along one axis: y[p] = x[⌊p · step⌋], or x[⌊(p + ½) · step⌋] if ``centred``."""
+    """Nearest-neighbour resampling along one axis: y[p] = x[⌊p · step⌋], or x[⌊(p + ½) · step⌋] if ``centred``.
+
+    ``step`` is the distance between neighbouring positions of y, in positions of x. An index beyond the last element of
+    x is replaced by the index of that element.
+    """
 
     centred: bool
 
@@ -130,8 +144,9 @@ class NearestAxis(ResampledAxis):
 class LinearAxis(ResampledAxis):
     """Linear interpolation along one axis: y[p] = (1 − a) · x[i] + a · x[i + 1] for the coordinate i + a in x.
 
-    The coordinate is (p + ½) · step − ½, but at least 0, or p · step with ``align_corners``; 0 ≤ a ≤ 1. If x[i] is the
-    last element of x, it takes the place of x[i + 1].
+    The coordinate is (p + ½) · step − ½, but at least 0, or p · step with ``align_corners``; 0 ≤ a ≤ 1. ``step`` is the
+    distance between neighbouring positions of y, in positions of x. If x[i] is the last element of x, it is also used
+    as x[i + 1].
     """
 
     align_corners: bool

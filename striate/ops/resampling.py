@@ -24,8 +24,8 @@ from striate.ops.window import Sizes, positions, times
 class Resampling(Mapped):
     """Base class of resampling and its gradients (abstract).
 
-    ``count`` holds the spatial sizes of y, and ``step`` the distance between neighbouring positions of y, in positions
-    of x, along each spatial axis.
+    x is resampled to y. ``count`` holds the spatial sizes of y, and ``step`` the distance between neighbouring
+    positions of y, in positions of x, along each spatial axis.
     """
 
     count: Sizes
@@ -58,8 +58,8 @@ class Resampling(Mapped):
     def resampled(self, x: TensorType) -> TensorType:
         """Return the type of y for an input of type x.
 
-        Raises ``DTypeError`` unless x is of floats, and ``ShapeError`` for a size of 0 or unless x has one spatial axis
-        for each entry of ``count``.
+        Raises ``DTypeError`` unless x has a floating-point dtype, and ``ShapeError`` for a size of 0 or unless x has
+        one spatial axis for each entry of ``count``.
         """
         require_floats(self, [x])
         require_positions(self, x)
@@ -78,7 +78,10 @@ class Resampling(Mapped):
 
 @dataclass(frozen=True)
 class ResamplingGradient(Resampling):
-    """Base class of the gradients of resampling: dy (N, C, *count) → dx (N, C, *size) (abstract)."""
+    """Base class of the gradients of resampling: dy (N, C, *count) → dx (N, C, *size) (abstract).
+
+    ``count`` holds the spatial sizes of y, and ``size`` those of x.
+    """
 
     size: Sizes = ()
 
@@ -114,7 +117,8 @@ class Neighbours(Resampling):
 class NearestResampling(Neighbours):
     """y[n, c, p] = x[n, c, ⌊p · step⌋]; with ``centred``, x[n, c, ⌊(p + ½) · step⌋]
 
-    x (N, C, positions…) → y (N, C, *count), float32 or float64. PyTorch's modes "nearest" and "nearest-exact".
+    x (N, C, positions…) → y (N, C, *count), float32 or float64. ``step`` is the distance between neighbouring positions
+    of y, in positions of x, along each axis. These are PyTorch's modes "nearest" and "nearest-exact".
     """
 
     title: ClassVar[str] = "upsample nearest"
@@ -141,7 +145,8 @@ class NearestResampling(Neighbours):
 class NearestResamplingGradient(ResamplingGradient, Neighbours):
     """dx[n, c, i] = Σ dy[n, c, p] over the positions p whose nearest neighbour is i
 
-    Gradient of ``NearestResampling``: dy (N, C, *count) → dx (N, C, *size).
+    Gradient of ``NearestResampling``: dy (N, C, *count) → dx (N, C, *size), where ``count`` holds the spatial sizes of
+    y, and ``size`` those of x.
     """
 
     title: ClassVar[str] = "upsample nearest gradient"
@@ -211,7 +216,8 @@ class LinearResampling(Interpolation):
 class LinearResamplingGradient(ResamplingGradient, Interpolation):
     """dx[n, c, i] = Σ dy[n, c, p] · the weight of i at p, over all positions p
 
-    Gradient of ``LinearResampling``: dy (N, C, *count) → dx (N, C, *size).
+    Gradient of ``LinearResampling``: dy (N, C, *count) → dx (N, C, *size), where ``count`` holds the spatial sizes of
+    y, and ``size`` those of x.
     """
 
     title: ClassVar[str] = "upsample linear gradient"
@@ -244,8 +250,8 @@ _EXAMPLES: list[tuple[tuple[int, ...], Sizes]] = [
 def steps_between(size: Sizes, count: Sizes, align_corners: bool = False) -> tuple[float, ...]:
     """Return the distance between neighbouring positions of y along each axis, in positions of x.
 
-    It is size / count for the sizes ``size`` of x and ``count`` of y, or (size − 1) / (count − 1) with
-    ``align_corners``, where it is 0 for a count of 1.
+    ``size`` holds the sizes of x and ``count`` those of y. The distance is size / count. With ``align_corners``, it is
+    (size − 1) / (count − 1), or 0 if count is 1.
     """
     if align_corners:
         return tuple((n - 1) / (c - 1) if c > 1 else 0.0 for n, c in zip(size, count, strict=True))

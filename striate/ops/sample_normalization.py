@@ -37,7 +37,7 @@ class SampleNormalization(Composite):
     """Base class of normalizations by the statistics of each sample (abstract): y = (x − μ) / √(σ² + ε) · γ + β
 
     Inputs: x, then optionally γ, and after γ optionally β. γ and β have the rank of x and broadcast to its shape; ε is
-    ``epsilon``.
+    ``epsilon``. Subclasses define over which elements the mean μ and the variance σ² are computed.
     """
 
     letters: ClassVar[Mapping[str, str]] = {"ε": "epsilon"}
@@ -48,7 +48,7 @@ class SampleNormalization(Composite):
         return Purpose.NORMALIZATION
 
     def statistics(self, x: Value) -> tuple[Value | None, Value]:
-        """Return (μ, σ²), which broadcast to x; μ is None for a normalization that does not subtract the mean."""
+        """Return the mean μ and variance σ² of x, which broadcast to x; μ is None if the mean is not subtracted."""
         raise NotImplementedError
 
     def total(self, x: Value) -> Value:
@@ -93,7 +93,9 @@ class SampleNormalization(Composite):
         return (x if mean is None else x - mean), 1 / elementwise(Sqrt(), variance + self.epsilon)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        """dx = (g − Σg / M − x̂ · Σ(g · x̂) / M) / σ with g = γ · dy, over the M elements that share one μ and σ².
+        """Return the gradients dx, dγ and dβ of the inputs, from dy, the gradient of y.
+
+            dx = (g − Σg / M − x̂ · Σ(g · x̂) / M) / σ  with g = γ · dy,  over the M elements that share one μ and σ²
 
         Here σ stands for √(σ² + ε) and x̂ for (x − μ) / σ. dγ = Σ dy · x̂ and dβ = Σ dy, summed over the axes along
         which γ and β are broadcast. If no mean is subtracted, the term Σg / M is dropped.
@@ -120,7 +122,7 @@ class SampleNormalization(Composite):
 class LayerNormalization(SampleNormalization):
     """y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the biased variance σ² over ``axes`` of each sample
 
-    Inputs: x, optionally γ, and optionally β, which broadcast to x. y has the shape and dtype of x.
+    Inputs: x, optionally γ, and optionally β, which broadcast to x; ε is ``epsilon``. y has the shape and dtype of x.
     """
 
     title: ClassVar[str] = "layer norm"
@@ -161,8 +163,8 @@ class LayerNormalization(SampleNormalization):
 class GroupNormalization(SampleNormalization):
     """y = γ · (x − μ) / √(σ² + ε) + β with μ and σ² over the positions and the channels of a group of each sample
 
-    Inputs: x (N, C, positions…), optionally γ, and optionally β, which broadcast to x. The C channels are divided into
-    ``groups`` groups of consecutive channels.
+    Inputs: x (N, C, positions…), optionally γ, and optionally β, which broadcast to x. μ is the mean and σ² the biased
+    variance; ε is ``epsilon``. The C channels are divided into ``groups`` groups of consecutive channels.
     """
 
     title: ClassVar[str] = "group norm"
@@ -196,7 +198,7 @@ class GroupNormalization(SampleNormalization):
 class RmsNormalization(SampleNormalization):
     """y = γ · x / √(mean x² + ε), the mean over ``axes`` of each sample
 
-    Inputs: x, and optionally γ, which broadcasts to x. y has the shape and dtype of x.
+    Inputs: x, and optionally γ, which broadcasts to x; ε is ``epsilon``. y has the shape and dtype of x.
     """
 
     title: ClassVar[str] = "RMS norm"
@@ -235,7 +237,7 @@ def _require_axes(op: SampleNormalization, axes: tuple[int, ...], x: TensorType)
 def checked_sizes(what: str, normalized_shape: object) -> tuple[int, ...]:
     """Return ``normalized_shape``, a number or a tuple, as a tuple of sizes of the last axes.
 
-    Raises ``OptionError`` unless they are whole numbers above 0. ``what`` is the function that the error names.
+    Raises ``OptionError`` unless they are whole numbers above 0. ``what`` is the function that the error message names.
     """
     sizes: Sequence[object] = (
         cast_type("Sequence[object]", normalized_shape)
@@ -346,8 +348,8 @@ def group_norm(
     ``input`` is x (N, C, positions…) or (N, C) in float32 or float64. The C channels are divided into ``num_groups``
     groups of consecutive channels. ``weight`` is γ and ``bias`` is β, both (C,), by default 1 and 0; ε is ``eps``. μ is
     the mean and σ² the biased variance over the positions and channels of a group. y has the shape of x. Raises
-    ShapeError if the groups do not divide the channels, γ or β is not (C,), or a single sample has one value per group;
-    DTypeError for other dtypes or if the dtypes differ; and OptionError for a negative ε.
+    ShapeError if ``num_groups`` does not divide C, if γ or β is not (C,), or if N = 1 and each group has a single
+    value; DTypeError for other dtypes or if the dtypes differ; and OptionError for a negative ε.
     """
     eps = number("group_norm: eps", eps, 0)
     groups = whole_number("group_norm: num_groups", num_groups, 1)
@@ -411,10 +413,10 @@ def instance_norm(
 def local_response_norm(input: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Value:
     """Return y[c] = x[c] / (k + α / size · Σ_j x[j]²)^β over the ``size`` channels j around c.
 
-    ``input`` is x (N, C, positions…) in float32 or float64; y has its shape. α is ``alpha`` and β is ``beta``; channels
-    outside x count as 0. The sum is computed by a 1×1 convolution whose weights are a band matrix of ones. Krizhevsky
-    and others, 2012. Raises ShapeError for another number of axes, DTypeError for another dtype, and OptionError unless
-    ``size`` is a whole number of 1 or more.
+    ``input`` is x (N, C, positions…) in float32 or float64; y has its shape. x[c] and y[c] are channel c of the same
+    sample and position. α is ``alpha`` and β is ``beta``; channels outside x count as 0. The sum is computed by a 1×1
+    convolution whose weights are a band matrix of ones. Krizhevsky and others, 2012. Raises ShapeError for another
+    number of axes, DTypeError for another dtype, and OptionError unless ``size`` is a whole number of 1 or more.
     """
     size = whole_number("local_response_norm: size", size, 1, LARGEST)
     alpha, beta, k = (number(f"local_response_norm: {name}", value) for name, value in
@@ -429,9 +431,9 @@ def local_response_norm(input: Value, size: int, alpha: float = 1e-4, beta: floa
 
 
 def require_axis_of_channels(what: str, x: Value, positions: bool = False) -> None:
-    """Raise ``ShapeError`` unless x is (N, C) or (N, C, positions…); ``positions`` excludes (N, C).
+    """Raise ``ShapeError`` unless x is (N, C) or (N, C, positions…); if ``positions`` is True, (N, C) is an error too.
 
-    ``what`` is the function that the error names.
+    ``what`` is the function that the error message names.
     """
     if x.type.rank < (3 if positions else 2):
         expected = "(N, C, positions…)" if positions else "(N, C) or (N, C, positions…)"

@@ -78,7 +78,10 @@ class BroadcastTo(Elementwise):
 
 
 def expanded(gradient: Value, like: Value) -> Value:
-    """Return ``gradient`` broadcast to the shape of ``like``; the gradient of a sum, for example, is smaller."""
+    """Return ``gradient`` broadcast to the shape of ``like``.
+
+    A gradient may have size 1 on axes along which it is constant, as the gradient of the input of a sum has.
+    """
     return _repeated(gradient, like.shape)
 
 
@@ -109,7 +112,7 @@ def filled(number: float, type: TensorType) -> Value:
 
 
 def product(sizes: Sequence[object]) -> int:
-    """Return the product of sizes, none of which is the symbolic N."""
+    """Return the product of ``sizes``, which must not include the symbolic N, the number of samples of a program."""
     return math.prod(cast("Sequence[int]", sizes))
 
 
@@ -118,7 +121,7 @@ def flatten(x: Value, start_dim: int = 1, end_dim: int = -1) -> Value:
 
     Both ends are inclusive. Unlike ``torch.flatten``, this function starts at axis 1 by default, as ``nn.Flatten``
     does; a vector (N,) then becomes (N, 1). Raises ShapeError for a scalar, for axes that x does not have or in the
-    wrong order, and if the symbolic N would be joined with another axis.
+    wrong order, and if axis 0 would be joined with another axis although its size N is known only at run time.
     """
     if x.type.rank < 1:
         raise shape_error("flatten", f"expected a batch of samples, got {x.type}", "flatten values of shape (N, …)")
@@ -137,7 +140,7 @@ def unflatten(x: Value, axis: int, sizes: Sequence[int]) -> Value:
     """Return x with one axis split into several of the given ``sizes``, whose product is the size of the axis.
 
     One of the sizes may be −1, and is then inferred. Raises ShapeError for sizes that do not fit, and for axis 0 if its
-    size is the symbolic N.
+    size N is known only at run time.
     """
     at = require_axis("unflatten", x.type, axis)
     size = x.shape[at]
@@ -152,7 +155,7 @@ def unflatten(x: Value, axis: int, sizes: Sequence[int]) -> Value:
 
 
 def squeeze(x: Value, axis: Axes = None) -> Value:
-    """Return x without the given axes, which must have size 1, or without all axes of size 1 (None).
+    """Return x without the given axes, which must have size 1; ``axis=None`` removes all axes of size 1.
 
     Raises ShapeError for an axis of another size and for an axis that x does not have.
     """
@@ -168,7 +171,8 @@ def squeeze(x: Value, axis: Axes = None) -> Value:
 def unsqueeze(x: Value, axis: int) -> Value:
     """Return x with a new axis of size 1, which is axis ``axis`` of the result.
 
-    Raises ShapeError if the result would not have this axis, and for axis 0 if the first size of x is the symbolic N.
+    Raises ShapeError if the result would not have this axis, and for axis 0 if the first size of x, N, is known only at
+    run time.
     """
     at = require_axis("unsqueeze", x.type.with_shape((*x.shape, 1)), axis)
     if x.type.batched and at == 0:
@@ -208,8 +212,8 @@ def tile(x: Value, reps: int | Sequence[int]) -> Value:
     """Return x repeated as a whole along each axis, [x, x, …], as ``np.tile``.
 
     ``reps`` holds the number of repetitions for each of the last axes of x; if it has more entries than x has axes, new
-    axes are added before the first. Raises ShapeError if the symbolic axis N would be repeated, and OptionError unless
-    ``reps`` are whole numbers of 0 or more.
+    axes are added before the first. Raises ShapeError if axis 0 would be repeated although its size N is known only at
+    run time, and OptionError unless ``reps`` are whole numbers of 0 or more.
     """
     counts = options.whole_numbers("tile: reps", [reps] if isinstance(reps, int | np.integer) else reps, 0)
     if len(counts) > x.type.rank:
@@ -225,8 +229,8 @@ def repeat(x: Value, repeats: int, axis: int) -> Value:
     """Return x with each element repeated ``repeats`` times along an axis: [x₀, x₀, x₁, x₁, …].
 
     The function works like ``np.repeat`` and ``torch.repeat_interleave``. Raises ShapeError for an axis that x does not
-    have, and for axis 0 if its size is the symbolic N, and OptionError unless ``repeats`` is a whole number of 0 or
-    more.
+    have, and for axis 0 if its size N is known only at run time, and OptionError unless ``repeats`` is a whole number
+    of 0 or more.
     """
     count = options.whole_number("repeat: repeats", repeats, 0)
     return _multiplied("repeat", x, require_axis("repeat", x.type, axis), count, before=False)

@@ -15,9 +15,9 @@ from striate.options import flag, number
 
 
 def normalize(input: Value, p: float = 2.0, dim: Axes = 1, eps: float = 1e-12) -> Value:
-    """Return x / max(‖x‖_p, ε): vectors of length 1 along an axis, or along several axes, ``dim``.
+    """Return x / max(‖x‖_p, ε): vectors of x along the axis or axes ``dim``, scaled to length 1 in the p-norm.
 
-    x has any shape and is float32 or float64; ε is ``eps``. Raises ShapeError for an axis that x does not have,
+    ``input`` is x of any shape, float32 or float64; ε is ``eps``. Raises ShapeError for an axis that x does not have,
     DTypeError for another dtype, and OptionError for a p or ε that is not a number.
     """
     require_floats("normalize", [input.type])
@@ -29,9 +29,9 @@ def normalize(input: Value, p: float = 2.0, dim: Axes = 1, eps: float = 1e-12) -
 def cosine_similarity(x1: Value, x2: Value, dim: int = 1, eps: float = 1e-8) -> Value:
     """Return x₁ · x₂ / (max(‖x₁‖, ε) · max(‖x₂‖, ε)), the cosine of the angle between vectors along the axis ``dim``.
 
-    x₁ and x₂ have one dtype, float32 or float64, and shapes that broadcast; the axis is one of the common shape, and
-    the result is without it. ε is ``eps``. Raises ShapeError if the shapes do not broadcast or have no such axis,
-    DTypeError for other dtypes, and OptionError for an ε that is not a number.
+    ``x1`` and ``x2`` have one dtype, float32 or float64, and shapes that broadcast to a common shape. ``dim`` is an
+    axis of the common shape, and the result has this shape without it. ε is ``eps``. Raises ShapeError if the shapes do
+    not broadcast or have no such axis, DTypeError for other dtypes, and OptionError for an ε that is not a number.
     """
     least = number("cosine_similarity: eps", eps)
     products = x1 * x2
@@ -45,9 +45,9 @@ def cosine_similarity(x1: Value, x2: Value, dim: int = 1, eps: float = 1e-8) -> 
 def pairwise_distance(x1: Value, x2: Value, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Value:
     """Return ‖x₁ − x₂ + ε‖_p over the last axis, the distance of pairs of vectors.
 
-    x₁ and x₂ have one dtype, float32 or float64, and shapes (…, D) that broadcast; ε is ``eps``. The result is (…), or
-    (…, 1) with ``keepdim``. Raises ShapeError if the shapes do not broadcast or have no axes, DTypeError for other
-    dtypes, and OptionError for a p or ε that is not a number.
+    ``x1`` and ``x2`` have one dtype, float32 or float64, and shapes (…, D) that broadcast; ε is ``eps``. The result is
+    (…), or (…, 1) with ``keepdim``. Raises ShapeError if the shapes do not broadcast or have no axes, DTypeError for
+    other dtypes, and OptionError for a p or ε that is not a number.
     """
     difference = x1 - x2 + number("pairwise_distance: eps", eps)
     return norm(difference, p, -1, flag("pairwise_distance: keepdim", keepdim))

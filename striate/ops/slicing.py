@@ -32,12 +32,15 @@ class Window:
 
     @property
     def ends(self) -> tuple[int, int]:
-        """(smallest index that the window covers, one past the largest index)"""
+        """The pair (smallest index that the window covers, one past the largest index)."""
         last = self.start + (self.count - 1) * self.step
         return min(self.start, last), max(self.start, last) + 1
 
     def whole_blocks(self, size: int) -> bool:
-        """Return whether the window covers whole blocks of 16 channels in order, on a channel axis of ``size``."""
+        """Return whether the window consists of whole blocks of 16 channels, in order, on a channel axis of ``size``.
+
+        The last block of the axis may have fewer channels.
+        """
         first, end = self.ends
         return self.step == 1 and first % BLOCK == 0 and (end % BLOCK == 0 or end == size)
 
@@ -84,7 +87,8 @@ class Windowed:
     def strided(self, strides: Sequence[int], block: int) -> tuple[list[int], int]:
         """Return the strides between the selected elements, and the offset of the first one, all in elements.
 
-        ``strides`` are those of the whole array, and ``block`` is the number of channels per block in its layout.
+        ``strides`` are those of the whole array, and ``block`` is the number of channels per block in the array's
+        memory layout.
         """
         found, moved = list(strides), 0
         for axis, window in self.windows.items():
@@ -113,7 +117,7 @@ class Slice(StridedRead, Windowed):
     """y[i] = x[start + step · i] along each of the axes ``axes``, for 0 ≤ i < count
 
     ``starts``, ``counts`` and ``steps`` have one entry for each of ``axes``; steps may be negative. Other axes are kept
-    whole. Raises ShapeError for indices outside x, and for axis 0 if its size is the symbolic N.
+    whole. Raises ShapeError for indices outside x, and for axis 0 if its size N is known only at run time.
     """
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:

@@ -182,7 +182,8 @@ _TANH_FACTOR, _TANH_CUBE = math.sqrt(2 / math.pi), 0.044715
 class Gelu(Activation):
     """y = x Φ(x)
 
-    Φ(x) = ½ (1 + erf(x / √2)); with ``approximate`` = "tanh", Φ(x) ≈ ½ (1 + tanh(√(2/π) (x + 0.044715 x³))).
+    GELU, elementwise on any shape. Φ(x) = ½ (1 + erf(x / √2)); with ``approximate`` = "tanh", Φ(x) ≈ ½ (1 + tanh(√(2/π)
+    (x + 0.044715 x³))).
     """
 
     title: ClassVar[str] = "GELU"
@@ -510,7 +511,7 @@ def tanhshrink(input: Value) -> Value:
 def nonzero(name: str, value: object) -> float:
     """Return ``value`` as a float; raise ``OptionError`` unless it is a finite number other than 0.
 
-    ``name`` is the option that the error names, such as "softplus: beta".
+    ``name`` is the option that the error message names, such as "softplus: beta".
     """
     found = number(name, value)
     if found == 0:

@@ -24,11 +24,11 @@ from striate.ops.requirement import require_floats, shape_error
 
 @dataclass(frozen=True)
 class OverRanks(Anchor):
-    """Base class of operations that merge small arrays of all ranks, after all have computed theirs (abstract).
+    """Base class of operations that merge small arrays of all ranks, after each rank has computed its own (abstract).
 
-    The operation itself copies its inputs. A training on several ranks stops the program after this copy, sends the
-    arrays to the other ranks, and replaces the copies by the merged values. In any other program there is one rank, and
-    the outputs equal the inputs.
+    A rank is one of the processes that train a model together. The operation itself only copies its inputs. In such a
+    training, the program stops after this copy, the ranks exchange the arrays, and the merged values replace the
+    copies. In any other program there is one rank, and the outputs equal the inputs.
     """
 
     kind: ClassVar[Kind] = Kind.GATHER
@@ -74,7 +74,7 @@ class OverRanks(Anchor):
         return [to.add("Identity", one) for one in inputs]
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
-        """Return the gradients for a single rank.
+        """Return the gradients for a single rank, where the outputs are copies of the inputs: ``output_gradients``.
 
         With several ranks, the gradient of ``SynchronizedBatchNormalization`` is used instead.
         """
@@ -86,7 +86,8 @@ class OverRanks(Anchor):
 class MomentsOverRanks(OverRanks):
     """(μ, σ², M) = the mean, biased variance and number of the values of all ranks, from those of each rank
 
-    The mean and the variance have the same shape, and M is a scalar. For ranks r with the statistics μ_r, σ²_r and M_r:
+    The inputs are the mean, the variance and the number of the values of this rank (process). The mean and the variance
+    have the same shape, and M is a scalar. For ranks r with the statistics μ_r, σ²_r and M_r:
     M = Σ M_r, μ = Σ M_r μ_r / M, σ² = Σ M_r (σ²_r + (μ_r − μ)²) / M, computed in float64.
     """
 
@@ -106,7 +107,8 @@ class MomentsOverRanks(OverRanks):
 class SumsOverRanks(OverRanks):
     """y = Σ x over the ranks, for each of one or more inputs
 
-    Each output has the shape of its input. The sums are computed in float64.
+    A rank is one of the processes that train a model together. Each output has the shape of its input. The sums are
+    computed in float64.
     """
 
     title: ClassVar[str] = "sums over ranks"
@@ -123,8 +125,9 @@ class SumsOverRanks(OverRanks):
 class SynchronizedBatchNormalization(BatchNormalization):
     """y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the variance σ² of each channel over all ranks
 
-    Inputs: x (N, C, positions…), the samples of this rank, and optionally both γ (C,) and β (C,). Returns (y, μ, σ²,
-    M), where μ and σ² have the shape (1, C, 1…), and the scalar M is the number of values of a channel on all ranks.
+    A rank is one of the processes that train a model together. Inputs: x (N, C, positions…), the samples of this rank,
+    and optionally both γ (C,) and β (C,); ε is ``epsilon``. Returns (y, μ, σ², M), where μ and σ² have the shape (1, C,
+    1…), and the scalar M is the number of values of a channel on all ranks.
     """
 
     limits_samples: ClassVar[bool] = False  # one value per channel is enough, because the other ranks have more
@@ -138,7 +141,7 @@ class SynchronizedBatchNormalization(BatchNormalization):
         return *super().reference(x, *affine), np.asarray(count, x.dtype)
 
     def expand(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return the same outputs as smaller operations; the moments of this rank are merged with those of others."""
+        """Return the outputs as computed by smaller operations, which merge the moments of all ranks (processes)."""
         x, *affine = inputs
         axes = batch_axes(x.type.rank)
         mean, variance = Moments(axes)(x)
@@ -149,9 +152,9 @@ class SynchronizedBatchNormalization(BatchNormalization):
         return outputs[3]
 
     def totals(self, *sums: Value) -> tuple[Value, ...]:
-        """Return ``sums``, which are over the samples of this rank, added up over all ranks.
+        """Return ``sums``, which are over the samples of this rank (process), added up over all ranks.
 
-        The gradients dγ and dβ stay those of this rank.
+        Only dx needs these totals; the gradients dγ and dβ remain those of this rank.
         """
         return SumsOverRanks()(*sums)
 

@@ -32,7 +32,8 @@ from striate.ops.window import Pairs, PerAxis, Sizes, onnx_pads, per_axis, reach
 class TransposedConvolution(ConvolutionInputGradient):
     """y[n, o, i · stride + k · dilation − before] += w[c, o, k] · x[n, c, i] for all c, k, i
 
-    Inputs: x (N, C, positions…) and the filters w (C, O / groups, taps…). ``size`` holds the spatial sizes of y.
+    Inputs: x (N, C, positions…) and the filters w (C, O / groups, taps…). ``before`` is the padding at the start of an
+    axis, by which y is cropped, and ``size`` holds the spatial sizes of y.
     """
 
     title: ClassVar[str] = "transposed conv"
@@ -104,8 +105,8 @@ def conv_transpose(
     Each element of y is the sum of its products over all c, k and i, plus b[o]. ``input`` is x (N, C, positions…) with
     one to three spatial axes, or one sample (C, positions…); ``weight`` is w (C, O / groups, taps…), and ``bias`` is b
     (O,), by default 0. The result is (N, O, positions…), or (O, positions…) for one sample; all have the same dtype,
-    float32 or float64. Along each axis the output has (size − 1) · stride − 2 · padding + dilation · (taps − 1) +
-    output_padding + 1 positions.
+    float32 or float64. Along each axis, if x has ``size`` positions, the output has (size − 1) · stride − 2 · padding +
+    dilation · (taps − 1) + output_padding + 1 positions.
 
     Raises ShapeError if the channels do not match or the output would have no positions, DTypeError for other dtypes or
     if the dtypes differ, and OptionError for invalid options, such as an output padding that is not smaller than the

@@ -22,8 +22,8 @@ from striate.ops.shaping import expanded
 class Transpose(StridedRead):
     """y = x with its axes permuted: axis j of y is axis ``axes[j]`` of x
 
-    The number of samples N must stay on axis 0. x has at most 5 axes; the function ``transpose`` takes more, because it
-    joins axes that stay next to each other.
+    If the size of axis 0, N, is known only at run time, this axis must stay first. x has at most 5 axes; the function
+    ``transpose`` takes more, because it joins axes that stay next to each other.
     """
 
     onnx_operator: ClassVar[str] = "Transpose"

@@ -23,7 +23,7 @@ def position_axes(x: TensorType, *options: object) -> int:
 
     ``options`` are the values of those options of the operation that may have one entry for each spatial axis. If one
     of them is a sequence, such as (3, 3), the number is its length. Otherwise x counts as a batch (N, C, positions…),
-    unless it has only the two axes (C, L).
+    unless it has only the two axes (C, L), where the number is 1.
     """
     for option in options:
         if isinstance(option, Sequence) and not isinstance(option, str):

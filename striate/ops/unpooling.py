@@ -53,9 +53,9 @@ class Indexed(Anchor):
         return None
 
     def require_operands(self, x: TensorType, index: TensorType) -> None:
-        """Raise ``DTypeError`` unless x is of floats and index of int64.
+        """Raise ``DTypeError`` unless x has a floating-point dtype and ``index`` is int64.
 
-        Raises ``ShapeError`` unless x is (N, C, positions…) and index has as many axes and the same N and C.
+        Raises ``ShapeError`` unless x is (N, C, positions…) and ``index`` has as many axes and the same N and C.
         """
         require_floats(self, [x])
         require_positions(self, x)
@@ -137,10 +137,10 @@ class Unpooling(Indexed):
         return (filled(0.0, self.infer(*(value.type for value in inputs))[0]),)
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
-        """Export as MaxUnpool, whose indices are row-major numbers among all elements of the output.
+        """Export as ONNX's MaxUnpool, whose indices are row-major numbers among all elements of the output.
 
-        The kernel size and the strides of the operator only determine how large the output is. The result is None if
-        there are no such options, or if ``adds``.
+        The kernel size and the strides of MaxUnpool only determine how large the output is. Returns None if no kernel
+        size and strides give this output size, or if ``adds``.
         """
         x = types[0]
         strides = [max(1, out // count) for count, out in zip(positions(x), self.size, strict=True)]

@@ -30,7 +30,7 @@ LARGEST = 2**31 - 1
 
 
 class PaddingMode(Enum):
-    """The paddings that have a name: "same" makes the output as large as the input, "valid" is no padding."""
+    """The paddings that have a name: "same" makes the output as large as the input, "valid" means no padding."""
 
     same = "same"  # the output has the size of the input; only for stride 1
     valid = "valid"  # no padding
@@ -40,7 +40,7 @@ def per_axis(what: str, value: PerAxis, rank: int, least: int = 1) -> Sizes:
     """Return one whole number for each of the ``rank`` spatial axes, from ``value``, a single number or a sequence.
 
     Raises ``OptionError`` unless there are ``rank`` numbers, all of them whole and from ``least`` to 2³¹ − 1. ``what``
-    is the option that the error names.
+    is the option that the error message names.
     """
     values: tuple[Any, ...] = (value,) * rank
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
@@ -59,7 +59,7 @@ def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Size
 
     ``padding`` is one number, one for each axis, a pair for each axis, "valid" (no padding) or "same" (the output has
     the size of the input; only for stride 1). For an even window, "same" puts the extra zero after the input, as
-    PyTorch does. Raises ``OptionError`` for anything else; ``what`` is the option that the error names.
+    PyTorch does. Raises ``OptionError`` for anything else; ``what`` is the option that the error message names.
     """
     rank = len(kernel)
     if isinstance(padding, str):
@@ -90,7 +90,7 @@ def onnx_pads(padding: Pairs) -> list[int]:
 class Windowed(Op):
     """Base class of operations whose windows slide over the spatial axes (abstract).
 
-    ``stride`` has one entry for each spatial axis, and ``padding`` one pair (before, after).
+    ``stride`` has one number for each spatial axis, and ``padding`` has a pair (before, after) for each.
     """
 
     letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "before": "padding"}
@@ -247,5 +247,5 @@ def padded(x: Array, padding: Pairs, number: float = 0.0, extra: Sizes | None = 
 
 
 def cropped(x: Array, padding: Pairs, size: Sizes) -> Array:
-    """Return the view of x without its padding: ``size`` positions along each spatial axis."""
+    """Return x without its padding, as a view: ``size`` positions along each spatial axis."""
     return x[(..., *(slice(before, before + s) for (before, _), s in zip(padding, size, strict=True)))]

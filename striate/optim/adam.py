@@ -25,7 +25,8 @@ class AdaptiveMoments(Optimizer):
     m ← β₁ m + (1 − β₁) g
     v ← β₂ v + (1 − β₂) g²
 
-    ``betas`` are (β₁, β₂), ``eps`` is ε, and ``weight_decay`` is λ in the equations of the subclasses.
+    m and v start at 0. ``betas`` are (β₁, β₂), ``eps`` is ε, and ``weight_decay`` is λ in the equations of the
+    subclasses.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
@@ -47,8 +48,8 @@ class AdaptiveMoments(Optimizer):
     def bounded(self) -> bool:
         """Whether a step from finite numbers always gives finite numbers, so that its results need no check.
 
-        |m| / √v has a bound if β₁² is well below β₂ (by the Cauchy-Schwarz inequality). ε must not be tiny, because it
-        avoids a division of 0 by 0.
+        The averages m of the gradient and v of its square give a bounded step |m| / √v if β₁² is well below β₂ (by the
+        Cauchy-Schwarz inequality). ε must not be tiny, because it avoids a division of 0 by 0.
         """
         beta1, beta2 = self.schedule.largest_momentum(self.betas[0]), self.betas[1]
         return self.eps >= 1e-12 and beta1 * beta1 <= 0.98 * beta2 and self._is_bounded(self.weight_decay)
@@ -60,14 +61,17 @@ class AdaptiveMoments(Optimizer):
     def decays(self, parameters: Value, gradients: Value, t: Value, decoupled: bool) -> tuple[Value, Value]:
         """Return the parameters θ and gradients g at step t after the weight decay.
 
-        The weight decay changes θ if ``decoupled``, otherwise g.
+        ``parameters`` and ``gradients`` are those before it. The weight decay changes θ if ``decoupled``, otherwise g.
         """
         if decoupled:
             return self.decayed(parameters, self.weight_decay, t), gradients
         return parameters, coupled(gradients, parameters, self.weight_decay)
 
     def averages(self, g: Value, kept: Mapping[str, Value], t: Value) -> tuple[Value, Value]:
-        """Return the updated averages m and v at step t, from the gradient g and the old averages in ``kept``."""
+        """Return the updated averages m of the gradient and v of its square at step t.
+
+        ``g`` is the gradient, and ``kept`` has the averages before the step, by name.
+        """
         beta1, beta2 = self.beta1(t), self.betas[1]
         if isinstance(beta1, Value):
             m = kept["exp_avg"] * cast(beta1, g.dtype) + g * cast(1.0 - beta1, g.dtype)
@@ -76,15 +80,18 @@ class AdaptiveMoments(Optimizer):
         return m, kept["exp_avg_sq"] * beta2 + g * g * (1 - beta2)
 
     def denominator(self, root: Value) -> Value:
-        """Return √v̂ + ε for ``root`` = √v̂.
+        """Return √v̂ + ε for ``root`` = √v̂, the root of the bias-corrected average of squared gradients.
 
-        With ε = 0, it is at least the smallest normal number, so that 0 / 0 gives 0 instead of NaN.
+        With ε = 0, the result is at least the smallest normal number, so that 0 / 0 gives 0 instead of NaN.
         """
         return root + self.eps if self.eps else maximum(root, float(np.finfo(root.dtype.numpy).tiny))
 
 
 def correction(beta: Value | float, step: Value) -> Value:
-    """Return 1 − ``beta``^step, the divisor that removes the bias of a running average that started at 0."""
+    """Return 1 − ``beta``^step, the divisor that removes the bias of a running average that started at 0.
+
+    The running average multiplies its old value by ``beta`` in each step; ``step`` = 1, 2, … counts the steps.
+    """
     if isinstance(beta, Value):
         return 1.0 - exp(step * log(beta))
     return constant(1.0, step.dtype) - exp(step * math.log(beta)) if beta else constant(1.0, step.dtype)
@@ -92,7 +99,10 @@ def correction(beta: Value | float, step: Value) -> Value:
 
 @dataclass(frozen=True)
 class LargestMoments(AdaptiveMoments):
-    """Base class of Adam and AdamW, whose option ``amsgrad`` computes v̂ from the largest v so far (abstract)"""
+    """Base class of Adam and AdamW, which have the option ``amsgrad`` (abstract)
+
+    With ``amsgrad``, the largest average of squared gradients so far replaces the current one.
+    """
 
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
     squares: ClassVar[tuple[str, ...]] = ("exp_avg_sq", "max_exp_avg_sq")
@@ -106,10 +116,11 @@ class LargestMoments(AdaptiveMoments):
         return self.slots if self.amsgrad else self.slots[:2]
 
     def moved(self, start: Value, g: Value, kept: Mapping[str, Value], t: Value) -> tuple[Value, dict[str, Value]]:
-        """Return ``start`` − η m̂ / (√v̂ + ε), and the updated averages by name.
+        """Return the new parameters, ``start`` − η m̂ / (√v̂ + ε), and the updated averages by name.
 
-        ``start`` are the parameters after the weight decay, g is the gradient, and ``kept`` are the averages before
-        step t, by name.
+        ``start`` are the parameters after the weight decay, ``g`` is the gradient, and ``kept`` has the averages before
+        step t, by name. η is the learning rate, and m̂ and v̂ are the bias-corrected averages of the gradient and of
+        its square.
         """
         m, v = self.averages(g, kept, t)
         new = {"exp_avg": m, "exp_avg_sq": v}
@@ -131,7 +142,9 @@ class Adam(LargestMoments):
     v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
     θ ← θ − η m̂ / (√v̂ + ε)
 
-    0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. With ``amsgrad``, v̂ is computed from the largest v so far.
+    θ are the parameters, g is their gradient, and η is the learning rate in step t = 1, 2, …; m and v start at 0.
+    ``betas`` are (β₁, β₂) with 0 ≤ β₁, β₂ < 1; ε is ``eps`` ≥ 0; λ is ``weight_decay`` ≥ 0. With ``amsgrad``, v̂ is
+    computed from the largest v so far.
     """
 
     decoupled_weight_decay: bool = False
@@ -155,7 +168,9 @@ class AdamW(LargestMoments):
     v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
     θ ← θ − η m̂ / (√v̂ + ε)
 
-    0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. With ``amsgrad``, v̂ is computed from the largest v so far.
+    θ are the parameters, g is their gradient, and η is the learning rate in step t = 1, 2, …; m and v start at 0.
+    ``betas`` are (β₁, β₂) with 0 ≤ β₁, β₂ < 1; ε is ``eps`` ≥ 0; λ is ``weight_decay`` ≥ 0. With ``amsgrad``, v̂ is
+    computed from the largest v so far.
     """
 
     weight_decay: float = 1e-2
@@ -176,7 +191,8 @@ class NAdam(AdaptiveMoments):
     v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
     θ ← θ − η m̂ / (√v̂ + ε)
 
-    t = 1, 2, …; ψ is ``momentum_decay`` ≥ 0; 0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0.
+    θ are the parameters, g is their gradient, and η is the learning rate in step t = 1, 2, …; m and v start at 0. ψ is
+    ``momentum_decay`` ≥ 0; ``betas`` are (β₁, β₂) with 0 ≤ β₁, β₂ < 1; ε is ``eps`` ≥ 0; λ is ``weight_decay`` ≥ 0.
     """
 
     products: ClassVar[tuple[str, ...]] = ("mu_product",)
@@ -220,7 +236,8 @@ class RAdam(AdaptiveMoments):
     if ρ > 5:  θ ← θ − η m̂ r √(1 − β₂ᵗ) / (√v + ε),  r² = (ρ − 4)(ρ − 2) ρ∞ / ((ρ∞ − 4)(ρ∞ − 2) ρ)
     otherwise: θ ← θ − η m̂
 
-    t = 1, 2, …; 0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. arXiv:1908.03265.
+    θ are the parameters, g is their gradient, and η is the learning rate in step t = 1, 2, …; m and v start at 0.
+    ``betas`` are (β₁, β₂) with 0 ≤ β₁, β₂ < 1; ε is ``eps`` ≥ 0; λ is ``weight_decay`` ≥ 0. arXiv:1908.03265.
     """
 
     usual_lr: ClassVar[float] = 0.005

@@ -25,8 +25,9 @@ class RMSprop(Optimizer):
     a = √v + ε               (centered: ḡ ← α ḡ + (1 − α) g,  a = √(v − ḡ²) + ε)
     θ ← θ − η g / a          (momentum μ: b ← μ b + g / a,  θ ← θ − η b)
 
-    α is ``alpha``, 0 ≤ α < 1; 0 ≤ μ < 1; ε is ``eps`` ≥ 0; λ is ``weight_decay`` ≥ 0. If rounding makes v − ḡ²
-    negative, it counts as 0; PyTorch's result is then NaN.
+    θ are the parameters, g is their gradient, and η is the learning rate; v, ḡ and b start at 0. α is ``alpha``, 0 ≤ α
+    < 1; μ is ``momentum``, 0 ≤ μ < 1; ε is ``eps`` ≥ 0; λ is ``weight_decay`` ≥ 0. If rounding makes v − ḡ² negative,
+    it counts as 0; PyTorch's result is then NaN.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("square_avg", "momentum_buffer", "grad_avg")
@@ -89,8 +90,8 @@ class Adagrad(Optimizer):
     s ← s + g²
     θ ← θ − η / (1 + (t − 1) κ) · g / (√s + ε)
 
-    t = 1, 2, …; κ is ``lr_decay`` ≥ 0; s starts at ``initial_accumulator_value`` ≥ 0; ε is ``eps`` ≥ 0; λ is
-    ``weight_decay`` ≥ 0.
+    θ are the parameters, g is their gradient, and η is the learning rate in step t = 1, 2, …; κ is ``lr_decay`` ≥ 0; s
+    starts at ``initial_accumulator_value`` ≥ 0; ε is ``eps`` ≥ 0; λ is ``weight_decay`` ≥ 0.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("sum",)

@@ -28,9 +28,9 @@ def require_schedule(what: str, schedule: object) -> None:
 class WarmupSchedule(Schedule):
     """A linear increase of the learning rate over ``steps`` steps, followed by another schedule.
 
-    η_t = η · (a + (1 − a) · t / steps) for t < steps, where η is the first rate of the other schedule and a is
-    ``start_factor``. The other schedule then starts at its step 0. In PyTorch this is ``LinearLR`` followed by the
-    other schedule in ``SequentialLR``. Raises ``OptionError`` unless steps ≥ 1 and 0 < start_factor ≤ 1.
+    η_t = η · (a + (1 − a) · t / steps) in the steps t = 0, …, steps − 1, where η is the first rate of ``schedule`` and
+    a is ``start_factor``. ``schedule`` then starts at its step 0. In PyTorch this is ``LinearLR`` followed by the other
+    schedule in ``SequentialLR``. Raises ``OptionError`` unless steps ≥ 1 and 0 < start_factor ≤ 1.
     """
 
     schedule: Schedule

@@ -21,9 +21,10 @@ def _half_cosine(share: Value) -> Value:
 class CosineSchedule(Schedule):
     """Cosine annealing of the learning rate: η_t = η_min + (η₀ − η_min) · ½ (1 + cos(π (t − W) / T))
 
-    W is ``warmup``: over the first W steps the rate rises linearly to η₀ instead. T is ``total_steps`` − W. After
-    ``total_steps`` the rate stays at η_min = ``minimum``, which is at most the optimizer's η₀. Loshchilov and Hutter,
-    arXiv:1608.03983. Raises ``OptionError`` unless total_steps ≥ 1, 0 ≤ warmup < total_steps and 0 ≤ minimum.
+    t = 0, 1, … is the step, and η₀ is the optimizer's ``lr``. W is ``warmup``: over the first W steps the rate rises
+    linearly to η₀ instead. T is ``total_steps`` − W. After ``total_steps`` the rate stays at η_min = ``minimum``, which
+    must not exceed η₀. Loshchilov and Hutter, arXiv:1608.03983. Raises ``OptionError`` unless total_steps ≥ 1, 0 ≤
+    warmup < total_steps and 0 ≤ minimum.
     """
 
     total_steps: int
@@ -53,10 +54,10 @@ class CosineSchedule(Schedule):
 class CosineRestartsSchedule(Schedule):
     """Cosine annealing with restarts: η_t = η_min + (η₀ − η_min) · ½ (1 + cos(π t_i / T_i))
 
-    t_i counts the steps since the last restart, and T_i = ``first_steps`` · ``factor``^i is the length of period i, in
-    steps. η_min is ``minimum``. This is PyTorch's ``CosineAnnealingWarmRestarts``. Loshchilov and Hutter,
-    arXiv:1608.03983. Raises ``OptionError`` unless first_steps and factor are whole numbers of 1 or more and 0 ≤
-    minimum.
+    η_t is the learning rate in step t = 0, 1, …, and η₀ is the optimizer's ``lr``. t_i counts the steps since the last
+    restart, and T_i = ``first_steps`` · ``factor``^i is the length of period i = 0, 1, …, in steps. η_min is
+    ``minimum``. This is PyTorch's ``CosineAnnealingWarmRestarts``. Loshchilov and Hutter, arXiv:1608.03983. Raises
+    ``OptionError`` unless first_steps and factor are whole numbers of 1 or more and 0 ≤ minimum.
     """
 
     first_steps: int
@@ -92,12 +93,13 @@ class CosineRestartsSchedule(Schedule):
 class OneCycleSchedule(Schedule):
     """The one-cycle schedule: the learning rate rises to η₀ and then falls to nearly 0.
 
-    This is PyTorch's ``OneCycleLR`` with ``max_lr`` = η₀. The rate rises from η₀ / ``div_factor`` to η₀ over the
-    fraction ``pct_start`` of ``total_steps``, then falls to η₀ / (div_factor · final_div_factor), each along half a
-    cosine, or linearly with anneal_strategy="linear". With ``three_phase`` the rate first falls back to η₀ /
-    div_factor, over as many steps as it rose. With ``cycle_momentum`` the optimizer's momentum, or its β₁, goes from
-    ``max_momentum`` to ``base_momentum`` while the rate rises, and back. Smith and Topin, arXiv:1708.07120. Raises
-    ``OptionError`` for invalid values, such as a ``pct_start`` outside 0 … 1 or a momentum of 1.
+    η₀ is the optimizer's ``lr``; this is PyTorch's ``OneCycleLR`` with ``max_lr`` = η₀. The rate rises from η₀ /
+    ``div_factor`` to η₀ over the fraction ``pct_start`` of ``total_steps``, then falls to η₀ / (div_factor ·
+    final_div_factor), each along half a cosine, or linearly with anneal_strategy="linear". With ``three_phase`` the
+    rate first falls back to η₀ / div_factor, over as many steps as it rose. With ``cycle_momentum`` the optimizer's
+    momentum, or its β₁, goes from ``max_momentum`` to ``base_momentum`` while the rate rises, and back. Smith and
+    Topin, arXiv:1708.07120. Raises ``OptionError`` for invalid values, such as a ``pct_start`` outside 0 … 1 or a
+    momentum of 1.
     """
 
     total_steps: int

@@ -19,21 +19,24 @@ _SHOWN = 6
 class Assignment:
     """The result of matching an optimizer's parameter groups with the parameters of a model.
 
-    ``rules`` are optimizers without groups, one per set of options. ``place`` maps the dotted name of each parameter to
-    the index of its rule.
+    ``rules`` are optimizers without groups, one for each set of options that occurs. ``place`` maps the dotted name of
+    each parameter to the index of its optimizer in ``rules``.
     """
 
     rules: tuple[Optimizer, ...]
     place: Mapping[str, int]
 
     def kept(self) -> tuple[str, ...]:
-        """Return the names of the state vectors that any of ``rules`` needs, ordered as in ``Optimizer.slots``."""
+        """Return the names of the state vectors, such as momenta, that any of ``rules`` needs.
+
+        They are ordered as in ``Optimizer.slots``.
+        """
         needed = {slot for rule in self.rules for slot in rule.kept()}
         return tuple(slot for slot in self.rules[0].slots if slot in needed)
 
     @property
     def bounded(self) -> bool:
-        """Whether a step from finite numbers always gives finite numbers, for every rule."""
+        """Whether a step from finite numbers always gives finite numbers, for every optimizer in ``rules``."""
         return all(rule.bounded for rule in self.rules)
 
     def rule_of(self, parameter: str) -> Optimizer:
@@ -42,11 +45,11 @@ class Assignment:
 
 
 def assign(optimizer: Optimizer, ranks: Mapping[str, int], others: Iterable[str] = ()) -> Assignment:
-    """Match the groups of an optimizer with the parameters of a model, and return the resulting rules.
+    """Match the groups of an optimizer with the parameters of a model; return which options each parameter has.
 
     ``ranks`` maps the dotted name of each trained parameter to its number of axes. ``others`` are the names of
-    parameters that are not trained: a pattern may match them, but they get no rule. Raises ``OptionError`` for a
-    pattern that matches nothing, and for options of several groups that are invalid in combination.
+    parameters that are not trained: a pattern may match them, but they are not in the result. Raises ``OptionError``
+    for a pattern that matches nothing, and for options of several groups that are invalid in combination.
     """
     known = list(dict.fromkeys([*ranks, *others]))
     for pattern in optimizer.groups:

@@ -23,7 +23,8 @@ class LAMB(AdaptiveMoments):
     u = m̂ / (√v̂ + ε) + λ θ
     θ ← θ − η ‖θ‖ / ‖u‖ · u        (θ ← θ − η u where ‖θ‖ or ‖u‖ is 0)
 
-    Each norm is that of one parameter, such as the weight of a layer. 0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0.
+    θ is one parameter, such as the weight of a layer, g is its gradient, and η is the learning rate in step t = 1, 2,
+    …; m and v start at 0. ``betas`` are (β₁, β₂) with 0 ≤ β₁, β₂ < 1; ε is ``eps`` ≥ 0; λ is ``weight_decay`` ≥ 0.
     """
 
     usual_lr: ClassVar[float] = 0.005

@@ -19,7 +19,7 @@ class Layers:
 
     @classmethod
     def single(cls, vector: Value) -> Layers:
-        """Return the positions for a vector that is a single parameter."""
+        """Return the positions for a flat vector that consists of a single parameter."""
         return cls((0, vector.type.size()))
 
     def total(self, vector: Value) -> Value:

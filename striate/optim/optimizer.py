@@ -36,7 +36,7 @@ class Optimizer(metaclass=Explained):
 
     In these equations, θ are the parameters, g is the gradient, and η is the learning rate of the step.
 
-    lr                   η₀, a finite number ≥ 0
+    lr                   η₀, from which the schedule computes η; a finite number ≥ 0
     schedule             the learning rate η as a function of the step
     maximize             True maximizes: the sign of the gradients is changed first
     groups               other options for some parameters: patterns of dotted names, as in ``fnmatch``, with their
@@ -117,14 +117,14 @@ class Optimizer(metaclass=Explained):
         raise habits.missing(type(self).__name__, name, dir(type(self)), habits.OPTIMIZER)
 
     def changed(self, options: Options) -> Optimizer:
-        """Return this optimizer with other options and without groups: the rule for one group of parameters."""
+        """Return this optimizer with other ``options`` and without groups, for the parameters of one group."""
         return replace(self, **{"groups": {}, "decay_norm_and_bias": True, **options})
 
     @property
     def bounded(self) -> bool:
         """Whether a step from finite numbers always gives finite numbers.
 
-        Otherwise every result is checked for overflow.
+        If not, the results of every step are checked for overflow.
         """
         return False
 
@@ -185,7 +185,7 @@ class Optimizer(metaclass=Explained):
     def rate_at(self, t: int) -> float:
         """Return the learning rate η at step t = 0, 1, … as a Python float.
 
-        A parameter group may have another learning rate.
+        Parameters in a group that has its own ``lr`` or ``schedule`` may have another rate.
         """
         with Trace() as trace:
             graph = trace.graph({"rate": self.rate(trace.input("t", TensorType(DType.float64, ())))})

@@ -33,19 +33,19 @@ class Schedule(metaclass=Explained):
 
     @abstractmethod
     def rate(self, start: float, t: Value) -> Value:
-        """Return the learning rate η at step t = 0, 1, …, as a float64 scalar.
+        """Return the learning rate η at step t = 0, 1, …, as a float64 scalar of the graph.
 
-        ``start`` is the optimizer's η₀.
+        ``start`` is η₀, the optimizer's ``lr``.
         """
 
     def momentum(self, start: float, t: Value) -> Value | float:
-        """Return the momentum (or β₁) at step t: the optimizer's ``start`` unless the schedule varies it."""
+        """Return the momentum (or β₁) at step t; unless the schedule varies it, this is ``start``, the optimizer's."""
         return start
 
     def largest(self, start: float) -> float:
         """Return an upper bound of the learning rate over all steps; infinity if none is known.
 
-        ``start`` is the optimizer's η₀.
+        ``start`` is η₀, the optimizer's ``lr``.
         """
         return math.inf
 
@@ -54,13 +54,16 @@ class Schedule(metaclass=Explained):
         return start
 
     def least_start(self) -> float:
-        """Return the smallest learning rate η₀ that an optimizer with this schedule may have."""
+        """Return the smallest ``lr`` that an optimizer with this schedule may have."""
         return 0.0
 
 
 @dataclass(frozen=True)
 class ConstantSchedule(Schedule):
-    """Constant learning rate: η_t = η₀"""
+    """Constant learning rate: η_t = η₀
+
+    η₀ is the optimizer's ``lr``.
+    """
 
     def rate(self, start: float, t: Value) -> Value:
         return constant(start, t.dtype)
@@ -73,8 +76,8 @@ class ConstantSchedule(Schedule):
 class StepSchedule(Schedule):
     """Multiply the learning rate by γ every ``step_size`` steps: η_t = η₀ · γ^⌊t / step_size⌋
 
-    γ is ``gamma`` > 0. This is PyTorch's ``StepLR``, with steps instead of epochs. Raises ``OptionError`` unless
-    step_size ≥ 1 and γ > 0.
+    t = 0, 1, … is the step, η₀ is the optimizer's ``lr``, and γ is ``gamma`` > 0. This is PyTorch's ``StepLR``, with
+    steps instead of epochs. Raises ``OptionError`` unless step_size ≥ 1 and γ > 0.
     """
 
     step_size: int
@@ -95,8 +98,9 @@ class StepSchedule(Schedule):
 class MultiStepSchedule(Schedule):
     """Multiply the learning rate by γ at every milestone: η_t = η₀ · γ^(number of milestones ≤ t)
 
-    ``milestones`` are numbers of steps, in increasing order; γ is ``gamma`` > 0. This is PyTorch's ``MultiStepLR``.
-    Raises ``OptionError`` unless the milestones are increasing whole numbers of 1 or more and γ > 0.
+    t = 0, 1, … is the step, η₀ is the optimizer's ``lr``, and γ is ``gamma`` > 0. ``milestones`` are numbers of steps,
+    in increasing order. This is PyTorch's ``MultiStepLR``. Raises ``OptionError`` unless the milestones are increasing
+    whole numbers of 1 or more and γ > 0.
     """
 
     milestones: tuple[int, ...]
@@ -120,7 +124,8 @@ class MultiStepSchedule(Schedule):
 class ExponentialSchedule(Schedule):
     """Multiply the learning rate by γ after every step: η_t = η₀ · γ^t
 
-    γ is ``gamma``. This is PyTorch's ``ExponentialLR``. Raises ``OptionError`` unless γ > 0.
+    t = 0, 1, … is the step, η₀ is the optimizer's ``lr``, and γ is ``gamma``. This is PyTorch's ``ExponentialLR``.
+    Raises ``OptionError`` unless γ > 0.
     """
 
     gamma: float
@@ -139,8 +144,9 @@ class ExponentialSchedule(Schedule):
 class PolynomialSchedule(Schedule):
     """Decrease the learning rate to 0 by a power law: η_t = η₀ · (1 − min(t, T) / T)^power
 
-    T is ``total_steps``; from T on the rate is 0. The default power of 1 is linear. This is PyTorch's ``PolynomialLR``.
-    Raises ``OptionError`` unless total_steps ≥ 1 and power > 0.
+    t = 0, 1, … is the step, η₀ is the optimizer's ``lr``, and T is ``total_steps``; from T on the rate is 0. The
+    default power of 1 is linear. This is PyTorch's ``PolynomialLR``. Raises ``OptionError`` unless total_steps ≥ 1 and
+    power > 0.
     """
 
     total_steps: int
@@ -161,7 +167,7 @@ class PolynomialSchedule(Schedule):
 
 
 def reached(t: Value, step: float) -> Value:
-    """Return whether t ≥ ``step``, as a bool of the graph.
+    """Return whether t ≥ ``step``, as a bool scalar of the graph.
 
     The comparison is with step − ½, so that rounding of t does not matter.
     """
@@ -174,7 +180,7 @@ def whole_part(x: Value) -> Value:
 
 
 def raised(base: float, exponent: Value) -> Value:
-    """Return base^exponent for base > 0; the result is limited to e^±700, so that it is always finite."""
+    """Return base^exponent for base > 0, limited to the range from e^−700 to e^700, so that it is always finite."""
     logarithm = math.log(base)
     return exp(minimum(maximum(exponent * logarithm, -700.0), 700.0))
 
@@ -182,7 +188,7 @@ def raised(base: float, exponent: Value) -> Value:
 def require_milestones(what: str, milestones: object) -> None:
     """Raise ``OptionError`` unless ``milestones`` are increasing whole numbers of 1 or more.
 
-    The list must not be empty. ``what`` begins the error message.
+    There must be at least one. ``what`` begins the error message.
     """
     if not isinstance(milestones, tuple | list) or not milestones:
         raise OptionError(f"{what}: milestones={milestones!r}; expected numbers of steps, such as (100, 150)")

@@ -30,7 +30,7 @@ Axes = tuple["AdaptiveAxis | None", "AdaptiveAxis | None", "AdaptiveAxis | None"
 
 @dataclass(frozen=True)
 class AdaptiveMaxWindows(KernelSpec):
-    """The forward kernel: the maximum of each window, and its row-major index in the input plane.
+    """The kernel of adaptive max pooling: the maximum of each window, and its row-major index in the input plane.
 
     ``axes`` are the windows along D, H and W. The maximum is passed on to ``region``, the fused elementwise work, which
     stores it. Operands: x, index, and then those of the region. ``source`` and ``index`` are the memory layouts of x
@@ -69,7 +69,7 @@ class AdaptiveMaxWindows(KernelSpec):
 
 @dataclass(frozen=True)
 class AdaptiveMaxGradient(KernelSpec):
-    """The gradient kernel: dx at each position is Σ dy over the windows whose maximum is at this position.
+    """The kernel of adaptive max pooling's gradient: dx = Σ dy over the windows whose maximum is at the position.
 
     ``axes`` are the windows along D, H and W. dx is passed on to ``region``, the fused elementwise work, which stores
     it. Operands: dy, index, and then those of the region. ``arriving`` and ``index`` are the memory layouts of dy and

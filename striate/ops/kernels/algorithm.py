@@ -42,7 +42,7 @@ class ConvolutionAlgorithm(Algorithm):
 
     @property
     def sums_per_sample(self) -> bool:
-        """Whether reductions of the result that keep samples separate may be fused into the kernel.
+        """Whether a sum (or another reduction) of each sample's outputs may be fused into the kernel.
 
         This requires direct sums, because Winograd's tiles of several samples are multiplied together.
         """
@@ -84,8 +84,8 @@ def choose(g: Geometry, direction: Direction, stored: DType, options: CompileOpt
     """Return the algorithm for one direction of a convolution: forward, input gradient or weight gradient.
 
     ``g`` has the sizes of the convolution, and ``stored`` is the dtype of the activations in memory. The result depends
-    only on the arguments. The algorithm is ``batch_specialized`` if a program for a single sample uses direct sums, and
-    other programs use Winograd's tiles.
+    only on the arguments. Its ``batch_specialized`` is set if a program for a single sample uses direct sums over taps
+    and channels, while other programs use Winograd's tiles.
     """
     winograd = _winograd(g, direction, stored) if options.winograd else None
     if winograd is None or direction is Direction.WEIGHT_GRADIENT:
@@ -128,7 +128,11 @@ def suited_form(g: Geometry, direction: Direction) -> Tiling | None:
 
 
 def possible_form(g: Geometry, direction: Direction) -> Tiling | None:
-    """Return the form of Winograd's algorithm for this direction of a convolution, or None if there is none."""
+    """Return the form of Winograd's algorithm for this direction of a convolution, or None if there is none.
+
+    The form, that is, the sizes of the tiles, is returned even if direct sums are faster. ``g`` has the sizes of the
+    convolution.
+    """
     if g.groups > 1 or g.dilation != (1, 1, 1) or any(not 0 <= b < k for b, k in zip(g.before, g.kernel, strict=True)):
         return None
     if g.kernel[0] > MOST_PLANES or g.stride[0] > 1:
@@ -152,8 +156,8 @@ def reads_mostly_filters(g: Geometry, form: Tiling, direction: Direction) -> boo
     """Return whether a single sample has so few tiles that Winograd's algorithm is slower than direct sums.
 
     ``g`` has the sizes of the convolution, ``form`` has those of the tiles, and ``direction`` is the forward pass or a
-    gradient. The transformed filters are larger than the filters. With few tiles, reading them from memory takes longer
-    than the multiplications that the algorithm saves.
+    gradient. The transformed filters are larger than the filters. With few tiles, reading the transformed filters from
+    memory takes longer than the multiplications that the algorithm saves.
     """
     tiles = math.prod(form.grid(g.size if direction is Direction.INPUT_GRADIENT else g.count))
     products = math.prod(axis.taps * (axis.tile // axis.stride if axis.upward else axis.tile) for axis in form.axes)
@@ -162,9 +166,9 @@ def reads_mostly_filters(g: Geometry, form: Tiling, direction: Direction) -> boo
 
 
 def acceptable(channels: int) -> tuple[int, ...]:
-    """Return the channel blocks in which an input may be stored, the best first: 16, or 1 for NumPy order.
+    """Return how many channels a block of a stored input may have, the best first: 16, or 1 for NumPy's order.
 
-    With up to ``NARROW`` channels, the result is (1, 16); with more, it is (16,).
+    For up to ``NARROW`` channels, the result is (1, 16); for more, it is (16,).
     """
     return (PLAIN, BLOCK) if channels <= NARROW else (BLOCK,)
 

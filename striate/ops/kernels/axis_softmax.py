@@ -24,7 +24,10 @@ CHUNK = 16384
 
 @dataclass(frozen=True)
 class AxisKernel(KernelSpec):
-    """Base class of the kernels of this module (abstract): divides (samples, outer, size, inner) into chunks.
+    """Base class of the kernels of softmax and its gradient along one axis, for arrays in NumPy's order (abstract).
+
+    An array is seen as (samples, outer, size, inner), with the softmax along ``size``. A *line* is the ``size``
+    elements of one softmax.
 
     ``samples`` is 0 if axis 0 is the run-time N. A *unit* is one line, or the up to 16 lines that one vector holds. A
     *chunk*, the work of one thread at a time, is some units of one sample, or all units of some samples.
@@ -38,7 +41,10 @@ class AxisKernel(KernelSpec):
 
     @property
     def vectors(self) -> int:
-        """The number of vectors of 16 lanes that the ``inner`` neighbouring lines fill."""
+        """The number of vectors of 16 lanes that the ``inner`` neighbouring lines fill.
+
+        A line is the elements of one softmax; each line fills one lane.
+        """
         return -(-self.inner // LANES)
 
     @property
@@ -48,7 +54,10 @@ class AxisKernel(KernelSpec):
 
     @property
     def slice(self) -> int:
-        """The largest number of units (a line, or the lines in one vector) in a chunk of one sample."""
+        """The largest number of units (a line, or the lines in one vector) of a sample that a chunk has.
+
+        A chunk is the work of one thread at a time, and a line is the elements of one softmax.
+        """
         return min(self.units, max(1, CHUNK // (self.size * min(self.inner, LANES))))
 
     @property
@@ -58,14 +67,18 @@ class AxisKernel(KernelSpec):
 
     @property
     def group(self) -> int:
-        """The number of samples in one chunk; it is 1 if a sample is divided into several chunks."""
+        """The number of samples in one chunk, the work of one thread at a time.
+
+        It is 1 if a sample is divided into several chunks.
+        """
         return max(1, CHUNK // (self.outer * self.size * self.inner)) if self.slices == 1 else 1
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """The number of chunks as (per, group).
+        """The number of chunks as a pair (per, group).
 
-        It is ``per`` if group is 0, else ``per`` for every ``group`` samples; the last group may have fewer samples.
+        A chunk is the unit of work of a thread. There are ``per`` chunks in all if group is 0, else ``per`` for every
+        ``group`` samples, and as many for an incomplete last group.
         """
         if self.samples:
             return -(-self.samples // self.group) * self.slices, 0
@@ -85,9 +98,9 @@ class AxisKernel(KernelSpec):
             self.line(k, Line(k, self, k.iadd(base, lane), beside))
 
     def line(self, k: Kernel, line: Line) -> None:
-        """Write the code for one unit: one line, or the lines that one vector holds.
+        """Write the code for one unit: one line, or up to 16 neighbouring lines.
 
-        ``line`` emits the loads and stores of the unit's elements.
+        A line is the elements of one softmax. ``line`` emits the loads and stores of the unit's elements.
         """
         raise NotImplementedError
 
@@ -95,9 +108,9 @@ class AxisKernel(KernelSpec):
 class Line:
     """The code that reads and writes one unit: one contiguous line, or up to 16 neighbouring lines.
 
-    A *step* is one vector of the unit: 16 consecutive elements of a contiguous line, or else one element of each line.
-    ``spec`` is the kernel, ``base`` the index of the unit's first element, and ``beside`` the number of neighbouring
-    lines.
+    A line is the elements of one softmax. A *step* is one vector of the unit: 16 consecutive elements of a contiguous
+    line, or else one element of each line. ``spec`` is the kernel, ``base`` the index of the unit's first element, and
+    ``beside`` the number of neighbouring lines.
     """
 
     def __init__(self, k: Kernel, spec: AxisKernel, base: Index, beside: Index) -> None:
@@ -114,7 +127,7 @@ class Line:
         return count if self.contiguous else self.beside
 
     def load(self, operand: int, step: Index, count: int, otherwise: float = 0.0) -> Vector:
-        """Return vector number ``step`` of the unit, read from operand number ``operand`` of the kernel.
+        """Return vector number ``step`` of the unit (one or several lines), read from the kernel's operand ``operand``.
 
         If the unit is a contiguous line, only the first ``count`` lanes are loaded, and the others hold ``otherwise``.
         If it consists of neighbouring lines, one lane is loaded for each line.
@@ -126,7 +139,7 @@ class Line:
         )
 
     def store(self, operand: int, step: Index, count: int, value: Vector) -> None:
-        """Write ``value`` as vector number ``step`` of the unit, to operand number ``operand`` of the kernel.
+        """Write ``value`` as vector number ``step`` of the unit (one or several lines), to operand number ``operand``.
 
         If the unit is a contiguous line, only the first ``count`` lanes are stored. If it consists of neighbouring
         lines, one lane is stored for each line.
@@ -134,9 +147,10 @@ class Line:
         self.k.store_masked(value, self._at(operand, step), self.spec.dtype, self._count(count))
 
     def each(self, body: Callable[[Index, int], None]) -> None:
-        """Write a loop that runs ``body(step, count)`` for every vector (step) of the unit.
+        """Write a loop that runs ``body(step, count)`` for every vector of the unit (one or several lines).
 
-        ``count`` is the number of lanes in use; it is below 16 only in the last vector of a contiguous line.
+        ``step`` is the number of the vector, and ``count`` the number of lanes in use; it is below 16 only in the last
+        vector of a contiguous line.
         """
         if self.whole:
             with self.k.loop(0, self.whole) as step:
@@ -145,10 +159,10 @@ class Line:
             body(self.whole, self.rest)
 
     def fold(self, start: float, step: Callable[[Vector, Index, int], Vector], dtype: DType) -> Vector:
-        """Write a loop of carry = step(carry, number, count) over the vectors; return the last carry.
+        """Write a loop of carry = step(carry, number, count) over the vectors of the unit; return the last carry.
 
-        ``number`` counts the vectors of the unit from 0, and ``count`` is the number of lanes in use. The first carry
-        is a vector of ``dtype`` with ``start`` in every lane.
+        The unit is one or several lines. ``number`` counts its vectors from 0, and ``count`` is the number of lanes in
+        use. The first carry is a vector of ``dtype`` with ``start`` in every lane.
         """
         k = self.k
         carry = k.constant(start, dtype)
@@ -159,7 +173,7 @@ class Line:
         return step(carry, self.whole, self.rest) if self.rest else carry
 
     def largest(self, operand: int) -> Vector:
-        """Return the maximum of each line, read from operand number ``operand`` of the kernel.
+        """Return the maximum of each line, read from the kernel's operand ``operand``.
 
         The maximum of a contiguous line is in every lane; those of neighbouring lines are in one lane each.
         """
@@ -168,10 +182,11 @@ class Line:
         return k.splat(k.fold_lanes(found, k.max)) if self.contiguous else found
 
     def total(self, term: Callable[[Index, int], Vector]) -> Vector:
-        """Return the sum of ``term(step, count)`` over each line, in the same lanes as ``largest``.
+        """Return the sum of ``term(step, count)`` over the vectors of each line.
 
-        The lanes of a term after the first ``count`` must be 0. Lines of more than ``LONG_ROW`` elements are summed in
-        float64.
+        ``step`` is the number of a vector; the lanes of its term after the first ``count`` must be 0. The sum of a
+        contiguous line is in every lane; those of neighbouring lines are in one lane each. Lines of more than
+        ``LONG_ROW`` elements are summed in float64.
         """
         k, dtype = self.k, self.spec.dtype
         if self.spec.size <= LONG_ROW:

@@ -95,7 +95,7 @@ def chosen(context: LoweringContext) -> ConvolutionAlgorithm:
 
 
 def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, winograd: Winograd) -> list[Launch]:
-    """Return the launches of a convolution or input gradient with Winograd's algorithm.
+    """Return the kernel launches of a convolution or input gradient with Winograd's algorithm.
 
     ``g`` has the sizes of the convolution, ``direction`` says which of the two is computed, and ``winograd`` has the
     form of the tiles. One launch transforms the filters, and another computes the convolution in the tiles. If the
@@ -160,7 +160,7 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
 
 
 def lower_convolution(context: LoweringContext, g: Geometry, direction: Direction) -> list[Launch]:
-    """Return the launches of a convolution (from x to y) or of its input gradient (from dy to dx).
+    """Return the kernel launches of a convolution (from x to y) or of its input gradient (from dy to dx).
 
     ``g`` has the sizes of the convolution, and ``direction`` says which of the two is computed. In the direct form, one
     launch packs the weights, and another sums over taps and channels. If Winograd's algorithm was chosen for the node,
@@ -258,7 +258,7 @@ def _operands(source: Storage, arriving: Storage) -> DType:
 
 
 def lower_winograd_gradient(context: LoweringContext, g: Geometry, winograd: Winograd) -> list[Launch]:
-    """Return the launches of a weight gradient with Winograd's algorithm.
+    """Return the kernel launches of a weight gradient with Winograd's algorithm.
 
     ``g`` has the sizes of the convolution, and ``winograd`` the form of the tiles. The first launch sums over the
     transformed tiles. If it divides the samples into several shares, a second launch adds the sums of the shares and
@@ -296,7 +296,7 @@ def lower_winograd_gradient(context: LoweringContext, g: Geometry, winograd: Win
 
 
 def lower_weight_gradient(context: LoweringContext, g: Geometry) -> list[Launch]:
-    """Return the launches of a weight gradient.
+    """Return the kernel launches of a weight gradient.
 
     ``g`` has the sizes of the convolution. In the direct form, one launch sums over each share of the samples
     separately; another adds the sums of all shares in a fixed order and writes them as (O, C/groups, taps). If both

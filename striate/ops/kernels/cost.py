@@ -40,18 +40,27 @@ RANGE = 4
 
 @lru_cache(maxsize=4096)  # layers share few sizes; each is asked for often
 def is_cheaper(form: Tiling, g: Geometry, direction: Direction) -> bool:
-    """Return whether one direction of the convolution ``g`` costs less in tiles of ``form`` than by direct sums."""
+    """Return whether Winograd's tiles of ``form`` are worthwhile in one direction of the convolution ``g``.
+
+    Their estimated cost must be at most ``WORTHWHILE`` (about 1) times that of direct sums.
+    """
     return in_tiles(form, g, direction) <= WORTHWHILE[direction] * direct(g, direction)
 
 
 def direct(g: Geometry, direction: Direction) -> float:
-    """Return the cost of one sample by direct sums, in one direction of the convolution ``g``."""
+    """Return the cost of one sample by direct sums, in one direction of the convolution ``g``.
+
+    The unit is a multiply-add of a vector of 16 channels.
+    """
     into, out = _channels(g, direction)
     return math.prod(g.count) * math.prod(g.kernel) * into * vectors(out, SHORT_DIRECT) / EFFICIENCY
 
 
 def in_tiles(form: Tiling, g: Geometry, direction: Direction) -> float:
-    """Return the cost of one sample in tiles of ``form``, in one direction of the convolution ``g``."""
+    """Return the cost of one sample in Winograd tiles of ``form``, in one direction of the convolution ``g``.
+
+    The unit is a multiply-add of a vector of 16 channels.
+    """
     into, out = _channels(g, direction)
     sources, results = form.planes * -(-into // BLOCK), -(-out // BLOCK)
     products = form.positions * form.planes * into * vectors(out, SHORT)
@@ -65,27 +74,39 @@ def in_tiles(form: Tiling, g: Geometry, direction: Direction) -> float:
 
 
 def vectors(channels: int, short: float) -> float:
-    """Return how many vectors of 16 channels cost as much as these channels; a last one of up to 8 costs ``short``."""
+    """Return how many vectors of 16 channels cost as much as ``channels`` channels.
+
+    If the last vector has up to 8 channels, it costs ``short``, compared with a full one.
+    """
     whole, rest = divmod(channels, LANES)
     return whole + (0 if rest == 0 else short if rest <= LANES // 2 else 1)
 
 
 def input_cost(form: Tiling) -> int:
-    """Return the cost of the transform Bᵀ d B of one tile, for one block of channels."""
+    """Return the cost of the transform Bᵀ d B of one input tile d, for one block of 16 channels.
+
+    The unit is a multiply-add of a vector of 16 channels.
+    """
     height, width = form.axes
     arithmetic = width.patch * height.input_operations + height.points * width.input_operations
     return height.patch * width.patch + arithmetic + form.positions
 
 
 def output_cost(form: Tiling) -> int:
-    """Return the cost of the transform Aᵀ M A of one tile, and of storing and loading M, for one block of channels."""
+    """Return the cost of the transform Aᵀ M A of one tile's products M, for one block of 16 channels.
+
+    It includes storing and loading M. The unit is a multiply-add of a vector of 16 channels.
+    """
     height, width = form.axes
     down, along = (operations(axis.transforms.output) for axis in form.axes)
     return 2 * form.positions + width.points * down + height.tile * along
 
 
 def dy_cost(form: Tiling) -> int:
-    """Return the cost of the transform G dy Gᵀ of one tile of a weight gradient, for one block of channels."""
+    """Return the cost of the transform G dy Gᵀ of one tile of a weight gradient, for one block of 16 channels.
+
+    The unit is a multiply-add of a vector of 16 channels.
+    """
     height, width = form.axes
     down, along = (operations(axis.gradient.filter) for axis in form.axes)
     return height.tile * width.tile + width.tile * down + height.points * along + form.positions

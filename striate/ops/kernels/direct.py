@@ -43,7 +43,7 @@ It adds the products of the first ``channels`` channels of the block at x, and r
 class DirectConvolution(KernelSpec):
     """Base class of the kernels that sum over taps and channels (abstract).
 
-        source            the memory layout of x
+        source            the memory layout of the input x
         channels          the number of input channels that each output block (16 output channels) sums over
         grouping          which input channels an output block reads; None means all
         block_first       whether consecutive chunks have the same output block, rather than the same group of samples
@@ -51,7 +51,8 @@ class DirectConvolution(KernelSpec):
         channels_at_once  the number of channels that one pass of the loop over channels multiplies
         reading           the inputs of the output block whose code is being written
 
-    A chunk is one group of samples and one output block. Operands: x, packed weights, and then those of the region.
+    A chunk, the unit of work of a thread, is one group of samples and one output block. Operands: x, packed weights,
+    and then those of the region.
     """
 
     source: Storage
@@ -72,28 +73,37 @@ class DirectConvolution(KernelSpec):
 
     @property
     def together(self) -> int:
-        """The number of output blocks (of 16 output channels) that one chunk computes."""
+        """The number of output blocks that one chunk computes.
+
+        An output block is 16 output channels, and a chunk is the unit of work of a thread.
+        """
         return 1
 
     def write_image(self, k: Kernel, writer: RegionWriter, image: Pointer, weights: Pointer) -> None:
         """Write the code for one output block (16 output channels) of the sample at the address ``image``.
 
-        ``weights`` is the address of the packed weights of the output block, and ``writer`` writes the epilogue.
+        ``weights`` is the address of the packed weights of the output block, and ``writer`` writes the fused
+        elementwise work (epilogue).
         """
         raise NotImplementedError
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """The number of chunks as (per, group).
+        """The number of chunks as a pair (per, group).
 
-        It is ``per`` if group is 0, else ``per`` for every ``group`` samples; the last group may have fewer samples.
+        A chunk is the unit of work of a thread. There are ``per`` chunks in all if group is 0, else ``per`` for every
+        ``group`` samples, and as many for an incomplete last group.
         """
         count, group = self.region.domain.chunks
         return count // self.together, group
 
     @property
     def inner(self) -> int:
-        """The number of channels in an input block: 16, 1 (plain), or those of a group (lanewise)."""
+        """The number of channels in a block of the input: 16, or 1 if x is in NumPy's order.
+
+        In a grouped convolution in which every lane reads its own group (``Lanewise``), it is the number of channels of
+        a group.
+        """
         return self.channels if isinstance(self.grouping, Lanewise) else self.source.block
 
     @property
@@ -131,10 +141,11 @@ class DirectConvolution(KernelSpec):
     def write_samples(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, block: Index, first: Index, last: Index
     ) -> None:
-        """Write the code that computes output block ``block`` for the samples ``first`` to ``last`` − 1 of a chunk.
+        """Write the code that computes output block ``block`` for the samples ``first`` to ``last`` − 1.
 
-        ``x`` is the address, in sample 0, of the first input block that the output block reads, and ``weights`` that of
-        the packed weights of the output block. ``writer`` writes the epilogue.
+        A block is 16 output channels. ``x`` is the address, in sample 0, of the first block of input channels that the
+        output block reads, and ``weights`` that of the packed weights of the output block. ``writer`` writes the fused
+        elementwise work (epilogue).
         """
         with k.loop(first, last) as sample:
             writer.begin_block(sample.index, block)
@@ -153,11 +164,12 @@ class DirectConvolution(KernelSpec):
     def over_inputs(
         self, k: Kernel, x: Pointer, weights: Pointer, sums: list[Vector], packed: int, summed: int, add: AddInput
     ) -> list[Vector]:
-        """Write the loop that adds the products of every input block to ``sums``; return the new sums.
+        """Write the loop that adds the products of every block of input channels to ``sums``; return the new sums.
 
-        ``add(x, weights, sums, channels)`` adds those of one block, which begins at the addresses x and weights. The
-        packed weights contain ``packed`` taps for each input block; ``add`` sums at most ``summed`` of them. If a table
-        locates the inputs (see ``Reading``), there is no loop, and ``add`` is called once for all of them.
+        ``x`` and ``weights`` are the addresses of the first input block and of its packed weights. ``add(x, weights,
+        sums, channels)`` adds the products of the block at the addresses that it is given. The packed weights contain
+        ``packed`` taps for each input block; ``add`` sums at most ``summed`` of them. If a table locates the inputs
+        (see ``Reading``), there is no loop, and ``add`` is called once for all of them.
         """
         whole, rest = divmod(self.channels, self.inner)
         reading = self.reading or Reading(whole, int(rest > 0), rest)
@@ -189,10 +201,10 @@ class DirectConvolution(KernelSpec):
     ) -> list[Vector]:
         """Add the products of one tap with the first ``channels`` channels of an input block; return the new sums.
 
-        ``sums`` has one vector for each pixel of the tile, and ``offsets`` the distance of each pixel from x in
-        elements; ``weights`` is the address of the tap's packed weights. If the block that is written reads its inputs
-        by a table (see ``Reading``), the products are those with all channels that the table locates, and ``channels``
-        is not used.
+        ``x`` is the address of the block of input channels, and ``weights`` that of the tap's packed weights. ``sums``
+        has one vector for each pixel of the tile, and ``offsets`` the distance of each pixel from ``x``, in elements.
+        If a table locates the inputs (see ``Reading``), the products of all channels in the table are added, and
+        ``channels`` is not used.
         """
         dtype, step = self.source.dtype, self.channels_at_once
         table = self.reading.table if self.reading else None
@@ -210,9 +222,10 @@ class DirectConvolution(KernelSpec):
 
 @dataclass(frozen=True)
 class ShortVectors:
-    """How an output block of few channels is computed: in vectors of ``lanes`` lanes.
+    """How a last block of fewer than 16 output channels is computed: in vectors of ``lanes`` lanes.
 
-    ``tiles`` are the (rows, columns) of the pixel tile of each part.
+    ``tiles`` has the (rows, columns) of the pixel tile for each part, a set of output positions that read the same
+    taps.
     """
 
     lanes: int
@@ -223,13 +236,14 @@ class ShortVectors:
 class TapConvolution(DirectConvolution):
     """The kernel y[start + spread·q] = Σ_c Σ_tap w[tap][c] · x[c][step·q + offset(tap)].
 
-    It computes the outputs at all positions q of all parts. A part (see ``geometry``) is a set of output positions that
-    read the same taps; the forward pass has one, and an input gradient has one for each residue of the position modulo
-    the stride. The outputs of a part are computed in tiles of pixels, whose sums are in registers; ``tiles`` are the
-    (rows, columns) of the tile of each part. Loops over taps are unrolled up to ``unrolled`` multiply-adds in a loop
-    body. If a program has a single sample with one output pixel, a chunk computes ``abreast`` output blocks at a time,
-    because each addition to a single sum would wait for the one before. If ``last`` is given, the last output block,
-    which is not full, has code of its own, with shorter vectors.
+    It computes the outputs at all positions q of all parts. A part (see ``geometry``), which has its own start, spread
+    and step, is a set of output positions that read the same taps; the forward pass has one, and an input gradient has
+    one for each residue of the position modulo the stride. The outputs of a part are computed in tiles of pixels, whose
+    sums are in registers; ``tiles`` are the (rows, columns) of the tile of each part. Loops over taps are unrolled up
+    to ``unrolled`` multiply-adds in a loop body. If a program has a single sample with one output pixel, a chunk (the
+    unit of work of a thread) computes ``abreast`` output blocks (16 channels each) at a time, because each addition to
+    a single sum would wait for the one before. If ``last`` is given, the last output block, which is not full, has code
+    of its own, with shorter vectors.
     """
 
     parts: tuple[Part, ...]
@@ -411,8 +425,8 @@ class TapConvolution(DirectConvolution):
 def unrolled_axes(part: Part, pixels: int, channels: int, most: int) -> list[bool]:
     """Return, for each of three axes, whether the loop over the taps of ``part`` along it is unrolled.
 
-    Inner loops are unrolled first, as long as the body has at most ``most`` multiply-adds. Each tap has ``pixels`` ·
-    ``channels`` of them.
+    Inner loops are unrolled first, as long as the loop body has at most ``most`` multiply-adds; each tap contributes
+    ``pixels`` · ``channels``.
     """
     body = channels * pixels
     unrolled = [False, False, False]

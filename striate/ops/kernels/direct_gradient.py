@@ -50,7 +50,10 @@ In lanewise kernels, the second entry says in which block and lane each lane's i
 
 @dataclass(frozen=True)
 class ShortSums:
-    """How an output block of few channels is summed: in vectors of ``lanes`` lanes, ``accumulators`` of them."""
+    """How the last block of output channels is summed if it has fewer than 16 channels.
+
+    Its sums are in ``accumulators`` vectors of ``lanes`` lanes each.
+    """
 
     lanes: int
     accumulators: int
@@ -60,18 +63,21 @@ class ShortSums:
 class WeightGradient(KernelSpec):
     """The kernel dw[tap][c][16 o] = Σ_n Σ_q dy[n, q][16 o] · x[n, c][step·q + offset(tap)].
 
-    The samples are divided into ``shares``, each with its own sums, so that several threads have work; ``Unpack`` adds
-    the shares. A chunk is one share, ``outs`` output blocks and one input block. The sums of a few (channel, tap)
-    pairs, at most ``accumulators``, are in registers during the loop over all pixels. A few samples at a time are used
-    for all output blocks of the chunk, so that they are read from the cache. If ``paired``, x and dy are pairs of
-    bfloat16 pixels (see ``direct_pairs``), and the loop is over pairs of pixels.
+    The sums are over the samples n and the output positions q; "16 o" are the 16 output channels of a block. The
+    samples are divided into ``shares``, each with its own sums, so that several threads have work; ``Unpack`` adds the
+    shares. A chunk, the unit of work of a thread, is one share, ``outs`` output blocks (16 output channels each) and
+    one input block (up to 16 input channels). The sums of a few (channel, tap) pairs, at most ``accumulators``, are in
+    registers during the loop over all pixels. A few samples at a time are used for all output blocks of the chunk, so
+    that they are read from the cache. If ``paired``, x and dy are pairs of bfloat16 pixels (see ``direct_pairs``), and
+    the loop is over pairs of pixels.
 
     ``source`` and ``arriving`` are the memory layouts of x and dy, ``part`` (see ``geometry``) has the taps of each
     output position, and ``grouping`` says which input channels an output block reads (None: all), in ``input_blocks``
-    blocks. ``table`` locates the inputs of the output block whose code is being written, in the lanewise form. If
-    ``short`` is given, the last output block, which is not full, has code of its own, with shorter vectors; so has the
-    last input block if it is not full, without the channels that only pad it. ``samples`` is the number of samples, or
-    0 if it is the run-time N. Operands: x, dy, partial sums as [share][output block][input block][c][tap][16].
+    blocks. ``table`` locates the inputs of the output block whose code is being written, if ``grouping`` is
+    ``Lanewise``. If ``short`` is given, the last output block, which is not full, has code of its own, with shorter
+    vectors; so has the last input block if it is not full, without the channels that only pad it. ``samples`` is the
+    number of samples, or 0 if it is the run-time N. Operands: x, dy, partial sums as [share][output block][input
+    block][c][tap][16].
     """
 
     source: Storage
@@ -111,10 +117,10 @@ class WeightGradient(KernelSpec):
 
     @property
     def channels(self) -> int:
-        """The number of input channels in a chunk.
+        """The number of input channels in a chunk, the unit of work of a thread.
 
-        It is 16 (one input block); for an input in plain order, the number of all channels; and in the lanewise form,
-        the number of channels of a group.
+        It is 16 (one input block); all channels for an input in NumPy's order; and the channels of a group if
+        ``grouping`` is ``Lanewise``.
         """
         if isinstance(self.grouping, Lanewise):
             return self.grouping.inputs
@@ -122,7 +128,10 @@ class WeightGradient(KernelSpec):
 
     @property
     def per_unit(self) -> int:
-        """The number of partial sums for one output block and one input block: one per channel, tap and lane."""
+        """The number of partial sums for one block of output channels and one block of input channels.
+
+        There is one for each input channel, tap and output channel, including the lanes that only fill up a block.
+        """
         return self.channels * self.part.taps * LANES
 
     def write(self, k: Kernel) -> None:
@@ -351,8 +360,9 @@ def evenly(items: list[Item], most: int) -> list[list[Item]]:
 class Unpack(KernelSpec):
     """The kernel that adds the shares of a weight gradient in order and writes dw (O, C/groups, taps).
 
-    ``gradient`` is the kernel that wrote the partial sums. ``filters`` is O, and ``depth`` is C/``groups``. A chunk is
-    one output block and one input block. Operands: partial sums, dw.
+    A share is the partial sums over some of the samples, and ``gradient`` is the kernel that wrote them. ``filters`` is
+    O, and ``depth`` is C/``groups``. A chunk, the unit of work of a thread, is one block of 16 output channels and one
+    block of input channels. Operands: partial sums, dw.
     """
 
     gradient: WeightGradient

@@ -33,8 +33,8 @@ class PairPixels(KernelSpec):
 
     ``ranges`` has (first, one past the last, step) for each axis. ``shrink`` is 2 for dy, where pixel p becomes pair
     p/2, and 1 for x, where it becomes pair p. The second number of a pair is 0 if p + hop is beyond pixel ``last``.
-    ``source`` and ``pairs`` are the memory layouts of x and of the result. A chunk is one block of channels of one
-    sample. Operands: x in bfloat16, pairs.
+    ``source`` and ``pairs`` are the memory layouts of x and of the result. A chunk, the unit of work of a thread, is
+    one block of channels of one sample. Operands: x in bfloat16, pairs.
     """
 
     source: Storage
@@ -92,16 +92,16 @@ def paired_outputs(arriving: Storage) -> PairPixels:
 
 
 def over_pairs(part: Part) -> Part:
-    """Return ``part`` with pairs of neighbouring outputs as its positions: half the width, twice the step."""
+    """Return ``part`` with each two neighbouring outputs of a row as one position: half the width, twice the step."""
     d, h, w = part.step
     depth, height, width = part.sizes
     return replace(part, step=(d, h, 2 * w), sizes=(depth, height, -(-width // 2)))
 
 
 def pairing(context: LoweringContext, kernel: PairPixels, value: Value) -> tuple[Launch, Operand]:
-    """Return the launch of ``kernel``, which writes the pairs of ``value``, and the buffer of the pairs.
+    """Return the launch of ``kernel``, which writes the pairs of ``value``, and the buffer that holds these pairs.
 
-    ``context`` is that of the weight gradient which reads the pairs.
+    ``context`` is the lowering context of the weight gradient that reads the pairs.
     """
     size = kernel.pairs.bytes_per_sample
     samples = value.type.samples

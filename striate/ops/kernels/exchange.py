@@ -12,7 +12,7 @@ from striate.dtypes import DType
 
 
 class Merge(Enum):
-    """How the arrays of the ranks are merged into one result: as moments (mean, variance, count), or as sums."""
+    """How the arrays of the ranks (processes) are merged: as moments (mean, variance, count), or as sums."""
 
     MOMENTS = "moments"
     SUM = "sum"
@@ -23,11 +23,11 @@ class Merge(Enum):
 
 @dataclass(frozen=True)
 class Exchange(KernelSpec):
-    """The kernel that copies contiguous arrays; after its phase, a training on several ranks merges the copies.
+    """The kernel that copies contiguous arrays, so that several ranks can merge the copies.
 
-    A training that shares its batches with other ranks (processes) stops after this phase, and replaces the copies by
-    the values of all ranks, as ``merge`` says. Otherwise they stay copies. ``sizes`` are the numbers of elements of the
-    arrays. Operands: the arrays, then their copies. There is one chunk of work.
+    If several ranks (processes) train a model together, the program stops after this kernel, and the values merged over
+    all ranks, as ``merge`` says, replace the copies. Otherwise they stay copies. ``sizes`` are the numbers of elements
+    of the arrays. Operands: the arrays, then their copies. One thread does all of the work.
     """
 
     merge: Merge

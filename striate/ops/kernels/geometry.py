@@ -20,7 +20,8 @@ from striate.codegen.storage import NO_HALO, Halo, Three, three_pairs
 class Span:
     """The taps of a part along one axis: for 0 ≤ j < count, tap number ``tap`` + j · ``hop`` reads first + j · stride.
 
-    ``first`` and ``stride`` are in positions of the input, relative to step · q; ``first`` is where tap ``tap`` reads.
+    A part is a set of output positions, numbered q, that sum over the same taps. ``first`` and ``stride`` are in
+    positions of the input, counted from position step · q; ``first`` is where tap ``tap`` reads.
     """
 
     first: int
@@ -34,7 +35,7 @@ class Span:
 class Part:
     """A set of output positions that sum over the same taps: start + spread · q along each axis, for 0 ≤ q < sizes.
 
-    The inputs are read at step · q plus the offsets of the taps in ``spans``.
+    The inputs of output q are at step · q plus the offsets of the taps in ``spans``.
     """
 
     spans: tuple[Span, Span, Span]
@@ -45,7 +46,7 @@ class Part:
 
     @property
     def taps(self) -> int:
-        """The number of taps over all three axes."""
+        """The number of taps that each output sums over: the product of the numbers along the three axes."""
         return math.prod(span.count for span in self.spans)
 
     def reach(self) -> tuple[tuple[int, int], ...]:
@@ -108,13 +109,16 @@ class Residues:
     def apart(self) -> int:
         """The distance, in positions of dy, between the inputs of two neighbouring taps.
 
-        The taps are ``hop`` apart and reach the same position of x.
+        Both taps reach the same position of x; in the filter, they are ``hop`` apart.
         """
         return self.dilation // self.common
 
     @property
     def inverse(self) -> int:
-        """The multiplicative inverse of ``apart`` modulo ``hop``, which yields the first tap of a position."""
+        """The multiplicative inverse of ``apart`` modulo ``hop``, from which the first tap of a position is computed.
+
+        ``hop`` is the distance between neighbouring taps of one position, and ``apart`` that between their inputs.
+        """
         return pow(self.apart, -1, self.hop)
 
     @property
@@ -171,8 +175,9 @@ def residues_of(
 def gradient_parts(kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three) -> tuple[Part, ...]:
     """Return the parts of an input gradient, one for each combination of residues modulo the strides.
 
-    dx[i] sums w[k] · dy[(i + before − k · dilation) / stride] over the k for which the quotient is whole. ``sizes`` are
-    those of x.
+    A ``Part`` is a set of positions of dx that sum over the same taps: dx[i] sums w[k] · dy[(i + before − k · dilation)
+    / stride] over the k for which the quotient is whole. ``sizes`` are those of x; the other options are those of the
+    convolution.
     """
     axes = residues_of(kernel, stride, before, dilation, sizes)
     return tuple(
@@ -210,12 +215,12 @@ class Geometry:
 
     @property
     def forward(self) -> Part:
-        """The single ``Part`` (output positions and their taps) of the forward pass, which computes y."""
+        """The single ``Part`` of the forward pass: the positions of y, and the taps that they sum over."""
         return forward_part(self.kernel, self.stride, self.before, self.dilation, self.count)
 
     @property
     def backward(self) -> tuple[Part, ...]:
-        """The parts (output positions and their taps) of the input gradient, which together compute dx."""
+        """The parts of the input gradient: sets of positions of dx, and the taps that they sum over."""
         return gradient_parts(self.kernel, self.stride, self.before, self.dilation, self.size)
 
     @property
@@ -236,12 +241,12 @@ class Geometry:
 
 
 def forward_halo(g: Geometry) -> Halo:
-    """Return the halo of x for the forward pass of ``g``: how many zeros around each plane in memory are read."""
+    """Return the halo of x that the forward pass of ``g`` reads: how many zeros must surround each plane."""
     return _halo(g.forward.reach(), g.size)
 
 
 def gradient_halo(g: Geometry) -> Halo:
-    """Return the halo of dy for the input gradient of ``g``: how many zeros around each plane are read."""
+    """Return the halo of dy that the input gradient of ``g`` reads: how many zeros must surround each plane."""
     d, h, w = (axis.reach() for axis in g.residues)
     return _halo((d, h, w), g.count) if d and h and w else NO_HALO
 

@@ -41,10 +41,10 @@ MOST_ROWS = 24
 
 @dataclass(frozen=True)
 class Reading:
-    """The input channels that an output block sums over, for the function that writes its code.
+    """The input channels that an output block (16 channels) sums over, for the function that writes its code.
 
     If ``table`` is None, they are ``whole`` input blocks of 16 channels and ``partial`` (0 or 1) more blocks of
-    ``rest`` channels. Otherwise, the table says where each lane finds them.
+    ``rest`` channels. Otherwise, the table says from which input block and lane each lane reads.
     """
 
     whole: Index = 0
@@ -59,7 +59,7 @@ Body = Callable[[Reading], None]
 
 @dataclass(frozen=True)
 class Groups:
-    """Base class of the forms of a grouped convolution (abstract).
+    """Base class of the two ways to compute a grouped convolution, ``Banded`` and ``Lanewise`` (abstract).
 
     There are ``count`` groups, and in each of them ``outputs`` output channels sum over ``inputs`` input channels.
     """
@@ -79,7 +79,10 @@ class Groups:
         return -(-self.count * self.outputs // BLOCK)
 
     def needed(self, block: int) -> tuple[int, int]:
-        """Return the numbers of the first and the last input block (inclusive) that an output block needs."""
+        """Return the numbers of the first and the last input block (inclusive) that an output block needs.
+
+        A block is 16 channels; ``block`` is the number of the output block.
+        """
         last = min((block + 1) * BLOCK, self.count * self.outputs) - 1
         low = block * BLOCK // self.outputs * self.inputs
         return low // BLOCK, ((last // self.outputs + 1) * self.inputs - 1) // BLOCK
@@ -87,37 +90,46 @@ class Groups:
 
 @dataclass(frozen=True)
 class Banded(Groups):
-    """The banded form: every output block reads ``span`` consecutive input blocks, with weights 0 for other groups."""
+    """A grouped convolution in which every output block reads ``span`` consecutive blocks of 16 input channels.
+
+    The weights between channels of different groups are 0.
+    """
 
     @property
     def span(self) -> int:
-        """The number of input blocks that each output block reads."""
+        """The number of blocks of 16 input channels that each block of 16 output channels reads."""
         return _span(self)
 
     def first(self, k: Kernel, block: Index) -> Index:
-        """Emit the number of the first input block that an output block reads."""
+        """Emit the number of the first input block that output block number ``block`` reads; a block is 16 channels."""
         first = k.idiv(k.imul(k.idiv(k.imul(block, BLOCK), self.outputs), self.inputs), BLOCK)
         return k.imin(first, self.input_blocks - self.span)
 
     @property
     def cost(self) -> int:
-        """The number of vector multiply-adds for one tap of one output block."""
+        """The number of vector multiply-adds for one tap of 16 output channels."""
         return self.span * BLOCK
 
     @property
     def rest(self) -> int:
-        """The number of channels in the last input block if it is not full; else 0."""
+        """The number of channels in the last block of 16 input channels if it is not full; else 0."""
         return self.count * self.inputs % BLOCK
 
     def each(self, k: Kernel, block: Index, body: Body) -> None:
-        """Write the code of an output block: call ``body`` once, with the ``Reading`` of the block."""
+        """Write the code of an output block: call ``body`` once, with the ``Reading`` (the inputs) of the block.
+
+        An output block is 16 channels; ``block`` is its number at run time.
+        """
         whole = self.count * self.inputs // BLOCK
         count = k.imin(self.span, k.isub(whole, self.first(k, block))) if self.rest else self.span
         body(Reading(count, k.isub(self.span, count), self.rest))
 
     @property
     def shared(self) -> int:
-        """The number of output blocks that read the same input blocks; 1 unless groups consist of whole blocks."""
+        """The number of output blocks that read the same input blocks.
+
+        A block is 16 channels. The result is 1 unless groups consist of whole blocks.
+        """
         return self.outputs // BLOCK if self.outputs % BLOCK == 0 and self.inputs % BLOCK == 0 else 1
 
 
@@ -128,54 +140,55 @@ def _span(groups: Banded) -> int:
 
 @dataclass(frozen=True)
 class Lanewise(Groups):
-    """The lanewise form: every lane reads the input channels of its own group, which a table locates.
+    """A grouped convolution in which every lane reads the input channels of its own group, which a table locates.
 
-    A table has, for each input channel of a group and each lane, the input block and lane to read. Output blocks that
-    are ``period`` apart have the same table, except the last block, which may have fewer channels.
+    A table has, for each input channel of a group and each lane, the input block and lane to read; a block is 16
+    channels. Output blocks that are ``period`` apart have the same table, except the last block, which may have fewer
+    channels.
     """
 
     def first(self, k: Kernel, block: Index) -> Index:
-        """Emit the number of the first input block that an output block reads.
+        """Emit the number of the first input block that output block number ``block`` reads; a block is 16 channels.
 
-        The table of the output block counts input blocks from there.
+        The output block's table (see ``tables``) counts input blocks from there.
         """
         return k.idiv(k.imul(k.idiv(k.imul(block, BLOCK), self.outputs), self.inputs), BLOCK)
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """The different tables, which say where each lane of an output block finds its input channels.
+        """The different tables, which say where each lane of an output block (16 channels) finds its input channels.
 
-        They are the tables of one period, and that of the last block if it differs. The result is empty if there are
-        too many.
+        After ``period`` output blocks, the tables repeat, but the last block may have one of its own. The result is
+        empty if there are too many.
         """
         return _variants(self).tables
 
     @property
     def period(self) -> int:
-        """The number of output blocks after which the tables repeat."""
+        """The number of output blocks (of 16 channels) after which the tables of input channels repeat."""
         return _variants(self).period
 
     @property
     def possible(self) -> bool:
-        """Whether there are so few tables that a kernel can have code for each of them."""
+        """Whether there are so few different ``tables`` that a kernel can have code for each of them."""
         return 0 < len(self.tables) <= MOST_VARIANTS and len(self.tables) * self.inputs <= MOST_ROWS
 
     @property
     def cost(self) -> int:
-        """The largest number of vector multiply-adds and permutations for one tap of one output block."""
+        """The largest number of vector multiply-adds and permutations for one tap of 16 output channels."""
         return max(sum(1 + _permutations(row) for row in table) for table in self.tables)
 
     @property
     def registers(self) -> int:
-        """The number of registers for permuting the inputs of one product; 0 if no permutation is needed."""
+        """The number of vector registers that permuting the inputs of one product takes; 0 without a permutation."""
         rows = [row for table in self.tables for row in table]
         return max(0 if _permutations(row) == 0 else 1 + len({one[0] for one in row if one}) for row in rows)
 
     def each(self, k: Kernel, block: Index, body: Body) -> None:
-        """Write the code of all output blocks: call ``body`` with the ``Reading`` of every table.
+        """Write the code of all output blocks: call ``body`` with the ``Reading`` (the inputs) of every table.
 
-        Each call is inside a test for the output blocks that use the table; ``block`` is the number of the output block
-        at run time.
+        An output block is 16 channels. Each call is inside a test for the output blocks that use the table; ``block``
+        is the number of the output block at run time.
         """
         found = _variants(self)
         for number, table in enumerate(found.tables):
@@ -243,10 +256,11 @@ def _permutations(row: Row) -> int:
 
 
 def grouping(g: Geometry, transposed: bool) -> Banded | Lanewise | None:
-    """Return how the 16 channels of an output block read the inputs; None if there is only one group.
+    """Return how a block of 16 output channels reads the inputs; None if there is only one group.
 
     ``g`` has the sizes of the convolution. The outputs are those of the forward pass, y, or if ``transposed``, those of
-    the input gradient, dx. The result is the cheaper one of the lanewise and the banded form.
+    the input gradient, dx. The result is the cheaper one of ``Lanewise``, in which each lane reads its own group, and
+    ``Banded``, in which all lanes read the same input blocks.
     """
     if g.groups == 1:
         return None

@@ -33,10 +33,10 @@ Terms = Callable[[tuple[Index, ...]], list[Vector]]
 
 
 def nested(k: Kernel, ranges: Sequence[Range], carry: list[Vector], body: Body) -> list[Vector]:
-    """Write a loop nest over all of ``ranges``, the last one innermost; return the loop-carried values.
+    """Write a loop nest over all of ``ranges``, the last one innermost; return the final loop-carried values.
 
-    A range is (start, stop). ``body(indices, carry)`` writes the innermost body and returns the values for
-    the next iteration.
+    A range is (start, stop), and ``carry`` holds the first loop-carried values. ``body(indices, carry)`` writes the
+    innermost body and returns the values for the next iteration.
     """
 
     def enter(indices: tuple[Index, ...], carry: list[Vector]) -> list[Vector]:
@@ -219,7 +219,7 @@ class LargeAverageGradient(KernelSpec):
     """The kernel of the gradient of average pooling with large windows: dx = Σ dy / divisor.
 
     It sums over the windows that contain a position; ``window`` describes them and their divisors. ``arriving`` is the
-    memory layout of dy. Operands: dy, then those of the fused epilogue, ``region``.
+    memory layout of dy. Operands: dy, then those of ``region``, the fused elementwise work.
     """
 
     arriving: Storage
@@ -265,10 +265,10 @@ class LargeMaxGradient(KernelSpec):
     """The kernel of the gradient of max pooling with large windows.
 
     dx at a position is Σ dy over the windows whose maximum is at this position. Every window adds its dy to one element
-    of a plane in the thread's scratch memory, so the work does not grow with the size of the window. The fused
-    epilogue, ``region``, runs on the finished plane. ``part`` (see ``geometry``) has the positions that each window
-    covers; ``arriving`` and ``index`` are the memory layouts of dy and of the index. Operands: dy, index, then those of
-    the epilogue.
+    of a plane in the thread's scratch memory, so the work does not grow with the size of the window. ``region``, the
+    fused elementwise work, runs on the finished plane. ``part`` (see ``geometry``) has the positions that each window
+    covers; ``arriving`` and ``index`` are the memory layouts of dy and of the index of each maximum. Operands: dy,
+    index, then those of the region.
     """
 
     arriving: Storage

@@ -27,22 +27,22 @@ UNROLLED = 4
 
 @dataclass(frozen=True)
 class MatrixProduct(KernelSpec):
-    """The kernel of a matrix product, C[b][m][n] = Σ_k A[b][m][k] · B[b][k][n], with a fused epilogue.
+    """The kernel of a matrix product, C[b][m][n] = Σ_k A[b][m][k] · B[b][k][n], with fused elementwise work.
 
         left         the strides of A
-        panels       the strides of the packed B along the batch axes, in elements
+        panels       the strides of the packed B along the batch axes, in elements; a panel is 16 columns of B
         batch        the sizes of the batch axes of C; that of N is 0
         rows         the number of rows of C, or 0 if they are the N samples
         depth        the number of products in a sum
         columns      the number of columns of C
-        tile         (rows, panels) of a tile
+        tile         (rows, panels) of a tile, whose sums are in registers together
         group        the number of indices of axis 0 in a chunk
         row_part     the number of rows in a chunk, if there are batch axes
         column_part  the number of panels in a chunk
 
     A chunk, the unit of work of a thread, is ``group`` indices of axis 0 of C, one index of each other batch axis, and
     ``row_part`` rows and ``column_part`` panels of each matrix. If there are no batch axes, axis 0 of C are its rows.
-    Operands: A, the panels of B, then those of the epilogue, ``region``.
+    Operands: A, the panels of B, then those of ``region``, the fused elementwise work.
     """
 
     dtype: DType
@@ -60,7 +60,10 @@ class MatrixProduct(KernelSpec):
 
     @property
     def parts(self) -> tuple[int, int]:
-        """(number of parts of the rows, number of parts of the panels) into which chunks divide a matrix."""
+        """The pair (number of parts of the rows, number of parts of the panels) into which chunks divide each matrix.
+
+        A chunk is the unit of work of a thread, and a panel is 16 columns. Without batch axes, the first number is 1.
+        """
         across = -(-self.blocks // self.column_part)
         return (-(-self.rows // self.row_part) if self.batch else 1), across
 
@@ -73,7 +76,8 @@ class MatrixProduct(KernelSpec):
     def chunks(self) -> tuple[int, int]:
         """The number of chunks as a pair (per, group).
 
-        It is ``per`` if group is 0, else ``per`` for every ``group`` samples; the last group may have fewer samples.
+        A chunk is the unit of work of a thread. There are ``per`` chunks in all if group is 0, else ``per`` for every
+        ``group`` samples, and as many for an incomplete last group.
         """
         first = self.batch[0] if self.batch else self.rows
         per = math.prod(self.batch[1:]) * math.prod(self.parts)
@@ -195,8 +199,8 @@ def steps(
 ) -> list[Vector]:  # fmt: skip
     """Emit sums[r, p] += Σ_i line[offsets[r] + step · i] · panel[panels[p] + 16 · i] over 0 ≤ i < ``count``.
 
-    The first factor is one element, the second a vector of 16, both of the dtype ``dtype``; all offsets are in
-    elements. Returns the new sums.
+    The first factor is one element, the second a vector of 16, both of the dtype ``dtype``; ``step`` and all offsets
+    are in elements. Returns the new sums.
     """
 
     def body(here: Pointer, rows: Pointer, many: int, carry: list[Vector]) -> list[Vector]:

@@ -37,9 +37,9 @@ class Term:
 
 
 def joined_terms(terms: Sequence[Term]) -> tuple[Term, ...]:
-    """Return ``terms`` with those neighbouring axes joined that a single stride traverses in both operands.
+    """Return ``terms`` after joining neighbouring axes that can be traversed with one stride in A and one in B.
 
-    Axes of size 1 are left out.
+    Axes of size 1 are left out, unless all axes have size 1.
     """
     found: list[Term] = []
     for term in terms:
@@ -88,7 +88,7 @@ class MatrixSum(KernelSpec):
 
     @property
     def units(self) -> int:
-        """The number of panels of all matrices of C; if axis 0 is N, the number for one sample."""
+        """The number of panels (16 columns each) of all matrices of C; if axis 0 is N, the number for one sample."""
         return math.prod(size for size in self.batch if size) * self.blocks
 
     @property
@@ -98,7 +98,7 @@ class MatrixSum(KernelSpec):
 
     @property
     def per_unit(self) -> int:
-        """The number of float64 partial sums of one panel."""
+        """The number of float64 partial sums of one panel (16 columns of the result)."""
         return self.rows * LANES
 
     @property
@@ -108,7 +108,7 @@ class MatrixSum(KernelSpec):
 
     @property
     def inner(self) -> int:
-        """The number of products in one element of C for each index of the outermost summed axis."""
+        """The number of products that each index of the outermost summed axis adds to one element of C."""
         return math.prod(term.size for term in self.terms[1:])
 
     def write(self, k: Kernel) -> None:
@@ -210,7 +210,8 @@ class MatrixSum(KernelSpec):
 class AddShares(KernelSpec):
     """The kernel that adds the partial sums of a ``MatrixSum`` over its shares, in order, and stores the result C.
 
-    C is in NumPy's order. A chunk, the unit of work of a thread, is one panel of one matrix. Operands: partial sums, C.
+    A share is a part of the outermost summed axis. C is in NumPy's order. A chunk, the unit of work of a thread, is one
+    panel (16 columns) of one matrix. Operands: partial sums, C.
     """
 
     sums: MatrixSum

@@ -31,10 +31,10 @@ class Pack(KernelSpec):
 
     With ``transposed``, it packs for the input gradient: the lanes are then input channels c, and the sums run over the
     output channels o. ``filters`` is O, ``depth`` is C / groups, and ``parts`` (see ``geometry``) are the sets of
-    output positions whose taps are packed together; ``grouping`` says which input channels an output block reads (None:
-    all). ``operands`` is the dtype of the packed weights, ``channels`` the number of channels that each output block
-    sums over, and ``inner`` the number of channels in an input block. A chunk, the unit of work of a thread, is one
-    output block. Operands: weights, packed weights.
+    output positions whose taps are packed together; ``grouping`` says which input channels an output block (16 output
+    channels) reads (None: all). ``operands`` is the dtype of the packed weights, ``channels`` the number of channels
+    that each output block sums over, and ``inner`` the number of channels in an input block. A chunk, the unit of work
+    of a thread, is one output block. Operands: weights, packed weights.
     """
 
     dtype: DType
@@ -56,7 +56,7 @@ class Pack(KernelSpec):
 
     @property
     def per_block(self) -> int:
-        """The number of packed elements of one output block."""
+        """The number of packed elements of one block of 16 output channels."""
         taps = sum(part.taps for part in self.parts)
         return -(-self.channels // self.inner) * self.inner * taps * LANES
 

@@ -38,7 +38,7 @@ def dot(k: Kernel, indices: Sequence[Index], strides: Sequence[int]) -> Index:
 
 
 def unravelled(k: Kernel, number: Index, sizes: Sequence[int]) -> list[Index]:
-    """Emit the indices along axes of the given sizes from the row-major number of an element."""
+    """Emit the index of an element along each axis, from its row-major ``number`` in an array of these ``sizes``."""
     found: list[Index] = []
     for size in reversed(sizes):
         found.insert(0, k.imod(number, size))
@@ -50,9 +50,9 @@ def unravelled(k: Kernel, number: Index, sizes: Sequence[int]) -> list[Index]:
 class PackPanels(KernelSpec):
     """The kernel that packs matrices into panels of 16 columns, [batch…][panel][k][16].
 
-    ``source`` has the strides of the matrices, which have ``depth`` rows (index k) and ``columns`` columns; lanes after
-    the last column are undefined. ``batch`` are the sizes of the batch axes, 0 for N. A chunk, the unit of work of a
-    thread, is one panel. Operands: the matrices, the panels.
+    ``source`` has the strides of the matrices, which have ``depth`` rows (index k) and ``columns`` columns; the last
+    panel may have lanes without a column, whose contents are undefined. ``batch`` are the sizes of the batch axes, 0
+    for N. A chunk, the unit of work of a thread, is one panel. Operands: the matrices, the panels.
     """
 
     dtype: DType
@@ -70,7 +70,8 @@ class PackPanels(KernelSpec):
     def chunks(self) -> tuple[int, int]:
         """The number of chunks as a pair (per, group).
 
-        It is ``per`` panels in all if group is 0, or ``per`` panels for each sample (group 1) if axis 0 is N.
+        A chunk, the unit of work of a thread, is one panel. There are ``per`` panels in all if group is 0, or ``per``
+        panels for each sample (group 1) if axis 0 is N.
         """
         symbolic = bool(self.batch) and self.batch[0] == 0
         return math.prod(size for size in self.batch if size) * self.blocks, 1 if symbolic else 0
@@ -100,7 +101,7 @@ class PackPanels(KernelSpec):
 def panel_row(k: Kernel, dtype: DType, source: Pointer, step: int, count: Index, target: Pointer) -> None:
     """Emit code that copies ``count`` elements to one row of a panel.
 
-    The elements, of the dtype ``dtype``, are read from ``source`` on, at a distance of ``step`` elements; ``target`` is
+    The elements, of the dtype ``dtype``, begin at the address ``source`` and are ``step`` elements apart; ``target`` is
     the address of the row.
     """
     if step == 1:

@@ -38,7 +38,8 @@ def in_one_row(g: Geometry, source: Storage, region: Region) -> OneRow | None:
     """Return convolution ``g`` with all positions of a sample in one row; None if they cannot be, or already are.
 
     The convolution must be 1×1 with stride 1 and no padding. In its input (``source``) and in all arrays that its
-    epilogue (``region``, the fused elementwise work) reads or writes, the rows must be contiguous, without a halo.
+    epilogue (``region``, the fused elementwise work) reads or writes, the rows must be contiguous, without a border of
+    zeros (halo) between them.
     """
     row, domain = storage_in_one_row(source), region.domain
     if not is_pointwise(g) or row is None or domain.sizes[:2] == (1, 1):

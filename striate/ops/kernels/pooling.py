@@ -32,7 +32,7 @@ Position = tuple[Index, Index, Index]
 class Prologue:
     """Elementwise work that computes the input of the windows on the fly, so that it need not be stored in memory.
 
-    The input is value number ``value`` of the region, which runs over the positions of the input.
+    ``region`` is this work, which runs over the positions of the input; its value number ``value`` is the input.
     """
 
     region: Region
@@ -59,7 +59,7 @@ class Window:
 
     @property
     def constant(self) -> int:
-        """The divisor, if it is the same for all windows; else 0."""
+        """The divisor of the averages, if it is the same for all windows; else 0."""
         if self.override:
             return self.override
         total = 1
@@ -83,7 +83,11 @@ class Window:
         return stop - start
 
     def area(self, k: Kernel, position: Position) -> Index:
-        """Emit the number of positions that count in the window at ``position`` (d, h, w), counted in windows."""
+        """Emit the number of positions that the average over one window counts: its divisor.
+
+        ``position`` is the (d, h, w) index of the window. Whether positions in the padding count depends on
+        ``count_include_pad``.
+        """
         total: Index = 1
         for axis, p in enumerate(position):
             start = k.iadd(k.imul(p, self.stride[axis]), -self.before[axis])
@@ -94,9 +98,9 @@ class Window:
         return total
 
     def divided(self, k: Kernel, total: Vector, position: Position, dtype: DType) -> Vector:
-        """Emit ``total`` divided by the divisor of the window at ``position``; ``dtype`` is that of ``total``.
+        """Emit ``total`` divided by the divisor of one window; ``dtype`` is that of ``total``.
 
-        ``position`` is (d, h, w), counted in windows.
+        ``position`` is the (d, h, w) index of the window.
         """
         if self.constant:
             return k.mul(total, k.constant(1 / self.constant, dtype))
@@ -107,7 +111,7 @@ class Window:
 def place_of(k: Kernel, part: Part, axis: int, p: Index, tap: Index) -> Index:
     """Emit the input position, along axis number ``axis``, that tap number ``tap`` of window number ``p`` reads.
 
-    ``part`` has the geometry.
+    ``part`` describes the windows and their taps.
     """
     span = part.spans[axis]
     return k.iadd(k.imul(p, part.step[axis]), span.first, k.imul(tap, span.stride))
@@ -198,11 +202,11 @@ class Pixels:
 def opened(
     k: Kernel, source: Storage, region: Region, prologue: Prologue | None, outputs: int = 0
 ) -> tuple[RegionWriter, Pixels, int]:
-    """Return (writer of the epilogue, reader of x, number of the first operand after x) for a kernel over windows.
+    """Return (epilogue writer, reader of x, number of the first operand after x) for a kernel over windows.
 
     ``source`` is the memory layout of x. The operands of the kernel are x, ``outputs`` arrays that it writes itself,
-    then those of the epilogue ``region``. With a prologue there is no operand x, and the operands of the prologue come
-    last.
+    then those of the epilogue ``region``, the fused elementwise work. With a ``prologue``, elementwise work that
+    computes x, there is no operand x, and the operands of the prologue come last.
     """
     first = 0 if prologue else 1
     writer = RegionWriter(k, region, first + outputs)
@@ -234,12 +238,12 @@ def walk(
     begin: Callable[[Index, Index], None] | None = None,
     enter: Callable[[Index, Index], None] | None = None,
 ) -> None:
-    """Write the loop nest of a kernel: ``emit`` computes every output, and the epilogue runs on the results.
+    """Write the loop nest of a kernel: ``emit`` computes every output, and elementwise work runs on the results.
 
     The loops run over the positions of ``parts``; ``domain`` has the numbers of samples and channels. ``emit(part, n,
     block, position, columns)`` emits the vectors of ``columns`` neighbouring outputs of a row, and ``writer`` writes
-    the epilogue. ``begin(n, block)`` is called before the positions of each sample and block of channels, and
-    ``enter(d, h)`` before those of each row.
+    the fused elementwise work. ``begin(n, block)`` is called before the positions of each sample and block of 16
+    channels, and ``enter(d, h)`` before those of each row.
     """
     group, block = k.idiv(k.chunk, domain.blocks), k.imod(k.chunk, domain.blocks)
     first, last = samples_of(k, domain, group)
@@ -301,9 +305,9 @@ def _positions(
 class MaxWindows(KernelSpec):
     """The kernel of max pooling: y is the maximum of each window, and index the number of the tap that read it.
 
-    ``part`` (see ``geometry``) has the windows; ``source`` and ``index`` are the memory layouts of x and of the index.
-    Operands: x, index, then those of the fused epilogue, ``region``. With a ``prologue``, which computes x, there is no
-    operand x, and the operands of the prologue come last.
+    A tap is one element of the window. ``part`` (see ``geometry``) has the windows; ``source`` and ``index`` are the
+    memory layouts of x and of the index. Operands: x, index, then those of ``region``, the fused elementwise work. With
+    a ``prologue``, elementwise work that computes x, there is no operand x, and the operands of the prologue come last.
     """
 
     source: Storage
@@ -352,8 +356,8 @@ class AverageWindows(KernelSpec):
     """The kernel of average pooling: y is the sum over each window, divided by the window's divisor.
 
     ``part`` (see ``geometry``) has the windows, ``window`` their divisors, and ``source`` is the memory layout of x.
-    Operands: x, then those of the fused epilogue, ``region``. With a ``prologue``, which computes x, there is no
-    operand x, and the operands of the prologue come last.
+    Operands: x, then those of ``region``, the fused elementwise work. With a ``prologue``, elementwise work that
+    computes x, there is no operand x, and the operands of the prologue come last.
     """
 
     source: Storage
@@ -387,7 +391,7 @@ class WindowGradient(KernelSpec):
     In max pooling, which has an ``index``, a window contributes dy to the position of its maximum. In average pooling,
     it contributes dy divided by its divisor to all its positions. ``parts`` (see ``geometry``) say which windows
     contain a position, and ``arriving`` is the memory layout of dy. Operands: dy, the index in max pooling, then those
-    of the fused epilogue, ``region``.
+    of ``region``, the fused elementwise work.
     """
 
     arriving: Storage

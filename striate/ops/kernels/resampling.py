@@ -32,8 +32,8 @@ class Mapped(KernelSpec):
     """Base class of the kernels that apply linear maps along the spatial axes (abstract).
 
     ``maps`` are the maps along D, H and W; None is an axis that does not change. ``source`` is the memory layout of x.
-    Operands: x, then those of the fused epilogue, ``region``. With a ``prologue``, which computes x, there is no
-    operand x, and the operands of the prologue come last.
+    Operands: x, then those of ``region``, the fused elementwise work. With a ``prologue``, elementwise work that
+    computes x, there is no operand x, and the operands of the prologue come last.
     """
 
     source: Storage

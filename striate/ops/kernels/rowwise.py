@@ -49,7 +49,10 @@ class RowKernel(KernelSpec):
             self.position(k, Row(k, self.storage, (n.index, d.index, h.index, w.index)), n.index, line)
 
     def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
-        """Write the code for one position: ``row`` reads its channels; ``pixel`` is its number within sample ``n``."""
+        """Write the code for one position of sample ``n``.
+
+        ``row`` reads the channels of the position, and ``pixel`` is the number of the position within the sample.
+        """
         raise NotImplementedError
 
 
@@ -96,10 +99,10 @@ class Row:
         return k.load_scalar(k.offset(k.operand(operand), where, self.storage.dtype), self.storage.dtype)
 
     def fold(self, start: float, step: Callable[[Vector, Index, int], Vector], dtype: DType | None = None) -> Vector:
-        """Emit a loop carry = step(carry, block, count) over all blocks of channels; return the last carry.
+        """Emit a loop carry = step(carry, block, count) over all blocks of 16 channels; return the last carry.
 
-        The first carry is a vector of ``start`` in ``dtype``, by default that of the operand. ``count`` is the number
-        of channels in the block, 16 except in an incomplete last block.
+        The first carry is a vector of ``start`` in ``dtype``, by default that of ``storage``. ``block`` is the number
+        of the block, and ``count`` the number of its channels, 16 except in an incomplete last block.
         """
         k = self.k
         whole, rest = divmod(self.storage.channels, LANES)
@@ -126,7 +129,7 @@ class Row:
         return k.splat(k.convert(k.add_lanes(self.fold(0.0, widely, DType.float64)), dtype.computed))
 
     def each(self, body: Callable[[Index, int], None]) -> None:
-        """Emit a loop that runs ``body(block, count)`` for every block of channels of the position.
+        """Emit a loop that runs ``body(block, count)`` for every block of 16 channels of the position.
 
         ``block`` is the number of the block, and ``count`` the number of its channels, 16 except in an incomplete last
         block.
@@ -261,9 +264,9 @@ class LabelRows(RowKernel):
     def label(self, k: Kernel, n: Index, pixel: Index) -> tuple[Index, Index, Any]:
         """Emit code that reads the label of one position of sample n; return (label, item, left out).
 
-        ``pixel`` is the number of the position within the sample and ``item`` that over all samples; ``left out`` is
-        the condition that the label is the ignored one. Labels are checked before the kernel runs, but they are clamped
-        nevertheless, so that no label can cause a read outside the array.
+        ``pixel`` is the number of the position within the sample, and ``item`` is its number over all samples; ``left
+        out`` is the condition that the label is the ignored one. Labels are checked before the kernel runs, but the
+        kernel clamps them all the same, so that no label can cause a read outside the array.
         """
         item = k.iadd(k.imul(n, self.storage.pixels), pixel)
         label = k.load_scalar(k.offset(k.operand(1), item, DType.int64), DType.int64)
@@ -288,7 +291,7 @@ class LabelRows(RowKernel):
         return k.broadcast(k.offset(k.operand(2), label, self.dtype), self.dtype)
 
     def weights(self, k: Kernel, block: Index, count: int) -> Vector:
-        """Emit the class weights of a block of 16 channels (1 without weights).
+        """Emit the class weights of a block of 16 classes (1 without weights), one in each lane.
 
         Only the first ``count`` lanes are classes; the others are 0.
         """
@@ -301,7 +304,7 @@ class LabelRows(RowKernel):
         """Emit the sum of the smoothed, weighted target t in every lane: Σ_j t[j] = (1 − ε) · w[label] + ε / C · Σ w.
 
         ε is the label smoothing, w are the class weights (1 without weights), and C is the number of classes. ``row``
-        loops over the blocks of channels, and ``label`` is the label of the position.
+        loops over the blocks of channels, which are the classes, and ``label`` is the label of the position.
         """
         chosen = k.mul(self.weight(k, label), k.constant(1 - self.smoothing, self.dtype))
         if not self.smoothing:
@@ -314,8 +317,8 @@ class LabelRows(RowKernel):
 class CrossEntropyRows(LabelRows):
     """The kernel of cross entropy: loss = Σ_j t[j] · ln Σ_c e^(x[c] − max x) − Σ_c t[c] · (x[c] − max x).
 
-    x are the logits of a position, and t is its smoothed, weighted target. A share is the weight of a position in the
-    mean of the losses. Operands: logits, labels, class weights if ``weighted``, losses, shares.
+    x are the logits of a position, and t is its smoothed target, multiplied by the class weights. A share is the weight
+    of a position in the mean of the losses. Operands: logits, labels, class weights if ``weighted``, losses, shares.
     """
 
     def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
@@ -375,8 +378,9 @@ class OneHotRows(LabelRows):
 class CrossEntropyGradientRows(LabelRows):
     """The kernel of the gradient of cross entropy: dx[c] = dloss · (softmax(x)[c] · Σ_j t[j] − t[c]).
 
-    t is the smoothed, weighted target, and dloss the gradient with respect to the loss of a position. ``result`` is the
-    memory layout of dx. Operands: logits x, labels, class weights if ``weighted``, dloss for each position, dx.
+    x are the logits of a position, t is its smoothed target, multiplied by the class weights, and dloss the gradient
+    with respect to the loss of a position. ``result`` is the memory layout of dx. Operands: logits x, labels, class
+    weights if ``weighted``, dloss for each position, dx.
     """
 
     result: Storage

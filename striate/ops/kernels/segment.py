@@ -17,8 +17,8 @@ _TILE = 4
 class SegmentSums(KernelSpec):
     """The kernel that computes y[i] = Σ x over the segment that contains i. Sums are accumulated in float64.
 
-    Segment s holds the elements from bounds[s] to bounds[s + 1] − 1. A chunk, the unit of work of a thread, is one
-    segment. Operands: x, y.
+    ``bounds`` are increasing: segment s holds the elements from bounds[s] to bounds[s + 1] − 1. A chunk, the unit of
+    work of a thread, is one segment. Operands: x, y.
     """
 
     bounds: tuple[int, ...]

@@ -14,9 +14,9 @@ from striate.dtypes import DType
 class PlaneKernel(KernelSpec):
     """Base class of kernels over the channels of one sample, whose positions form a plane (abstract).
 
-    All arrays are in NumPy's order without gaps. Of x and y, one has the shape of the indices, and the indices point
-    into the other; ``small`` and ``large`` are the numbers of positions of their channels. ``channels`` is C. A chunk,
-    the unit of work of a thread, is one sample.
+    All arrays are in NumPy's order without gaps. One of x and y has the shape of the indices, and the indices point
+    into the other one; ``small`` and ``large`` are the numbers of positions per channel of these two. ``channels`` is
+    C. A chunk, the unit of work of a thread, is one sample.
     """
 
     dtype: DType
@@ -30,11 +30,14 @@ class PlaneKernel(KernelSpec):
             self.plane(k, k.imul(plane, self.small), k.imul(plane, self.large))
 
     def plane(self, k: Kernel, small: Index, large: Index) -> None:
-        """Write the code for one channel, which begins at element ``small`` of one array and ``large`` of the other."""
+        """Write the code for one channel, which begins at element ``small`` of one array and ``large`` of the other.
+
+        The first of the two has the shape of the indices, and the indices point into the second.
+        """
         raise NotImplementedError
 
     def index(self, k: Kernel, where: Index) -> tuple[Index, Condition]:
-        """Emit the load of element ``where`` of the indices (operand 2); return it and whether it lies in the plane."""
+        """Emit the load of element ``where`` of the indices (operand 2); return (index, whether it is in the plane)."""
         index: Index = k.load_scalar(k.offset(k.operand(2), where, DType.int64), DType.int64)
         return index, k.both(k.compare(index, ">=", 0), k.compare(index, "<", self.large))
 

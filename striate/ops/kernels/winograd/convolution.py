@@ -43,9 +43,10 @@ class TileConvolution(KernelSpec):
     """Base class of the kernels of Winograd convolution (abstract).
 
     Tiles are multiplied in batches of ``together``. V, the transformed input, is stored in the order in which the
-    products read it: [batch][position][plane][input block][tile][16]. M, the products, are [batch][position][tile][16].
-    ``operands`` is the dtype of U (the transformed filters) and V, ``source`` the memory layout of the input, ``form``
-    has the sizes of the tiles, ``before`` is the padding before each axis, and ``region`` the fused epilogue.
+    products read it: [batch][position][plane][input block][tile][16], where a position is an entry of a transformed
+    tile, and 16 are the channels of a block. M, the products, are [batch][position][tile][16]. ``operands`` is the
+    dtype of U (the transformed filters) and V, ``source`` the memory layout of the input, ``form`` has the sizes of the
+    tiles, ``before`` is the padding before each axis, and ``region`` the fused elementwise work.
     """
 
     source: Storage
@@ -72,7 +73,7 @@ class TileConvolution(KernelSpec):
 
     @property
     def per_position(self) -> int:
-        """The distance in elements between neighbouring positions of V, the transformed input."""
+        """The distance in elements between neighbouring positions (entries of a tile) of V, the transformed input."""
         return self.form.planes * self.source.blocks * self.together * BLOCK + PADDING
 
     @property
@@ -82,24 +83,24 @@ class TileConvolution(KernelSpec):
 
     @property
     def per_product(self) -> int:
-        """The distance in elements between neighbouring positions of M, the products."""
+        """The distance in elements between neighbouring positions (entries of a tile) of M, the products."""
         return self.together * LANES + PADDING
 
     @property
     def per_filter(self) -> int:
-        """The distance in elements between neighbouring positions of U, the transformed filters."""
+        """The distance in elements between neighbouring positions (entries) of U, the transformed filters."""
         return self.form.planes * self.source.channels * LANES + PADDING * (2 if self.operands is DType.bfloat16 else 1)
 
     @property
     def product_bytes(self) -> int:
-        """The size in bytes of M, the products, for one batch of tiles."""
+        """The size in bytes of M, the products, for one batch of tiles and one block of 16 output channels."""
         return self.form.positions * self.per_product * self.sums.numpy.itemsize
 
     def filter_of(self, k: Kernel, position: Index) -> Index:
-        """Emit the number of the entry of the transformed filter that multiplies a position of V.
+        """Emit the number of the entry of the transformed filter that multiplies entry ``position`` of V.
 
-        V is the transformed input. The entry and the position have the same number, unless several positions share an
-        entry of the filter.
+        V is the transformed input. The two entries have the same number, unless several entries of V share an entry of
+        the filter.
         """
         height, width = self.form.axes
         if self.form.positions == self.form.entries:
@@ -118,8 +119,8 @@ class TileConvolution(KernelSpec):
         """Emit the transform V = Bᵀ d B of one input tile d, for a range of blocks of input channels.
 
         ``tile`` is the number of the tile in its group of samples, and ``first`` the first sample of the group.
-        ``batch`` is the address of V of the tile's batch, and ``place`` the number of the tile in this batch.
-        ``blocks`` is (first, one past the last block).
+        ``batch`` is the address of V for the batch that contains the tile, and ``place`` the number of the tile in this
+        batch. ``blocks`` is (first, one past the last block).
         """
         dtype, operands = self.source.dtype, self.operands
         points = self.form.width.points
@@ -144,8 +145,9 @@ class TileConvolution(KernelSpec):
     def multiply(self, k: Kernel, v: Pointer, u: Pointer, out: Pointer, lanes: int = LANES) -> None:
         """Emit the products of one position for a batch of tiles: M[tile][16] = Σ_c V[tile][c] · U[c][16].
 
-        ``v``, ``u`` and ``out`` are the addresses of the transformed input V, the transformed filters U, and M. Only
-        the first ``lanes`` output channels are computed; M is 0 for the others.
+        A position is an entry of a transformed tile. ``v``, ``u`` and ``out`` are the addresses, at this position, of
+        the transformed input V, the transformed filters U, and M. Only the first ``lanes`` output channels are
+        computed; M is 0 for the others.
         """
         dtype, operands = self.sums, self.operands
         places = [k.offset(out, t * LANES, dtype) for t in range(self.together)]
@@ -195,10 +197,11 @@ class TileConvolution(KernelSpec):
     def finish(
         self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tile: Index, products: Pointer
     ) -> None:
-        """Emit the output Y = Aᵀ M A of one tile from its products M, and the fused epilogue on its pixels.
+        """Emit the output Y = Aᵀ M A of one tile from its products M, and the fused elementwise work on its pixels.
 
         ``tile`` is the number of the tile in its group of samples, and ``first`` the first sample of the group.
-        ``products`` is the address of M, ``block`` the number of the output block, and ``writer`` writes the epilogue.
+        ``products`` is the address of M, ``block`` the number of the block of 16 output channels, and ``writer`` writes
+        the elementwise work.
         """
         dtype, (tall, broad) = self.sums, self.form.axes
         sample, depth, row, column = place_of(k, self.grid, first, tile)
@@ -227,10 +230,10 @@ class TileConvolution(KernelSpec):
     ) -> None:
         """Emit prefetches of a share of the memory that the epilogue of a batch of tiles will read and write.
 
-        The method is called before the products of each position, so that the share arrives while the core multiplies;
-        ``number`` is the number of the position, which selects the share. ``tiles`` are the first tile of the batch and
-        one past its last, ``first`` is the first sample of their group, ``block`` the number of the output block, and
-        ``writer`` writes the epilogue.
+        The epilogue, which ``writer`` writes, is the fused elementwise work. The method is called before the products
+        of each position (entry of a tile), so that the share arrives while the core multiplies; ``number`` is the
+        number of the position, which selects the share. ``tiles`` are the first tile of the batch and one past its
+        last, ``first`` is the first sample of their group, and ``block`` the number of the block of 16 output channels.
         """
         height, width = (form.tile for form in self.form.axes)
         rounds = max(1, self.form.positions // self.together)
@@ -242,9 +245,10 @@ class TileConvolution(KernelSpec):
             writer.fetch(sample, block, (depth, k.iadd(k.imul(row, height), line), k.imul(column, width)), rows, width)
 
     def close(self, k: Kernel, writer: RegionWriter, number: Index, block: Index) -> None:
-        """Emit the end of the epilogue for each sample of group ``number`` and output block ``block``.
+        """Emit the end of the fused elementwise work for each sample of a group and one block of 16 output channels.
 
-        The epilogue, which ``writer`` writes, then fills the halos of the arrays that it stores.
+        ``number`` is the number of the group of samples, and ``block`` that of the block. ``writer`` writes this end:
+        it fills the halos (borders of zeros) of the arrays that the elementwise work stores.
         """
         first, last = samples_of(k, self.region.domain, number)
         with k.loop(first, last) as sample:
@@ -258,9 +262,10 @@ class WinogradConvolution(TileConvolution):
 
         for batch of tiles: V = Bᵀ d B;  for output block: for position: M = V · U;  then Y = Aᵀ M A
 
-    A chunk, the unit of work of a thread, is one group of samples and one of ``shares`` parts of the output blocks. V
-    and M of one batch are in the thread's scratch memory. Operands: x, the packed filters U, then those of the fused
-    epilogue, ``region``.
+    d are the input tiles, U the transformed filters and Y the output tiles; a position is an entry of a transformed
+    tile. A chunk, the unit of work of a thread, is one group of samples and one of ``shares`` parts of the output
+    blocks (16 channels each). V and M of one batch are in the thread's scratch memory. Operands: x, the packed filters
+    U, then those of ``region``, the fused elementwise work.
     """
 
     shares: int
@@ -270,14 +275,15 @@ class WinogradConvolution(TileConvolution):
     def chunks(self) -> tuple[int, int]:
         """The number of chunks as a pair (per, group).
 
-        It is ``per`` if group is 0, else ``per`` for every ``group`` samples; the last group may have fewer samples.
+        A chunk is the unit of work of a thread. There are ``per`` chunks in all if group is 0, else ``per`` for every
+        ``group`` samples, and as many for an incomplete last group.
         """
         per, group = self.region.domain.groups
         return per * self.shares, group
 
     @property
     def scratch_bytes(self) -> int:
-        """Bytes of scratch memory for each thread."""
+        """The number of bytes of scratch memory for each thread."""
         return self.per_batch * self.operands.numpy.itemsize + self.product_bytes
 
     def write(self, k: Kernel) -> None:

@@ -37,12 +37,13 @@ class WinogradWeightGradient(KernelSpec):
 
         for tiles in batches: V = Bᵀ x B, W = G dy Gᵀ;  for position, output block, input block: M += Wᵀ V
 
-    A chunk, the unit of work of a thread, is one share of the tiles, one range of ``outs`` output blocks and one range
-    of ``intos`` input blocks. Few tiles make fewer shares than ``shares``; the other chunks do nothing. The blocks of
-    each plane of the filter count as input blocks of their own: there are ``planes`` times ``source.blocks``.
-    ``source`` and ``arriving`` are the memory layouts of x and dy, and ``before`` is the padding before each axis of x.
-    A batch has ``together`` tiles. The sums of ``accumulators`` input channels are in registers at a time. ``form`` has
-    the sizes of the tiles, and ``operands`` is the dtype of V and W. ``samples`` is 0 if it is the run-time N.
+    A position is an entry of a transformed tile. A chunk, the unit of work of a thread, is one share of the tiles, one
+    range of ``outs`` output blocks and one range of ``intos`` input blocks (16 channels each). Few tiles make fewer
+    shares than ``shares``; the other chunks do nothing. The blocks of each plane of the filter count as input blocks of
+    their own: there are ``planes`` times ``source.blocks``. ``source`` and ``arriving`` are the memory layouts of x and
+    dy, and ``before`` is the padding before each axis of x. A batch has ``together`` tiles. The sums of
+    ``accumulators`` input channels are in registers at a time. ``form`` has the sizes of the tiles, and ``operands`` is
+    the dtype of V and W. ``samples`` is 0 if it is the run-time N.
 
     V and W are in the thread's scratch memory as [position][block][tile][16], in bfloat16 as […][pair of tiles][16][2].
     M is [position][16 input channels][16 output channels] for each output block and input block. If there are several
@@ -66,7 +67,7 @@ class WinogradWeightGradient(KernelSpec):
 
     @property
     def points(self) -> int:
-        """The number of products of one tile, which is the number of positions."""
+        """The number of products of one tile: one for each position (entry of a transformed tile)."""
         return self.form.positions
 
     @property
@@ -76,28 +77,41 @@ class WinogradWeightGradient(KernelSpec):
 
     @property
     def ranges(self) -> tuple[int, int]:
-        """(number of ranges of output blocks, number of ranges of input blocks) among which chunks are divided."""
+        """The pair (number of ranges of output blocks, number of ranges of input blocks); a block is 16 channels.
+
+        A chunk, the unit of work of a thread, computes one range of each.
+        """
         return -(-self.arriving.blocks // self.outs), -(-self.input_blocks // self.intos)
 
     @property
     def chunks(self) -> int:
-        """The number of chunks: one for each share of the tiles, range of output blocks and range of input blocks."""
+        """The number of chunks, the units of work of a thread.
+
+        There is one for each share of the tiles, range of output blocks and range of input blocks; a block is 16
+        channels.
+        """
         outs, intos = self.ranges
         return self.shares * outs * intos
 
     @property
     def per_v(self) -> int:
-        """The distance in elements between neighbouring positions of V, the transformed tiles of x."""
+        """The distance in elements between neighbouring positions of V, the transformed tiles of x.
+
+        A position is an entry of a transformed tile.
+        """
         return self.intos * self.together * BLOCK + PADDING * self.paired
 
     @property
     def per_w(self) -> int:
-        """The distance in elements between neighbouring positions of W, the transformed tiles of dy."""
+        """The distance in elements between neighbouring positions of W, the transformed tiles of dy.
+
+        A position is an entry of a transformed tile.
+        """
         return self.outs * self.together * BLOCK + PADDING * self.paired
 
     @property
     def scratch_bytes(self) -> int:
-        """Bytes of scratch memory for each thread."""
+        """The number of bytes of scratch memory for each thread."""
         sums = self.outs * self.intos * self.per_pair if self.finishes else 0
         transformed = self.points * (self.per_v + self.per_w) * self.operands.numpy.itemsize
         return transformed + sums * self.sums.numpy.itemsize
@@ -114,12 +128,12 @@ class WinogradWeightGradient(KernelSpec):
 
     @property
     def finishes(self) -> bool:
-        """Whether there is only one share, so that a chunk sums over all tiles and computes dW itself."""
+        """Whether the tiles are not divided into shares, so that the kernel sums over all tiles and computes dW."""
         return self.shares == 1
 
     @property
     def per_pair(self) -> int:
-        """The number of elements of M, the sums of products, for one output block and one input block."""
+        """The number of elements of M, the sums of products, for 16 output channels and 16 input channels."""
         return self.form.entries * BLOCK * LANES
 
     @property
@@ -130,7 +144,8 @@ class WinogradWeightGradient(KernelSpec):
     def division(self, k: Kernel) -> tuple[Index, Index]:
         """Emit (number of tiles of all samples, number of shares that have tiles), which depend only on N.
 
-        The second number is at least 1, and even or ``shares``, so that two threads have equal work.
+        The second number is at least 1. If it is above 1, it is even or ``shares``, so that two threads have equal
+        work.
         """
         tiles = k.imul(self.samples or k.n, math.prod(self.grid))
         pairs = k.idiv(k.iadd(tiles, 2 * TILES_PER_SHARE - 1), 2 * TILES_PER_SHARE)
@@ -196,10 +211,11 @@ class WinogradWeightGradient(KernelSpec):
             each_pair(lambda out, into, place: self.finish(k, out, into, place, k.operand(2)))
 
     def finish(self, k: Kernel, out: Index, into: Index, sums: Pointer, dw: Pointer) -> None:
-        """Emit dW = Aᵀ M A for one output block and one input block, where M is first added over the shares, in order.
+        """Emit dW = Aᵀ M A for 16 output channels and 16 input channels, from M added over the shares of the tiles.
 
-        ``out`` and ``into`` are the numbers of the output and the input block. ``sums`` is the address of the first
-        share of M, and ``dw`` that of dW (O, C, planes, taps, taps) in NumPy's order.
+        The shares are added in order. ``out`` and ``into`` are the numbers of the blocks of 16 output and 16 input
+        channels. ``sums`` is the address of the first share of M, and ``dw`` that of dW (O, C, planes, taps, taps) in
+        NumPy's order.
         """
         dtype, (tall, broad) = self.sums, self.form.axes
         taps = self.form.taps
@@ -395,8 +411,8 @@ class WinogradWeightGradient(KernelSpec):
 class WinogradUnpack(KernelSpec):
     """The kernel that adds the shares of a ``WinogradWeightGradient`` and transforms the sum back to dW.
 
-    ``gradient`` is the kernel that wrote the shares. A chunk, the unit of work of a thread, is one output block and one
-    input block. Operands: M, dW.
+    ``gradient`` is that kernel, and each share M is the sum over some of the tiles. A chunk, the unit of work of a
+    thread, is one block of 16 output channels and one of 16 input channels. Operands: M, dW.
     """
 
     gradient: WinogradWeightGradient

@@ -28,8 +28,8 @@ POINTS = (
 class Transforms:
     """The transforms of minimal filtering along one axis: the matrices ``output`` Aᵀ, ``filter`` G and ``input`` Bᵀ.
 
-    Point j of the transformed input is multiplied by row j of the transformed filter, or by the last row if there are
-    fewer rows than points.
+    Entry j of the transformed input is multiplied by entry j of the transformed filter. If the filter has fewer
+    entries, its last one multiplies all further entries of the input.
     """
 
     output: Matrix
@@ -51,7 +51,7 @@ class Transforms:
 def transforms(m: int, r: int) -> Transforms:
     """Return the transforms of F(m, r), m outputs of an r-tap filter along one axis, by the algorithm of Toom and Cook.
 
-    Row j of G and Bᵀ belongs to point a_j, the last row to ∞. With f_j = Π (a_j − a_k) over all k ≠ j:
+    Row j of G and Bᵀ belongs to the interpolation point a_j, the last row to ∞. With f_j = Π (a_j − a_k) over k ≠ j:
     Aᵀ[i, j] = a_jⁱ,  G[j, k] = a_jᵏ / f_j,  and Bᵀ inverts M[t, j] = a_jᵗ / f_j,
     so that Σ_j Aᵀ[i, j] G[j, k] Bᵀ[j, l] = 1 where l = i + k, else 0.
     """
@@ -80,10 +80,11 @@ def _half(m: int, r: int) -> Transforms:
 
 @functools.cache
 def strided(taps: int) -> Transforms:
-    """Return the transforms of four outputs of a filter with stride 2: F(4, r) for its even and for its odd taps.
+    """Return the transforms of four outputs of a filter with stride 2.
 
-    ``taps`` is odd, and at least 3. The even taps come first: if there is a single odd tap, its points are last, and
-    share the last filter entry.
+    They are those of F(4, r) for its even taps and for its odd taps, where F(4, r) computes four outputs of an r-tap
+    filter. ``taps`` is odd, and at least 3. The even taps come first: if there is a single odd tap, its products are
+    last, and share the last entry of the transformed filter.
     """
     even, odd = (_half(4, r) for r in halves(taps))
     size = 8 + taps - 2
@@ -94,10 +95,10 @@ def strided(taps: int) -> Transforms:
 
 @functools.cache
 def strided_upward(taps: int, odd_first: bool) -> Transforms:
-    """Return the transforms of eight pixels of the input gradient of a filter with stride 2.
+    """Return the transforms that compute eight pixels of the input gradient of a filter with stride 2.
 
-    ``taps`` is odd, and at least 3. The pixels that the even taps reach are every other one: from the second on if
-    ``odd_first``, else from the first.
+    ``taps`` is odd, and at least 3. Every other pixel is reached by the even taps, from the second pixel on if
+    ``odd_first``, else from the first; the other pixels are reached by the odd taps.
     """
     # The filter is rotated by 180°, which leaves even taps at even places, because the number of taps is odd.
     even, odd = (_half(4, r) for r in halves(taps))
@@ -119,10 +120,10 @@ def _filters(taps: int) -> Matrix:
 
 @functools.cache
 def strided_gradient(taps: int) -> Transforms:
-    """Return the transforms of the weight gradient for stride 2: F(r, 4) computes the even and the odd taps.
+    """Return the transforms of the weight gradient of a filter with stride 2.
 
-    ``taps`` is odd, and at least 3. A single odd tap is a sum over four pixels, whose products are added into one
-    entry.
+    They are those of F(r, 4), r outputs of a 4-tap filter, for the even taps and for the odd taps. ``taps`` is odd, and
+    at least 3. A single odd tap is a sum over four pixels, whose products are added into one entry.
     """
     even, odd = halves(taps)
     one = transforms(even, 4).with_plain_filter()

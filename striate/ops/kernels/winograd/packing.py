@@ -18,12 +18,13 @@ from striate.ops.kernels.winograd.transforms import apply
 class WinogradPack(KernelSpec):
     """The kernel that transforms and packs the filters: U = G g Gᵀ for each pair of channels and each plane.
 
-    U is [output block][position][plane][input channel][16]. A position is an entry of the transformed filter, and the
-    16 lanes are output channels. In bfloat16, pairs of channels are interleaved: […][plane][input pair][16][2].
-    ``filters`` is the number O of output channels, and ``channels`` the number C of input channels. ``form`` has the
-    sizes of the tiles, and ``operands`` is the dtype of U. With ``transposed``, it packs for the input gradient: lanes
-    are input channels, and the filter is rotated by 180°. A chunk, the unit of work of a thread, is one output block
-    and one block of input channels. Operands: weights (O, C, planes, taps, taps) in NumPy's order, U.
+    g is the filter of one input and one output channel. U is [output block][position][plane][input channel][16]. A
+    position is an entry of the transformed filter, and the 16 lanes are output channels. In bfloat16, pairs of channels
+    are interleaved: […][plane][input pair][16][2]. ``filters`` is the number O of output channels, and ``channels`` the
+    number C of input channels. ``form`` has the sizes of the tiles, and ``operands`` is the dtype of U. With
+    ``transposed``, it packs for the input gradient: lanes are input channels, and the filter is rotated by 180°. A
+    chunk, the unit of work of a thread, is one output block and one block of input channels. Operands: weights (O, C,
+    planes, taps, taps) in NumPy's order, U.
     """
 
     dtype: DType
@@ -40,7 +41,10 @@ class WinogradPack(KernelSpec):
 
     @property
     def per_position(self) -> int:
-        """The number of packed elements of one position, padded so that positions do not share cache sets."""
+        """The number of packed elements of one position (entry of the transformed filter) of 16 output channels.
+
+        It is padded so that positions do not share cache sets.
+        """
         return self.form.planes * self.summed * LANES + PADDING * self.together
 
     @property
@@ -50,12 +54,15 @@ class WinogradPack(KernelSpec):
 
     @property
     def per_block(self) -> int:
-        """The number of packed elements of one output block."""
+        """The number of packed elements of one block of 16 output channels."""
         return self.form.entries * self.per_position
 
     @property
     def chunks(self) -> int:
-        """The number of chunks: output blocks times blocks of 16 input channels."""
+        """The number of chunks, the units of work of a thread.
+
+        It is the number of blocks of 16 output channels times that of blocks of 16 input channels.
+        """
         outputs = self.channels if self.transposed else self.filters
         return -(-outputs // LANES) * -(-self.summed // BLOCK)
 
@@ -68,7 +75,7 @@ class WinogradPack(KernelSpec):
     def transform(
         self, k: Kernel, weights: Pointer, target: Pointer, out: Index, channels: tuple[Index, Index]
     ) -> None:
-        """Emit the transformed filters U = G g Gᵀ of an output block for a range of input channels.
+        """Emit the transformed filters U = G g Gᵀ of a block of 16 output channels for a range of input channels.
 
         ``out`` is the number of the output block, and ``channels`` is (first, one past the last input channel).
         ``weights`` is the address of the filters g in NumPy's order, and ``target`` that of the block's U.

@@ -29,12 +29,12 @@ PADDING = 16
 class Form:
     """The form of minimal filtering along one axis of a tile.
 
-    The tile has ``tile`` outputs along the axis, and the filter ``taps`` taps. F(1, 1) transforms nothing. With
-    ``stride`` 1, one form F(tile, taps) serves the convolution, its input gradient and, with the roles exchanged, its
-    weight gradient. With ``stride`` 2, which requires an odd number of taps, the input gradient has a form of its own
-    (``upward``): pixels of dx of one parity (odd if ``odd``, else even) are reached by the even taps, the others by the
-    odd taps. Raises ``ValueError`` for an even number of taps, another number of outputs than 4 (8 if ``upward``), or a
-    stride above 2.
+    The tile has ``tile`` outputs along the axis, and the filter ``taps`` taps: F(m, r) has m outputs and r taps, and
+    F(1, 1) transforms nothing. With ``stride`` 1, one form F(tile, taps) serves the convolution, its input gradient
+    and, with the roles exchanged, its weight gradient. With ``stride`` 2, which requires an odd number of taps, the
+    input gradient has a form of its own (``upward``): pixels of dx of one parity (odd if ``odd``, else even) are
+    reached by the even taps, the others by the odd taps. With stride 2, an even number of taps or another number of
+    outputs than 4 (8 if ``upward``) raises ``ValueError``; so does a stride above 2.
     """
 
     tile: int  # outputs
@@ -50,30 +50,30 @@ class Form:
 
     @property
     def step(self) -> int:
-        """The distance between neighbouring tiles, in pixels of the kernel's input."""
+        """The distance between neighbouring tiles along the axis, in pixels of x, or of dy if ``upward``."""
         return self.tile // self.stride if self.upward else self.tile * self.stride
 
     @property
     def patch(self) -> int:
-        """The number of input pixels that a tile reads along an axis."""
+        """The number of input pixels that a tile reads along the axis."""
         return len(self.transforms.input[0])
 
     @property
     def points(self) -> int:
-        """The number of products of a tile along an axis."""
+        """The number of products of a tile along the axis."""
         return len(self.transforms.input)
 
     @property
     def filters(self) -> int:
-        """The number of entries of the transformed filter along an axis: the rows of G."""
+        """The number of entries of the transformed filter along the axis: the rows of G."""
         return len(self.transforms.filter)
 
     @property
     def transforms(self) -> Transforms:
-        """The transforms (of output, filter and input) with which the form computes its tiles.
+        """The matrices that transform inputs, filters and outputs along the axis.
 
         An input gradient of stride 1 has those of the convolution, because it is a convolution with the flipped filter.
-        The weight gradient has others: ``gradient``.
+        Those of the weight gradient are ``gradient``.
         """
         if self.stride == 1:
             return transforms(self.tile, self.taps)
@@ -81,10 +81,10 @@ class Form:
 
     @property
     def gradient(self) -> Transforms:
-        """The transforms of the weight gradient.
+        """The matrices that compute the weight gradient along the axis.
 
-        ``filter`` transforms tiles of dy, ``output`` computes the taps, and ``input`` transforms tiles of x as in the
-        convolution.
+        Their ``filter`` transforms tiles of dy, ``output`` computes the taps, and ``input`` transforms tiles of x as in
+        the convolution.
         """
         if self.stride == 1:
             return transforms(self.taps, self.tile).with_plain_filter()
@@ -92,7 +92,10 @@ class Form:
 
     @property
     def parts(self) -> tuple[Form, Form] | None:
-        """The forms of the even and the odd taps, if they transform the input independently of each other."""
+        """The forms of the even and of the odd taps.
+
+        The result is None if the two sets of taps do not transform the input independently of each other.
+        """
         if self.stride == 1 or self.upward or self.taps < 5:
             return None
         even, odd = halves(self.taps)
@@ -107,7 +110,10 @@ class Form:
         return sum(part.input_operations for part in parts) if parts else operations(self.transforms.input)
 
     def input_transform(self, k: Kernel) -> Transform:
-        """Return Bᵀ, and the function that emits Bᵀ d for ``patch`` vectors d: ``points`` vectors."""
+        """Return the matrix Bᵀ, and the function that emits Bᵀ d.
+
+        The function takes ``patch`` vectors d and returns ``points`` vectors.
+        """
         matrix = self.transforms.input
         if self.patch == self.points == 6:
             return matrix, lambda d: transform_six(k, d)
@@ -121,8 +127,8 @@ class Form:
 class Tiling:
     """The form of the tiles of a convolution: one along the height, one along the width, and the taps of the depth.
 
-    A tile lies in one plane of the output. Its products are summed over ``planes`` planes of the input, as they are
-    over the channels.
+    A tile lies in one plane of the output. Its products are summed over the ``planes`` planes of the filter, as they
+    are over the input channels.
     """
 
     height: Form

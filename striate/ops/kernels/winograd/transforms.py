@@ -22,9 +22,10 @@ Transform = tuple[Matrix, Callable[[Sequence[Vector]], list[Vector]]]
 
 
 def apply(k: Kernel, matrix: Matrix, x: Sequence[Vector | None]) -> list[Vector]:
-    """Emit matrix · x for vectors x; two rows that differ only in the signs of some entries share partial sums.
+    """Emit matrix · x for a sequence x of vectors; return one vector for each row of the matrix.
 
-    A vector may be None if its column of the matrix is 0.
+    Two rows that differ only in the signs of some entries share partial sums. A vector may be None if its column of the
+    matrix is 0.
     """
     done: dict[int, Vector] = {}
     for (i, j), (even, odd) in _pairs(matrix).items():
@@ -63,9 +64,10 @@ def _pairs(matrix: Matrix) -> dict[tuple[int, int], tuple[list[Fraction], list[F
 def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
     """Emit Bᵀ d for tiles of six points, in ``SIX_OPERATIONS`` operations, although Bᵀ has 26 entries that are not 0.
 
-    Bᵀ depends only on m + r, so F(4, 3) and F(2, 5) share it. Row j holds the coefficients of M(x) / (x − a_j), the
-    last those of M(x) = x (x² − 1)(x − ½)(x + 2). With t = d₃ − d₁ and u = d₄ − d₂, which come from the factor x² − 1,
-    every row is u or t plus a few terms.
+    ``d`` are the six input vectors. Bᵀ of F(m, r), with m outputs and r taps, depends only on m + r, so F(4, 3) and
+    F(2, 5) share it. Row j holds the coefficients of M(x) / (x − a_j), where a_j is a root of M, the last row those of
+    M(x) = x (x² − 1)(x − ½)(x + 2). With t = d₃ − d₁ and u = d₄ − d₂, which come from the factor x² − 1, every row is u
+    or t plus a few terms.
     """
     d0, d1, d2, d3, d4, d5 = d
     half, three_halves, two = (k.constant_like(d0, number) for number in (-0.5, 1.5, 2.0))
@@ -81,7 +83,7 @@ def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
 
 
 def transform_by(k: Kernel, matrix: Matrix) -> Transform:
-    """Return a matrix and the function that emits its product with vectors."""
+    """Return the pair of ``matrix`` and the function that emits its product with vectors."""
     return matrix, lambda x: apply(k, matrix, x)
 
 
@@ -90,10 +92,10 @@ def transform_both(
 ) -> Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]:
     """Emit S d Tᵀ for d[i][j] = ``load(i, j)`` and (S, T) = ``transforms``, some rows at a time.
 
-    Yields pairs (numbers of rows, iterator over these rows). Rows of S that are unit vectors copy a row of d: each is
-    yielded by itself, and its pixels are loaded only then. The other rows are yielded together, because they share
-    loads. Each row is computed when the iterator is advanced, so that it can be stored before the next one needs
-    registers.
+    Yields pairs (numbers of rows, iterator over these rows of the result). Rows of S that are unit vectors copy a row
+    of d: each is yielded by itself, and its pixels are loaded only then. The other rows are yielded together, because
+    they share loads. Each row is computed when the iterator is advanced, so that it can be stored before the next one
+    needs registers.
     """
     (matrix, down), (across, along) = transforms
     size, columns = len(matrix[0]), range(len(across[0]))

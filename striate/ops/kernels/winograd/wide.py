@@ -22,9 +22,9 @@ from striate.ops.kernels.winograd.packing import WinogradPack
 class WinogradInput(KernelSpec):
     """The kernel that transforms all input tiles, V = Bᵀ d B, for ``WideWinogradConvolution``.
 
-    ``conv`` describes the convolution: its tiles, batches and layouts. A chunk, the unit of work of a thread, is a
-    group of samples and a block of 16 input channels. Operands: x, and V as
-    [sample group][batch of tiles][position][plane][input block][tile][16].
+    d is an input tile, and a position is an entry of a transformed tile. ``conv`` describes the convolution: its tiles,
+    batches and layouts. A chunk, the unit of work of a thread, is a group of samples and a block of 16 input channels.
+    Operands: x, and V as [sample group][batch of tiles][position][plane][input block][tile][16].
     """
 
     conv: TileConvolution
@@ -33,7 +33,8 @@ class WinogradInput(KernelSpec):
     def chunks(self) -> tuple[int, int]:
         """The number of chunks as a pair (per, group).
 
-        It is ``per`` if group is 0, else ``per`` for every ``group`` samples; the last group may have fewer samples.
+        A chunk is the unit of work of a thread. There are ``per`` chunks in all if group is 0, else ``per`` for every
+        ``group`` samples, and as many for an incomplete last group.
         """
         per, group = self.conv.region.domain.groups
         return per * self.conv.source.blocks, group
@@ -45,7 +46,10 @@ class WinogradInput(KernelSpec):
 
     @property
     def buffer(self) -> tuple[int, int, int]:
-        """The size in bytes of V, the transformed input, as (fixed, per_group, group) of a ``Buffer``."""
+        """The size of V, the transformed input, as (fixed, per_group, group).
+
+        These are the fields of a ``Buffer``: ``fixed`` bytes, plus ``per_group`` bytes for every ``group`` samples.
+        """
         per, group = self.conv.region.domain.groups
         size = per * self.per_group * self.conv.operands.numpy.itemsize
         return (0, size, group) if group else (size, 0, 1)
@@ -67,10 +71,12 @@ class WideWinogradConvolution(TileConvolution):
 
         U = G g Gᵀ;  for some sample groups: for position: for batch of tiles: M = V · U;  then Y = Aᵀ M A
 
-    A chunk, the unit of work of a thread, is one output block. The filters of a position are read once for every
-    ``groups`` groups of samples. The products M are in the thread's scratch memory. So is U, unless the weights are
-    constant: then they are ``packed``, that is, U is an operand that is computed only once. ``filters`` is the kernel
-    that would pack U. Operands: V, the weights in NumPy's order or U, then those of the fused epilogue, ``region``.
+    g are the filters, V the input tiles after their transform, and Y the output tiles; a position is an entry of a
+    transformed tile. A chunk, the unit of work of a thread, is one block of 16 output channels. The filters of a
+    position are read once for every ``groups`` groups of samples. The products M are in the thread's scratch memory. So
+    is U, unless the weights are constant: then they are ``packed``, that is, U is an operand that is computed only
+    once. ``filters`` is the kernel that would pack U. Operands: V, the weights in NumPy's order or U, then those of
+    ``region``, the fused elementwise work.
     """
 
     filters: WinogradPack
@@ -84,12 +90,15 @@ class WideWinogradConvolution(TileConvolution):
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """The number of chunks as a pair (number, 0): one chunk for each block of output channels."""
+        """The number of chunks as a pair (number, 0): one chunk for each block of output channels.
+
+        A chunk is the unit of work of a thread; 0 means that the number does not depend on the number of samples.
+        """
         return self.region.domain.blocks, 0
 
     @property
     def scratch_bytes(self) -> int:
-        """Bytes of scratch memory for each thread."""
+        """The number of bytes of scratch memory for each thread."""
         u = 0 if self.packed else self.filters.per_block * self.operands.numpy.itemsize
         return self.kept * self.product_bytes + u
 
