@@ -37,7 +37,7 @@ def _needs(level: str) -> tuple[int, ...]:
 
 
 def level_of(cpu: str) -> str:
-    """Return the instruction set in the name of a target: "x86-64-v4" for "x86-64-v4 (znver5)"."""
+    """Return the instruction set that the name of a target begins with: "x86-64-v4" for "x86-64-v4 (znver5)"."""
     return cpu.partition(" ")[0]
 
 

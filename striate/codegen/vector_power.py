@@ -1,8 +1,8 @@
 """Vectorized xʸ, for float32 and float64, with NaN and denormals handled as ``vector_math`` describes.
 
 ln |x| and its product with y are each kept as the sum of two numbers, so that xʸ = e^(y ln x) loses no accuracy when
-the exponent is large: ln(1 + f) = 2s + s³ (2/3 + z Q(z)) with s = f / (2 + f), z = s², as in Tang (1990) and fdlibm.
-float32 is computed in float64.
+the exponent is large. With |x| = 2ᵏ (1 + f), s = f / (2 + f), z = s² and a polynomial Q, ln(1 + f) = 2s + s³ (2/3 + z
+Q(z)), as in Tang (1990) and fdlibm. float32 is computed in float64.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _ARTANH = (
 
 
 def power(builder: ir.Builder, x: ir.Value, y: ir.Value) -> Any:
-    """Return xʸ as in C, with an error ≤ 1.2 ulp (float32 and float64).
+    """Write code that computes xʸ as in C, with an error ≤ 1.2 ulp (float32 and float64); return the result.
 
-    The result is 1 if y is 0 or x is 1, even if the other argument is NaN; NaN if x < 0 and y is not an integer;
-    negative if x < 0 and y is odd; and 0 to a negative power is ±infinity.
+    It is 1 if y is 0 or x is 1, even if the other argument is NaN; NaN if x < 0 and y is not an integer; negative if x
+    < 0 and y is odd; and ±infinity for 0 to a negative power.
     """
     narrow = Steps(builder, x)
     result = _power(builder, narrow.widened(x), narrow.widened(y))
