@@ -1,4 +1,4 @@
-"""The verifiers of the later stages: they check layouts, the plan of loops, launches, and memory.
+"""The verifiers of the compiler's later stages: they check layouts, the plan of loops, launches, and memory.
 
 The verifier of graphs is ``graph/check.py``. A violation is a bug in the compiler, not a user's mistake. Every
 ``GraphError`` names the stage and the node or phase that breaks the rule.
@@ -27,8 +27,8 @@ def verify_layouts(layouts: Layouts, options: CompileOptions, stage: str) -> Non
     """Check that every value has a memory layout, and that every anchor's layouts fit its algorithm.
 
     An *anchor* is an operation that starts a loop, such as a convolution or a pooling. Its algorithm must be the one
-    that its inputs and ``options`` imply, and its inputs must have the channel blocks and halos that the algorithm
-    requires. Raises ``GraphError``, which names the ``stage``.
+    that its inputs and ``options`` imply, and its inputs must have the channel blocks and halos (padding) that the
+    algorithm requires. Raises ``GraphError``, which names the ``stage``.
     """
     check(layouts.graph, stage)
     for node in layouts.graph.nodes:

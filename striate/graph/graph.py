@@ -83,7 +83,7 @@ class OutputKind(Enum):
 
 @dataclass(frozen=True)
 class OutputRole:
-    """The kind of an output; ``of`` is the name of the parameter, statistic or tensor that it belongs to."""
+    """The purpose of an output: its ``kind``, and in ``of`` the parameter, statistic or tensor that it belongs to."""
 
     kind: OutputKind
     of: str = ""
@@ -99,7 +99,7 @@ class Graph:
     inputs    all inputs, parameters and states (such as running statistics), by name
     outputs   the computed values, by name
     updates   the new contents of states, by the name of the state
-    captured  the arrays that the function closed over, by the name of their input
+    captured  the arrays that the function used from outside, by the name of the input that each became
     roles     the purpose of each output; an output without an entry is a plain result
     """
 

@@ -136,8 +136,9 @@ _OF_UFUNC = {
 class Value:
     """An array that a graph computes: output number ``index`` of ``node``; it has contents only when a program runs.
 
-    Operators broadcast like NumPy's, with numbers and arrays on either side. While a function is being traced, ``==``
-    and ``!=`` between two values compare elements; elsewhere, in the compiler itself, they compare identity.
+    Operators broadcast as in NumPy, and the other operand may be a number or an array. While a function is being
+    traced, ``==`` and ``!=`` between two values compare elements; elsewhere, in the compiler itself, they compare
+    identity.
     """
 
     __slots__ = ("index", "node", "type")

@@ -171,7 +171,7 @@ class Program:
 
     @property
     def externals(self) -> frozenset[str]:
-        """The names of the arrays whose addresses a run needs."""
+        """The names of the arrays whose addresses the caller must pass to a run."""
         return frozenset(self._externals)
 
     def run(

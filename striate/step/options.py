@@ -42,7 +42,10 @@ class StepOptions:
 
     @property
     def capacity_of_program(self) -> int:
-        """The number of samples that ``capacity`` means for one run of a program, or 0 if it was not given."""
+        """The largest number of samples that one run of a program computes, as ``capacity`` implies; 0 if it is None.
+
+        It is less than ``capacity`` if a batch is computed in several parts or shared by several ranks.
+        """
         capacity = self.capacity or 0
         if self.sharing is not None:
             return self.sharing.capacity(capacity) if capacity else 0

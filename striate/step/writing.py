@@ -1,4 +1,4 @@
-"""Writes several arrays to their places at once: either all of them or none."""
+"""Copies several arrays to their destinations: either all of them or none."""
 
 from __future__ import annotations
 
