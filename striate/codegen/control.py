@@ -120,7 +120,7 @@ class Control:
         return self.builder.select(self.builder.icmp_signed(">", a, b), a, b)
 
     def compare(self, a: Index, sign: str, b: Index) -> Any:
-        """Return the signed comparison of two indices; ``sign`` is "<", "<=", "==", "!=", ">=" or ">".
+        """Return the condition a ``sign`` b for two indices; ``sign`` is "<", "<=", "==", "!=", ">=" or ">".
 
         The result is a Python bool if both are Python ints, otherwise an LLVM value of type i1.
         """

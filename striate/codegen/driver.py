@@ -75,7 +75,7 @@ SEAT, SCRATCH = LINE, LINE // 2
 
 
 class Outcome(IntEnum):
-    """Why the native function ``run``, which runs the phases of a program, returned.
+    """Why the native function ``run``, which runs the phases (kernel launches) of a program, returned.
 
     DONE: all phases were run. MORE: the time that the caller allowed has passed. FAILED: a kernel returned an error.
     After DONE and MORE, the word ``index`` of the team's memory is the number of the next phase; after FAILED, that of
@@ -329,8 +329,8 @@ def _write_work(module: ir.Module, help_: ir.Function) -> None:
 def write(triple: str) -> str:
     """Return the native driver as LLVM IR for the machine that the LLVM triple ``triple`` names.
 
-    The driver runs the phases of programs on a team of threads. Raises ``EngineError`` for a processor that is neither
-    x86 nor 64-bit ARM.
+    The driver runs the phases (kernel launches) of programs on a team of threads. Raises ``EngineError`` for a
+    processor that is neither x86 nor 64-bit ARM.
     """
     Machine(triple).check()
     module = ir.Module("striate_driver")
@@ -378,7 +378,10 @@ _SYMBOLS = ("striate_run", "striate_work", "striate_cycles")
 
 @functools.cache
 def load() -> NativeDriver:
-    """Return the native driver for this computer, compiled once and then read from the kernel cache."""
+    """Return the native driver for this computer, machine code that runs programs on a team of threads.
+
+    It is compiled once and then read from the kernel cache.
+    """
     here = target.host()
     return _driver(jit.load_kept("native driver", lambda: write(here.triple), here, _SYMBOLS))
 

@@ -183,7 +183,8 @@ class FinalizeReduction(KernelSpec):
     """A kernel that combines the partial sums of ``reductions``, then runs ``region`` on the results.
 
     A region is fused elementwise work. The partial sums are added in a fixed order. The operands of the kernel are the
-    partial sums of each reduction, then the operands of the region. A chunk of work is one vector of 16 channels.
+    partial sums of each reduction, then the operands of the region. A chunk (part) of the work is one vector of 16
+    results, or, if each sample has results of its own, such a vector for each sample of a group.
     """
 
     reductions: tuple[PendingReduction, ...]
@@ -246,13 +247,14 @@ class FinalizeReduction(KernelSpec):
 
 @dataclass(frozen=True)
 class PlainReduction(KernelSpec):
-    """A kernel that reduces any axes of an array in NumPy order, if no other loop can compute the sums.
+    """A kernel that reduces any axes of an array in NumPy (row-major) order, if no other loop can compute the sums.
 
     ``reduction`` is the operation, such as a sum over ``axes`` of x. ``shape`` and ``dtype`` are those of x; with
     ``batched``, axis 0 is the batch size N. The operands of the kernel are x, then the outputs.
 
     If the last axis is reduced, vectors hold its elements, and their lanes are combined at the end; if it is kept, a
-    vector holds 16 neighbouring results. A chunk of work is a few results, of one sample if the result has the axis N.
+    vector holds 16 neighbouring results. A chunk (part) of the work is a few results, of one sample if the result has
+    the axis N.
     """
 
     reduction: Any

@@ -1,4 +1,4 @@
-"""Reads the parts of 64-bit little-endian ELF object files that artefacts need: sections and symbols."""
+"""Reads the parts of 64-bit little-endian ELF object files that exported networks need: sections and symbols."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class FunctionWriter:
     # Control
 
     def is_(self, comparison: str, left: Any, right: Any) -> Any:
-        """Return the comparison of two unsigned integers as an LLVM truth value.
+        """Return ``left`` ``comparison`` ``right`` for two unsigned integers, as an LLVM value of type i1.
 
         ``comparison`` is "==", "!=", "<", "<=", ">" or ">=". ``right`` may be a Python int.
         """

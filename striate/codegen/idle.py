@@ -1,7 +1,8 @@
 """Returns memory to the operating system after a compilation.
 
-Compiling or loading kernels reads 50 to 100 MB of LLVM's library, which is not used while a network trains. These pages
-are unmodified pages of a file: the system maps them again, from its page cache, when LLVM is next used.
+Compiling or loading kernels reads 50 to 100 MB of LLVM's library, which is not used while a network trains. Most of it
+is in unmodified memory pages of a file, which can be dropped: the system maps them again, from its page cache, when
+LLVM is next used.
 
 The C library also keeps freed memory that lies below its newest allocation: 139 MB after loading the state of a
 ResNet-18. ``malloc_trim`` returns that memory too.

@@ -64,7 +64,7 @@ class FloatType(Type):
 
 
 class VectorType(Type):
-    """A vector of ``count`` elements of the type ``element``."""
+    """The type of vectors of ``count`` elements of the type ``element``."""
 
     __slots__ = ("count", "element")
 
@@ -116,7 +116,7 @@ def element_of(type: Type) -> Type:
 
 
 def is_vector(value: Value) -> bool:
-    """Return whether the value is a vector."""
+    """Return whether ``value`` is a vector, as opposed to a scalar."""
     return isinstance(value.type, VectorType)
 
 
@@ -302,11 +302,11 @@ class Builder:
         self.block = block
 
     def branch(self, target: Block) -> None:
-        """End the block with a jump to ``target``."""
+        """End the current block with a jump to ``target``."""
         self.block.terminator = f"br label %{target.name}"
 
     def cbranch(self, condition: Value, then: Block, otherwise: Block) -> None:
-        """End the block with a jump to ``then`` if the condition holds, else to ``otherwise``."""
+        """End the current block with a jump to ``then`` if the condition holds, else to ``otherwise``."""
         self.block.terminator = f"br i1 {condition.text}, label %{then.name}, label %{otherwise.name}"
 
     @contextmanager
@@ -322,15 +322,15 @@ class Builder:
         self.block = after
 
     def ret(self, value: Value) -> None:
-        """End the block with a return from the function, which returns ``value``."""
+        """End the current block with a return from the function, which returns ``value``."""
         self.block.terminator = f"ret {value.typed}"
 
     def ret_void(self) -> None:
-        """End the block with a return from a function that has no result."""
+        """End the current block with a return from a function that has no result."""
         self.block.terminator = "ret void"
 
     def unreachable(self) -> None:
-        """End the block with the instruction ``unreachable``: LLVM may assume that it is never reached."""
+        """End the current block with ``unreachable``: LLVM may assume that this instruction is never reached."""
         self.block.terminator = "unreachable"
 
     def phi(self, type: Type) -> Phi:

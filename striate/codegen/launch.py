@@ -82,10 +82,11 @@ Operand = Hashable
 
 @dataclass
 class Launch:
-    """One phase of a program before compilation: the specification of a kernel, its operands, the number of chunks.
+    """One phase (kernel launch) of a program, before compilation.
 
-    A *chunk* is a part of the work that one thread does. Once the kernel is compiled and the operands have addresses,
-    ``runtime.program.Phase`` describes the phase.
+    It consists of the specification of a kernel, its operands, and the number of chunks. A *chunk* is a part of the
+    work that one thread does. Once the kernel is compiled and the operands have addresses, ``runtime.program.Phase``
+    describes the phase.
 
         name              what the phase does, for profiles: "map", "pack", …
         path              the path of the layer that the phase belongs to

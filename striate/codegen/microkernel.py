@@ -36,9 +36,9 @@ def registers_per_vector(target: Target, dtype: DType, lanes: int = LANES) -> in
 def lanes_of_rest(target: Target, dtype: DType, channels: int) -> int:
     """Return the length of the vectors (16, 8 or 4 lanes) with which the last block of channels is computed fastest.
 
-    Of ``channels`` channels, each block has 16, and the last block has the rest, for which a shorter vector may
-    suffice. Vectors shorter than a hardware register, or than 32 bytes, save nothing and are not chosen. ``dtype`` is
-    that of the elements.
+    The ``channels`` channels are divided into blocks of 16. The last block may have fewer, for which a shorter vector
+    may suffice. Vectors shorter than a hardware register, or than 32 bytes, save nothing and are not chosen. ``dtype``
+    is that of the elements.
     """
     rest = channels % LANES or LANES
     register = 4 * target.lanes // dtype.numpy.itemsize  # elements of one register
@@ -73,11 +73,11 @@ def most_accumulators(target: Target, dtype: DType, other: int = 2, lanes: int =
 def tile_shape(
     target: Target, dtype: DType, height: int, width: int, largest: int, lanes: int = LANES
 ) -> tuple[int, int]:
-    """Return the size (rows, columns) of the pixel tiles that cover a map of height × width at the lowest cost.
+    """Return the size (rows, columns) of the tiles that cover an image of height × width pixels at the lowest cost.
 
     A tile is a group of at most ``largest`` pixels. Their sums, vectors of ``lanes`` elements of ``dtype``, are kept in
-    registers together. If they occupy s registers, and a weight vector w, the cost of the tile is max(s, ``LATENCY``) +
-    1.1 w. The smaller tiles at the edges are counted too.
+    registers together. If the sums occupy s registers, and a vector of weights w, the cost of the tile is max(s,
+    ``LATENCY``) + 1.1 w. The smaller tiles at the edges are counted too.
     """
     each = registers_per_vector(target, dtype, lanes)
     most = min(largest, most_accumulators(target, dtype, 1 if each > 1 else 2, lanes))

@@ -76,7 +76,7 @@ class Domain:
 
     @property
     def group(self) -> int:
-        """The number of samples in a chunk of work, chosen so that the work outweighs the overhead of a chunk.
+        """The number of samples in a chunk (part) of the work, so large that the work outweighs a chunk's overhead.
 
         It depends only on the shape, so that the order of sums does not depend on the number of threads.
         """
@@ -137,7 +137,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Apply:
-    """An instruction of a region (fused elementwise work): apply ``op`` to earlier values.
+    """An instruction of a region (fused elementwise work): apply ``op`` to the values of earlier instructions.
 
     ``op`` is an elementwise operation. ``arguments`` are the numbers of the instructions that compute its operands.
     ``dtype`` is that of the result if the operation depends on the position (random numbers), else None. ``code`` is a
@@ -189,12 +189,13 @@ Instruction = Load | Apply | AnchorResult | Number | ElementCount
 
 @dataclass(frozen=True)
 class Store:
-    """A store of a region: write the value of instruction number ``value`` to operand number ``operand``.
+    """A store of a region (fused elementwise work): write the value of an instruction to an operand.
 
-    ``dtype`` is the type of the elements in memory. ``strides``, ``origin`` and ``lane_stride`` are as in ``Load``. If
-    there is a ``halo`` (padding pixels around each plane), it is filled with zeros. ``exact`` says that the array has
-    only existing channels; otherwise it has the padding channels of an incomplete last block, too. ``streams`` says
-    whether the store bypasses the caches.
+    ``value`` is the number of the instruction and ``operand`` that of the operand. ``dtype`` is the type of the
+    elements in memory. ``strides``, ``origin`` and ``lane_stride`` are as in ``Load``. If there is a ``halo`` (padding
+    pixels around each plane), it is filled with zeros. ``exact`` says that the array has only existing channels;
+    otherwise it has the padding channels of an incomplete last block, too. ``streams`` says whether the store bypasses
+    the caches.
     """
 
     value: int
@@ -210,11 +211,12 @@ class Store:
 
 @dataclass(frozen=True)
 class Accumulate:
-    """A reduction in a region: add the value of instruction number ``value`` to running sums.
+    """A reduction in a region (fused elementwise work): add the value of an instruction to running sums.
 
-    ``reduction`` is the operation, such as a sum. Each chunk (part) of the work writes its sums, as float64, to operand
-    number ``operand``. With ``per_sample``, each sample has sums of its own. With ``everything``, the channels are
-    summed too, except the padding channels of an incomplete last block. ``dtype`` is that of the value.
+    ``value`` is the number of the instruction, and ``dtype`` the type of its value. ``reduction`` is the operation,
+    such as a sum. Each chunk (part) of the work writes its sums, as float64, to operand number ``operand``. With
+    ``per_sample``, each sample has sums of its own. With ``everything``, the channels are summed too, except the
+    padding channels of an incomplete last block.
     """
 
     reduction: Any
@@ -245,7 +247,7 @@ class Region:
 
     @property
     def operands(self) -> int:
-        """The number of operands that the region reads and writes."""
+        """The number of operands (arrays) that this elementwise work reads and writes."""
         used = [i.operand for i in self.instructions if isinstance(i, Load)]
         used += [s.operand for s in self.stores] + [a.operand for a in self.accumulations]
         return max(used, default=-1) + 1

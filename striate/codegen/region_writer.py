@@ -100,11 +100,11 @@ def along(region: Region, rows: Rows) -> Region:
 class RegionWriter:
     """Writes a region (fused elementwise work) into a kernel.
 
-    The docstrings of the methods say what the code that they write does when the kernel runs. Call ``begin_chunk``
-    first and ``end_chunk`` last. In between, call ``begin_block`` and ``end_block`` for each sample and block of
-    channels, and between these two ``row`` before each line of pixels and ``tile`` for each tile (group of vectors) of
-    the line. The region's operands are those of the kernel ``k`` from number ``first_operand`` on. ``rows`` is the axis
-    along which the rows of a tile follow one another.
+    The docstrings of the methods say what the code that they write does when the kernel runs. For a chunk (part) of the
+    work, call ``begin_chunk`` first and ``end_chunk`` last. In between, call ``begin_block`` and ``end_block`` for each
+    sample and block of channels, and between these two ``row`` before each line of pixels and ``tile`` for each tile
+    (group of vectors) of the line. The region's operands are those of the kernel ``k`` from number ``first_operand``
+    on. ``rows`` is the axis along which the rows of a tile follow one another.
     """
 
     def __init__(self, k: Kernel, region: Region, first_operand: int, rows: Rows = Rows.HEIGHT) -> None:
@@ -130,7 +130,7 @@ class RegionWriter:
                 self._clear(number)
 
     def resume_chunk(self, index: Index) -> None:
-        """Continue the running sums from the partial sums that ``end_chunk(index)`` stored.
+        """Continue the running sums of a chunk (part of the work) from the sums that ``end_chunk(index)`` stored.
 
         Call it after ``begin_chunk``. Sums of single samples are not affected.
         """
@@ -189,11 +189,12 @@ class RegionWriter:
     def tile(
         self, w: Index, places: Sequence[tuple[int, int]], anchors: Sequence[Sequence[Any]], count: Index = LANES
     ) -> None:
-        """Run the region on the vectors of one tile.
+        """Run the region (fused elementwise work) on the vectors of one tile.
 
         ``places`` has the position of each vector as (row, column), relative to the current line and column ``w``.
         ``anchors[i]`` are the outputs, at position i, of the operation into whose loop the region is fused; ``anchors``
-        is empty if there is none. In planar and flat domains, only the first ``count`` lanes of each vector exist.
+        is empty if there is none. In planar and flat iteration spaces, only the first ``count`` lanes of each vector
+        exist.
         """
         k, region = self.k, self.region
         results: list[list[Any]] = []
@@ -227,7 +228,7 @@ class RegionWriter:
             self._merge(item, self.sums[number], item.reduction.partial(k, vectors))
 
     def value_at(self, number: int, d: Index, h: Index, w: Index, ahead: int) -> Any:
-        """Run the region at pixel (d, h, w), and return the value of instruction ``number``.
+        """Run the region (fused elementwise work) at pixel (d, h, w), and return the value of instruction ``number``.
 
         A kernel uses this to compute its input where it would otherwise read it. The operands ``ahead`` lines further
         down are prefetched; 0 means no prefetching.

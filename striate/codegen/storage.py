@@ -56,7 +56,7 @@ class Storage:
 
     @property
     def pixels(self) -> int:
-        """The number of positions in one channel, without the halo."""
+        """The number of positions in one channel, without the halo (padding pixels)."""
         return math.prod(self.sizes)
 
     @property

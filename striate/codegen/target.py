@@ -142,8 +142,8 @@ def _processor() -> tuple[str, llvm.FeatureMap]:
 def host() -> Target:
     """Return this computer's processor as a target.
 
-    A processor that is not in the table of this module gets the registers and cache sizes of its generic level
-    (x86-64-v2, -v3, -v4).
+    A processor that is not in the table of this module gets the registers and cache sizes of its generic instruction
+    set (x86-64-v2, -v3, -v4).
     """
     triple = native_triple()
     cpu, features = _processor()

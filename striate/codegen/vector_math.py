@@ -334,8 +334,9 @@ def tanh(builder: ir.Builder, x: ir.Value) -> Any:
 
     It is ±1 at ±infinity and -0 at -0.
 
-    With t = e^(-2|x|) - 1, tanh |x| = -t / (2 + t). With -2|x| = n ln 2 + r for an integer n, t is computed as 2ⁿ (eʳ -
-    1) + (2ⁿ - 1), without cancellation.
+        t = e^(-2|x|) - 1;  tanh |x| = -t / (2 + t)
+
+    With -2|x| = n ln 2 + r for an integer n, t = 2ⁿ (eʳ - 1) + (2ⁿ - 1), which is computed without cancellation.
     """
     m = Steps(builder, x)
     argument = builder.fmul(absolute(builder, x), m.constant(-2.0))
@@ -349,8 +350,8 @@ def tanh(builder: ir.Builder, x: ir.Value) -> Any:
 def sigmoid(builder: ir.Builder, x: ir.Value) -> Any:
     """Write code that computes 1 / (1 + e⁻ˣ), with an error ≤ 2.5 ulp (float32 and float64); return the result.
 
-    It is 0 at -infinity and 1 at infinity. The code computes 1 / (1 + z) for x ≥ 0 and z / (1 + z) for x < 0, with z =
-    e^(-|x|) ≤ 1, so nothing overflows.
+    It is 0 at -infinity and 1 at infinity. With z = e^(-|x|) ≤ 1, the code computes 1 / (1 + z) for x ≥ 0 and z / (1 +
+    z) for x < 0, so nothing overflows.
     """
     m = Steps(builder, x)
     one = m.constant(1.0)

@@ -71,7 +71,7 @@ def index_word(k: Kernel, index: Index) -> Word:
 
 
 def element_words(k: Kernel, place: Place) -> Word:
-    """Return, for each lane of the vector at ``place``, the row-major index of its element in its sample."""
+    """Return for each lane of the vector at ``place`` the row-major index of the lane's element within its sample."""
     pixels = place.domain.pixels
     step = pixels if place.domain.space is Space.BLOCKED else 1
     return lanes_of_words(k, k.iadd(k.imul(place.channel, pixels), place.pixel), step)

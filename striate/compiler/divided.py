@@ -41,10 +41,10 @@ class Parts:
 class DividedExecutable(CompiledExecutable):
     """A compiled graph whose phases (kernel launches) are divided into two parts, of which the second runs later.
 
-    The second part computes the outputs named in ``late_outputs``, and everything that depends on a ``Seed``: the
-    gradient with respect to an output of the first part, an input that is not known before the second part. No other
-    output may depend on a ``Seed``. ``Program.run`` gets the addresses of all inputs and outputs by name, as its
-    argument ``externals``; there, names of outputs begin with ``out:``.
+    The second part computes the outputs named in ``late_outputs``. It may read inputs of the kind ``Seed``, gradients
+    with respect to outputs of the first part, which are not known before; no other output may depend on them.
+    ``Program.run`` gets the addresses of all inputs and outputs by name, as its argument ``externals``; there, names of
+    outputs begin with ``out:``.
     """
 
     def __init__(self, graph: Graph, late_outputs: Collection[str], options: CompileOptions) -> None:
@@ -78,8 +78,8 @@ class DividedExecutable(CompiledExecutable):
     def may_share(self, name: str, output: str) -> bool:
         """Return whether the output named ``output`` may overwrite the memory of the input ``name``.
 
-        This is safe if both have the same shape and memory layout, and if the input is read only by the loop that
-        computes the output, each element before it is overwritten.
+        This is safe if both have the same shape and memory layout, only the loop that computes the output reads the
+        input, and this loop reads each element before it overwrites it.
         """
         values = {node.op.name: node.outputs[0] for node in self._graph.sources() if isinstance(node.op, Input)}
         value, plan = self._graph.outputs[output], self.compiled.plan

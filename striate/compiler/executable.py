@@ -33,7 +33,7 @@ from striate.runtime.threads import Helpers
 
 
 class Contents(Protocol):
-    """Protocol: an owner of parameters and states that counts writes to them, such as a model's state arena."""
+    """Protocol: an owner of parameters and states, such as a model's memory block, that counts writes to them."""
 
     @property
     def version(self) -> int:
@@ -256,7 +256,7 @@ class CompiledExecutable:
         self._handed = {name for _, name in self._fresh if f"out:{name}" in self.program.externals}
 
     def reserve(self, n: int) -> Program:
-        """Return the program of the phases that run each time, with memory for batches of at least ``n`` samples."""
+        """Return the program that runs each time, with memory for batches of at least ``n`` samples."""
         with self._lock:
             if self.program is None or n > self._capacity:
                 self._bind(max(n, self._capacity))
@@ -266,7 +266,7 @@ class CompiledExecutable:
     def constants(self) -> dict[int, bytes]:
         """Return the contents of the constant arrays that a run reads, by address.
 
-        These are parameters, states, and the results of prepared phases, such as packed weights.
+        These are parameters, states, and the results of kernels that ran in advance, such as packed weights.
         """
         with self._lock:
             program = self.reserve(1)
@@ -422,20 +422,19 @@ class CompiledExecutable:
         return self._completed[output]
 
     def exchanges(self) -> list[tuple[int, Exchange]]:
-        """Return the phases (kernel launches) after which the ranks (processes) exchange the results of the kernel.
+        """Return the phases (kernel launches) whose results the ranks (processes) exchange, as pairs (number, kernel).
 
-        Each is a pair (number, kernel), where the number counts the phases from the first one up to and including this
-        one.
+        The phase with the number 1 is the first one.
         """
         return [
             (place + 1, phase.spec) for place, phase in enumerate(self._each_run) if isinstance(phase.spec, Exchange)
         ]
 
     def exchanged(self, end: int) -> list[Array]:
-        """Return the results, as flat arrays, of the last of the first ``end`` phases, whose kernel is an ``Exchange``.
+        """Return the results of phase (kernel launch) number ``end``, counted from 1, as flat arrays.
 
-        They are views of the memory of the current run, and may be read and written while ``run_in_parts`` has yielded
-        at ``end``.
+        It must be one of the phases that ``exchanges`` returns. The arrays are views of the memory of the current run,
+        and may be read and written while ``run_in_parts`` has yielded at ``end``.
         """
         assert self.program is not None
         place = self._scratch.base, self.program

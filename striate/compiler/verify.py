@@ -1,7 +1,7 @@
 """The verifiers of the compiler's later stages: they check layouts, the plan of loops, launches, and memory.
 
 The verifier of graphs is ``graph/check.py``. A violation is a bug in the compiler, not a user's mistake. Every
-``GraphError`` names the stage and the node or phase that breaks the rule.
+``GraphError`` names the stage and the node or phase (kernel launch) that breaks the rule.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ def _verify_region(region: Region, launch: Launch, stage: str) -> None:
 def verify_memory(lives: Mapping[Hashable, Life], offsets: Mapping[Hashable, int], total: int) -> None:
     """Check that arrays in use at the same time share no byte, and that all lie within ``total`` bytes.
 
-    ``lives`` has the size of each array and the phases that use it; ``offsets`` are in bytes. Raises ``GraphError``.
+    ``lives`` has the size of each array and the phases (kernel launches) that use it; ``offsets`` are in bytes. Raises
+    ``GraphError``.
     """
     placed = sorted(((offsets[array], life) for array, life in lives.items()), key=lambda item: item[0])
     for index, (start, life) in enumerate(placed):

@@ -1,8 +1,8 @@
 """Translate a graph for prediction to an ONNX graph.
 
 Each operation adds its own ONNX operators (``Op.onnx``). Two patterns of operations become a single operator each: a
-contraction and the addition of its bias, and batch normalization by running statistics, which is arithmetic in the
-traced graph.
+convolution or matrix product and the addition of its bias, and batch normalization by running statistics, which is
+arithmetic in the traced graph.
 """
 
 from __future__ import annotations

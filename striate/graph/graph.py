@@ -130,7 +130,8 @@ class Graph:
     def given(self) -> dict[str, Value]:
         """Return the inputs that the caller passes to each run, by name.
 
-        Parameters, states (such as running statistics) and captured arrays are not among them.
+        Parameters, states (such as running statistics) and captured arrays (which the traced function used from
+        outside) are not among them.
         """
         return {
             name: value
@@ -162,10 +163,11 @@ class Graph:
 
 
 def seeded(graph: Graph) -> set[Node]:
-    """Return the nodes that depend on a ``Seed``: the backward part of a program, without the seeds themselves.
+    """Return the nodes that depend on a ``Seed``, a gradient that the caller passes to the backward part of a program.
 
-    A pass that replaces nodes must recreate these nodes even where they do not change. Otherwise they would come before
-    new nodes of the forward part, because nodes are ordered by their age (``Node.serial``).
+    The seeds themselves are not included. A pass that replaces nodes must recreate the returned nodes even where they
+    do not change. Otherwise they would come before new nodes of the forward part, because nodes are ordered by their
+    age (``Node.serial``).
     """
     seeds = {value for value in graph.inputs.values() if isinstance(value.node.op, Seed)}
     found: set[Node] = set()

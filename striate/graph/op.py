@@ -323,7 +323,7 @@ class Composite(Op):
     kind: ClassVar[Kind] = Kind.COMPOSITE
 
     def expand(self, *inputs: Value) -> Values:
-        """Return the same outputs, computed by smaller operations from ``inputs``."""
+        """Return the outputs of this operation, computed from ``inputs`` by smaller operations."""
         raise NotImplementedError
 
 

@@ -80,11 +80,11 @@ class TensorType:
         return size
 
     def size(self, n: int = 1) -> int:
-        """Return the number of elements if N is ``n``."""
+        """Return the number of elements if the batch size N is ``n``."""
         return math.prod(n if isinstance(dim, Batch) else dim for dim in self.shape)
 
     def concrete(self, n: int) -> tuple[int, ...]:
-        """Return the shape with ``n`` in place of N."""
+        """Return the shape with ``n`` in place of the batch size N."""
         return tuple(n if isinstance(dim, Batch) else dim for dim in self.shape)
 
     def with_shape(self, shape: Shape) -> TensorType:

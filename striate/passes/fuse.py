@@ -37,7 +37,7 @@ REGISTER_KINDS = (Kind.ELEMENTWISE, Kind.RANDOM)
 
 @dataclass(eq=False)
 class Group:
-    """One loop of a plan: at most one anchor, or reductions to finish, with fused elementwise work.
+    """One loop of the compiled program: at most one anchor, or reductions to finish, with fused elementwise work.
 
     An anchor is an operation that needs a loop of its own, such as a convolution or a pooling.
 
@@ -63,7 +63,8 @@ class Group:
     def registers(self) -> set[Value]:
         """The values that are in registers before the loop does any elementwise work.
 
-        They are the first output of the anchor, and the outputs of the reductions that the loop finishes.
+        They are the first output of the anchor (the convolution, pooling or similar operation), and the outputs of the
+        reductions that the loop finishes.
         """
         produced: set[Value] = set()
         if self.anchor and self.domain:
@@ -77,9 +78,9 @@ class Group:
 class Plan:
     """The result of fusion: the groups (loops) in the order in which they run.
 
-    ``layouts`` are those from which the plan was made. ``in_memory`` maps each stored value to the index of the group
-    that stores it, or to -1 for an input. ``in_place`` says for each update of a state whether it is written directly
-    to the state; the others are copied at the end.
+    ``layouts`` are the memory layouts from which the plan was made. ``in_memory`` maps each stored value to the index
+    of the group that stores it, or to -1 for an input. ``in_place`` says for each update of a state whether it is
+    written directly to the state, or else copied to it at the end.
     """
 
     layouts: Layouts

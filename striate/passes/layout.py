@@ -96,7 +96,7 @@ class Layouts:
         return value
 
     def note(self, value: Value) -> str:
-        """Return the layout of a value as text: ``[16 +1]`` is blocked by 16 channels with a halo of 1 pixel."""
+        """Return the layout of a value as text: ``[16 +1]`` is blocked by 16 channels with 1 pixel of padding."""
         halo = self.halo.get(value, NO_HALO)
         wide = max(max(pair) for pair in halo)
         dtype = self.dtype(value)

@@ -64,7 +64,7 @@ class Lowered:
 
     @property
     def flops(self) -> int:
-        """The number of floating-point operations of all phases for a batch of one sample (N = 1)."""
+        """The number of floating-point operations of all kernels for a batch of one sample (N = 1)."""
         return sum(launch.flops + launch.flops_per_sample for launch in self.phases)
 
 

@@ -20,7 +20,7 @@ class Life:
 
 
 def lives(phases: Sequence[Sequence[Hashable]], sizes: Mapping[Hashable, int]) -> dict[Hashable, Life]:
-    """Return the size of each array, and the first and the last phase (kernel launch) that use it.
+    """Return for each array its size, and the first and the last phase (kernel launch) that use it.
 
     ``phases`` are the operands of each phase in order. ``sizes`` are the bytes of the arrays to be placed; other
     operands are ignored, and arrays that no phase uses are left out.

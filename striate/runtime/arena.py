@@ -157,7 +157,7 @@ class ScratchArena(Arena):
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """Mark the arena as free in the child of a fork, where the runs of other threads do not continue."""
+        """Mark this memory as free in the child of a fork, where the runs of other threads do not continue."""
         self.running = False
 
     def reserve(self, size: int, keep: bool = False) -> None:
@@ -167,5 +167,5 @@ class ScratchArena(Arena):
 
 @functools.cache
 def scratch_arena() -> ScratchArena:
-    """Return the scratch arena of this process."""
+    """Return the scratch arena of this process, memory that all its programs share."""
     return ScratchArena()

@@ -1,4 +1,4 @@
-"""A pool of arenas for values that must outlive the run that computed them, such as saved activations."""
+"""A pool of memory blocks for values that must outlive the run that computed them, such as saved activations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Lease:
         self.arena = arena
 
     def end(self) -> None:
-        """Return the arena to its pool, whose next user may overwrite it; a second call has no effect."""
+        """Return the memory block to its pool, whose next user may overwrite it; a second call has no effect."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.receive(self.arena)
@@ -42,7 +42,7 @@ class ArenaPool:
         self._lock = Lock()
 
     def lease(self, size: int) -> Lease:
-        """Return a lease of an arena of at least ``size`` bytes with undefined contents.
+        """Return a lease of an arena, a block of memory of at least ``size`` bytes with undefined contents.
 
         It is the smallest unused arena of at least ``size`` bytes, or a new arena if that one is larger than both 2 ·
         ``size`` and 1 MiB.
@@ -57,7 +57,10 @@ class ArenaPool:
         return Lease(self, Arena(size))
 
     def receive(self, arena: Arena) -> None:
-        """Keep an arena for later leases; if too many are unused, the one that was unused longest is dropped."""
+        """Keep ``arena``, a block of memory, for later leases.
+
+        If too many blocks are unused, the one that was unused longest is dropped.
+        """
         # Called by finalizers, at any point of this thread: a list's own methods are atomic, and no lock is needed.
         self._free.append(arena)
         if len(self._free) > _MOST_FREE:

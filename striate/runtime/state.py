@@ -73,7 +73,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Companion:
-    """A vector with the structure of a section of a state arena: gradients, momentum, pending statistics.
+    """A vector with the structure of a section of a model's memory: gradients, momentum, pending statistics.
 
     ``flat`` is the whole vector, ``views`` are the named arrays in it.
     """

@@ -83,9 +83,10 @@ class Driver(Protocol):
 
 @dataclass(frozen=True)
 class Failure:
-    """The error status (above 0) that a kernel returned, and the phase and chunk (part of the work) that failed.
+    """The error status (above 0) that a kernel returned, and where: in which phase and chunk.
 
-    If several failed, it is the earliest phase, and the lowest chunk in it.
+    A phase is a kernel launch, and a chunk is a part of its work. If several failed, it is the earliest phase, and the
+    lowest chunk in it.
     """
 
     status: int

@@ -1,4 +1,4 @@
-"""Computes the loss and the gradients of a batch: at once, in parts one after the other, or shared by several ranks."""
+"""Computes the loss and the gradients of a batch: at once, in parts one after the other, or on several ranks."""
 
 from __future__ import annotations
 

@@ -25,5 +25,5 @@ class Computed(NamedTuple):
     batches: int = 1
 
     def belongs_to(self, arena: StateArena) -> bool:
-        """Return whether the gradients were computed from ``arena``, and nothing was written to it since then."""
+        """Return whether the gradients were computed from the present contents of ``arena``, a model's memory."""
         return self.arena is arena and self.version == arena.version

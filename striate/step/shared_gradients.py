@@ -47,10 +47,11 @@ _SHORT = 1 << 15
 
 
 def gathers(ranks: int, size: int) -> bool:
-    """Return whether ``ranks`` ranks send all arrays of ``size`` bytes to each other in fast mode, and add them up.
+    """Return whether, in fast mode, every rank gets the arrays of all ranks and adds them up itself.
 
-    Otherwise, MPI adds them up. Sending takes about one latency and the time for ranks · size bytes, the sum by MPI 2
-    ⌈log₂ ranks⌉ latencies, up a tree and back.
+    Otherwise, MPI adds them up. ``ranks`` is the number of ranks (processes), and each array has ``size`` bytes.
+    Sending them takes about one latency and the time for ranks · size bytes; the sum by MPI takes 2 ⌈log₂ ranks⌉
+    latencies, up a tree and back.
     """
     return (ranks - 1) * size <= 2 * math.ceil(math.log2(ranks)) * _SHORT
 
@@ -82,8 +83,8 @@ class Outcome:
 class SharedGradients:
     """Runs the gradient program of a training step on this rank's pieces of a batch, together with all other ranks.
 
-    A rank is a process. ``memory`` is that of the training step, to which the results are written, and ``sharing`` says
-    how the ranks divide a batch and merge their results.
+    A rank is a process, and a piece is a part of the batch. ``memory`` is that of the training step, to which the
+    results are written, and ``sharing`` says how the ranks divide a batch and merge their results.
     """
 
     def __init__(self, program: GradientProgram, memory: StepMemory, sharing: Sharing) -> None:
@@ -120,10 +121,10 @@ class SharedGradients:
             self._ends = self._stops(max(1, round(_PROGRESS * max(self._ends) / min(self._times))))
 
     def run(self, pieces: Sequence[Piece]) -> None:
-        """Compute this rank's pieces, and merge the results of all ranks in the step's memory.
+        """Compute this rank's ``pieces`` of a batch, and merge the results of all ranks in the step's memory.
 
-        The loss, the gradients and the new statistics there are then those of the whole batch. All ranks must call this
-        method.
+        A rank is a process, and a piece is a part of the batch. The loss, the gradients and the new statistics in the
+        memory are then those of the whole batch. All ranks must call this method.
         """
         while len(self._runners) < len(pieces):
             self._add_runner()

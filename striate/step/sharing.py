@@ -30,15 +30,18 @@ class Sharing:
     synchronized: bool = True
 
     def capacity(self, samples: int) -> int:
-        """Return the number of samples in the largest piece of a batch of ``samples`` samples on all ranks together.
+        """Return the number of samples of the largest piece, if the batch of all ranks has ``samples`` samples.
 
-        A piece is a part of the batch that one run of a program computes.
+        A piece is a part of the batch that one run of a program computes, and a rank is a process.
         """
         return -(-samples // piece_count(samples, self.ranks.size, self.reduce))
 
 
 class SharedTotals(NamedTuple):
-    """The number of samples of a batch on all ranks, and the totals of its loss as ``Loss.totals`` returns them."""
+    """The number of samples of a batch on all ranks (processes), and the totals of its loss.
+
+    ``total`` is the weighted sum of the losses, and ``weight`` the sum of the weights (see ``Loss.totals``).
+    """
 
     samples: int
     total: float
@@ -63,7 +66,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Places:
-    """The rows of this rank's pieces (parts of a batch) in the batch of all ranks.
+    """The rows that this rank's pieces (parts of a batch) have in the batch of all ranks (processes).
 
     ``bounds`` are the first row of each piece, then the row after the last piece. ``samples`` is the number of samples
     on all ranks.
@@ -74,12 +77,12 @@ class Places:
 
     @property
     def largest(self) -> int:
-        """The number of samples of the largest piece."""
+        """The number of samples of this rank's largest piece (part of a batch)."""
         return max(rows.stop - rows.start for rows in self.slices)
 
     @property
     def slices(self) -> list[slice]:
-        """The rows of each piece, counted from the first sample of this rank."""
+        """The rows of each of this rank's pieces (parts of a batch), counted from its first sample."""
         first, *_ = self.bounds
         return [slice(a - first, b - first) for a, b in zip(self.bounds, self.bounds[1:])]
 
@@ -87,11 +90,11 @@ class Places:
 def places_of(batch: Batch, kind: object, divisor: float, sharing: Sharing) -> tuple[Places, Array]:
     """Return which rows of the batch of all ranks this rank has, and the ``divisor`` of every rank, in their order.
 
-    ``batch`` has the samples of this rank, and ``sharing`` says how the ranks share a batch. All ranks must call this
-    function, because they exchange their numbers of samples. ``divisor`` is the divisor of this rank's mean loss (see
-    ``divisor_of``), and ``kind`` is everything else on which the program of the batch depends. Raises ``OptionError``
-    if ``kind`` differs between ranks, and for ``Reduce.EXACT`` if the batch is too small, or the ranks do not have
-    equal parts of it.
+    ``batch`` has the samples of this rank, and ``sharing`` says how the ranks share a batch. All ranks (processes) must
+    call this function, because they exchange their numbers of samples. ``divisor`` is the divisor of this rank's mean
+    loss (see ``divisor_of``), and ``kind`` is everything else on which the program of the batch depends. Raises
+    ``OptionError`` if ``kind`` differs between ranks, and for ``Reduce.EXACT`` if the batch is too small, or the ranks
+    do not have equal parts of it.
     """
     ranks, n = sharing.ranks, batch.samples
     found = ranks.gather(np.array([n, zlib.crc32(repr(kind).encode()), divisor], np.float64))
@@ -122,7 +125,8 @@ def divisor_of(batch: Batch, rows: slice, loss: Loss) -> float:
     """Return the divisor of the mean loss of the samples ``rows`` of ``batch``, whose labels must be valid.
 
     It is the number of items, or the sum of their class weights; with sample weights, each item is multiplied by the
-    weight of its sample. For a loss that is a sum, it is the number of samples (see ``Loss.totals``).
+    weight of its sample. For a loss that is a sum, it is the number of samples, or the sum of their weights (see
+    ``Loss.totals``).
     """
     weights = None if batch.weights is None else batch.weights[rows]
     return loss.totals(0.0, batch.main_target(batch.arrays)[rows], weights)[1]

@@ -149,7 +149,7 @@ class TrainingStep(metaclass=Explained):
     def options(self) -> dict[str, object]:
         """The constructor's options ``max_norm``, ``clip_value``, ``accumulate``, ``ema``, ``precision``, by name.
 
-        Those for several ranks are in ``sharing``.
+        Those for several ranks (processes) are in ``sharing``.
         """
         return self._options.by_name
 
