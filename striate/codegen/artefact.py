@@ -5,17 +5,18 @@
 ``parallel`` is the caller's parallel loop, or NULL to run on the calling thread alone. The function returns a
 ``Status``.
 
-The object contains the kernels, the constant arrays (packed weights), and a table of phases. A *phase* is one kernel
-run over all its chunks: ``per`` chunks if ``group`` is 0, else per · ⌈N / group⌉.
+The object file contains the kernels (native functions), the constant arrays (packed weights), and three tables. A
+*phase* runs one kernel once for each *chunk*, a part of the work. It has ``per`` chunks if ``group`` is 0, else per ·
+⌈N / group⌉ for N samples. A *level* is an instruction set, such as that of x86-64-v3; a run uses the best level that
+the processor supports.
 
     programs     │ first phase, end │ …        one for each level, element type of the input, and N = 1 or N > 1
     phases       │ kernel, per, group, first operand, operands │ …          kernels relative to the table's own address
     operands     │ base << 56 | offset │ …     base: scratch memory, constants, input or output
 
 Apart from the output, a run writes only to the caller's scratch memory, which contains, in this order, the state of the
-run (``STATE``), the arena of the intermediate arrays, and the scratch memory of each thread. So the functions are
-re-entrant, and there is no variable to initialize. A *level* is an instruction set, such as that of x86-64-v3; a run
-uses the best level that the processor supports.
+run (``STATE``), the intermediate arrays, and the scratch memory of each thread. So the functions are re-entrant, and
+there is no variable to initialize.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ WEIGHTS_HEADER = 64
 
 
 class Status(IntEnum):
-    """What the C functions of an artefact (a network as an object file) return: OK, or why the call failed.
+    """The result of a run of an artefact (a network as an object file with C functions): OK, or why it failed.
 
-    ``STATUS_TEXTS`` maps each status to a sentence that describes it.
+    ``STATUS_TEXTS`` maps each status to a text that describes it.
     """
 
     OK = 0
@@ -63,9 +64,9 @@ STATUS_TEXTS = {
 
 
 class Base(IntEnum):
-    """The kinds of memory in which an operand of a kernel can lie.
+    """The kinds of memory in which an operand (an array) of a kernel can lie.
 
-    An operand is a pair of such a memory and an offset, in bytes from the start of this memory.
+    The place of an operand is a pair: such a memory, and an offset in bytes from its start.
     """
 
     SCRATCH = 0
@@ -76,9 +77,10 @@ class Base(IntEnum):
 
 @dataclass(frozen=True)
 class ArtefactPhase:
-    """One phase: a kernel, its operands as pairs (memory, offset in bytes), and the number of its chunks.
+    """One phase of a compiled network: a kernel, which runs once for each chunk (part) of its work.
 
-    The number of chunks is ``per`` if group is 0, else per · ⌈N / group⌉.
+    ``operands`` has the place of each array that the kernel gets, as (memory, offset in bytes). The number of chunks is
+    ``per`` if ``group`` is 0, else per · ⌈N / group⌉ for N samples.
     """
 
     kernel: KernelSource
@@ -94,8 +96,8 @@ ArtefactProgram = tuple[ArtefactPhase, ...]
 class Entry:
     """An exported function that runs the network on inputs of one element type.
 
-    ``suffix`` is appended to the function's name: "_uint8" for uint8, otherwise "". ``programs`` has, for each level (a
-    set of processor instructions), a pair: the program for one sample and the program for several.
+    ``suffix`` is appended to the function's name: "_uint8" for uint8, otherwise "". ``programs`` has a pair for each
+    level (a set of processor instructions): the program for one sample, and the program for several samples.
     """
 
     suffix: str
@@ -116,7 +118,7 @@ written by all threads, *threads* is the address of the threads' scratch memory.
 
 
 def aligned(size: int) -> int:
-    """Return a number of bytes rounded up to a multiple of 64."""
+    """Return ``size``, a number of bytes, rounded up to a multiple of 64."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
@@ -125,7 +127,7 @@ class Artefact:
     """Everything from which the object file of a compiled network is written.
 
     name            the prefix of the functions
-    levels          the targets, in ascending order of their instruction sets; all of one architecture
+    levels          the target processors, in ascending order of their instruction sets; all of one architecture
     level_names     their names, such as "x86-64-v4 (znver5)"
     entries         the functions that run the network, one for each element type of the input
     batch           the largest number of samples
@@ -133,7 +135,7 @@ class Artefact:
     thread_scratch  bytes of scratch memory for each thread
     constants       the contents of the constant arrays
     fingerprint     eight bytes that identify the network, its sizes and its constants
-    external        whether the caller passes the constants to each run; otherwise they are part of the object
+    external        whether the caller passes the constants to each run; otherwise they are part of the object file
     classes         the names of the classes, or ()
     input_shape     the sizes of one sample, and ``output_shape`` those of its output
     """
@@ -154,14 +156,14 @@ class Artefact:
 
     @property
     def functions(self) -> list[str]:
-        """The names of the functions that the object exports."""
+        """The names of the functions that the object file exports."""
         runs = [f"{run}{entry.suffix}" for entry in self.entries for run in ("run", "run_batch")]
         others = ("scratch_size", "level", "target", "class_name", "status_text", "input_shape", "output_shape")
         return [f"{self.name}_{one}" for one in (*runs, *others, *self.numbers)]
 
     @property
     def numbers(self) -> dict[str, int]:
-        """The sizes and limits that the object exports as functions without arguments, by function name.
+        """The sizes and limits that the object file exports as functions without arguments, by function name.
 
         They include the largest batch, the alignment of memory in bytes, and the number of elements of one input.
         """
@@ -174,12 +176,12 @@ class Artefact:
 
     @property
     def most_operands(self) -> int:
-        """The largest number of operands of a phase."""
+        """The number of operands of the kernel that has the most."""
         return max(len(phase.operands) for phase in self._all_phases())
 
     @property
     def arena_offset(self) -> int:
-        """The offset of the arena in the scratch memory, in bytes; the state of the run lies before it."""
+        """The offset in bytes at which the intermediate arrays begin in the scratch memory of a run."""
         return aligned(8 * (STATE["operands"] + self.most_operands))
 
     def scratch_size(self, threads: int = 1) -> int:

@@ -1,4 +1,4 @@
-"""Writes artefacts: the functions and tables around the kernels of a network, as one object file.
+"""Writes artefacts, compiled networks as one object file: the functions and tables around the kernels.
 
 ``artefact.py`` describes the result.
 """
@@ -34,7 +34,10 @@ _PARALLEL = ir.LiteralStructType([POINTER, I32, POINTER])  # context, threads, r
 
 
 def compile_artefact(artefact: Artefact) -> bytes:
-    """Return the object file of an artefact. Raises ``GraphError`` if the code would need a symbol of a library."""
+    """Return the object file of ``artefact``, a compiled network, as bytes.
+
+    Raises ``GraphError`` if the code would need a symbol of a library.
+    """
     return _ObjectWriter(artefact).compile()
 
 

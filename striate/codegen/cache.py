@@ -41,7 +41,7 @@ GENERATORS = ("codegen", "data/augment", "graph", "ops", "passes")
 def source_hash() -> str:
     """Return the SHA-256 (hexadecimal) of the Python source that generates kernels.
 
-    It covers all files in the folders ``GENERATORS`` of the package and is computed once per process.
+    It covers all files in those folders of the package that ``GENERATORS`` names, and is computed once per process.
     """
     package = Path(__file__).parent.parent
     digest = hashlib.sha256()
@@ -181,10 +181,10 @@ def _opened(folder: Path) -> Cache | None:
 
 
 def current() -> Cache | None:
-    """Return the kernel cache that the settings name.
+    """Return the kernel cache in the folder that the settings name.
 
-    The result is None if the cache is switched off, or if its folder cannot be created, read and written, or is not
-    private to this user.
+    The result is None if the settings switch the cache off, or if the folder cannot be created, read and written, or is
+    not private to this user.
     """
     folder = settings.current().cache
     return None if folder is None else _opened(folder)

@@ -17,9 +17,9 @@ from striate.codegen.lanes import Index, index_constant
 
 @dataclass
 class Loop:
-    """A loop that is being written: its index, and the values that each iteration passes on to the next.
+    """A loop of a kernel that is being written: its index, and the values that each iteration passes to the next.
 
-    Read and assign ``carry`` inside the loop; read the final values from ``result`` after it.
+    Read and assign these values in ``carry`` inside the loop; read their final values from ``result`` after it.
     """
 
     index: Index
@@ -28,10 +28,10 @@ class Loop:
 
 
 class Control:
-    """The part of a kernel's writer that decides which elements the kernel works on, and in which order.
+    """The base class of ``Kernel`` that writes loops, branches and index arithmetic as LLVM IR.
 
-    It accepts and returns Python ints for values that are known when the kernel is written, and otherwise i64 values of
-    LLVM.
+    ``symbol`` is the name of the kernel's native function. An index is a Python int if it is known when the kernel is
+    written, and otherwise an LLVM value of type i64.
     """
 
     def __init__(self, symbol: str) -> None:
@@ -45,7 +45,7 @@ class Control:
 
     @contextmanager
     def at_entry(self) -> Generator[None]:
-        """Place the instructions written in this ``with`` block at the entry of the function."""
+        """Place the instructions that are written in this ``with`` block at the entry of the function."""
         current = self.builder.block
         self.builder.position_at_end(self._entry)
         yield
@@ -54,8 +54,7 @@ class Control:
     def local(self, type: ir.Type) -> Any:
         """Return the address of a new 64-byte aligned variable of the LLVM type ``type`` on the stack.
 
-        Accumulators that must survive the end of a loop are kept in such variables. ``name`` only makes the IR
-        readable.
+        Sums that must survive the end of a loop are kept in such variables.
         """
         with self.at_entry():
             return self.builder.alloca(type, align=64)
@@ -95,13 +94,13 @@ class Control:
         return self.builder.sub(self.as_index(a), self.as_index(b))
 
     def idiv(self, a: Index, b: Index) -> Index:
-        """Return the quotient of two non-negative indices, rounded down."""
+        """Return the quotient a / b of two non-negative indices, rounded down."""
         if isinstance(a, int) and isinstance(b, int):
             return a // b
         return a if isinstance(b, int) and b == 1 else self.builder.udiv(self.as_index(a), self.as_index(b))
 
     def imod(self, a: Index, b: Index) -> Index:
-        """Return the remainder of the division of two non-negative indices."""
+        """Return the remainder of the division a / b, for two non-negative indices."""
         if isinstance(a, int) and isinstance(b, int):
             return a % b
         return 0 if isinstance(b, int) and b == 1 else self.builder.urem(self.as_index(a), self.as_index(b))
@@ -121,9 +120,9 @@ class Control:
         return self.builder.select(self.builder.icmp_signed(">", a, b), a, b)
 
     def compare(self, a: Index, sign: str, b: Index) -> Any:
-        """Return the signed comparison of two indices; ``sign`` is "<", "<=", "==", "!=", ">=" or ">".
+        """Return the condition a ``sign`` b for two indices; ``sign`` is "<", "<=", "==", "!=", ">=" or ">".
 
-        The result is a Python bool if both are Python ints, otherwise an LLVM truth value.
+        The result is a Python bool if both are Python ints, otherwise an LLVM value of type i1.
         """
         if isinstance(a, int) and isinstance(b, int):
             return {"<": a < b, ">=": a >= b, "==": a == b, "!=": a != b, ">": a > b, "<=": a <= b}[sign]
@@ -155,7 +154,7 @@ class Control:
 
         ``carry`` are the initial values of variables that each iteration passes on to the next: read and assign
         ``loop.carry`` inside the block, and read the final values from ``loop.result`` after it. If the bounds are
-        Python ints and there is a single iteration, no loop is written.
+        Python ints and there is only one iteration, the instructions are written without a loop.
         """
         known = isinstance(start, int) and isinstance(stop, int)
         if known and len(range(start, stop, step)) == 1:
@@ -197,8 +196,8 @@ class Control:
     def when(self, condition: Any) -> Generator[None]:
         """Write a branch: the instructions of this ``with`` block run if the condition holds.
 
-        If the condition is a Python bool, no branch is written: for True, the block runs always; for False, its code is
-        unreachable.
+        If the condition is a Python bool, no branch is written: for True, the instructions always run; for False, they
+        never do.
         """
         if isinstance(condition, bool):
             if condition:

@@ -4,8 +4,9 @@
     work(team, thread) -> i32                           called by every other thread: helps until it goes to sleep
     cycles() -> i64                                     the clock that measures ``budget`` and the profile
 
-A *phase* is one kernel run over all its chunks (parts of the work). It is {kernel, operands, per, group}: the number of
-chunks is ``per`` if group is 0, else ``per · ⌈n / group⌉``. A *kernel* is ``i32 kernel(i64 chunk, i64 n, ptr operands,
+``team`` is the address of the team's shared memory, n the batch size; after ``budget`` cycles, ``run`` returns early. A
+*phase* is one kernel run over all its chunks (parts of the work). It is {kernel, operands, per, group}: the number of
+chunks is ``per`` if ``group`` is 0, else per · ⌈n / group⌉. A *kernel* is ``i32 kernel(i64 chunk, i64 n, ptr operands,
 ptr scratch)`` and returns 0, or an error status above 0.
 
 How chunks are distributed, and why no chunk is ever lost or run twice:
@@ -20,7 +21,7 @@ How chunks are distributed, and why no chunk is ever lost or run twice:
   in a later phase, it names a chunk of that later phase, which is equally valid.
 - Exactly one thread brings ``pending`` to 0. That thread *advances*: it writes the next phase, then ``pending``, then
   the seats in order. The other threads can start when the first seat is written, but cannot end the phase before the
-  last seat is written: seat t of T gets the chunks [⌊t·c/T⌋, ⌊(t+1)·c/T⌋), so the last seat is never empty. Finally
+  last seat is written: of c chunks, seat t of T gets [⌊t·c/T⌋, ⌊(t+1)·c/T⌋), so the last seat is never empty. Finally
   the thread increments ``ticket``, which the waiting threads poll.
 
 So no thread waits for a thread that holds no chunk: late, sleeping and descheduled workers delay no other thread.
@@ -74,10 +75,11 @@ SEAT, SCRATCH = LINE, LINE // 2
 
 
 class Outcome(IntEnum):
-    """Why the driver's function ``run`` returned: all phases done, cycle budget spent, or a kernel failed.
+    """Why the native function ``run``, which runs the phases (kernel launches) of a program, returned.
 
-    A phase is one kernel run over all its chunks. After DONE and MORE, the word ``index`` of the team's memory is the
-    number of the next phase; after FAILED, of the phase that failed.
+    DONE: all phases were run. MORE: the time that the caller allowed has passed. FAILED: a kernel returned an error.
+    After DONE and MORE, the word ``index`` of the team's memory is the number of the next phase; after FAILED, that of
+    the phase that failed.
     """
 
     DONE = 1
@@ -86,9 +88,9 @@ class Outcome(IntEnum):
 
 
 class Leave(IntEnum):
-    """Why the driver's function ``work`` returned a worker thread to Python.
+    """Why the native function ``work``, in which a worker thread waits for work, returned to Python.
 
-    ASLEEP: no run was active for ``idle`` cycles. STOPPED: Python has set the word ``stop`` of the team's memory.
+    ASLEEP: there was no work for ``idle`` clock cycles. STOPPED: Python has set the word ``stop`` of the team's memory.
     """
 
     ASLEEP = 1
@@ -327,8 +329,8 @@ def _write_work(module: ir.Module, help_: ir.Function) -> None:
 def write(triple: str) -> str:
     """Return the native driver as LLVM IR for the machine that the LLVM triple ``triple`` names.
 
-    The driver runs the phases of programs on a team of threads. Raises ``EngineError`` for a processor that is neither
-    x86 nor 64-bit ARM.
+    The driver runs the phases (kernel launches) of programs on a team of threads. Raises ``EngineError`` for a
+    processor that is neither x86 nor 64-bit ARM.
     """
     Machine(triple).check()
     module = ir.Module("striate_driver")
@@ -345,7 +347,7 @@ def write(triple: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class NativeDriver:
-    """The compiled driver, which runs programs on a team of threads.
+    """The compiled driver, native code that runs programs on a team of threads.
 
     ``run``, ``work`` and ``cycles`` are the addresses of its functions, valid as long as ``library`` lives.
     """
@@ -364,9 +366,9 @@ class NativeDriver:
         return TEAM[name]
 
     def scratch_word(self, thread: int) -> int:
-        """Return the index of the word with the address of a thread's own scratch memory.
+        """Return the index of the 64-bit word that contains the address of a thread's own scratch memory.
 
-        It is counted in 64-bit words from the start of the team's shared memory.
+        The index is counted from the start of the team's shared memory.
         """
         return TEAM["seats"] + thread * SEAT + SCRATCH
 
@@ -376,13 +378,16 @@ _SYMBOLS = ("striate_run", "striate_work", "striate_cycles")
 
 @functools.cache
 def load() -> NativeDriver:
-    """Return the native driver for this computer, compiled once and then read from the kernel cache."""
+    """Return the native driver for this computer, machine code that runs programs on a team of threads.
+
+    It is compiled once and then read from the kernel cache.
+    """
     here = target.host()
     return _driver(jit.load_kept("native driver", lambda: write(here.triple), here, _SYMBOLS))
 
 
 def load_text(text: str) -> NativeDriver:
-    """Compile a native driver from LLVM IR, a variant of what ``write`` returns, and load it.
+    """Compile and load a native driver from ``text``, LLVM IR like that which ``write`` returns.
 
     The tests use it for a driver that yields the core at every step.
     """

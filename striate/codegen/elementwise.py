@@ -1,7 +1,7 @@
 """Kernels for elementwise work and for reductions.
 
 A *region* is elementwise work on vectors of 16 lanes: loads, operations, stores and running sums (see ``region.py``).
-Running sums are kept for each chunk of the work as *partial sums*, which a second kernel combines.
+For each chunk (part) of the work, a kernel stores its sums as *partial sums*, which a second kernel combines.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _ASSUMED_SAMPLES = 16
 class ElementwiseKernel(KernelSpec):
     """A kernel that runs a region (fused elementwise work) over every element of its domain, the iteration space.
 
-    for chunk (samples, block): for n: for d: for h: for w in tiles: region
+    A chunk of work is one channel, or block of 16 channels, of a group of samples; if the domain has no channels, it is
+    a range of neighbouring elements.
     """
 
     region: Region
@@ -127,7 +128,8 @@ class PendingReduction:
         everything  whether the channels are summed too
         per_sample  whether each sample has a result of its own
         blocks      the number of blocks of 16 channels
-        groups      the number of groups of samples, (per, group): ``per`` if group is 0, else per · ⌈N / group⌉
+        groups      a pair (per, group), from which the number of groups of samples follows: it is ``per`` if group
+                    is 0, else per · ⌈N / group⌉ for N samples
         count       the number of elements that each result combines
         batched     whether ``count`` is the number for one sample, to be multiplied by N
     """
@@ -147,9 +149,9 @@ class ChannelMerge(KernelSpec):
     """A kernel that replaces each channel's partial sums by the sums over all channels of its group.
 
     Group normalization uses it: of the ``channels`` channels, ``together`` consecutive ones form a group. The only
-    operand holds the partial sums of ``reduction``, for each sample separately, as [sample][block][partials][16]
-    float64, where ``partials`` is the number of vectors that the reduction needs. They are replaced in place.
-    ``dtype`` is that of the array that is reduced. A chunk of work is one sample.
+    operand has the partial sums of the operation ``reduction`` for each sample and each block of 16 channels,
+    [sample][block][partials][16] float64, where ``partials`` is the number of vectors that the operation needs. They
+    are replaced in place. ``dtype`` is that of the array that is reduced. A chunk of work is one sample.
     """
 
     reduction: Any
@@ -180,8 +182,9 @@ class ChannelMerge(KernelSpec):
 class FinalizeReduction(KernelSpec):
     """A kernel that combines the partial sums of ``reductions``, then runs ``region`` on the results.
 
-    A region is fused elementwise work. The partial sums are added in a fixed order. Operands: the partial sums of each
-    reduction, then the operands of the region. A chunk of work is one vector of 16 channels.
+    A region is fused elementwise work. The partial sums are added in a fixed order. The operands of the kernel are the
+    partial sums of each reduction, then the operands of the region. A chunk (part) of the work is one vector of 16
+    results, or, if each sample has results of its own, such a vector for each sample of a group.
     """
 
     reductions: tuple[PendingReduction, ...]
@@ -244,14 +247,14 @@ class FinalizeReduction(KernelSpec):
 
 @dataclass(frozen=True)
 class PlainReduction(KernelSpec):
-    """A kernel that reduces any axes of an array in NumPy order, if no other loop can compute the sums.
+    """A kernel that reduces any axes of an array in NumPy (row-major) order, if no other loop can compute the sums.
 
     ``reduction`` is the operation, such as a sum over ``axes`` of x. ``shape`` and ``dtype`` are those of x; with
-    ``batched``, axis 0 is the batch size N. Operands: x, then the outputs.
+    ``batched``, axis 0 is the batch size N. The operands of the kernel are x, then the outputs.
 
-    Neighbouring axes are first merged if all of them are reduced, or all are kept. If the last axis is reduced, its
-    elements fill the vectors, and their lanes are combined at the end; if it is kept, a vector holds 16 neighbouring
-    results. A chunk of work is a few results, of one sample if the result has the axis N.
+    If the last axis is reduced, vectors hold its elements, and their lanes are combined at the end; if it is kept, a
+    vector holds 16 neighbouring results. A chunk (part) of the work is a few results, of one sample if the result has
+    the axis N.
     """
 
     reduction: Any
@@ -267,9 +270,9 @@ class PlainReduction(KernelSpec):
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """The number of chunks of work as a pair (per, group).
+        """The number of chunks (parts) of the work as a pair (per, group).
 
-        It is ``per`` if group is 0, else ``per`` for every sample.
+        There are ``per`` chunks if group is 0; group 1 means ``per`` chunks for each sample.
         """
         return -(-self._units // self._units_of_chunk), int(self.per_sample)
 

@@ -1,4 +1,4 @@
-"""Reads the parts of 64-bit little-endian ELF object files that artefacts need: sections and symbols."""
+"""Reads the parts of 64-bit little-endian ELF object files that exported networks need: sections and symbols."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SYMBOLS, _ALLOCATED, _GLOBAL, _AARCH64 = 2, 2, 1, 183
 
 
 class Section(NamedTuple):
-    """One section of an ELF file, with its ``name``.
+    """One section of an ELF file: its ``name``, and the numbers in its header.
 
     ``kind`` and ``flags`` are ELF's numbers sh_type and sh_flags. ``offset`` and ``size`` say where the section is in
     the file, in bytes. ``link`` is the number of the section to which it refers: for symbols, their string table.
@@ -30,7 +30,7 @@ class Section(NamedTuple):
 
 
 def sections(data: bytes) -> list[Section]:
-    """Return the sections of an object file, in the order of its section table."""
+    """Return the sections of the object file ``data``, in the order of its section table."""
     header = _HEADER.unpack_from(data)
     start, size, count, names = header[6], header[11], header[12], header[13]
     rows = [_SECTION.unpack_from(data, start + i * size) for i in range(count)]

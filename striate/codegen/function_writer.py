@@ -20,7 +20,10 @@ KERNEL = ir.FunctionType(I32, [I64, I64, POINTER, POINTER])
 
 @dataclass(frozen=True)
 class Machine:
-    """The properties of a processor and operating system on which native code depends, read from an LLVM triple."""
+    """The architecture and operating system for which native code is written, as an LLVM triple names them.
+
+    ``arm`` is whether it is 64-bit ARM, and ``windows`` whether it is Windows.
+    """
 
     triple: str
 
@@ -33,7 +36,7 @@ class Machine:
         return "windows" in self.triple
 
     def check(self) -> None:
-        """Raise ``EngineError`` for a processor that is neither x86-64 nor 64-bit ARM."""
+        """Raise ``EngineError`` unless the processor is x86-64 or 64-bit ARM."""
         if not self.arm and not self.triple.startswith(("x86_64", "amd64")):
             raise EngineError(f"no driver is written for {self.triple}; STRIATE_ENGINE=reference runs in NumPy")
 
@@ -95,7 +98,7 @@ class FunctionWriter:
     # Control
 
     def is_(self, comparison: str, left: Any, right: Any) -> Any:
-        """Return the comparison of two unsigned integers as an LLVM truth value.
+        """Return ``left`` ``comparison`` ``right`` for two unsigned integers, as an LLVM value of type i1.
 
         ``comparison`` is "==", "!=", "<", "<=", ">" or ">=". ``right`` may be a Python int.
         """
@@ -119,7 +122,7 @@ class FunctionWriter:
     # The machine
 
     def cycles(self) -> Any:
-        """Return the time on the clock of the processor, in ticks of that clock."""
+        """Write code that reads the processor's clock, and return the time in ticks of that clock."""
         if self.machine.arm:
             # Programs may not read ARM's cycle counter. They may read its timer, which has fewer ticks per second.
             register = self.module.add_metadata(["cntvct_el0"])
@@ -127,7 +130,7 @@ class FunctionWriter:
         return self.intrinsic("llvm.readcyclecounter", I64, [])
 
     def pause(self) -> None:
-        """Tell the processor that this is a waiting loop."""
+        """Write the instruction that tells the processor that the thread is waiting in a loop."""
         if self.machine.arm:
             self.intrinsic("llvm.aarch64.hint", ir.VoidType(), [I32(1)])
         else:
@@ -153,7 +156,7 @@ class FunctionWriter:
 class Loop:
     """An endless loop that is being written; its methods write branches out of it and back to its start.
 
-    ``head`` is the block of code at the start of the loop, ``after`` the block behind it.
+    ``writer`` writes the function. ``head`` is the LLVM block at the start of the loop, ``after`` the block behind it.
     """
 
     writer: FunctionWriter
@@ -161,15 +164,15 @@ class Loop:
     after: Any
 
     def leave_if(self, condition: Any) -> None:
-        """Leave the loop if ``condition`` is true."""
+        """Write a branch that leaves the loop if ``condition`` is true."""
         self._jump_if(condition, self.after)
 
     def again_if(self, condition: Any) -> None:
-        """Start the next iteration if ``condition`` is true."""
+        """Write a branch that starts the next iteration if ``condition`` is true."""
         self._jump_if(condition, self.head)
 
     def again(self) -> None:
-        """Start the next iteration."""
+        """Write a jump that starts the next iteration."""
         self.writer.builder.branch(self.head)
 
     def _jump_if(self, condition: Any, target: Any) -> None:

@@ -1,7 +1,8 @@
 """Returns memory to the operating system after a compilation.
 
-Compiling or loading kernels reads 50 to 100 MB of LLVM's library, which is not used while a network trains. These pages
-are unmodified pages of a file: the system maps them again, from its page cache, when LLVM is next used.
+Compiling or loading kernels reads 50 to 100 MB of LLVM's library, which is not used while a network trains. Most of it
+is in unmodified memory pages of a file, which can be dropped: the system maps them again, from its page cache, when
+LLVM is next used.
 
 The C library also keeps freed memory that lies below its newest allocation: 139 MB after loading the state of a
 ResNet-18. ``malloc_trim`` returns that memory too.
@@ -23,9 +24,9 @@ _HEAD = re.compile(r"([0-9a-f]+)-([0-9a-f]+) r-[-x]p \S+ \S+ \S+ +(.+)\n")
 
 
 def give_back() -> None:
-    """Drop the memory pages of LLVM's code and constants, and freed memory that the C library keeps.
+    """Return memory to the operating system: pages of LLVM's library, and freed memory that the C library keeps.
 
-    On systems other than Linux, this function does nothing.
+    The system reads the pages again when LLVM is next used. On systems other than Linux, this function does nothing.
     """
     if not hasattr(mmap, "MADV_DONTNEED"):
         return
@@ -41,8 +42,8 @@ def give_back() -> None:
 def unchanged(folder: str) -> tuple[tuple[int, int], ...]:
     """Return (address, length in bytes) of each unmodified memory range mapped from a file in ``folder``.
 
-    Constants that contain addresses are written while a library is loaded, and then protected. They lie in *anonymous*
-    pages, which the system could not read again from the file, so ranges with such pages are left out.
+    Only such ranges can be dropped, because the system can read them from the file again. Ranges with anonymous pages,
+    to which the process has written, are left out.
     """
     try:
         text = os.fsdecode(Path("/proc/self/smaps").read_bytes())  # paths in it may be in any encoding

@@ -6,12 +6,12 @@
     b.ret(I32(0))
     b.text()      # a module with this function
 
-It is the part of ``llvmlite.ir`` that kernels need, with the same names. A kernel has thousands of instructions, and
-here each costs a tenth of the time: an instruction becomes text at once, and no object of it is kept. The few functions
-that are not kernels use ``llvmlite.ir`` (``function_writer.py``).
+The module has those parts of ``llvmlite.ir`` that kernels need, under the same names. It needs a tenth of the time for
+each of a kernel's thousands of instructions, because it makes text at once and keeps no object of an instruction. The
+few functions that are not kernels use ``llvmlite.ir`` (``function_writer.py``).
 
-A method "returns a + b" if it writes the instruction that computes a + b and returns its result. LLVM itself checks the
-types of the operands.
+A method that "returns a + b" writes the instruction that computes a + b, and returns the LLVM value of its result. LLVM
+itself checks the types of the operands.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Type:
 
 
 class IntType(Type):
-    """An integer with ``width`` bits; calling the type with a Python int returns a constant."""
+    """The type of integers with ``width`` bits; calling the type with a Python int returns a constant."""
 
     __slots__ = ("width",)
 
@@ -64,7 +64,7 @@ class FloatType(Type):
 
 
 class VectorType(Type):
-    """A vector of ``count`` elements of the type ``element``."""
+    """The type of vectors of ``count`` elements of the type ``element``."""
 
     __slots__ = ("count", "element")
 
@@ -98,7 +98,10 @@ class Value:
 
 
 class Truth(Value):
-    """Bools as bytes that are 0 or 1, with the condition (a value of i1 elements) that they were made of."""
+    """A bool in a byte that is 0 or 1, or a vector of such bools, made from an LLVM condition (type i1).
+
+    ``value`` has the bytes, and the attribute ``condition`` keeps the condition, so that it need not be computed again.
+    """
 
     __slots__ = ("condition",)
 
@@ -108,32 +111,35 @@ class Truth(Value):
 
 
 def element_of(type: Type) -> Type:
-    """Return the type of the elements of a vector; other types are returned as they are."""
+    """Return the type of the elements of a vector type; any other type is returned unchanged."""
     return type.element if isinstance(type, VectorType) else type
 
 
 def is_vector(value: Value) -> bool:
-    """Return whether the value is a vector."""
+    """Return whether ``value`` is a vector, as opposed to a scalar."""
     return isinstance(value.type, VectorType)
 
 
 def like(type: Type, element: Type) -> Type:
-    """Return the type ``element``, or a vector of it with as many elements as the vector type ``type``."""
+    """Return ``element``, or a type of vectors of such elements if ``type`` is a vector type.
+
+    These vectors have as many elements as those of ``type``.
+    """
     return VectorType(element, type.count) if isinstance(type, VectorType) else element
 
 
 def undefined(type: Type) -> Value:
-    """Return the undefined value of a type."""
+    """Return the undefined value of the type ``type``."""
     return Value(type, "undef")
 
 
 def zero(type: Type) -> Value:
-    """Return the value of a vector type in which every element is 0."""
+    """Return the vector of the vector type ``type`` in which every element is 0."""
     return Value(type, "zeroinitializer")
 
 
 def splat(type: Type, number: float) -> Value:
-    """Return a constant, rounded to the type; a vector type has it in every element."""
+    """Return ``number``, rounded to ``type``, as a constant; a vector has it in every element."""
     return _splat(type, repr(number), type.text)
 
 
@@ -146,7 +152,7 @@ def _splat(type: Type, number: str, _: str) -> Value:
 
 
 def vector(element: Type, numbers: Sequence[float]) -> Value:
-    """Return a constant vector with these elements."""
+    """Return a constant vector of ``numbers``, with elements of the type ``element``."""
     return Value(VectorType(element, len(numbers)), f"<{_listed(element, numbers)}>")
 
 
@@ -174,7 +180,7 @@ def _rounded(number: float) -> float:
 
 
 class Block:
-    """A basic block: lines of IR, of which the last one jumps if the block is ``terminated``."""
+    """A basic block: instructions as lines of IR, and the jump at its end (``terminator``, "" if there is none yet)."""
 
     __slots__ = ("lines", "name", "terminator")
 
@@ -185,7 +191,7 @@ class Block:
 
 
 class Phi(Value):
-    """A value that depends on the block from which control came; ``add_incoming`` adds such a block."""
+    """A phi node of LLVM: its value depends on the block from which control came (see ``add_incoming``)."""
 
     __slots__ = ("incoming",)
 
@@ -194,16 +200,16 @@ class Phi(Value):
         self.incoming: list[str] = []
 
     def add_incoming(self, value: Value, block: Block) -> None:
-        """Say that this is ``value`` if control came from ``block``."""
+        """Make this node equal to ``value`` if control comes from ``block``."""
         self.incoming.append(f"[ {value.text}, %{block.name} ]")
 
     def line(self) -> str:
-        """Return the instruction."""
+        """Return the phi instruction as a line of IR."""
         return f"{self.text} = phi {self.type.text} {', '.join(self.incoming)}"
 
 
 class Function:
-    """A declared function, for ``Builder.call``."""
+    """A declared function of LLVM or of a library: its name and the type of its result, for ``Builder.call``."""
 
     __slots__ = ("name", "result")
 
@@ -223,9 +229,10 @@ def _aligned(align: int) -> str:
 
 
 class Builder:
-    """Writes one function: each method appends an instruction to the block ``block`` and returns the result.
+    """Writes one function in LLVM IR: each method appends an instruction and returns the value of its result.
 
-    ``arguments`` gives the arguments' types by name.
+    ``symbol`` is the name of the function, ``result`` the type of its result, and ``arguments`` has the types of its
+    arguments by name. Instructions are appended to the attribute ``block``.
     """
 
     def __init__(self, symbol: str, result: Type, arguments: Mapping[str, Type]) -> None:
@@ -241,7 +248,7 @@ class Builder:
         self.block = self.append_basic_block("entry")
 
     def text(self) -> str:
-        """Return a module that contains the function, with the functions and constants that it refers to."""
+        """Return an LLVM module, as text, with the function and the declarations and constants that it needs."""
         symbol = self.symbol
         lines = [f'; ModuleID = "{symbol}"', 'target triple = "unknown-unknown-unknown"', 'target datalayout = ""', ""]
         lines.append(f'define {self._result.text} @"{symbol}"({", ".join(a.typed for a in self.arguments)})')
@@ -260,7 +267,7 @@ class Builder:
     # -- module --
 
     def declare(self, name: str, result: Type, arguments: Sequence[Type]) -> Function:
-        """Return the function ``name`` of LLVM or of a library, which is declared once."""
+        """Return the function ``name`` of LLVM or of a library, and declare it in the module at its first use."""
         found = self._declared.get(name)
         if found is None:
             found = self._declared[name] = Function(name, result)
@@ -268,12 +275,15 @@ class Builder:
         return found
 
     def intrinsic(self, name: str, *values: Value) -> Value:
-        """Return LLVM's intrinsic function ``name`` of values that all have one type, which is that of the result."""
+        """Call LLVM's intrinsic function ``name`` with the arguments ``values``, and return its result.
+
+        All arguments must have the same type; the result has this type, too.
+        """
         type = values[0].type
         return self.call(self.declare(f"{name}.{type.mangled}", type, [value.type for value in values]), values)
 
     def table(self, element: Type, numbers: Sequence[float]) -> Value:
-        """Return the address of constant numbers that are stored with the function's code."""
+        """Return the address of a constant array of ``numbers``, of the type ``element``, in the module."""
         name = f"{self.symbol}_table{len(self._globals)}"
         listed = f"[{len(numbers)} x {element.text}] [{_listed(element, numbers)}]"
         self._globals.append(f'@"{name}" = private constant {listed}')
@@ -282,21 +292,21 @@ class Builder:
     # -- blocks and jumps --
 
     def append_basic_block(self, name: str) -> Block:
-        """Return a new block at the end of the function; its name begins with ``name``."""
+        """Return a new block at the end of the function; the block's name begins with ``name``."""
         block = Block(f"{name}{len(self._blocks)}" if self._blocks else name)
         self._blocks.append(block)
         return block
 
     def position_at_end(self, block: Block) -> None:
-        """Append the following instructions to ``block``; in a block that ends with a jump, before the jump."""
+        """Append the following instructions to ``block``, before the jump at its end if it has one already."""
         self.block = block
 
     def branch(self, target: Block) -> None:
-        """Jump to ``target``."""
+        """End the current block with a jump to ``target``."""
         self.block.terminator = f"br label %{target.name}"
 
     def cbranch(self, condition: Value, then: Block, otherwise: Block) -> None:
-        """Jump to ``then`` if the condition holds, else to ``otherwise``."""
+        """End the current block with a jump to ``then`` if the condition holds, else to ``otherwise``."""
         self.block.terminator = f"br i1 {condition.text}, label %{then.name}, label %{otherwise.name}"
 
     @contextmanager
@@ -312,19 +322,19 @@ class Builder:
         self.block = after
 
     def ret(self, value: Value) -> None:
-        """Return from the function with ``value``."""
+        """End the current block with a return from the function, which returns ``value``."""
         self.block.terminator = f"ret {value.typed}"
 
     def ret_void(self) -> None:
-        """Return from a function without a result."""
+        """End the current block with a return from a function that has no result."""
         self.block.terminator = "ret void"
 
     def unreachable(self) -> None:
-        """End the block with the promise that control never gets there."""
+        """End the current block with ``unreachable``: LLVM may assume that this instruction is never reached."""
         self.block.terminator = "unreachable"
 
     def phi(self, type: Type) -> Phi:
-        """Return a value that depends on the block from which control came; see ``Phi.add_incoming``."""
+        """Return a value that depends on the block from which control came; ``Phi.add_incoming`` adds the cases."""
         self._number += 1
         phi = Phi(type, f"%v{self._number}")
         self.block.lines.append(phi)
@@ -337,14 +347,19 @@ class Builder:
         return self._write(POINTER, f"alloca {type.text}, align {align}")
 
     def load(self, pointer: Value, type: Type, align: int = 0) -> Value:
-        """Return the value of the type ``type`` at an address.
+        """Return the value of the type ``type`` in memory at the address ``pointer``.
 
-        The address is a multiple of ``align`` bytes; 0 means the alignment that LLVM gives to variables of the type.
+        The address must be a multiple of ``align`` bytes; 0 means the alignment that LLVM gives to variables of the
+        type.
         """
         return self._write(type, f"load {type.text}, ptr {pointer.text}{_aligned(align)}")
 
     def store(self, value: Value, pointer: Value, align: int = 0, nontemporal: bool = False) -> None:
-        """Store a value at an address, which is aligned as in ``load``; ``nontemporal`` means past the caches."""
+        """Store ``value`` at the address ``pointer``; ``nontemporal`` bypasses the caches.
+
+        The address must be a multiple of ``align`` bytes; 0 means the alignment that LLVM gives to variables of the
+        type.
+        """
         end = ""
         if nontemporal:
             self._has_nontemporal = True
@@ -356,11 +371,11 @@ class Builder:
         return self._write(POINTER, f"getelementptr {element.text}, ptr {pointer.text}, {index.typed}")
 
     def fence(self, ordering: str) -> None:
-        """Order the accesses to memory before this instruction and after it, as LLVM defines ``ordering``."""
+        """Write a memory fence; ``ordering`` is an atomic ordering of LLVM, such as "acquire"."""
         self.block.lines.append(f"fence {ordering}")
 
     def call(self, function: Function, arguments: Sequence[Value]) -> Value:
-        """Return the function of the arguments; the result of a function without one must not be used."""
+        """Call ``function`` with ``arguments``, and return its result, which is undefined if its type is void."""
         text = f'call {function.result.text} @"{function.name}"({", ".join([one.typed for one in arguments])})'
         if function.result is VOID:
             self.block.lines.append(text)
@@ -420,23 +435,26 @@ class Builder:
     # -- comparisons and choice --
 
     def icmp_signed(self, sign: str, a: Value, b: Value) -> Value:
-        """Return the comparison of integers with a sign: "==", "!=", "<", "<=", ">" or ">="."""
+        """Return a ``sign`` b for signed integers; ``sign`` is "==", "!=", "<", "<=", ">" or ">="."""
         return self._write(like(a.type, I1), f"{_SIGNED[sign]} {a.typed}, {b.text}")
 
     def icmp_unsigned(self, sign: str, a: Value, b: Value) -> Value:
-        """Return the comparison of integers without a sign."""
+        """Return a ``sign`` b for unsigned integers; ``sign`` is "==", "!=", "<", "<=", ">" or ">="."""
         return self._write(like(a.type, I1), f"{_UNSIGNED[sign]} {a.typed}, {b.text}")
 
     def fcmp_ordered(self, sign: str, a: Value, b: Value) -> Value:
-        """Return the comparison of floats, which is false if one of them is NaN."""
+        """Return a ``sign`` b for floats, false if a or b is NaN; ``sign`` is "==", "!=", "<", "<=", ">" or ">="."""
         return self._write(like(a.type, I1), f"{_ORDERED[sign]} {a.typed}, {b.text}")
 
     def fcmp_unordered(self, sign: str, a: Value, b: Value) -> Value:
-        """Return the comparison of floats, which is true if one of them is NaN; "uno" is true only then."""
+        """Return a ``sign`` b for floats, true if a or b is NaN; ``sign`` is "==", "!=", "<", "<=", ">" or ">=".
+
+        The ``sign`` "uno" returns whether a or b is NaN.
+        """
         return self._write(like(a.type, I1), f"{_UNORDERED[sign]} {a.typed}, {b.text}")
 
     def select(self, condition: Value, a: Value, b: Value) -> Value:
-        """Return a where the condition holds, and b elsewhere."""
+        """Return a where ``condition`` holds, and b elsewhere."""
         return self._write(a.type, f"select {condition.typed}, {a.typed}, {b.typed}")
 
     # -- conversions; a value that has the type already is returned as it is --
@@ -474,15 +492,18 @@ class Builder:
     # -- vectors --
 
     def extract_element(self, a: Value, lane: Value) -> Value:
-        """Return one element of a vector."""
+        """Return the element of the vector a with the number ``lane``."""
         return self._write(element_of(a.type), f"extractelement {a.typed}, {lane.typed}")
 
     def insert_element(self, a: Value, element: Value, lane: Value) -> Value:
-        """Return the vector a with another element in one lane."""
+        """Return the vector a with ``element`` in place of the element number ``lane``."""
         return self._write(a.type, f"insertelement {a.typed}, {element.typed}, {lane.typed}")
 
     def shuffle_vector(self, a: Value, b: Value, lanes: Value) -> Value:
-        """Return a vector of elements of a and b, which ``lanes`` numbers through: those of b follow those of a."""
+        """Return a vector whose element i is element ``lanes[i]`` of the vectors a and b joined together.
+
+        ``lanes`` is a constant vector of integers.
+        """
         assert isinstance(lanes.type, VectorType)
         type = VectorType(element_of(a.type), lanes.type.count)
         if a.text == b.text and a.text.startswith("splat "):

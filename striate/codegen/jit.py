@@ -123,10 +123,10 @@ def compile_object(ir_text: str, target: Target) -> bytes:
 
 
 def for_target(ir_text: str, symbol: str, renamed: str, target: Target) -> str:
-    """Return the IR of the kernel ``symbol``, renamed to ``renamed`` and set to be compiled for ``target``.
+    """Return the IR of a kernel with its function ``symbol`` renamed to ``renamed``, and prepared for ``target``.
 
-    The target for which ``ir_text`` was written is ignored. Raises ``GraphError`` unless the text defines the kernel
-    exactly once.
+    ``ir_text`` is the IR; attributes that name the target processor are added to the function. Raises ``GraphError``
+    unless the text defines ``symbol`` exactly once.
     """
     attributes = f'nounwind "target-cpu"="{target.cpu}" "target-features"="{target.machine_features}"'
     if target.tuned_for:
@@ -139,9 +139,9 @@ def for_target(ir_text: str, symbol: str, renamed: str, target: Target) -> str:
 
 
 def compile_linked(texts: Sequence[str], target: Target, exported: Sequence[str]) -> bytes:
-    """Return several modules of LLVM IR compiled to one relocatable object file.
+    """Return several modules of LLVM IR (``texts``) compiled to one relocatable object file.
 
-    Only the functions named in ``exported`` are visible outside the object. Raises ``GraphError`` for IR that LLVM
+    Only the functions named in ``exported`` are visible outside the object file. Raises ``GraphError`` for IR that LLVM
     rejects, and ``EngineError`` if there is no memory for the compilation.
     """
     _assert_memory(sum(map(len, texts)))
@@ -155,10 +155,9 @@ def compile_linked(texts: Sequence[str], target: Target, exported: Sequence[str]
 
 
 def disassembly(ir_text: str, target: Target) -> str:
-    """Return the machine code for LLVM IR as assembly text, for readers and for tests.
+    """Return the machine code that ``compile_object`` returns for the same arguments, as assembly text.
 
-    It is the code that ``compile_object`` returns for the same arguments. Raises ``GraphError`` for IR that LLVM
-    rejects.
+    It is meant for readers and for tests. Raises ``GraphError`` for IR that LLVM rejects.
     """
     with llvm_lock, _parse(ir_text, target) as module:
         return _machine(target).emit_assembly(module)
@@ -300,10 +299,11 @@ class Library:
 
 
 def load_kept(key: str, write: Callable[[], str], target: Target, symbols: Sequence[str]) -> Library:
-    """Return a library compiled from the IR that ``write()`` returns, or read from the kernel cache.
+    """Return the library compiled from the IR that ``write()`` returns, or read from the kernel cache.
 
-    ``key`` identifies everything that the IR depends on besides striate's source; ``symbols`` are the functions that
-    the library exports. Raises ``GraphError`` for invalid IR and ``EngineError`` if the code cannot be loaded.
+    ``key`` is text that identifies everything on which the IR depends besides striate's source; ``symbols`` are the
+    functions that the library exports. Raises ``GraphError`` for invalid IR and ``EngineError`` if the code cannot be
+    loaded.
     """
     store = cache.current()
     name = cache.entry_name(key, target.key)
@@ -335,7 +335,7 @@ def function(address: int, result: Any, *arguments: Any) -> Callable[..., Any]:
 class KernelSource(Protocol):
     """Protocol: an object from which a kernel can be compiled.
 
-    ``key`` is text that contains everything that the code depends on, except the target and striate's source.
+    ``key`` is text with everything that the kernel's code depends on, except the target and striate's source.
     ``symbol`` is the name of the native function and contains a hash of the key. ``ir()`` returns the LLVM IR; it is
     called only if the kernel is not in the cache.
     """
@@ -353,7 +353,8 @@ class KernelSource(Protocol):
 class Loaded:
     """Kernels in executable memory, which stay there at least as long as this object lives.
 
-    ``loaded[key]`` is the address of a kernel; ``libraries`` contain the kernels.
+    ``addresses`` has the address of each kernel by its key, as ``loaded[key]`` of this object also returns it;
+    ``libraries`` are the loaded object files.
     """
 
     addresses: Mapping[str, int]
@@ -364,12 +365,11 @@ class Loaded:
 
 
 class Kernels:
-    """The kernels of this process: each is loaded once, either compiled or read from the cache.
+    """The kernels of this process: each is loaded once, either compiled or read from the cache on disk.
 
-    The kernels that one request adds form one library. It stays in memory as long as a ``Loaded`` object contains one
-    of them; the first request after that unloads it. ``compiled`` and ``cached`` are the numbers of kernels that were
-    compiled and read from the cache so far. If ``progress`` is set, the requesting thread calls ``progress(done, all)``
-    while it compiles.
+    Kernels stay in memory as long as the ``Loaded`` object that ``get`` returned for them; a later ``get`` may then
+    unload them. ``compiled`` and ``cached`` are the numbers of kernels that were compiled and read from the cache so
+    far. If ``progress`` is set, the calling thread calls ``progress(done, all)`` while it compiles.
     """
 
     def __init__(self) -> None:
@@ -380,9 +380,9 @@ class Kernels:
         self.progress: Callable[[int, int], None] | None = None
 
     def get(self, sources: Iterable[KernelSource], target: Target | None = None) -> Loaded:
-        """Return the compiled and loaded kernels of all sources.
+        """Return the compiled and loaded kernels of all ``sources``.
 
-        ``target`` is the processor; None means the target of the settings. Raises ``GraphError`` for code that LLVM
+        ``target`` is the processor; None means the one that the settings name. Raises ``GraphError`` for code that LLVM
         rejects, and ``EngineError`` if the code cannot be loaded or this computer cannot run code for the target.
         """
         chosen = target or targets.current()

@@ -36,7 +36,7 @@ class Kernel(MemoryAccess):
         self._zero: Index = None
 
     def operand(self, number: int) -> Any:
-        """Return the pointer to operand ``number``; it is loaded once, at the entry of the function."""
+        """Return the address of the array that is operand ``number``; it is loaded once, when the function begins."""
         if number not in self._pointers:
             with self.at_entry():
                 slot = self.builder.gep(self._operands, index_constant(number), POINTER)
@@ -47,8 +47,8 @@ class Kernel(MemoryAccess):
     def hidden_zero(self) -> Index:
         """The index 0, as a value that LLVM cannot recognize as 0.
 
-        Add it to an address to have a value loaded again: LLVM cannot know that the address is one from which it loaded
-        before, so it does not keep the earlier result in a register.
+        Add it to an address to have a value loaded again: LLVM cannot know that it loaded from the same address before,
+        so it does not keep the earlier result in a register.
         """
         if self._zero is None:
             with self.at_entry():
@@ -56,7 +56,7 @@ class Kernel(MemoryAccess):
         return self._zero
 
     def finish(self, status: Any = 0) -> str:
-        """End the function with ``return status`` (0: success), and return the module's IR as text."""
+        """End the function, which returns ``status`` (0: success), and return the module's LLVM IR as text."""
         if self._streams:
             # The barrier's atomic operations do not order the stores that bypass the caches.
             self.builder.fence("seq_cst")

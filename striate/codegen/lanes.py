@@ -1,4 +1,4 @@
-"""The values in a kernel: their names in annotations, and the LLVM types of dtypes.
+"""The types of the values in a kernel: names for annotations, and the LLVM type of each dtype.
 
 Vectors have ``LANES`` = 16 elements on every processor; LLVM splits them into hardware registers.
 """
@@ -48,11 +48,11 @@ def vector_type(dtype: DType, lanes: int = LANES) -> ir.VectorType:
 
 @functools.lru_cache(4096)
 def index_constant(value: int) -> ir.Value:
-    """Return an index as a constant of LLVM."""
+    """Return the index ``value`` as an LLVM constant of type i64."""
     return I64(value)
 
 
 @functools.cache
 def lane_number(number: int) -> ir.Value:
-    """Return the number of a lane as a constant of LLVM."""
+    """Return ``number``, the number of a lane (vector element), as an LLVM constant of type i32."""
     return I32(number)

@@ -17,7 +17,10 @@ from striate.locks import cached_property
 
 @dataclass(frozen=True)
 class KernelSpec:
-    """The abstract base class of kernel specifications; a subclass adds fields and implements ``write``."""
+    """The abstract base class of kernel specifications: everything that the code of a kernel depends on.
+
+    A subclass is a frozen dataclass that adds fields and implements ``write``.
+    """
 
     @property
     def key(self) -> str:
@@ -41,7 +44,7 @@ class KernelSpec:
         return k.finish()
 
     def write(self, k: Kernel) -> None:
-        """Write the body of the kernel's native function with ``k``."""
+        """Write the body of the kernel's native function with the writer ``k``."""
         raise NotImplementedError
 
 
@@ -65,9 +68,9 @@ class Buffer:
 
 @dataclass(frozen=True)
 class BoundArray:
-    """The array of a state, such as running statistics, as an operand of a launch that copies new contents to it.
+    """The array of a state, such as running statistics, as an operand of the kernel that copies new contents to it.
 
-    ``name`` is the dotted name of the state. Its address is known when the program is created.
+    ``name`` is the dotted name of the state. The address of the array is known when the program is created.
     """
 
     name: str
@@ -79,16 +82,17 @@ Operand = Hashable
 
 @dataclass
 class Launch:
-    """One phase of a program before compilation: the specification of a kernel, its operands, the number of chunks.
+    """One phase (kernel launch) of a program, before compilation.
 
-    A *chunk* is a part of the work that one thread does. Once the kernel is compiled and the operands have addresses,
-    ``runtime.program.Phase`` describes the phase.
+    It consists of the specification of a kernel, its operands, and the number of chunks. A *chunk* is a part of the
+    work that one thread does. Once the kernel is compiled and the operands have addresses, ``runtime.program.Phase``
+    describes the phase.
 
         name              what the phase does, for profiles: "map", "pack", …
         path              the path of the layer that the phase belongs to
         spec              the specification of the kernel
         operands          the arrays whose addresses the kernel gets, in the order in which it numbers them
-        chunks            (per, group): ``per`` chunks if group is 0, else per · ⌈N / group⌉
+        chunks            (per, group): ``per`` chunks if group is 0, else per · ⌈N / group⌉ for N samples
         thread_scratch    bytes of scratch memory that each thread needs
         flops_per_sample  floating-point operations per sample
         flops             floating-point operations that do not depend on the number of samples

@@ -32,9 +32,10 @@ def _alignment(dtype: DType, align: int, lanes: int = LANES) -> int:
 
 
 class MemoryAccess(VectorArithmetic):
-    """The part of a kernel's writer that accesses memory.
+    """The base class of ``Kernel`` that writes loads and stores.
 
-    Its methods take the address as ``pointer``, and as ``dtype`` the type of the elements in memory.
+    ``symbol`` is the name of the kernel's native function. In the methods, ``pointer`` is an address, and ``dtype`` is
+    the type of the elements in memory.
     """
 
     def __init__(self, symbol: str) -> None:
@@ -56,9 +57,10 @@ class MemoryAccess(VectorArithmetic):
         return self._tables[key]
 
     def look_up(self, table: Any, index: Index, dtype: DType = DType.int32) -> Any:
-        """Return element number ``index`` of an array that ``table`` returned, as a scalar.
+        """Return element number ``index`` of the array at the address ``table``, which the method ``table`` returned.
 
-        ``dtype`` is that of the elements. Integers are widened to int64, so that they can be used as an index.
+        ``dtype`` is that of the elements. The result is a scalar; integers are widened to int64, so that they can be
+        used as an index.
         """
         found = self.load_scalar(self.offset(table, index, dtype), dtype)
         return found if dtype.is_float else self.convert(found, DType.int64)
@@ -70,7 +72,7 @@ class MemoryAccess(VectorArithmetic):
         return self.builder.gep(pointer, self.as_index(elements), ELEMENTS[dtype])
 
     def load(self, pointer: Any, dtype: DType, align: int = 0, lanes: int = LANES) -> Any:
-        """Load a vector of ``lanes`` adjacent elements; bfloat16 is widened to float32.
+        """Load a vector of ``lanes`` adjacent elements from ``pointer``; bfloat16 is widened to float32.
 
         ``align`` is the known alignment of the address in bytes; 0 means the size of one element.
         """
@@ -117,14 +119,11 @@ class MemoryAccess(VectorArithmetic):
         return known[1] if known else self.builder.fptrunc(vector, _stored_type(dtype, vector.type.count))
 
     def load_pairs(self, pointer: Any) -> Any:
-        """Load 16 pairs of bfloat16 from 64 aligned bytes, as an operand of ``dot``."""
+        """Load 16 pairs of bfloat16 from 64 bytes at the 64-byte aligned ``pointer``, as an operand of ``dot``."""
         return self.builder.load(pointer, _PAIRS, 64)
 
     def broadcast_pair(self, pointer: Any) -> Any:
-        """Load one pair of bfloat16 into every lane, as an operand of ``dot``.
-
-        LLVM merges this load into the instruction of ``dot``, which then reads memory directly.
-        """
+        """Load one pair of bfloat16 from ``pointer`` into every lane, as an operand of ``dot``."""
         pair = self.builder.load(pointer, I32, 2)
         return self.builder.bitcast(self.splat(pair), _PAIRS)
 
@@ -142,9 +141,9 @@ class MemoryAccess(VectorArithmetic):
         return self.builder.load(pointer, ir.VectorType(I16, LANES), 2)
 
     def store_halves(self, first: Any, second: Any, pointer: Any) -> None:
-        """Interleave two vectors from ``load_halves`` and store the 16 pairs to 64 aligned bytes.
+        """Interleave two vectors that ``load_halves`` returned, and store the 16 pairs of bfloat16 at ``pointer``.
 
-        If ``second`` is None, the second element of each pair is 0.
+        The address must be 64-byte aligned. If ``second`` is None, the second element of each pair is 0.
         """
         pairs = self.builder.zext(first, _WORDS)
         if second is not None:
@@ -153,7 +152,10 @@ class MemoryAccess(VectorArithmetic):
         self.builder.store(pairs, pointer, align=64)
 
     def store_pairs(self, first: Any, second: Any, pointer: Any) -> None:
-        """Round two float32 vectors to bfloat16, interleave them and store the 16 pairs to 64 aligned bytes."""
+        """Round two float32 vectors to bfloat16, interleave them, and store the 16 pairs at ``pointer``.
+
+        The address must be 64-byte aligned.
+        """
         type = vector_type(DType.float32)
         function = self.builder.declare("llvm.x86.avx512bf16.cvtne2ps2bf16.512", _PAIRS, [type, type])
         both = self.builder.call(function, [second, first])  # the first in the lower half
@@ -162,7 +164,10 @@ class MemoryAccess(VectorArithmetic):
         self.builder.store(pairs, pointer, align=64)
 
     def store_scalar(self, scalar: Any, pointer: Any, dtype: DType | None = None) -> None:
-        """Store one element; if ``dtype`` is bfloat16, it is rounded. None means the type of ``scalar``."""
+        """Store ``scalar`` at ``pointer``; if ``dtype`` is bfloat16, it is rounded first.
+
+        ``dtype`` is the type of the element in memory; None means that of ``scalar``.
+        """
         if dtype is DType.bfloat16:
             scalar = self.builder.fptrunc(scalar, ELEMENTS[dtype])
         self.builder.store(scalar, pointer)
@@ -172,7 +177,7 @@ class MemoryAccess(VectorArithmetic):
         return self.splat(self.load_scalar(pointer, dtype), lanes)
 
     def load_masked(self, pointer: Any, dtype: DType, count: Index) -> Any:
-        """Load the first ``count`` lanes of a vector and set the others to 0; memory past them is not read."""
+        """Load a vector of which only the first ``count`` lanes are read from memory; the others are 0."""
         if isinstance(count, int) and count >= LANES:
             return self.load(pointer, dtype)
         type = _stored_type(dtype)
@@ -181,7 +186,7 @@ class MemoryAccess(VectorArithmetic):
         return self._widened(self.builder.call(function, [pointer, align, self.mask(count), ir.zero(type)]))
 
     def store_masked(self, vector: Any, pointer: Any, dtype: DType, count: Index) -> None:
-        """Store the first ``count`` lanes of a vector; memory past them is not written."""
+        """Store only the first ``count`` lanes of a vector; the memory behind them is not changed."""
         if isinstance(count, int) and count >= LANES:
             self.store(vector, pointer, dtype)
             return
@@ -192,7 +197,7 @@ class MemoryAccess(VectorArithmetic):
         self.builder.call(function, [narrow, pointer, I32(dtype.numpy.itemsize), self.mask(count)])
 
     def load_strided(self, pointer: Any, dtype: DType, stride: int, count: Index) -> Any:
-        """Load a vector from memory with gaps: lane i is element i · ``stride`` from ``pointer``, for i < ``count``.
+        """Load a vector from memory with gaps: lane i is the element ``pointer[i · stride]``, for i < ``count``.
 
         The lanes from ``count`` on repeat lane ``count`` − 1.
         """
@@ -214,7 +219,7 @@ class MemoryAccess(VectorArithmetic):
         return vector
 
     def store_strided(self, vector: Any, pointer: Any, dtype: DType, stride: int, count: Index) -> None:
-        """Store lane i of a vector to element i · ``stride`` from ``pointer``, for i < ``count``."""
+        """Store a vector with gaps: lane i goes to the element ``pointer[i · stride]``, for i < ``count``."""
         for lane in range(LANES):
             with self.when(self.compare(lane, "<", count)):
                 self.store_scalar(self.lane(vector, lane), self.offset(pointer, lane * stride, dtype), dtype)

@@ -2,8 +2,9 @@
 
     for c in channels: for p in pixels of the tile:  acc[p] += broadcast(x[p][c]) · w[c][0:16]
 
-One vector of 16 output channels per pixel stays in registers. Each weight vector is loaded once for all pixels of the
-tile, and each input element is broadcast from memory inside the multiply-add.
+x are the inputs, w the weights, and a tile is a group of neighbouring pixels. The sums acc[p], one vector of 16 output
+channels per pixel, stay in registers. Each weight vector is loaded once for all pixels of the tile, and each input
+element is broadcast from memory inside the multiply-add.
 
 In bfloat16, c counts pairs of channels: a 32-bit broadcast contains two elements, and ``w[c]`` contains 16 pairs.
 """
@@ -25,15 +26,19 @@ LATENCY = 8
 
 
 def registers_per_vector(target: Target, dtype: DType, lanes: int = LANES) -> int:
-    """Return the number of hardware registers that ``lanes`` elements of ``dtype`` occupy on a processor."""
+    """Return how many hardware registers of the processor ``target`` a vector occupies.
+
+    The vector has ``lanes`` elements of ``dtype``.
+    """
     return max(1, lanes * dtype.numpy.itemsize // (4 * target.lanes))
 
 
 def lanes_of_rest(target: Target, dtype: DType, channels: int) -> int:
-    """Return the number of lanes (16, 8 or 4) with which the last block of ``channels`` channels is computed fastest.
+    """Return the length of the vectors (16, 8 or 4 lanes) with which the last block of channels is computed fastest.
 
-    A vector of 16 elements occupies several registers, or one of 64 bytes, which some processors compute in two halves.
-    If the last block has few channels, shorter vectors do less work. ``dtype`` is that of the elements.
+    The ``channels`` channels are divided into blocks of 16. The last block may have fewer, for which a shorter vector
+    may suffice. Vectors shorter than a hardware register, or than 32 bytes, save nothing and are not chosen. ``dtype``
+    is that of the elements.
     """
     rest = channels % LANES or LANES
     register = 4 * target.lanes // dtype.numpy.itemsize  # elements of one register
@@ -42,10 +47,11 @@ def lanes_of_rest(target: Target, dtype: DType, channels: int) -> int:
 
 
 def last_apart(k: Kernel, block: Index, blocks: int, last: int) -> list[tuple[int, Any]]:
-    """Return (lanes, condition) for the code of all blocks: once, or apart for the last if it has shorter vectors.
+    """Return the cases in which a kernel computes a block of channels, as (lanes of the vectors, condition).
 
-    ``block`` is the number of a block at run time, out of ``blocks``, and ``last`` the number of lanes of the vectors
-    for the last one. The condition holds if the block is computed with that number of lanes.
+    There are ``blocks`` blocks, and ``block`` is the number of the current one when the kernel runs. All but the last
+    block are computed with vectors of 16 lanes, and the last one with vectors of ``last`` lanes. If all vectors have
+    the same length, there is only one case, with the condition True.
     """
     if blocks == 1 or last == LANES:
         return [(last, True)]
@@ -53,9 +59,10 @@ def last_apart(k: Kernel, block: Index, blocks: int, last: int) -> list[tuple[in
 
 
 def most_accumulators(target: Target, dtype: DType, other: int = 2, lanes: int = LANES) -> int:
-    """Return how many accumulators of ``lanes`` elements of ``dtype`` fit in the registers of a processor.
+    """Return how many vectors of sums fit in the registers of the processor ``target``.
 
-    ``other`` is the number of further vectors of that length that must be in registers at the same time.
+    The vectors have ``lanes`` elements of ``dtype``. ``other`` is the number of further vectors of that length that
+    must be in registers at the same time.
     """
     each = registers_per_vector(target, dtype, lanes)
     # With 16 registers and one for each vector, LLVM keeps several broadcasts in registers of their own.
@@ -66,11 +73,11 @@ def most_accumulators(target: Target, dtype: DType, other: int = 2, lanes: int =
 def tile_shape(
     target: Target, dtype: DType, height: int, width: int, largest: int, lanes: int = LANES
 ) -> tuple[int, int]:
-    """Return (rows, columns) of the pixel tile that covers a map of height × width at the lowest cost.
+    """Return the size (rows, columns) of the tiles that cover an image of height × width pixels at the lowest cost.
 
-    A tile is a group of at most ``largest`` pixels whose sums, vectors of ``lanes`` elements of ``dtype``, are kept in
-    registers together. Its cost is the number of registers of these sums, at least ``LATENCY``, plus about one for each
-    register of the weight vector. The smaller tiles at the edges are counted too.
+    A tile is a group of at most ``largest`` pixels. Their sums, vectors of ``lanes`` elements of ``dtype``, are kept in
+    registers together. If the sums occupy s registers, and a vector of weights w, the cost of the tile is max(s,
+    ``LATENCY``) + 1.1 w. The smaller tiles at the edges are counted too.
     """
     each = registers_per_vector(target, dtype, lanes)
     most = min(largest, most_accumulators(target, dtype, 1 if each > 1 else 2, lanes))
@@ -97,9 +104,9 @@ def sum_of_products(
 ) -> list[Any]:
     """Write the code for sums[p] + Σ_c inputs[offsets[p] + c] · weights[c][0:lanes]; return the new sums.
 
-    There is a sum, a vector of 16 lanes or fewer in registers, for every pixel p of the tile; c counts ``channels``
-    channels. ``dtype`` is that of the inputs and weights in memory, to which ``inputs`` and ``weights`` point. bfloat16
-    requires an even number of channels, which are processed in pairs, with weights stored as [c / 2][16][2].
+    ``sums`` has a vector in registers, of 16 lanes or fewer, for every pixel p of a tile; c runs over ``channels``
+    channels. ``inputs`` and ``weights`` are the addresses of arrays of ``dtype``. bfloat16 requires an even number of
+    channels, which are processed in pairs, with weights stored as [c / 2][16][2].
     """
     paired = dtype is DType.bfloat16
     lanes = sums[0].type.count
@@ -133,10 +140,10 @@ def sum_of_lane_products(
 
         sums[p][lane] + Σ_c x_p[table[c][lane]] · weights[c][lane]
 
-    Grouped convolutions use this. x_p are the channel blocks of pixel p: the first begins at inputs[offsets[p]], and
-    the blocks begin ``apart`` elements after each other. ``table[c][lane]`` is the input channel as (block, lane of the
-    block), or None if the lane is unused. ``dtype`` is that of the inputs; bfloat16 inputs are widened. The weights
-    have the dtype of the sums.
+    Grouped convolutions use this. x_p are the channels of pixel p, in blocks of 16: the first block begins at
+    inputs[offsets[p]], and each further one ``apart`` elements after the one before. ``table[c][lane]`` is an input
+    channel as (block, lane of the block), or None if the lane is unused. ``dtype`` is that of the inputs; bfloat16
+    inputs are widened. The weights have the dtype of the sums.
     """
     for c, row in enumerate(table):
         factor = k.load(k.offset(weights, c * LANES, dtype.computed), dtype.computed, 64)
@@ -151,10 +158,11 @@ def sum_of_lane_products(
 
 
 def lanes_of(k: Kernel, dtype: DType, pixel: Any, row: Sequence[tuple[int, int] | None], apart: int) -> Any:
-    """Write code that collects 16 of one pixel's channels in a vector, and return the vector.
+    """Write code that collects 16 channels of one pixel in a vector, and return the vector.
 
-    ``row[i]`` = (block, lane) says which channel lane i gets; where it is None, lane i is undefined. The first block of
-    channels, of type ``dtype``, is at the address ``pixel``, and the blocks begin ``apart`` elements after each other.
+    ``row[i]`` = (block, lane) says which channel lane i gets; where it is None, lane i is undefined. ``pixel`` is the
+    address of the pixel's first block of 16 channels, of type ``dtype``, and each further block begins ``apart``
+    elements after the one before.
     """
     blocks = sorted({source[0] for source in row if source})
     vectors = {number: k.load(k.offset(pixel, number * apart, dtype), dtype, 64) for number in blocks}

@@ -19,13 +19,14 @@ class CompileOptions:
         winograd         whether convolutions may use Winograd's minimal filtering
         precision        how activations are stored, and to what type the operands of contractions are rounded
         capacity         the largest batch, or 0 if it is not known; memory is planned for it, and arrays that are large
-                         with it are written past the caches
+                         for such a batch are written past the caches
         single_sample    whether N is always 1
         single_threaded  whether the program is so small that the calling thread runs it alone
         constant_inputs  names of inputs that rarely change; work that depends only on them runs only when they change
 
-    Of these, only ``target``, ``winograd``, ``precision`` and ``single_sample`` (for a layer where another algorithm is
-    then faster) can change the bits of a result.
+    N is the batch size, and contractions are convolutions and matrix products. Only ``target``, ``winograd``,
+    ``precision`` and ``single_sample`` (for a layer where another algorithm is then faster) can change the bits of a
+    result.
     """
 
     target: Target

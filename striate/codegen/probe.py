@@ -25,10 +25,11 @@ UNROLLED = 4
 
 
 def kernel_text(lanes: int) -> str:
-    """Return LLVM IR of ``void probe(i64 turns, ptr sink)``, for vectors of ``lanes`` float32.
+    """Return LLVM IR of ``void probe(i64 turns, ptr sink)``, which computes on vectors of ``lanes`` float32.
 
-    Each of the ``turns`` iterations executes UNROLLED · ACCUMULATORS multiply-adds acc ← acc · 0.5 + 1. acc tends to 2,
-    so it never overflows or becomes denormal. The results are written to ``sink``, so that LLVM keeps the code.
+    Each of the ``turns`` iterations executes ``UNROLLED`` · ``ACCUMULATORS`` multiply-adds a ← a · 0.5 + 1 on such
+    vectors a. They tend to 2, so they never overflow or become denormal. They are written to ``sink`` at the end,
+    because LLVM would otherwise remove the code.
     """
     vector = f"<{lanes} x float>"
     half, one = (f"{vector} <{', '.join([f'float {number}'] * lanes)}>" for number in ("0.5", "1.0"))
@@ -74,9 +75,9 @@ def kernel_text(lanes: int) -> str:
 
 @dataclass(frozen=True)
 class Reading:
-    """Measured rates in GFLOP/s: of one thread (``single``), and of all threads together (``together``).
+    """Measured rates of multiply-adds in GFLOP/s: of one thread (``single``), and of all together (``together``).
 
-    The two are measured one after the other.
+    ``threads`` is the number of threads. The two rates are measured one after the other.
     """
 
     single: float
@@ -103,8 +104,8 @@ class Reading:
 class Probe:
     """Measures the rate of multiply-adds: each call measures one thread, then all, and returns a ``Reading``.
 
-    Each measurement takes about ``seconds``. ctypes releases the GIL, so the threads run in parallel. Creating a probe
-    compiles its kernel and raises ``EngineError`` if the target of the settings cannot run on this computer.
+    ``threads`` is the number of all threads. Each of the two measurements takes about ``seconds``. Creating a probe
+    compiles its kernel and raises ``EngineError`` if the target that the settings name cannot run on this computer.
     """
 
     def __init__(self, threads: int = 2, seconds: float = 0.01) -> None:

@@ -1,7 +1,8 @@
 """Writes the check of an x86 processor's instruction set, in code that every such processor can run.
 
-The levels are those of the x86-64 psABI. Besides the processor, the operating system must save the wide registers: the
-register XCR0 says which ones it saves. References: Intel's Software Developer's Manual, CPUID and XGETBV.
+The instruction sets are the levels of the x86-64 psABI. Besides the processor, the operating system must save the wide
+registers: the register XCR0 says which ones it saves. References: Intel's Software Developer's Manual, CPUID and
+XGETBV.
 """
 
 from __future__ import annotations
@@ -37,16 +38,16 @@ def _needs(level: str) -> tuple[int, ...]:
 
 
 def level_of(cpu: str) -> str:
-    """Return the instruction set in the name of a target: "x86-64-v4" for "x86-64-v4 (znver5)"."""
+    """Return the instruction set that the name of a target begins with: "x86-64-v4" for "x86-64-v4 (znver5)"."""
     return cpu.partition(" ")[0]
 
 
 def write_level_check(module: ir.Module, names: Sequence[str]) -> ir.Function:
-    """Add the native function level() to an LLVM module, and return it.
+    """Add the native function level(), which checks the processor, to an LLVM module, and return it.
 
-    level() returns the index of the highest level, of those in ``names``, that the computer can run, or -1 if it can
-    run none of them. ``names`` are in ascending order. On ARM, level() always returns 0, because every 64-bit processor
-    has the vector instructions that are used.
+    level() returns the index of the highest of the instruction sets ``names`` that the computer can run, or -1 if it
+    can run none of them. ``names`` are in ascending order. On ARM, level() always returns 0, because every 64-bit
+    processor has the vector instructions that are used.
     """
     w = FunctionWriter(module, "level", I32, [])
     b = w.builder

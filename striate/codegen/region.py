@@ -1,14 +1,16 @@
 """Regions: elementwise work that is fused into the loop that computes its operands.
 
 A region is a straight-line program over vectors of 16 lanes: loads, operations, stores and running sums. An elementwise
-kernel runs it on every tile of a domain (an iteration space). A convolution or a pooling runs it on each tile that it
-finishes; its result is the region's ``AnchorResult``. So the code of an elementwise operation is written once (its
-``emit``), for kernels of its own, fused loops, and the edges of arrays.
+kernel runs it on every tile (a few vectors) of a domain, the iteration space. A convolution or a pooling runs it on
+each tile of its result, which is then an ``AnchorResult`` of the region. So the code of an elementwise operation is
+written once (its method ``emit``), for kernels of its own, fused loops, and the edges of arrays.
 
     domain     iteration space                lanes of a vector
     BLOCKED    n, channel block, d, h, w      16 channels of a pixel
     PLANAR     n, channel, d, h, w            16 pixels of a line
     FLAT       all elements in memory order   16 neighbours
+
+n is the sample, and d, h and w are the position in depth, height and width.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ FLAT_CHUNK = 16384
 class Space(Enum):
     """How the loops of a domain (an iteration space) are nested, and what the 16 lanes of a vector are.
 
-    BLOCKED  loops over n, channel block, d, h, w; the lanes are 16 channels of a pixel
-    PLANAR   loops over n, channel, d, h, w; the lanes are 16 pixels of a line
-    FLAT     one loop over all elements in memory order; the lanes are 16 neighbours
+        BLOCKED  loops over n, channel block, d, h, w; the lanes are 16 channels of a pixel
+        PLANAR   loops over n, channel, d, h, w; the lanes are 16 pixels of a line
+        FLAT     one loop over all elements in memory order; the lanes are 16 neighbours
+
+    n is the sample, and d, h and w are the position in depth, height and width.
     """
 
     BLOCKED = "blocked"
@@ -42,8 +46,8 @@ class Space(Enum):
 class Domain:
     """The iteration space of a region (fused elementwise work).
 
-    ``samples`` is the size of axis 0, or 0 if axis 0 is the batch size N, which is known at run time. ``channels`` is
-    the number of channels, and ``sizes`` are depth, height and width.
+    ``space`` says how its loops are nested. ``samples`` is the size of axis 0, or 0 if axis 0 is the batch size N,
+    which is known at run time. ``channels`` is the number of channels, and ``sizes`` are depth, height and width.
     """
 
     space: Space
@@ -53,9 +57,9 @@ class Domain:
 
     @property
     def sample_major(self) -> bool:
-        """Whether a tile (vectors processed together) covers several samples instead of several pixels.
+        """Whether vectors that are processed together belong to several samples instead of several pixels.
 
-        This is the case for blocked images of one pixel.
+        This is the case if channels are in blocks of 16 and each sample has only one pixel.
         """
         return self.space is Space.BLOCKED and self.pixels == 1
 
@@ -72,7 +76,7 @@ class Domain:
 
     @property
     def group(self) -> int:
-        """The number of samples in a chunk of work, chosen so that the work outweighs the overhead of a chunk.
+        """The number of samples in a chunk (part) of the work, so large that the work outweighs a chunk's overhead.
 
         It depends only on the shape, so that the order of sums does not depend on the number of threads.
         """
@@ -82,9 +86,9 @@ class Domain:
 
     @property
     def groups(self) -> tuple[int, int]:
-        """The number of sample groups as a pair (per, group).
+        """The number of groups of samples, as a pair (per, group).
 
-        It is ``per`` if group is 0, else per · ⌈N / group⌉.
+        It is ``per`` if group is 0, else per · ⌈N / group⌉ for a batch of N samples.
         """
         if self.space is Space.FLAT and self.samples:
             return -(-self.pixels * self.samples // FLAT_CHUNK), 0
@@ -92,9 +96,9 @@ class Domain:
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """The number of chunks of work as a pair (per, group).
+        """The number of chunks (parts) of the work, as a pair (per, group).
 
-        It is ``per`` if group is 0, else per · ⌈N / group⌉.
+        It is ``per`` if group is 0, else per · ⌈N / group⌉ for a batch of N samples.
         """
         per, group = self.groups
         return per * (1 if self.space is Space.FLAT else self.blocks), group
@@ -106,16 +110,19 @@ LINE = 64
 
 @dataclass(frozen=True)
 class Load:
-    """An instruction of a region: load a vector from an operand at the current position of the loops.
+    """An instruction of a region (fused elementwise work): load a vector from an operand.
 
-    operand      the number of the operand, from 0, and ``dtype`` the type of its elements
-    strides      distances in elements along (n, channel block, d, h, w); 0 repeats the operand along that axis
-    origin       the offset in elements of the operand's first element
-    lanes        whether each lane has an element of its own; otherwise all lanes share one
-    limit        the number of channels if reading a full last block would go past the end of the array, else 0
-    lane_stride  the distance in elements between neighbouring lanes; it differs from 1 if the array and the
-                 domain have different layouts
-    split        whether the array is stored in blocks of channels, but the loops run over single channels
+    The vector is at the current position (n, channel block, d, h, w) of the loops: sample, block of 16 channels, depth,
+    height and width.
+
+        operand      the number of the operand, from 0, and ``dtype`` the type of its elements
+        strides      distances in elements along (n, channel block, d, h, w); 0 repeats the operand along that axis
+        origin       the offset in elements of the operand's first element
+        lanes        whether each lane has an element of its own; otherwise all lanes share one
+        limit        the number of channels if reading a full last block would go past the end of the array, else 0
+        lane_stride  the distance in elements between neighbouring lanes; it differs from 1 if the array and the
+                     domain have different layouts
+        split        whether the array is stored in blocks of channels, but the loops run over single channels
     """
 
     operand: int
@@ -130,7 +137,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Apply:
-    """An instruction of a region: apply the operation ``op`` to earlier values.
+    """An instruction of a region (fused elementwise work): apply ``op`` to the values of earlier instructions.
 
     ``op`` is an elementwise operation. ``arguments`` are the numbers of the instructions that compute its operands.
     ``dtype`` is that of the result if the operation depends on the position (random numbers), else None. ``code`` is a
@@ -145,9 +152,9 @@ class Apply:
 
 @dataclass(frozen=True)
 class AnchorResult:
-    """An instruction of a region: its value is a result of the kernel into which the region is fused.
+    """An instruction of a region (fused elementwise work): a result of the loop around it.
 
-    ``output`` is the index of that result.
+    The value is output number ``output`` of the operation (such as a convolution) into whose loop the region is fused.
     """
 
     output: int
@@ -155,7 +162,10 @@ class AnchorResult:
 
 @dataclass(frozen=True)
 class Number:
-    """An instruction of a region: its value is ``number``, of type ``dtype``, in every lane."""
+    """An instruction of a region (fused elementwise work): a constant.
+
+    The value is ``number``, of type ``dtype``, in every lane.
+    """
 
     number: float
     dtype: DType
@@ -163,9 +173,10 @@ class Number:
 
 @dataclass(frozen=True)
 class ElementCount:
-    """An instruction of a region: its value is the number of elements that a reduction combines into each result.
+    """An instruction of a region (fused elementwise work): a number of elements.
 
-    The number is ``per_sample`` · N if ``batched``, else ``per_sample``; every lane of the value has it, as ``dtype``.
+    It is the number of elements that a reduction combines into each result: ``per_sample`` · N for N samples if
+    ``batched``, else ``per_sample``. The value has it in every lane, as ``dtype``.
     """
 
     per_sample: int
@@ -178,11 +189,12 @@ Instruction = Load | Apply | AnchorResult | Number | ElementCount
 
 @dataclass(frozen=True)
 class Store:
-    """A store of a region: write the value of instruction number ``value`` to operand number ``operand``.
+    """A store of a region (fused elementwise work): write the value of an instruction to an operand.
 
-    ``dtype`` is the type of the elements in memory. ``strides``, ``origin`` and ``lane_stride`` are as in ``Load``. If
-    there is a ``halo`` (padding pixels around each plane), it is filled with zeros. If ``exact``, the array has no
-    channels that pad the last block, which is therefore stored with a mask. ``streams`` says whether the store bypasses
+    ``value`` is the number of the instruction and ``operand`` that of the operand. ``dtype`` is the type of the
+    elements in memory. ``strides``, ``origin`` and ``lane_stride`` are as in ``Load``. If there is a ``halo`` (padding
+    pixels around each plane), it is filled with zeros. ``exact`` says that the array has only existing channels;
+    otherwise it has the padding channels of an incomplete last block, too. ``streams`` says whether the store bypasses
     the caches.
     """
 
@@ -199,11 +211,12 @@ class Store:
 
 @dataclass(frozen=True)
 class Accumulate:
-    """A reduction in a region: add the value of instruction number ``value`` to running sums.
+    """A reduction in a region (fused elementwise work): add the value of an instruction to running sums.
 
-    ``reduction`` is the operation, such as a sum. Each chunk of work writes its sums, as float64, to operand number
-    ``operand``. ``per_sample`` keeps the samples separate. With ``everything``, the channels are summed too, without
-    the lanes that only pad the last channel block. ``dtype`` is that of the value.
+    ``value`` is the number of the instruction, and ``dtype`` the type of its value. ``reduction`` is the operation,
+    such as a sum. Each chunk (part) of the work writes its sums, as float64, to operand number ``operand``. With
+    ``per_sample``, each sample has sums of its own. With ``everything``, the channels are summed too, except the
+    padding channels of an incomplete last block.
     """
 
     reduction: Any
@@ -215,7 +228,7 @@ class Accumulate:
 
     @property
     def partials(self) -> int:
-        """The number of float64 vectors that hold the running sums."""
+        """The number of float64 vectors of 16 lanes that the running sums occupy."""
         return self.reduction.partials(self.dtype)
 
 
@@ -223,7 +236,8 @@ class Accumulate:
 class Region:
     """Elementwise work as a straight-line program, which runs on one tile (a few vectors) of a domain.
 
-    The values of ``instructions`` are numbered in order; stores and accumulations refer to these numbers.
+    ``domain`` is the iteration space. The values of ``instructions`` are numbered in order, from 0; ``stores`` and
+    ``accumulations`` (sums over the domain) refer to these numbers.
     """
 
     domain: Domain
@@ -233,7 +247,7 @@ class Region:
 
     @property
     def operands(self) -> int:
-        """The number of operands that the region reads and writes."""
+        """The number of operands (arrays) that this elementwise work reads and writes."""
         used = [i.operand for i in self.instructions if isinstance(i, Load)]
         used += [s.operand for s in self.stores] + [a.operand for a in self.accumulations]
         return max(used, default=-1) + 1

@@ -1,6 +1,6 @@
 """Writes the code of a region (fused elementwise work, see ``region.py``) into a kernel.
 
-A *tile* is a small group of vectors that is processed together; a *block* is a block of 16 channels.
+A *tile* is a small group of vectors that are processed together; a *block* is a block of 16 channels.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from striate.dtypes import DType
 
 @dataclass
 class Place:
-    """The position of a vector in the domain, for operations whose result depends on it, such as dropout.
+    """The position of a vector in the iteration space, for operations whose result depends on it, such as dropout.
 
-    ``n`` is the sample, ``channel`` the first channel, and ``pixel`` the row-major index of the first position in the
-    sample. ``dtype`` is that of the result.
+    ``n`` is the sample, ``channel`` the channel of the first lane, and ``pixel`` the row-major index of its position in
+    the sample. ``domain`` is the iteration space, and ``dtype`` is that of the result.
     """
 
     n: Index
@@ -47,10 +47,10 @@ class Place:
 
 
 def sample_major(region: Region) -> Region:
-    """Return a region (fused elementwise work) over one-pixel images with samples in place of lines.
+    """Return a region (fused elementwise work) over images of one pixel, with samples in place of lines.
 
-    The stride of n becomes the stride of h, so that a tile covers several samples. In such images, h itself is always
-    0.
+    A loop over lines of the returned region is a loop over samples, so that vectors of several samples are processed
+    together: the stride of h, which is always 0 in such images, is replaced by that of n.
     """
 
     def turn(item: Any) -> Any:
@@ -67,7 +67,7 @@ def sample_major(region: Region) -> Region:
 
 
 class Rows(Enum):
-    """The axis along which the rows of a tile follow one another, in a planar domain.
+    """The axis along which the rows of a tile (vectors that are processed together) follow one another.
 
     They are usually lines of pixels; the rows of a matrix product can be channels or samples instead.
     """
@@ -78,9 +78,10 @@ class Rows(Enum):
 
 
 def along(region: Region, rows: Rows) -> Region:
-    """Return a planar region (fused elementwise work) with channels or samples in place of lines.
+    """Return a planar region (fused elementwise work) over images of one line, with ``rows`` in place of lines.
 
-    The images have a single line, so the stride of h is not needed and is replaced by that of the axis ``rows``.
+    A loop over lines of the returned region is a loop over channels or samples: the stride of h, which is always 0 in
+    such images, is replaced by that of the axis ``rows``.
     """
 
     def turn(item: Any) -> Any:
@@ -99,11 +100,11 @@ def along(region: Region, rows: Rows) -> Region:
 class RegionWriter:
     """Writes a region (fused elementwise work) into a kernel.
 
-    The methods append code to the kernel, and their descriptions say what this code does when the kernel runs. The code
-    that writes the kernel calls ``begin_chunk`` first and ``end_chunk`` last. In between, it calls ``begin_block`` and
-    ``end_block`` for each sample and channel block, and between these two ``row`` before each line of pixels and
-    ``tile`` for each tile of the line. The region's operands are those of the kernel ``k`` from number
-    ``first_operand`` on. ``rows`` is the axis along which the rows of a tile follow one another.
+    The docstrings of the methods say what the code that they write does when the kernel runs. For a chunk (part) of the
+    work, call ``begin_chunk`` first and ``end_chunk`` last. In between, call ``begin_block`` and ``end_block`` for each
+    sample and block of channels, and between these two ``row`` before each line of pixels and ``tile`` for each tile
+    (group of vectors) of the line. The region's operands are those of the kernel ``k`` from number ``first_operand``
+    on. ``rows`` is the axis along which the rows of a tile follow one another.
     """
 
     def __init__(self, k: Kernel, region: Region, first_operand: int, rows: Rows = Rows.HEIGHT) -> None:
@@ -122,16 +123,16 @@ class RegionWriter:
     # -- the walk -----------------------------------------------------------------------------------------------
 
     def begin_chunk(self) -> None:
-        """Allocate the running sums, and clear those that cover all samples of the chunk (a part of the work)."""
+        """Allocate the running sums, and set those that cover all samples of the chunk (part of the work) to 0."""
         for number, item in enumerate(self.region.accumulations):
             self.sums[number] = [self.k.local(vector_type(DType.float64)) for _ in range(item.partials)]
             if not item.per_sample:
                 self._clear(number)
 
     def resume_chunk(self, index: Index) -> None:
-        """Continue the running sums from the partial sums that ``end_chunk(index)`` stored.
+        """Continue the running sums of a chunk (part of the work) from the sums that ``end_chunk(index)`` stored.
 
-        Call it after ``begin_chunk``. Sums per sample are not affected.
+        Call it after ``begin_chunk``. Sums of single samples are not affected.
         """
         k = self.k
         for number, item in enumerate(self.region.accumulations):
@@ -140,7 +141,7 @@ class RegionWriter:
                     k.builder.store(k.load(place, DType.float64, 64), slot, align=64)
 
     def begin_block(self, n: Index, block: Index) -> None:
-        """Enter channel block ``block`` of sample ``n``, and load the values that do not change within it."""
+        """Begin with channel block ``block`` of sample ``n``: load the values that are the same in the whole block."""
         self.n, self.block = n, block
         for number, item in enumerate(self.region.accumulations):
             if item.per_sample:
@@ -158,10 +159,10 @@ class RegionWriter:
                 self._fixed[number] = item.op.emit(self.k, *(self._fixed[a] for a in item.arguments))
 
     def fetch(self, n: Index, block: Index, place: tuple[Index, Index, Index], rows: int, columns: int) -> None:
-        """Prefetch the operands of ``rows`` × ``columns`` pixels of sample n and channel block ``block``.
+        """Prefetch the operands of ``rows`` × ``columns`` pixels of sample ``n`` and channel block ``block``.
 
-        ``place`` is (plane, line, column) of the first pixel. Destinations of stores are prefetched too, since a store
-        waits for its cache line, unless it bypasses the caches.
+        ``place`` is (plane, line, column) of the first pixel. The destinations of stores are prefetched too, unless the
+        stores bypass the caches.
         """
         k = self.k
         self.n, self.block = n, block
@@ -177,7 +178,7 @@ class RegionWriter:
                     k.prefetch(address, write=isinstance(item, Store))
 
     def row(self, d: Index, h: Index) -> None:
-        """Enter line h of plane d: compute the address of its first pixel in every operand."""
+        """Begin with line ``h`` of plane ``d``: compute the address of its first pixel in every operand."""
         k = self.k
         self.d, self.h = d, h
         self._rows = {}
@@ -188,11 +189,12 @@ class RegionWriter:
     def tile(
         self, w: Index, places: Sequence[tuple[int, int]], anchors: Sequence[Sequence[Any]], count: Index = LANES
     ) -> None:
-        """Run the region on the vectors of one tile.
+        """Run the region (fused elementwise work) on the vectors of one tile.
 
-        ``places`` are the vectors as (row, column) offsets from the current line and column w. ``anchors[i][output]``
-        are the results of the kernel into which the region is fused, for place i. Only the first ``count`` lanes of
-        each vector exist (in PLANAR and FLAT domains).
+        ``places`` has the position of each vector as (row, column), relative to the current line and column ``w``.
+        ``anchors[i]`` are the outputs, at position i, of the operation into whose loop the region is fused; ``anchors``
+        is empty if there is none. In planar and flat iteration spaces, only the first ``count`` lanes of each vector
+        exist.
         """
         k, region = self.k, self.region
         results: list[list[Any]] = []
@@ -226,10 +228,10 @@ class RegionWriter:
             self._merge(item, self.sums[number], item.reduction.partial(k, vectors))
 
     def value_at(self, number: int, d: Index, h: Index, w: Index, ahead: int) -> Any:
-        """Run the region at pixel (d, h, w), and return the value of instruction ``number``.
+        """Run the region (fused elementwise work) at pixel (d, h, w), and return the value of instruction ``number``.
 
-        A kernel reads its input in this way if the input is computed by a region, the kernel's prologue. The operands
-        ``ahead`` lines further down are prefetched; 0 means no prefetching.
+        A kernel uses this to compute its input where it would otherwise read it. The operands ``ahead`` lines further
+        down are prefetched; 0 means no prefetching.
         """
         self.row(d, h)
         for item in self._loads():
@@ -241,7 +243,7 @@ class RegionWriter:
         return values[number]
 
     def end_block(self) -> None:
-        """Leave a sample and channel block: write its sums per sample, and the zeros around its planes."""
+        """End a block of channels of a sample: write the sums of this sample, and the zeros around its planes."""
         k = self.k
         for number, item in enumerate(self.region.accumulations):
             if item.per_sample:
@@ -253,7 +255,7 @@ class RegionWriter:
     def end_rows(self, first: Index, last: Index) -> None:
         """Write zeros around the planes of channels ``first`` to ``last`` − 1.
 
-        It is called instead of ``end_block`` if the rows of the tiles are channels (``Rows.CHANNELS``).
+        Call it instead of ``end_block`` if the rows of the tiles are channels (``Rows.CHANNELS``).
         """
         k = self.k
         stores = [store for store in self.region.stores if store.halo != NO_HALO]
@@ -272,7 +274,7 @@ class RegionWriter:
                 zero_halo(k, pixel, original, self.region.domain.sizes)
 
     def end_chunk(self, index: Index) -> None:
-        """Write the running sums of the chunk to memory, as partial sums number ``index``."""
+        """Write the running sums of the chunk (part of the work) to memory, as partial sums number ``index``."""
         for number, item in enumerate(self.region.accumulations):
             if not item.per_sample:
                 self._flush(number, index)
@@ -384,8 +386,8 @@ class RegionWriter:
 def zero_halo(k: Kernel, pixel_zero: Any, store: Store, sizes: tuple[int, int, int]) -> None:
     """Append code to a kernel that writes zeros around one plane, or a stack of planes.
 
-    ``pixel_zero`` is the address of pixel (0, 0, 0). ``store`` has the widths of the halo and the strides; ``sizes``
-    are depth, height and width without the halo.
+    ``pixel_zero`` is the address of pixel (0, 0, 0). ``store`` has the widths of the halo (the border to be zeroed) and
+    the strides; ``sizes`` are depth, height and width without the halo.
     """
     depth, height, width = sizes
     (d0, d1), (h0, h1), (w0, w1) = store.halo
@@ -426,7 +428,7 @@ def zero_halo(k: Kernel, pixel_zero: Any, store: Store, sizes: tuple[int, int, i
 def samples_of(k: Kernel, domain: Domain, group: Index) -> tuple[Index, Index]:
     """Return the samples of group number ``group`` as (first sample, one past the last sample).
 
-    ``domain`` divides its samples into groups of ``domain.group``.
+    ``domain`` is an iteration space, whose samples are divided into groups of ``domain.group``.
     """
     total: Index = domain.samples or k.n
     if domain.samples == 1:

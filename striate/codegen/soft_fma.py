@@ -1,7 +1,8 @@
-"""a · b + c rounded once, for processors without such an instruction (x86-64-v2).
+"""a · b + c rounded once, for processors that have no such instruction (x86-64-v2).
 
-The sum is rounded to odd in double precision: if it is inexact, its last bit is set. Rounding that to nearest gives the
-correctly rounded result. Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", IEEE TC 57 (2008).
+The sum is rounded to odd in double precision: if it is inexact, its last bit is set. When this number is rounded to the
+nearest float, the result is correctly rounded. Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", IEEE
+TC 57 (2008).
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ _SPLITTER = 2.0**27 + 1
 
 
 def write_soft_fma(module: ir.Module) -> None:
-    """Add the functions ``fmaf`` (float32) and ``fma`` (float64) to an LLVM module.
+    """Add the functions ``fmaf`` (float32) and ``fma`` (float64), which return a · b + c, to an LLVM module.
 
-    They have the names that LLVM's code calls if the processor has no such instruction.
+    LLVM's code calls functions of these names if the processor has no such instruction.
     """
     w = FunctionWriter(module, "fmaf", _FLOAT, [_FLOAT] * 3)
     a, b, c = (w.builder.fpext(argument, _DOUBLE) for argument in w.arguments)

@@ -4,9 +4,9 @@ An array (N, C, D, H, W) (missing spatial axes count as 1) is stored as
 
     [n][channel block][d][h][w][channel within the block]
 
-with ``block`` = 16 adjacent channels (blocked: one vector is 16 channels of one pixel) or 1 (planar: plain NumPy
-order). A halo of pixels may surround every plane; its contents are undefined unless the layout promises zeros. The
-channels that only pad the last block are always undefined.
+with 16 channels per block (blocked: one vector is 16 channels of one pixel) or 1 (planar: plain NumPy order). A *halo*
+of pixels may surround every plane; its contents are undefined unless the layout promises zeros. If the last block is
+incomplete, its padding channels are always undefined.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ NO_HALO: Halo = ((0, 0), (0, 0), (0, 0))
 class Storage:
     """The memory layout of one array, [n][channel block][d][h][w][channel within the block].
 
-    dtype       the type of the elements in memory
-    block       channels per block: 16, or 1 for NumPy order
-    channels    the number of channels, and ``sizes`` depth, height and width, without halo
-    halo        the widths of the padding before and after each spatial axis
-    strides     distances in elements for (n, channel block, d, h, w)
-    origin      the offset in elements of channel 0, pixel (0, 0, 0) of a sample
-    per_sample  elements of one sample, halo and padding channels included
+    n is the sample, and d, h and w are the position in depth, height and width.
+
+        dtype       the type of the elements in memory
+        block       channels per block: 16, or 1 for NumPy order
+        channels    the number of channels, and ``sizes`` depth, height and width, without halo
+        halo        the widths of the padding before and after each spatial axis
+        strides     distances in elements along (n, channel block, d, h, w)
+        origin      the offset in elements of channel 0, pixel (0, 0, 0) of a sample
+        per_sample  elements of one sample, halo and padding channels included
     """
 
     dtype: DType
@@ -54,7 +56,7 @@ class Storage:
 
     @property
     def pixels(self) -> int:
-        """The number of positions in one channel, without the halo."""
+        """The number of positions in one channel, without the halo (padding pixels)."""
         return math.prod(self.sizes)
 
     @property
@@ -63,7 +65,10 @@ class Storage:
         return self.per_sample * self.dtype.numpy.itemsize
 
     def shifted(self, channel: int) -> Storage:
-        """Return a view of the same memory that begins at ``channel``, which must be a multiple of the block."""
+        """Return the layout of the channels from ``channel`` on, in the same memory.
+
+        ``channel`` must be a multiple of the number of channels per block.
+        """
         moved = self.origin + channel // self.block * self.strides[1]
         return Storage(
             self.dtype, self.block, self.channels - channel, self.sizes, self.halo, self.strides, moved, self.per_sample
@@ -71,7 +76,7 @@ class Storage:
 
 
 def make_storage(dtype: DType, block: int, channels: int, sizes: tuple[int, int, int], halo: Halo = NO_HALO) -> Storage:
-    """Return a contiguous layout of an array, with a halo (padding pixels) around every plane.
+    """Return the layout of a contiguous array, with a halo (padding pixels) around every plane.
 
     ``block`` is 16 for blocks of channels, or 1 for NumPy order; ``sizes`` are depth, height and width without the
     halo.
@@ -98,7 +103,7 @@ def spatial(values: Sequence[int], fill: int = 1) -> Three:
 
 
 def joined_spatial(values: Sequence[int]) -> Three:
-    """Return spatial sizes as three, (d, h, w); missing leading axes get the size 1.
+    """Return spatial sizes as three sizes (d, h, w); missing leading axes get the size 1.
 
     Of more than three sizes, all but the last two are multiplied into d.
     """
@@ -117,10 +122,10 @@ def three_pairs(before: Sequence[int], after: Sequence[int]) -> Halo:
 
 @dataclass(frozen=True)
 class InputLayout:
-    """The layouts in which an operation can read one of its inputs.
+    """The memory layouts in which an operation can read one of its inputs.
 
     ``blocks`` are the acceptable numbers of channels per block, the best first; ``halo`` is the width of the zero
-    padding needed around each plane.
+    padding that must surround each plane in memory.
     """
 
     blocks: tuple[int, ...]

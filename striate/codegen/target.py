@@ -27,11 +27,11 @@ are closed explicitly."""
 class Target:
     """A processor as the code generator sees it.
 
-    cpu, triple       LLVM's names of the processor and of the system
+    cpu, triple       LLVM's names of the processor, and of the architecture and operating system
     features          LLVM's list of features ("+avx2,-amx-tile"), possibly empty
     lanes             float32 elements in one hardware vector
     vector_registers  the number of hardware vector registers
-    l1, l2            bytes of data cache of one core
+    l1, l2            the sizes of the data caches of one core in bytes
     tuned_for         LLVM's name of the processor for which instructions are scheduled; "" means ``cpu``
     """
 
@@ -46,7 +46,7 @@ class Target:
 
     @property
     def key(self) -> str:
-        """The part of the target that determines an object file, as one line of text."""
+        """Everything of the target that the bytes of an object file depend on, as one line of text."""
         tuning = f" tuned for {self.tuned_for}" if self.tuned_for else ""
         return f"{self.triple} {self.cpu} {self.features}{tuning}"
 
@@ -62,7 +62,7 @@ class Target:
 
     @property
     def machine_features(self) -> str:
-        """The features for LLVM's target machine.
+        """The processor features that are passed to LLVM: ``features``, and wide vectors if the processor has them.
 
         LLVM describes some AVX-512 processors as preferring 256 bits, since the earliest ones lowered their clock for
         wider vectors. These kernels keep the wide units busy throughout, so the preference is switched off if vectors
@@ -142,8 +142,8 @@ def _processor() -> tuple[str, llvm.FeatureMap]:
 def host() -> Target:
     """Return this computer's processor as a target.
 
-    A processor that is not in the table of this module gets the registers and cache sizes of its generic level
-    (x86-64-v2, -v3, -v4).
+    A processor that is not in the table of this module gets the registers and cache sizes of its generic instruction
+    set (x86-64-v2, -v3, -v4).
     """
     triple = native_triple()
     cpu, features = _processor()
@@ -179,10 +179,10 @@ def named(cpu: str) -> Target:
 def portable(name: str) -> tuple[str, Target]:
     """Return a target for object files that are to run on other computers, as (name of its instruction set, target).
 
-    The algorithms are chosen for the processor ``name`` ("native": this computer's). The instructions are those of a
-    generic level, x86-64-v2, -v3 or -v4, for which a program can check whether its processor has them.
-    "aarch64-generic" is any 64-bit ARM. The system is Linux. Raises ``OptionError`` for an unknown name, and
-    ``EngineError`` for an x86 target on an ARM computer.
+    The algorithms are chosen for the processor ``name`` ("native": this computer's). The instructions are those of
+    x86-64-v2, -v3 or -v4, sets for which a program can check whether its processor has them. "aarch64-generic" is any
+    64-bit ARM. The system is Linux. Raises ``OptionError`` for an unknown name, and ``EngineError`` for an x86 target
+    on an ARM computer.
     """
     known = ["native", "aarch64-generic", *(cpu for cpu in _X86 if cpu != "x86-64"), *(cpu for cpu in _ARM)]
     if name not in known:
@@ -201,13 +201,13 @@ def portable(name: str) -> tuple[str, Target]:
 
 
 def baseline(target: Target) -> Target:
-    """Return the target with only those instructions that every 64-bit processor of its architecture has."""
+    """Return ``target`` with only those instructions that every 64-bit processor of its architecture has."""
     arm = is_arm(target.triple)
     return replace(target, cpu="generic" if arm else "x86-64", features="", lanes=4, tuned_for="")
 
 
 def has_fma(target: Target) -> bool:
-    """Return whether a processor multiplies and adds in one instruction with one rounding."""
+    """Return whether the processor ``target`` computes a · b + c in one instruction with one rounding."""
     return is_arm(target.triple) or target.lanes > 4
 
 
@@ -223,7 +223,7 @@ def runs_here(target: Target) -> bool:
 def current() -> Target:
     """Return the target processor that the settings name, which need not be this computer's.
 
-    Any network can be shown for any target. Code that runs kernels must call ``assert_runs_here`` first.
+    Code can be generated and shown for any target. Call ``assert_runs_here`` before running it.
     """
     name = settings.current().target
     return host() if name == "host" else named(name)

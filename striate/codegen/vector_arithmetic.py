@@ -39,7 +39,10 @@ def _integral(type: ir.Type) -> bool:
 
 
 class VectorArithmetic(Control):
-    """The part of a kernel's writer that computes with vectors in registers."""
+    """The base class of ``Kernel`` that computes with vectors in registers.
+
+    A method that "returns a + b" writes the instructions that compute a + b, and returns the LLVM value of the result.
+    """
 
     def splat(self, scalar: Any, lanes: int = LANES) -> Any:
         """Return a vector of ``lanes`` lanes with ``scalar`` in every lane."""
@@ -56,21 +59,21 @@ class VectorArithmetic(Control):
         return self.builder.shuffle_vector(x, self.constant_like(x, 0), order)
 
     def mask(self, count: Index) -> Any:
-        """Return the mask that is true in the first ``count`` lanes."""
+        """Return the mask (a bool for each lane) that is true in the first ``count`` lanes."""
         if isinstance(count, int):
             return ir.vector(I1, [int(lane < count) for lane in range(LANES)])
         return self.builder.icmp_signed("<", _ASCENDING, self.splat(count))
 
     def lane_is(self, number: Index) -> Any:
-        """Return the mask that is true only in lane ``number``; it is false everywhere if there is no such lane."""
+        """Return the mask that is true only in lane ``number``, and false everywhere if there is no such lane."""
         return self.builder.icmp_signed("==", _ASCENDING, self.splat(self.as_index(number)))
 
     def constant(self, number: float, dtype: DType, lanes: int = LANES) -> Any:
-        """Return a vector of ``lanes`` lanes with ``number`` in every lane; bfloat16 constants are float32."""
+        """Return a vector of ``lanes`` lanes with ``number`` in every lane, as ``dtype`` (as float32 for bfloat16)."""
         return ir.splat(vector_type(dtype, lanes), float(number) if dtype.computed.is_float else int(number))
 
     def constant_like(self, x: Any, number: float) -> Any:
-        """Return ``number`` in the type of ``x``: a vector with it in every lane, or a scalar."""
+        """Return ``number`` as a constant of the type of ``x``; a vector has it in every lane."""
         return ir.splat(x.type, int(number) if _integral(x.type) else float(number))
 
     def add(self, a: Any, b: Any) -> Any:
@@ -107,10 +110,10 @@ class VectorArithmetic(Control):
         return self.builder.intrinsic("llvm.fma", a, b, c)
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
-        """Return a · b + c in each lane, for floats; rounded once if the processor can, otherwise twice.
+        """Return a · b + c in each lane, for floats; rounded once if the processor can do so, otherwise twice.
 
-        It is meant for sums of products: ``fma`` is a function call for each lane on a processor without such an
-        instruction (x86-64-v2).
+        It is meant for sums of products. On a processor without the instruction (x86-64-v2), it is much faster than
+        ``fma``, which calls a function for each lane.
         """
         return self.builder.intrinsic("llvm.fmuladd", a, b, c)
 
@@ -206,7 +209,7 @@ class VectorArithmetic(Control):
     def compared(self, a: Any, sign: str, b: Any) -> Any:
         """Return the condition a ``sign`` b in each lane, for floats, integers or bools.
 
-        ``sign`` is as in ``compare``. For NaN, only ``!=`` holds.
+        ``sign`` is "<", "<=", "==", "!=", ">=" or ">". If a or b is NaN, only ``!=`` holds.
         """
         if _integral(a.type):
             unsigned = ir.element_of(a.type) == I8  # uint8, and bools
@@ -214,11 +217,11 @@ class VectorArithmetic(Control):
         return (self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered)(sign, a, b)
 
     def holds(self, x: Any) -> Any:
-        """Return bools ``x``, as they are loaded from memory (bytes that are 0 or 1), as a condition."""
+        """Return ``x``, bools loaded from memory (bytes that are 0 or 1), as an LLVM condition (type i1)."""
         return self.builder.icmp_unsigned("!=", x, self.constant_like(x, 0))
 
     def truth(self, condition: Any) -> Any:
-        """Return a condition as bools in the form in which memory holds them: bytes that are 0 or 1."""
+        """Return an LLVM condition (type i1) as bools in the form of memory: bytes that are 0 or 1."""
         return ir.Truth(self.builder.zext(condition, ir.like(condition.type, I8)), condition)
 
     def not_less_equal(self, a: Any, b: Any) -> Any:
@@ -226,19 +229,19 @@ class VectorArithmetic(Control):
         return self.builder.fcmp_unordered(">", a, b)
 
     def is_finite(self, a: Any) -> Any:
-        """Return the condition |a| < ∞ in each lane; it is false for NaN."""
+        """Return in each lane whether |a| < ∞, which is false for NaN."""
         return self.builder.fcmp_ordered("<", self.abs(a), self.constant_like(a, math.inf))
 
     def is_wide(self, a: Any) -> bool:
-        """Return whether the lanes of the vector ``a`` are float64."""
+        """Return whether the elements of ``a``, a vector or scalar, are float64."""
         return ir.element_of(a.type) is ir.DOUBLE
 
     def is_nan(self, a: Any) -> Any:
-        """Return the condition that a is NaN, in each lane."""
+        """Return in each lane whether a is NaN."""
         return self.builder.fcmp_unordered("uno", a, a)
 
     def choose(self, condition: Any, a: Any, b: Any) -> Any:
-        """Return a if the condition holds, else b; one condition decides for all lanes.
+        """Return a if the condition, a single one for all lanes, holds; else b.
 
         If the condition is a Python bool, no instruction is written.
         """
@@ -293,10 +296,9 @@ class VectorArithmetic(Control):
         return self.fold_lanes_together([x], lambda a, b: [combine(a[0], b[0])])[0]
 
     def fold_lanes_together(self, xs: Sequence[Any], combine: Callable[[list[Any], list[Any]], list[Any]]) -> list[Any]:
-        """Fold the lanes of several vectors at once, as ``fold_lanes`` does for one.
+        """Combine all lanes of each of several vectors into a scalar, in a fixed order; return the scalars.
 
-        ``combine`` takes two lists, each with one value for every vector, and returns such a list. The result is a list
-        of scalars.
+        ``combine`` takes two lists, each with one value for every vector, and returns such a list.
         """
         folded, width = list(xs), LANES
         undefined = ir.undefined(folded[0].type)
@@ -311,11 +313,7 @@ class VectorArithmetic(Control):
         return self.builder.extract_element(x, lane_number(number))
 
     def transposed(self, rows: Sequence[Any]) -> list[Any]:
-        """Return the columns of the matrix whose rows are 8 vectors of 8 lanes.
-
-        It pairs rows lane by lane, then the pairs, then the halves: 24 shuffles of two vectors, each one instruction
-        where a register has 8 lanes.
-        """
+        """Return the columns of the matrix whose rows are 8 vectors of 8 lanes, each as a vector."""
         (low, high), *others = _TRANSPOSING
         shuffled = self.builder.shuffle_vector
         pairs = [shuffled(rows[i], rows[i + 1], order) for i in (0, 2, 4, 6) for order in (low, high)]
@@ -328,8 +326,8 @@ class VectorArithmetic(Control):
     def permuted(self, vectors: Mapping[int, Any], lanes: Sequence[tuple[int, int] | None]) -> Any:
         """Return a vector whose lanes are picked from several vectors.
 
-        ``lanes[i]`` = (number, lane) says that lane i comes from that lane of ``vectors[number]``; where it is None,
-        lane i is undefined.
+        Lane i is lane j of ``vectors[number]`` for ``lanes[i]`` = (number, j); where ``lanes[i]`` is None, it is
+        undefined.
         """
         first, *others = sorted({lane[0] for lane in lanes if lane})
         made = vectors[first]

@@ -1,8 +1,8 @@
 """Vectorized erf, erfc and the normal distribution function Φ, for float32 and float64.
 
 Their accuracy and handling of NaN and denormals are as ``vector_math`` describes. For a ≥ 0, erfc(a) = e^(-a²) P(t) /
-(1 + 2a) with t = (a - K) / (a + K), which maps [0, ∞) to [-1, 1), so one polynomial P serves the whole range (M. M.
-Shepherd and J. G. Laframboise, Mathematics of Computation 36, 1981).
+(1 + 2a) with t = (a - K) / (a + K), where K is a constant. This t maps [0, ∞) to [-1, 1), so one polynomial P serves
+the whole range (M. M. Shepherd and J. G. Laframboise, Mathematics of Computation 36, 1981).
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def _tail(m: Steps, a: Any, x: Any, scale: float) -> Any:
 
 
 def erf(builder: ir.Builder, x: ir.Value) -> Any:
-    """Return erf x = 2/√π ∫₀ˣ e^(-t²) dt, with an error ≤ 1.3 ulp (float32 and float64).
+    """Write code that computes erf x = 2/√π ∫₀ˣ e^(-t²) dt, and return the result.
 
-    The result is ±1 at ±infinity and -0 at -0.
+    The error is ≤ 1.3 ulp (float32 and float64). The result is ±1 at ±infinity and -0 at -0.
     """
     m = Steps(builder, x)
     a = m.absolute(x)
@@ -73,9 +73,10 @@ def erf(builder: ir.Builder, x: ir.Value) -> Any:
 
 
 def erfc(builder: ir.Builder, x: ir.Value) -> Any:
-    """Return erfc x = 1 - erf x, with an error ≤ 5 ulp (float32 and float64), however small the result.
+    """Write code that computes erfc x = 1 - erf x, and return the result.
 
-    The result is 0 at infinity and 2 at -infinity.
+    The error is ≤ 5 ulp (float32 and float64), however small the result. The result is 0 at infinity and 2 at
+    -infinity.
     """
     m = Steps(builder, x)
     a = m.absolute(x)
@@ -84,7 +85,7 @@ def erfc(builder: ir.Builder, x: ir.Value) -> Any:
 
 
 def normal_cdf(builder: ir.Builder, x: ir.Value) -> Any:
-    """Return Φ(x) = ½ erfc(-x / √2), the distribution function of a standard normal variable.
+    """Write code that computes Φ(x) = ½ erfc(-x / √2), the standard normal distribution function; return the result.
 
     The error is ≤ 5 ulp (float32 and float64), however small the result. The result is 0 at -infinity and 1 at
     infinity.

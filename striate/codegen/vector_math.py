@@ -98,27 +98,30 @@ _DOUBLE = _Format(
 
 
 def fma(builder: ir.Builder, a: ir.Value, b: ir.Value, c: ir.Value) -> Any:
-    """Return a · b + c, rounded once."""
+    """Write code that computes a · b + c, rounded once, and return the result."""
     return builder.intrinsic("llvm.fma", a, b, c)
 
 
 def absolute(builder: ir.Builder, x: ir.Value) -> Any:
-    """Return |x|, which is exact."""
+    """Write code that computes |x|, and return the result."""
     return builder.intrinsic("llvm.fabs", x)
 
 
 def copysign(builder: ir.Builder, magnitude: ir.Value, sign: ir.Value) -> Any:
-    """Return ``magnitude`` with the sign bit of ``sign``, which is exact."""
+    """Write code that gives ``magnitude`` the sign bit of ``sign``, and return the result."""
     return builder.intrinsic("llvm.copysign", magnitude, sign)
 
 
 def sqrt(builder: ir.Builder, x: ir.Value) -> Any:
-    """Return √x, correctly rounded; it is NaN for x < 0 and -0 for -0."""
+    """Write code that computes √x, correctly rounded, and return the result: NaN for x < 0, and -0 for -0."""
     return builder.intrinsic("llvm.sqrt", x)
 
 
 class Steps:
-    """Writes the steps that the functions of this module share, for arguments of the same type as ``x``."""
+    """Writes the steps that the functions of this module share, for arguments of the same type as ``x``.
+
+    A method that "returns" a number writes the instructions that compute it, and returns the LLVM value of the result.
+    """
 
     def __init__(self, builder: ir.Builder, x: ir.Value) -> None:
         self.builder = builder
@@ -143,7 +146,7 @@ class Steps:
 
     @property
     def is_wide(self) -> bool:
-        """Whether the type is float64 (as opposed to float32)."""
+        """Whether the arguments are float64 (as opposed to float32)."""
         return self.format is _DOUBLE
 
     def widened(self, x: ir.Value) -> Any:
@@ -169,20 +172,20 @@ class Steps:
         return total, self.builder.fadd(self.builder.fsub(a, first), self.builder.fsub(b, second))
 
     def hexadecimal(self, coefficients: Sequence[str], x: ir.Value) -> Any:
-        """Return the ``polynomial`` at x for coefficients that are written as hexadecimal floating-point text."""
+        """Return Σ_i cᵢ xⁱ for ``coefficients`` c₀, c₁, … that are written as hexadecimal floating-point text."""
         return self.polynomial(tuple(float.fromhex(text) for text in coefficients), x)
 
     def polynomial(self, coefficients: tuple[float, ...], x: ir.Value) -> Any:
-        """Return the polynomial at x by Horner's rule; the coefficient of the lowest power comes first."""
+        """Return Σ_i cᵢ xⁱ for ``coefficients`` c₀, c₁, …, by Horner's rule."""
         *lower, result = [self.constant(value) for value in coefficients]
         for value in reversed(lower):
             result = self.fma(result, x, value)
         return result
 
     def select(self, comparison: str, x: ir.Value, bound: float, then: ir.Value, otherwise: ir.Value) -> Any:
-        """Return ``then`` where the comparison of x with ``bound`` is true, else (and for NaN) ``otherwise``.
+        """Return ``then`` where the comparison of x with ``bound`` is true, else (and where x is NaN) ``otherwise``.
 
-        ``comparison`` is one of LLVM's signs, such as "<".
+        ``comparison`` is "<", "<=", "==", "!=", ">=" or ">".
         """
         condition = self.builder.fcmp_ordered(comparison, x, self.constant(bound))
         return self.builder.select(condition, then, otherwise)
@@ -196,9 +199,9 @@ class Steps:
         return x
 
     def reduce_exponent(self, x: ir.Value, low: ir.Value | None = None) -> tuple[Any, Any, Any]:
-        """Write x (+ ``low`` if given) as n ln 2 + r with |r| ≤ ½ ln 2; return (n, n + magic, eʳ - 1).
+        """Decompose x (plus ``low`` if given) as n ln 2 + r with |r| ≤ ½ ln 2; return (n, n + magic, eʳ - 1).
 
-        magic is a constant so large that the lowest bits of the float n + magic are the integer n.
+        n is an integer, and magic is a constant so large that the lowest bits of the float n + magic are the integer n.
         """
         magic = self.constant(self.format.magic)
         shifted = self.fma(x, self.constant(_LOG2_E), magic)
@@ -212,7 +215,10 @@ class Steps:
         return n, shifted, self.fma(self.polynomial(self.format.exp, r), square, r)
 
     def split(self, x: ir.Value) -> tuple[Any, Any]:
-        """Write x as 2ᵏ (1 + f) with √½ ≤ 1 + f < √2; return (k, f). x must be positive and finite."""
+        """Decompose x as 2ᵏ (1 + f) with an integer k and √½ ≤ 1 + f < √2; return (k, f).
+
+        x must be positive and finite.
+        """
         builder, form = self.builder, self.format
         # Denormals have no exponent of their own: they are scaled up first.
         tiny = builder.fcmp_ordered("<", x, self.constant(form.smallest))
@@ -232,23 +238,20 @@ class Steps:
         return builder.fsub(anchored, start), f
 
     def power_of_two(self, shifted: ir.Value) -> Any:
-        """Return 2ⁿ for ``shifted`` = n + magic (see ``reduce_exponent``), whose lowest bits are the integer n.
-
-        The shift moves n from the lowest bits to the exponent, and adding the bits of 1.0 adds the exponent's bias.
-        """
+        """Return 2ⁿ for ``shifted``, the float n + magic that ``reduce_exponent`` returned."""
         width = self.whole(self.format.mantissa)
         one = self.whole(self.format.bias << self.format.mantissa)
         return self.from_bits(self.builder.add(self.builder.shl(self.bits(shifted), width), one))
 
 
 def exp(builder: ir.Builder, x: ir.Value, low: ir.Value | None = None) -> Any:
-    """Return eˣ, with an error ≤ 1.1 ulp (float32 and float64).
+    """Write code that computes eˣ, with an error ≤ 1.1 ulp (float32 and float64); return the result.
 
     Large x give infinity; the result underflows through denormals to 0. ``low``, if given, is added to x, for arguments
     that are the sum of two numbers.
 
-    x = n ln 2 + r; eˣ = 2ⁿ · eʳ. 2ⁿ is multiplied as two factors, because 2¹²⁸ is not a float32. Only the last
-    multiplication rounds a denormal result.
+    With x = n ln 2 + r for an integer n, eˣ = 2ⁿ · eʳ. 2ⁿ is multiplied as two factors, because 2¹²⁸ is not a float32.
+    Only the last multiplication rounds a denormal result.
     """
     m = Steps(builder, x)
     n, _, r = m.reduce_exponent(m.clamp(x, *m.format.exp_range), low)
@@ -260,9 +263,12 @@ def exp(builder: ir.Builder, x: ir.Value, low: ir.Value | None = None) -> Any:
 
 
 def expm1(builder: ir.Builder, x: ir.Value) -> Any:
-    """Return eˣ - 1, with an error ≤ 2 ulp (float32 and float64), also near 0; -1 at -infinity, -0 at -0.
+    """Write code that computes eˣ - 1, with an error ≤ 2 ulp (float32 and float64), also near 0; return the result.
 
-    eˣ - 1 = 2 (2ⁿ⁻¹ (eʳ - 1) + (2ⁿ⁻¹ - ½)), which neither cancels nor overflows before the result does.
+    It is -1 at -infinity and -0 at -0.
+
+    With x = n ln 2 + r for an integer n, eˣ - 1 = 2 (2ⁿ⁻¹ (eʳ - 1) + (2ⁿ⁻¹ - ½)), which neither cancels nor overflows
+    before the result does.
     """
     m = Steps(builder, x)
     clamped = m.clamp(x, -m.format.tanh_range, m.format.exp_range[1])
@@ -276,23 +282,23 @@ def expm1(builder: ir.Builder, x: ir.Value) -> Any:
 
 
 def log(builder: ir.Builder, x: ir.Value) -> Any:
-    """Return ln x, with an error ≤ 1 ulp (float32 and float64).
+    """Write code that computes ln x, with an error ≤ 1 ulp (float32 and float64); return the result.
 
-    The result is -infinity at ±0, NaN below 0, and infinity at infinity.
+    It is -infinity at ±0, NaN below 0, and infinity at infinity.
 
-    x = 2ᵏ · (1 + f) with √½ ≤ 1 + f < √2; with s = f / (2 + f) and z = s², ln(1 + f) = 2 artanh s, which is computed as
-    f - f²/2 + s (f²/2 + z·P(z)).
+    With x = 2ᵏ · (1 + f) for an integer k and √½ ≤ 1 + f < √2, s = f / (2 + f) and z = s², ln(1 + f) = 2 artanh s,
+    which is computed as f - f²/2 + s (f²/2 + z·P(z)) with a polynomial P.
     """
     return _log(builder, x, None)
 
 
 def log1p(builder: ir.Builder, x: ir.Value) -> Any:
-    """Return ln(1 + x), with an error ≤ 1 ulp (float32 and float64), also near 0.
+    """Write code that computes ln(1 + x), with an error ≤ 1 ulp (float32 and float64), also near 0; return the result.
 
-    The result is -infinity at -1, NaN below -1, and -0 at -0.
+    It is -infinity at -1, NaN below -1, and -0 at -0.
 
     With u = 1 + x rounded and e = (1 + x) - u its rounding error, ln(1 + x) = ln u + e / u, up to a term of order e². u
-    is split as 2ᵏ (1 + f); if k = 0, f is x itself.
+    is split as 2ᵏ (1 + f) with an integer k; if k = 0, f is x itself.
     """
     return _log(builder, Steps(builder, x).add_exactly(x, Steps(builder, x).constant(1.0))[0], x)
 
@@ -324,9 +330,13 @@ def _log(builder: ir.Builder, x: ir.Value, above_one: ir.Value | None) -> Any:
 
 
 def tanh(builder: ir.Builder, x: ir.Value) -> Any:
-    """Return tanh x, with an error ≤ 3 ulp (float32 and float64), also near 0; ±1 at ±infinity, -0 at -0.
+    """Write code that computes tanh x, with an error ≤ 3 ulp (float32 and float64), also near 0; return the result.
 
-    t = e^(-2|x|) - 1, formed as 2ⁿ (eʳ - 1) + (2ⁿ - 1) without cancellation; tanh |x| = -t / (2 + t).
+    It is ±1 at ±infinity and -0 at -0.
+
+        t = e^(-2|x|) - 1;  tanh |x| = -t / (2 + t)
+
+    With -2|x| = n ln 2 + r for an integer n, t = 2ⁿ (eʳ - 1) + (2ⁿ - 1), which is computed without cancellation.
     """
     m = Steps(builder, x)
     argument = builder.fmul(absolute(builder, x), m.constant(-2.0))
@@ -338,9 +348,10 @@ def tanh(builder: ir.Builder, x: ir.Value) -> Any:
 
 
 def sigmoid(builder: ir.Builder, x: ir.Value) -> Any:
-    """Return 1 / (1 + e⁻ˣ), with an error ≤ 2.5 ulp (float32 and float64); 0 at -infinity, 1 at infinity.
+    """Write code that computes 1 / (1 + e⁻ˣ), with an error ≤ 2.5 ulp (float32 and float64); return the result.
 
-    It is computed as 1 / (1 + z) for x ≥ 0 and z / (1 + z) for x < 0, with z = e^(-|x|) ≤ 1, so nothing overflows.
+    It is 0 at -infinity and 1 at infinity. With z = e^(-|x|) ≤ 1, the code computes 1 / (1 + z) for x ≥ 0 and z / (1 +
+    z) for x < 0, so nothing overflows.
     """
     m = Steps(builder, x)
     one = m.constant(1.0)
@@ -349,9 +360,10 @@ def sigmoid(builder: ir.Builder, x: ir.Value) -> Any:
 
 
 def cos_pi(builder: ir.Builder, t: ir.Value) -> Any:
-    """Return cos(πt), only for 0 ≤ t ≤ 1, with an error ≤ 2.5 ulp (float32 and float64); exactly 0 at ½.
+    """Write code that computes cos(πt), only for 0 ≤ t ≤ 1; return the result.
 
-    cos(πt) = sin(πu) with u = ½ - t, which is exact where the cosine is small.
+    The error is ≤ 2.5 ulp (float32 and float64), and the result is exactly 0 at ½. cos(πt) = sin(πu) with u = ½ - t,
+    which is exact where the cosine is small.
     """
     m = Steps(builder, t)
     u = builder.fsub(m.constant(0.5), t)

@@ -1,9 +1,9 @@
 """Vectorized sin, cos and tan, for float32 and float64; see ``vector_math`` for NaN and denormals.
 
-The argument is reduced as Cody and Waite do: x = n π/2 + r with |r| ≤ π/4, where π/2 is a sum of two (float32) or three
-(float64) parts and n P₁ (P₁ the first part) is subtracted exactly. float32 is reduced in float64. Arguments beyond ±2⁴⁵
-give NaN: a float32 of that size is too coarse to determine its position in a period, and in float64 a reduction by
-three parts does not suffice.
+The argument is reduced as Cody and Waite do: x = n π/2 + r with an integer n and |r| ≤ π/4. π/2 is written as a sum of
+two (float32) or three (float64) parts, and the product of n and the first part is subtracted exactly. float32 is
+reduced in float64. Arguments beyond ±2⁴⁵ give NaN: a float32 of that size is too coarse to determine its position in a
+period, and in float64 a reduction by three parts does not suffice.
 """
 
 from __future__ import annotations
@@ -89,7 +89,10 @@ class _Reduced:
 
 
 def sin(builder: ir.Builder, x: ir.Value) -> Any:
-    """Return sin x, with an error ≤ 1.5 ulp (float32 and float64) for |x| ≤ 2⁴⁵; NaN beyond; -0 at -0."""
+    """Write code that computes sin x, with an error ≤ 1.5 ulp (float32 and float64); return the result.
+
+    It is NaN for |x| > 2⁴⁵, and -0 at -0.
+    """
     reduced = _Reduced(builder, x)
     m = reduced.m
     y = reduced.signed(builder.select(reduced.odd(), reduced.cos, reduced.sin), 0)
@@ -97,13 +100,19 @@ def sin(builder: ir.Builder, x: ir.Value) -> Any:
 
 
 def cos(builder: ir.Builder, x: ir.Value) -> Any:
-    """Return cos x, with an error ≤ 1.5 ulp (float32 and float64) for |x| ≤ 2⁴⁵; NaN beyond."""
+    """Write code that computes cos x, with an error ≤ 1.5 ulp (float32 and float64); return the result.
+
+    It is NaN for |x| > 2⁴⁵.
+    """
     reduced = _Reduced(builder, x)
     return reduced.bounded(x, reduced.signed(builder.select(reduced.odd(), reduced.sin, reduced.cos), 1))
 
 
 def tan(builder: ir.Builder, x: ir.Value) -> Any:
-    """Return tan x, with an error ≤ 3 ulp (float32 and float64) for |x| ≤ 2⁴⁵; NaN beyond; -0 at -0."""
+    """Write code that computes tan x, with an error ≤ 3 ulp (float32 and float64); return the result.
+
+    It is NaN for |x| > 2⁴⁵, and -0 at -0.
+    """
     reduced = _Reduced(builder, x)
     m, odd = reduced.m, reduced.odd()
     above = builder.select(odd, builder.fneg(reduced.cos), reduced.sin)

@@ -1,4 +1,4 @@
-"""32-bit words with Python's operators, for counter-based random numbers.
+"""Unsigned 32-bit integers with Python's operators, for counter-based random numbers.
 
 With them, the formulas of random numbers are written only once: the same code runs on NumPy arrays and in kernels.
 """
@@ -46,11 +46,11 @@ class Word:
         return Word(self.k, self.k.builder.lshr(self.value, self._operand(count)))
 
     def divided(self, number: int) -> Word:
-        """Return the unsigned quotient by the constant ``number``, rounded down."""
+        """Return this word divided by the constant ``number``, rounded down; both are unsigned."""
         return self if number == 1 else Word(self.k, self.k.builder.udiv(self.value, self._operand(number)))
 
     def modulo(self, number: int) -> Word:
-        """Return the unsigned remainder of the division by the constant ``number``."""
+        """Return the remainder of this word divided by the constant ``number``; both are unsigned."""
         return Word(self.k, self.k.builder.urem(self.value, self._operand(number)))
 
     def below(self, limit: int) -> Any:
@@ -71,13 +71,13 @@ def index_word(k: Kernel, index: Index) -> Word:
 
 
 def element_words(k: Kernel, place: Place) -> Word:
-    """Return, for each lane of the vector at ``place``, the row-major index of its element in its sample."""
+    """Return for each lane of the vector at ``place`` the row-major index of the lane's element within its sample."""
     pixels = place.domain.pixels
     step = pixels if place.domain.space is Space.BLOCKED else 1
     return lanes_of_words(k, k.iadd(k.imul(place.channel, pixels), place.pixel), step)
 
 
 def lanes_of_words(k: Kernel, first: Index, step: int) -> Word:
-    """Return the numbers first, first + step, first + 2 · step, … in the lanes of a vector, modulo 2³²."""
+    """Return a vector with the numbers first, first + step, first + 2 · step, … in its lanes, modulo 2³²."""
     lanes = ir.vector(I32, [lane * step for lane in range(LANES)])
     return Word(k, lanes) + index_word(k, first)

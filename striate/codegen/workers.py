@@ -48,7 +48,7 @@ _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 def count(kernels: int, threads: int) -> int:
     """Return the number of worker processes for compiling ``kernels`` kernels with ``threads`` threads.
 
-    0 means that this process should compile them alone.
+    0 means that this process should compile the kernels alone.
     """
     if sys.platform != "linux" or threads < 2 or kernels < FEWEST:
         return 0  # on other systems than Linux, a forked process cannot rely on the system's libraries
@@ -68,10 +68,10 @@ def compile_all(
 ) -> list[bytes]:
     """Compile kernels in ``workers`` processes; return their object files, in the order of ``names``.
 
-    ``names`` are the names of the kernels, and ``compile_one(i)`` returns the object file of number i. If ``workers``
-    is 0, this process compiles alone. ``finished(i, object)`` is called in this process after each kernel, with the
-    bytes of its object file. Raises ``GraphError`` with the name of the kernel if its compilation crashes a worker
-    process, and any error that ``compile_one`` raises.
+    ``names`` are the names of the kernels, and ``compile_one(i)`` compiles kernel number i to an object file. If
+    ``workers`` is 0, this process compiles alone. After each kernel, ``finished(i, object)`` is called in this process
+    with the bytes of its object file. Raises ``GraphError`` with the name of the kernel if its compilation crashes a
+    worker process, and any error that ``compile_one`` raises.
     """
     objects: list[bytes | None] = [None] * len(names)
     for first in range(0, len(names) if workers else 0, _MOST_JOBS):

@@ -1,10 +1,11 @@
 """Programs in two parts: the second part runs later, with inputs that are not known before, such as gradients.
 
-    first    x, parameters → outputs, new running statistics; what the second part reads stays in an arena
-    second   the seeds (gradients with respect to outputs) and that arena → the remaining outputs
+    first    x, parameters → outputs, new running statistics
+    second   the seeds (gradients with respect to outputs), and arrays that the first part computed → other outputs
 
-Both parts belong to one graph, so they are fused, laid out and planned together, and what passes between them needs no
-conversion. Each first part that has not been followed by its second part needs an arena of its own.
+The arrays that the second part reads stay in an arena, a block of memory. Each first part that has not been followed by
+its second part needs an arena of its own. Both parts belong to one graph, so they are fused, laid out and planned
+together, and the arrays that pass between them need no conversion.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Parts:
 
     first     the program that computes the early outputs
     second    the program that computes the late outputs; None if there are none
-    size      the bytes of the arena in which both parts run, one after the other
+    size      the bytes of the arena (block of memory) in which both parts run, one after the other
     """
 
     first: Program
@@ -38,12 +39,12 @@ class Parts:
 
 
 class DividedExecutable(CompiledExecutable):
-    """A compiled graph whose phases are divided into two parts, of which the second runs later.
+    """A compiled graph whose phases (kernel launches) are divided into two parts, of which the second runs later.
 
-    The second part computes the outputs named in ``late_outputs``, and everything that depends on a ``Seed``, which is
-    an input that is known only then: the gradient with respect to an output of the first part. No other output may
-    depend on a ``Seed``. A run gets the addresses of all inputs and outputs by name, as the argument ``externals`` of
-    ``Program.run``; the name of an output is preceded by ``out:``.
+    The second part computes the outputs named in ``late_outputs``. It may read inputs of the kind ``Seed``, gradients
+    with respect to outputs of the first part, which are not known before; no other output may depend on them.
+    ``Program.run`` gets the addresses of all inputs and outputs by name, as its argument ``externals``; there, names of
+    outputs begin with ``out:``.
     """
 
     def __init__(self, graph: Graph, late_outputs: Collection[str], options: CompileOptions) -> None:
@@ -55,7 +56,7 @@ class DividedExecutable(CompiledExecutable):
 
     @property
     def outputs(self) -> dict[str, Value]:
-        """The values of all outputs that have elements, by name."""
+        """The graph's values for all outputs that have elements, by name."""
         return {name: value for name, value in self._graph.outputs.items() if name not in self._without_elements}
 
     def parts(self, n: int) -> Parts:
@@ -77,8 +78,8 @@ class DividedExecutable(CompiledExecutable):
     def may_share(self, name: str, output: str) -> bool:
         """Return whether the output named ``output`` may overwrite the memory of the input ``name``.
 
-        This is safe if both have the same shape and layout, only the loop that computes the output reads the input, and
-        it reads each element only before it overwrites it.
+        This is safe if both have the same shape and memory layout, only the loop that computes the output reads the
+        input, and this loop reads each element before it overwrites it.
         """
         values = {node.op.name: node.outputs[0] for node in self._graph.sources() if isinstance(node.op, Input)}
         value, plan = self._graph.outputs[output], self.compiled.plan
@@ -126,7 +127,10 @@ def _computed(group: Group) -> set[Value]:
 
 
 def externals_of(program: Program) -> tuple[list[str], list[str]]:
-    """Return (inputs, outputs): the names of those whose addresses a run of ``program`` needs, without "out:"."""
+    """Return the names of the inputs and of the outputs whose addresses a run of ``program`` needs.
+
+    The result is (inputs, outputs); the names of outputs are without the prefix "out:".
+    """
     names = sorted({o.name for phase in program.phases for o in phase.operands if isinstance(o, External)})
     outputs = [name.removeprefix("out:") for name in names if name.startswith("out:")]
     return [name for name in names if not name.startswith("out:")], outputs

@@ -33,7 +33,7 @@ from striate.runtime.threads import Helpers
 
 
 class Contents(Protocol):
-    """Protocol: an owner of parameters and states, such as a model's state arena, that counts writes to them."""
+    """Protocol: an owner of parameters and states, such as a model's memory block, that counts writes to them."""
 
     @property
     def version(self) -> int:
@@ -41,7 +41,7 @@ class Contents(Protocol):
         ...
 
     def changed(self) -> None:
-        """Record that the arrays were written."""
+        """Record that the parameters or states were written, by increasing ``version``."""
         ...
 
 
@@ -49,14 +49,14 @@ class CompiledExecutable:
     """A compiled graph with its memory, ready to run.
 
     ``bindings`` are the arrays of parameters and states by name, and ``results`` the arrays to which outputs are
-    written, by output name. ``arenas`` own the bindings.
+    written, by output name. ``arenas`` own the arrays in ``bindings``.
 
     Phases (kernel launches) that depend only on constant inputs (``options.constant_inputs``) are *prepared*: they form
-    a separate program, which writes to separate memory. It runs again only after an arena was written, that is, when
-    the ``version`` of one has changed.
+    a separate program, which writes to separate memory. It runs again only if the ``version`` of an arena has changed,
+    that is, after a write to parameters or states.
 
     Algorithms are chosen for the processor ``options.target``, and the kernels use the instructions of ``runner``, by
-    default the same processor. So the numbers for another processor can be computed on this computer.
+    default the same processor. So the results of another processor can be computed on this computer.
     """
 
     def __init__(
@@ -106,17 +106,17 @@ class CompiledExecutable:
 
     @property
     def phases(self) -> tuple[Launch, ...]:
-        """The phases (kernel launches) of ``program`` in order: those that run each time."""
+        """The phases (kernel launches) that run each time, in order."""
         return tuple(self._each_run)
 
     @property
     def batch_specialized(self) -> bool:
-        """Whether a program that is compiled only for one sample would differ from this program."""
+        """Whether the kernels would differ if the graph were compiled only for batches of one sample."""
         return bool(self.compiled.lowered.batch_specialized)
 
     @property
     def prepared(self) -> tuple[Launch, ...]:
-        """The phases (kernel launches) that run only when parameters or states have changed."""
+        """The phases (kernel launches) that run only if parameters or states have changed."""
         return tuple(self._prepared)
 
     # -- memory -------------------------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ class CompiledExecutable:
         self._handed = {name for _, name in self._fresh if f"out:{name}" in self.program.externals}
 
     def reserve(self, n: int) -> Program:
-        """Return the program of the phases that run each time, with memory for batches of at least ``n`` samples."""
+        """Return the program that runs each time, with memory for batches of at least ``n`` samples."""
         with self._lock:
             if self.program is None or n > self._capacity:
                 self._bind(max(n, self._capacity))
@@ -264,9 +264,9 @@ class CompiledExecutable:
             return self.program
 
     def constants(self) -> dict[int, bytes]:
-        """Return the contents of the constant arrays that ``program`` reads, by address.
+        """Return the contents of the constant arrays that a run reads, by address.
 
-        These are parameters, states, and the results of prepared phases, such as packed weights.
+        These are parameters, states, and the results of kernels that ran in advance, such as packed weights.
         """
         with self._lock:
             program = self.reserve(1)
@@ -282,7 +282,7 @@ class CompiledExecutable:
             return found
 
     def helpers(self, n: int) -> Helpers:
-        """Return which other threads share the work of a batch of ``n`` samples."""
+        """Return which other threads are to share the work of a batch of ``n`` samples."""
         fixed, each = self._work
         if fixed + each * n > lower.SINGLE_THREADED_WORK:
             return Helpers.ALL
@@ -328,9 +328,10 @@ class CompiledExecutable:
     # -- running ------------------------------------------------------------------------------------------------
 
     def run(self, arrays: Mapping[str, Array], n: int) -> dict[str, Array]:
-        """Run the graph on ``arrays`` with N = ``n``; return the outputs by name (see ``engine.Executable``).
+        """Run the graph for a batch of ``n`` samples, and return the outputs by name.
 
-        Raises ``DTypeError`` or ``ShapeError`` if an array does not have the type that the program was compiled for.
+        ``arrays`` are the inputs by name. Raises ``DTypeError`` or ``ShapeError`` if an array does not have the dtype
+        and shape that the program was compiled for.
         """
         with self._lock:
             program = self.program if self.program is not None and n <= self._capacity else self.reserve(n)
@@ -367,9 +368,10 @@ class CompiledExecutable:
     # -- running in parts, for a training on several ranks --------------------------------------------------------
 
     def twin(self, results: Mapping[str, Array]) -> CompiledExecutable:
-        """Return an executable with the same kernels, but scratch memory and ``results`` (outputs by name) of its own.
+        """Return an executable with the same kernels, but with scratch memory of its own.
 
-        So two batches can be in the middle of a run at the same time.
+        ``results`` are the arrays to which it writes outputs, by name. So two batches can be in the middle of a run at
+        the same time.
         """
         other = copy.copy(self)
         other._results = dict(results)
@@ -381,10 +383,10 @@ class CompiledExecutable:
         return other
 
     def run_in_parts(self, arrays: Mapping[str, Array], n: int, ends: Sequence[int]) -> Generator[None]:
-        """Run the graph like ``run``, but yield after the first e phases, for each e in ``ends``.
+        """Run the graph like ``run``, but yield after the first e phases (kernel launches), for each e in ``ends``.
 
-        ``ends`` must be in increasing order. The outputs are in the arrays given as ``results`` when the generator is
-        exhausted.
+        ``ends`` must be in increasing order. When the generator is exhausted, the outputs are in the arrays ``results``
+        that the executable was created with.
         """
         with self._lock:
             program = self.reserve(n)
@@ -405,7 +407,10 @@ class CompiledExecutable:
             del kept
 
     def completed(self, output: str) -> int:
-        """Return after how many phases, at least 1, the output of this name is neither read nor written any more."""
+        """Return the number of phases (kernel launches) after which the output named ``output`` is complete.
+
+        Later phases neither write nor read it. The number is at least 1.
+        """
         if output not in self._completed:  # asked for at every stop of a run in parts
             value = self.compiled.layouts.base(self._graph.outputs[output])
             users = [
@@ -417,19 +422,19 @@ class CompiledExecutable:
         return self._completed[output]
 
     def exchanges(self) -> list[tuple[int, Exchange]]:
-        """Return (number, kernel) of each phase after which the ranks (processes) exchange the kernel's results.
+        """Return the phases (kernel launches) whose results the ranks (processes) exchange, as pairs (number, kernel).
 
-        The number counts the phases from the first one up to and including this phase.
+        The phase with the number 1 is the first one.
         """
         return [
             (place + 1, phase.spec) for place, phase in enumerate(self._each_run) if isinstance(phase.spec, Exchange)
         ]
 
     def exchanged(self, end: int) -> list[Array]:
-        """Return the results of phase number ``end`` − 1, whose kernel is an ``Exchange``, as flat arrays.
+        """Return the results of phase (kernel launch) number ``end``, counted from 1, as flat arrays.
 
-        They are views of the memory of the current run, and may be read and written while ``run_in_parts`` has yielded
-        at ``end``.
+        It must be one of the phases that ``exchanges`` returns. The arrays are views of the memory of the current run,
+        and may be read and written while ``run_in_parts`` has yielded at ``end``.
         """
         assert self.program is not None
         place = self._scratch.base, self.program
@@ -529,7 +534,7 @@ def prepare_compiled(
     """Compile a graph to machine code and return it as an executable.
 
     ``bindings`` are the arrays of parameters and states by name, and ``results`` the arrays to which outputs are
-    written, by output name. ``arenas`` own the bindings; work that depends only on ``options.constant_inputs`` runs
-    again when the version of an arena has changed.
+    written, by output name. ``arenas`` own the arrays in ``bindings``; work that depends only on
+    ``options.constant_inputs`` runs again only if the version of an arena has changed.
     """
     return CompiledExecutable(graph, bindings, results, options, arenas)

@@ -34,12 +34,12 @@ kernels.load()  # imported with the compiler, because a fork could interrupt an 
 
 @dataclass
 class Compilation:
-    """A graph on its way through the stages, with the results of the stages so far.
+    """A graph on its way through the stages of the compiler, with the results of the stages so far.
 
     ``graph`` is the result of the last stage that rewrites graphs, and ``options`` are those that all stages read.
     ``simplified`` is the graph after the stage *simplify*, kept so that it can be shown. ``verified`` has the nodes
-    that were verified, since a stage leaves most nodes as they are. The later stages set ``layouts``, ``plan`` and
-    ``lowered``.
+    that were verified, since a stage leaves most nodes as they are. The last stages set ``layouts`` (memory layouts),
+    ``plan`` (fused loops) and ``lowered`` (kernel launches).
     """
 
     graph: Graph
@@ -144,7 +144,7 @@ def compile_graph(graph: Graph, options: CompileOptions) -> Compilation:
 
 
 def rounded_graph(graph: Graph, options: CompileOptions) -> Graph:
-    """Return the graph that the NumPy references run for the precision in ``options``.
+    """Return the graph that is run in NumPy as the reference for a program with the precision in ``options``.
 
     It is the graph after the stages in ``REWRITES``. In bfloat16, it rounds the values that compiled programs store as
     bfloat16.

@@ -1,7 +1,7 @@
-"""The verifiers of the later stages: they check layouts, the plan of loops, launches, and memory.
+"""The verifiers of the compiler's later stages: they check layouts, the plan of loops, launches, and memory.
 
 The verifier of graphs is ``graph/check.py``. A violation is a bug in the compiler, not a user's mistake. Every
-``GraphError`` names the stage and the node or phase that breaks the rule.
+``GraphError`` names the stage and the node or phase (kernel launch) that breaks the rule.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def verify_layouts(layouts: Layouts, options: CompileOptions, verified: set[Node
     """Check that every value has a memory layout, and that every anchor's layouts fit its algorithm.
 
     An *anchor* is an operation that starts a loop, such as a convolution or a pooling. Its algorithm must be the one
-    that its inputs and ``options`` imply, and its inputs must have the channel blocks and halos that the algorithm
-    requires. Nodes in ``verified`` are known to be valid parts of a graph. Raises ``GraphError``, which names the
+    that its inputs and ``options`` imply, and its inputs must have the channel blocks and halos (padding) that the
+    algorithm requires. ``verified`` has nodes that an earlier check found valid. Raises ``GraphError``, which names the
     ``stage``.
     """
     check(layouts.graph, stage, verified)
@@ -115,7 +115,8 @@ def _verify_region(region: Region, launch: Launch, stage: str) -> None:
 def verify_memory(lives: Mapping[Hashable, Life], offsets: Mapping[Hashable, int], total: int) -> None:
     """Check that arrays in use at the same time share no byte, and that all lie within ``total`` bytes.
 
-    ``lives`` has the size of each array and the phases that use it; ``offsets`` are in bytes. Raises ``GraphError``.
+    ``lives`` has the size of each array and the phases (kernel launches) that use it; ``offsets`` are in bytes. Raises
+    ``GraphError``.
     """
     placed = sorted(((offsets[array], life) for array, life in lives.items()), key=lambda item: item[0])
     for index, (start, life) in enumerate(placed):

@@ -81,13 +81,13 @@ def require_valid(model: ModelProto) -> bytes:
 def differences(
     content: bytes, model: ModelProto, inputs: Mapping[str, Array], expected: Sequence[Array]
 ) -> dict[str, float]:
-    """Run the file in onnxruntime and ONNX's reference evaluator, and return the largest difference for each.
+    """Run an ONNX file in onnxruntime and ONNX's reference evaluator; return their differences from striate.
 
     ``content`` are the bytes of the file, and ``model`` is the model in them. ``inputs`` are arrays (N, …) by name, and
-    ``expected`` the outputs that striate computes from them. The result has the largest absolute difference under the
-    names "onnxruntime" and "reference". onnxruntime computes all samples together and the first one alone; the
-    evaluator, which is slow, computes up to four samples. Raises ``ModelFileError`` if a difference exceeds
-    ``TOLERANCE`` times the largest output (at least 1), or a program cannot run the file.
+    ``expected`` the outputs that striate computes from them. The result has the largest absolute difference of each
+    program, under the names "onnxruntime" and "reference". onnxruntime computes all samples together and the first one
+    alone; the evaluator, which is slow, computes up to four samples. Raises ``ModelFileError`` if a difference exceeds
+    ``TOLERANCE`` times the largest absolute output (at least 1), or a program cannot run the file.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -44,7 +44,7 @@ class Exported:
 
     @property
     def difference(self) -> float:
-        """The largest absolute difference from the model's outputs in onnxruntime and the reference evaluator."""
+        """The largest absolute difference between the model's outputs and those of a program that ran the file."""
         return max(self.differences.values())
 
     def __str__(self) -> str:

@@ -1,8 +1,8 @@
 """Translate a graph for prediction to an ONNX graph.
 
 Each operation adds its own ONNX operators (``Op.onnx``). Two patterns of operations become a single operator each: a
-contraction and the addition of its bias, and batch normalization by running statistics, which is arithmetic in the
-traced graph.
+convolution or matrix product and the addition of its bias, and batch normalization by running statistics, which is
+arithmetic in the traced graph.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from striate.tracing.trace import KEY
 
 
 def translate(graph: Graph, state: Mapping[str, Array], fold: bool, momenta: Mapping[str, float]) -> GraphProto:
-    """Return the ONNX graph; ``fold`` multiplies batch normalizations into the convolutions before them.
+    """Return ``graph`` as an ONNX graph; ``fold`` multiplies batch normalizations into the convolutions before them.
 
     ``state`` holds the parameters and buffers by name. ``momenta`` are those of batch normalization layers by path, by
     PyTorch's convention (the weight of the new statistics); ONNX's momentum is 1 minus that. Raises ``OptionError`` for
@@ -191,9 +191,9 @@ class _Translation:
 
 
 def channel_vector(value: Value, like: Value) -> Value | None:
-    """Return the vector (C,) of which ``value`` is a view (1, C, 1, …) that matches the channels of ``like``.
+    """Return the vector (C,) that ``value`` has in the shape (1, C, 1, …), or None if ``value`` is something else.
 
-    Returns None if ``value`` is something else.
+    C must be the size of axis 1 of ``like``, and the number of axes must be that of ``like``.
     """
     if not isinstance(value.node.op, Reshape) or like.type.rank < 2:
         return None

@@ -24,9 +24,10 @@ from striate.graph.value import Array, Batch, Dim, DType, Shape, TensorType, Val
 
 
 def broadcast_shapes(shapes: Sequence[Shape], where: Callable[[], str]) -> Shape:
-    """Return the common shape of operands, each a scalar or of the same rank; axes of size 1 are repeated.
+    """Return the common shape to which the ``shapes`` of operands broadcast: axes of size 1 are repeated.
 
-    Raises ``ShapeError`` if the shapes do not broadcast; its message begins with ``where()``.
+    Each operand is a scalar or has the same number of axes as the others. Raises ``ShapeError`` if the shapes do not
+    broadcast; its message begins with ``where()``.
     """
     if shapes.count(shapes[0]) == len(shapes):
         return shapes[0]
@@ -51,7 +52,7 @@ def broadcast_shapes(shapes: Sequence[Shape], where: Callable[[], str]) -> Shape
 class Elementwise(Op):
     """The abstract base class of elementwise operations.
 
-    Subclasses define ``reference``, ``gradient`` and ``emit``.
+    Subclasses define ``reference`` (the operation in NumPy), ``gradient``, and ``emit`` (its code in kernels).
     """
 
     kind: ClassVar[Kind] = Kind.ELEMENTWISE
@@ -96,7 +97,7 @@ class Elementwise(Op):
         return inputs[0].dtype
 
     def require_numbers(self, x: TensorType) -> None:
-        """Raise ``DTypeError`` if an operand of type ``x`` is of bools, or of integers where floats are needed."""
+        """Raise ``DTypeError`` if an operand of the type ``x`` has bools, or integers although floats are needed."""
         if x.dtype is DType.bool or (self.fractional and not x.dtype.is_float):
             needed = "floating point numbers" if self.fractional else "numbers"
             raise DTypeError(

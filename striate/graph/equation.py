@@ -39,8 +39,8 @@ class EquationWriter(ABC):
 
 
 def operands(node: Node) -> tuple[Value, ...]:
-    """Return the inputs whose elements a node uses.
+    """Return the inputs of a node whose elements it uses.
 
-    Random operations use only the shape of their first input, which is left out.
+    Of the first input of a random operation, only the shape is used; it is left out.
     """
     return node.inputs[1:] if node.op.kind is Kind.RANDOM else node.inputs

@@ -84,7 +84,7 @@ class OutputKind(Enum):
 
 @dataclass(frozen=True)
 class OutputRole:
-    """The kind of an output; ``of`` is the name of the parameter, statistic or tensor that it belongs to."""
+    """The purpose of an output: its ``kind``, and in ``of`` the parameter, statistic or tensor that it belongs to."""
 
     kind: OutputKind
     of: str = ""
@@ -100,7 +100,7 @@ class Graph:
     inputs    all inputs, parameters and states (such as running statistics), by name
     outputs   the computed values, by name
     updates   the new contents of states, by the name of the state
-    captured  the arrays that the function closed over, by the name of their input
+    captured  the arrays that the function used from outside, by the name of the input that each became
     roles     the purpose of each output; an output without an entry is a plain result
     """
 
@@ -131,7 +131,8 @@ class Graph:
     def given(self) -> dict[str, Value]:
         """Return the inputs that the caller passes to each run, by name.
 
-        Parameters, states (such as running statistics) and captured arrays are not among them.
+        Parameters, states (such as running statistics) and captured arrays (which the traced function used from
+        outside) are not among them.
         """
         return {
             name: value
@@ -163,10 +164,11 @@ class Graph:
 
 
 def seeded(graph: Graph) -> set[Node]:
-    """Return the nodes that depend on a ``Seed``: the backward part of a program, without the seeds themselves.
+    """Return the nodes that depend on a ``Seed``, a gradient that the caller passes to the backward part of a program.
 
-    A pass that replaces nodes must recreate these nodes even where they do not change. Otherwise they would come before
-    new nodes of the forward part, because nodes are ordered by their age (``Node.serial``).
+    The seeds themselves are not included. A pass that replaces nodes must recreate the returned nodes even where they
+    do not change. Otherwise they would come before new nodes of the forward part, because nodes are ordered by their
+    age (``Node.serial``).
     """
     seeds = {value for value in graph.inputs.values() if isinstance(value.node.op, Seed)}
     found: set[Node] = set()

@@ -11,9 +11,10 @@ from striate.graph.value import Array, Value
 
 
 def interpret(graph: Graph, arrays: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return (outputs, updates) of a graph, each a dict by name.
+    """Run a graph in NumPy; return its outputs and its updates of states, each as a dict by name.
 
-    ``arrays`` are the contents of all inputs, parameters and states by name; captured arrays need not be among them.
+    ``arrays`` are the contents of all inputs, parameters and states by name; captured arrays, which the graph contains,
+    need not be among them.
     """
     known: dict[Value, Array] = {}
     with np.errstate(all="ignore"):

@@ -46,7 +46,7 @@ def infix(sign: str, strength: float, left: Expression, right: Expression, regro
 
 
 def prefix(sign: str, operand: Expression) -> Expression:
-    """Return the expression of a ``sign`` before an operand, such as ``−x``, or ``−(a + b)`` with parentheses."""
+    """Return the expression of the operator ``sign`` before an operand, such as ``−x`` or ``−(a + b)``."""
     return Expression(sign + operand.within(ATOM), SIGN)
 
 

@@ -39,5 +39,8 @@ class OnnxWriter(Protocol):
         ...
 
     def shape(self, shape: Shape) -> str:
-        """Return the name of an int64 vector that holds ``shape``; N is read from an input when the graph runs."""
+        """Return the name of an int64 vector that contains ``shape``.
+
+        A symbolic size N in it is read from an input when the ONNX graph runs.
+        """
         ...

@@ -164,28 +164,29 @@ class Op:
         raise NotImplementedError
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        """Return the gradient ∂L/∂input for each input, from the gradients ∂L/∂output of the outputs.
+        """Return the gradient ∂L/∂input of the loss L for each input, from the gradients ∂L/∂output of the outputs.
 
-        Gradients are values of the graph, computed by further nodes. ``output_gradients`` has None for an output that L
-        does not depend on. The result may have None for an input that ``needed`` marks as False.
+        Gradients are values of the graph, computed by further nodes. ``output_gradients`` has None for an output on
+        which L does not depend. The result may have None for an input that ``needed`` marks as False.
         """
         raise NotImplementedError
 
     def output_moments(self, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> tuple[Value, Value] | None:
-        """Return (mean, biased variance) per channel of the first output, or None.
+        """Return (mean, biased variance) per channel of the first output if they can be had without reading it.
 
-        Both are values of the graph. The base class returns None: they are not known without reading the output.
+        Both are values of the graph. The base class returns None: they are not known.
         """
         return None
 
     def require_contents(self, array: Array, inputs: tuple[TensorType, ...]) -> None:
-        """Raise an error, such as ``LabelError``, if an array is invalid as an input listed in ``checked_inputs``.
+        """Raise an error, such as ``LabelError``, if ``array`` has elements that the operation cannot process.
 
-        ``array`` is this input; ``inputs`` are the types of all inputs of the operation.
+        ``array`` is one of the inputs that ``checked_inputs`` lists; ``inputs`` are the types of all inputs of the
+        operation.
         """
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return the outputs for the case that an input has no elements (a size is 0), although the outputs have some.
+        """Return the outputs if an input has no elements (a size is 0), but the outputs have some.
 
         A sum over no elements is 0, a mean is NaN. Only operations that add up or join axes override this method; that
         of the base class raises ``GraphError``.
@@ -196,8 +197,8 @@ class Op:
         """Return the positions of one input on which the outputs at ``positions`` depend.
 
         ``number`` is the index of the input, and ``types`` are the types of all inputs. Positions are given as one set
-        of indices for each spatial axis; None means all positions. The result may include positions in the padding,
-        outside the input.
+        of indices for each spatial axis. The result may include positions in the padding, outside the input; None means
+        that the outputs depend on all positions.
         """
         return None
 
@@ -247,7 +248,7 @@ class Op:
         return cls.call_name().replace("_", " ")
 
     def options(self) -> dict[str, str]:
-        """Return the options that differ from their defaults, as text by name."""
+        """Return the options of the operation that differ from their defaults, as text by name."""
         return {
             f.name: str(value)
             for f in fields(self)
@@ -255,7 +256,10 @@ class Op:
         }
 
     def shown_options(self) -> dict[str, str]:
-        """Return, as text by name, the options that differ from their defaults, except those in ``implied``."""
+        """Return the options that differ from their defaults, as text by name, without those that the shapes imply.
+
+        The class attribute ``implied`` has the names of the latter.
+        """
         return {name: text for name, text in self.options().items() if name not in self.implied}
 
     @property
@@ -319,7 +323,7 @@ class Composite(Op):
     kind: ClassVar[Kind] = Kind.COMPOSITE
 
     def expand(self, *inputs: Value) -> Values:
-        """Return the same outputs, computed by smaller operations from ``inputs``."""
+        """Return the outputs of this operation, computed from ``inputs`` by smaller operations."""
         raise NotImplementedError
 
 
@@ -403,7 +407,7 @@ _function: ContextVar[tuple[str, Callable[[], str]] | None] = ContextVar("striat
 
 @contextmanager
 def naming(name: str, call: Callable[[], str]) -> Generator[None]:
-    """Have errors that are raised in this ``with`` block name the function of ``st.ops`` that the user called.
+    """Let errors that are raised in this ``with`` block name the function of ``st.ops`` that the user called.
 
     ``name`` is the name of the function, and ``call()`` returns the call with its options, such as ``conv(stride=2)``.
     Without this, an error would name the operation that found the fault, one of several that the function may apply.
@@ -416,10 +420,10 @@ def naming(name: str, call: Callable[[], str]) -> Generator[None]:
 
 
 def place(op: Op | str) -> str:
-    """Return as text where an error occurred: ``at "block1.conv" convolution(stride=2)``.
+    """Return as text where an error occurred, such as ``at "block1.conv" convolution(stride=2)``.
 
-    This is the path of the layer being traced, unless it is "", and the function of ``st.ops`` that is running (see
-    ``naming``), or else the operation ``op``.
+    The first part is the path of the layer that is being traced, if there is one. The second part is the function of
+    ``st.ops`` that is running (see ``naming``), or else the operation ``op``.
     """
     path, function = current_path(), _function.get()
     what: Op | str = op

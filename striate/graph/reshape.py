@@ -124,9 +124,9 @@ def _is_whole(size: object) -> bool:
 
 
 def joined_sizes(shape: Shape, groups: Sequence[Sequence[int]]) -> Shape:
-    """Return the shape after each group of neighbouring axes is joined into one axis.
+    """Return ``shape`` after the axes of each group are joined into one axis.
 
-    ``groups`` are lists of axis numbers that together cover the shape; N must be alone in its group.
+    ``groups`` are lists of neighbouring axis numbers, which together cover the shape; N must be alone in its group.
     """
     sizes = [[shape[axis] for axis in group] for group in groups]
     return tuple(one[0] if len(one) == 1 else math.prod(cast_type("list[int]", one)) for one in sizes)

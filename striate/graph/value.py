@@ -80,11 +80,11 @@ class TensorType:
         return size
 
     def size(self, n: int = 1) -> int:
-        """Return the number of elements if N is ``n``."""
+        """Return the number of elements if the batch size N is ``n``."""
         return math.prod(n if isinstance(dim, Batch) else dim for dim in self.shape)
 
     def concrete(self, n: int) -> tuple[int, ...]:
-        """Return the shape with ``n`` in place of N."""
+        """Return the shape with ``n`` in place of the batch size N."""
         return tuple(n if isinstance(dim, Batch) else dim for dim in self.shape)
 
     def with_shape(self, shape: Shape) -> TensorType:
@@ -136,8 +136,9 @@ _OF_UFUNC = {
 class Value:
     """An array that a graph computes: output number ``index`` of ``node``; it has contents only when a program runs.
 
-    Operators broadcast like NumPy's, with numbers and arrays on either side. While a function is being traced, ``==``
-    and ``!=`` between two values compare elements; elsewhere, in the compiler itself, they compare identity.
+    Operators broadcast as in NumPy, and the other operand may be a number or an array. While a function is being
+    traced, ``==`` and ``!=`` between two values compare elements; elsewhere, in the compiler itself, they compare
+    identity.
     """
 
     __slots__ = ("index", "node", "type")

@@ -50,8 +50,9 @@ class NativeNetwork:
     sample, ``batch`` is the largest number of samples in one call of the native function, ``classes`` are the names of
     the classes, or (), and ``description`` has the contents of ``net.json``. ``targets`` are the names of the
     instruction sets in the object, and ``level`` is the index of the one that runs, by default the best one that this
-    computer has. Raises ``EngineError`` if this computer has none of them, and ``ModelFileError`` for a network of an
-    unknown version of the C interface.
+    computer has. ``find(name)`` returns the address of a native function, and ``owner`` is the object that keeps the
+    code in memory. Raises ``EngineError`` if this computer has none of the instruction sets, and ``ModelFileError`` for
+    a network of an unknown version of the C interface.
     """
 
     def __init__(self, description: Mapping[str, Any], find: Find, owner: object, weights: bytes = b"") -> None:
@@ -147,8 +148,8 @@ def loaded_object(data: bytes, description: Mapping[str, Any], weights: bytes = 
     """Load the bytes of an object file into this process; no linker is needed.
 
     ``description`` has the contents of ``net.json``, and ``weights`` those of ``net.weights``, which are empty if the
-    weights are in the object.
-    Raises ``EngineError`` for an object of another architecture, and on systems other than Linux.
+    weights are in the object. Raises ``EngineError`` for an object of another architecture, and on systems other than
+    Linux.
     """
     name = str(description["name"])
     if elf.is_arm_object(data) != target.is_arm(target.native_triple()):

@@ -1,7 +1,7 @@
 """The programs of a native object: the model's graph for each type of input, compiled for each level.
 
 A *level* is an instruction set, such as x86-64-v3. The numbers that a program computes depend only on its kernels, not
-on the processor that runs them, so a program for another processor can be prepared and tried here.
+on the processor that runs them, so a program for another processor can be prepared and tried on this computer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from striate.tracing import KEY, Trace, output_values
 
 @dataclass(frozen=True)
 class Ends:
-    """Whether the exported network contains the standardizer, a softmax, and the conversion of scores to labels."""
+    """What is added to the model's prediction: its standardizer, a softmax, and the choice of labels from scores."""
 
     standardizer: bool = True
     softmax: bool = False
@@ -106,7 +106,7 @@ def _runner(target: Target) -> Target:
 
 @dataclass(frozen=True)
 class Programs:
-    """The programs of one level: ``single`` for one sample, ``several`` for up to the largest batch.
+    """The programs of one level (instruction set): ``single`` for one sample, ``several`` for more.
 
     Often the two are the same object.
     """
@@ -153,9 +153,10 @@ class Constants:
 
 
 def image_of(program: CompiledExecutable, constants: Constants) -> ArtefactProgram:
-    """Return the phases of a program with relocatable operands, and add its constant arrays to ``constants``.
+    """Return the phases (kernel launches) of a program for an object file; add its constant arrays to ``constants``.
 
-    Raises ``OptionError`` if no phase writes the output.
+    The operands are offsets in the memory of the object file's user, instead of addresses in this process. Raises
+    ``OptionError`` if no phase writes the output.
     """
     contents = program.constants()
     bound = program.reserve(1)

@@ -52,7 +52,7 @@ def pull_back(seeds: Mapping[Value, Value], wrt: Sequence[Value], fixed: Collect
 def moving_values(nodes: list[Node], wrt: Sequence[Value], fixed: Collection[Value] = ()) -> set[Value]:
     """Return ``wrt`` and the values that depend on at least one of them other than through ``fixed``.
 
-    ``nodes`` are the nodes whose outputs are considered, each after the nodes that it reads.
+    Only the outputs of ``nodes`` are considered; each node must come after those whose outputs it reads.
     """
     moving = set(wrt) - set(fixed)
     for node in nodes:

@@ -1,19 +1,19 @@
 """Fusion: decides which work runs in which loop.
 
-Contractions, windows and similar operations are *anchors*: each starts a *group*, which becomes a loop. Elementwise
-work has no loop of its own: it is computed in the registers of the groups that need its result. Only a few values must
-be in memory: those that an anchor reads, those that are results of the graph, and those that another group could not
-cheaply recompute.
+Convolutions, matrix products, poolings and similar operations are *anchors*: each starts a *group*, which becomes a
+loop. Elementwise work has no loop of its own: it is computed in the registers of the groups that need its result. Only
+a few values must be in memory: those that an anchor reads, those that are results of the graph, and those that another
+group could not cheaply recompute.
 
-A *root* is such a value, or a reduction. Each root joins the earliest group that can compute it:
+A *root* is a value that must be in memory, or a reduction. Each root joins the earliest group that can compute it:
 
 - the last group that it depends on, if that group iterates over the same domain, because its operands are then in
   registers;
 - otherwise a later group that iterates over the same domain and already reads one of its operands;
 - otherwise a new group at the end.
 
-A value that exists only in the registers of one group is stored for the others. A value that can be recomputed from
-stored values is recomputed. Neither changes a bit of any result.
+A value that exists only in the registers of one group is stored for the other groups. A value that can be recomputed
+from stored values is recomputed. Neither changes a bit of any result.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ REGISTER_KINDS = (Kind.ELEMENTWISE, Kind.RANDOM)
 
 @dataclass(eq=False)
 class Group:
-    """One loop of a plan: at most one anchor, or reductions to finish, with fused elementwise work.
+    """One loop of the compiled program: at most one anchor, or reductions to finish, with fused elementwise work.
 
     An anchor is an operation that needs a loop of its own, such as a convolution or a pooling.
 
@@ -61,9 +61,10 @@ class Group:
 
     @property
     def registers(self) -> set[Value]:
-        """The values that are in registers before any elementwise work of the loop.
+        """The values that are in registers before the loop does any elementwise work.
 
-        They are the first output of the anchor, and the outputs of the reductions that the loop finishes.
+        They are the first output of the anchor (the convolution, pooling or similar operation), and the outputs of the
+        reductions that the loop finishes.
         """
         produced: set[Value] = set()
         if self.anchor and self.domain:
@@ -77,9 +78,9 @@ class Group:
 class Plan:
     """The result of fusion: the groups (loops) in the order in which they run.
 
-    ``layouts`` are those from which the plan was made. ``in_memory`` maps each stored value to the index of the group
-    that stores it, or to -1 for an input. ``in_place`` says for each update of a state whether it is written directly
-    to the state; the others are copied at the end.
+    ``layouts`` are the memory layouts from which the plan was made. ``in_memory`` maps each stored value to the index
+    of the group that stores it, or to -1 for an input. ``in_place`` says for each update of a state whether it is
+    written directly to the state, or else copied to it at the end.
     """
 
     layouts: Layouts
@@ -89,7 +90,7 @@ class Plan:
 
 
 class Sums(Enum):
-    """How a loop sums a value for a reduction: not at all, over all samples together, or for each sample."""
+    """How a loop sums a value for a reduction: not at all, over all samples, or separately for each sample."""
 
     NONE = "none"
     TOGETHER = "together"
@@ -117,9 +118,9 @@ class _Cone:
 def fuse(layouts: Layouts, options: CompileOptions, observed: Iterable[str] = ()) -> Plan:
     """Divide the work of the graph in ``layouts`` into groups, each of which becomes one loop; return the plan.
 
-    Outputs named in ``observed``, which a watch has added, are fused last, so that watching changes no other work. Work
-    that depends only on ``options.constant_inputs`` comes first, in groups of its own, which run again only when these
-    inputs change.
+    Outputs named in ``observed``, statistics that a user watches, are fused last, so that watching changes no other
+    work. Work that depends only on ``options.constant_inputs`` comes first, in groups of its own, which run again only
+    if these inputs have changed.
     """
     return _Fuser(layouts, set(observed), options.constant_inputs).run()
 

@@ -1,8 +1,8 @@
-"""Chooses the algorithm of every contraction and the memory layout of every value.
+"""Chooses the algorithm of every convolution, pooling or similar operation, and the memory layout of every value.
 
 A layout is blocked by 16 channels or in plain NumPy order, with a halo (padding around each plane) of some width.
-Contractions and windows require certain layouts. Elementwise work keeps the layout of its operands. If a value's layout
-is not the one that its reader requires, a visible ``Convert`` node is inserted.
+Convolutions, matrix products and poolings require certain layouts. Elementwise work keeps the layout of its operands.
+If a value's layout is not the one that its reader requires, a visible ``Convert`` node is inserted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Convert(Elementwise):
     """y = x in another layout
 
     The numbers do not change; ``block`` is the number of channels per block of y in memory: 16, or 1 for NumPy order.
-    Only the layout pass inserts this operation.
+    Only the pass ``layout`` of the compiler inserts this operation.
     """
 
     kind: ClassVar[Kind] = Kind.ELEMENTWISE
@@ -96,7 +96,7 @@ class Layouts:
         return value
 
     def note(self, value: Value) -> str:
-        """Return the layout of a value as text: ``[16 +1]`` is blocked by 16 channels with a halo of 1 pixel."""
+        """Return the layout of a value as text: ``[16 +1]`` is blocked by 16 channels with 1 pixel of padding."""
         halo = self.halo.get(value, NO_HALO)
         wide = max(max(pair) for pair in halo)
         dtype = self.dtype(value)

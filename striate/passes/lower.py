@@ -1,6 +1,6 @@
-"""Lowering: turns groups (loops) into phases (kernel launches).
+"""Lowering: turns groups (fused loops) into phases (kernel launches).
 
-The elementwise work of a group becomes a region, a straight-line program that the kernels of its anchor contain.
+The elementwise work of a group becomes a region, a straight-line program that is part of the group's kernels.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ Strides = tuple[int, int, int, int, int]
 class Lowered:
     """The result of lowering: all phases (kernel launches) in order.
 
-    ``group_of`` is the index of the group (fused loop) that each phase comes from. ``partials`` are the buffers through
-    which partial sums pass from one group to another. ``batch_specialized`` holds the nodes that have different phases
-    in a program for one sample.
+    ``group_of`` has the index of the group (fused loop) that each phase comes from. ``partials`` are the buffers
+    through which partial sums pass from one group to another. ``batch_specialized`` has the nodes whose phases would
+    differ in a program for one sample.
     """
 
     phases: list[Launch] = field(default_factory=list[Launch])
@@ -64,7 +64,7 @@ class Lowered:
 
     @property
     def flops(self) -> int:
-        """The number of floating-point operations of all phases for a batch of one sample (N = 1)."""
+        """The number of floating-point operations of all kernels for a batch of one sample (N = 1)."""
         return sum(launch.flops + launch.flops_per_sample for launch in self.phases)
 
 

@@ -1,4 +1,4 @@
-"""Memory planning: places arrays in scratch memory so that no two in use at the same time overlap."""
+"""Memory planning: gives arrays places in scratch memory so that no two in use at the same time overlap."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Life:
 
 
 def lives(phases: Sequence[Sequence[Hashable]], sizes: Mapping[Hashable, int]) -> dict[Hashable, Life]:
-    """Return the size of each array, and the first and the last phase (kernel launch) that use it.
+    """Return for each array its size, and the first and the last phase (kernel launch) that use it.
 
     ``phases`` are the operands of each phase in order. ``sizes`` are the bytes of the arrays to be placed; other
     operands are ignored, and arrays that no phase uses are left out.
@@ -36,8 +36,8 @@ def lives(phases: Sequence[Sequence[Hashable]], sizes: Mapping[Hashable, int]) -
 def place(arrays: Mapping[Hashable, Life]) -> tuple[dict[Hashable, int], int]:
     """Return the offset in bytes of every array, by its key in ``arrays``, and the total number of bytes.
 
-    No two arrays whose lives overlap share memory. The largest array is placed first; each goes to the lowest offset
-    that is free during its whole life.
+    Arrays that are in use at the same time share no memory. The largest array is placed first; each goes to the lowest
+    offset that is free as long as it is in use.
     """
     order = sorted(arrays.items(), key=lambda item: (-item[1].size, item[1].first))
     placed: list[tuple[int, int, Life]] = []

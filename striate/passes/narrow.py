@@ -53,8 +53,8 @@ class Narrow(Elementwise):
 def narrow(graph: Graph, options: CompileOptions, observed: Iterable[str] = ()) -> Graph:
     """Return the graph with a rounding node after every value that is to be stored in bfloat16.
 
-    ``options`` has the precision and the target. Outputs named in ``observed``, which a watch has added, do not affect
-    which values are rounded, so that watching a step does not change its results.
+    ``options`` has the precision and the target. Outputs named in ``observed``, statistics that a user watches, do not
+    affect which values are rounded, so watching a step does not change its results.
     """
     hidden = set(observed)
     outputs = {name: value for name, value in graph.outputs.items() if name not in hidden}

@@ -4,10 +4,10 @@
     backward    dy = input gradient of the next convolution; its loop reads v [and skip], for the activation's gradient
                 weight gradient of the next convolution, from y
 
-The loop that computes dy has the operand of y in registers. It stores y a second time, so the first copy need not
-outlive the forward pass. This costs one write of y and no read. If y is also the skip connection of a later block, the
-backward loop of that block reads the operands of y instead. (Chen et al. 2016, arXiv:1604.06174, recompute whole
-segments of a network, which costs more time and saves more memory.)
+The loop that computes dy has v [and skip] in registers, from which y can be computed. It stores y a second time, so the
+first copy of y need not outlive the forward pass. This costs one write of y and no read. If y is also the skip
+connection of a later block, the backward loop of that block reads v [and skip] instead of y. (Chen et al. 2016,
+arXiv:1604.06174, recompute whole segments of a network, which costs more time and saves more memory.)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _IN_REGISTERS = (Kind.ELEMENTWISE, Kind.RANDOM, Kind.REDUCTION, Kind.SIZE)
 
 
 def recompute(graph: Graph) -> Graph:
-    """Return a graph whose weight gradients read recomputed activations where this costs no extra reads.
+    """Return a graph in which weight gradients read recomputed activations where this costs no extra reads.
 
     A graph without weight gradients is returned unchanged.
     """

@@ -1,4 +1,4 @@
-"""Arenas: aligned blocks of memory, one per process for scratch and one per model for its state.
+"""Arenas: aligned blocks of memory that can grow, such as the scratch memory of a process.
 
     base ──▶ │ offset 0 │ … │ offset 64·k │ … │
 
@@ -45,7 +45,7 @@ def _pages(size: int) -> mmap.mmap:
 
 
 def out_of_memory(size: int) -> EngineError:
-    """Return the error to raise if the system refuses to provide ``size`` bytes."""
+    """Return the error to raise if the system refuses to provide ``size`` bytes of memory."""
     return EngineError(
         f"{_shown(size)} of memory are needed, which is more than the system provides\n"
         "  help: a smaller batch, capacity or network"
@@ -70,8 +70,7 @@ def undefined_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any
 def address_of(array: NDArray[Any]) -> int:
     """Return the address of the first element of a C-contiguous array.
 
-    A view by ``ctypes`` takes a third of the time of ``array.ctypes.data``, but read-only arrays and those
-    without elements have none.
+    This takes a third of the time of ``array.ctypes.data``, unless the array is read-only or has no elements.
     """
     try:
         return ctypes.addressof(_first_byte(array))
@@ -98,9 +97,9 @@ class Arena:
     def reserve(self, size: int, keep: bool = True) -> None:
         """Make the arena at least ``size`` bytes large; if it has to grow, it moves to another address.
 
-        With ``keep``, the contents are preserved; otherwise they are lost. Views made before keep the old block alive
-        and no longer belong to the arena. Raises ``ValueError`` for a negative size, and ``EngineError`` if the system
-        refuses the memory.
+        With ``keep``, the contents are preserved; otherwise they are lost. After a move, arrays that ``view`` returned
+        before keep the old block alive, and share no memory with the arena any more. Raises ``ValueError`` for a
+        negative size, and ``EngineError`` if the system refuses the memory.
         """
         if size < 0:
             raise ValueError(f"an arena cannot have {size} bytes")
@@ -129,7 +128,7 @@ class Arena:
         return self.base + offset
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """Return the bytes from ``offset`` on as an array of this shape and dtype, a writable view of the memory.
+        """Return the bytes from ``offset`` on as an array of this shape and dtype, a writable view of the arena.
 
         Raises ``ValueError`` if the array does not fit into the arena, or the offset is not aligned for the dtype.
         """
@@ -158,7 +157,7 @@ class ScratchArena(Arena):
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """Mark the arena as free in the child of a fork, where the runs of other threads do not continue."""
+        """Mark this memory as free in the child of a fork, where the runs of other threads do not continue."""
         self.running = False
 
     def reserve(self, size: int, keep: bool = False) -> None:
@@ -168,5 +167,5 @@ class ScratchArena(Arena):
 
 @functools.cache
 def scratch_arena() -> ScratchArena:
-    """Return the scratch arena of this process."""
+    """Return the scratch arena of this process, memory that all its programs share."""
     return ScratchArena()

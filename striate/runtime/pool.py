@@ -1,4 +1,4 @@
-"""A pool of arenas for values that must outlive the run that computed them, such as saved activations."""
+"""A pool of memory blocks for values that must outlive the run that computed them, such as saved activations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST_FREE = 4
 
 
 class Lease:
-    """The right to use ``arena``, a block of memory, until ``end`` is called or the lease is deleted.
+    """The right to use ``arena``, a block of memory, until ``end`` is called or this object is deleted.
 
     The arena then returns to ``pool``.
     """
@@ -22,7 +22,7 @@ class Lease:
         self.arena = arena
 
     def end(self) -> None:
-        """Return the arena to its pool, whose next user may overwrite it; ending a lease again has no effect."""
+        """Return the memory block to its pool, whose next user may overwrite it; a second call has no effect."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.receive(self.arena)
@@ -32,17 +32,20 @@ class Lease:
 
 
 class ArenaPool:
-    """A pool of arenas: an arena whose lease has ended is used again, so that steady work allocates no memory."""
+    """A pool of arenas (blocks of memory): an arena whose lease has ended is used again for a later lease.
+
+    So steady work allocates no memory.
+    """
 
     def __init__(self) -> None:
         self._free: list[Arena] = []
         self._lock = Lock()
 
     def lease(self, size: int) -> Lease:
-        """Return a lease of an arena of at least ``size`` bytes with undefined contents.
+        """Return a lease of an arena, a block of memory of at least ``size`` bytes with undefined contents.
 
-        It is the smallest unused arena that is large enough, or a new one if all of these are larger than 2 · ``size``
-        and than 1 MiB.
+        It is the smallest unused arena of at least ``size`` bytes, or a new arena if that one is larger than both 2 ·
+        ``size`` and 1 MiB.
         """
         with self._lock:
             fitting = [arena for arena in self._free if size <= arena.size <= max(2 * size, 1 << 20)]
@@ -54,7 +57,10 @@ class ArenaPool:
         return Lease(self, Arena(size))
 
     def receive(self, arena: Arena) -> None:
-        """Keep an arena for later leases; if too many are unused, the one that was unused longest is dropped."""
+        """Keep ``arena``, a block of memory, for later leases.
+
+        If too many blocks are unused, the one that was unused longest is dropped.
+        """
         # Called by finalizers, at any point of this thread: a list's own methods are atomic, and no lock is needed.
         self._free.append(arena)
         if len(self._free) > _MOST_FREE:

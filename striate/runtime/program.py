@@ -72,7 +72,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class PhaseFailure:
-    """The error status (above 0) that a kernel returned, with its phase and chunk.
+    """The error status (above 0) that a kernel returned, with its phase (kernel launch) and chunk (part of the work).
 
     If several chunks failed, ``chunk`` is the lowest of them.
     """
@@ -95,7 +95,7 @@ class Profile:
 
     @property
     def rows(self) -> list[tuple[Phase, float]]:
-        """Every phase with its mean time per run in seconds, in the order in which the phases run."""
+        """Every phase (kernel launch) with its mean time per run in seconds, in the order in which the phases run."""
         means = self.seconds / max(1, self.runs)
         return list(zip(self.phases, means.tolist(), strict=True))
 
@@ -112,7 +112,7 @@ class Program:
     scratch arena, ``thread_scratch`` the number in the arena of each thread. ``keep`` holds the objects that must live
     as long as the program: the owners of fixed addresses and the loaded libraries. ``arena`` is the scratch memory that
     the phases use; None: that of the process. Raises ``ValueError`` for a phase without a kernel address, with a
-    negative number of chunks, or with an operand outside the scratch memory.
+    negative number of chunks (parts of the work), or with an operand outside the scratch memory.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class Program:
 
     @property
     def externals(self) -> frozenset[str]:
-        """The names of the arrays whose addresses a run needs."""
+        """The names of the arrays whose addresses the caller must pass to a run."""
         return frozenset(self._externals)
 
     def run(
@@ -184,13 +184,13 @@ class Program:
         helpers: threads.Helpers = threads.Helpers.ALL,
         memory: Arena | None = None,
     ) -> int:
-        """Run phases ``first`` to ``last - 1`` for a batch of ``n``; return 0, or a kernel's error status.
+        """Run phases ``first`` to ``last - 1`` for a batch of ``n`` samples; return 0, or a kernel's error status.
 
-        ``last`` None means all phases from ``first`` on. ``externals`` has the address of every external array by name;
-        an array that is omitted keeps its address from an earlier run. ``helpers`` are the threads that share
-        the work. After an error status, ``failure`` contains the phase and the chunk. ``memory`` is the arena for
-        operands in scratch memory, which keeps their values for a later program. None means the scratch arena of the
-        process, whose values are valid only while the caller holds its lock.
+        Phases are kernel launches. ``last`` None means all phases from ``first`` on. ``externals`` has the address of
+        every external array by name; an array that is omitted keeps its address from an earlier run. ``helpers`` are
+        the threads that share the work. After an error status, ``failure`` contains the phase, and the chunk (part of
+        its work). ``memory`` is the arena for operands in scratch memory, which keeps their values for a later program.
+        None means the scratch arena of the process, whose values are valid only while the caller holds its lock.
 
         Raises ``ValueError`` for an invalid range of phases or batch and for a missing address, and ``RuntimeError`` if
         a finalizer or signal handler calls it while its own thread is running a program.
@@ -247,13 +247,13 @@ class Program:
         return failure.status
 
     def start_profile(self) -> Profile:
-        """Start timing every phase; return the profile, to which each further run adds its times."""
+        """Start timing every phase (kernel launch); return the profile, to which each further run adds its times."""
         self._clock = np.zeros((len(self.phases), 2), np.int64)
         self.profile = Profile(self.phases, np.zeros(len(self.phases)))
         return self.profile
 
     def stop_profile(self) -> None:
-        """Stop timing the phases."""
+        """Stop timing the phases (kernel launches)."""
         self.profile = None
 
     def _run_profiled(

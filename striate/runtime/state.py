@@ -45,10 +45,10 @@ def aligned_zeros(count: int, dtype: DType) -> Array:
 
 @dataclass(frozen=True)
 class Section:
-    """The layout of one part of a state arena (a model's memory block): the place of each named array.
+    """The layout of one part of a state arena (a model's memory block), such as its trainable parameters.
 
-    ``places`` maps names to (index of the first element in the part, shape). ``length`` is the length of the part in
-    elements, with the gaps between arrays.
+    ``places`` maps the name of each array to (index of its first element in the part, shape). ``length`` is the length
+    of the part in elements, with the gaps between arrays.
     """
 
     places: Mapping[str, tuple[int, Sizes]]
@@ -73,9 +73,9 @@ class Section:
 
 @dataclass(frozen=True)
 class Companion:
-    """A vector with the structure of a section of an arena: gradients, momentum, pending statistics.
+    """A vector with the structure of a section of a model's memory: gradients, momentum, pending statistics.
 
-    ``flat`` is the whole vector, ``views`` are its named parts.
+    ``flat`` is the whole vector, ``views`` are the named arrays in it.
     """
 
     flat: Array
@@ -124,7 +124,7 @@ class StateArena:
 
     @property
     def parameter_bounds(self) -> tuple[int, ...]:
-        """The index in ``flat_parameters`` at which each trainable parameter begins, and last the vector's length.
+        """The index at which each trainable parameter begins in ``flat_parameters``, and finally the vector's length.
 
         Parameters without elements are left out.
         """

@@ -57,9 +57,9 @@ SUCCESSION_SECONDS = 50e-6
 class Helpers(Enum):
     """The threads that help the calling thread with a run. The results are the same with all three.
 
-    ALL wakes those that sleep. AWAKE leaves them asleep, for work that would be done before they wake up, unless the
-    previous such run ended less than ``SUCCESSION_SECONDS`` before: then they wake up for the runs that follow. NONE is
-    for work that takes less time than sharing it.
+    ALL: all threads of the team; those that sleep are woken. AWAKE, for little work: the threads that are awake;
+    sleeping threads are woken only if the previous run with AWAKE ended less than ``SUCCESSION_SECONDS`` before,
+    because more runs will probably follow. NONE, for work that takes less time than sharing it: no other thread.
     """
 
     ALL = "all"
@@ -83,7 +83,11 @@ class Driver(Protocol):
 
 @dataclass(frozen=True)
 class Failure:
-    """The error status (above 0) of a kernel, from the earliest phase and the lowest chunk that failed."""
+    """The error status (above 0) that a kernel returned, and where: in which phase and chunk.
+
+    A phase is a kernel launch, and a chunk is a part of its work. If several failed, it is the earliest phase, and the
+    lowest chunk in it.
+    """
 
     status: int
     phase: int
@@ -206,8 +210,8 @@ class Team:
     """A team of threads that runs one program at a time.
 
     ``driver`` is the native code that runs programs. ``threads`` is the number of threads, including the one that calls
-    ``run``. The others start with the first run that
-    can use them. Raises ``ValueError`` if ``threads`` is less than 1.
+    ``run``. The others are started by the first run that can use them. Raises ``ValueError`` if ``threads`` is less
+    than 1.
     """
 
     def __init__(self, driver: Driver, threads: int) -> None:
@@ -267,10 +271,11 @@ class Team:
     def run(
         self, phases: int, first: int, last: int, n: int, profile: int = 0, helpers: Helpers = Helpers.ALL
     ) -> Failure | None:
-        """Run phases (kernels) ``first`` to ``last - 1`` of the descriptors at address ``phases``.
+        """Run phases (kernel launches) ``first`` to ``last - 1`` of a program.
 
-        ``n`` is the batch size. ``profile`` is 0, or the address of two 64-bit integers per phase, to which the driver
-        writes its clock at the start and the end of the phase. ``helpers`` are the threads that share the work.
+        ``phases`` is the address of the program's descriptors (see ``runtime/program.py``), and ``n`` is the batch
+        size. ``profile`` is 0, or the address of two 64-bit integers per phase, to which the driver writes its clock at
+        the start and the end of the phase. ``helpers`` are the threads that share the work.
 
         Returns the failure if a kernel failed, in which case the phases after it were not run; otherwise None. If
         Ctrl-C is pressed, ``KeyboardInterrupt`` is raised after the last phase. Raises ``RuntimeError`` if a finalizer
@@ -332,7 +337,7 @@ def cycles_per_second(driver: Driver) -> float:
 
 
 def current_team(driver: Driver) -> Team:
-    """Return the team of this process for a driver, with as many threads as the current settings say."""
+    """Return the team of this process that uses ``driver``, with as many threads as the current settings say."""
     threads = settings.current().threads
     if not _shared:
         with _shared_lock:

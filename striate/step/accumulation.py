@@ -25,12 +25,12 @@ def parts_of(arrays: Mapping[str, Array], count: int) -> list[dict[str, Array]]:
 
 
 class Sum:
-    """Adds up the gradients g and the losses of the parts of a batch: Σ w g / Σ w.
+    """Adds up the gradients g and the losses of the parts of a batch: Σ w g / Σ w, over all parts.
 
-    w is the divisor of each part's mean: the number of its targets, or the sum of their class weights. For a loss with
-    ``reduction="sum"``, and for weighted samples, whose coefficients already contain the divisor of the whole batch, w
-    is 1 and the sum is not divided. A part with w = 0 adds nothing. The gradients and the loss of each part are read
-    from ``memory``; ``weighted`` says whether the samples have weights.
+    w is the divisor of the mean loss of a part: the number of its targets, or the sum of their class weights. For a
+    loss with ``reduction="sum"``, and for weighted samples, whose coefficients already contain the divisor of the whole
+    batch, w is 1 and the sum is not divided. A part with w = 0 adds nothing. The gradients and the loss of each part
+    are read from ``memory``; ``weighted`` says whether the samples have weights.
     """
 
     def __init__(self, loss: Loss, memory: StepMemory, weighted: bool) -> None:
@@ -53,7 +53,7 @@ class Sum:
             self._weight += weight
 
     def finish(self) -> None:
-        """Write the gradients and the loss of the whole batch to the memory of the training step."""
+        """Write the gradients and the loss of the whole batch to ``memory``, the memory of the training step."""
         divisor = 1.0 if self._adds else self._weight
         with np.errstate(all="ignore"):
             self._memory.gradients.flat[...] = self._gradients / self._gradients.dtype.type(divisor or math.nan)

@@ -1,4 +1,4 @@
-"""Computes the loss and the gradients of a batch: at once, in parts one after the other, or shared by several ranks."""
+"""Computes the loss and the gradients of a batch: at once, in parts one after the other, or on several ranks."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def random_key(seed: int, step: int, part: int = 0) -> Array:
 class BatchGradients:
     """Runs the gradient programs of a training step; the loss and the gradients are left in the step's memory.
 
-    ``last`` is the batch that was computed last. ``shared`` runs the programs if several ranks (processes) share each
-    batch, and ``shared_totals`` has the number of samples and the totals of the last such batch. All are None before
-    the first batch.
+    ``prepared`` has the memory and the programs. ``last`` is the batch that was computed last. ``shared`` runs the
+    programs if several ranks (processes) share each batch, and ``shared_totals`` has the number of samples and the
+    totals of the last such batch. All three are None before the first batch.
     """
 
     def __init__(self, prepared: PreparedStep) -> None:
@@ -52,8 +52,8 @@ class BatchGradients:
     def compute(self, batch: Batch) -> float:
         """Compute the loss and the gradients of a batch, and return the loss.
 
-        New running statistics are left in the memory for pending ones; the model is unchanged. Raises ``LabelError``,
-        ``DataError`` or ``ShapeError`` for data that do not fit the model or the loss.
+        The model is unchanged: new running statistics wait in the step's memory. Raises ``LabelError``, ``DataError``
+        or ``ShapeError`` for data that do not fit the model or the loss.
         """
         sharing = self._options.sharing
         return self._compute_alone(batch) if sharing is None else self._compute_shared(batch, sharing)

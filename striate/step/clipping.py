@@ -56,8 +56,8 @@ class Clipping:
 class Clipped:
     """Gradients after clipping, with ``norm``, their Euclidean norm √Σg² before clipping.
 
-    ``squares`` is a sum of squares that is finite only if all gradients were finite. (Without clipping, it can also
-    overflow.)
+    ``squares`` tells whether all gradients were finite: it is a sum of their squares, finite only if they all were.
+    With clipping, the squares are scaled so that their sum cannot overflow.
     """
 
     gradients: Value

@@ -13,8 +13,8 @@ class Computed(NamedTuple):
     """The batch whose gradients were computed last, and the program that computed them.
 
     ``arrays`` are the inputs and targets by name; ``parts`` are the parts into which gradient accumulation split them;
-    ``arena`` and ``version`` identify the contents of the model's memory at that time. ``batches`` is the number of
-    parts whose statistics went into the running statistics, one after the other.
+    ``arena`` and ``version`` identify the contents of the model's memory when the gradients were computed. ``batches``
+    is the number of parts whose statistics went into the running statistics, one after the other.
     """
 
     program: GradientProgram
@@ -25,5 +25,5 @@ class Computed(NamedTuple):
     batches: int = 1
 
     def belongs_to(self, arena: StateArena) -> bool:
-        """Return whether the gradients were computed from ``arena`` and it has not been written since then."""
+        """Return whether the gradients were computed from the present contents of ``arena``, a model's memory."""
         return self.arena is arena and self.version == arena.version

@@ -23,9 +23,10 @@ _UNKNOWN = "the numbers are too large"
 
 
 def of_any_rank(error: StriateError, ranks: Communicator) -> StriateError:
-    """Return the error to raise on this rank for a step that all ranks refused.
+    """Return the error to raise on this rank (process) for a step that all ranks refused.
 
-    The tensor that is not finite may be on another rank; its message then replaces ``error``. All ranks must call it.
+    ``error`` is this rank's own error. If the first tensor that is not finite was found on another rank, the result has
+    the message of that rank. All ranks must call this function.
     """
     texts = ranks.gather_texts(str(error) if isinstance(error, NonFiniteError) else "")
     located = {rank: text for rank, text in enumerate(texts) if text and f": {_UNKNOWN}" not in text}
@@ -60,7 +61,7 @@ class RefusedStep:
         """Return the error that names the invalid data, or the first NaN or infinite tensor and its layer.
 
         ``program`` computed the gradients. ``arrays`` are the inputs and targets of the batch by name, and ``parts``
-        are the parts in which it was computed. This method runs them again with the NumPy references.
+        are the parts in which the batch was computed. This method runs them again in NumPy.
         """
         for name in arrays:
             if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():

@@ -64,7 +64,7 @@ def prepare_gradients(
 
     ``memory`` has the arrays to which the program writes its results. ``watch`` are patterns of watched layer paths;
     ``capacity`` is the largest N that will be run; ``precision`` says how activations are stored. ``sharing`` says how
-    several ranks share a batch; None: one rank.
+    several ranks (processes) share a batch; None: this process is alone.
     """
     types = batch.input_types, batch.target_types
     made = training_graph(

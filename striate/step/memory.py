@@ -22,7 +22,7 @@ class Average:
 
     @classmethod
     def beside(cls, arena: StateArena) -> Average:
-        """Create averages for the parameters and buffers of ``arena``, which start with their present contents."""
+        """Create averages of the parameters and buffers of ``arena``; their first contents are the present ones."""
         average = cls(arena.like_parameters(), arena.like_buffers())
         average.parameters.flat[...] = arena.flat_parameters
         average.buffers.flat[...] = arena.flat_buffers
@@ -35,8 +35,9 @@ class Average:
     def swap(self, arena: StateArena, uses_average: Array, use: bool) -> None:
         """Exchange the averages with the parameters and buffers in ``arena``, and set ``uses_average`` to ``use``.
 
-        An exception of a signal handler, such as ``KeyboardInterrupt``, comes before or after all of it: Python raises
-        it only at calls and at the ends of loops, and there are none while the numbers are moved.
+        ``uses_average`` is an array of shape (). An exception of a signal handler, such as ``KeyboardInterrupt``,
+        cannot interrupt the exchange: Python raises it only at calls and at the ends of loops, and there are none while
+        the numbers are moved.
         """
         ours, theirs = self.parameters.flat, arena.flat_parameters
         our_buffers, their_buffers = self.buffers.flat, arena.flat_buffers
@@ -53,10 +54,10 @@ class Average:
 class StepMemory:
     """The memory of a training step besides the model's state arena (its parameters and buffers).
 
-    It belongs to one arena and is replaced together with it.
+    It belongs to one state arena, ``arena``; if the model gets another one, a new memory is created.
 
         gradients  the gradients with respect to the trainable parameters
-        pending    new contents of running statistics, until the step is committed
+        pending    new contents of running statistics, until the update of the step is made
         optimizer  the optimizer's vectors by name, such as ``momentum_buffer``
         loss       the last loss, a scalar
         moved      what the last update added to each parameter; only during a watch, else None
@@ -87,11 +88,11 @@ class StepMemory:
 
     @classmethod
     def beside(cls, arena: StateArena, rules: Assignment, former: StepMemory | None, averages: bool) -> StepMemory:
-        """Create the memory of a step that trains ``arena``.
+        """Create the memory of a step that trains the parameters in ``arena``.
 
-        Optimizer vectors, products and averages keep their contents from ``former`` if names and shapes agree.
-        ``rules`` are the optimizer's rules, one for each parameter group. ``averages`` says whether moving averages are
-        kept.
+        Optimizer vectors, products and averages are copied from ``former``, an earlier memory or None, if names and
+        shapes agree. ``rules`` are the optimizer's rules, one for each parameter group. ``averages`` says whether
+        moving averages are kept.
         """
         optimizer = {slot: arena.like_parameters() for slot in rules.kept()}
         for slot, companion in optimizer.items():

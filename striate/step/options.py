@@ -15,7 +15,7 @@ from striate.step.sharing import Sharing
 
 @dataclass(frozen=True)
 class StepOptions:
-    """The checked options of a ``TrainingStep``, which describes them.
+    """The checked options of a ``TrainingStep``; see there for their meaning.
 
     ``clipping`` has the limits ``max_norm`` and ``clip_value``. ``sharing`` says how several ranks (processes) share
     each batch; it is None for a process alone without ``reduce="exact"``.
@@ -33,7 +33,7 @@ class StepOptions:
     def by_name(self) -> dict[str, object]:
         """The arguments of ``TrainingStep`` that change what a training computes, by name.
 
-        ``seed``, and the options for several ranks, are not among them.
+        ``seed``, and the options for several ranks (processes), are not among them.
         """
         return {
             "max_norm": self.clipping.max_norm, "clip_value": self.clipping.clip_value,
@@ -42,7 +42,10 @@ class StepOptions:
 
     @property
     def capacity_of_program(self) -> int:
-        """The number of samples that ``capacity`` means for one run of a program, or 0 if it was not given."""
+        """The largest number of samples that one run of a program computes, as ``capacity`` implies; 0 if it is None.
+
+        It is less than ``capacity`` if a batch is computed in several parts or shared by several ranks (processes).
+        """
         capacity = self.capacity or 0
         if self.sharing is not None:
             return self.sharing.capacity(capacity) if capacity else 0
@@ -64,7 +67,7 @@ def checked_options(
 ) -> StepOptions:
     """Return the options of a training step; the arguments are those of ``TrainingStep``.
 
-    Raises ``OptionError`` for invalid values, and for ``accumulate`` together with several ranks.
+    Raises ``OptionError`` for invalid values, and for ``accumulate`` together with several ranks (processes).
     """
     seed = checked_seed(seed)
     capacity = None if capacity is None else whole_number("capacity", capacity, 1)

@@ -27,8 +27,8 @@ class PreparedStep:
 
     They belong to the arena in which the model keeps its parameters and running statistics, and are created again if
     the model gets another one. ``programs`` compute gradients, one for each kind of batch; ``update_program`` is None
-    until there is memory. ``clock`` is the number of committed steps, float64 of shape (), which the update counts up.
-    ``rules`` are the optimizer's, one for each parameter group.
+    until there is memory. ``clock`` is the number of updates made so far, float64 of shape (); each update increases
+    it. ``rules`` are the optimizer's, one for each parameter group.
     """
 
     def __init__(self, model: Module, loss: Loss, optimizer: Optimizer, options: StepOptions) -> None:
@@ -45,12 +45,12 @@ class PreparedStep:
 
     @property
     def has_memory(self) -> bool:
-        """Whether there is memory already, so that ``memory`` need not create it."""
+        """Whether the step's memory exists already."""
         return self._memory is not None
 
     @property
     def patterns(self) -> list[str]:
-        """The patterns of names of all watches."""
+        """The patterns of layer and parameter names of all watches."""
         return [watch.pattern for watch in self.watches]
 
     def memory(self) -> StepMemory:
@@ -77,7 +77,7 @@ class PreparedStep:
         return memory
 
     def add_watch(self, watch: Watch) -> None:
-        """Let the programs compute the statistics of ``watch``, too; they are compiled again."""
+        """Make the programs compute the statistics of ``watch``, too; they are compiled again."""
         self.watches.append(watch)
         self._watches_changed()
 

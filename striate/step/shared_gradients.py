@@ -47,16 +47,21 @@ _SHORT = 1 << 15
 
 
 def gathers(ranks: int, size: int) -> bool:
-    """Return whether ranks send arrays of ``size`` bytes to each other in fast mode, instead of having MPI add them up.
+    """Return whether, in fast mode, every rank gets the arrays of all ranks and adds them up itself.
 
-    The former takes about one latency and ranks · size bytes, the latter 2 ⌈log₂ ranks⌉ latencies, up a tree and back.
+    Otherwise, MPI adds them up. ``ranks`` is the number of ranks (processes), and each array has ``size`` bytes.
+    Sending them takes about one latency and the time for ranks · size bytes; the sum by MPI takes 2 ⌈log₂ ranks⌉
+    latencies, up a tree and back.
     """
     return (ranks - 1) * size <= 2 * math.ceil(math.log2(ranks)) * _SHORT
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """The elements ``start`` to ``stop`` − 1 of the vector of all gradients, complete after ``end`` phases."""
+    """The elements ``start`` to ``stop`` − 1 of the vector of all gradients.
+
+    They are complete after the first ``end`` phases (kernel launches) of the gradient program.
+    """
 
     start: int
     stop: int
@@ -65,7 +70,10 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The arrays to which the program of one piece writes: all gradients, new statistics, and the loss."""
+    """The arrays to which the gradient program writes for one piece of a batch: gradients, new statistics, and loss.
+
+    ``gradients`` is the vector of all gradients, and ``statistics`` are the new running statistics by name.
+    """
 
     gradients: Array
     statistics: dict[str, Array]
@@ -75,8 +83,8 @@ class Outcome:
 class SharedGradients:
     """Runs the gradient program of a training step on this rank's pieces of a batch, together with all other ranks.
 
-    A rank is a process. ``memory`` is that of the training step, to which the results are written, and ``sharing`` says
-    how the ranks divide a batch and merge their results.
+    A rank is a process, and a piece is a part of the batch. ``memory`` is that of the training step, to which the
+    results are written, and ``sharing`` says how the ranks divide a batch and merge their results.
     """
 
     def __init__(self, program: GradientProgram, memory: StepMemory, sharing: Sharing) -> None:
@@ -113,10 +121,10 @@ class SharedGradients:
             self._ends = self._stops(max(1, round(_PROGRESS * max(self._ends) / min(self._times))))
 
     def run(self, pieces: Sequence[Piece]) -> None:
-        """Compute this rank's pieces, and merge the results of all ranks in the step's memory.
+        """Compute this rank's ``pieces`` of a batch, and merge the results of all ranks in the step's memory.
 
-        The loss, the gradients and the new statistics there are then those of the whole batch. All ranks must call this
-        method.
+        A rank is a process, and a piece is a part of the batch. The loss, the gradients and the new statistics in the
+        memory are then those of the whole batch. All ranks must call this method.
         """
         while len(self._runners) < len(pieces):
             self._add_runner()
@@ -226,10 +234,11 @@ class SharedGradients:
 
 
 def merged_moments(every: Array) -> Array:
-    """Return the moments of all values from those of the pieces, float64 (2C + 1,).
+    """Return the mean and variance of all values of each channel, merged from those of the pieces of a batch.
 
-    ``every`` has one row for each piece: the means of C channels, their biased variances, and the number of values of a
-    channel. See ``ops.synchronized.MomentsOverRanks`` for the equations.
+    ``every`` (pieces, 2C + 1) has one row for each piece: the means of C channels, their biased variances, and the
+    number of values of a channel. The result (2C + 1,) has the same three for all pieces together; both are float64.
+    See ``ops.synchronized.MomentsOverRanks`` for the equations.
     """
     channels = every.shape[1] // 2
     count = every[:, -1:]
@@ -241,9 +250,10 @@ def merged_moments(every: Array) -> Array:
 
 
 def power_sums(every: Array) -> Array:
-    """Return sums that can be added over the ranks: Σ x and Σ x² of C channels and the number of values.
+    """Return for each piece of a batch Σ x and Σ x² of C channels and the number of values, float64 (pieces, 2C + 1).
 
-    Both ``every`` and the result are float64 (pieces, 2C + 1); ``every`` is as in ``merged_moments``.
+    These sums can be added over the pieces of all ranks. ``every`` has the means, variances and numbers of the pieces,
+    as in ``merged_moments``.
     """
     channels = every.shape[1] // 2
     count, mean, variance = every[:, -1:], every[:, :channels], every[:, channels:-1]
@@ -251,7 +261,10 @@ def power_sums(every: Array) -> Array:
 
 
 def moments_of(sums: Array) -> Array:
-    """Return the moments of all values, as ``merged_moments`` does, from the total (2C + 1,) of ``power_sums``."""
+    """Return the means of C channels, their biased variances, and the number of values, float64 (2C + 1,).
+
+    ``sums`` (2C + 1,) is the total of the rows that ``power_sums`` returns for all pieces.
+    """
     channels, count = len(sums) // 2, sums[-1:]
     mean = sums[:channels] / count
     return np.concatenate([mean, np.maximum(sums[channels:-1] / count - mean**2, 0), count])

@@ -30,12 +30,18 @@ class Sharing:
     synchronized: bool = True
 
     def capacity(self, samples: int) -> int:
-        """Return the number of samples of the largest piece, if all ranks together have ``samples`` samples."""
+        """Return the number of samples of the largest piece, if the batch of all ranks has ``samples`` samples.
+
+        A piece is a part of the batch that one run of a program computes, and a rank is a process.
+        """
         return -(-samples // piece_count(samples, self.ranks.size, self.reduce))
 
 
 class SharedTotals(NamedTuple):
-    """The number of samples of a batch on all ranks, and the totals of its loss as ``Loss.totals`` returns them."""
+    """The number of samples of a batch on all ranks (processes), and the totals of its loss.
+
+    ``total`` is the weighted sum of the losses, and ``weight`` the sum of the weights (see ``Loss.totals``).
+    """
 
     samples: int
     total: float
@@ -60,7 +66,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Places:
-    """The places of this rank's pieces (parts of a batch) in the batch of all ranks.
+    """The rows that this rank's pieces (parts of a batch) have in the batch of all ranks (processes).
 
     ``bounds`` are the first row of each piece, then the row after the last piece. ``samples`` is the number of samples
     on all ranks.
@@ -71,23 +77,24 @@ class Places:
 
     @property
     def largest(self) -> int:
-        """The number of samples of the largest piece."""
+        """The number of samples of this rank's largest piece (part of a batch)."""
         return max(rows.stop - rows.start for rows in self.slices)
 
     @property
     def slices(self) -> list[slice]:
-        """The rows of each piece, counted from the first sample of this rank."""
+        """The rows of each of this rank's pieces (parts of a batch), counted from its first sample."""
         first, *_ = self.bounds
         return [slice(a - first, b - first) for a, b in zip(self.bounds, self.bounds[1:])]
 
 
 def places_of(batch: Batch, kind: object, divisor: float, sharing: Sharing) -> tuple[Places, Array]:
-    """Return the places of this rank's samples in the batch of all ranks, and ``divisor`` of all ranks, by rank.
+    """Return which rows of the batch of all ranks this rank has, and the ``divisor`` of every rank, in their order.
 
-    ``batch`` has the samples of this rank, and ``sharing`` says how the ranks share a batch. All of them must call this
-    function, because they exchange their numbers of samples. ``kind`` is everything else on which the program of the
-    batch depends. Raises ``OptionError`` if the kinds of the ranks differ, and for ``Reduce.EXACT`` if the batch is too
-    small, or the ranks do not have equal parts of it.
+    ``batch`` has the samples of this rank, and ``sharing`` says how the ranks share a batch. All ranks (processes) must
+    call this function, because they exchange their numbers of samples. ``divisor`` is the divisor of this rank's mean
+    loss (see ``divisor_of``), and ``kind`` is everything else on which the program of the batch depends. Raises
+    ``OptionError`` if ``kind`` differs between ranks, and for ``Reduce.EXACT`` if the batch is too small, or the ranks
+    do not have equal parts of it.
     """
     ranks, n = sharing.ranks, batch.samples
     found = ranks.gather(np.array([n, zlib.crc32(repr(kind).encode()), divisor], np.float64))
@@ -115,17 +122,18 @@ def places_of(batch: Batch, kind: object, divisor: float, sharing: Sharing) -> t
 
 
 def divisor_of(batch: Batch, rows: slice, loss: Loss) -> float:
-    """Return the divisor of the mean loss of some samples of this rank; their labels must have been checked before.
+    """Return the divisor of the mean loss of the samples ``rows`` of ``batch``, whose labels must be valid.
 
     It is the number of items, or the sum of their class weights; with sample weights, each item is multiplied by the
-    weight of its sample. For a loss that is a sum, it is the number of samples (see ``Loss.totals``).
+    weight of its sample. For a loss that is a sum, it is the number of samples, or the sum of their weights (see
+    ``Loss.totals``).
     """
     weights = None if batch.weights is None else batch.weights[rows]
     return loss.totals(0.0, batch.main_target(batch.arrays)[rows], weights)[1]
 
 
 def pieces_of(batch: Batch, places: Places, loss: Loss, sharing: Sharing, divisors: Array, dtype: DType) -> list[Piece]:
-    """Return this rank's part of a batch divided into pieces, at the rows that ``places`` says.
+    """Return ``batch``, this rank's part of a batch, divided into pieces at the rows in ``places``.
 
     Each piece has a factor for its loss, such that the sum of the losses of all pieces is the loss of the whole batch.
     ``divisors`` are those of all pieces on all ranks, in the order of the samples (see ``divisor_of``); ``dtype`` is

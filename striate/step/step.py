@@ -149,7 +149,7 @@ class TrainingStep(metaclass=Explained):
     def options(self) -> dict[str, object]:
         """The constructor's options ``max_norm``, ``clip_value``, ``accumulate``, ``ema``, ``precision``, by name.
 
-        Those for several ranks are in ``sharing``.
+        Those for several ranks (processes) are in ``sharing``.
         """
         return self._options.by_name
 
@@ -165,12 +165,15 @@ class TrainingStep(metaclass=Explained):
 
     @property
     def shared_totals(self) -> SharedTotals | None:
-        """The number of samples and the totals of the last batch that several ranks shared; None before."""
+        """The number of samples, and the totals of the loss, of the last batch that several ranks (processes) shared.
+
+        It is None before the first such batch.
+        """
         return self._gradients.shared_totals
 
     @property
     def precision(self) -> Precision:
-        """The precision in which activations are stored and contractions multiply."""
+        """The precision in which activations are stored, and to which the factors of convolutions are rounded."""
         return self._options.precision
 
     # The step

@@ -129,8 +129,8 @@ def training_graph(
 def with_first_row(graph: Graph) -> Graph:
     """Return the graph with a new input ``FIRST_ROW``, () int64: the row of the first sample in the whole batch.
 
-    Its random operations, such as dropout, then draw the numbers of the rows from there on. A graph without random
-    operations is returned unchanged.
+    Random operations of the graph, such as dropout, then draw the numbers of the rows from this one on. A graph without
+    random operations is returned unchanged.
     """
     first = Input(FIRST_ROW, TensorType(DType.int64, ()))()
 

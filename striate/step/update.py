@@ -5,8 +5,9 @@
     θ, v, …  their new contents if ok, else the old ones
     θ̄        d θ̄ + (1 − d) θ after every step, if an exponential moving average is kept; θ after the first step
 
-The update is one sweep over flat vectors of all parameters. If the optimizer has parameter groups, every rule is
-computed for every element, and the result of the element's own group is selected; common parts are computed once.
+θ are the parameters, g their gradients, v the optimizer's vectors, and θ̄ are the moving averages with the decay d. The
+update is one sweep over flat vectors of all parameters. If the optimizer has parameter groups, every rule is computed
+for every element, and the result of the element's own group is selected; common parts are computed once.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def prepare_update(
 
     It reads and writes the arrays of ``memory``; ``rules`` are the optimizers of the parameter groups, and ``clipping``
     has the limits for the gradients. ``ok`` says whether everything was finite, so that the update was made; ``norm``
-    is √Σ g² of the gradients before clipping. ``clock``, a float64 array of shape (), counts the committed steps.
-    ``ema`` is the decay d of the moving average, or None.
+    is √Σ g², where g are all gradients before clipping. ``clock``, a float64 array of shape (), counts the updates
+    made. ``ema`` is the decay d of the moving average, or None.
     """
     return _Update(memory, rules, clock, clipping, ema).prepared()
 

@@ -1,4 +1,4 @@
-"""Writes several arrays to their places at once: either all of them or none."""
+"""Copies several arrays to their destinations: either all of them or none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_all(
 
     ``what`` begins the error messages. ``require(name, array)`` may raise an error for contents that are not allowed.
     Raises ``OptionError`` if the names differ, ``ShapeError`` if a shape differs, and ``DTypeError`` for arrays that
-    are not of real numbers, and for numbers that overflow the dtype of their place.
+    are not of real numbers, and for numbers that overflow the dtype of their destination.
     """
     if not isinstance(given, Mapping):
         raise OptionError(f"{what}: expected a mapping of names to arrays, not {given!r:.60}")
