@@ -70,7 +70,7 @@ def gaussian_blur(sigma: float = 1.0) -> Weights:
 def sharpen(amount: float = 1.0) -> Weights:
     """The picture minus amount · its Laplacian.
 
-    Returns the weights (3, 3), float64.
+    Returns the weights (3, 3), float64. Raises ``OptionError`` for an ``amount`` that is not a number or too large.
     """
     number("amount", amount, -_MOST, _MOST)
     return _centred(1.0) - amount * laplacian()
@@ -195,8 +195,8 @@ def filter_weights(filter: str | npt.ArrayLike, **parameters: Any) -> Weights:
     >>> filter_weights("gabor", angle=45, wavelength=8).shape
     (41, 41)
 
-    Raises ``OptionError``, which lists the known ones, for an unknown name or parameter; ``ShapeError``, ``DTypeError``
-    or ``DataError`` for an array that is not a filter.
+    ``parameters`` are those of the named filter. Raises ``OptionError`` for an unknown name or parameter, with a list
+    of the known ones; ``ShapeError``, ``DTypeError`` or ``DataError`` for an array that is not a filter.
     """
     if isinstance(filter, str):
         known = parameters_of(filter)
@@ -233,7 +233,7 @@ def shows_differences(weights: Weights) -> bool:
 
 
 class Edge(Enum):
-    """How a picture continues beyond its edge, with SciPy's names.
+    """How a picture continues beyond its edge; the names are those of ``scipy.ndimage``.
 
     "zero" is "constant" with the value 0.
     """
@@ -302,10 +302,12 @@ def filter(
     mode     how the picture continues beyond its edge: "reflect" (d c b a | a b c d | d c b a), "mirror", "nearest",
              "wrap", "constant" (with the value ``cval``) or "zero"
 
-    The results are those of ``scipy.ndimage.correlate``: an array of the shape of the picture, in its unit, not clipped
-    to 0 … 255. It is float64 for pictures in float64 or in integers of 32 bits and more, otherwise float32.
+    x is the picture, w the filter, y the result, p a position in the picture, k an index into the filter, and centre
+    the index of the filter's middle. The results are those of ``scipy.ndimage.correlate``: an array of the shape of the
+    picture, in its unit, not clipped to 0 … 255. It is float64 for pictures in float64 or in integers of 32 bits and
+    more, otherwise float32.
 
-    Raises ``OptionError``, which lists the known ones, for an unknown name, parameter or mode, and for weights or a
+    Raises ``OptionError`` for an unknown name, parameter or mode, with a list of the known ones, and for weights or a
     ``cval`` with which the result could overflow its type; ``ShapeError`` for a shape that is not a picture or a
     filter; ``DTypeError`` or ``DataError`` for an array of anything but real numbers, an empty picture, or weights that
     are not finite.

@@ -60,7 +60,8 @@ class Scan:
     sizes     the number of samples of each shape: (height, width) of pictures, (C, L) of signals
     modes     the number of pictures of each mode of Pillow, such as "RGB"
     missing   the number of missing values
-    columns   the names of the features or channels, and targets those of the labels, for files of numbers
+    columns   the names of the features or channels, for files of numbers
+    targets   the names of the label columns, for files of numbers
     groups    the number of groups whose samples stay in one part; 0 without groups
     problems  what is wrong, worst first
     notes     messages for the user

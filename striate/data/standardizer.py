@@ -108,8 +108,8 @@ class Standardizer(metaclass=Explained):
     def transform(self, x: npt.ArrayLike) -> Floats:
         """Return x̂ = (x − μ) / σ, of the shape of x.
 
-        The result is float64 for float64 and for integers of 32 bits or more, otherwise float32. In float32 it is the
-        plain NumPy form of what the compiled program computes. Raises ``ShapeError`` for another number of features.
+        The result is float64 for float64 and for integers of 32 bits or more, otherwise float32. A compiled model with
+        this standardizer computes the same formula. Raises ``ShapeError`` for another number of features.
         """
         numbers = self._fitting(x)
         if numbers.dtype == np.uint8:

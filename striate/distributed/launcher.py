@@ -16,7 +16,10 @@ _OPEN_MPI = ("Open MPI", "OpenRTE", "PRRTE", "prterun")
 
 
 def find_launcher() -> Path | None:
-    """Return the launcher in the folder of the Python interpreter, where wheels put it, else on the PATH, else None."""
+    """Return the path of ``mpirun`` or ``mpiexec``, or None if there is none.
+
+    The folder of the Python interpreter is searched first, since pip installs the program there, then the PATH.
+    """
     beside = Path(sys.executable).parent
     for name in _NAMES:
         if os.access(beside / name, os.X_OK):

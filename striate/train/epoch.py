@@ -142,15 +142,15 @@ class EpochLoop:
         )  # fmt: skip
 
     def agree_to_stop(self) -> None:
-        """Stop the training on all ranks if a callback stopped it on any of them, between two epochs."""
+        """Stop the training on all ranks (processes) if a callback stopped it on any of them; called between epochs."""
         self._agreed()
 
     def leave_if_asked(self) -> None:
-        """Write a checkpoint and raise ``KeyboardInterrupt`` if Ctrl-C was pressed or SIGTERM came, on any rank."""
+        """Write a checkpoint and raise ``KeyboardInterrupt`` if Ctrl-C or SIGTERM reached any rank (process)."""
         self._leave_or_stop()
 
     def raise_if_asked(self) -> None:
-        """Raise ``KeyboardInterrupt`` on all ranks if Ctrl-C was pressed or SIGTERM came on any of them."""
+        """Raise ``KeyboardInterrupt`` on all ranks (processes) if Ctrl-C or SIGTERM reached any of them."""
         asked, _ = self._agreed()
         if asked:
             self.interruption.raise_if_asked()
@@ -174,7 +174,10 @@ class EpochLoop:
         return bool(asked), bool(stops)
 
     def tell(self, new: Sequence[Finding]) -> None:
-        """Show new findings of the doctor, each only once, without those that are consequences of others."""
+        """Show new findings of the doctor, which diagnoses problems of the training.
+
+        Each is shown only once, and findings that are consequences of others are not shown.
+        """
         for finding in new:
             if finding.key not in self.trainer.place.told:
                 self.trainer.place.told.append(finding.key)

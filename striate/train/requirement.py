@@ -79,9 +79,9 @@ def input_stage(
 
 
 def outlier_warnings(model: Module, train_set: Dataset, validation: Dataset | None) -> list[str]:
-    """Return warnings about outliers in the training and validation data.
+    """Return warnings for training and validation data that lie far from the data to which the standardizer was fitted.
 
-    The standardizer may have been fitted to other data than either.
+    The model's standardizer may have been fitted to other data. Without a standardizer there are no warnings.
     """
     found = (
         None if dataset is None else outlier_warning(model, dataset.images, f"{dataset.name} ({part})")

@@ -24,7 +24,7 @@ from striate.data.augment.specification import AXES, F32, Specification
 
 @dataclass(frozen=True)
 class SampleKernel(Specification):
-    """The kernel that augments the samples of a batch; ``Specification`` describes its fields and operands."""
+    """The kernel that augments the samples of a batch; the base class describes its fields and operands."""
 
     def write(self, k: Kernel) -> None:
         sample = Sample(k, self)

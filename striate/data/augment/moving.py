@@ -18,9 +18,9 @@ WRAPS = 1 << 20
 
 
 def move(s: Sample) -> None:
-    """Add to the kernel of ``s`` the loops that move all elements of a sample to ``Sample.target``.
+    """Add to the kernel of ``s`` the loops that move all elements of a sample to the addresses from ``s.target``.
 
-    The target is the batch or, as float32, scratch memory.
+    These are in the batch or, if the kernel goes on to change the elements, in scratch memory, as float32.
     """
     k, spec = s.k, s.spec
     depth, height, width = spec.size
@@ -96,8 +96,8 @@ def bordered(s: Sample, place: Index, size: int) -> Index:
 def outside(s: Sample, source: Any, to: Any, place: Index, constant: Any) -> None:
     """Add to the kernel of ``s`` the store of one border element at the address ``to``.
 
-    The element is for index ``place``, which lies outside of a row of the source; ``source`` is the address of the
-    row. For a constant border it is lane 0 of the vector ``constant``, and otherwise an element of the row.
+    ``place`` is the element's index, which lies outside of a row of the source, and ``source`` is the address of the
+    row. The stored value is an element of the row or, for a constant border, lane 0 of the vector ``constant``.
     """
     k, spec = s.k, s.spec
     if spec.border is Border.CONSTANT:
@@ -110,7 +110,7 @@ def outside(s: Sample, source: Any, to: Any, place: Index, constant: Any) -> Non
 def copy(s: Sample, source: Any, to: Any, count: Index) -> None:
     """Add to the kernel of ``s`` a loop that copies ``count`` adjacent elements from address ``source`` to ``to``.
 
-    They are converted from the dtype of the data set to ``Sample.moved``.
+    The elements are converted from the dtype of the data set to the dtype ``s.moved``.
     """
     k, dtype = s.k, s.spec.dtype
 
@@ -128,7 +128,8 @@ def copy(s: Sample, source: Any, to: Any, count: Index) -> None:
 def copy_reversed(s: Sample, source: Any, to: Any, count: Index) -> None:
     """Add to the kernel of ``s`` a loop that copies ``count`` adjacent elements in reverse order to address ``to``.
 
-    ``source`` is the address of the last of them, which comes first in the result. They are converted as by ``copy``.
+    ``source`` is the address of the last of them, which comes first in the result. The elements are converted from the
+    dtype of the data set to the dtype ``s.moved``.
     """
     k, dtype = s.k, s.spec.dtype
 

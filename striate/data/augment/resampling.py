@@ -32,10 +32,10 @@ def resample(s: Sample) -> None:
 
 
 def interpolate(s: Sample, places: Sequence[Any], element: Index) -> None:
-    """Add to the kernel of ``s`` the interpolation of 16 adjacent pixels, in every channel.
+    """Add to the kernel of ``s`` the linear interpolation of 16 adjacent pixels, in every channel.
 
-    They are written to scratch memory from element ``element`` of a channel on. ``places`` are two vectors of 16
-    lanes: x and y of the pixels' positions in the source.
+    ``places`` are two vectors of 16 lanes: x and y of the pixels' positions in the source. The results are stored in
+    scratch memory, from index ``element`` of each channel on.
     """
     k, spec = s.k, s.spec
     width = s.source[2]
@@ -64,8 +64,9 @@ def neighbours(s: Sample, place: Any, size: int) -> tuple[list[tuple[Any, Any]],
     """Return the two elements nearest to each position along an axis, and the weight of the second one.
 
     All are vectors in the kernel of ``s``. ``place`` has the positions, and ``size`` is the number of elements of the
-    axis. Each of the two elements is returned as a pair (index, inside): the index, int32, is limited to the axis, and
-    ``inside`` says whether it was within the axis before; ``inside`` is None unless the border is constant.
+    axis. Each of the two elements is returned as a pair (index, inside). An index beyond an end of the axis is replaced
+    by the element that the border repeats (for a constant border, by the nearest one), int32; ``inside`` says whether
+    the index lay on the axis, and is None unless the border is constant.
     """
     k = s.k
     last = k.constant(size - 1, F32)
