@@ -174,7 +174,10 @@ def _require_one_way(fields: Mapping[str, Any]) -> None:
 
 
 def shadowed(name: str) -> tuple[str, ...]:
-    """Return a note if a name means a known data set although a file or folder is called so too; otherwise ()."""
+    """Return a note for the user if ``name`` is a known data set, but also a file or folder here; otherwise ().
+
+    The note says that the data set is meant.
+    """
     if name not in KNOWN or not Path(name).exists():
         return ()
     return (f"{name} is the data set that striate knows by this name; ./{name} means the one in this folder",)

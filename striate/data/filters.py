@@ -40,7 +40,7 @@ _MOST = 1e6  # amount of sharpening
 def identity() -> Weights:
     """The picture itself, unchanged.
 
-    Returns the weights (1, 1), float64.
+    Returns the weights (1, 1), float64, of the filter with this result.
     """
     return np.ones((1, 1))
 
@@ -48,7 +48,8 @@ def identity() -> Weights:
 def box_blur(size: int = 3) -> Weights:
     """The mean of the size × size pixels around each pixel.
 
-    Returns the weights (size, size), float64. Raises ``OptionError`` unless 1 ≤ size ≤ 1025.
+    Returns the weights (size, size), float64, of the filter with this result. Raises ``OptionError`` unless 1 ≤ size ≤
+    1025.
     """
     count = whole_number("size", size, 1, _LARGEST)
     return np.full((count, count), 1.0 / count**2, np.float64)
@@ -57,8 +58,8 @@ def box_blur(size: int = 3) -> Weights:
 def gaussian_blur(sigma: float = 1.0) -> Weights:
     """A Gaussian blur: weights e^(−(x² + y²) / 2σ²), cut off at 4σ.
 
-    σ is in pixels. Returns the weights (2r + 1, 2r + 1) with r = 4σ rounded; their sum is 1. Raises ``OptionError``
-    unless 0 < σ ≤ 128.
+    x and y are the distances from the centre in pixels, and σ is ``sigma``. Returns the weights (2r + 1, 2r + 1),
+    float64, with r = 4σ rounded; their sum is 1. Raises ``OptionError`` unless 0 < σ ≤ 128.
     """
     number("sigma", sigma, most=(_LARGEST - 1) / 8, above=0)
     reach = int(4 * sigma + 0.5)
@@ -70,7 +71,8 @@ def gaussian_blur(sigma: float = 1.0) -> Weights:
 def sharpen(amount: float = 1.0) -> Weights:
     """The picture minus amount · its Laplacian.
 
-    Returns the weights (3, 3), float64. Raises ``OptionError`` for an ``amount`` that is not a number or too large.
+    Returns the weights (3, 3), float64, of the filter with this result. Raises ``OptionError`` for an ``amount`` that
+    is not a number or too large.
     """
     number("amount", amount, -_MOST, _MOST)
     return _centred(1.0) - amount * laplacian()
@@ -79,7 +81,7 @@ def sharpen(amount: float = 1.0) -> Weights:
 def sobel_x() -> Weights:
     """Horizontal differences (right minus left), over three rows with weights 1, 2, 1.
 
-    Returns the weights (3, 3), float64.
+    Returns the weights (3, 3), float64, of the filter with this result.
     """
     return np.outer([1.0, 2.0, 1.0], [-1.0, 0.0, 1.0])
 
@@ -87,7 +89,7 @@ def sobel_x() -> Weights:
 def sobel_y() -> Weights:
     """Vertical differences (below minus above), over three columns with weights 1, 2, 1.
 
-    Returns the weights (3, 3), float64.
+    Returns the weights (3, 3), float64, of the filter with this result.
     """
     return sobel_x().T.copy()
 
@@ -95,7 +97,7 @@ def sobel_y() -> Weights:
 def prewitt_x() -> Weights:
     """Horizontal differences (right minus left), over three rows with weights 1, 1, 1.
 
-    Returns the weights (3, 3), float64.
+    Returns the weights (3, 3), float64, of the filter with this result.
     """
     return np.outer([1.0, 1.0, 1.0], [-1.0, 0.0, 1.0])
 
@@ -103,7 +105,7 @@ def prewitt_x() -> Weights:
 def prewitt_y() -> Weights:
     """Vertical differences (below minus above), over three columns with weights 1, 1, 1.
 
-    Returns the weights (3, 3), float64.
+    Returns the weights (3, 3), float64, of the filter with this result.
     """
     return prewitt_x().T.copy()
 
@@ -111,7 +113,7 @@ def prewitt_y() -> Weights:
 def laplacian() -> Weights:
     """The Laplacian ∂²/∂x² + ∂²/∂y²: spots and edges.
 
-    Returns the weights (3, 3), float64.
+    Returns the weights (3, 3), float64, of the filter with this result.
     """
     return np.array([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
 
@@ -119,7 +121,7 @@ def laplacian() -> Weights:
 def emboss() -> Weights:
     """A relief, with light from the upper left.
 
-    Returns the weights (3, 3), float64.
+    Returns the weights (3, 3), float64, of the filter with this result.
     """
     return np.array([[-2.0, -1.0, 0.0], [-1.0, 1.0, 1.0], [0.0, 1.0, 2.0]])
 

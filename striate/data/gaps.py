@@ -95,7 +95,7 @@ def _require_similar(samples: Samples, length: int, name: str) -> None:
 
 
 def notes_on(samples: Samples, options: NumberOptions) -> list[str]:
-    """Return messages about missing numbers, unequal lengths, and scaled intensities."""
+    """Return messages for the user about missing numbers, unequal lengths, and scaled intensities in the samples."""
     notes: list[str] = []
     missing = sum(gaps(one) for one in samples.values)
     if missing and samples.kind in (Kind.table, Kind.signals):

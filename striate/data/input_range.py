@@ -38,7 +38,10 @@ class InputRange:
 
     @classmethod
     def of(cls, images: Array, size: tuple[int, int] | None = None) -> InputRange:
-        """Measure training inputs (N, C, …), at most 5,000 of them; ``size`` is that of the picture files."""
+        """Measure training inputs (N, C, …), at most 5,000 of them.
+
+        ``size`` is the (height, width) of the picture files; None if they differ, or if the inputs are not pictures.
+        """
         chosen = images[:: -(-len(images) // _SAMPLE)]
         means, spreads = _measured(chosen)
         deviation = np.sqrt(np.square(spreads).mean(axis=0) + means.var(axis=0))

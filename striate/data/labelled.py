@@ -74,7 +74,7 @@ def _has_one_folder(tree: Tree) -> bool:
 def from_folders(tree: Tree, files: list[Entry], unit: str = "picture") -> Labelled:
     """Take the labels of ``files`` from the names of folders; raise ``DataError`` if there are no such folders.
 
-    ``unit`` is the word for a file in notes.
+    ``tree`` is the folder or archive that contains the files. ``unit`` is the word for a file in notes.
     """
     others = [entry for entry in tree.entries if not is_picture(entry)]
     depth = _class_depth(files)

@@ -34,8 +34,8 @@ class Picture:
 class Labelled:
     """The pictures of a data set with their labels.
 
-    pictures  the pictures
-    classes   the names of their classes, in natural order
+    pictures  the pictures, each with its label
+    classes   the names of their classes, in natural order (2 before 12)
     others    the files that are not used
     notes     messages for the user
     unusable  messages about lines of tables that have no picture or no label

@@ -40,8 +40,8 @@ _SMALLEST_EPSILON = 1.4e-76  # its root is _TINY
 class Outlier:
     """A feature or channel with values that are far outside the range of the training data.
 
-    ``count`` is the number of samples with such values. ``sample`` is the index of the sample with the farthest
-    ``value``, which is ``standardized`` standard deviations from the mean.
+    ``feature`` is its index, and ``count`` the number of samples with such values. ``sample`` is the index of the
+    sample with the farthest ``value``, which is ``standardized`` standard deviations from the mean.
     """
 
     feature: int
@@ -156,7 +156,7 @@ class Standardizer(metaclass=Explained):
         return Standardization(self.mean, self.sigma, self.epsilon)
 
     def to_json(self) -> dict[str, object]:
-        """Return mean, sigma and epsilon as a dictionary for JSON; ``from_json`` restores the same bits."""
+        """Return mean, sigma and epsilon as a dictionary for JSON; ``from_json`` restores exactly the same numbers."""
         return {"mean": self.mean.tolist(), "sigma": self.sigma.tolist(), "epsilon": self.epsilon}
 
     @classmethod

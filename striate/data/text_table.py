@@ -118,8 +118,8 @@ def read_table(path: Path, on_error: OnError = OnError.refuse) -> TextTable:
     """Read a CSV or TSV file in UTF-8.
 
     Empty cells after the last column are ignored. Raises ``DataError``, which names file and line, if the file is
-    empty, not text, or has rows of different lengths; with ``OnError.skip``, such rows are left out, unless they are
-    most of the rows.
+    empty, not text, or has rows of different lengths; with ``OnError.skip``, rows of another length are left out,
+    unless they are most of the rows.
     """
     text = _text(path)
     lines = text.splitlines(keepends=True)

@@ -193,7 +193,7 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def log_softmax(logits: Array) -> Array:
-    """Return log(e^z_i / Σ_j e^z_j) along axis 1 of ``logits`` (N, C), in float64."""
+    """Return the logarithm of the softmax, log(e^z_i / Σ_j e^z_j), of the logits z (N, C) along axis 1, in float64."""
     z = logits.astype(np.float64)
     z = z - z.max(axis=1, keepdims=True)
     return z - np.log(np.exp(z).sum(axis=1, keepdims=True))

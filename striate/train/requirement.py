@@ -91,7 +91,10 @@ def outlier_warnings(model: Module, train_set: Dataset, validation: Dataset | No
 
 
 def require_samples_for(ranks: int, samples: int, batch_size: int) -> None:
-    """Raise ``OptionError`` if a batch has fewer samples than there are ranks (processes) to share it."""
+    """Raise ``OptionError`` if a batch has fewer samples than there are ranks (processes) to share it.
+
+    ``samples`` is the number of training samples, which are divided into batches of about ``batch_size``.
+    """
     least = samples // max(1, batch_count(samples, batch_size))
     if least < ranks:
         raise OptionError(

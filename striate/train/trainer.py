@@ -457,8 +457,8 @@ class Trainer(metaclass=Explained):
     def setup(self) -> Setup:
         """The model, data and options of the last call of ``fit``, which remedies of the doctor can change.
 
-        A remedy is applied by ``finding.remedy.apply(trainer.setup)``. Raises ``OptionError`` before a training with
-        the doctor.
+        The doctor diagnoses problems of a training; ``finding.remedy.apply(trainer.setup)`` applies the remedy for one
+        of them. Raises ``OptionError`` before a training with the doctor.
         """
         if self.doctor is None:
             raise OptionError("no training with a doctor has run\n  help: trainer.fit(…), with doctor=True")

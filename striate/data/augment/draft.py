@@ -135,15 +135,16 @@ class Draft:
         self.grey *= factor
 
     def contrast(self, factor: Array) -> None:
-        """Multiply the differences from the mean grey value of each sample by ``factor`` (B,)."""
+        """Multiply the difference of each element from the mean grey value of its sample by ``factor`` (B,)."""
         mean = self._grey_gain() + self.grey  # the mean grey value of the current sample is this times μ
         self.gain *= factor[:, np.newaxis, np.newaxis]
         self.grey = factor * self.grey + (1 - factor) * mean
 
     def recolour(self, matrix: Array) -> None:
-        """Multiply the colours by ``matrix`` M (B, 3, 3), which must not change grey values: wᵀ M = wᵀ, M 1 = 1.
+        """Multiply the colours x by ``matrix`` M (B, 3, 3), which must not change grey values: wᵀ M = wᵀ, M 1 = 1.
 
-        w are the weights of red, green and blue in the grey value.
+        The result is y = M x. w are the weights of red, green and blue in the grey value, and 1 is the vector (1, 1,
+        1).
         """
         composed = np.zeros_like(self.gain)
         for k in range(3):
@@ -157,7 +158,7 @@ class Draft:
         return (np.array(GREY)[:, np.newaxis] * self.gain).sum(axis=(1, 2))
 
     def erase(self, starts: Array, stops: Array) -> None:
-        """Fill a box of each sample, from index ``starts`` (inclusive) to ``stops`` (exclusive), int64 (rank, B).
+        """Fill a box of each sample, from index ``starts`` (inclusive) to ``stops`` (exclusive), both int64 (rank, B).
 
         ``rank`` is the number of spatial axes. Where start and stop are equal, nothing is filled.
         """

@@ -41,9 +41,9 @@ class Mixer(Transform):
     whole_samples: ClassVar[bool] = True
 
     def mixture(self, draws: Draws, sizes: Sequence[int]) -> Mixture:
-        """Draw the shares and boxes with which B samples of the spatial ``sizes`` are mixed with their partners.
+        """Draw the shares and boxes with which B samples are mixed with their partners.
 
-        ``draws`` has the random numbers of the B samples.
+        ``draws`` has the random numbers of the B samples, and ``sizes`` are the sizes of their spatial axes.
         """
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""``Sample``: the memory and the parameters of the sample that a kernel augments, while its code is written."""
+"""``Sample``, which writes kernel code that finds the memory and the parameters of the sample to augment."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Sample:
         return self.k.broadcast(self.k.offset(self.floats, column, F32), F32)
 
     def scratch(self, channel: Index, element: Index = 0) -> Any:
-        """Return the address of an element of a channel in scratch memory, where elements are float32."""
+        """Return the address of an element of a channel in the kernel's scratch memory, where elements are float32."""
         k = self.k
         return k.offset(k.scratch, k.iadd(k.imul(channel, self.spec.stride), element), F32)
 
@@ -63,7 +63,7 @@ class Sample:
         return F32 if self.spec.computes else self.spec.dtype
 
     def filled(self, fills: Sequence[float], number: Index, dtype: DType) -> Any:
-        """Return ``fills[number]`` in every lane of a vector of ``dtype``, rounded for uint8.
+        """Return a vector of ``dtype`` with ``fills[number]`` in every lane, rounded for uint8.
 
         ``number`` may be a value that is known only when the kernel runs; ``fills`` then becomes a table in the kernel.
         """

@@ -75,7 +75,7 @@ class Segment:
         self._augmenter = Augmenter(self.kernel)
 
     def table(self, keys: Keys) -> Table:
-        """Draw the random parameters for the samples of ``keys``."""
+        """Return the random parameters of all transforms for the samples whose random numbers ``keys`` determines."""
         draft = Draft(keys, (1, *self.shape) if self._features else self.shape, self._work)
         for stream, one in zip(self._streams, self.transforms, strict=True):
             one.apply(draft, keys.draws(stream))

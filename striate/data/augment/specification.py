@@ -65,7 +65,7 @@ class Specification(KernelSpec):
 
     @property
     def columns(self) -> Columns:
-        """The columns of the operands ``ints`` and ``floats``."""
+        """The meanings of the columns of the operands ``ints`` and ``floats``."""
         return Columns(self.affine, 3 if self.source[0] == 3 else 1, self.boxes)
 
 
@@ -89,22 +89,22 @@ class Columns:
     words = 2 * AXES
 
     def box(self, number: int) -> int:
-        """Return the first column of box ``number`` in ``ints``."""
+        """Return the first column of box ``number`` in the table ``ints``."""
         return self.words + 2 + 2 * AXES * number
 
     @property
     def ints(self) -> int:
-        """The number of columns of ``ints``."""
+        """The number of columns of the table of integer parameters."""
         return self.box(len(self.boxes))
 
     @property
     def colour(self) -> int:
-        """The first column of the colour matrix in ``floats``."""
+        """The first column of the colour matrix in the table ``floats``."""
         return 6 if self.affine else 0
 
     @property
     def grey(self) -> int:
-        """The column of the factor of the mean grey value in ``floats``."""
+        """The column, in the table ``floats``, of the factor with which the mean grey value is added."""
         return self.colour + self.colours**2
 
     @property
@@ -114,10 +114,10 @@ class Columns:
 
     @property
     def noise(self) -> int:
-        """The column of the standard deviation of noise in ``floats``."""
+        """The column of the standard deviation of noise in the table ``floats``."""
         return self.tone + 3
 
     @property
     def floats(self) -> int:
-        """The number of columns of ``floats``."""
+        """The number of columns of the table of float parameters."""
         return self.noise + 1

@@ -202,7 +202,7 @@ class InputStage:
         return tables, _Pairs(partners, self.tables(Keys(self.seed, epoch, rows, role=1)), mixture)
 
     def tables(self, keys: Keys) -> Tables:
-        """Draw the random parameters of all transforms for the samples of ``keys``."""
+        """Return the random parameters of all transforms for the samples whose random numbers ``keys`` determines."""
         parts: list[Table | Array] = []
         for part in self._parts:
             if isinstance(part, Segment):
