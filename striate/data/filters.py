@@ -2,8 +2,9 @@
 
     y[p] = Σ_k w[k] · x[p + k − centre],   centre = size // 2 along each axis
 
-The filter is not flipped (this is a correlation), as in the convolutions of a network, whose compiled kernels compute
-it. Columns run to the right and rows downwards: ``sobel_x`` is positive where the picture brightens to the right.
+x is the picture, w the weights, y the result, p a position in the picture, and k an index into the weights. The filter
+is not flipped (this is a correlation), as in the convolutions of a network, and the same compiled kernels compute the
+result. Columns run to the right and rows downwards: ``sobel_x`` is positive where the picture brightens to the right.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def identity() -> Weights:
 def box_blur(size: int = 3) -> Weights:
     """The mean of the size × size pixels around each pixel.
 
-    Returns the weights (size, size), float64, of the filter with this result. Raises ``OptionError`` unless 1 ≤ size ≤
-    1025.
+    Returns the weights (size, size), float64, of the filter with this result. ``size`` is from 1 to 1025; raises
+    ``OptionError`` for other sizes.
     """
     count = whole_number("size", size, 1, _LARGEST)
     return np.full((count, count), 1.0 / count**2, np.float64)

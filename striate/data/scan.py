@@ -38,7 +38,7 @@ class Problem:
     """A problem of one sample, or of several samples together, such as two equal ones.
 
     kind     such as "bad file", "equal across parts", "nearly equal under two labels", "constant channel"
-    samples  the places of the samples: paths of files, or lines of a table
+    samples  where the samples are: paths of files, or lines of a table
     text     what is wrong, as a sentence without a full stop
     """
 

@@ -61,9 +61,9 @@ class Outlier:
 class Standardizer(metaclass=Explained):
     """The map x̂ = (x − μ) / σ, with ``mean`` μ and ``sigma`` σ of shape (D,) or (C,).
 
-    Both are float32 if that represents every number exactly, and float64 otherwise. ``epsilon`` is the ε that ``sigma``
-    already includes. Raises ``ShapeError`` unless both have the same shape, and ``DataError`` for numbers that are not
-    in the range of float32 or a ``sigma`` that is not positive.
+    Both are float32 if float32 represents all their numbers exactly, and float64 otherwise. ``epsilon`` is the ε that
+    ``sigma`` already includes. Raises ``ShapeError`` unless both have the same shape, and ``DataError`` for numbers
+    that are not in the range of float32 or a ``sigma`` that is not positive.
 
     >>> standardizer = Standardizer.fit(load_digits("train").images)
     >>> standardizer.mean.shape

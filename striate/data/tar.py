@@ -36,7 +36,7 @@ class Form(Enum):
 
 @dataclass(frozen=True)
 class Member:
-    """An entry of a tar archive: its name, its form, and where its content begins and ends in the archive, in bytes."""
+    """An entry of a tar archive: its name, its form, and the start and the size of its content, in bytes."""
 
     name: str
     form: Form

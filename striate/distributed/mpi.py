@@ -202,7 +202,7 @@ def communicator_of(given: object) -> Communicator:
 
 
 def launched_communicator() -> Communicator | None:
-    """Return the communicator of all ranks if an MPI launcher started this process with several, else None.
+    """Return the communicator of all ranks (processes) if an MPI launcher started several of them, else None.
 
     Raises ``OptionError`` if mpi4py or the MPI library is absent, or if they belong to another MPI than the launcher.
     """

@@ -30,11 +30,14 @@ class EpochLoss:
         """Σ w so far."""
 
     def add(self, value: float, target: Array, weights: Array | None = None) -> None:
-        """Add the loss ``value`` of a batch, with its targets and the weights (N,) of its samples (None: all 1)."""
+        """Add the loss ``value`` of a batch with the targets ``target``.
+
+        ``weights`` (N,) are the sample weights of the batch; None: all are 1.
+        """
         self.add_totals(*self._loss.totals(value, target, weights))
 
     def add_totals(self, total: float, weight: float) -> None:
-        """Add a batch by its totals Σ w·l and Σ w, as ``Loss.totals`` returns them."""
+        """Add a batch by the weighted sum of its samples' losses and the sum of their weights (see ``Loss.totals``)."""
         self.total += total
         self.weight += weight
 

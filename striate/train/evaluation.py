@@ -387,7 +387,7 @@ class Running:
         self._squares = 0.0
 
     def add(self, numbers: Array) -> None:
-        """Add the elements of an array, of any shape but not empty, to the numbers."""
+        """Include the elements of an array, which has any shape and is not empty, in the mean and the variance."""
         count, mean = self._count + numbers.size, float(numbers.mean())
         apart = mean - self.mean
         self._squares += float(np.square(numbers - mean).sum()) + apart**2 * self._count * numbers.size / count

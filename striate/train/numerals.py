@@ -17,7 +17,7 @@ def number_text(number: float | None) -> str:
 
 
 def score_text(accuracy: float | None, mean_error: float | None, name: str = "") -> str:
-    """Return ``accuracy 98.59 %``, or ``mean error 0.0213`` if there is no accuracy; "" if there is neither.
+    """Return a text such as ``accuracy 98.59 %``, or ``mean error 0.0213`` without an accuracy; "" if both are None.
 
     ``accuracy`` is from 0 to 1. ``name``, such as "held-out", is put before the text.
     """

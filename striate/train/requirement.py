@@ -81,7 +81,7 @@ def input_stage(
 def outlier_warnings(model: Module, train_set: Dataset, validation: Dataset | None) -> list[str]:
     """Return warnings for training and validation data that lie far from the data to which the standardizer was fitted.
 
-    The model's standardizer may have been fitted to other data. Without a standardizer there are no warnings.
+    The standardizer is that of ``model``; without one, and if nothing is far, the result is [].
     """
     found = (
         None if dataset is None else outlier_warning(model, dataset.images, f"{dataset.name} ({part})")

@@ -120,7 +120,7 @@ class RunSummary:
 
     @property
     def last(self) -> float | None:
-        """The value of the run's metric after the last epoch with one; None if the metric was not measured."""
+        """The value of the run's metric after the last epoch for which it is known; None if it was not measured."""
         return self.metric.last(self.history)
 
     def to_json(self) -> dict[str, Any]:

@@ -78,7 +78,8 @@ class Blender:
     def mix(self, batch: Array, partners: Array, places: Array, boxes: Array, shares: Array) -> None:
         """Mix the samples of ``batch`` (B, …) at indices ``places`` (M,) with their ``partners`` (M, …), in place.
 
-        ``boxes`` (M, 6) and ``shares`` (M,) are the boxes and the factors λ; see ``MixKernel``.
+        ``boxes`` (M, 6) are the boxes that are taken from the partners, and ``shares`` (M,) the factors λ of the
+        samples; see ``MixKernel``.
         """
         if self._native is None:
             mixed(batch, partners, places, boxes, shares)
