@@ -98,7 +98,10 @@ def open_dataset(
     options: Options | Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Dataset:
-    """Open one part of a data set, "train" or "test"; names, options and errors are those of ``open_data``."""
+    """Open one part of a data set; ``split`` is "train" or "test".
+
+    The other parameters and the errors are those of ``open_data``.
+    """
     part = Split.parse(split)
     path = checked_path("data set", name).expanduser()
     if not options and not fields and (str(name) in KNOWN or holds_idx(path)):
@@ -108,7 +111,7 @@ def open_dataset(
 
 
 def options_from_json(document: Mapping[str, Any]) -> Options:
-    """Rebuild the ``PictureOptions`` or ``NumberOptions`` that ``to_json`` converted to a dictionary.
+    """Return the ``PictureOptions`` or ``NumberOptions`` that their method ``to_json`` converted to ``document``.
 
     Raises ``OptionError`` for unknown options and values.
     """
@@ -171,14 +174,17 @@ def _require_one_way(fields: Mapping[str, Any]) -> None:
 
 
 def shadowed(name: str) -> tuple[str, ...]:
-    """Return a note if a name means a known data set although a file or folder is called so too; otherwise ()."""
+    """Return a note for the user if ``name`` is a known data set, but also a file or folder here; otherwise ().
+
+    The note says that the data set is meant.
+    """
     if name not in KNOWN or not Path(name).exists():
         return ()
     return (f"{name} is the data set that striate knows by this name; ./{name} means the one in this folder",)
 
 
 def require_data(path: Path) -> None:
-    """Raise ``DataError`` for a file that is no data set, such as a single picture; folders are not examined."""
+    """Raise ``DataError`` for a file that is not a data set, such as a single picture; folders are not examined."""
     ending = path.suffix.lower()
     if not path.is_file() or is_archive(path):
         return

@@ -29,11 +29,11 @@ _INK = 64  # of 255: pixels that differ from the background by more belong to th
 
 @dataclass(frozen=True)
 class Centring:
-    """The position and size of the figures in the pictures of a data set, for placing other figures likewise.
+    """The position and size of the figures in the pictures of a data set, to place figures in new pictures alike.
 
     background  shade of the background, 0 … 255
     extent      the longer side of the figure, as a share of the picture's side: above 0, at most 1
-    by_mass     whether the figure's centre of mass, not that of its outline, is in the middle of the picture
+    by_mass     True: the figure's centre of mass is in the middle of the picture; False: the centre of its outline
     """
 
     background: int
@@ -42,7 +42,7 @@ class Centring:
 
     @classmethod
     def of(cls, images: Array) -> Centring | None:
-        """Measure uint8 pictures (N, C, H, W); returns None if they have no plain background."""
+        """Measure uint8 pictures (N, C, H, W); returns None if they have no plain background, or no figure on it."""
         if images.ndim != 4 or images.dtype != np.uint8 or min(images.shape[2:]) < 2:
             return None
         grey = images[:_SAMPLE].mean(axis=1)
@@ -78,8 +78,9 @@ class Centring:
     def apply(self, picture: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, bool]:
         """Return the picture with its figure placed as in the data, and whether dark and light were exchanged.
 
-        The result is RGB, with the proportions of ``size`` (height, width) but several times as large, so that the
-        caller can shrink it to ``size``. A picture without a figure is returned unchanged.
+        Dark and light are exchanged if this brings the background closer to that of the data. The result is RGB, with
+        the proportions of ``size`` (height, width) but several times as large, so that the caller can shrink it to
+        ``size``. A picture without a figure keeps its size.
         """
         grey = np.asarray(picture.convert("L"), dtype=np.float32)
         edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
@@ -151,11 +152,11 @@ class Placed(NamedTuple):
 
 
 def centred(content: bytes, name: str, reading: Reading, form: Centring | None) -> Placed:
-    """Decode the bytes of a picture file to uint8 (C, H, W), placed as in the data.
+    """Decode the bytes of a picture file to uint8 (C, H, W), with the figure placed as in the training data.
 
-    ``reading`` has the channels and the size (H, W) of the result, and ``form`` is the position and size of the figures
-    in the data; if it is None, the picture is only resized. Raises ``DataError``, which contains ``name``, if the bytes
-    cannot be decoded.
+    ``reading`` has the channels and the size (H, W) of the result. ``form`` is the position and size of the figures in
+    the training data; if it is None, the picture is only resized. Raises ``DataError``, which contains ``name``, if the
+    bytes cannot be decoded.
     """
     picture = decoded(io.BytesIO(content), name, most=reading.most)
     size = picture.height, picture.width

@@ -1,4 +1,4 @@
-"""Decide what the columns of a table mean: labels, groups, parts, time, names of series, and features."""
+"""Decide what the columns of a table mean: labels, groups, train or test, time, names of series, and features."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ NUMBERING = ("id", "index", "row", "no", "nr", "")
 class Roles:
     """The names of the columns with each role; None or () if there is no such column.
 
-    kind      signals or a table of features
     features  the columns that the network reads
     labels    the columns that the network predicts
-    group     the group of a row, such as a patient, whose samples stay in one part
-    part      the part that a row belongs to: train, test or val
-    series    the name of the series that a row belongs to (long form: a row for each time step of each series)
-    time      the time of a row, by which the rows of a series are sorted
-    note      a message for the user, or ""
+    group     the column with the group of a row, such as a patient, whose samples must not be divided by a split
+    part      the column that says whether a row is for training or held out: train, test or val
+    series    the column with the name of a row's series, in tables with a row for each time step of each series
+    time      the column with the time of a row, by which the rows of a series are sorted
+
+    ``kind`` says whether the samples are signals or features of a table. ``note`` is a message for the user, or "".
     """
 
     kind: Kind

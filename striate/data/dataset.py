@@ -31,7 +31,7 @@ _LOST = 0.1  # standard deviations: the rounding error that a feature may have
 
 
 class Split(Enum):
-    """The part of a data set: TRAIN to learn from, TEST to evaluate on."""
+    """The two parts of a data set: TRAIN to learn from, TEST to evaluate on."""
 
     TRAIN = "train"
     TEST = "test"
@@ -259,7 +259,7 @@ def class_names(names: object) -> tuple[str, ...]:
 
 
 def looks_channels_last(shape: tuple[int, ...]) -> bool:
-    """Return whether inputs of this shape, with N, look like channels-last pictures (N, H, W, C)."""
+    """Return whether ``shape``, with N as its first size, looks like that of channels-last pictures (N, H, W, C)."""
     return len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:3]) > 4
 
 

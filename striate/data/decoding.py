@@ -73,7 +73,6 @@ def headers(tree: Tree, pictures: Sequence[Picture], progress: Progress = lambda
     """Read the headers of all picture files, and return their sizes and modes, and errors of unreadable files.
 
     ``tree`` is the folder or archive that contains the files. ``progress`` is called with (files done, files in all).
-    One thread does it: parsing a header is Python code, and threads would only wait for each other.
     """
     found = Headers()
     for place, picture in enumerate(pictures):

@@ -18,8 +18,8 @@ CLASSES = tuple("0123456789")
 def load_digits(split: Split | str = Split.TRAIN) -> Dataset:
     """Load the digits as pictures (N, 1, 8, 8) uint8, 0 … 255: 1,442 to train on or 355 held out.
 
-    Both parts have the same share of each digit; the file fixes which sample is in which part. The ink of the original,
-    0 … 16, is scaled by 255/16, so that pictures of other digits have the same range.
+    Both parts have the same share of each digit; the file fixes which sample is in which part. The pixels of the
+    original, from 0 (paper) to 16 (ink), are scaled by 255/16, so that they have the usual range.
 
     >>> load_digits("test")
     Dataset('digits', 355 × (1, 8, 8) uint8, 10 classes)

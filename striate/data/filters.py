@@ -2,8 +2,9 @@
 
     y[p] = Σ_k w[k] · x[p + k − centre],   centre = size // 2 along each axis
 
-The filter is not flipped (this is a correlation), as in the convolutions of a network, whose compiled kernels compute
-it. Columns run to the right and rows downwards: ``sobel_x`` is positive where the picture brightens to the right.
+x is the picture, w the weights, y the result, p a position in the picture, and k an index into the weights. The filter
+is not flipped (this is a correlation), as in the convolutions of a network, and the same compiled kernels compute the
+result. Columns run to the right and rows downwards: ``sobel_x`` is positive where the picture brightens to the right.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _MOST = 1e6  # amount of sharpening
 def identity() -> Weights:
     """The picture itself, unchanged.
 
-    Returns the weights (1, 1), float64.
+    Returns the weights (1, 1), float64, of the filter with this result.
     """
     return np.ones((1, 1))
 
@@ -48,7 +49,8 @@ def identity() -> Weights:
 def box_blur(size: int = 3) -> Weights:
     """The mean of the size × size pixels around each pixel.
 
-    Returns the weights (size, size), float64. Raises ``OptionError`` unless 1 ≤ size ≤ 1025.
+    Returns the weights (size, size), float64, of the filter with this result. ``size`` is from 1 to 1025; raises
+    ``OptionError`` for other sizes.
     """
     count = whole_number("size", size, 1, _LARGEST)
     return np.full((count, count), 1.0 / count**2, np.float64)
@@ -57,8 +59,8 @@ def box_blur(size: int = 3) -> Weights:
 def gaussian_blur(sigma: float = 1.0) -> Weights:
     """A Gaussian blur: weights e^(−(x² + y²) / 2σ²), cut off at 4σ.
 
-    σ is in pixels. Returns the weights (2r + 1, 2r + 1) with r = 4σ rounded; their sum is 1. Raises ``OptionError``
-    unless 0 < σ ≤ 128.
+    x and y are the distances from the centre in pixels, and σ is ``sigma``. Returns the weights (2r + 1, 2r + 1),
+    float64, with r = 4σ rounded; their sum is 1. Raises ``OptionError`` unless 0 < σ ≤ 128.
     """
     number("sigma", sigma, most=(_LARGEST - 1) / 8, above=0)
     reach = int(4 * sigma + 0.5)
@@ -70,7 +72,8 @@ def gaussian_blur(sigma: float = 1.0) -> Weights:
 def sharpen(amount: float = 1.0) -> Weights:
     """The picture minus amount · its Laplacian.
 
-    Returns the weights (3, 3), float64.
+    Returns the weights (3, 3), float64, of the filter with this result. Raises ``OptionError`` for an ``amount`` that
+    is not a number or too large.
     """
     number("amount", amount, -_MOST, _MOST)
     return _centred(1.0) - amount * laplacian()
@@ -79,7 +82,7 @@ def sharpen(amount: float = 1.0) -> Weights:
 def sobel_x() -> Weights:
     """Horizontal differences (right minus left), over three rows with weights 1, 2, 1.
 
-    Returns the weights (3, 3), float64.
+    Returns the weights (3, 3), float64, of the filter with this result.
     """
     return np.outer([1.0, 2.0, 1.0], [-1.0, 0.0, 1.0])
 
@@ -87,7 +90,7 @@ def sobel_x() -> Weights:
 def sobel_y() -> Weights:
     """Vertical differences (below minus above), over three columns with weights 1, 2, 1.
 
-    Returns the weights (3, 3), float64.
+    Returns the weights (3, 3), float64, of the filter with this result.
     """
     return sobel_x().T.copy()
 
@@ -95,7 +98,7 @@ def sobel_y() -> Weights:
 def prewitt_x() -> Weights:
     """Horizontal differences (right minus left), over three rows with weights 1, 1, 1.
 
-    Returns the weights (3, 3), float64.
+    Returns the weights (3, 3), float64, of the filter with this result.
     """
     return np.outer([1.0, 1.0, 1.0], [-1.0, 0.0, 1.0])
 
@@ -103,7 +106,7 @@ def prewitt_x() -> Weights:
 def prewitt_y() -> Weights:
     """Vertical differences (below minus above), over three columns with weights 1, 1, 1.
 
-    Returns the weights (3, 3), float64.
+    Returns the weights (3, 3), float64, of the filter with this result.
     """
     return prewitt_x().T.copy()
 
@@ -111,7 +114,7 @@ def prewitt_y() -> Weights:
 def laplacian() -> Weights:
     """The Laplacian ∂²/∂x² + ∂²/∂y²: spots and edges.
 
-    Returns the weights (3, 3), float64.
+    Returns the weights (3, 3), float64, of the filter with this result.
     """
     return np.array([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
 
@@ -119,7 +122,7 @@ def laplacian() -> Weights:
 def emboss() -> Weights:
     """A relief, with light from the upper left.
 
-    Returns the weights (3, 3), float64.
+    Returns the weights (3, 3), float64, of the filter with this result.
     """
     return np.array([[-2.0, -1.0, 0.0], [-1.0, 1.0, 1.0], [0.0, 1.0, 2.0]])
 
@@ -195,8 +198,8 @@ def filter_weights(filter: str | npt.ArrayLike, **parameters: Any) -> Weights:
     >>> filter_weights("gabor", angle=45, wavelength=8).shape
     (41, 41)
 
-    Raises ``OptionError``, which lists the known ones, for an unknown name or parameter; ``ShapeError``, ``DTypeError``
-    or ``DataError`` for an array that is not a filter.
+    ``parameters`` are those of the named filter. Raises ``OptionError`` for an unknown name or parameter, with a list
+    of the known ones; ``ShapeError``, ``DTypeError`` or ``DataError`` for an array that is not a filter.
     """
     if isinstance(filter, str):
         known = parameters_of(filter)
@@ -233,7 +236,7 @@ def shows_differences(weights: Weights) -> bool:
 
 
 class Edge(Enum):
-    """How a picture continues beyond its edge, with SciPy's names.
+    """How a picture continues beyond its edge; the names are those of ``scipy.ndimage``.
 
     "zero" is "constant" with the value 0.
     """
@@ -302,10 +305,12 @@ def filter(
     mode     how the picture continues beyond its edge: "reflect" (d c b a | a b c d | d c b a), "mirror", "nearest",
              "wrap", "constant" (with the value ``cval``) or "zero"
 
-    The results are those of ``scipy.ndimage.correlate``: an array of the shape of the picture, in its unit, not clipped
-    to 0 … 255. It is float64 for pictures in float64 or in integers of 32 bits and more, otherwise float32.
+    x is the picture, w the filter, y the result, p a position in the picture, k an index into the filter, and centre
+    the index of the filter's middle. The results are those of ``scipy.ndimage.correlate``: an array of the shape of the
+    picture, in its unit, not clipped to 0 … 255. It is float64 for pictures in float64 or in integers of 32 bits and
+    more, otherwise float32.
 
-    Raises ``OptionError``, which lists the known ones, for an unknown name, parameter or mode, and for weights or a
+    Raises ``OptionError`` for an unknown name, parameter or mode, with a list of the known ones, and for weights or a
     ``cval`` with which the result could overflow its type; ``ShapeError`` for a shape that is not a picture or a
     filter; ``DTypeError`` or ``DataError`` for an array of anything but real numbers, an empty picture, or weights that
     are not finite.

@@ -27,7 +27,7 @@ _SMALL = 1_000_000
 
 
 def completed(samples: Samples, train: Sequence[int], options: NumberOptions, name: str) -> NumberOptions:
-    """Return the options, completed by what the samples show, so that other files are read in the same way.
+    """Return ``options`` with missing fields set from the samples, so that other files are read in the same way.
 
     The result has the ``kind`` of the samples, and their ``channels_last`` unless it was given. ``columns``,
     ``length``, ``fill`` and ``limits`` are kept if they were given. Otherwise the columns are those of the samples, and
@@ -47,10 +47,11 @@ def completed(samples: Samples, train: Sequence[int], options: NumberOptions, na
 
 
 def assembled(samples: Samples, options: NumberOptions, name: str) -> Array:
-    """Return all samples as one array (N, …), by the rules of this module and options from ``completed``.
+    """Return all samples as one array (N, …), with gaps filled, signals of one length and intensities scaled.
 
-    Raises ``DataError``, which begins with ``name``, if the samples have different shapes, and if numbers are missing
-    and ``options.fill``, which replaces them, is empty, since the options are not those of a training.
+    ``options`` are those that ``completed`` returned. Raises ``DataError``, which begins with ``name``, for samples of
+    different shapes, for signals that would mostly consist of padding, and for missing numbers that must be replaced by
+    a median of the training data if ``options`` do not have it in ``fill``.
     """
     if samples.kind is Kind.signals:
         length = options.length or max(one.shape[1] for one in samples.values)
@@ -94,7 +95,7 @@ def _require_similar(samples: Samples, length: int, name: str) -> None:
 
 
 def notes_on(samples: Samples, options: NumberOptions) -> list[str]:
-    """Return messages about missing numbers, unequal lengths, and scaled intensities."""
+    """Return messages for the user about missing numbers, unequal lengths, and scaled intensities in the samples."""
     notes: list[str] = []
     missing = sum(gaps(one) for one in samples.values)
     if missing and samples.kind in (Kind.table, Kind.signals):

@@ -21,11 +21,11 @@ _TIMES = 3.0
 class InputRange:
     """The range of the means and spreads of training samples, in each channel (or feature).
 
-    low, high  the smallest and the largest mean over the positions of a sample, for each channel; of features, the
-               values themselves
-    spread     the largest standard deviation over the positions of a sample, for each channel
+    low, high  the smallest and the largest mean of a sample over its positions, for each channel; for features, the
+               smallest and the largest value of each
+    spread     the largest standard deviation of a sample over its positions, for each channel
     deviation  the standard deviation of all values, for each channel
-    dark       whether the samples are uint8, where light and dark may have been exchanged
+    dark       whether the samples are uint8; ``unlike`` then mentions if exchanging light and dark would help
     size       (height, width) of the picture files; None if they differ, and for data that are not files of pictures
     """
 
@@ -38,7 +38,10 @@ class InputRange:
 
     @classmethod
     def of(cls, images: Array, size: tuple[int, int] | None = None) -> InputRange:
-        """Measure training inputs (N, C, …), at most 5,000 of them; ``size`` is that of the picture files."""
+        """Measure training inputs (N, C, …), at most 5,000 of them.
+
+        ``size`` is the (height, width) of the picture files; None if they differ, or if the inputs are not pictures.
+        """
         chosen = images[:: -(-len(images) // _SAMPLE)]
         means, spreads = _measured(chosen)
         deviation = np.sqrt(np.square(spreads).mean(axis=0) + means.var(axis=0))
@@ -48,9 +51,9 @@ class InputRange:
         return cls(low, high, spread, deviations, images.dtype == np.uint8, size)
 
     def unlike(self, images: Array) -> dict[int, str]:
-        """Return the samples of (N, C, …) that are outside of the range, as {index: a text that says what differs}.
+        """Return which samples of ``images`` (N, C, …) are clearly outside of the range, as {index: reason as text}.
 
-        Samples with another number of channels are not compared.
+        Samples with another number of channels than in training are not compared; the result is then empty.
         """
         if images.ndim < 2 or images.shape[1] != len(self.low):
             return {}

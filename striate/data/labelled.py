@@ -32,7 +32,7 @@ def is_picture(entry: Entry) -> bool:
 
 
 def labelled_pictures(tree: Tree, label_column: str | None = None, known: Sequence[str] = ()) -> Labelled:
-    """Find all pictures and their labels, in any of the three forms that the module describes.
+    """Find all pictures and their labels: in a folder per class, in train and test folders, or in a CSV or TSV table.
 
     ``label_column`` is the name of the column of labels, for tables. ``known`` are the classes of a model that is
     evaluated: a folder of pictures without class folders is then accepted if its own name is one of them. Raises
@@ -74,7 +74,7 @@ def _has_one_folder(tree: Tree) -> bool:
 def from_folders(tree: Tree, files: list[Entry], unit: str = "picture") -> Labelled:
     """Take the labels of ``files`` from the names of folders; raise ``DataError`` if there are no such folders.
 
-    ``unit`` is the word for a file in notes.
+    ``tree`` is the folder or archive that contains the files. ``unit`` is the word for a file in notes.
     """
     others = [entry for entry in tree.entries if not is_picture(entry)]
     depth = _class_depth(files)

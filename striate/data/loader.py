@@ -29,8 +29,8 @@ class Batch(NamedTuple):
 def order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """Return a random permutation of 0 … count - 1, int64, that depends on (seed, epoch) alone.
 
-    It is the order of the random words of Philox4x64 with the key (seed, epoch). ``Generator.permutation`` is not used,
-    since NumPy guarantees the same words in future versions, but not the same permutations.
+    The permutation sorts the random words of Philox4x64 with the key (seed, epoch). ``Generator.permutation`` is not
+    used, since NumPy guarantees that future versions draw the same words, but not the same permutations.
     """
     key = np.array([seed, epoch], dtype=np.uint64)
     return np.argsort(np.random.Philox(key=key).random_raw(count), kind="stable")

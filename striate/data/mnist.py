@@ -58,7 +58,7 @@ def _folder(name: str, title: str, given: Path | str | None) -> Path:
 
 
 def load_idx_folder(folder: Path | str, split: Split | str = Split.TRAIN) -> Dataset:
-    """Load one part of any data set that is stored as MNIST is, in four IDX files; images are uint8 (N, 1, H, W).
+    """Load one part of a data set in MNIST's format, four IDX files in a folder; images are uint8 (N, 1, H, W).
 
     Fashion-MNIST is such a data set. The files have MNIST's names, such as ``train-images-idx3-ubyte``. The classes are
     named "0", "1", … up to the largest label of the training part. Raises ``DataError`` as ``load_mnist`` does.

@@ -1,4 +1,4 @@
-"""Find the files of numbers at a path: a file, a pair for training and testing, or a folder with either.
+"""Find the files of numbers at a path: a file, a pair for training and testing, or a folder that contains either.
 
 NAME_TRAIN.ts and NAME_TEST.ts, train.csv and test.csv, X_train.npy and X_test.npy are pairs, in upper or lower case and
 with any of the suffixes .csv, .tsv, .ts, .npz and .npy; so are files for training and validation (val, valid,
@@ -35,8 +35,9 @@ _VALIDATION = ("val", "valid", "validation")
 class NumberFile:
     """A file of numbers, and the part of the data set that it contains.
 
-    ``part`` is None if the name does not say it. ``arrays`` is "train" or "test" for an .npz file with arrays such as
-    ``x_train``, and otherwise "". With ``classes``, ``path`` is a folder with a folder of .npy files for each class.
+    ``part`` is None if the name of the file does not contain a word such as train or test. ``arrays`` is "train" or
+    "test" to read arrays such as ``x_train`` from an .npz file, and otherwise "". With ``classes``, ``path`` is a
+    folder with a folder of .npy files for each class.
     """
 
     path: Path
@@ -69,8 +70,8 @@ class NumberFile:
 def number_files(path: Path, beside: bool = True) -> list[NumberFile]:
     """Return the files of numbers at a path; an empty list if there are none, as in a folder of pictures.
 
-    ``beside`` adds the file for testing that belongs to a file for training. Raises ``DataError`` for a folder of
-    several files that are not a pair.
+    With ``beside``, the path of a training file such as train.csv also finds the test file in the same folder. Raises
+    ``DataError`` for a folder of several files that are not a pair.
     """
     if path.is_dir():
         return _in_folder(path)

@@ -52,14 +52,14 @@ class NumberOptions(metaclass=Explained):
     channels_last   whether channels are the last axis of an array; None: by its shape
     limits          (low, high) of the intensities of integer volumes, which become 0 and 1; None: the 0.5 % and 99.5 %
                     quantiles of the training part. Floating-point volumes are not scaled
-    held_out        the share of every class that is held out, between 0 and 1, if the data have no parts
+    held_out        the share of every class that is held out, between 0 and 1, if the data have no parts of their own
     seed            determines which samples are held out
     on_error        what to do with rows and samples that cannot be used: raise or skip
 
     The remaining fields are set when the training data are read, so that other files are read in the same way:
 
     columns         names of the features or channels
-    fill            the value of each column that replaces missing ones: its median in the training part
+    fill            a number for each column that replaces its missing values: the column's median in the training part
     classes         names of the classes, or of the yes-or-no labels
     targets         names of the label columns
     single_files    whether each .npy file is one sample, as in folders of classes

@@ -28,7 +28,7 @@ _LISTED = 3
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """The inputs in a file for prediction: an array (N, …), and the place of each sample, such as "line 12".
+    """The inputs in a file for prediction: an array (N, …), and where in the file each sample is, such as "line 12".
 
     ``notes`` are messages about missing numbers, and about signals of another length than in training.
     """
@@ -39,10 +39,11 @@ class Inputs:
 
 
 def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
-    """Open a file, a pair of files, or a folder with either, as a training part and a held-out part.
+    """Open files of numbers (tables, signals, volumes, arrays) as a training part and a held-out part.
 
-    ``options`` None means the default options. Raises ``DataError``, which names file and line, for data that cannot
-    be read or used.
+    ``path`` is a file, one of a pair such as train.csv and test.csv, or a folder with a file or a pair. ``options``
+    None means the default options. Raises ``DataError``, which names file and line, for data that cannot be read or
+    used.
     """
     chosen = options or NumberOptions()
     files = number_files(path)
@@ -84,10 +85,11 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
 
 
 def read_labelled(path: Path, options: NumberOptions) -> Dataset:
-    """Return the samples of a file or folder for an evaluation: its held-out part, or all if it has no parts.
+    """Return the samples of a file or folder for an evaluation: the held-out part, or all if the data have no parts.
 
-    ``options`` are those of the training, completed by ``open_numbers``; labels become indices into their classes.
-    Raises ``DataError`` as ``open_numbers`` does, and for labels that are not among the classes.
+    ``options`` are those of the training, as ``open_numbers`` returned them in ``Opened.options``; labels become
+    indices into their classes. Raises ``DataError`` as ``open_numbers`` does, and for labels that are not among the
+    classes.
     """
     files = number_files(path, beside=False)
     files = [file for file in files if file.part is not Split.TRAIN] or files
@@ -103,9 +105,10 @@ def read_labelled(path: Path, options: NumberOptions) -> Dataset:
 
 
 def read_inputs(path: Path, options: NumberOptions) -> Inputs:
-    """Read a file for prediction in the same way as the training data; labels in it are ignored.
+    """Read a file for prediction in the same way as the training data; labels in the file are ignored.
 
-    ``options`` are those that ``open_numbers`` completed. Raises ``DataError`` as ``open_numbers`` does.
+    ``options`` are those of the training, as ``open_numbers`` returned them in ``Opened.options``. Raises ``DataError``
+    as ``open_numbers`` does.
     """
     files = number_files(path, beside=False)
     if len(files) != 1:

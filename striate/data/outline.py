@@ -30,12 +30,12 @@ class Outline:
     kind         what the samples are: "pictures", "signals", "volumes" or "table"
     rank         the number of axes of a batch of samples: 4 for pictures (N, C, H, W)
     counts       the number of samples of each class; {} where numbers or several labels are predicted
-    targets      the names of what is predicted where that is not one of the classes
+    targets      the names of the numbers or labels that are predicted; () if one class is predicted
     sizes        the number of samples of each size: (height, width) of pictures, (C, L) of signals
     channels     the number of channels, or of features of a table
     given_parts  whether the data come with a held-out part
     options      the options of ``open_data`` with which the data were read, as plain values
-    fixed        whether the data take no such options, as data sets known by name
+    fixed        whether the data cannot be read with other options, as data sets known by name
     unread       error messages about files and rows that cannot be read
     notes        messages for the user
     """

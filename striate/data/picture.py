@@ -55,9 +55,9 @@ def fitted_pixels(picture: Image.Image, channels: int, size: tuple[int, int]) ->
 def open_picture(path: Path | str, grey: bool = False, largest: int | None = None) -> npt.NDArray[np.uint8]:
     """Read a picture file in its own size as uint8: (1, H, W) for grey pictures, (3, H, W) for coloured ones.
 
-    It is rotated and composed with white as by ``read_picture``. With ``grey=True`` it is converted to grey. If a side
-    has more than ``largest`` pixels, the picture is shrunk to that size by averaging areas, with its proportions.
-    Raises ``DataError`` as ``read_picture`` does.
+    The picture is rotated as its EXIF orientation says, and composed with a white background if it is transparent. With
+    ``grey=True`` it is converted to grey. If a side has more than ``largest`` pixels, the picture is shrunk to that
+    size by averaging areas, with its proportions. Raises ``DataError`` as ``read_picture`` does.
     """
     picture = _opened(checked_path("path", path), _MODES[1] if grey else None)
     if largest is not None and max(picture.size) > largest:
@@ -107,7 +107,7 @@ def decoded(
 ) -> Image.Image:
     """Decode a picture to a Pillow image with 8 bits per channel, upright and without transparency.
 
-    It is rotated as its EXIF orientation says, and composed with a white background if it is transparent.
+    The picture is rotated as its EXIF orientation says, and composed with a white background if it is transparent.
 
     source       a path or an open binary file
     name         the name of the picture in errors
@@ -134,7 +134,10 @@ def decoded(
 
 
 def require_pixels(picture: Image.Image, name: str, most: int = MOST_PIXELS) -> None:
-    """Raise ``DataError`` for a picture, of which only the head was read, that declares more than ``most`` pixels."""
+    """Raise ``DataError``, with the picture's ``name``, for a picture of more than ``most`` pixels.
+
+    Only the size in the picture's header is read; no pixel is decoded.
+    """
     if picture.width * picture.height > most:
         raise DataError(f"{name}: {picture.width}×{picture.height} is more than {most:,} pixels")
 

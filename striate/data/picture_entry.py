@@ -20,8 +20,8 @@ TESTING = ("test", "testing")
 class Picture:
     """A picture file with its class.
 
-    ``entry`` is the file, and ``label`` the name of the class. ``part`` is None if the data are not divided into parts.
-    ``group`` is the name of the group that must stay in one part, such as a patient, or None.
+    ``entry`` is the file, and ``label`` the name of the class. ``part`` is None if the data are not divided into parts
+    for training and testing. ``group`` is the name of the group that must stay in one part, such as a patient, or None.
     """
 
     entry: Entry
@@ -34,8 +34,8 @@ class Picture:
 class Labelled:
     """The pictures of a data set with their labels.
 
-    pictures  the pictures
-    classes   the names of their classes, in natural order
+    pictures  the pictures, each with its label
+    classes   the names of their classes, in natural order (2 before 12)
     others    the files that are not used
     notes     messages for the user
     unusable  messages about lines of tables that have no picture or no label
@@ -49,9 +49,10 @@ class Labelled:
 
 
 def part_word(name: str) -> str | None:
-    """Return the word in ``PARTS`` by which a folder or table is called, as in "Train", "test_images" or "seg-val".
+    """Return the word for training, validation or testing, such as "train" or "val", in the name of a folder or table.
 
-    Returns None without such a word, and with several.
+    The names "Train", "test_images" and "seg-val" have such a word. Returns None for a name without one, or with
+    several.
     """
     words = [word for word in re.split(r"[^a-z]+", name.lower()) if word in PARTS]
     return words[0] if len(words) == 1 else None

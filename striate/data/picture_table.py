@@ -44,9 +44,9 @@ class _UnlabelledError(DataError):
 def from_tables(tree: Tree, tables: Sequence[Entry], files: Sequence[Entry], label_column: str | None) -> Labelled:
     """Return the pictures that the tables list, with their labels.
 
-    ``files`` are the picture files, and ``label_column`` is the name of the column of labels; None: the one with a
-    usual name, or the only one that is left. Raises ``DataError``, which names the line, for tables without files or
-    labels.
+    ``files`` are the picture files, and ``label_column`` is the name of the column of labels; None: the column with a
+    name such as "label" or "class", or the only one that is left. Raises ``DataError``, which names the line, for
+    tables without files or labels.
     """
     find = _finder(tree, files)
     notes: list[str] = []

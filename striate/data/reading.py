@@ -21,7 +21,7 @@ MODES = {1: "L", 3: "RGB"}
 
 
 class Resize(Enum):
-    """How a picture with other proportions than the inputs is resized: stretched, cropped or padded."""
+    """How a picture is resized if its proportions differ from those of the inputs: stretched, cropped or padded."""
 
     stretch = "stretch"  # the proportions are not kept
     crop = "crop"  # the proportions are kept, and only the middle is used
@@ -65,7 +65,7 @@ class Reading:
                 return None
 
     def fitted(self, picture: Image.Image) -> Pixels:
-        """Return a decoded picture as an input: uint8 (C, height, width), resized and converted."""
+        """Return a decoded picture as an input of a network: uint8 (C, height, width), resized and converted."""
         height, width = self.size
         picture = picture.convert(MODES[self.channels])
         if picture.size == (width, height):

@@ -18,13 +18,13 @@ def repeated(
     images: Array, labels: Array, train: npt.NDArray[np.int64], held_out: npt.NDArray[np.int64], names: Sequence[str],
     unit: str, path: Path,
 ) -> list[str]:  # fmt: skip
-    """Return notes about equal samples that are in both parts, or that have different labels.
+    """Return notes for the user about equal samples that are in both parts, or that have different labels.
 
     images, labels   the samples of both parts and their labels; labels that are not class numbers are not compared
     train, held_out  the indices of the samples in each part
     names            the name of each sample, such as its file or line
     unit             the word for a sample, such as "picture"
-    path             the path of the data set, for the command in the notes that lists all of them
+    path             the path of the data set, for the command in the notes that lists all such samples
     """
     groups = equal_groups(content_key(image) for image in images)
     if not groups:

@@ -27,8 +27,8 @@ class Samples:
     labels   the labels of each sample as text, one for each of ``targets``; empty tuples if there are no labels
     places   where each sample is in the file, such as "line 12"
     targets  names of the label columns
-    groups   names of the samples' groups; None: no groups
-    parts    the part of each sample; None if the file does not say
+    groups   the name of the group of each sample, such as a patient; None: no groups
+    parts    whether each sample is for training or held out; None if the file does not say
     rows     (series, first row, end row) of each window, the end exclusive; empty unless the samples are windows
     task     what is predicted, if the form of the file says so; otherwise None
     channels_last  whether the channels were on the last axis, if the samples together show it; otherwise None

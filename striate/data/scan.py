@@ -38,7 +38,7 @@ class Problem:
     """A problem of one sample, or of several samples together, such as two equal ones.
 
     kind     such as "bad file", "equal across parts", "nearly equal under two labels", "constant channel"
-    samples  the places of the samples: paths of files, or lines of a table
+    samples  where the samples are: paths of files, or lines of a table
     text     what is wrong, as a sentence without a full stop
     """
 
@@ -60,7 +60,8 @@ class Scan:
     sizes     the number of samples of each shape: (height, width) of pictures, (C, L) of signals
     modes     the number of pictures of each mode of Pillow, such as "RGB"
     missing   the number of missing values
-    columns   the names of the features or channels, and targets those of the labels, for files of numbers
+    columns   the names of the features or channels, for files of numbers
+    targets   the names of the label columns, for files of numbers
     groups    the number of groups whose samples stay in one part; 0 without groups
     problems  what is wrong, worst first
     notes     messages for the user

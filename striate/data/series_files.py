@@ -25,7 +25,8 @@ _MOST_PADDING = 16
 def ucr_samples(table: TextTable, options: NumberOptions) -> Samples:
     """Return the series of a table in which each row is a label and the numbers of one series.
 
-    Raises ``DataError`` for a table with one column, and for cells that are not numbers unless such rows are skipped.
+    Raises ``DataError`` for a table with one column and, unless ``options.on_error`` says to skip such rows, for cells
+    that are not numbers.
     """
     if len(table.columns) < 2:
         raise DataError(f"{table.path}: rows of one column; expected a label and the numbers of a series")
@@ -46,8 +47,8 @@ def ucr_samples(table: TextTable, options: NumberOptions) -> Samples:
 def ts_samples(path: Path, options: NumberOptions) -> Samples:
     """Return the cases (labelled series) of a ``.ts`` file as signals.
 
-    Raises ``DataError`` for a file of another format or with time stamps and, unless ``options`` skip such cases, for a
-    case with another number of channels than the first, a missing label, or text in place of numbers.
+    Raises ``DataError`` for a file of another format or with time stamps and, unless ``options.on_error`` says to skip
+    such cases, for a case with another number of channels than the first, a missing label, or text in place of numbers.
     """
     options.require_no_columns(path)
     try:

@@ -40,8 +40,8 @@ _SMALLEST_EPSILON = 1.4e-76  # its root is _TINY
 class Outlier:
     """A feature or channel with values that are far outside the range of the training data.
 
-    ``count`` is the number of samples with such values. ``sample`` is the index of the sample with the farthest
-    ``value``, which is ``standardized`` standard deviations from the mean.
+    ``feature`` is its index, and ``count`` the number of samples with such values. ``sample`` is the index of the
+    sample with the farthest ``value``, which is ``standardized`` standard deviations from the mean.
     """
 
     feature: int
@@ -61,9 +61,9 @@ class Outlier:
 class Standardizer(metaclass=Explained):
     """The map x̂ = (x − μ) / σ, with ``mean`` μ and ``sigma`` σ of shape (D,) or (C,).
 
-    Both are float32 if that represents every number exactly, and float64 otherwise. ``epsilon`` is the ε that ``sigma``
-    already includes. Raises ``ShapeError`` unless both have the same shape, and ``DataError`` for numbers that are not
-    in the range of float32 or a ``sigma`` that is not positive.
+    Both are float32 if float32 represents all their numbers exactly, and float64 otherwise. ``epsilon`` is the ε that
+    ``sigma`` already includes. Raises ``ShapeError`` unless both have the same shape, and ``DataError`` for numbers
+    that are not in the range of float32 or a ``sigma`` that is not positive.
 
     >>> standardizer = Standardizer.fit(load_digits("train").images)
     >>> standardizer.mean.shape
@@ -108,8 +108,8 @@ class Standardizer(metaclass=Explained):
     def transform(self, x: npt.ArrayLike) -> Floats:
         """Return x̂ = (x − μ) / σ, of the shape of x.
 
-        The result is float64 for float64 and for integers of 32 bits or more, otherwise float32. In float32 it is the
-        plain NumPy form of what the compiled program computes. Raises ``ShapeError`` for another number of features.
+        The result is float64 for float64 and for integers of 32 bits or more, otherwise float32. A compiled model with
+        this standardizer computes the same formula. Raises ``ShapeError`` for another number of features.
         """
         numbers = self._fitting(x)
         if numbers.dtype == np.uint8:
@@ -156,7 +156,7 @@ class Standardizer(metaclass=Explained):
         return Standardization(self.mean, self.sigma, self.epsilon)
 
     def to_json(self) -> dict[str, object]:
-        """Return mean, sigma and epsilon as a dictionary for JSON; ``from_json`` restores the same bits."""
+        """Return mean, sigma and epsilon as a dictionary for JSON; ``from_json`` restores exactly the same numbers."""
         return {"mean": self.mean.tolist(), "sigma": self.sigma.tolist(), "epsilon": self.epsilon}
 
     @classmethod

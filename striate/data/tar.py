@@ -27,7 +27,7 @@ _WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
 
 
 class Form(Enum):
-    """What an entry of an archive is; links, devices and sparse files are ``other``."""
+    """What an entry of an archive is; links, devices and sparse files count as ``other``."""
 
     file = "file"
     folder = "folder"
@@ -36,7 +36,7 @@ class Form(Enum):
 
 @dataclass(frozen=True)
 class Member:
-    """An entry of a tar archive: its name, its form, and the place of its content in the archive, in bytes."""
+    """An entry of a tar archive: its name, its form, and the start and the size of its content, in bytes."""
 
     name: str
     form: Form

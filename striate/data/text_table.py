@@ -76,12 +76,15 @@ class TextTable:
         raise DataError(f"{self.path}: no column {name!r}{hint}\n  its columns are {shortened(self.columns)}")
 
     def cells(self, name: str) -> list[str]:
-        """Return the text of one column."""
+        """Return the cells of the column ``name`` as text, one for each row."""
         place = self.place(name)
         return [row[place] for row in self.rows]
 
     def numbers(self, names: Sequence[str]) -> tuple[npt.NDArray[np.float64], list[BadCell]]:
-        """Return columns as float64 (rows, columns), NaN for missing cells, and the cells that are not numbers."""
+        """Return the columns ``names`` as float64 (rows, columns), and a list of the cells that are not numbers.
+
+        Missing cells are NaN, and cells that are not finite numbers are infinity.
+        """
         values = np.full((len(self.rows), len(names)), np.nan)
         bad: list[BadCell] = []
         for number, name in enumerate(names):
@@ -115,8 +118,8 @@ def read_table(path: Path, on_error: OnError = OnError.refuse) -> TextTable:
     """Read a CSV or TSV file in UTF-8.
 
     Empty cells after the last column are ignored. Raises ``DataError``, which names file and line, if the file is
-    empty, not text, or has rows of different lengths; with ``OnError.skip``, such rows are left out, unless they are
-    most of the rows.
+    empty, not text, or has rows of different lengths; with ``OnError.skip``, rows of another length are left out,
+    unless they are most of the rows.
     """
     text = _text(path)
     lines = text.splitlines(keepends=True)

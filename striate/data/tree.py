@@ -138,7 +138,10 @@ class Tree(ABC):
         """
 
     def start(self, entry: Entry, size: int) -> bytes:
-        """Return up to ``size`` bytes from the start of a file; otherwise as ``read``."""
+        """Return up to ``size`` bytes from the start of a file; raises ``DataError`` if it cannot be read.
+
+        This method may be called from any thread.
+        """
         return self.read(entry)[:size]
 
     def name(self, entry: Entry) -> str:
@@ -314,7 +317,10 @@ class ZipTree(Tree):
             yield Entry(path, info.file_size)
 
     def stream(self, entry: Entry) -> IO[bytes]:
-        """Open a file of the archive; opening and reading raise one of ``BROKEN`` for a damaged archive."""
+        """Return an open file of the archive.
+
+        Opening and reading a damaged archive raise one of the exceptions in the tuple ``BROKEN``.
+        """
         return self._archive().open(self._infos[entry.path])
 
     def read(self, entry: Entry) -> bytes:

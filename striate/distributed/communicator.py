@@ -40,10 +40,10 @@ class Communicator(ABC):
 
     @abstractmethod
     def gather_bytes(self, contents: bytes) -> list[bytes]:
-        """Return the contents that the ranks give, by rank; their lengths may differ."""
+        """Return the ``contents`` that each rank passes, in the order of the ranks; their lengths may differ."""
 
     def gather_texts(self, text: str) -> list[str]:
-        """Return the texts of all ranks, by rank."""
+        """Return the ``text`` that each rank passes, in the order of the ranks."""
         return [one.decode() for one in self.gather_bytes(text.encode())]
 
     @abstractmethod
@@ -67,10 +67,13 @@ class Communicator(ABC):
 
     @abstractmethod
     def abort(self, code: int) -> None:
-        """End the processes of all ranks with this exit code; no other rank needs to call it. It does not return."""
+        """End the processes of all ranks with this exit code; this method does not return.
+
+        No other rank needs to call it.
+        """
 
     def largest(self, *numbers: int) -> tuple[int, ...]:
-        """Return, for each number, the largest that any rank gives at its place."""
+        """Return, for each argument, the largest value that any rank passes in the same position."""
         if self.size == 1:
             return numbers
         return tuple(map(int, self.gather(np.array(numbers, np.float64)).max(axis=0)))

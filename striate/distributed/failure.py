@@ -1,4 +1,4 @@
-"""What happens if a rank fails: it ends all ranks, since the others would wait for its messages for ever."""
+"""End all ranks (processes) of a training if one of them fails, since the others would wait for its messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ suffices."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """The error when a signal, such as Ctrl-C, ends a training after a step; all ranks raise it after the same step.
+    """The error that ends a training on Ctrl-C or another signal; all ranks (processes) raise it after the same step.
 
     Any other ``KeyboardInterrupt`` may have been raised on one rank alone.
     """
@@ -52,9 +52,9 @@ def failing_together(
 
 
 def end_all_on_uncaught(communicator: Communicator) -> None:
-    """Have an exception that ends this process end the processes of all ranks, except those in ``AGREED``.
+    """From now on, end the processes of all ranks if an uncaught exception ends this process.
 
-    A process that ends regularly waits for the others, which would wait for its messages; ``sys.exit`` is such an end.
+    Exceptions that all ranks raise at once (``AGREED``) are excluded. ``sys.exit`` is not an exception in this sense.
     """
     before = sys.excepthook
 

@@ -1,4 +1,4 @@
-"""Finds and calls the program that starts the ranks (processes) of an MPI program: ``mpirun`` or ``mpiexec``."""
+"""Find ``mpirun`` or ``mpiexec``, which starts the ranks (processes) of an MPI program, and its command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _OPEN_MPI = ("Open MPI", "OpenRTE", "PRRTE", "prterun")
 
 
 def find_launcher() -> Path | None:
-    """Return the launcher in the folder of the Python interpreter, where wheels put it, else on the PATH, else None."""
+    """Return the path of ``mpirun`` or ``mpiexec``, or None if there is none.
+
+    The folder of the Python interpreter is searched first, since pip installs the program there, then the PATH.
+    """
     beside = Path(sys.executable).parent
     for name in _NAMES:
         if os.access(beside / name, os.X_OK):
@@ -28,10 +31,10 @@ def find_launcher() -> Path | None:
 
 
 def launch_command(ranks: int, command: Sequence[str]) -> list[str]:
-    """Return the command line that runs ``command`` on ``ranks`` ranks of this machine.
+    """Return the command line that runs ``command`` on ``ranks`` ranks (processes) of this machine.
 
-    Open MPI refuses more ranks than cores, and binds each rank to one core, unless told otherwise; the number of
-    threads follows from the cores (see ``threads.py``). Raises ``OptionError`` if no launcher is found.
+    Its options let Open MPI start more ranks than there are cores, and not bind each rank to one core: the ranks divide
+    the cores among themselves (see ``threads.py``). Raises ``OptionError`` if no launcher is found.
     """
     launcher = find_launcher()
     if launcher is None:

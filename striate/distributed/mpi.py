@@ -105,8 +105,8 @@ class MpiCommunicator(Communicator):
     """The ranks of an MPI communicator of mpi4py, such as ``mpi4py.MPI.COMM_WORLD``.
 
     The communicator is duplicated, so that messages of the training cannot be mistaken for others; therefore all of its
-    ranks must create this object. From the first such object of several ranks on, an exception that ends this process
-    ends all ranks.
+    ranks must create this object. Once a process has created such an object for several ranks, an uncaught exception in
+    this process ends all ranks.
     """
 
     def __init__(self, communicator: Any) -> None:
@@ -127,12 +127,12 @@ class MpiCommunicator(Communicator):
         self._spare: dict[tuple[tuple[int, ...], np.dtype[Any]], list[Array]] = {}
 
     def borrow(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Return an array with any contents, which ``give_back`` returns to this communicator for later calls."""
+        """Return an array with arbitrary contents, for temporary use; ``give_back`` keeps it for later calls."""
         spare = self._spare.get((shape, dtype))
         return spare.pop() if spare else np.empty(shape, dtype)
 
     def give_back(self, array: Array) -> None:
-        """Keep an array for later calls of ``borrow``."""
+        """Keep ``array`` so that later calls of ``borrow`` for the same shape and dtype can return it."""
         self._spare.setdefault((array.shape, array.dtype), []).append(array)
 
     def gather(self, numbers: Array) -> Array:
@@ -185,9 +185,10 @@ def _mpi() -> Any:
 
 
 def communicator_of(given: object) -> Communicator:
-    """Return a communicator for the option ``communicator``: a ``Communicator``, one of mpi4py, or None for one rank.
+    """Return the ``Communicator`` for the option ``communicator`` of a caller.
 
-    Raises ``OptionError`` for anything else.
+    ``given`` is a ``Communicator``, which is returned, a communicator of mpi4py, or None for a single process. Raises
+    ``OptionError`` for anything else.
     """
     if given is None:
         return Alone()
@@ -201,7 +202,7 @@ def communicator_of(given: object) -> Communicator:
 
 
 def launched_communicator() -> Communicator | None:
-    """Return the communicator of all ranks if an MPI launcher started this process with several, else None.
+    """Return the communicator of all ranks (processes) if an MPI launcher started several of them, else None.
 
     Raises ``OptionError`` if mpi4py or the MPI library is absent, or if they belong to another MPI than the launcher.
     """

@@ -1,8 +1,8 @@
-"""How a batch is divided into pieces, and which rank computes which.
+"""How a batch is divided into pieces, and which rank (process) computes which pieces.
 
 fast    one piece per rank; gradients are added in the order that the MPI library chooses
-exact   4 or 8 pieces, as the size of the batch says. They are added in a binary tree of which every rank computes a
-        whole subtree, so the sums have the same bits on any number of ranks::
+exact   4 or 8 pieces, depending on the size of the batch. They are added in a binary tree. Every rank computes a whole
+        subtree, so the sums have the same bits on any number of ranks::
 
                   ┌───────┴───────┐
               ┌───┴───┐       ┌───┴───┐
@@ -30,7 +30,7 @@ class Reduce(Enum):
 
 
 def reduce_of(name: str | Reduce) -> Reduce:
-    """Return the ``Reduce`` with this name; raise ``OptionError``, which lists the known ones, for another name."""
+    """Return the ``Reduce`` with this name; raises ``OptionError``, which lists the known names, for any other."""
     if isinstance(name, Reduce):
         return name
     if name not in [one.value for one in Reduce]:
@@ -39,10 +39,10 @@ def reduce_of(name: str | Reduce) -> Reduce:
 
 
 def piece_count(samples: int, ranks: int, reduce: Reduce) -> int:
-    """Return the number of pieces into which a batch of ``samples`` samples on all ranks is divided.
+    """Return the number of pieces into which a batch of ``samples`` samples is divided among all ranks (processes).
 
-    This is the number of ranks for ``Reduce.FAST``; for ``Reduce.EXACT`` it is 4, or 8 for larger batches. Raises
-    ``OptionError`` if ``ranks`` does not divide it.
+    This is the number of ranks for ``Reduce.FAST``; for ``Reduce.EXACT`` it is 4, or 8 for batches of 32 samples or
+    more. Raises ``OptionError`` for ``Reduce.EXACT`` if the ranks cannot share the pieces equally.
     """
     if reduce is Reduce.FAST:
         return ranks
@@ -56,7 +56,7 @@ def piece_count(samples: int, ranks: int, reduce: Reduce) -> int:
 
 
 def piece_bounds(samples: int, pieces: int) -> list[int]:
-    """Return the first sample of each piece, and then ``samples``; the sizes of pieces differ by one at most."""
+    """Return the index of each piece's first sample, and ``samples`` at the end; sizes differ by one at most."""
     return [place * samples // pieces for place in range(pieces + 1)]
 
 

@@ -22,9 +22,9 @@ def threads_of_rank(own: set[int], every: list[set[int]], quota: float) -> int:
 
 
 def share_threads(communicator: Communicator) -> None:
-    """Have this process compute with its share of the machine's cores, unless STRIATE_THREADS or a caller chose.
+    """Make this process compute with its share of the machine's cores, which all ranks (processes) on it divide.
 
-    All ranks must call it.
+    A number of threads that STRIATE_THREADS or the caller has set is not changed. All ranks must call this function.
     """
     if communicator.size == 1:
         return

@@ -5,8 +5,8 @@
     pipeline = make_pipeline(StandardScaler(), ConvNetClassifier(input_shape=(1, 8, 8), epochs=20))
     scores = cross_val_score(pipeline, X, y, n_jobs=2)
 
-They work wherever scikit-learn accepts an estimator: in pipelines, grid searches and cross-validation, with ``clone``,
-pickle and joblib. In the worker processes of joblib each of them computes with its share of the cores.
+The estimators work wherever scikit-learn accepts one: in pipelines, grid searches and cross-validation, with ``clone``,
+pickle and joblib. In worker processes of joblib, each estimator computes with its share of the cores.
 """
 
 from striate.errors import MissingExtraError

@@ -98,7 +98,7 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train one epoch on ``X`` and ``y``, and return the estimator.
 
-        Every call continues with the weights and the optimizer state of the previous call. ``sample_weight`` is that of
+        Every call continues with the weights and the optimizer state of the previous call. ``sample_weight`` is as in
         ``fit``.
 
         The first call needs ``classes``, an array of all labels that will occur, unless ``fit`` was called before.

@@ -13,7 +13,7 @@ MOMENTUM = 0.9
 
 
 def chosen_optimizer(optimizer: str | Optimizer, learning_rate: float | None, schedule: str, steps: int) -> Optimizer:
-    """Return the named optimizer, or a given one, with its learning rate and schedule.
+    """Return an optimizer, given by name or as an object, with the chosen learning rate and schedule.
 
     ``learning_rate`` is the rate of the result; None keeps the rate of a given optimizer, and is the usual rate for a
     named one. ``schedule`` is a name in ``optim.SCHEDULES``, and the schedule extends over ``steps`` steps; "constant"

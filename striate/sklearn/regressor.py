@@ -42,7 +42,7 @@ class ConvNetRegressor(RegressorMixin, ConvNet):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train one epoch on ``X`` and ``y``, and return the estimator.
 
-        Every call continues with the weights and the optimizer state of the previous call. ``sample_weight`` is that of
+        Every call continues with the weights and the optimizer state of the previous call. ``sample_weight`` is as in
         ``fit``.
 
         ``schedule`` is not used. Targets are standardized as in the first call. Raises ``ValueError`` for

@@ -45,7 +45,7 @@ class TensorBoard(Callback):
     The step of every scalar is the number of training steps (updates) so far. The tags are
 
     loss/batch                 the mean loss of the epoch so far, at most twice a second
-    learning_rate              η of the last step (not that of parameter groups)
+    learning_rate              the optimizer's rate in the last step; rates of parameter groups are not written
     loss/training, loss/held-out, accuracy/held-out …    the fields of ``Epoch``, after every epoch
     gradient_norm/LAYER …      the statistics of each layer that the trainer watches, after every epoch
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Callback:
     """Base of callbacks.
 
-    The trainer calls these methods, which do nothing until a subclass overrides them. They run on the thread that
-    trains. They may read ``trainer.step`` and ``trainer.model``, save the model, and call ``trainer.stop(reason)`` to
-    end the training.
+    The trainer calls the methods of a callback, which do nothing until a subclass overrides them. They run on the
+    thread that trains. They may read ``trainer.step`` and ``trainer.model``, save the model, and call
+    ``trainer.stop(reason)`` to end the training.
 
         class Snapshot(st.train.Callback):
             def after_epoch(self, trainer, epoch):

@@ -4,7 +4,8 @@
     tensors    "document"               the JSON of ``Checkpoint.document``, as uint8
                "model.conv1.weight" …   parameters, running statistics and counters
                "step.step" …            the state of the ``TrainingStep``: optimizer, number of the step, averages
-               "watch.…", "doctor.…", "callbacks.0.…"
+               "watch.…", "doctor.…"    the state of the statistics and the diagnosis of the training
+               "callbacks.0.…" …        the state of the callbacks
 
 The checksum covers the names and bytes of all tensors, so that a damaged file is recognized. Reading a file executes
 nothing.

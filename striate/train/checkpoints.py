@@ -90,10 +90,10 @@ class Checkpoints:
         return best or self.every.epochs or self.due(step)
 
     def write(self, checkpoint: Checkpoint, best: bool = False) -> bool:
-        """Write ``checkpoint`` as the last one and keep the one before; with ``best``, also as that of the best epoch.
+        """Write ``checkpoint`` as ``last.safetensors``; the last one before it becomes ``previous.safetensors``.
 
-        Returns whether it was written. ``complain`` is called at the first failure, and not again before a checkpoint
-        has been written.
+        With ``best``, it is also written as ``best.safetensors``. Returns whether it was written. ``complain`` is
+        called at the first failure, and not again before a checkpoint has been written.
         """
         try:
             checkpoint.write(self.last, keep=self.folder / PREVIOUS)

@@ -1,4 +1,4 @@
-"""The environment of a training, on which its bits and its speed depend: versions, processor, threads."""
+"""The environment of a training, on which its exact results and its speed depend: versions, processor, threads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def versions() -> dict[str, str]:
     """Return versions, processor and number of threads by name, for ``run.json`` and checkpoints.
 
     ``target`` is LLVM's name of the processor that kernels are compiled for, with the number of float32 in a vector
-    register ("reference" if nothing is compiled). The bits of a training depend on it, but not on the threads.
+    register ("reference" if nothing is compiled). The results of a training depend on ``target``, bit for bit, but not
+    on the number of threads.
     """
     current = settings.current()
     return {

@@ -35,6 +35,7 @@ VALIDATION_BATCH = 256
 class Samples:
     """The data of one call of ``Trainer.fit``.
 
+    train_set           the training data; ``validation`` the validation data, or None
     weights             a weight ≥ 0 for each training sample; None: all 1
     validation_weights  a weight ≥ 0 for each validation sample; None: all 1
     stage               the stage that augments training samples; None: they are not augmented
@@ -55,7 +56,7 @@ class EpochLoop:
     samples       the data
     checkpoints   says when a checkpoint is due; None: never
     save          writes a checkpoint; its argument says whether the epoch is the best so far
-    progress      shows batches and findings
+    progress      shows batches, and findings of the doctor, which diagnoses the training
     interruption  delays Ctrl-C and SIGTERM until the running step has finished
     """
 
@@ -67,7 +68,7 @@ class EpochLoop:
     interruption: Interruption
 
     def run(self) -> Epoch | None:
-        """Train and validate one epoch, or the rest of it; returns None if a callback stopped it."""
+        """Train and validate one epoch, or the rest of it; returns None if the training was stopped in its middle."""
         trainer, samples, progress = self.trainer, self.samples, self.progress
         step, stage, place, ranks = trainer.step, samples.stage, trainer.place, trainer.ranks
         number = place.epoch
@@ -142,15 +143,15 @@ class EpochLoop:
         )  # fmt: skip
 
     def agree_to_stop(self) -> None:
-        """Stop the training on all ranks if a callback stopped it on any of them, between two epochs."""
+        """Stop the training on all ranks (processes) if a callback stopped it on any of them; called between epochs."""
         self._agreed()
 
     def leave_if_asked(self) -> None:
-        """Write a checkpoint and raise ``KeyboardInterrupt`` if Ctrl-C was pressed or SIGTERM came, on any rank."""
+        """Write a checkpoint and raise ``KeyboardInterrupt`` if Ctrl-C or SIGTERM reached any rank (process)."""
         self._leave_or_stop()
 
     def raise_if_asked(self) -> None:
-        """Raise ``KeyboardInterrupt`` on all ranks if Ctrl-C was pressed or SIGTERM came on any of them."""
+        """Raise ``KeyboardInterrupt`` on all ranks (processes) if Ctrl-C or SIGTERM reached any of them."""
         asked, _ = self._agreed()
         if asked:
             self.interruption.raise_if_asked()
@@ -174,7 +175,10 @@ class EpochLoop:
         return bool(asked), bool(stops)
 
     def tell(self, new: Sequence[Finding]) -> None:
-        """Show new findings of the doctor, each only once, without those that are consequences of others."""
+        """Show new findings of the doctor, which diagnoses problems of the training.
+
+        Each is shown only once, and findings that are consequences of others are not shown.
+        """
         for finding in new:
             if finding.key not in self.trainer.place.told:
                 self.trainer.place.told.append(finding.key)
@@ -191,7 +195,7 @@ class SampledAccuracy:
     """Estimates the training accuracy from some batches, in at most about 1/50 of the training time.
 
     The batches are predicted before the model learns from them. The attribute ``accuracy`` is the estimate, from 0 to
-    1; None before the first one.
+    1; None before the first batch is predicted.
     """
 
     def __init__(self, model: Module) -> None:

@@ -16,9 +16,10 @@ from striate.step.sample_weights import coefficients
 class EpochLoss:
     """The weighted mean Σ w·l / Σ w of the loss over all samples, which does not depend on the batch size.
 
-    w is the weight of a sample in the loss: 1, or the weight of its class. For a loss with ``reduction="sum"``, the
-    value is the sum over all samples divided by their number, so that data sets of different sizes can be compared.
-    ``total`` and ``weight`` are Σ w·l and Σ w so far, which begin above 0 if an interrupted epoch is continued.
+    l is the loss of a sample. Its weight w is the number of its targets (such as pixels) or the sum of their class
+    weights, times the sample weight if one is given. For a loss with ``reduction="sum"``, the value is the sum over all
+    samples divided by their number, so that data sets of different sizes can be compared. ``total`` and ``weight`` are
+    Σ w·l and Σ w so far, which begin above 0 if an interrupted epoch is continued.
     """
 
     def __init__(self, loss: Loss, total: float = 0.0, weight: float = 0.0) -> None:
@@ -29,11 +30,14 @@ class EpochLoss:
         """Σ w so far."""
 
     def add(self, value: float, target: Array, weights: Array | None = None) -> None:
-        """Add the loss ``value`` of a batch, with its targets and the weights (N,) of its samples (None: all 1)."""
+        """Add the loss ``value`` of a batch with the targets ``target``.
+
+        ``weights`` (N,) are the sample weights of the batch; None: all are 1.
+        """
         self.add_totals(*self._loss.totals(value, target, weights))
 
     def add_totals(self, total: float, weight: float) -> None:
-        """Add a batch by its totals Σ w·l and Σ w, as ``Loss.totals`` returns them."""
+        """Add a batch by the weighted sum of its samples' losses and the sum of their weights (see ``Loss.totals``)."""
         self.total += total
         self.weight += weight
 

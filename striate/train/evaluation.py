@@ -100,9 +100,8 @@ class Evaluation:
 
     For measured targets: ``mean_error`` is the mean of |prediction − target|, ``rmse`` the root of the mean squared
     error, and ``r2`` the fraction of the targets' variance that is explained, 1 − mean squared error / variance; for
-    targets (N, k) the mean over the k columns. ``targets`` has the errors of each column.
-    ``accuracy`` and ``cross_entropy`` are then NaN. They are also NaN for a loss function from which they cannot be
-    computed.
+    targets (N, k), ``r2`` is the mean over the k columns. ``targets`` has the errors of each column. ``accuracy`` and
+    ``cross_entropy`` are then NaN. They are also NaN for a loss function from which they cannot be computed.
     """
 
     loss: float
@@ -194,7 +193,7 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def log_softmax(logits: Array) -> Array:
-    """Return log(e^z_i / Σ_j e^z_j) along axis 1 of ``logits`` (N, C), in float64."""
+    """Return the logarithm of the softmax, log(e^z_i / Σ_j e^z_j), of the logits z (N, C) along axis 1, in float64."""
     z = logits.astype(np.float64)
     z = z - z.max(axis=1, keepdims=True)
     return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
@@ -219,8 +218,8 @@ def evaluate(
     with the number of samples of each batch. Classes of the model and of the data are matched by name. ``tta`` averages
     the predictions over views of each sample, such as "flip" or "flip crop:4" (see ``train.Views``). ``sample_weight``
     (N,) weights the samples in ``loss``, as in training; all other measures count every sample once. ``communicator``
-    is one of mpi4py: its ranks (processes) predict one batch each in turn, and all return the evaluation of the whole
-    data set, with the bits of one process; all of them must call this function.
+    is a communicator of mpi4py: its ranks (processes) predict one batch each in turn, and each returns the evaluation
+    of the whole data set, bit for bit the same as a single process would; all ranks must call this function.
 
     Raises ``DataError`` for a class that the model does not know, ``ShapeError`` for outputs that are not one number
     per class, and ``OptionError`` for an argument that is not a model, a data set, a loss or a batch size, and for
@@ -388,7 +387,7 @@ class Running:
         self._squares = 0.0
 
     def add(self, numbers: Array) -> None:
-        """Add an array of numbers."""
+        """Include the elements of an array, which has any shape and is not empty, in the mean and the variance."""
         count, mean = self._count + numbers.size, float(numbers.mean())
         apart = mean - self.mean
         self._squares += float(np.square(numbers - mean).sum()) + apart**2 * self._count * numbers.size / count

@@ -33,7 +33,7 @@ class Fingerprint:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Fingerprint:
-        """Compute the fingerprint of a data set; reads up to 256 MB of it."""
+        """Compute the fingerprint of a data set; at most 256 MB of the inputs and of the labels are read."""
         images = dataset.images
         return cls(
             len(dataset), tuple(images.shape[1:]), images.dtype.name, dataset.classes, digest(images),

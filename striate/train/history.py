@@ -18,16 +18,17 @@ from striate.train.numerals import number_text
 class Epoch:
     """The results of one pass over the training set.
 
-    ``loss`` and ``validation_loss`` are the trainer's loss function, with its class weights and label smoothing, as the
-    weighted mean over all samples (see ``EpochLoss``). The training loss of each batch is computed before its update,
-    with batch statistics and dropout. ``validation_cross_entropy`` is the mean cross entropy without weights and
-    smoothing, if that differs from ``validation_loss``. ``validation_accuracy`` is from 0 to 1, and
-    ``validation_error`` is the mean of |prediction − target| for measured targets, and ``validation_r2`` their R².
-    ``validation_f1`` and ``validation_auc`` are means over the classes or yes-or-no labels (see ``Evaluation``). The
-    validation fields are None
-    without validation, and where they are not defined. ``number`` counts from 1; ``seconds`` and ``images_per_second``
-    are for training without validation. ``waiting`` is the time in seconds, part of ``seconds``, in which the network
+    ``number`` counts from 1. ``loss`` and ``validation_loss`` are the trainer's loss function, with its class weights
+    and label smoothing, as the weighted mean over all samples (see ``EpochLoss``). The training loss of each batch is
+    computed before its update, with batch statistics and dropout. ``seconds`` and ``images_per_second`` are the time
+    and the speed of the training alone, without validation. ``waiting`` is the part of ``seconds`` in which the network
     waited for its batches and their augmentation.
+
+    ``validation_cross_entropy`` is the mean cross entropy without weights and smoothing, if that differs from
+    ``validation_loss``. ``validation_accuracy`` is from 0 to 1. For measured targets, ``validation_error`` is the mean
+    of |prediction − target|, and ``validation_r2`` is R². ``validation_f1`` and ``validation_auc`` are means over the
+    classes or yes-or-no labels (see ``Evaluation``). The validation fields are None without validation, and where they
+    are not defined.
     """
 
     number: int

@@ -8,8 +8,8 @@ r⁺ are the ranks of the scores of the p positive samples among all p + q sampl
 AUC is the probability that a positive sample has a higher score than a negative one. The average precision AP sums over
 the different scores t, from the highest down: P_t and R_t are precision and recall if samples with a score of t or more
 are predicted as positive. The expected calibration error ECE (Guo et al., On Calibration of Modern Neural Networks,
-2017) compares, in bins b of equal width of the probability of the predicted class, its mean with the share of correct
-predictions.
+2017) divides the n samples into bins b of equal width by the probability of the predicted class. Each bin has n_b
+samples; confidence_b is the mean of this probability, and accuracy_b the share of correct predictions.
 """
 
 from __future__ import annotations

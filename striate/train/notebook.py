@@ -62,7 +62,8 @@ def chart(
 ) -> str:
     """Return an SVG of one or two curves on common axes; numbers that are not finite are left out.
 
-    ``given`` has the points, the colour and the name of each curve, and ``label`` writes an x below its axis.
+    ``given`` has the points (x, y), the colour and the name of each curve. ``label`` formats the numbers below the x
+    axis.
     """
     series = [([(x, y) for x, y in points if math.isfinite(y)], colour, name) for points, colour, name in given]
     points = [point for one, _, _ in series for point in one]

@@ -6,7 +6,7 @@ _LARGE, _SMALL = 1e5, 1e-4
 
 
 def number_text(number: float | None) -> str:
-    """Return a loss with four decimals, such as ``0.0356``; very large or very small ones as ``2.1e+33``.
+    """Return a loss as text with four decimals, such as ``0.0356``; very large or very small ones as ``2.1e+33``.
 
     None, for a number that was not measured, becomes a dash.
     """
@@ -17,7 +17,7 @@ def number_text(number: float | None) -> str:
 
 
 def score_text(accuracy: float | None, mean_error: float | None, name: str = "") -> str:
-    """Return ``accuracy 98.59 %``, or ``mean error 0.0213`` if there is no accuracy; "" if there is neither.
+    """Return a text such as ``accuracy 98.59 %``, or ``mean error 0.0213`` without an accuracy; "" if both are None.
 
     ``accuracy`` is from 0 to 1. ``name``, such as "held-out", is put before the text.
     """

@@ -1,4 +1,4 @@
-"""Recognize data that are unlike the data to which the model's standardizer was fitted."""
+"""Recognize data that are unlike the data to which a model's standardizer was fitted."""
 
 from __future__ import annotations
 

@@ -17,7 +17,9 @@ class Place:
     loss_total   Σ w·l over its samples so far: ``EpochLoss.total``
     loss_weight  Σ w over its samples so far: ``EpochLoss.weight``
     stopping     the reason that a callback gave when it stopped the training; None if it was not stopped
-    told         kind and cause of each finding of the doctor that was shown already
+    told         kind and cause of each finding that was shown already; findings are problems of the training
+
+    w is the weight of a sample, and l its loss.
     """
 
     epoch: int = 1

@@ -196,12 +196,12 @@ class Lines:
 
 
 def epoch_line(epoch: Epoch, plan: Plan) -> str:
-    """Return the results of an epoch as one line of text; ``plan`` has the number of epochs and the unit.
+    """Return the results of an epoch as one line of text; ``plan`` has the number of epochs and the word for a sample.
 
         epoch  2/10  loss 0.0312  held-out accuracy 98.59 %  41,022 images/s  1.2 s
 
-    If the loss is not the plain cross entropy (class weights, label smoothing, a sum), both are shown for the
-    validation:
+    If the loss is not the plain cross entropy (because of class weights, label smoothing or a sum), both values are
+    shown for the validation data:
 
         loss 0.8203  held-out loss 0.8741 (cross entropy 0.7425), accuracy 98.59 %  …
     """

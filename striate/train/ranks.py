@@ -24,7 +24,7 @@ _SHOWN = 5
 
 
 def weights_digest(model: Module) -> str:
-    """Return a hash of the contents of all parameters and buffers of a model."""
+    """Return a hash of the names and contents of all parameters and buffers of a model."""
     found = hashlib.blake2b(digest_size=16)
     for name, array in model.state_dict().items():
         found.update(name.encode())
@@ -33,9 +33,10 @@ def weights_digest(model: Module) -> str:
 
 
 def require_same(communicator: Communicator, facts: Mapping[str, str]) -> None:
-    """Raise ``OptionError``, which says what differs, unless all ranks give the same facts.
+    """Raise ``OptionError``, which says what differs, unless all ranks (processes) give the same ``facts``.
 
-    ``facts`` maps what is compared, such as "lr" or "training data", to its value as text. All ranks must call it.
+    ``facts`` maps the name of what is compared, such as "lr" or "training data", to its value as text. All ranks must
+    call this function.
     """
     if communicator.size == 1:
         return
@@ -54,9 +55,10 @@ def require_same(communicator: Communicator, facts: Mapping[str, str]) -> None:
 
 
 def require_same_samples(communicator: Communicator, names: Sequence[str], x: Array | None) -> None:
-    """Raise ``OptionError``, which says what differs, unless all ranks are about to predict the same samples.
+    """Raise ``OptionError``, which says what differs, unless all ranks (processes) have read the same samples.
 
-    ``names`` say where the samples ``x`` were read; None: none could be read. All ranks must call it.
+    ``names`` are the files from which the samples ``x`` were read; ``x`` is None if no file could be read. All ranks
+    must call this function.
     """
     if communicator.size > 1:
         contents = "absent" if x is None else f"{x.shape}, CRC {zlib.crc32(np.ascontiguousarray(x).data):08x}"
@@ -64,7 +66,7 @@ def require_same_samples(communicator: Communicator, names: Sequence[str], x: Ar
 
 
 def versions_that_matter() -> dict[str, str]:
-    """Return the versions and the kind of processor on which the bits of a training depend, by name."""
+    """Return by name the versions, and the kind of processor, on which the exact results of a training depend."""
     return {name: text for name, text in versions().items() if name in _SAME}
 
 
@@ -79,10 +81,10 @@ class Predictor(Protocol):
 def predicted(
     model: Predictor, dataset: Dataset, batch_size: int, communicator: Communicator
 ) -> Iterator[tuple[Array, Array, Array]]:
-    """Yield the outputs of a model, the labels and the indices of each batch of a data set, in order, on all ranks.
+    """Yield (outputs, labels, indices) for each batch of a data set, in order, on all ranks (processes).
 
-    The ranks predict one batch each and send each other the outputs, so every rank gets the outputs of all batches,
-    with the same bits as one process. All ranks must exhaust the iterator.
+    The ranks predict one batch each and send each other the outputs, so every rank gets the outputs of all batches, bit
+    for bit as a single process would compute them. All ranks must exhaust the iterator.
     """
     parts = index_batches(len(dataset), batch_size, shuffle=False)
     for first in range(0, len(parts), communicator.size):
@@ -96,9 +98,9 @@ def predicted(
 
 
 class BatchDivided:
-    """Predicts every batch on all ranks, each of which predicts a part of the samples; it is called like ``model``.
+    """A model that divides the samples of every batch among all ranks (processes); it is called like ``model``.
 
-    All ranks must call it with the same samples, and all get the outputs of all samples.
+    All ranks must call it with the same samples, and each gets the outputs of all samples.
     """
 
     def __init__(self, model: Predictor, communicator: Communicator) -> None:

@@ -93,7 +93,10 @@ class Record:
                     os.truncate(self.path, size)
 
     def of(self, step: TrainingStep, watch: Watch | None) -> None:
-        """Set the training step and the watch from which lines are written; to be called before ``start``."""
+        """Set the training step and the watch (or None) whose state is recorded; to be called before ``start``.
+
+        The record contains the number of each step, and the statistics of all layers that the watch collects.
+        """
         self._step, self._watch = step, watch
 
     # What the trainer calls
@@ -134,7 +137,8 @@ class Record:
     def batch(self, moment: Moment) -> None:
         """Write a line for the first and the last batch of an epoch, and for others at most every 0.2 seconds.
 
-        In a long training, the lines of other batches become rarer.
+        In a long training, the lines of other batches become rarer. If there is a watch, which collects statistics of
+        the layers, a line with these statistics is written at the end of an epoch, and now and then before.
         """
         now = time.perf_counter()
         self._epoch = moment.epoch

@@ -79,9 +79,9 @@ def input_stage(
 
 
 def outlier_warnings(model: Module, train_set: Dataset, validation: Dataset | None) -> list[str]:
-    """Return warnings about outliers in the training and validation data.
+    """Return warnings for training and validation data that lie far from the data to which the standardizer was fitted.
 
-    The standardizer may have been fitted to other data than either.
+    The standardizer is that of ``model``; without one, and if nothing is far, the result is [].
     """
     found = (
         None if dataset is None else outlier_warning(model, dataset.images, f"{dataset.name} ({part})")
@@ -91,7 +91,10 @@ def outlier_warnings(model: Module, train_set: Dataset, validation: Dataset | No
 
 
 def require_samples_for(ranks: int, samples: int, batch_size: int) -> None:
-    """Raise ``OptionError`` if a batch has fewer samples than there are ranks (processes) to share it."""
+    """Raise ``OptionError`` if a batch has fewer samples than there are ranks (processes) to share it.
+
+    ``samples`` is the number of training samples, which are divided into batches of about ``batch_size``.
+    """
     least = samples // max(1, batch_count(samples, batch_size))
     if least < ranks:
         raise OptionError(

@@ -41,7 +41,7 @@ _BITS = ("striate", "llvmlite", "target")
 
 
 def fingerprints(train_set: Dataset, validation: Dataset | None) -> Fingerprints:
-    """Return the fingerprints of the data of a training, under "training" and "held-out"."""
+    """Return the fingerprints of the training data and of the validation data, under "training" and "held-out"."""
     found = {TRAINING: Fingerprint.of(train_set)}
     return found if validation is None else found | {HELD_OUT: Fingerprint.of(validation)}
 

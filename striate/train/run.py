@@ -123,7 +123,7 @@ def require_there(data: str) -> None:
 
 
 def claim_free_folder(folder: Path, room: int = 0) -> tuple[Path, FolderLock]:
-    """Claim the folder or, if it has a run, the first of ``folder-2``, ``folder-3``, … without one.
+    """Claim ``folder`` or, if it contains a run, the first of ``folder-2``, ``folder-3``, … without a run.
 
     A folder in which another training runs counts as a folder with a run. Returns the folder and its lock. ``room`` and
     the errors are those of ``claim_folder``.

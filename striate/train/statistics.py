@@ -37,9 +37,10 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass
 class Merged:
-    """The statistics of several batches together, in float64: count of values, mean, and sum of squared deviations.
+    """The mean and the variance of several batches together, in float64.
 
-    ``mean`` and ``squares`` are (C,), one number for each channel.
+    ``count`` is the number of values per channel. ``mean`` and ``squares``, the sum of squared deviations from the
+    mean, are (C,), one number for each channel.
     """
 
     count: int = 0
@@ -62,9 +63,10 @@ class Merged:
 
 @dataclass
 class Averaged:
-    """The average over samples of an instance normalization's statistics, in float64.
+    """The average over samples of an instance normalization's mean and variance, in float64.
 
-    ``positions`` is the number of positions of a sample; ``mean`` and ``biased``, the variance, are (C,).
+    ``positions`` is the number of positions of a sample, and ``count`` the number of samples so far. ``mean`` and
+    ``biased``, the biased variance, are (C,).
     """
 
     positions: int
@@ -94,7 +96,7 @@ def tracking_layers(model: Module) -> dict[str, BatchNorm | InstanceNorm]:
 
 
 def require_tracking(model: Module) -> None:
-    """Raise ``OptionError`` if no normalization of the model keeps running statistics that may change."""
+    """Raise ``OptionError`` if no normalization of the model keeps running statistics that are not frozen."""
     if not tracking_layers(model):
         raise OptionError(
             "recompute_statistics: the model has no batch normalization, nor an instance normalization with "
@@ -122,10 +124,10 @@ def recompute_statistics(
     are.
 
     batch_size    samples in a batch, at least 2; take that of the training
-    after_batch   called after each batch with the number of samples so far; what it raises ends the pass, and the model
-                  is unchanged
-    communicator  one of mpi4py: its ranks (processes) measure one batch each in turn, and all of them get the
-                  statistics of one process, with the same bits; all must call this function
+    after_batch   called after each batch with the number of samples so far; if it raises an exception, the pass ends
+                  and the model is unchanged
+    communicator  a communicator of mpi4py: its ranks (processes) measure one batch each in turn, and each gets the same
+                  statistics, bit for bit, as a single process would; all ranks must call this function
 
     Returns the paths of the layers. Raises ``OptionError`` if there are none.
     """
@@ -180,7 +182,10 @@ def _measured_together(
 
 @dataclass(frozen=True)
 class Measured:
-    """A call of a normalization layer: the path of the layer, and the channels and positions (1 for features)."""
+    """A normalization layer whose input is measured: its path, and its number of channels and of positions.
+
+    ``positions`` is 1 for features (N, C).
+    """
 
     path: str
     channels: int

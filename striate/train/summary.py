@@ -37,7 +37,7 @@ class Metric:
 
     name    the name in tables and in JSON: "accuracy", "error" or "loss"
     rising  whether a larger number is better
-    of      function of an ``Epoch`` that returns the metric after it; None if it was not measured
+    of      a function that takes an ``Epoch`` and returns the number after it; None if the number was not measured
     """
 
     name: str
@@ -45,7 +45,7 @@ class Metric:
     of: Callable[[Epoch], float | None]
 
     def best(self, history: History) -> tuple[float, int] | None:
-        """Return the best value, and the number of the first epoch with that value; None if it was not measured."""
+        """Return (best value, number of the first epoch with this value); None if the metric was not measured."""
         sign = -1 if self.rising else 1
         return min(self._measured(history), key=lambda one: (sign * one[0], one[1]), default=None)
 
@@ -115,12 +115,12 @@ class RunSummary:
 
     @property
     def best(self) -> tuple[float, int] | None:
-        """The best value of the run's metric, and the number of its epoch; None if it was not measured."""
+        """(best value of the run's metric, number of the first epoch with it); None if the metric was not measured."""
         return self.metric.best(self.history)
 
     @property
     def last(self) -> float | None:
-        """The value of the run's metric after the last epoch; None if it was not measured."""
+        """The value of the run's metric after the last epoch for which it is known; None if it was not measured."""
         return self.metric.last(self.history)
 
     def to_json(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Usual:
 
 
 def usual_training(rank: int, samples: int) -> Usual:
-    """Return the default training for a data set: ``rank`` counts the axes of its array, ``samples`` its samples.
+    """Return the default training for a data set with ``samples`` samples, whose inputs are an array of ``rank`` axes.
 
     The network is an MLP with three hidden layers for features, ``fcn`` for signals, ``lenet5`` for pictures, and a
     ``resnet18_3d`` that starts with 16 channels for volumes. A training has about 1500 steps (volumes: 300), but at

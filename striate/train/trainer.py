@@ -73,7 +73,7 @@ class Trainer(metaclass=Explained):
     recompute_statistics
                 whether the running statistics of normalization layers are computed anew at the end, over all training
                 samples (see ``train.recompute_statistics``)
-    options     the options of ``striate train`` that remedies of the doctor may name; used by the command line
+    options     names of options of ``striate train`` that the doctor's remedies may mention; for the command line
     record      a folder in which ``progress.jsonl`` is written during training (see ``train.record``), or a ``Record``
     communicator, reduce, sync_batch_norm
                 as in ``TrainingStep``: the ranks (processes) of a communicator of mpi4py share each batch. All of them
@@ -457,8 +457,8 @@ class Trainer(metaclass=Explained):
     def setup(self) -> Setup:
         """The model, data and options of the last call of ``fit``, which remedies of the doctor can change.
 
-        A remedy is applied by ``finding.remedy.apply(trainer.setup)``. Raises ``OptionError`` before a training with
-        the doctor.
+        The doctor diagnoses problems of a training; ``finding.remedy.apply(trainer.setup)`` applies the remedy for one
+        of them. Raises ``OptionError`` before a training with the doctor.
         """
         if self.doctor is None:
             raise OptionError("no training with a doctor has run\n  help: trainer.fit(…), with doctor=True")

@@ -34,8 +34,9 @@ class Views:
     def parse(cls, text: str) -> Views:
         """Return the views that a text names, such as "flip", "flip vflip" or "flip crop:4".
 
-        Raises ``OptionError`` for an unknown name, which lists the known ones, and for a shift that is not a whole
-        number above 0.
+        "flip" reverses the last axis, "vflip" the one before; "crop:4" shifts by 4 elements, and so does "crop". Raises
+        ``OptionError`` for an unknown name, with a list of the known ones, and for a shift that is not a whole number
+        above 0.
         """
         flips: list[int] = []
         shift = 0
@@ -52,7 +53,7 @@ class Views:
         return cls(tuple(dict.fromkeys(flips)), shift)
 
     def require(self, shape: tuple[int, ...]) -> None:
-        """Raise ``OptionError`` for samples (C, sizes…) that cannot be flipped or shifted like this."""
+        """Raise ``OptionError`` if samples of ``shape`` (C, sizes…) have too few axes or elements for these views."""
         sizes = shape[1:]
         if any(len(sizes) < -axis for axis in self.flips) or (self.shift and not sizes):
             raise OptionError(
@@ -66,7 +67,7 @@ class Views:
             )
 
     def of(self, x: Array) -> Iterator[Array]:
-        """Return the views of a batch (N, C, sizes…) one after the other, contiguous; the batch itself is the first."""
+        """Yield the views of a batch ``x`` (N, C, sizes…), each of the same shape; the first is the batch itself."""
         axes = range(2, x.ndim)
         corners = product((-self.shift, self.shift), repeat=x.ndim - 2) if self.shift else ()
         for moves in ((0,) * len(axes), *corners):
@@ -83,9 +84,10 @@ class Views:
 class Averaged:
     """A model with predictions averaged over ``views`` of each sample, called like the model with x (N, C, …).
 
-    With ``probabilities``, the model must return logits (N, C); the result is the logarithm of the mean softmax, which
-    are logits again. Otherwise the result is the mean of the outputs. Raises ``OptionError`` for samples that the views
-    do not fit, and ``ShapeError`` for outputs that are not (N, C), since flips would move their positions.
+    With ``probabilities``, the model must return logits (N, C), and the result is the logarithm of the mean softmax,
+    which can again be used as logits. Otherwise the result is the mean of the outputs. Raises ``OptionError`` for
+    samples that the views do not fit, and ``ShapeError`` for outputs with positions, such as (N, C, H, W), since flips
+    would move them.
     """
 
     def __init__(self, model: Module, views: Views, *, probabilities: bool = True) -> None:

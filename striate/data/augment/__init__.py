@@ -3,8 +3,9 @@
     trainer = st.Trainer(…, augment=[augment.RandomCrop(padding=4), augment.RandomHorizontalFlip()])
 
 Each sample's changes are a function of (seed, epoch, sample): the same on any number of threads and for any batch size,
-and different in every epoch. Changes of position (crops, flips, rotations) come first and are one resampling; changes
-of colour, noise, erased boxes and mixing follow, in this order. ``Lambda`` functions run at their place in the list.
+and different in every epoch. Changes of position (crops, flips, rotations) come first, and the sample is resampled only
+once for all of them; changes of colour, noise, erased boxes and mixing follow, in this order. ``Lambda`` functions run
+at their position in the list.
 """
 
 from striate.data.augment.colour import ColorJitter, GaussianNoise, RandomScaling

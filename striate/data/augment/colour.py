@@ -22,16 +22,18 @@ Range = float | tuple[float, float]
 class ColorJitter(Transform):
     """Change brightness, contrast, saturation and hue of a picture by random amounts, in this order.
 
-    brightness  b: all values are multiplied by a factor from 1 − b (at least 0) to 1 + b, or in (low, high)
-    contrast    likewise for the differences from the mean grey value of the picture
-    saturation  likewise for the differences of each pixel from its own grey value; needs 3 channels
+    brightness  b: all values are multiplied by a random factor from 1 − b (at least 0) to 1 + b; (low, high): by a
+                factor in this range
+    contrast    as brightness, but the factor multiplies the differences from the mean grey value of the picture
+    saturation  as brightness, but the factor multiplies the differences of each pixel from its own grey value; needs 3
+                channels
     hue         h from 0 to 0.5: the colours are rotated around the grey axis by −h … h full circles, or by low … high
                 for (low, high); the grey value of each pixel does not change; needs 3 channels
 
     The options are those of torchvision, but there the order is random, and a change of hue keeps the maximum of the
-    channels instead of the grey value. All four together are one multiplication by a matrix, and bytes are rounded and
-    limited once, at the end. Raises ``OptionError`` for an invalid option and, in ``check``, for samples that are not
-    pictures or have too few channels.
+    channels instead of the grey value. The four changes are computed as one multiplication by a matrix; uint8 values
+    are rounded and limited to 0 … 255 only after it. Raises ``OptionError`` for an invalid option and, in ``check``,
+    for samples that are not pictures or have too few channels.
     """
 
     brightness: Range = 0.0

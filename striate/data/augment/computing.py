@@ -1,4 +1,4 @@
-"""The code in the augmentation kernel that computes colour, tone and noise, in scratch memory.
+"""Write the part of the augmentation kernel that computes colour, tone and noise, in scratch memory.
 
 In every function, ``s`` is the ``Sample`` that writes the code of the kernel.
 """
@@ -18,10 +18,10 @@ from striate.ops.random import mix
 
 
 def colour(s: Sample) -> None:
-    """Add to the kernel of ``s`` the loops that replace the colour x of each pixel by y = M x + t μ.
+    """Write kernel code that replaces the colour x of each pixel by y = M x + t μ.
 
-    M is the colour matrix of the sample, μ its mean grey value, and t the share of μ that a change of contrast
-    mixes in.
+    ``s`` writes the code. M is the colour matrix (3, 3) of the sample, or one factor for all channels unless there are
+    3 of them; μ is the mean grey value of the sample, and t the factor of μ, which is 0 unless the contrast is changed.
     """
     k, colours = s.k, s.columns.colours
     shift = k.mul(s.float_at(s.columns.grey), mean_grey(s))
@@ -42,10 +42,11 @@ def colour(s: Sample) -> None:
 
 
 def mean_grey(s: Sample) -> Any:
-    """Add to the kernel of ``s`` the sum of the sample's grey values; return their mean μ in every lane of a vector.
+    """Write kernel code that computes a sample's mean grey value μ; return μ, as a vector with μ in every lane.
 
-    For 3 channels, the grey value of a pixel is their sum with the weights ``GREY``; otherwise it is their mean. Each
-    lane sums its elements in order, and the sums of the lanes are added in a tree.
+    ``s`` writes the code. The grey value of a pixel with 3 channels is their sum with the weights ``GREY``; with
+    another number of channels, it is their mean. The order of the additions is fixed: each lane adds up its own
+    elements, then the lanes are added in pairs.
     """
     k, spec = s.k, s.spec
     zero = k.constant(0, F32)
@@ -72,9 +73,10 @@ def mean_grey(s: Sample) -> Any:
 
 
 def tone(s: Sample) -> None:
-    """Add to the kernel of ``s`` the loops that solarize, posterize and stretch the contrast of a picture.
+    """Write kernel code that solarizes, posterizes and stretches the contrast of a picture.
 
-    Its values are from 0 to 255; the table of parameters says which of the three changes a sample gets.
+    ``s`` writes the code. Pixel values are from 0 to 255. The parameters of the sample, which the kernel reads, say
+    which of the three changes are made.
     """
     k, first = s.k, s.columns.tone
     threshold, step, stretch = (s.float_at(first + number) for number in range(3))
@@ -104,9 +106,10 @@ def tone(s: Sample) -> None:
 
 
 def noise(s: Sample) -> None:
-    """Add to the kernel of ``s`` the loops that add normal noise to every element.
+    """Write kernel code that adds normal noise with mean 0 to every element of a sample.
 
-    It is computed from two random words per element (Box and Muller, 1958).
+    ``s`` writes the code. The kernel reads the standard deviation from the parameters of the sample. Each normal number
+    is computed from two random words (Box and Muller, 1958).
     """
     k, words = s.k, s.columns.words
     first, second = (k.load_scalar(k.offset(s.ints, words + i, DType.int32), DType.int32) for i in (0, 1))

@@ -23,7 +23,7 @@ GREY = (0.299, 0.587, 0.114)
 
 
 class Border(Enum):
-    """The rule for values outside of a sample: a constant, the nearest element, the mirror image, the opposite end."""
+    """The values outside of a sample: a constant, the nearest element, the mirror image or the opposite end."""
 
     CONSTANT = "constant"
     EDGE = "edge"
@@ -33,12 +33,12 @@ class Border(Enum):
 
 @dataclass(frozen=True)
 class Work:
-    """The steps, besides moving elements, that the kernel needs for a list of transforms.
+    """The steps, besides moving elements, that the augmentation kernel performs for a list of transforms.
 
-    affine   pictures are resampled at arbitrary positions
-    colour   channels are mixed by a matrix
-    tone     pictures are solarized, posterized or stretched to full contrast (autocontrast)
-    noise    normal numbers are added
+    affine   whether pictures are resampled at arbitrary positions
+    colour   whether channels are mixed by a matrix
+    tone     whether pictures are solarized, posterized or stretched to full contrast (autocontrast)
+    noise    whether normal numbers are added
     boxes    the number of boxes that are filled
     """
 
@@ -56,10 +56,11 @@ class Work:
 
 
 class Draft:
-    """The parameters with which B samples are augmented; each transform changes them in turn.
+    """The random parameters with which B samples are augmented; each transform changes them, one after the other.
 
-    ``keys`` are those of the B samples. ``shape`` is the shape of the source samples, (C, sizes…). ``work``
-    holds the steps that all transforms together need. ``sizes`` are the current sizes, which crops change.
+    ``keys`` are the keys of the B samples' random numbers. ``shape`` is the shape (C, sizes…) of a sample in the data
+    set. ``work`` has the steps that all transforms together need. The attribute ``sizes`` has the current sizes, which
+    crops change.
     """
 
     def __init__(self, keys: Keys, shape: Sequence[int], work: Work) -> None:
@@ -87,9 +88,9 @@ class Draft:
     # Geometry: the current element i lies at sign · i + offset of the source, or at matrix · (x, y, 1)
 
     def crop(self, axis: int, start: Array, size: int) -> None:
-        """Keep ``size`` elements of a spatial axis, from index ``start`` (B,) on.
+        """Keep ``size`` elements of spatial axis ``axis``, counted from 0, from index ``start`` (B,) on.
 
-        Indices below 0 and beyond the end are filled according to the border.
+        Indices below 0 and beyond the end are filled by the rule of the transforms' ``border``.
         """
         if self.matrix is None:
             self.offset[axis] += self.sign[axis] * start
@@ -98,7 +99,7 @@ class Draft:
         self.sizes[axis] = size
 
     def flip(self, axis: int, chosen: Array) -> None:
-        """Reverse a spatial axis of the samples where ``chosen``, bool (B,), is true."""
+        """Reverse spatial axis ``axis``, counted from 0, of the samples where ``chosen``, bool (B,), is true."""
         last = self.sizes[axis] - 1
         if self.matrix is None:
             self.offset[axis] += np.where(chosen, self.sign[axis] * last, 0)
@@ -109,7 +110,7 @@ class Draft:
             column *= np.where(chosen, -1, 1)[:, np.newaxis]
 
     def resample(self, matrix: Array, sizes: tuple[int, int] | None = None) -> None:
-        """Take pixel (x, y) of the result from ``matrix`` (B, 2, 3) · (x, y, 1) in the current picture.
+        """Take pixel (x, y) of the result from position ``matrix`` (B, 2, 3) · (x, y, 1) in the current picture.
 
         ``sizes`` is the new (height, width); None keeps the current one.
         """
@@ -134,15 +135,16 @@ class Draft:
         self.grey *= factor
 
     def contrast(self, factor: Array) -> None:
-        """Multiply the differences from the mean grey value of each sample by ``factor`` (B,)."""
+        """Multiply the difference of each element from the mean grey value of its sample by ``factor`` (B,)."""
         mean = self._grey_gain() + self.grey  # the mean grey value of the current sample is this times μ
         self.gain *= factor[:, np.newaxis, np.newaxis]
         self.grey = factor * self.grey + (1 - factor) * mean
 
     def recolour(self, matrix: Array) -> None:
-        """Multiply the colours by ``matrix`` M (B, 3, 3), which must not change grey values: wᵀ M = wᵀ, M 1 = 1.
+        """Multiply the colours x by ``matrix`` M (B, 3, 3), which must not change grey values: wᵀ M = wᵀ, M 1 = 1.
 
-        w are the weights of red, green and blue in the grey value.
+        The result is y = M x. w are the weights of red, green and blue in the grey value, and 1 is the vector (1, 1,
+        1).
         """
         composed = np.zeros_like(self.gain)
         for k in range(3):
@@ -156,7 +158,7 @@ class Draft:
         return (np.array(GREY)[:, np.newaxis] * self.gain).sum(axis=(1, 2))
 
     def erase(self, starts: Array, stops: Array) -> None:
-        """Fill a box of each sample, from index ``starts`` (inclusive) to ``stops`` (exclusive), int64 (rank, B).
+        """Fill a box of each sample, from index ``starts`` (inclusive) to ``stops`` (exclusive), both int64 (rank, B).
 
         ``rank`` is the number of spatial axes. Where start and stop are equal, nothing is filled.
         """

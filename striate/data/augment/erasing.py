@@ -16,7 +16,7 @@ from striate.options import number, whole_number
 
 
 class Erasing(Transform):
-    """Base of transforms that fill ``boxes`` boxes of a sample with ``value`` (abstract).
+    """Base of transforms that fill boxes of a sample, as many as ``boxes`` says, with ``value`` (abstract).
 
     ``value`` is one number, a sequence with one for each channel, or "mean": the mean of each channel over the data.
     """

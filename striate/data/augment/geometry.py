@@ -38,11 +38,11 @@ class RandomCrop(Transform):
     size          one number for all spatial axes, or one for each; None: the size of the samples
     padding       one number for all spatial axes, or one for each; 4 is usual for pictures of 32×32
     padding_mode  "constant" fills with ``fill``; "edge" repeats the outermost elements, "reflect" mirrors the sample
-                  without repeating them, "wrap" continues it at its other end
+                  without repeating its outermost elements, "wrap" continues it at its other end
     fill          one number, a sequence with one for each channel, or "mean": the means of the channels over the data
 
     For signals, pictures and volumes. Raises ``OptionError`` for an invalid option and, in ``check``, for a window that
-    is larger than the padded sample, and for a mirror image that is wider than the sample.
+    is larger than the padded sample, and for "reflect" with more padding than the sample has elements to mirror.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)
@@ -131,9 +131,9 @@ class RandomVerticalFlip(RandomFlip):
 class AlternatingFlip(Transform):
     """Exchange left and right of each picture or volume in every second epoch.
 
-    It is drawn at random once whether a sample is mirrored in even or in odd epochs. So a network sees both versions of
-    every sample in two successive epochs; with ``RandomHorizontalFlip``, it sees the same one twice in half of all
-    cases. Jordan, arXiv:2404.00498.
+    A random draw decides once for each sample whether it is mirrored in the even or in the odd epochs. A network thus
+    sees both versions of every sample in two successive epochs; with ``RandomHorizontalFlip``, it sees the same version
+    twice in half of all cases. Jordan, arXiv:2404.00498.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (2, 3)
@@ -145,11 +145,12 @@ class AlternatingFlip(Transform):
 
 @dataclass(frozen=True)
 class RandomShift(Transform):
-    """Shift a signal (C, L) by −``steps`` … ``steps`` time steps.
+    """Shift a signal (C, L) by a random number of time steps, from −``steps`` to ``steps``.
 
-    ``steps`` below 1 is a fraction of the length. By ``padding_mode``, the gap is filled with ``fill`` ("constant"),
-    the outermost value ("edge"), the mirror image ("reflect") or the opposite end of the signal ("wrap"). Raises
-    ``OptionError`` for options out of range and, in ``check``, for signals that are not longer than the largest shift.
+    ``steps`` below 1 is a fraction of the length. ``padding_mode`` says what fills the gap: the number ``fill``
+    ("constant"), the outermost value ("edge"), the mirror image ("reflect") or the opposite end of the signal ("wrap").
+    Raises ``OptionError`` for options out of range and, in ``check``, for signals that are not longer than the largest
+    shift.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1,)
@@ -233,10 +234,10 @@ class RandomAffine(Transform):
 
     degrees       the angle: one number d for −d … d, or (low, high); positive angles turn counter-clockwise
     translate     the largest shifts as shares of width and height, each from 0 to 1; None: no shift
-    scale         (low, high), the factor by which the picture is enlarged; None: 1
-    shear         the angle in degrees by which rows are shifted against each other, as ``degrees``; None: 0
+    scale         (low, high) of the factor by which the picture is enlarged; None: 1
+    shear         the angle in degrees by which rows are shifted against each other, given like ``degrees``; None: 0
     padding_mode  "constant" fills with ``fill``, "edge" repeats the outermost pixels, "reflect" mirrors the picture
-    fill          one number, a sequence with one for each channel, or "mean"
+    fill          one number, a sequence with one for each channel, or "mean": the means of the channels over the data
 
     As in torchvision, with ``interpolation=BILINEAR``. Raises ``OptionError`` for options out of range and, in
     ``check``, for samples that are not pictures.
@@ -284,9 +285,10 @@ class RandomAffine(Transform):
 
 @dataclass(frozen=True)
 class RandomRotation(RandomAffine):
-    """Rotate a picture about its centre by −``degrees`` … ``degrees``, or by an angle in (low, high).
+    """Rotate a picture about its centre by a random angle.
 
-    The other options and the errors are those of ``RandomAffine``.
+    ``degrees`` is one number d for angles from −d to d, or (low, high). The other options and the errors are those of
+    ``RandomAffine``.
     """
 
     degrees: float | tuple[float, float] = 15.0

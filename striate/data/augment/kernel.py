@@ -24,7 +24,7 @@ from striate.data.augment.specification import AXES, F32, Specification
 
 @dataclass(frozen=True)
 class SampleKernel(Specification):
-    """The kernel that augments the samples of a batch; ``Specification`` describes its fields and operands."""
+    """The kernel that augments the samples of a batch; the base class describes its fields and operands."""
 
     def write(self, k: Kernel) -> None:
         sample = Sample(k, self)
@@ -45,9 +45,9 @@ class SampleKernel(Specification):
 
 
 def store(s: Sample) -> None:
-    """Add to the kernel of ``s`` the loops that copy the computed sample from scratch memory to the batch.
+    """Write kernel code that copies the computed sample from scratch memory to the batch.
 
-    For uint8, numbers are rounded to the nearest integer and limited to 0 … 255.
+    ``s`` writes the code. For uint8, numbers are rounded to the nearest integer and limited to 0 … 255.
     """
     k, spec = s.k, s.spec
 
@@ -72,7 +72,7 @@ def store(s: Sample) -> None:
 
 
 def erase(s: Sample) -> None:
-    """Add to the kernel of ``s`` the loops that fill all boxes of the sample in the batch, one after the other."""
+    """Write kernel code that fills all boxes of a sample in the batch, one after the other; ``s`` writes the code."""
     k, spec = s.k, s.spec
     fills = [one for fill in spec.boxes for one in fill]
     with k.loop(0, len(spec.boxes)) as boxes:

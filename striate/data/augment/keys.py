@@ -35,11 +35,11 @@ class Keys:
         return len(self.samples)
 
     def lasting(self) -> Keys:
-        """Return keys of the same samples whose random numbers are the same in all epochs."""
+        """Return keys of the same samples whose random numbers are the same in every epoch."""
         return Keys(self.seed, -1, self.samples, self.role)
 
     def draws(self, stream: int) -> Draws:
-        """Return the random numbers for one transform; ``stream`` is its index in the list of transforms."""
+        """Return the samples' random numbers for one transform; ``stream`` is its index in the list of transforms."""
         word = np.array([stream * GOLDEN % 2**32], np.uint32)
         return Draws(row_words(self._low, self._high, word, self._rows))
 

@@ -91,8 +91,8 @@ class MixKernel(KernelSpec):
 def mixed(batch: Array, partners: Array, places: Array, boxes: Array, shares: Array) -> None:
     """Mix samples of ``batch`` (B, C, D, H, W) in place; the NumPy reference of ``MixKernel``.
 
-    The parameters are the operands of that kernel: ``partners``, the indices ``places`` of the mixed samples in the
-    batch, their ``boxes``, and the factors λ as ``shares``.
+    The other parameters are the operands of that kernel: ``partners`` (M, C, D, H, W), the indices ``places`` (M,) of
+    the mixed samples in the batch, their ``boxes`` (M, 6), and the factors λ as ``shares`` (M,).
     """
     for number, place in enumerate(places):
         own, other, share = batch[place], partners[number], np.float32(shares[number])

@@ -24,7 +24,7 @@ class Mixture:
 
     share   the factor of each sample, float64 (B,); that of its partner is 1 − share
     starts  first index, along each spatial axis, of the box that is taken from the partner, int64 (spatial axes, B)
-    stops   end of that box, exclusive, likewise
+    stops   the index after the last one of the box, along each spatial axis, int64 (spatial axes, B)
     label   the weight of each sample's own label, float64 (B,)
     """
 
@@ -41,9 +41,9 @@ class Mixer(Transform):
     whole_samples: ClassVar[bool] = True
 
     def mixture(self, draws: Draws, sizes: Sequence[int]) -> Mixture:
-        """Draw the shares and boxes with which B samples of the spatial ``sizes`` are mixed with their partners.
+        """Draw the shares and boxes with which B samples are mixed with their partners.
 
-        ``draws`` has the random numbers of the B samples.
+        ``draws`` has the random numbers of the B samples, and ``sizes`` are the sizes of their spatial axes.
         """
         raise NotImplementedError
 
@@ -73,13 +73,12 @@ class MixUp(Mixer):
 
 @dataclass(frozen=True)
 class CutMix(Mixer):
-    """Replace a random box of a sample by the same box of another one of the batch, with probability ``p``.
+    """Replace a random box of a sample by the same box of another sample, with probability ``p``, and mix their labels.
 
-    Labels are mixed by the share of the volume that was replaced.
-
-    The box has 1 − λ of the volume, with λ from Beta(α, α), and is cut off where it extends beyond the sample. Yun and
-    others, 2019 (arXiv:1905.04899). Class numbers become probabilities, as in ``MixUp``. For signals, pictures and
-    volumes. Raises ``OptionError`` unless 0 < α ≤ 1000 and 0 ≤ p ≤ 1.
+    The weight of the other label is the share of the volume that was replaced. The box has 1 − λ of the volume, with λ
+    from Beta(α, α), and is cut off where it extends beyond the sample. The other sample is any sample of the training
+    set, with random changes of its own. Yun and others, 2019 (arXiv:1905.04899). Class numbers become probabilities, as
+    in ``MixUp``. For signals, pictures and volumes. Raises ``OptionError`` unless 0 < α ≤ 1000 and 0 ≤ p ≤ 1.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)

@@ -1,6 +1,6 @@
-"""The code that moves elements: along each axis, element i of the result is element sign · i + offset of the source.
+"""Write the part of the kernel that moves elements: element i of the result is element sign · i + offset of the source.
 
-In every function, ``s`` is the ``Sample`` that writes the code of the kernel.
+This holds along each axis. In every function, ``s`` is the ``Sample`` that writes the code of the kernel.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ WRAPS = 1 << 20
 
 
 def move(s: Sample) -> None:
-    """Add to the kernel of ``s`` the loops that move all elements of a sample to ``Sample.target``.
+    """Write kernel code that moves all elements of a sample from the data set to the addresses from ``s.target``.
 
-    The target is the batch or, as float32, scratch memory.
+    These are in the batch or, if the kernel goes on to change the elements, in scratch memory, as float32. ``s`` writes
+    the code.
     """
     k, spec = s.k, s.spec
     depth, height, width = spec.size
@@ -58,11 +59,12 @@ def move(s: Sample) -> None:
 
 
 def placed(s: Sample, axis: int, index: Index, signs: Sequence[Index], offsets: Sequence[Index]) -> tuple[Index, Any]:
-    """Return the source index for the index ``index`` of the result along an axis, and whether it is valid.
+    """Return the source index for the index ``index`` of the result along an axis, and whether that index exists.
 
-    The source index is sign · index + offset, with the elements ``axis`` of ``signs`` and ``offsets``. If it lies
-    outside of the source, the result is the index of the element that the border repeats, and true; for a constant
-    border, it is the nearest valid index, and false. Both are values in the kernel of ``s``.
+    The source index is sign · index + offset, where sign and offset are the elements ``axis`` of ``signs`` and
+    ``offsets``. If it lies outside of the source, the index of the element that the border repeats is returned, and
+    true; for a constant border, the nearest index in the source, and false. ``s`` writes the kernel code that computes
+    both.
     """
     k, size = s.k, s.source[axis]
     if size == 1 and s.spec.border is not Border.CONSTANT:
@@ -77,7 +79,8 @@ def placed(s: Sample, axis: int, index: Index, signs: Sequence[Index], offsets: 
 def bordered(s: Sample, place: Index, size: int) -> Index:
     """Return the index, from 0 to ``size`` − 1, of the element that is used for index ``place``, which may lie outside.
 
-    The border of ``s`` decides which element that is; for a constant border it is the nearest one.
+    The border rule of the transforms decides which element that is; for a constant border it is the nearest one. ``s``
+    writes the kernel code that computes the index.
     """
     k = s.k
     match s.spec.border:
@@ -94,10 +97,10 @@ def bordered(s: Sample, place: Index, size: int) -> Index:
 
 
 def outside(s: Sample, source: Any, to: Any, place: Index, constant: Any) -> None:
-    """Add to the kernel of ``s`` the store of one border element at the address ``to``.
+    """Write kernel code that stores one border element at the address ``to``; ``s`` writes the code.
 
-    The element is for index ``place``, which lies outside of a row of the source; ``source`` is the address of the
-    row. For a constant border it is lane 0 of the vector ``constant``, and otherwise an element of the row.
+    ``place`` is the element's index, which lies outside of a row of the source, and ``source`` is the address of the
+    row. The stored value is an element of the row or, for a constant border, lane 0 of the vector ``constant``.
     """
     k, spec = s.k, s.spec
     if spec.border is Border.CONSTANT:
@@ -108,9 +111,9 @@ def outside(s: Sample, source: Any, to: Any, place: Index, constant: Any) -> Non
 
 
 def copy(s: Sample, source: Any, to: Any, count: Index) -> None:
-    """Add to the kernel of ``s`` a loop that copies ``count`` adjacent elements from address ``source`` to ``to``.
+    """Write a kernel loop that copies ``count`` adjacent elements from address ``source`` to address ``to``.
 
-    They are converted from the dtype of the data set to ``Sample.moved``.
+    The elements are converted from the dtype of the data set to the dtype ``s.moved``. ``s`` writes the code.
     """
     k, dtype = s.k, s.spec.dtype
 
@@ -126,9 +129,10 @@ def copy(s: Sample, source: Any, to: Any, count: Index) -> None:
 
 
 def copy_reversed(s: Sample, source: Any, to: Any, count: Index) -> None:
-    """Add to the kernel of ``s`` a loop that copies ``count`` adjacent elements in reverse order to address ``to``.
+    """Write a kernel loop that copies ``count`` adjacent elements in reverse order to address ``to``.
 
-    ``source`` is the address of the last of them, which comes first in the result. They are converted as by ``copy``.
+    ``source`` is the address of the last of them, which comes first in the result. The elements are converted from the
+    dtype of the data set to the dtype ``s.moved``. ``s`` writes the code.
     """
     k, dtype = s.k, s.spec.dtype
 

@@ -1,4 +1,4 @@
-"""Run the kernels of the input stage on the team of threads, or their NumPy references."""
+"""Run the kernels that augment and mix samples on all threads, or run their NumPy references."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SMALL = 1 << 15
 
 
 class Native:
-    """A compiled kernel of the input stage, which runs once for each sample of a batch.
+    """A compiled kernel that runs once for each sample of a batch, on all threads.
 
     ``spec`` is its specification, ``operands`` the number of its operands, and ``thread_scratch`` the number of bytes
     of scratch memory that each thread needs.
@@ -46,7 +46,7 @@ class Native:
 
 
 class Augmenter:
-    """Runs a ``SampleKernel``, or its reference with the NumPy engine, to return augmented samples."""
+    """Augments samples by a ``SampleKernel`` or, with the NumPy engine, by the kernel's NumPy reference."""
 
     def __init__(self, spec: SampleKernel) -> None:
         self.spec = spec
@@ -68,7 +68,7 @@ class Augmenter:
 
 
 class Blender:
-    """Runs a ``MixKernel``, or its reference with the NumPy engine, to mix samples with their partners."""
+    """Mixes samples with their partners by a ``MixKernel`` or, with the NumPy engine, by its NumPy reference."""
 
     def __init__(self, spec: MixKernel) -> None:
         self.spec = spec
@@ -78,7 +78,8 @@ class Blender:
     def mix(self, batch: Array, partners: Array, places: Array, boxes: Array, shares: Array) -> None:
         """Mix the samples of ``batch`` (B, …) at indices ``places`` (M,) with their ``partners`` (M, …), in place.
 
-        ``boxes`` (M, 6) and ``shares`` (M,) are the boxes and the factors λ; see ``MixKernel``.
+        ``boxes`` (M, 6) are the boxes that are taken from the partners, and ``shares`` (M,) the factors λ of the
+        samples; see ``MixKernel``.
         """
         if self._native is None:
             mixed(batch, partners, places, boxes, shares)

@@ -28,11 +28,11 @@ _OPERATIONS = (
 class Strengths:
     """The effect of each operation at the largest magnitude.
 
-    shear      slope
-    translate  shift as a fraction of the picture's size
-    degrees    angle
-    factor     change of the factor of brightness, contrast or saturation from 1
-    bits       bits that posterization removes
+    shear      the slope
+    translate  the shift, as a fraction of the picture's size
+    degrees    the angle of a rotation
+    factor     by how much the factor of brightness, contrast or saturation differs from 1
+    bits       the number of bits that posterization removes
     """
 
     shear: float
@@ -44,7 +44,7 @@ class Strengths:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy(Transform):
-    """Base of ``RandAugment`` and ``TrivialAugment`` (abstract); the options are as in ``RandomAffine``."""
+    """Base of ``RandAugment`` and ``TrivialAugment`` (abstract); both options are as in ``RandomAffine``."""
 
     padding_mode: str = "constant"
     fill: FillOption = 0.0
@@ -135,8 +135,8 @@ class TrivialAugment(Policy):
     """Apply one random operation of random strength to each picture (Müller and Hutter, 2021, arXiv:2103.10158).
 
     The operations are those of ``RandAugment``, with the wider range of strengths that torchvision's
-    ``TrivialAugmentWide`` has. Raises ``OptionError`` for options out of range and, in ``check``, for anything but
-    pictures of uint8.
+    ``TrivialAugmentWide`` has. ``padding_mode`` and ``fill`` are as in ``RandomAffine``. Raises ``OptionError`` for
+    options out of range and, in ``check``, for anything but pictures of uint8.
     """
 
     def apply(self, draft: Draft, draws: Draws) -> None:

@@ -24,8 +24,9 @@ Array = npt.NDArray[Any]
 def augmented(spec: SampleKernel, data: Array, rows: Array, ints: Array, floats: Array) -> Array:
     """Return the batch (B, C, D′, H′, W′) that the kernel with the specification ``spec`` computes.
 
-    The other parameters are its operands without the batch: the data set ``data``, the indices ``rows`` of the samples,
-    and the tables ``ints`` and ``floats`` of their parameters; see ``Specification``.
+    The other parameters are the operands that the kernel reads: the data set ``data`` (N, C, D, H, W), the indices
+    ``rows`` (B,) of the samples to augment, and the tables ``ints`` and ``floats`` of their parameters; see
+    ``Specification``.
     """
     batch = np.empty((len(rows), spec.source[0], *spec.size), spec.dtype.numpy)
     for place, row in enumerate(rows):

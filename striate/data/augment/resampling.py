@@ -1,6 +1,7 @@
-"""The code that resamples pictures: pixel (x, y) of the result comes from matrix · (x, y, 1) in the source.
+"""Write the part of the augmentation kernel that resamples pictures.
 
-In every function, ``s`` is the ``Sample`` that writes the code of the kernel.
+Pixel (x, y) of the result is at matrix · (x, y, 1) in the source. In every function, ``s`` is the ``Sample`` that
+writes the code of the kernel.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from striate.dtypes import DType
 
 
 def resample(s: Sample) -> None:
-    """Add to the kernel of ``s`` the loops that interpolate all pixels of a picture, into scratch memory."""
+    """Write kernel code that computes all pixels of a resampled picture, in scratch memory.
+
+    ``s`` writes the code. Pixel (x, y) is interpolated linearly at position A · (x, y, 1) of the source; the affine map
+    A (2, 3) is among the parameters of the sample.
+    """
     k, spec = s.k, s.spec
     _, height, width = spec.size
     across = [s.float_at(column) for column in range(3)]
@@ -32,10 +37,10 @@ def resample(s: Sample) -> None:
 
 
 def interpolate(s: Sample, places: Sequence[Any], element: Index) -> None:
-    """Add to the kernel of ``s`` the interpolation of 16 adjacent pixels, in every channel.
+    """Write kernel code that computes 16 adjacent pixels by linear interpolation, in every channel.
 
-    They are written to scratch memory from element ``element`` of a channel on. ``places`` are two vectors of 16
-    lanes: x and y of the pixels' positions in the source.
+    ``places`` are two vectors of 16 lanes: x and y of the pixels' positions in the source. The results are stored in
+    scratch memory, from index ``element`` of each channel on. ``s`` writes the code.
     """
     k, spec = s.k, s.spec
     width = s.source[2]
@@ -63,9 +68,10 @@ def interpolate(s: Sample, places: Sequence[Any], element: Index) -> None:
 def neighbours(s: Sample, place: Any, size: int) -> tuple[list[tuple[Any, Any]], Any]:
     """Return the two elements nearest to each position along an axis, and the weight of the second one.
 
-    All are vectors in the kernel of ``s``. ``place`` has the positions, and ``size`` is the number of elements of the
-    axis. Each of the two elements is returned as a pair (index, inside): the index, int32, is limited to the axis, and
-    ``inside`` says whether it was within the axis before; ``inside`` is None unless the border is constant.
+    ``place`` is a vector of positions, and ``size`` the number of elements of the axis. Each of the two elements is
+    returned as vectors (index, inside). An index beyond an end of the axis is replaced by the element that the border
+    repeats (for a constant border, by the nearest one), int32; ``inside`` says whether the index lay on the axis, and
+    is None unless the border is constant. ``s`` writes the kernel code that computes them.
     """
     k = s.k
     last = k.constant(size - 1, F32)

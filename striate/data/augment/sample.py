@@ -1,4 +1,4 @@
-"""``Sample``: the memory and the parameters of the sample that a kernel augments, while its code is written."""
+"""``Sample``, which writes kernel code that finds the memory and the parameters of the sample to augment."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from striate.dtypes import DType
 
 
 class Sample:
-    """Writes the code of a kernel that finds a sample's data and parameters and loops over its elements.
+    """Writes kernel code that finds the data and the parameters of one sample and loops over its elements.
 
-    The sample is that of the chunk, the unit of work of a thread. The methods append code to kernel ``k``, which has
-    the specification ``spec``, and return values of that code.
+    The kernel runs once for each sample of the batch. The methods append code to kernel ``k``, which has the
+    specification ``spec``, and return values that this code computes.
     """
 
     def __init__(self, k: Kernel, spec: Specification) -> None:
@@ -32,23 +32,23 @@ class Sample:
         self.floats = k.offset(k.operand(3), k.imul(self.sample, self.columns.floats), F32)
 
     def int_at(self, column: Index) -> Index:
-        """Return the integer parameter in column ``column`` as an index."""
+        """Return the parameter in column ``column`` of the sample's row of integers, as an index in the kernel."""
         found = self.k.load_scalar(self.k.offset(self.ints, column, DType.int32), DType.int32)
         return self.k.convert(found, DType.int64)
 
     def float_at(self, column: int) -> Any:
-        """Return the float parameter in column ``column``, in every lane of a vector."""
+        """Return the parameter in column ``column`` of the sample's row of floats, in every lane of a vector."""
         return self.k.broadcast(self.k.offset(self.floats, column, F32), F32)
 
     def scratch(self, channel: Index, element: Index = 0) -> Any:
-        """Return the address of an element of a channel in scratch memory, where elements are float32."""
+        """Return the address of an element of a channel in the kernel's scratch memory, where elements are float32."""
         k = self.k
         return k.offset(k.scratch, k.iadd(k.imul(channel, self.spec.stride), element), F32)
 
     def target(self, channel: Index, element: Index = 0) -> Any:
         """Return the address to which an element of a channel is moved from the data set.
 
-        It is in the batch, or in scratch memory if the kernel then changes the element.
+        The address is in the batch, or in scratch memory if the kernel goes on to change the sample's elements.
         """
         return self.scratch(channel, element) if self.spec.computes else self.final(channel, element)
 
@@ -63,9 +63,9 @@ class Sample:
         return F32 if self.spec.computes else self.spec.dtype
 
     def filled(self, fills: Sequence[float], number: Index, dtype: DType) -> Any:
-        """Return ``fills[number]`` in every lane of a vector of ``dtype``, rounded for uint8.
+        """Return a vector of ``dtype`` with ``fills[number]`` in every lane, rounded for uint8.
 
-        ``number`` may be known only when the kernel runs; then the numbers ``fills`` become a table in its code.
+        ``number`` may be a value that is known only when the kernel runs; ``fills`` then becomes a table in the kernel.
         """
         k = self.k
         numbers = [round(one) for one in fills] if dtype is DType.uint8 else fills
@@ -75,10 +75,11 @@ class Sample:
         return k.broadcast(k.offset(table, number, dtype), dtype)
 
     def run(self, count: Index, vector: Callable[[Index], None], scalar: Callable[[Index], None]) -> None:
-        """Write the loops over ``count`` adjacent elements: ``vector(i)`` for 16 of them, ``scalar(i)`` for one.
+        """Write loops over ``count`` adjacent elements, 16 at a time by ``vector(i)``, or singly by ``scalar(i)``.
 
-        ``i`` is the index of the first element. The last vector ends at the last element and may repeat elements of the
-        vector before it; ``scalar`` is only used if there are fewer than 16 elements.
+        These functions write the code for the 16 elements from index ``i`` on, and for element ``i``. The last vector
+        ends at the last element and may repeat elements of the vector before it; ``scalar`` is only used if there are
+        fewer than 16 elements.
         """
         k = self.k
         full = k.idiv(count, LANES)

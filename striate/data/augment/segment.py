@@ -27,7 +27,7 @@ class Table(NamedTuple):
     floats: Array
 
     def part(self, chosen: slice | Array) -> Table:
-        """Return the parameters of the samples that an index or a slice selects."""
+        """Return the parameters of some of the samples; ``chosen`` is a slice, or an array of their indices."""
         return Table(np.ascontiguousarray(self.ints[chosen]), np.ascontiguousarray(self.floats[chosen]))
 
 
@@ -38,11 +38,11 @@ def spatial(sizes: Sequence[int]) -> tuple[int, int, int]:
 
 
 class Segment:
-    """Transforms that one kernel applies, for samples of one shape.
+    """Consecutive transforms that one kernel applies, for samples of one shape.
 
     transforms  the transforms in order; ``streams`` are their indices in the list of all transforms
     shape       (C, sizes…) of the samples before; the attribute ``result`` is the shape after
-    means       the means of the channels over the data set, for fills that are "mean"
+    means       the means of the channels over the data set, for transforms whose ``fill`` is "mean"
 
     ``dtype`` is that of the samples. Raises ``OptionError`` for transforms that do not fit the samples or each other.
     """
@@ -75,7 +75,7 @@ class Segment:
         self._augmenter = Augmenter(self.kernel)
 
     def table(self, keys: Keys) -> Table:
-        """Draw the random parameters for the samples of ``keys``."""
+        """Return the random parameters of all transforms for the samples whose random numbers ``keys`` determines."""
         draft = Draft(keys, (1, *self.shape) if self._features else self.shape, self._work)
         for stream, one in zip(self._streams, self.transforms, strict=True):
             one.apply(draft, keys.draws(stream))

@@ -20,15 +20,16 @@ AXES = 3
 
 @dataclass(frozen=True)
 class Specification(KernelSpec):
-    """The work of the kernel for one list of transforms and one shape of samples.
+    """The specification of a kernel that applies one list of transforms to samples of one shape.
 
     source, size  shapes (C, D, H, W) of a sample in the data set, and (D, H, W) in the batch
     dtype         uint8 or float32, of the data set and the batch
-    border        the values outside of a sample; ``fill`` has the constant for each channel
-    affine, …     the steps to do, see ``draft.Work``; ``boxes`` has the fill of each box for each channel
+    border        the rule for values outside of a sample; ``fill`` has the constant of each channel
+    boxes         for each box to fill, the fill of each channel
 
-    Operands: the data set (N, C, D, H, W); the indices of the samples, int64 (B,); the tables ``ints`` int32 (B, I)
-    and ``floats`` float32 (B, F), with the columns of ``Columns``; the batch (B, C, D′, H′, W′).
+    ``affine``, ``colour``, ``tone`` and ``noise`` say which steps the kernel performs, see ``draft.Work``. Operands:
+    the data set (N, C, D, H, W); the indices of the samples, int64 (B,); the tables ``ints`` int32 (B, I) and
+    ``floats`` float32 (B, F), with the columns of ``Columns``; the batch (B, C, D′, H′, W′).
     """
 
     source: tuple[int, int, int, int]
@@ -44,7 +45,7 @@ class Specification(KernelSpec):
 
     @property
     def computes(self) -> bool:
-        """Whether elements are changed, in float32, and not only moved."""
+        """Whether the kernel computes new values in float32, rather than only moving elements and filling boxes."""
         return self.affine or self.colour or self.tone or self.noise
 
     @property
@@ -54,7 +55,7 @@ class Specification(KernelSpec):
 
     @property
     def stride(self) -> int:
-        """The distance between channels in scratch memory, in elements, with space for vectors that pass the end."""
+        """The distance between channels in scratch memory, in elements; it leaves room for a vector past the end."""
         return -(-self.plane // LANES) * LANES + LANES
 
     @property
@@ -64,17 +65,17 @@ class Specification(KernelSpec):
 
     @property
     def columns(self) -> Columns:
-        """The columns of the operands ``ints`` and ``floats``."""
+        """The meanings of the columns of the operands ``ints`` and ``floats``."""
         return Columns(self.affine, 3 if self.source[0] == 3 else 1, self.boxes)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of the parameters of a sample; numbers in parentheses are numbers of columns.
+    """The columns of the two tables of parameters, ``ints`` and ``floats``; numbers in parentheses count columns.
 
     ints    sign and offset of each axis D, H, W (6); two words of random numbers (2); start D, H, W and stop D, H, W of
             each box (6 each)
-    floats  rows of the affine map (6, only with ``affine``); the colour matrix (``colours``²), the factor of the mean
+    floats  rows of the affine map (6, only with ``affine``); the colour matrix (``colours``²); the factor of the mean
             grey value (1); solarize, posterize, stretch (3); the standard deviation of noise (1)
 
     ``affine`` says whether pictures are resampled, and ``colours`` is the number of rows of the colour matrix: 3 for
@@ -88,35 +89,35 @@ class Columns:
     words = 2 * AXES
 
     def box(self, number: int) -> int:
-        """Return the first column of box ``number`` in ``ints``."""
+        """Return the first column of box ``number`` in the table ``ints``."""
         return self.words + 2 + 2 * AXES * number
 
     @property
     def ints(self) -> int:
-        """The number of columns of ``ints``."""
+        """The number of columns of the table of integer parameters."""
         return self.box(len(self.boxes))
 
     @property
     def colour(self) -> int:
-        """The first column of the colour matrix in ``floats``."""
+        """The first column of the colour matrix in the table ``floats``."""
         return 6 if self.affine else 0
 
     @property
     def grey(self) -> int:
-        """The column of the factor of the mean grey value in ``floats``."""
+        """The column, in the table ``floats``, of the factor with which the mean grey value is added."""
         return self.colour + self.colours**2
 
     @property
     def tone(self) -> int:
-        """The first of the columns threshold, step and stretch in ``floats``."""
+        """The column of the threshold of solarization in ``floats``; posterization and contrast stretch follow."""
         return self.grey + 1
 
     @property
     def noise(self) -> int:
-        """The column of the standard deviation of noise in ``floats``."""
+        """The column of the standard deviation of noise in the table ``floats``."""
         return self.tone + 3
 
     @property
     def floats(self) -> int:
-        """The number of columns of ``floats``."""
+        """The number of columns of the table of float parameters."""
         return self.noise + 1

@@ -40,16 +40,16 @@ _MEASURED = 1024
 
 @dataclass(frozen=True)
 class Tables:
-    """The random parameters of some samples.
+    """The random parameters of B samples.
 
-    ``parts`` has an element for each part of the list of transforms, in order: a ``Table`` for transforms that one
-    kernel applies, or an array of seeds (B, 2) for a ``Lambda``.
+    ``parts`` has, in the order of the transforms, a ``Table`` for all consecutive transforms that one kernel applies,
+    and an array of random seeds (B, 2) for each ``Lambda``.
     """
 
     parts: tuple[Table | Array, ...]
 
     def at(self, chosen: slice | Array) -> Tables:
-        """Return the parameters of the samples that an index or a slice selects."""
+        """Return the parameters of some of the samples; ``chosen`` is a slice, or an array of their indices."""
         return Tables(tuple(one.part(chosen) if isinstance(one, Table) else one[chosen] for one in self.parts))
 
 
@@ -136,7 +136,7 @@ class InputStage:
 
     @property
     def mixes(self) -> bool:
-        """Whether ``MixUp`` or ``CutMix`` mixes labels; class numbers are then returned as float32 (B, classes)."""
+        """Whether ``MixUp`` or ``CutMix`` mixes labels; class numbers then become float32 (B, classes) in batches."""
         return bool(self._mixers)
 
     def batch(self, indices: npt.ArrayLike, epoch: int) -> tuple[Array, Array]:
@@ -202,7 +202,7 @@ class InputStage:
         return tables, _Pairs(partners, self.tables(Keys(self.seed, epoch, rows, role=1)), mixture)
 
     def tables(self, keys: Keys) -> Tables:
-        """Draw the random parameters of all transforms for the samples of ``keys``."""
+        """Return the random parameters of all transforms for the samples whose random numbers ``keys`` determines."""
         parts: list[Table | Array] = []
         for part in self._parts:
             if isinstance(part, Segment):

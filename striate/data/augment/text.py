@@ -26,26 +26,32 @@ from striate.errors import OptionError, unknown_option
 class Values:
     """The values after the name of a transform in a text, such as 4 and reflect in "crop:4:reflect".
 
-    The methods return the value at ``place``, counted from 0, or the default if it is missing or empty.
+    The methods return the value at index ``place`` (the first is 0), or ``default`` if it is missing or empty.
     """
 
     def __init__(self, values: Sequence[str]) -> None:
         self._values = values
 
     def text(self, place: int, default: str) -> str:
-        """Return a value as a string."""
+        """Return the value at index ``place`` as a string, or ``default`` if it is missing or empty."""
         return (self._values[place] if place < len(self._values) else "") or default
 
     def number(self, place: int, default: float) -> float:
-        """Return a value as a float; raises ``ValueError`` if it is not a number."""
+        """Return the value at index ``place`` as a float, or ``default`` if it is missing or empty.
+
+        Raises ``ValueError`` if the value is not a number.
+        """
         return float(self.text(place, str(default)))
 
     def whole(self, place: int, default: int) -> int:
-        """Return a value as an int; raises ``ValueError`` if it is not an integer."""
+        """Return the value at index ``place`` as an int, or ``default`` if it is missing or empty.
+
+        Raises ``ValueError`` if the value is not an integer.
+        """
         return int(self.text(place, str(default)))
 
     def fill(self, place: int) -> float | str:
-        """Return a value as a float, or "mean"; 0 if it is missing."""
+        """Return the value at index ``place``: a float or the word "mean"; 0 if the value is missing or empty."""
         return "mean" if self.text(place, "0") == "mean" else self.number(place, 0)
 
 
@@ -87,8 +93,8 @@ NAMES = tuple(_FORMS)
 def parsed(text: str) -> tuple[Transform, ...]:
     """Return the transforms that a text lists: names separated by spaces, each with values after colons.
 
-    Raises ``OptionError`` for an unknown name, which lists the known ones, and for values that are not numbers or out
-    of range.
+    Raises ``OptionError`` for an unknown name, with a list of the known ones, and for values that are not numbers or
+    out of range.
 
     >>> parsed("crop:4:reflect flip")
     (RandomCrop(size=None, padding=4, padding_mode='reflect', fill=0.0), RandomHorizontalFlip(p=0.5, axis=-1))

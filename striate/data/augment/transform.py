@@ -20,10 +20,10 @@ FillOption = float | str | Sequence[float]
 
 @dataclass(frozen=True)
 class Transform:
-    """Base of augmentations (abstract): a frozen description of a random change of one sample.
+    """Base of augmentations (abstract): an immutable description of a random change of a sample.
 
     ``check`` refuses samples that do not fit, and returns the shape of the result. ``apply`` draws random numbers for
-    many samples at once, and changes their parameters in a ``Draft``, by which a kernel then computes the samples.
+    many samples at once and changes the parameters of these samples in a ``Draft``; a kernel then computes the samples.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (2,)
@@ -52,7 +52,7 @@ class Transform:
     def check(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> tuple[int, ...]:
         """Return the shape (C, sizes…) of the result for samples of ``shape`` and ``dtype``.
 
-        Raises ``OptionError`` for samples that the transform does not take.
+        Raises ``OptionError`` for samples to which the transform cannot be applied.
         """
         rank = len(shape) - 1
         if rank not in self.ranks:
@@ -65,7 +65,7 @@ class Transform:
         return shape
 
     def apply(self, draft: Draft, draws: Draws) -> None:
-        """Draw random numbers for all samples of the draft, and change the parameters of each accordingly."""
+        """Draw random numbers for all samples of ``draft``, and change the parameters of each sample accordingly."""
         raise NotImplementedError
 
 
