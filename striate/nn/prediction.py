@@ -34,7 +34,10 @@ class Predicting(Protocol):
         ...
 
     def trace(self, inputs: tuple[Any, ...]) -> Any:
-        """Add the module's operations to the graph that is being traced, and return its outputs as values of the graph."""
+        """Add the module's operations to the graph that is being traced, and return its outputs as graph values.
+
+        Arrays among the inputs become constants.
+        """
         ...
 
     def describe(self) -> str:
