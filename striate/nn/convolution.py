@@ -73,11 +73,17 @@ class FilterBank(Ranked):
         self._know_fan_in()
 
     def weight_shape(self, in_channels: int | None) -> tuple[int | None, ...]:
-        """Return the shape of the weight for ``in_channels`` input channels; a size that depends on None is None."""
+        """Return the shape of the weight of a layer with ``in_channels`` input channels.
+
+        If ``in_channels`` is None, the size that depends on it is None.
+        """
         raise NotImplementedError
 
     def channels_of(self, weight_shape: tuple[int | None, ...]) -> int | None:
-        """Return the number of input channels of a layer whose weight has this shape; None if the size is None."""
+        """Return the number of input channels of a layer whose weight has the shape ``weight_shape``.
+
+        The result is None if the shape leaves it unknown (None).
+        """
         raise NotImplementedError
 
     def _know_fan_in(self) -> None:
@@ -282,12 +288,12 @@ class ConvolutionTranspose(FilterBank):
 
     n counts samples, o output channels, c input channels (those of the group of o), i input positions, and k positions
     in the kernel. x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64.
-    The weight w is (C, O / groups, kernel sizes…), the bias b (O,), as in PyTorch. Along each axis the output has (size
-    − 1) · stride − 2 · padding + dilation · (kernel_size − 1) + output_padding + 1 positions. C is ``in_channels``, or
-    with None the number of channels of the first input; O is ``out_channels``. ``padding_mode`` must be "zeros";
-    ``init`` is an initializer of the weights, or its name. Raises ``OptionError`` for invalid options, such as an
-    ``output_padding`` that is at least as large as both stride and dilation, and ``ShapeError`` for inputs with another
-    number of axes or channels.
+    The weight w is (C, O / groups, kernel sizes…), the bias b (O,), as in PyTorch. C is ``in_channels``, or with None
+    the number of channels of the first input; O is ``out_channels``. The other numbers are one for all axes, or one per
+    axis. Along each axis the output has (size − 1) · stride − 2 · padding + dilation · (kernel_size − 1) +
+    output_padding + 1 positions. ``padding_mode`` must be "zeros"; ``init`` is an initializer of the weights, or its
+    name. Raises ``OptionError`` for invalid options, such as an ``output_padding`` that is at least as large as both
+    stride and dilation, and ``ShapeError`` for inputs with another number of axes or channels.
     """
 
     def __init__(

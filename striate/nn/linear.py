@@ -25,9 +25,9 @@ class Linear(Module):
 
     x (N, …, in_features) → y (N, …, out_features), or one sample (in_features,) → (out_features,), float32 or float64.
     The weight W is (out_features, in_features), the bias b (out_features,), as in PyTorch; ``init`` is an initializer
-    of the weight, or its name. With ``in_features=None``, the first input gives the number, unless it has more than
-    three axes: then a ``Flatten`` is more likely missing. Raises ``ShapeError`` for the wrong number of features, with
-    a hint if a ``Flatten`` seems to be missing.
+    of the weight, or its name. With ``in_features=None``, the size is inferred from the first input. Raises
+    ``ShapeError`` for the wrong number of features, and if the size cannot be inferred because the input has more than
+    three axes; probably a ``Flatten`` is then missing.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.LINEAR

@@ -147,7 +147,7 @@ class Module(ModuleMemory):
         return set_frozen(self, patterns, True, flag("freeze: statistics", statistics))
 
     def unfreeze(self, *patterns: str, statistics: bool = True) -> list[str]:
-        """Let training change the parameters again whose dotted names match one of the patterns (default: all).
+        """Include the parameters whose dotted names match one of the patterns (default: all) in training again.
 
         Returns the names of the parameters. The running statistics of matching layers are updated again as well, unless
         ``statistics=False``.

@@ -266,7 +266,7 @@ class BatchNorm(ChannelNormalization):
 class BatchNorm1d(BatchNorm):
     """Batch normalization of (N, C) or (N, C, L): y = (x − μ) / √(σ² + ε) · γ + β
 
-    See the base class ``BatchNorm`` for the statistics and options.
+    See the base class ``BatchNorm`` for the symbols and options.
     """
 
     ranks = (2, 3)
@@ -276,7 +276,7 @@ class BatchNorm1d(BatchNorm):
 class BatchNorm2d(BatchNorm):
     """Batch normalization of images (N, C, H, W): y = (x − μ) / √(σ² + ε) · γ + β
 
-    See the base class ``BatchNorm`` for the statistics and options.
+    See the base class ``BatchNorm`` for the symbols and options.
     """
 
     ranks = (4,)
@@ -286,7 +286,7 @@ class BatchNorm2d(BatchNorm):
 class BatchNorm3d(BatchNorm):
     """Batch normalization of volumes (N, C, D, H, W): y = (x − μ) / √(σ² + ε) · γ + β
 
-    See the base class ``BatchNorm`` for the statistics and options.
+    See the base class ``BatchNorm`` for the symbols and options.
     """
 
     ranks = (5,)

@@ -351,7 +351,7 @@ class AvgPool3d(AvgPool):
 class LPPool1d(LPPool):
     """Power-average pooling of (N, C, L) or (C, L): y = (Σ xᵖ)^(1/p) over each window
 
-    See the base class ``LPPool`` for the options.
+    p is ``norm_type``; see the base class ``LPPool`` for the options.
     """
 
     rank = 1
@@ -360,7 +360,7 @@ class LPPool1d(LPPool):
 class LPPool2d(LPPool):
     """Power-average pooling of (N, C, H, W) or (C, H, W): y = (Σ xᵖ)^(1/p) over each window
 
-    See the base class ``LPPool`` for the options.
+    p is ``norm_type``; see the base class ``LPPool`` for the options.
     """
 
     rank = 2
@@ -369,7 +369,7 @@ class LPPool2d(LPPool):
 class LPPool3d(LPPool):
     """Power-average pooling of (N, C, D, H, W) or (C, D, H, W): y = (Σ xᵖ)^(1/p) over each window
 
-    See the base class ``LPPool`` for the options.
+    p is ``norm_type``; see the base class ``LPPool`` for the options.
     """
 
     rank = 3

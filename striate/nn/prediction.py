@@ -49,8 +49,8 @@ class Predicting(Protocol):
 class LatestCall:
     """The program of a module's latest prediction, and the kind of input for which it was compiled.
 
-    A call with the same ``dtype``, ``shape`` (of one sample), ``training`` and module ``version`` can use the program
-    again without a look-up. ``single_sample`` says whether the array had a single sample.
+    The next call runs the same program if ``dtype``, ``shape`` (of one sample), ``training`` and the module's
+    ``version`` are the same. ``single_sample`` says whether the array had a single sample.
     """
 
     version: int

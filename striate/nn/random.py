@@ -140,8 +140,8 @@ class DropPath(RandomLayer):
     """Stochastic depth: set whole samples to 0 at random in training. Huang et al., 2016.
 
     y = x · m / (1 − p), where m = 0 for a sample with probability p = ``drop_prob``, else 1; in prediction y = x. Use
-    it in the body of a residual block: nn.Residual(nn.Sequential(…, nn.DropPath(0.1))). ``scale_by_keep=False`` leaves
-    out the factor: y = x · m. Name and options are those of the package timm.
+    it in the body of a residual block: nn.Residual(nn.Sequential(…, nn.DropPath(0.1))). With ``scale_by_keep=False``, y
+    = x · m in training. Name and options are those of the package timm.
     """
 
     def __init__(self, drop_prob: float = 0.0, scale_by_keep: bool = True) -> None:

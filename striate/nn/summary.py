@@ -134,10 +134,10 @@ def summary_table(rows: list[tuple[str, ...]], width: int | None = None) -> str:
 
 
 def shortened_path(path: str, most: int) -> str:
-    """Return the path, without its beginning if it exceeds ``most`` characters: an ellipsis and its end."""
+    """Return the path, or an ellipsis and its end if the path exceeds ``most`` characters."""
     return path if len(path) <= most else f"…{path[len(path) - most + 1 :]}"
 
 
 def shortened(text: str, most: int) -> str:
-    """Return the text, without its end if it exceeds ``most`` characters: its beginning and an ellipsis."""
+    """Return the text, or its beginning and an ellipsis if the text exceeds ``most`` characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ModuleTree(metaclass=Named):
-    """Base class of modules, which finds the modules and parameters assigned to its attributes by name (abstract)."""
+    """Base class of modules, with access by name to the modules and parameters in their attributes (abstract)."""
 
     _parameters: dict[str, Parameter]
     _modules: dict[str, Module]

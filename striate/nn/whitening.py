@@ -24,12 +24,12 @@ class Whitening2d(Conv2d):
 
     λⱼ and vⱼ are the eigenvalues and eigenvectors of the covariance matrix of all patches (``in_channels``, k, k) of
     the pictures, where k is ``kernel_size`` and ε = 0.0005. There are 2 · in_channels · k² output channels, two of
-    opposite sign for each eigenvector, so that an activation after the layer loses neither sign. (N, C, H, W) → (N, 2 C
-    k², H − k + 1, W − k + 1).
+    opposite sign for each eigenvector, so that both signs pass an activation such as ReLU. (N, C, H, W) → (N, 2 C k², H
+    − k + 1, W − k + 1).
 
-    ``fit`` computes the filters, which are random before. Training changes only the bias b. After Coates and Ng, 2012;
-    as the first layer of a network, Page (2019) and Jordan, arXiv:2404.00498. Raises ``OptionError`` unless both
-    arguments are whole numbers of at least 1.
+    ``fit`` computes the filters; they are random until then. Training changes only the bias b. The method is that of
+    Coates and Ng, 2012; Page (2019) and Jordan, arXiv:2404.00498, use it as the first layer of a network. Raises
+    ``OptionError`` unless both arguments are whole numbers of at least 1.
     """
 
     def __init__(self, in_channels: int, kernel_size: int = 2) -> None:
@@ -74,7 +74,7 @@ def _covariance(x: npt.NDArray[np.floating], window: tuple[int, ...]) -> npt.NDA
 
 
 def fit_whitening(model: Module, images: npt.NDArray[np.generic]) -> None:
-    """If the first layer of the model is a ``Whitening2d``, compute its filters from training pictures.
+    """Compute the filters of the model's first layer from training pictures, if it is a ``Whitening2d``.
 
     ``images`` are (N, C, H, W), as the model takes them: they are standardized by ``model.standardizer``, if it has
     one, before the filters are computed. Other models are not changed.

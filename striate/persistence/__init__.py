@@ -118,9 +118,10 @@ def save(
 ) -> None:
     """Write weights, graph, class names and standardizer of a model to one safetensors file.
 
-    ``input_shape`` is the shape of one sample, such as (3, 32, 32); the default is ``model.input_shape``, known from a
-    call. ``classes`` are the names of the model's outputs, by default ``model.classes``; () stores no names. An
-    existing file is replaced only when the new one is complete. The model is not changed.
+    ``input_shape`` is the shape of one sample, such as (3, 32, 32); by default, the inputs have the shapes in
+    ``model.input_types``, which are known after a call. ``classes`` are the names of the model's outputs, by default
+    ``model.classes``; () stores no names. An existing file is replaced only when the new one is complete. The model is
+    not changed.
 
     Raises ``ShapeError`` if the input's shape or a size of the model is unknown; ``OptionError`` if an argument is not
     a model, a path, a shape, or a list of different names, one per output, or if the path has the ending of a PyTorch
@@ -178,7 +179,7 @@ def _is_text(name: str) -> bool:
 
 @explained
 def load(path: str | Path) -> Module:
-    """Load a model from a file that ``save`` wrote, the folder of a training, an ONNX file, or a timm folder.
+    """Load a model from a file that ``save`` wrote, the folder of a training run, an ONNX file, or a timm folder.
 
     The path decides how it is read: a folder with ``config.json`` in the layout of timm and Hugging Face (see
     ``persistence.folder``); any other folder by its ``model.safetensors``; a file with the suffix .onnx as ONNX; and

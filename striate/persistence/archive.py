@@ -31,7 +31,7 @@ _LONGEST_COMMENT = 65_535
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of the archive: the file ``name``, and where its content lies.
+    """An entry of a zip archive: its name, and the position and the checksum of its content.
 
     ``start`` is the offset of the content in the archive and ``size`` its length, both in bytes; ``checksum`` is its
     CRC-32.

@@ -29,7 +29,7 @@ def load_torch_state(
 ) -> StateMismatch:
     """Load weights saved by PyTorch into a model, from a file of ``torch.save`` or a ``.safetensors`` file.
 
-    st.load_torch_state(model, "resnet18.pth")
+        st.load_torch_state(model, "resnet18.pth")
 
     The names must be those of ``model.state_dict()``. A prefix ``module.`` (DataParallel) or ``_orig_mod.``
     (torch.compile) that all names share is removed. If the file is a checkpoint of several dictionaries, ``entry``

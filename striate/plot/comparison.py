@@ -21,9 +21,10 @@ _STYLES = ("-", "--", ":")
 def compared(histories: Mapping[str, History], path: str | Path | None = None) -> Figure:
     """Draw the losses and held-out accuracies of several trainings by epoch.
 
-    ``histories`` maps the names under which they are drawn to histories. The left panel has the held-out losses, or the
-    training losses if an epoch lacks a held-out loss. The right panel has the held-out accuracies, if there are any. If
-    ``path`` is given, the figure is written to this file. Raises ``DataError`` if no history has an epoch.
+    ``histories`` are the histories of the trainings by name; the names label the curves. The left panel has the
+    held-out losses, or the training losses if an epoch lacks a held-out loss. The right panel has the held-out
+    accuracies, if there are any. If ``path`` is given, the figure is written to this file. Raises ``DataError`` if no
+    history has an epoch.
     """
     if not any(len(history) for history in histories.values()):
         raise DataError("no run has a finished epoch yet, so there is nothing to draw")

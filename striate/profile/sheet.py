@@ -141,9 +141,9 @@ class Profile:
         return self.text()
 
     def text(self, width: int = WIDTH) -> str:
-        """Return the profile as a table for printing, at most ``width`` characters wide.
+        """Return the profile as a table for printing.
 
-        Less important columns are left out if there is no room for them.
+        Less important columns are left out if a line would have more than ``width`` characters.
         """
         parts = [_wrapped(self._head(), width), self._layer_table(width), self._pass_table(width)]
         return "\n\n".join([*parts, _wrapped(self._verdict(), width)]) + "\n"

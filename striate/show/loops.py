@@ -93,10 +93,10 @@ def loops_text(plan: Plan, layers: Mapping[str, str], width: int = WIDTH) -> str
 
 
 def reflowed(text: str, width: int) -> str:
-    """Wrap ``text``, which may explain terms, to ``width`` characters.
+    """Return ``text`` with its paragraphs wrapped to ``width`` characters.
 
-    Adjacent lines with the same indentation form a paragraph. A line in which two spaces separate a term from its
-    explanation is a paragraph of its own, whose further lines are indented.
+    Adjacent lines with the same indentation form a paragraph. A line that consists of a term, at least two spaces and
+    an explanation is a paragraph of its own, whose further lines are indented.
     """
     paragraphs: list[tuple[str, str]] = []  # (indentation, words)
     last = None

@@ -42,10 +42,10 @@ Sizes are at N = {samples}; → marks what a phase writes.
 
 @dataclass
 class Traffic:
-    """The memory traffic of all phases (kernels) of one layer.
+    """The memory traffic of the phases (kernels) of one layer.
 
-    ``phases`` is their number, ``reads`` and ``writes`` count the whole activations that they read and write, and
-    ``moved`` is the number of these bytes.
+    ``phases`` is the number of phases, ``reads`` and ``writes`` count the whole activations that they read and write,
+    and ``moved`` is the number of bytes that they read and write.
     """
 
     phases: int = 0

@@ -42,10 +42,11 @@ def name_of(node: fx.Node) -> str:
 
 
 def translation_of(node: fx.Node) -> tuple[str, Translation | None]:
-    """Return the name of the function or method that a node calls, and its translation to striate or None.
+    """Return the name of the function or method that a node calls, and its translation to striate.
 
-    The pair is an entry of ``TRANSLATIONS`` or ``STATEFUL``. A method that writes in place has the name and the
-    translation of the function without ``_``: for ``relu_``, the result is ("relu", …).
+    The pair is an entry of ``TRANSLATIONS`` or ``STATEFUL``; the translation is None if there is no entry. A method
+    that writes in place has the name and the translation of the function without ``_``: for ``relu_``, the result is
+    ("relu", …).
     """
     name = name_of(node)
     for known in (name, name.removesuffix("_")):

@@ -27,7 +27,7 @@ _noticed: set[str] = set()
 
 
 def notice(missing: Mapping[str, str]) -> None:
-    """Warn that some functions of the model are run by PyTorch itself, unless the same text was warned of before.
+    """Warn that some functions of the model are run by PyTorch itself; equal warnings are given only once.
 
     ``missing`` maps the names of the functions to the reasons. The warning has all names, and the reason for the first.
     """

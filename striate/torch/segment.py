@@ -45,10 +45,10 @@ class Batching:
 class Segment:
     """Consecutive nodes of an FX graph that are compiled together; a call runs them.
 
-    A call takes the results of the nodes in the attribute ``inputs``, the earlier nodes that the segment reads, and
-    returns those of the nodes in the attribute ``outputs``. Both are found when the segment is made: the argument
-    ``outputs`` lists all nodes of the segment that are read outside of it, and those of them that are views of an input
-    are made by PyTorch instead, with the nodes in ``views``.
+    A call takes the results of the nodes in the attribute ``inputs``, and returns those of the nodes in the attribute
+    ``outputs``. ``inputs`` are the earlier nodes that the segment reads. The argument ``outputs`` lists the nodes of
+    the segment that are read outside of it; the attribute has them without views of an input, which PyTorch makes
+    itself by running the nodes in ``views``.
     """
 
     def __init__(

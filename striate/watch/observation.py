@@ -53,7 +53,7 @@ class Layer:
 class Tensor:
     """The sizes of one watched tensor, which has ``units`` units (channels) of ``count`` elements each.
 
-    If the tensor is ``batched`` (has the batch on axis 0), ``count`` is the number of elements for one sample.
+    If the tensor is ``batched``, that is, has N on axis 0, only the elements of one sample are counted.
     """
 
     units: int

@@ -77,9 +77,9 @@ class Watch:
     ``st.ops.relu`` in "block1" is "block1.relu". The layers whose paths match ``pattern``, the argument of
     ``step.watch``, are watched.
 
-    Statistics of outputs are those of the last batch (with ``accumulate``, of its last part; on several ranks, of all
-    samples of this rank), and gradients and updates those of the last step; before the first step, the methods about
-    outputs return empty results.
+    Statistics of outputs are those of the last batch: with ``accumulate``, of its last part, and with several ranks
+    (processes), of all samples of this rank. Gradients and updates are those of the last step. Before the first step,
+    the methods about outputs return empty results.
 
     A unit is a channel, axis 1 of the output; it fires where its output is above 0. How often units fire is counted
     over all batches since the last call of ``start_pass``, or since the watch was made, so that a full pass over the
@@ -100,7 +100,7 @@ class Watch:
 
     @property
     def samples(self) -> int:
-        """The number of samples since the last call of ``start_pass``, or since the watch was made."""
+        """The number of samples processed since the last call of ``start_pass``, or since the watch was made."""
         return self._restored.samples + sum(count.samples for count in self._counts)
 
     def wants(self, path: str) -> bool:
@@ -157,7 +157,7 @@ class Watch:
         self._counts.clear()
 
     def close(self) -> None:
-        """End the watch; the step then runs without computing its statistics."""
+        """End the watch; training steps then no longer compute its statistics."""
         self._step.unwatch(self)
 
     # Outputs of the last batch

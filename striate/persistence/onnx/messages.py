@@ -36,14 +36,14 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Reference:
-    """The value of an attribute inside a local function that is the attribute ``name`` of the calling node."""
+    """Stands for an attribute in a local function: its value is that of the attribute ``name`` of the calling node."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The value of an attribute of an unsupported kind, such as a graph; ``what`` describes it in the error message."""
+    """Stands for an attribute of an unsupported kind, such as a graph; ``what`` describes it in the error message."""
 
     what: str
 

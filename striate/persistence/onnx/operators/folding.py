@@ -318,5 +318,5 @@ def reduce(call: Call) -> Operand:
 
 
 def all_known(operands: list[Operand | None]) -> bool:
-    """Return whether all operands are arrays (or omitted), so that NumPy can compute the operator now."""
+    """Return whether all operands are arrays (or omitted), so that NumPy can compute the operator during tracing."""
     return not any(isinstance(operand, Value) for operand in operands)

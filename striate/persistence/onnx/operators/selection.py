@@ -25,7 +25,7 @@ def center_crop_pad(call: Call) -> Operand:
     """Return x (operand 0) cropped, or padded with zeros, equally at both ends, to the sizes in operand 1.
 
     The attribute ``axes`` lists the axes that get these sizes; without it, all axes do. Raises ``ModelFileError`` for a
-    negative size, and if axis 0, the samples, is to be changed.
+    negative size, and if axis 0, the samples, is one of the axes.
     """
     x = call.value(0)
     rank = x.type.rank
@@ -106,7 +106,7 @@ def hardmax(call: Call) -> Operand:
 
 @operator("CumSum")
 def cumulative_sum(call: Call) -> Operand:
-    """Return the cumulative sums of x (operand 0) along an axis (operand 1).
+    """Return the cumulative sums of x (operand 0) along the axis in operand 1.
 
     Sums of integers are exact up to 2⁵³.
     """

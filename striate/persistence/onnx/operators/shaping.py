@@ -13,10 +13,11 @@ from striate.persistence.onnx.operators.folding import slices
 
 @operator("Reshape")
 def reshape(call: Call) -> Operand:
-    """Return x (operand 0) in the shape of operand 1, in which 0 stands for the size of x and −1 is inferred.
+    """Return x (operand 0) in the shape given by operand 1; a size of −1 is inferred.
 
-    With the attribute ``allowzero``, 0 means a size of 0. If the file was exported for a fixed batch size, this size on
-    axis 0 stands for N. Raises ``ModelFileError`` or ``ShapeError`` for a shape that does not fit x.
+    A size of 0 stands for the size of x on the same axis, unless the attribute ``allowzero`` is set. If the file was
+    exported for a fixed batch size, this size on axis 0 stands for N. Raises ``ModelFileError`` or ``ShapeError`` for a
+    shape that does not fit x.
     """
     x = call.value(0)
     sizes = call.sizes(1)
