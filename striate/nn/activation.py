@@ -26,14 +26,14 @@ class Activation(Module):
 
     @property
     def operation(self) -> Elementwise:
-        """The graph operation, with the options of the layer."""
+        """The elementwise operation that the layer applies, with the layer's options."""
         raise NotImplementedError
 
     @classmethod
     def with_slope(cls, negative_slope: float) -> Self:
-        """Return a layer with the slope ``negative_slope`` for negative inputs, if the class has that option.
+        """Return a new layer of this class with the slope ``negative_slope`` for negative inputs.
 
-        Classes without that option return a layer with their defaults.
+        A class without such an option returns a layer with its default options.
         """
         return cls()
 
@@ -42,9 +42,9 @@ class Activation(Module):
 
 
 def require_not_inplace(layer: str, inplace: object) -> None:
-    """Raise ``OptionError`` for PyTorch's option ``inplace=True``; ``layer`` is the name in the message.
+    """Raise ``OptionError`` if ``inplace`` is True, which PyTorch allows; the message names the class ``layer``.
 
-    The option is refused because the compiler already lets results share the memory of inputs where it can.
+    The option is not needed: the compiler lets results share the memory of inputs wherever that is possible.
     """
     if flag(f"{layer}: inplace", inplace):
         raise OptionError(
@@ -129,8 +129,8 @@ class _Named(Activation):
 class PReLU(Activation):
     """Leaky rectified linear unit with a learned slope w: y = x where x > 0, else wx
 
-    ``num_parameters`` is 1, or the number of channels (axis 1), each of which then has its own slope. The slopes start
-    at ``init``. They should have no weight decay, which would pull them to 0. Raises ``OptionError`` unless
+    ``num_parameters`` is 1 for one slope, or the number of channels (axis 1) for one slope per channel. All slopes
+    start at ``init``. Exclude them from weight decay, which would pull them to 0. Raises ``OptionError`` unless
     ``num_parameters`` is a whole number of 1 or more, and ``ShapeError`` for inputs with another number of channels. He
     et al., arXiv:1502.01852.
     """

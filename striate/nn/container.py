@@ -117,7 +117,8 @@ class Concat(Module):
 class ModuleList(Module):
     """A list of modules for your own ``forward``: ``for layer in self.layers: x = layer(x)``
 
-    The modules are trained and saved under the names 0, 1, …
+    The modules belong to the network: training changes their parameters, and ``state_dict`` has them under the names 0,
+    1, …
     """
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
@@ -154,7 +155,7 @@ class ModuleList(Module):
 class ModuleDict(Module):
     """A dictionary of modules for your own ``forward``: ``x = self.branches["left"](x)``
 
-    The modules are trained and saved under their keys.
+    The modules belong to the network: training changes their parameters, and ``state_dict`` has them under their keys.
     """
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:

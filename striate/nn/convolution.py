@@ -36,8 +36,8 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 class FilterBank(Ranked):
     """Base class of layers with learned filters: convolutions and transposed convolutions (abstract).
 
-    The arguments are the options of ``Convolution``. ``in_channels=None`` is inferred from the first input. Raises
-    ``OptionError`` for invalid options, such as groups that do not divide the channels.
+    The arguments are the options of ``Convolution``. With ``in_channels=None``, the first input gives the number of
+    input channels. Raises ``OptionError`` for invalid options, such as groups that do not divide the channels.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.LINEAR
@@ -73,11 +73,17 @@ class FilterBank(Ranked):
         self._know_fan_in()
 
     def weight_shape(self, in_channels: int | None) -> tuple[int | None, ...]:
-        """Return the shape of the filters for ``in_channels`` input channels; unknown sizes are None."""
+        """Return the shape of the weight of a layer with ``in_channels`` input channels.
+
+        If ``in_channels`` is None, the size that depends on it is None.
+        """
         raise NotImplementedError
 
     def channels_of(self, weight_shape: tuple[int | None, ...]) -> int | None:
-        """Return the number of input channels of filters of the shape ``weight_shape``; None if it is unknown."""
+        """Return the number of input channels of a layer whose weight has the shape ``weight_shape``.
+
+        The result is None if the shape leaves it unknown (None).
+        """
         raise NotImplementedError
 
     def _know_fan_in(self) -> None:
@@ -96,9 +102,9 @@ class FilterBank(Ranked):
         return self._parameters.get("bias")
 
     def infer_sizes(self, x: Value) -> None:
-        """Set ``in_channels`` from the input if it is None.
+        """Set ``in_channels`` to the number of channels of the input x if the option is None.
 
-        The option stays None for inputs that ``require`` would refuse.
+        It stays None for an input with a wrong number of axes, or with channels that ``groups`` does not divide.
         """
         if self.in_channels is not None or x.type.rank != self.rank + 2 or x.type.channels % self.groups:
             return
@@ -126,7 +132,7 @@ class FilterBank(Ranked):
         self._know_fan_in()
 
     def require(self, x: Value) -> None:
-        """Raise ``ShapeError`` for an input with another number of axes or channels than the layer expects."""
+        """Raise ``ShapeError`` unless the input x has the number of axes and of channels that the layer expects."""
         trace, channels, expected = current_trace(), self.in_channels, self.expected_input()
         if x.type.rank != self.rank + 2:
             cure, positions = f"give an input with {self.rank + 2} axes", x.type.rank - 2
@@ -167,7 +173,10 @@ class FilterBank(Ranked):
         return f"(N, {self.in_channels or 'C'}, {', '.join(positions)})"
 
     def foreign_options(self, padding: Sizes) -> dict[str, object]:
-        """Return the keyword arguments of the equivalent layer of ``torch.nn``; ``padding`` is one of them."""
+        """Return the keyword arguments that create the equivalent layer of ``torch.nn``.
+
+        ``padding`` becomes the argument of that name; the others are taken from this layer.
+        """
         return {
             "in_channels": self.in_channels, "out_channels": self.out_channels, "kernel_size": self.kernel_size,
             "stride": self.stride, "padding": padding, "dilation": self.dilation, "groups": self.groups,
@@ -191,13 +200,15 @@ class FilterBank(Ranked):
 class Convolution(FilterBank):
     """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p·stride + k·dilation − padding] + b[o] (abstract)
 
-    x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64. The weight is
-    (O, C / groups, kernel sizes…), the bias (O,), as in PyTorch; the filter is not flipped. C is ``in_channels``, and
-    None is inferred; O is ``out_channels``. ``kernel_size``, ``stride`` and ``dilation`` are a number, or one per axis.
-    ``padding`` is a number, one number per axis, (before, after) per axis, "same" or "valid". ``padding_mode`` is
-    "zeros", or "reflect", "replicate" or "circular", which repeat parts of the input. ``init`` names the initializer of
-    the weights. Raises ``OptionError`` for invalid options, such as groups that do not divide the channels, and
-    ``ShapeError`` for inputs with another number of axes or channels, or smaller than the window.
+    n counts samples, o output channels, c input channels (those of the group of o), p output positions, and k positions
+    in the kernel. x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64.
+    The weight w is (O, C / groups, kernel sizes…), the bias b (O,), as in PyTorch; the filter is not flipped. C is
+    ``in_channels``, or with None the number of channels of the first input; O is ``out_channels``. ``kernel_size``,
+    ``stride`` and ``dilation`` are a number, or one per axis. ``padding`` is a number, one number per axis, (before,
+    after) per axis, "same" or "valid". ``padding_mode`` is "zeros", or "reflect", "replicate" or "circular", which pad
+    with elements of the input. ``init`` is an initializer of the weights, or its name. Raises ``OptionError`` for
+    invalid options, such as groups that do not divide the channels, and ``ShapeError`` for inputs with another number
+    of axes or channels, or smaller than the kernel.
     """
 
     def __init__(
@@ -275,12 +286,14 @@ class Convolution(FilterBank):
 class ConvolutionTranspose(FilterBank):
     """y[n, o, i·stride + k·dilation − padding] += w[c, o, k] · x[n, c, i] for all c, k, i; plus b[o] (abstract)
 
-    x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64. The weight is
-    (C, O / groups, kernel sizes…), the bias (O,), as in PyTorch. Along each axis the output has (size − 1) · stride − 2
-    · padding + dilation · (kernel_size − 1) + output_padding + 1 positions. C is ``in_channels``, and None is inferred;
-    O is ``out_channels``. ``padding_mode`` must be "zeros", and ``init`` names the initializer of the weights. Raises
-    ``OptionError`` for invalid options, such as an ``output_padding`` that is smaller than neither stride nor dilation,
-    and ``ShapeError`` for inputs with another number of axes or channels.
+    n counts samples, o output channels, c input channels (those of the group of o), i input positions, and k positions
+    in the kernel. x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64.
+    The weight w is (C, O / groups, kernel sizes…), the bias b (O,), as in PyTorch. C is ``in_channels``, or with None
+    the number of channels of the first input; O is ``out_channels``. The other numbers are one for all axes, or one per
+    axis. Along each axis the output has (size − 1) · stride − 2 · padding + dilation · (kernel_size − 1) +
+    output_padding + 1 positions. ``padding_mode`` must be "zeros"; ``init`` is an initializer of the weights, or its
+    name. Raises ``OptionError`` for invalid options, such as an ``output_padding`` that is at least as large as both
+    stride and dilation, and ``ShapeError`` for inputs with another number of axes or channels.
     """
 
     def __init__(
@@ -366,8 +379,8 @@ class Conv3d(Convolution):
 class ConvTranspose1d(ConvolutionTranspose):
     """Transposed convolution along one spatial axis: (N, C, L) → (N, O, L′).
 
-    The layer computes the input gradient of ``Conv1d`` with the same options; see the base class
-    ``ConvolutionTranspose``.
+    The layer computes what the backward pass of ``Conv1d`` computes for its input. See the base class
+    ``ConvolutionTranspose`` for equation and options.
     """
 
     rank = 1
@@ -376,8 +389,8 @@ class ConvTranspose1d(ConvolutionTranspose):
 class ConvTranspose2d(ConvolutionTranspose):
     """Transposed convolution of images: (N, C, H, W) → (N, O, H′, W′).
 
-    The layer computes the input gradient of ``Conv2d`` with the same options; see the base class
-    ``ConvolutionTranspose``.
+    The layer computes what the backward pass of ``Conv2d`` computes for its input. See the base class
+    ``ConvolutionTranspose`` for equation and options.
     """
 
     rank = 2
@@ -386,8 +399,8 @@ class ConvTranspose2d(ConvolutionTranspose):
 class ConvTranspose3d(ConvolutionTranspose):
     """Transposed convolution of volumes: (N, C, D, H, W) → (N, O, D′, H′, W′).
 
-    The layer computes the input gradient of ``Conv3d`` with the same options; see the base class
-    ``ConvolutionTranspose``.
+    The layer computes what the backward pass of ``Conv3d`` computes for its input. See the base class
+    ``ConvolutionTranspose`` for equation and options.
     """
 
     rank = 3

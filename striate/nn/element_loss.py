@@ -50,7 +50,7 @@ class L1Loss(ElementLoss):
 class SmoothL1Loss(ElementLoss):
     """Smooth absolute error: L = mean of ½ d² / β where |d| < β, else |d| − ½ β, with d = x − y
 
-    ``beta`` β is at least 0; β = 0 is ``L1Loss``. y has the shape of x.
+    β is ``beta``, at least 0; with β = 0 the loss is ``L1Loss``. The targets y have the shape of the predictions x.
     """
 
     predicts_targets: ClassVar[bool] = True
@@ -69,7 +69,7 @@ class SmoothL1Loss(ElementLoss):
 class HuberLoss(ElementLoss):
     """Huber loss: L = mean of ½ d² where |d| ≤ δ, else δ (|d| − ½ δ), with d = x − y. Huber, 1964.
 
-    ``delta`` δ is above 0. y has the shape of x.
+    δ is ``delta``, above 0. The targets y have the shape of the predictions x.
     """
 
     predicts_targets: ClassVar[bool] = True
@@ -88,8 +88,8 @@ class HuberLoss(ElementLoss):
 class BCELoss(ElementLoss):
     """Binary cross entropy of probabilities: L = −mean w · (y ln x + (1 − y) ln(1 − x))
 
-    x are probabilities and y targets between 0 and 1, in the same shape. The weights w, ``weight``, broadcast to them
-    and are 1 by default. Logarithms below −100 count as −100. Prefer ``BCEWithLogitsLoss``, which is more precise.
+    x are predicted probabilities, and y targets between 0 and 1 of the same shape. ``weight`` w, by default 1,
+    broadcasts to this shape. Logarithms below −100 count as −100. Prefer ``BCEWithLogitsLoss``, which is more precise.
     """
 
     weight: Value | None
@@ -105,9 +105,9 @@ class BCELoss(ElementLoss):
 class BCEWithLogitsLoss(ElementLoss):
     """Binary cross entropy of logits: L = −mean w · (p · y ln σ(x) + (1 − y) ln(1 − σ(x)))
 
-    x are logits, σ(x) probabilities, and y targets between 0 and 1. x and y have the same shape, such as (N, C) for C
-    independent labels of each sample. ``weight`` w broadcasts to this shape. ``pos_weight`` p (C,) multiplies the loss
-    of labels of 1: with p = 3 they count three times as much.
+    x are logits, σ the logistic function, and y targets between 0 and 1. x and y have the same shape, such as (N, C)
+    for C independent labels of each sample. ``weight`` w, by default 1, broadcasts to this shape. ``pos_weight`` p
+    (C,), by default 1, multiplies the loss of targets of 1: with p = 3 they count three times as much.
     """
 
     decides: ClassVar[bool] = True
@@ -133,9 +133,9 @@ def loss_of_labels() -> Loss:
 class KLDivLoss(ElementLoss):
     """Kullback-Leibler divergence of the prediction e^x from the target y: L = mean y · (ln y − x)
 
-    x are logarithms of probabilities. y are probabilities or, with ``log_target``, their logarithms, in the shape of x.
-    Use ``reduction="batchmean"`` (the sum divided by the number of samples) for the divergence of distributions; "mean"
-    also divides by the number of classes.
+    x are logarithms of probabilities. y are probabilities or, with ``log_target``, logarithms of probabilities, in the
+    shape of x. ``reduction="batchmean"``, the sum divided by the number of samples, gives the divergence per sample;
+    "mean" also divides by the number of classes.
     """
 
     reductions: ClassVar[tuple[str, ...]] = (*(one.name for one in LossReduction), BATCH_MEAN)
@@ -157,9 +157,9 @@ class KLDivLoss(ElementLoss):
 class PoissonNLLLoss(ElementLoss):
     """Negative log likelihood of counts y under Poisson distributions: L = mean e^x − y · x
 
-    x are logarithms of the rates. With ``log_input=False`` x are the rates, and L = mean x − y · ln(x + ε), where
-    ``eps`` ε avoids ln 0. ``full`` adds Stirling's approximation of ln(y!), which does not depend on x. y has the shape
-    of x.
+    x are logarithms of the rates, in the shape of y. With ``log_input=False`` x are the rates themselves, and L = mean
+    x − y · ln(x + ε), where ε is ``eps`` and avoids ln 0. ``full=True`` adds Stirling's approximation of ln(y!), which
+    does not depend on x.
     """
 
     def __init__(
@@ -186,8 +186,8 @@ class SoftMarginLoss(ElementLoss):
 class MultiLabelSoftMarginLoss(ElementLoss):
     """Binary cross entropy of several labels per sample: L = −mean w · (y ln σ(x) + (1 − y) ln σ(−x))
 
-    x (N, C) are logits, y (N, C) labels 0 or 1; ``weight`` w (C,) weights the labels. The mean is over labels and
-    samples.
+    x (N, C) are logits, y (N, C) labels 0 or 1, and σ is the logistic function. ``weight`` w (C,), by default 1,
+    weights the labels. The mean is over labels and samples.
     """
 
     weight: Value | None
@@ -200,14 +200,17 @@ class MultiLabelSoftMarginLoss(ElementLoss):
         return multilabel_soft_margin_loss(x, y, self.weight, reduction=self.reduction)
 
     def mean_weight(self, target: Array) -> float:
-        """Return the number of samples in ``target``, since each sample has one loss: the mean over its labels."""
+        """Return the divisor of the mean over a batch: the number of samples in ``target`` (N, C).
+
+        The loss of each sample is already the mean over its labels.
+        """
         return float(target.size / max(1, target.shape[-1]))
 
 
 class HingeEmbeddingLoss(ElementLoss):
     """Loss of distances x of pairs: L = mean of x where y = 1 (similar), max(0, margin − x) where y = −1
 
-    x are distances and y labels, in the same shape.
+    x are distances, such as those of ``PairwiseDistance``, and y labels 1 or −1, in the same shape.
     """
 
     def __init__(self, margin: float = 1.0, *, reduction: str = "mean") -> None:
@@ -236,9 +239,9 @@ class MarginRankingLoss(Module):
 class GaussianNLLLoss(Module):
     """Gaussian negative log likelihood: L = mean ½ (ln v + (x − y)² / v), v = max(var, ε)
 
-    The loss is called as ``loss(x, y, var)`` with means, targets and variances. The shape of y broadcasts to that of x,
-    and so does that of var, which may also lack the last axis. ``eps`` is ε; ``full`` adds the constant ½ ln 2π.
-    ``reduction`` is "mean", "sum" or "none" (one loss per element).
+    The loss is called as ``loss(x, y, var)`` with predicted means x, targets y and predicted variances ``var``. y and
+    ``var`` broadcast to the shape of x; ``var`` may also lack the last axis. ε is ``eps``; ``full=True`` adds the
+    constant ½ ln 2π. ``reduction`` is "mean", "sum" or "none" (one loss per element).
     """
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:

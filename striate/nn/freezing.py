@@ -14,11 +14,12 @@ _LISTED = 8  # the most names that an error lists
 
 
 def set_frozen(model: Module, patterns: tuple[str, ...], frozen: bool, statistics: bool) -> list[str]:
-    """Freeze (if ``frozen``) or unfreeze the parameters of ``model`` whose dotted names match one of the patterns.
+    """Freeze or unfreeze the parameters of ``model`` whose dotted names match one of the patterns.
 
-    Without patterns, these are all parameters. Returns their names. With ``statistics``, the running statistics of
-    layers whose paths match are frozen or unfrozen as well. Raises ``OptionError`` for a pattern that matches neither a
-    parameter nor, with ``statistics``, the path of a layer; then nothing is changed.
+    ``frozen`` is True to freeze them and False to unfreeze them. Without patterns, all parameters are meant. With
+    ``statistics``, the running statistics of layers whose paths match are frozen or unfrozen as well. Returns the names
+    of the parameters. Raises ``OptionError`` for a pattern that matches neither a parameter nor, with ``statistics``,
+    the path of a layer; then nothing is changed.
     """
     learned = {name: parameter for name, parameter in model.named_state() if parameter.learned}
     layers = {path: module for path, module in model.named_modules() if path} if statistics else {}

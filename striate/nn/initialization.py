@@ -35,9 +35,10 @@ def generator(seed: int, name: str) -> np.random.Generator:
 
 
 def uniform_by_fan_in(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
-    """Draw from U(−1/√fan_in, 1/√fan_in), PyTorch's default for weights and biases.
+    """Draw an array from U(−1/√fan_in, 1/√fan_in), PyTorch's default for weights and biases.
 
-    PyTorch calls it kaiming_uniform with a = √5. A fan_in of 0 gives zeros.
+    ``fan_in`` is the number of inputs that each output sums over; 0 gives zeros. PyTorch calls this distribution
+    kaiming_uniform with a = √5.
     """
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     return random.uniform(-bound, bound, shape)
@@ -46,14 +47,17 @@ def uniform_by_fan_in(shape: tuple[int, ...], fan_in: int, random: np.random.Gen
 def he(negative_slope: float = 0.0) -> Initializer:
     """Return an initializer that draws from N(0, 2 / ((1 + α²) · fan_in)), where α is ``negative_slope``.
 
-    This variance keeps the variance of activations constant through layers with ReLU or leaky ReLU. He et al.,
-    arXiv:1502.01852.
+    fan_in is the number of inputs that each output sums over. The variance of activations then stays constant through
+    layers with ReLU (α = 0) or leaky ReLU. He et al., arXiv:1502.01852.
     """
     return scaled_normal(LeakyRelu(negative_slope).gain)
 
 
 def scaled_normal(gain: float) -> Initializer:
-    """Return an initializer that draws from the normal distribution N(0, ``gain``² / fan_in)."""
+    """Return an initializer that draws from the normal distribution N(0, ``gain``² / fan_in).
+
+    fan_in is the number of inputs that each output sums over.
+    """
     return partial(_normal, gain=gain)  # unlike a function defined here, it can be pickled with the model
 
 
@@ -62,9 +66,10 @@ def _normal(shape: tuple[int, ...], fan_in: int, random: np.random.Generator, *,
 
 
 def xavier(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
-    """Draw from U(−b, b) with b = √(6 / (fan_in + fan_out)). Glorot and Bengio, 2010.
+    """Draw a weight from U(−b, b) with b = √(6 / (fan_in + fan_out)). Glorot and Bengio, 2010.
 
-    fan_out is the size of axis 0 times the number of kernel positions.
+    ``fan_in`` is the number of inputs that each output sums over; fan_out is the size of axis 0 times the number of
+    kernel positions.
     """
     fan_out = shape[0] * math.prod(shape[2:])
     bound = math.sqrt(6 / max(fan_in + fan_out, 1))
@@ -74,8 +79,8 @@ def xavier(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> 
 def orthogonal(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
     """Draw a weight that, as a matrix (outputs, inputs · kernel positions), has orthonormal rows.
 
-    If it has more rows than columns, its columns are orthonormal instead. The matrix is a part of a uniformly
-    distributed orthogonal matrix. Saxe et al., arXiv:1312.6120.
+    If the matrix has more rows than columns, its columns are orthonormal instead. It is uniformly distributed among
+    such matrices. ``fan_in`` has no effect. Saxe et al., arXiv:1312.6120.
     """
     rows, columns = shape[0], math.prod(shape[1:])
     q, r = np.linalg.qr(random.standard_normal((max(rows, columns), min(rows, columns))))
@@ -84,10 +89,11 @@ def orthogonal(shape: tuple[int, ...], fan_in: int, random: np.random.Generator)
 
 
 def dirac(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
-    """Return a weight whose first outputs copy the inputs, one each; further outputs are drawn by PyTorch's default.
+    """Return a weight with which output channel i copies input channel i, as far as there are both.
 
-    With as many outputs as inputs and a padding that keeps the size, the layer starts as the identity. Unlike PyTorch's
-    ``dirac_``, outputs beyond the inputs are not zero, so that they learn different things.
+    Weights of further output channels are drawn by ``uniform_by_fan_in``; PyTorch's ``dirac_`` leaves them zero, so
+    that they would all learn the same. A layer with as many outputs as inputs, and a padding that keeps the size,
+    starts as the identity.
     """
     weight = uniform_by_fan_in(shape, fan_in, random)
     copied = min(shape[:2])
@@ -97,12 +103,12 @@ def dirac(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> A
 
 
 def zeros(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
-    """Return an array of zeros."""
+    """Return an array of zeros of this shape; the other arguments have no effect."""
     return np.zeros(shape)
 
 
 def ones(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
-    """Return an array of ones."""
+    """Return an array of ones of this shape; the other arguments have no effect."""
     return np.ones(shape)
 
 
@@ -151,7 +157,8 @@ def bias_initializer(init: str | Initializer) -> Initializer:
 def drawn(init: Initializer, shape: tuple[int, ...], fan_in: int, random: np.random.Generator, name: str) -> Array:
     """Return the array that the initializer ``init`` draws; raise ``OptionError`` if its shape is not ``shape``.
 
-    ``name`` is the parameter's name in the message. Raises ``EngineError`` if there is no memory for the array.
+    ``shape``, ``fan_in`` (the number of inputs of each output) and ``random`` are passed to the initializer; ``name``
+    is the name of the parameter in error messages. Raises ``EngineError`` if there is no memory for the array.
     """
     try:
         array = np.asarray(init(shape, fan_in, random))

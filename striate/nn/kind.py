@@ -1,4 +1,4 @@
-"""The kinds of layers, so that code which examines networks need not test for layers by name."""
+"""The kinds of layers, by which other code distinguishes layers without a list of their classes."""
 
 from __future__ import annotations
 

@@ -24,10 +24,10 @@ class Linear(Module):
     """Linear map of the last axis: y = x Wᵀ + b
 
     x (N, …, in_features) → y (N, …, out_features), or one sample (in_features,) → (out_features,), float32 or float64.
-    The weight is (out_features, in_features), the bias (out_features,), as in PyTorch; ``init`` names the initializer
-    of the weight. ``in_features=None`` is inferred, except from inputs with more than three axes, which more likely
-    lack a ``Flatten``. Raises ``ShapeError`` for the wrong number of features, with a hint where a ``Flatten`` is
-    missing.
+    The weight W is (out_features, in_features), the bias b (out_features,), as in PyTorch; ``init`` is an initializer
+    of the weight, or its name. With ``in_features=None``, the size is inferred from the first input. Raises
+    ``ShapeError`` for the wrong number of features, and if the size cannot be inferred because the input has more than
+    three axes; probably a ``Flatten`` is then missing.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.LINEAR

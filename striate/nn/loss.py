@@ -27,8 +27,8 @@ LossFunction = Callable[[Any, Any], Value]
 class Loss(Module):
     """Base class of losses (abstract): ``forward(prediction, target)`` returns one number.
 
-    ``reduction`` is "mean", "sum", or "none", which returns the loss of every item instead. An item is an element, or
-    for class labels a sample or position.
+    ``reduction`` is "mean", "sum" or "none". With "none", ``forward`` returns an array instead, with one loss per
+    element or, for class labels, one per sample and position.
     """
 
     takes_trees: ClassVar[bool] = False
@@ -61,35 +61,36 @@ class Loss(Module):
         raise NotImplementedError
 
     def target_type(self, prediction: TensorType) -> TensorType:
-        """Return the graph type of the targets that belong to a prediction of this type."""
+        """Return the dtype and shape that targets have for predictions of the dtype and shape ``prediction``."""
         return prediction
 
     def check_shape(self, y: Shape, prediction: Shape, dtype: DType) -> None:
-        """Raise ``ShapeError`` or ``LabelError`` if the shape of the targets does not suit that of a prediction.
+        """Raise ``ShapeError`` or ``LabelError`` if the shape of the targets does not suit that of the predictions.
 
-        ``y`` is the shape of the targets, ``dtype`` their dtype, and ``prediction`` the shape of the prediction.
+        ``y`` is the shape of the targets, ``dtype`` their dtype, and ``prediction`` the shape of the predictions.
         """
 
     def check_target(self, y: Array, prediction: Shape) -> None:
-        """Raise ``ShapeError`` or ``LabelError`` if the targets ``y`` do not suit a prediction.
+        """Raise ``ShapeError`` or ``LabelError`` if the targets ``y`` do not suit the predictions.
 
-        ``prediction`` is the shape of the prediction. Besides the shape of the targets, their contents are checked,
+        ``prediction`` is the shape of the predictions. Both the shape of the targets and their contents are checked,
         such as the range of labels.
         """
         self.check_shape(y.shape, prediction, dtype_of(y.dtype))
 
     def constant_loss(self, targets: Array, weights: Array) -> float:
-        """Return the mean loss of the best prediction that is the same for all samples; NaN if it is unknown.
+        """Return the smallest mean loss that one and the same prediction for all samples can have; NaN if unknown.
 
-        This is a baseline that a trained model must beat. ``targets`` are (n, …), ``weights`` (n,) the weights of the
-        samples.
+        This is a baseline that a trained model must beat. ``targets`` are (n, …), and ``weights`` (n,) are the weights
+        of the samples.
         """
         return math.nan
 
     def losses(self, x: Value, y: Value) -> Value:
-        """Return the loss of each item (N, …) for predictions x and targets y, whatever the reduction.
+        """Return the losses (N, …) of a batch without reducing them, whatever the option ``reduction``.
 
-        Raises ``OptionError`` for a loss that can only be computed for a whole batch.
+        x are the predictions and y the targets; there is one loss per element or, for class labels, one per sample and
+        position. Raises ``OptionError`` for a loss that can only be computed for a whole batch.
         """
         before = self.reduction
         vars(self)["reduction"] = "none"  # not by assignment, which would discard the compiled programs
@@ -107,9 +108,9 @@ class Loss(Module):
     def totals(self, value: float, target: Array, weights: Array | None = None) -> tuple[float, float]:
         """Return (weighted sum of the losses, sum of the weights) for a batch whose loss is ``value``.
 
-        Both are needed to average the loss over several batches: the average is the quotient of the two totals, each
-        summed over the batches. A mean is weighted by its divisor, so the average does not depend on how samples are
-        divided into batches. For a sum, the totals are ``value`` itself and the number of samples. ``target`` holds the
+        To average the loss over several batches, add up each of the two numbers and divide the sums. The result does
+        not depend on how samples are divided into batches, because the weight of a batch is the divisor of its mean.
+        With ``reduction="sum"``, the two numbers are ``value`` itself and the number of samples. ``target`` holds the
         targets, and ``weights`` (N,) the weights of the samples, 1 by default.
         """
         if self.reduction == "sum":
@@ -140,9 +141,9 @@ class Loss(Module):
 class FunctionLoss(Loss):
     """A user's own loss: L = function(x, y), for a function or module that returns one number.
 
-    x is what the model returns, possibly a tuple or dictionary of outputs; y may be a tuple or dictionary of arrays.
-    Integer and bool targets become int64, other numbers have the dtype of the model. The mean over an epoch weights
-    each batch by its number of samples.
+    x is what the model returns, possibly a tuple or dictionary of outputs. y are the targets, possibly a tuple or
+    dictionary of arrays; integers and bools become int64, and floats get the dtype of the model. In the mean over an
+    epoch, the weight of each batch is its number of samples.
     """
 
     takes_trees: ClassVar[bool] = True
@@ -170,9 +171,9 @@ _NUMBERED = "classes, y = np.unique(y, return_inverse=True) numbers the classes 
 
 
 def as_loss(loss: object) -> Loss:
-    """Return a ``Loss`` for training from a ``Loss``, a module, or a function of (prediction, target).
+    """Return ``loss`` as a ``Loss``; it may be a ``Loss``, a module, or a function of (prediction, target).
 
-    Raises ``OptionError`` for anything else, and for a ``Loss`` with ``reduction="none"``, which is not one number.
+    Raises ``OptionError`` for anything else, and for a ``Loss`` with ``reduction="none"``, which cannot be minimized.
     """
     if isinstance(loss, Loss):
         if loss.reduction == "none":
@@ -192,7 +193,7 @@ def as_loss(loss: object) -> Loss:
 def real_targets(y: object, n: int) -> Array:
     """Return the targets ``y`` as an array of real numbers whose axis 0 has ``n`` samples.
 
-    Raises ``DTypeError`` for other contents and ``ShapeError`` for another number of samples.
+    Raises ``DTypeError`` unless ``y`` consists of real numbers, and ``ShapeError`` for another number of samples.
     """
     values = unmasked(y, "y")
     if values.dtype.kind not in "fiub":
@@ -206,8 +207,9 @@ def real_targets(y: object, n: int) -> Array:
 class LabelLoss(Loss):
     """Base class of losses of class labels (abstract).
 
-    Predictions are (N, C, spatial axes…), labels (N, spatial axes…) integers from 0 to C − 1; bools count as 0 and 1.
-    ``weight`` (C,) weights the classes. Raises ``OptionError`` for weights that are negative, not finite or all zero.
+    Predictions are (N, C, spatial axes…), and labels (N, spatial axes…) integers from 0 to C − 1; False and True count
+    as 0 and 1. ``weight`` (C,) are the weights of the classes, by default 1. Raises ``OptionError`` for weights that
+    are negative, not finite or all zero.
     """
 
     takes_labels: ClassVar[bool] = True
@@ -261,9 +263,9 @@ class LabelLoss(Loss):
             )
 
     def mean_weight(self, target: Array) -> float:
-        """Return the divisor of the mean: the sum of the class weights w[y] over the labels that are not ignored.
+        """Return the divisor of the mean over a batch: the sum of the class weights of all labels that are not ignored.
 
-        For targets that are probabilities, it is the number of samples and positions.
+        If ``target`` holds probabilities instead of labels, the divisor is the number of samples times positions.
         """
         if target.dtype.kind == "f":
             return float(target.size / max(1, target.shape[1]))
@@ -272,9 +274,10 @@ class LabelLoss(Loss):
         return float(counted.size) if weight is None else float(weight.data.astype(np.float64)[counted].sum())
 
     def sample_shares(self, target: Array) -> Array:
-        """Return the sum of the class weights w[y] over the labels of each sample, as an array (N,).
+        """Return the contribution of each sample to the divisor of the mean, as an array (N,).
 
-        Ignored labels count as 0.
+        It is the sum of the class weights of the sample's labels, of which ignored ones count as 0. If ``target`` holds
+        probabilities instead of labels, it is the number of positions.
         """
         if target.dtype.kind == "f":
             return np.full(len(target), self.mean_weight(target[:1]))
@@ -290,7 +293,7 @@ class LabelLoss(Loss):
         return ", ".join([*parts, *self.options()])
 
     def options(self) -> list[str]:
-        """Return the options that differ from their defaults as text, without ``weight``."""
+        """Return the options that differ from their defaults, except ``weight``, as texts like "reduction='sum'"."""
         return [super().extra_repr()] if super().extra_repr() else []
 
 
@@ -298,10 +301,11 @@ class CrossEntropyLoss(LabelLoss):
     """Cross entropy of logits and class labels: L = −Σ_n w[y_n] log softmax(x_n)[y_n] / Σ_n w[y_n]
 
     x (N, C, spatial axes…) are logits. y (N, spatial axes…) are integers from 0 to C − 1, or probabilities in the shape
-    of x, such as one-hot vectors. ``weight`` w (C,) weights the classes. Labels equal to ``ignore_index`` are left out;
-    if a batch has no others, the mean is NaN, as in PyTorch, and a training step raises ``LabelError``.
-    ``label_smoothing`` ε mixes the target with the uniform distribution: (1 − ε) · target + ε / C. Raises
-    ``LabelError``, which names the first label that is not whole or out of range.
+    of x, such as one-hot vectors. n counts samples and positions. ``weight`` w (C,) are the weights of the classes, by
+    default 1. Labels equal to ``ignore_index`` are left out; if all labels of a batch are ignored, the mean is NaN, as
+    in PyTorch, and a training step raises ``LabelError``. ``label_smoothing`` ε mixes the target with the uniform
+    distribution: (1 − ε) · target + ε / C. Raises ``LabelError`` for a label that is not whole or out of range, naming
+    the first one.
     """
 
     takes_logits: ClassVar[bool] = True
@@ -330,11 +334,12 @@ class CrossEntropyLoss(LabelLoss):
         )  # fmt: skip
 
     def constant_loss(self, targets: Array, weights: Array) -> float:
-        """Return the loss of the best constant prediction q, which is −Σ_c a_c log q_c / Σ_n w[y_n] with q = a / Σ a.
+        """Return the smallest loss that one and the same prediction q (C,) for all samples can have.
 
-        a_c is the sum of the targets of class c, after class weights and smoothing. Without them, the loss is the
-        entropy of the labels. It is NaN for targets that are probabilities, for labels of several positions, and if
-        every label is ignored.
+        It is −Σ_c a_c log q_c / Σ_n w[y_n] with q = a / Σ a, where w are the class weights, y_n the labels, and a_c the
+        sum of the targets of class c, after class weights and label smoothing; without these two, it is the entropy of
+        the labels. ``weights`` (n,) are the weights of the samples. The result is NaN for targets that are
+        probabilities, for several labels per sample, and if every label is ignored.
         """
         if targets.dtype.kind == "f" or targets.ndim != 1:
             return math.nan
@@ -369,9 +374,9 @@ class CrossEntropyLoss(LabelLoss):
 class NLLLoss(LabelLoss):
     """Negative log likelihood of class labels: L = −Σ_n w[y_n] x_n[y_n] / Σ_n w[y_n]
 
-    x (N, C, spatial axes…) are logarithms of probabilities, y (N, spatial axes…) integers from 0 to C − 1; ``weight`` w
-    (C,) weights the classes, and labels equal to ``ignore_index`` are left out. After a log-softmax this equals
-    ``CrossEntropyLoss`` of the logits.
+    x (N, C, spatial axes…) are logarithms of probabilities, y (N, spatial axes…) integers from 0 to C − 1; n counts
+    samples and positions. ``weight`` w (C,) are the weights of the classes, by default 1, and labels equal to
+    ``ignore_index`` are left out. After ``LogSoftmax`` this loss equals ``CrossEntropyLoss`` of the logits.
     """
 
     def __init__(self, weight: Array | None = None, *, ignore_index: int = IGNORED, reduction: str = "mean") -> None:
@@ -393,7 +398,8 @@ class NLLLoss(LabelLoss):
 class MultiMarginLoss(LabelLoss):
     """Multi-class hinge loss: L = mean of w[y_n] / C · Σ_{c ≠ y_n} max(0, margin − x_n[y_n] + x_n[c])^p
 
-    x (N, C) are scores, y (N,) integers from 0 to C − 1. ``weight`` w (C,) weights the classes; p is 1 or 2.
+    x (N, C) are scores, y (N,) integers from 0 to C − 1, and n counts samples. ``weight`` w (C,) are the weights of the
+    classes, by default 1; p is 1 or 2.
     """
 
     def __init__(
@@ -466,7 +472,7 @@ def _are_one_hot(labels: Array) -> bool:
 class ElementLoss(Loss):
     """Base class of losses that compare prediction and target element by element (abstract).
 
-    Both have the same shape. Integer and bool targets are converted to the dtype of the model.
+    Prediction and target have the same shape. Integer and bool targets are converted to the dtype of the model.
     """
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
@@ -495,7 +501,10 @@ class MSELoss(ElementLoss):
         return mse_loss(x, y, reduction=self.reduction)
 
     def constant_loss(self, targets: Array, weights: Array) -> float:
-        """Return the variance of the targets, which is the loss of predicting their mean; NaN without weights."""
+        """Return the variance of the targets (n, …), the loss of always predicting their mean.
+
+        ``weights`` (n,) are the weights of the samples; if their sum is 0, the result is NaN.
+        """
         if not weights.sum():
             return math.nan
         rows = targets.reshape(len(targets), -1).astype(np.float64)

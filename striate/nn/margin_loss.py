@@ -16,8 +16,8 @@ from striate.options import flag, number
 class TripletMarginLoss(Module):
     """Loss of triplets: L = mean max(0, margin + d(a, x₊) − d(a, x₋)), with d(u, v) = ‖u − v + ε‖_p
 
-    The loss is called as ``loss(anchor, positive, negative)`` with arrays a, x₊ and x₋ of shape (N, D) or (D,). p > 0
-    is the order of the norm, and ``eps`` is ε. With ``swap``, d(x₊, x₋) replaces d(a, x₋) where it is smaller.
+    The loss is called as ``loss(anchor, positive, negative)`` with arrays a, x₊ and x₋ of shape (N, D) or (D,). ``p``,
+    above 0, is the order of the norm, and ε is ``eps``. With ``swap``, d(x₊, x₋) replaces d(a, x₋) where it is smaller.
     ``reduction`` is "mean", "sum" or "none" (one loss per triplet). For training, let the model return all three
     arrays, and pass a function as the loss: ``lambda out, y: triplet(*out)``.
     """
@@ -39,9 +39,9 @@ class TripletMarginLoss(Module):
 class CosineEmbeddingLoss(Module):
     """Loss of the angle between pairs: L = mean of 1 − cos where y = 1, max(0, cos − margin) where y = −1
 
-    The loss is called as ``loss(x1, x2, y)`` with vectors (N, D) or (D,) and targets (N,) or (). cos is the cosine of
-    the angle between x1 and x2. ``margin`` is from −1 to 1. ``reduction`` is "mean", "sum" or "none" (one loss per
-    pair).
+    The loss is called as ``loss(x1, x2, y)`` with vectors x1 and x2 (N, D) or (D,), and targets y (N,) or (). cos is
+    the cosine of the angle between x1 and x2. ``margin`` is from −1 to 1. ``reduction`` is "mean", "sum" or "none" (one
+    loss per pair).
     """
 
     def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
@@ -55,8 +55,8 @@ class CosineEmbeddingLoss(Module):
 class MultiLabelMarginLoss(ElementLoss):
     """Hinge loss of several labels per sample: L = mean Σ max(0, 1 − (x[t] − x[c])) / C
 
-    The sum is over the labels t of a sample and all classes c that are not among them. x (N, C) are scores; y (N, C)
-    lists the class indices of the labels of each sample, and the first −1 ends the list.
+    x (N, C) are scores. Each row of y (N, C) lists the classes of a sample, and its first −1 ends the list. The sum is
+    over all listed classes t and all classes c that are not listed.
     """
 
     def forward(self, x: Value, y: Value) -> Value:

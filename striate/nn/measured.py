@@ -1,6 +1,6 @@
-"""A last layer and a loss for real-valued targets (regression) of any unit and size.
+"""The last layer and the loss for a network with real-valued targets (regression) of any unit and size.
 
-With both, the gradients of the other layers do not depend on the unit: a price may be given in cents or in thousands.
+With both, the gradients of the other layers do not depend on the unit of the targets, such as cents or dollars.
 """
 
 from __future__ import annotations
@@ -55,11 +55,14 @@ class RelativeMSELoss(MSELoss):
 
 
 def rescaled(network: Module, mean: Array, scale: Array) -> Sequential:
-    """Return the network with ``Rescaling(mean, scale)`` as its last layer; a ``Sequential`` is extended in place."""
+    """Return ``network`` with ``Rescaling(mean, scale)`` as its last layer.
+
+    A ``Sequential`` gets the layer appended and is returned itself; another module is put into a new ``Sequential``.
+    """
     layer = Rescaling(mean, scale)
     return network.append(layer) if isinstance(network, Sequential) else Sequential(network, layer)
 
 
 def relative_loss(scale: Array) -> Loss:
-    """Return the mean squared error relative to the standard deviations ``scale`` (k,) of the targets."""
+    """Return ``RelativeMSELoss(scale)``, where ``scale`` (k,) are the standard deviations of the training targets."""
     return RelativeMSELoss(scale)

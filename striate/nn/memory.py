@@ -1,4 +1,4 @@
-"""The memory of a network: the dtype and the arrays of its parameters, how they are loaded, copied and pickled."""
+"""The base class of modules that keep their parameters in memory: dtype, initial values, saving, loading, pickling."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")
 
 
 class ModuleMemory(ModuleTree):
-    """Base class of modules with a block of memory, the state arena, for all parameters and buffers (abstract)."""
+    """Base class of modules with all parameters and buffers in one block of memory, the state arena (abstract)."""
 
     _seed: int | None
     _arena: StateArena | None
@@ -50,10 +50,10 @@ class ModuleMemory(ModuleTree):
         return dtype
 
     def to(self, dtype: str | DType) -> Self:
-        """Convert all floating-point parameters and buffers to float32 or float64; returns the module.
+        """Convert all floating-point parameters and buffers to float32 or float64, and return the module.
 
         Raises ``DTypeError`` for another dtype, such as int32, and ``OptionError`` for an unknown name, such as
-        "float16" or that of a device.
+        "float16", or for the name of a device, such as "cuda".
         """
         if isinstance(dtype, str) and dtype.partition(":")[0] in _DEVICES:
             raise OptionError(
@@ -80,10 +80,10 @@ class ModuleMemory(ModuleTree):
         return self.to(DType.float32)
 
     def initialize(self, seed: int) -> Self:
-        """Draw all parameters anew from a seed and reset all buffers to their initial contents.
+        """Draw all parameters anew with a seed, reset all buffers to their initial contents, and return the module.
 
-        Parameters that were created from an array get that array again. Returns the module. Raises ``OptionError`` for
-        a seed that is not a whole number.
+        Parameters that were created from an array get that array again. Raises ``OptionError`` for a seed that is not a
+        whole number.
         """
         vars(self)["_seed"] = whole_seed(seed)
         vars(self)["_arena"] = None
@@ -93,20 +93,23 @@ class ModuleMemory(ModuleTree):
         return self
 
     def seed(self, seed: int) -> Self:
-        """Set the seed for drawing parameters that have no values yet; a seed that was set earlier is kept."""
+        """Set the seed for the initial values that are still to be drawn, and return the module.
+
+        If a seed was set before, it is kept.
+        """
         if self._seed is None:
             vars(self)["_seed"] = whole_seed(seed)
         return self
 
     def initialized(self) -> bool:
-        """Return whether all parameters and buffers have their arrays in memory."""
+        """Return whether all parameters and buffers have arrays in memory."""
         return all(parameter.array is not None for _, parameter in self.named_state())
 
     def materialize(self) -> None:
-        """Allocate and fill the arrays of this module, together with those of a module that contains it if possible.
+        """Allocate the arrays of all parameters and buffers of this module, and fill them.
 
-        The arrays allocated are those of the outermost containing module that has no size left to infer. If there is
-        none, they are those of this module.
+        If this module is part of a larger one whose sizes are all known, the arrays of the whole larger module are
+        allocated together.
         """
         for module in self._ancestors():
             if module is self or all(parameter.known for _, parameter in module.named_state()):
@@ -114,9 +117,10 @@ class ModuleMemory(ModuleTree):
                 return
 
     def arena(self) -> StateArena:
-        """Return the state arena: the block of memory with all parameters and buffers of this module.
+        """Return the state arena, the block of memory that contains all parameters and buffers of this module.
 
-        It is created at the first call, and created again with the same contents after a change of the structure.
+        The first call allocates it. After a change of the structure, the next call allocates another one with the same
+        contents.
         """
         if self._arena is not None and self._arena_version == self._version:
             return self._arena
@@ -173,12 +177,12 @@ class ModuleMemory(ModuleTree):
         self._adopt()
 
     def state_dict(self) -> dict[str, Array]:
-        """Return copies of all parameters and buffers, by the names that PyTorch gives them."""
+        """Return copies of all parameters and buffers by dotted name, such as "conv1.weight", as in PyTorch."""
         self.materialize()
         return {name: np.array(parameter.data) for name, parameter in self.named_state()}
 
     def load_state_dict(self, state: Mapping[str, Array], strict: bool = True) -> StateMismatch:
-        """Copy arrays into the parameters and buffers of the same names.
+        """Copy the arrays of ``state`` into the parameters and buffers of the same names.
 
         If one array is invalid, nothing is written. Returns the names that were skipped: ``missing_keys`` (in the
         model, not in ``state``) and ``unexpected_keys`` (in ``state``, not in the model). Raises ``ShapeError``, whose
@@ -192,9 +196,9 @@ class ModuleMemory(ModuleTree):
         return mismatch
 
     def adopt_sizes(self) -> None:
-        """Update options such as ``in_features`` to the sizes of a loaded state.
+        """Set options that are still None, such as ``in_features``, to the sizes of the loaded parameters.
 
-        Layers that infer sizes override this.
+        Layers that infer sizes override this method; the base class does nothing.
         """
 
 

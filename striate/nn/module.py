@@ -71,11 +71,14 @@ class Module(ModuleMemory):
         pass
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute the outputs of the module from traced values; every subclass defines this method."""
+        """Compute the outputs of the module from its inputs, which are symbolic values of a graph.
+
+        Every subclass defines this method.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def traced_forward(self, inputs: tuple[Any, ...]) -> Any:
-        """Call ``forward`` on traced inputs.
+        """Return ``forward(*inputs)`` for symbolic values of a graph.
 
         Layers for a fixed number of spatial axes (``Ranked``) override this method to accept one sample without the N
         axis.
@@ -92,7 +95,7 @@ class Module(ModuleMemory):
 
     @property
     def standardizer(self) -> Module | Preprocessing | None:
-        """The layer applied to the first input before ``forward``, as part of the compiled program, or None.
+        """The layer that the compiled program applies to the first input before ``forward``, or None.
 
         Assign a layer, or a fitted object such as ``data.Standardizer.fit(images)``, which is converted to a layer.
         Assigning anything else raises ``OptionError``.
@@ -114,17 +117,17 @@ class Module(ModuleMemory):
     def assign(self, name: str, value: Value) -> None:
         """Set the buffer ``name`` to ``value`` at the end of the training step that is being traced.
 
-        It is set only if the step succeeds, that is, if its loss and gradients are finite. Running statistics are
-        updated this way.
+        Layers update running statistics this way. If the step fails because its loss or a gradient is not finite, the
+        buffer keeps its contents.
         """
         active_trace("assign").update(self._parameters[name], value)
 
     # Training
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Set whether training changes the parameters of this module and of the modules in it.
+        """Set whether training changes the parameters of this module and of all modules in it, and return the module.
 
-        ``requires_grad=False`` freezes all of them. Returns the module.
+        ``requires_grad=False`` freezes all of them.
         """
         for _, parameter in self.named_state():
             parameter.requires_grad = requires_grad and parameter.learned
@@ -132,21 +135,22 @@ class Module(ModuleMemory):
         return self
 
     def freeze(self, *patterns: str, statistics: bool = False) -> list[str]:
-        """Exclude the parameters whose dotted names match one of the patterns from training.
+        """Exclude the parameters whose dotted names match one of the patterns from training, and return their names.
 
-        "layer1" and "layer1*" match all parameters of that layer, "*.bias" all biases; without a pattern, all are
-        frozen. No gradients are computed for frozen parameters. With ``statistics=True`` the batch normalizations that
-        match keep their running statistics, and normalize with them in training as in prediction. Returns the names of
-        the parameters. Raises ``OptionError`` for a pattern that matches nothing; then nothing is changed.
+        "layer1" and "layer1*" match all parameters of that layer, "*.bias" all biases; without a pattern, all
+        parameters are frozen. No gradients are computed for frozen parameters. With ``statistics=True``, batch
+        normalizations whose paths match no longer update their running statistics, and normalize with them in training
+        as in prediction. Raises ``OptionError`` for a pattern that matches nothing; then nothing is changed.
 
             model.freeze("layer1*", "layer2*", statistics=True)
         """
         return set_frozen(self, patterns, True, flag("freeze: statistics", statistics))
 
     def unfreeze(self, *patterns: str, statistics: bool = True) -> list[str]:
-        """Undo ``freeze`` for the names that match one of the patterns (default: all).
+        """Include the parameters whose dotted names match one of the patterns (default: all) in training again.
 
-        Returns the names of the parameters. ``statistics=False`` leaves the running statistics frozen.
+        Returns the names of the parameters. The running statistics of matching layers are updated again as well, unless
+        ``statistics=False``.
         """
         return set_frozen(self, patterns, False, flag("unfreeze: statistics", statistics))
 
@@ -158,10 +162,10 @@ class Module(ModuleMemory):
         return False
 
     def infer(self, *shapes: tuple[int, ...]) -> Self:
-        """Infer all sizes given as None from the shape of one sample, without data and without compiling.
+        """Infer all sizes given as None from the shape of one sample, without data, and return the module.
 
-        Give one shape, without N, for each input. Returns the module. Raises ``OptionError`` for an argument that is
-        not a shape, and ``ShapeError`` if the layers do not fit together.
+        ``shapes`` are the shapes of one sample without N, one for each input of the module. Nothing is compiled. Raises
+        ``OptionError`` for an argument that is not a shape, and ``ShapeError`` if the layers do not fit together.
 
             model = nn.Sequential(nn.Flatten(), nn.Linear(None, 10)).infer((1, 28, 28))
         """
@@ -175,9 +179,9 @@ class Module(ModuleMemory):
         return self
 
     def forget_inputs(self) -> None:
-        """Discard the weights of a layer, and let it infer its number of inputs again at the next call.
+        """Discard the weights of this layer, so that the next call infers its number of inputs and draws new weights.
 
-        The weights are then drawn anew. Raises ``OptionError`` for a layer that cannot infer its inputs.
+        Raises ``OptionError`` for a layer that cannot infer its number of inputs.
         """
         raise OptionError(
             f"{self.describe()} cannot infer its number of inputs\n  help: create a new layer for fewer inputs"
@@ -203,7 +207,7 @@ class Module(ModuleMemory):
     def ordered(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return positional and named inputs as one tuple, in the order of the parameters of ``forward``.
 
-        Raises ``OptionError`` if they do not fit the parameters.
+        Raises ``OptionError`` if the inputs do not fit these parameters.
         """
         parameters = signature(self.forward)
         try:
@@ -217,7 +221,7 @@ class Module(ModuleMemory):
         return bound.args
 
     def trace(self, inputs: tuple[Any, ...]) -> Any:
-        """Add the module to the graph that is being traced and return its outputs, as values of that graph.
+        """Add the module's operations to the graph that is being traced, and return its outputs as values of the graph.
 
         Arrays among the inputs become constants. Raises ``TracingError`` if ``forward`` returns None.
         """
@@ -257,17 +261,18 @@ class Module(ModuleMemory):
 
     @property
     def input_types(self) -> tuple[TensorType, ...] | None:
-        """The types of the inputs of the module's last trace, with N on axis 0; None before the first trace.
+        """The dtypes and shapes of the inputs in the last trace of the module, with N on axis 0; None before the first.
 
-        A module is traced by ``infer`` and by the first call on arrays of a new shape.
+        The module is traced by ``infer``, and by the first call on arrays of a new shape.
         """
         return self._predictor.example
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one sample of the first input, such as (C, H, W), from ``input_types``.
+        """The shape of one sample of the first input, such as (C, H, W), in the last trace of the module.
 
-        Raises ``ShapeError`` if the module has not been traced yet, by a call on arrays or by ``infer``.
+        The module is traced by ``infer``, and by the first call on arrays of a new shape. Raises ``ShapeError`` if it
+        has not been traced.
         """
         if not self.input_types:
             raise ShapeError(
@@ -277,29 +282,30 @@ class Module(ModuleMemory):
         return self.input_types[0].concrete(1)[1:]
 
     def computed(self, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]) -> Any:
-        """Trace, compile and run ``function`` on named arrays with N on axis 0, in prediction mode.
+        """Compile ``function``, run it on named arrays with N on axis 0, and return its outputs as arrays.
 
-        Returns its outputs as arrays. The function receives one traced value per array, by name. The function may call
-        the model, inspect the active trace, and differentiate. The compiled program, one for all N, is kept under
-        ``key``, which must identify everything that the function depends on besides the model and the types of the
-        arrays.
+        The function is called with one symbolic value per array, by name. It may call the model, which then computes as
+        in prediction, inspect the active trace, and differentiate. The compiled program is kept for later calls with
+        any N under ``key``, which must identify everything that the function depends on besides the model and the
+        dtypes and shapes of the arrays.
         """
         return self._predictor.computed(self, key, arrays, function)
 
     def program(self, *inputs: Any, training: bool = False) -> TracedFunction:
         """Return the compiled program that ``model(*inputs)`` runs, without running it; for profiling.
 
-        The program is compiled unless an earlier call, on inputs of the same dtypes and shapes apart from N, did so.
-        ``training`` is as in a call.
+        If there is no program yet for inputs of these dtypes and shapes (apart from N), it is compiled.
+        ``training=True`` means that dropout and batch normalization work as in training.
         """
         return self._predictor.program(self, inputs, training)
 
     def as_input(self, array: Any, first: bool = True) -> Array:
-        """Return an array as the model's programs take it: uint8 unchanged, others in the model's dtype.
+        """Return an array in the dtype in which the model's programs take it.
 
-        ``first`` says whether it is the first input. Integers and bools of later inputs keep their type, because they
-        may be labels or conditions. If the model has no parameters, so do floats. Raises ``DTypeError`` for anything
-        that is not an array of real numbers.
+        Floats are converted to the dtype of the model's parameters, or kept if there are no parameters; uint8 is kept.
+        Other integers and bools are converted like floats if the array is the first input (``first``), to float32 if
+        there are no parameters; in later inputs they are kept, because they may be labels or conditions. Raises
+        ``DTypeError`` for anything that is not an array of real numbers.
         """
         return as_input(self, array, first)
 
@@ -310,13 +316,13 @@ class Module(ModuleMemory):
         return ""
 
     def describe(self) -> str:
-        """Return the layer in one line, such as ``ReLU()``, for error messages."""
+        """Return the layer with its options in one line, such as ``ReLU()``, for error messages."""
         return f"{type(self).__name__}({self.extra_repr()})"
 
     def where(self) -> str:
-        """Return the path and the layer, as in ``"fc1" Linear(in_features=128)``, for error messages.
+        """Return the layer with its path, as in ``"fc1" Linear(in_features=128)``, for error messages.
 
-        The path is the one in the active trace.
+        The path is the one from the model that is being traced; outside a trace, there is none.
         """
         trace = current_trace()
         path = trace.paths.get(self, "") if trace else ""
@@ -325,8 +331,8 @@ class Module(ModuleMemory):
     def multiply_adds(self, inputs: tuple[Value, ...], output: Value) -> int:
         """Return the number of multiply-adds that the layer needs for one sample.
 
-        ``inputs`` and ``output`` are the traced values of one call, whose types give the shapes. The base class returns
-        0; layers with weights override this method.
+        ``inputs`` and ``output`` are the symbolic values of one call, which have the shapes. The base class returns 0;
+        layers with weights override this method.
         """
         return 0
 
@@ -342,8 +348,8 @@ class Module(ModuleMemory):
     def summary(self, shape: tuple[int, ...] | None = None) -> str:
         """Return a table of all layers: path, layer, output shape, parameters, multiply-adds for one sample.
 
-        ``shape`` is the shape of one sample, without N; the default is that of ``input_types``. The method raises no
-        errors: an error of ``forward`` is shown below the table.
+        ``shape`` is the shape of one sample, without N; the default is that of ``input_types``. If ``forward`` fails,
+        no error is raised: its message is printed below the table.
         """
         return Summary.of(self, shape).text()
 

@@ -27,10 +27,10 @@ from striate.tracing import Trace, active_trace, current_trace
 
 @dataclass(frozen=True)
 class RunningStatistics:
-    """The channel statistics used in prediction: running ← (1 − momentum) · running + momentum · batch.
+    """The statistics of each channel that prediction uses: running ← (1 − momentum) · running + momentum · batch.
 
-    ``mean`` and ``variance`` (C,) are views of the model's memory. In batch normalization, ``momentum=None`` averages
-    over all batches.
+    ``mean`` and ``variance`` (C,) share the memory of the model's buffers. With ``momentum=None``, batch normalization
+    keeps the average over all batches.
     """
 
     mean: Array
@@ -41,19 +41,19 @@ class RunningStatistics:
 class Normalization(Module):
     """Base class of layers that normalize and rescale: y = (x − μ)/σ · γ + β (abstract)
 
-    The parameters ``weight`` and ``bias`` are γ and β if the layer learns them. σ is √(variance + ``eps``); the small
-    number ``eps`` avoids a division by 0.
+    μ is the mean of the elements that are normalized together, and σ is √(variance + ``eps``), where the small number
+    ``eps`` avoids a division by 0. γ and β are the parameters ``weight`` and ``bias`` if the layer has them.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.NORMALIZATION
     eps: float
 
     def running_statistics(self) -> RunningStatistics | None:
-        """Return the statistics used in prediction; None if the layer always computes them from its input."""
+        """Return the running statistics, which prediction uses; None if the layer keeps none."""
         return None
 
     def unshifted(self, affine: bool) -> dict[str, object]:
-        """Return the option {"bias": False} if the layer learns γ but not β, otherwise an empty dict.
+        """Return the argument {"bias": False} for the layer of ``torch.nn`` if this layer has γ but not β, else {}.
 
         ``affine`` says whether the layer has γ.
         """
@@ -63,8 +63,8 @@ class Normalization(Module):
 class ChannelNormalization(Normalization):
     """Base class of layers that normalize each channel and may keep running statistics (abstract).
 
-    The arguments are the options of ``BatchNorm``. If ``frozen_statistics`` is set, training also normalizes with the
-    running statistics and leaves them unchanged.
+    The arguments are the options of ``BatchNorm``. If the attribute ``frozen_statistics`` is True, training also
+    normalizes with the running statistics and leaves them unchanged.
     """
 
     defaults: ClassVar[tuple[bool, bool]]
@@ -128,10 +128,10 @@ class ChannelNormalization(Normalization):
             self._know(next(iter(known), None))
 
     def require_features(self, trace: Trace, x: Value) -> None:
-        """Infer ``num_features`` from axis 1 of the input x if the option is None.
+        """Set ``num_features`` to the size of axis 1 of the input x if the option is None.
 
-        Raises ``ShapeError`` if the input has another number of channels; the error shows the shapes of the traced
-        call, which ``trace`` records.
+        Raises ``ShapeError`` if x has another number of channels than ``num_features``. ``trace`` is the record of the
+        traced call, from which the error shows the shapes of the layers before.
         """
         channels = int(x.type.concrete(1)[1])
         if self.num_features is None:
@@ -147,10 +147,10 @@ class ChannelNormalization(Normalization):
             )
 
     def by_batch(self, trace: Trace) -> bool:
-        """Return whether the layer normalizes with statistics of its input instead of the running statistics.
+        """Return whether the layer normalizes with the statistics of its input instead of its running statistics.
 
-        It does so where the trace says so (``trace.by_batch``), as in training, unless its statistics are frozen, and
-        always if it keeps no running statistics.
+        It always does if it keeps no running statistics. Otherwise it does if ``trace.by_batch`` is True, as in
+        training, unless its statistics are frozen.
         """
         return not self.track_running_stats or (trace.by_batch and not self.frozen_statistics)
 
@@ -168,13 +168,14 @@ class ChannelNormalization(Normalization):
 class BatchNorm(ChannelNormalization):
     """Batch normalization: y = (x − μ) / √(σ² + ε) · γ + β, with μ and σ² of each channel (abstract)
 
-    Training computes μ and the biased variance σ² over the batch and all positions, and updates the running statistics
-    by running ← (1 − momentum) · running + momentum · batch, with the unbiased variance. Prediction normalizes with the
-    running statistics, or without ``track_running_stats`` with those of its input. ε is ``eps``. γ and β are (C,) and
-    exist if ``affine``, β only with ``bias``. ``momentum=None`` averages over all batches seen; ``num_features=None``
-    is inferred from the first input. After ``model.freeze("layer1*", statistics=True)``, training also normalizes with
-    the running statistics and leaves them unchanged. Raises ``ShapeError`` if training would see only one value per
-    channel. Ioffe and Szegedy, arXiv:1502.03167; options as in PyTorch.
+    Training computes the mean μ and the biased variance σ² over the batch and all positions, and updates the running
+    statistics by running ← (1 − momentum) · running + momentum · batch, with the unbiased variance. Prediction
+    normalizes with the running statistics, or without ``track_running_stats`` with the statistics of its input. ε is
+    ``eps``. γ and β are (C,); with ``affine=False`` there is neither of them, with ``bias=False`` no β.
+    ``momentum=None`` averages over all batches seen. C is ``num_features``, or with None the number of channels of the
+    first input. After ``model.freeze("layer1*", statistics=True)``, training also normalizes with the running
+    statistics and leaves them unchanged. Raises ``ShapeError`` if training would see only one value per channel. Ioffe
+    and Szegedy, arXiv:1502.03167; options as in PyTorch.
     """
 
     ranks: ClassVar[tuple[int, ...]]
@@ -265,7 +266,7 @@ class BatchNorm(ChannelNormalization):
 class BatchNorm1d(BatchNorm):
     """Batch normalization of (N, C) or (N, C, L): y = (x − μ) / √(σ² + ε) · γ + β
 
-    See the base class ``BatchNorm`` for the statistics and options.
+    See the base class ``BatchNorm`` for the symbols and options.
     """
 
     ranks = (2, 3)
@@ -275,7 +276,7 @@ class BatchNorm1d(BatchNorm):
 class BatchNorm2d(BatchNorm):
     """Batch normalization of images (N, C, H, W): y = (x − μ) / √(σ² + ε) · γ + β
 
-    See the base class ``BatchNorm`` for the statistics and options.
+    See the base class ``BatchNorm`` for the symbols and options.
     """
 
     ranks = (4,)
@@ -285,7 +286,7 @@ class BatchNorm2d(BatchNorm):
 class BatchNorm3d(BatchNorm):
     """Batch normalization of volumes (N, C, D, H, W): y = (x − μ) / √(σ² + ε) · γ + β
 
-    See the base class ``BatchNorm`` for the statistics and options.
+    See the base class ``BatchNorm`` for the symbols and options.
     """
 
     ranks = (5,)

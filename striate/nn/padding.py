@@ -20,9 +20,9 @@ from striate.options import number
 class Padding(Positional):
     """Base class of layers that pad each channel of (N, C, spatial axes…) or one sample (C, …) (abstract).
 
-    ``padding`` is one number for all sides, or (before, after) of the last axis, then of the axis before it, and so on.
-    Negative numbers remove elements. Raises ``OptionError`` for another form, and ``ShapeError`` for inputs with
-    another number of axes.
+    ``padding`` is one number for all sides, or a sequence: (before, after) of the last axis, then of the axis before
+    it, and so on. Negative numbers remove elements. Raises ``OptionError`` for another form, and ``ShapeError`` for
+    inputs with another number of axes.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
@@ -74,13 +74,19 @@ class ConstantPad1d(ConstantPad):
 
 
 class ConstantPad2d(ConstantPad):
-    """Pad (N, C, H, W) or (C, H, W) with ``value``; see the base class ``Padding`` for ``padding``."""
+    """Pad (N, C, H, W) or (C, H, W) with the number ``value``.
+
+    ``padding`` is one number or (left, right, top, bottom).
+    """
 
     rank = 2
 
 
 class ConstantPad3d(ConstantPad):
-    """Pad (N, C, D, H, W) or (C, D, H, W) with ``value``; see the base class ``Padding`` for ``padding``."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) with the number ``value``.
+
+    ``padding`` is one number or (left, right, top, bottom, front, back).
+    """
 
     rank = 3
 
@@ -100,7 +106,10 @@ class ZeroPad2d(Padding):
 
 
 class ZeroPad3d(Padding):
-    """Pad (N, C, D, H, W) or (C, D, H, W) with zeros; see the base class ``Padding`` for ``padding``."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) with zeros.
+
+    ``padding`` is one number or (left, right, top, bottom, front, back).
+    """
 
     rank = 3
     mode = PadMode.constant

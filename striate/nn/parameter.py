@@ -1,6 +1,6 @@
 """Parameters and buffers: the named arrays of a layer.
 
-Their memory is part of the state arena of the whole model.
+Their memory is part of one block for the whole model, the state arena.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from striate.runtime.state import StateArena
 
 
 class Role(Enum):
-    """How training treats an array of a layer."""
+    """The kinds of arrays in a layer: learned, buffer, and counter, which training treats differently."""
 
     LEARNED = "learned"  # changed by the optimizer
     BUFFER = "buffer"  # changed by its layer in training (running statistics), or constant
@@ -38,11 +38,11 @@ _OF_THE_OWNER = ("arena", "materialize", "restructured", "_view")
 class Parameter:
     """A learned array of a layer: ``nn.Parameter(shape, init)`` or ``nn.Parameter(array)``.
 
-    ``init`` is the name of an initializer or a function. ``fan_in`` is the number of inputs of each output, by which
-    initializers scale their values (default: the product of all sizes but the first). ``role`` makes the array a buffer
-    or a counter (an int64 that counts training steps), which the optimizer does not change. Memory is assigned when the
-    model first runs; sizes of None are inferred before that. Raises ``OptionError`` for sizes that are not whole
-    numbers, and ``DTypeError`` for an array that is not of real numbers.
+    ``init`` is an initializer or its name. ``fan_in`` is the number of inputs of each output, by which initializers
+    scale their values (default: the product of all sizes but the first). ``role`` can make the array a buffer or a
+    counter (an int64 that counts training steps) instead, which the optimizer does not change. A size of None is
+    inferred before the model first runs, and memory is allocated then. Raises ``OptionError`` for sizes that are not
+    whole numbers, and ``DTypeError`` for an array that is not of real numbers.
     """
 
     def __init__(
@@ -97,19 +97,20 @@ class Parameter:
 
     @property
     def current(self) -> Array | None:
-        """The contents, read without allocating memory; None if they are still to be drawn by ``init``."""
+        """The contents, or None if ``init`` has not drawn them yet; reading this allocates no memory."""
         return next((one for one in (self.array, self.loaded, self.initial) if one is not None), None)
 
     def forget(self) -> None:
         """Discard trained and loaded contents.
 
-        The next state arena starts from the array given to the constructor, or from a new draw by ``init``.
+        When memory is next allocated, it is filled with the array given to the constructor, or with new values from
+        ``init``.
         """
         self.array = self.loaded = None
 
     @property
     def known(self) -> bool:
-        """Whether all sizes are known, so that none is still to be inferred."""
+        """Whether all sizes are known; sizes of None are still to be inferred."""
         return None not in self.shape
 
     @property
@@ -124,14 +125,14 @@ class Parameter:
 
     @property
     def type(self) -> TensorType:
-        """The dtype and shape as a graph type; raises ``ShapeError`` as long as a size has not been inferred."""
+        """The dtype and shape as a ``TensorType``; raises ``ShapeError`` as long as a size has not been inferred."""
         return TensorType(self.dtype, self.sizes)
 
     @property
     def data(self) -> Array:
-        """The contents as a read-only view of the state arena.
+        """The contents as a read-only array, which shows later changes too.
 
-        The first access allocates memory for the whole model. The view is read-only because compiled programs keep
+        The first access allocates memory for the whole model. The array is read-only because compiled programs keep
         packed copies of parameters; to change the contents, use ``assign`` or ``load_state_dict``.
         """
         array = self.materialized()
@@ -142,11 +143,11 @@ class Parameter:
         return self._view[1]
 
     def contents(self, array: Array, name: str) -> Array:
-        """Return an array converted to the dtype of this parameter, without writing it.
+        """Return ``array`` converted to the dtype of this parameter; the parameter is not changed.
 
-        ``name`` starts the error messages. Raises ``ShapeError`` for another shape, and ``DTypeError`` for contents
-        that the dtype cannot hold: anything but numbers, fractions in a counter, numbers beyond the largest of the
-        dtype.
+        ``name`` is what error messages call the parameter. Raises ``ShapeError`` for another shape, and ``DTypeError``
+        for contents that the dtype cannot hold: anything but numbers, fractions in a counter, and numbers beyond the
+        largest of the dtype.
         """
         if len(array.shape) != len(self.shape) or any(
             b is not None and a != b for a, b in zip(array.shape, self.shape)
@@ -174,9 +175,10 @@ class Parameter:
             self.arena.changed()
 
     def materialized(self) -> Array:
-        """Return the writable array in the state arena, allocating it if necessary.
+        """Return the writable array with the contents; the first call allocates memory for the whole model.
 
-        Users read ``data`` instead. Raises ``ShapeError`` for a parameter that belongs to no module.
+        Users read ``data`` instead, because compiled programs do not notice changes of this array. Raises
+        ``ShapeError`` for a parameter that belongs to no module.
         """
         placed = self.arena is not None and self.array is not None and self.array.dtype == self.dtype.numpy
         if not placed and self.materialize is not None:

@@ -30,7 +30,7 @@ class Positional(Ranked):
     layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
 
     def require_rank(self, x: Value) -> None:
-        """Raise ``ShapeError`` unless x has the axes (N, C, spatial axes…) that the layer is made for."""
+        """Raise ``ShapeError`` unless x is (N, C, spatial axes…) with the layer's number of spatial axes."""
         if x.type.rank != self.rank + 2:
             axes = ", ".join(("L", "HW", "DHW")[self.rank - 1])
             raise layer_error(
@@ -47,9 +47,9 @@ class Pooling(Positional):
     """Base class of pooling over sliding windows: x (N, C, spatial axes…) → (N, C, windows…) (abstract).
 
     One sample (C, spatial axes…) is accepted too. ``kernel_size`` and ``stride`` are a number, or one per spatial axis;
-    ``stride=None`` is the kernel size. ``padding`` is at most half of the kernel size. ``ceil_mode`` rounds the number
-    of windows up instead of down. Raises ``OptionError`` for invalid options, such as a stride of 0, and ``ShapeError``
-    for inputs with another number of axes or smaller than the window.
+    ``stride=None`` means the kernel size. ``padding`` is at most half of the kernel size. ``ceil_mode`` rounds the
+    number of windows up instead of down. Raises ``OptionError`` for invalid options, such as a stride of 0, and
+    ``ShapeError`` for inputs with another number of axes or smaller than the window.
     """
 
     def __init__(self, kernel_size: PerAxis, stride: PerAxis | None, padding: Padding, ceil_mode: bool) -> None:
@@ -62,7 +62,7 @@ class Pooling(Positional):
         require_half(type(self).__name__, self.kernel_size, pairs)
 
     def require(self, x: Value) -> None:
-        """Raise ``ShapeError`` for an input with another number of axes or smaller than the window."""
+        """Raise ``ShapeError`` if the input x has the wrong number of axes or is smaller than the window."""
         self.require_rank(x)
         size = x.type.concrete(1)[2:]
         counts = windows_that_fit(size, self.kernel_size, self.stride, self._pairs(), self.dilation, self.ceil_mode)
@@ -80,9 +80,9 @@ class Pooling(Positional):
         return padding_pairs(self.padding, self.kernel_size, self.stride, self.dilation)
 
     def foreign_options(self) -> dict[str, object] | None:
-        """Return the options that max and average pooling of ``torch.nn`` share.
+        """Return the keyword arguments that max and average pooling of ``torch.nn`` share, for the equivalent layer.
 
-        The result is None for padding that PyTorch cannot express.
+        The result is None for padding that PyTorch does not have, such as one that differs before and after an axis.
         """
         padding = symmetric(self._pairs())
         if padding is None:
@@ -105,8 +105,9 @@ class MaxPool(Pooling):
     """Max pooling: y = the largest element of each window (abstract)
 
     Padding counts as −∞, so it is never the largest. ``dilation`` is the distance between the elements of a window. See
-    the base class ``Pooling`` for the other options. With ``return_indices``, the layer returns (y, indices), where
-    ``indices`` are the int64 positions of the largest elements in x, as ``MaxUnpool`` takes them.
+    the base class ``Pooling`` for the other options. With ``return_indices``, the layer returns (y, indices):
+    ``indices`` is int64 in the shape of y, and gives for each element its row-major position within its channel of x,
+    as ``MaxUnpool`` takes it.
     """
 
     def __init__(
@@ -141,8 +142,9 @@ class MaxPool(Pooling):
 class AvgPool(Pooling):
     """Average pooling: y = the mean of each window (abstract)
 
-    ``count_include_pad`` counts the zeros of the padding as elements. If ``divisor_override`` is given, every sum is
-    divided by it instead of by the number of elements. See the base class ``Pooling`` for the other options.
+    With ``count_include_pad``, the zeros of the padding count as elements of the window. If ``divisor_override`` is
+    given, every sum is divided by this number instead of by the number of elements. See the base class ``Pooling`` for
+    the other options.
     """
 
     def __init__(
@@ -217,7 +219,7 @@ class AdaptivePool(Positional):
 
     @property
     def is_global(self) -> bool:
-        """Whether there is a single window, which covers all positions."""
+        """Whether each channel has a single window, which covers all positions."""
         return all(size == 1 for size in self.output_size)
 
     def torch_layer(self) -> ForeignLayer:
@@ -228,7 +230,10 @@ class AdaptivePool(Positional):
 
 
 class AdaptiveAvgPool(AdaptivePool):
-    """Average pooling to a given output size: y = the mean of each window (abstract)"""
+    """Average pooling to a given output size: y = the mean of each window (abstract)
+
+    See the base class ``AdaptivePool`` for ``output_size`` and the windows.
+    """
 
     def forward(self, x: Value) -> Value:
         self.require_rank(x)
@@ -238,8 +243,8 @@ class AdaptiveAvgPool(AdaptivePool):
 class AdaptiveMaxPool(AdaptivePool):
     """Max pooling to a given output size: y = the largest element of each window (abstract)
 
-    See the base class ``AdaptivePool`` for ``output_size``. With ``return_indices``, the layer returns (y, indices),
-    where ``indices`` are the int64 positions of the largest elements in x.
+    See the base class ``AdaptivePool`` for ``output_size``. With ``return_indices``, the layer returns (y, indices):
+    ``indices`` is int64 in the shape of y, and gives for each element its row-major position within its channel of x.
     """
 
     def __init__(self, output_size: AdaptiveSizes, return_indices: bool = False) -> None:
@@ -266,10 +271,10 @@ class MaxUnpool(Positional):
     """Max unpooling: y = x at the positions that max pooling took its elements from, and 0 elsewhere (abstract)
 
     The layer is called with x (N, C, spatial axes…) and the indices that a pooling with ``return_indices=True``
-    returned, or with one sample and its indices. Along each axis, y has (size − 1) · stride − 2 · padding + kernel_size
-    positions; the optional third input ``output_size``, the shape of the array that was pooled, chooses another size
-    that differs by less than the stride. ``stride=None`` is the kernel size. Raises ``ShapeError`` for shapes that do
-    not fit, and ``DataError`` for an index outside y.
+    returned, or with one sample and its indices. The options are those of that pooling; ``stride=None`` means the
+    kernel size. Along each axis, y has (size − 1) · stride − 2 · padding + kernel_size positions. The optional third
+    input ``output_size``, the shape of the array that was pooled, gives other sizes, which may differ from these by
+    less than the stride. Raises ``ShapeError`` for shapes that do not fit, and ``DataError`` for an index outside y.
     """
 
     def __init__(self, kernel_size: PerAxis, stride: PerAxis | None = None, padding: PerAxis = 0) -> None:
@@ -346,7 +351,7 @@ class AvgPool3d(AvgPool):
 class LPPool1d(LPPool):
     """Power-average pooling of (N, C, L) or (C, L): y = (Σ xᵖ)^(1/p) over each window
 
-    See the base class ``LPPool`` for the options.
+    p is ``norm_type``; see the base class ``LPPool`` for the options.
     """
 
     rank = 1
@@ -355,7 +360,7 @@ class LPPool1d(LPPool):
 class LPPool2d(LPPool):
     """Power-average pooling of (N, C, H, W) or (C, H, W): y = (Σ xᵖ)^(1/p) over each window
 
-    See the base class ``LPPool`` for the options.
+    p is ``norm_type``; see the base class ``LPPool`` for the options.
     """
 
     rank = 2
@@ -364,7 +369,7 @@ class LPPool2d(LPPool):
 class LPPool3d(LPPool):
     """Power-average pooling of (N, C, D, H, W) or (C, D, H, W): y = (Σ xᵖ)^(1/p) over each window
 
-    See the base class ``LPPool`` for the options.
+    p is ``norm_type``; see the base class ``LPPool`` for the options.
     """
 
     rank = 3
@@ -453,8 +458,8 @@ class GlobalPool(Module):
     def foreign(self, name: str) -> ForeignLayer | None:
         """Return the equivalent layer of ``torch.nn``, which is adaptive pooling to one position.
 
-        It is made for the number of spatial axes of the latest input; the result is None if that is not 1, 2 or 3.
-        ``name`` is the name of PyTorch's class without the number of axes: "AdaptiveAvgPool" or "AdaptiveMaxPool".
+        ``name`` is the name of PyTorch's class without the number of axes: "AdaptiveAvgPool" or "AdaptiveMaxPool". The
+        number of spatial axes is that of the latest input; the result is None unless it is 1, 2 or 3.
         """
         return ForeignLayer(f"{name}{self._rank}d", {"output_size": 1}) if 1 <= self._rank <= 3 else None
 

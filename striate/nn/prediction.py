@@ -21,7 +21,7 @@ from striate.tracing import KEY, FunctionCache, Trace, TracedFunction, array_typ
 
 
 class Predicting(Protocol):
-    """The part of ``Module`` that prediction uses."""
+    """Protocol: the attributes of ``Module`` that prediction uses."""
 
     @property
     def version(self) -> int:
@@ -34,7 +34,10 @@ class Predicting(Protocol):
         ...
 
     def trace(self, inputs: tuple[Any, ...]) -> Any:
-        """Add the module to the graph that is being traced and return its outputs, as values of that graph."""
+        """Add the module's operations to the graph that is being traced, and return its outputs as graph values.
+
+        Arrays among the inputs become constants.
+        """
         ...
 
     def describe(self) -> str:
@@ -44,11 +47,10 @@ class Predicting(Protocol):
 
 @dataclass(frozen=True)
 class LatestCall:
-    """The program of the latest prediction, and the input type and the conditions for which it was compiled.
+    """The program of a module's latest prediction, and the kind of input for which it was compiled.
 
-    A call on an array of the same dtype, and the same shape apart from N, reuses the program without a look-up if
-    ``Module.version`` and ``training`` have not changed. ``shape`` is that of one sample, and ``single_sample`` says
-    whether the array had a single sample.
+    The next call runs the same program if ``dtype``, ``shape`` (of one sample), ``training`` and the module's
+    ``version`` are the same. ``single_sample`` says whether the array had a single sample.
     """
 
     version: int
@@ -59,9 +61,10 @@ class LatestCall:
     single_sample: bool
 
     def takes(self, x: object, training: bool, version: int) -> bool:
-        """Return whether the program can predict on ``x`` as it is, without conversion or another program.
+        """Return whether the program can predict on the array ``x`` without any conversion.
 
-        ``training`` says whether to compute as in training; ``version`` is the present ``Module.version``.
+        ``training`` says whether to compute as in training, and ``version`` is the present ``Module.version``; both
+        must be those of the latest call.
         """
         return (
             type(x) is np.ndarray
@@ -84,9 +87,9 @@ class Predictor:
         self._programs = FunctionCache()
 
     def predict(self, module: Predicting, inputs: tuple[Any, ...], training: bool) -> Any:
-        """Return the outputs of the module for arrays with N on axis 0.
+        """Return the outputs of the module for input arrays with N on axis 0.
 
-        With ``training``, the module computes as in training, with batch statistics and dropout.
+        With ``training=True``, the module computes as in training, with batch statistics and dropout.
         """
         arrays, n = arrays_of(module, inputs)
         program = self._find(module, arrays, n, training)
@@ -100,9 +103,10 @@ class Predictor:
     def computed(
         self, module: Predicting, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]
     ) -> Any:
-        """Trace ``function`` for the named arrays, which have N on axis 0, compile the program, and run it.
+        """Compile ``function`` for the named arrays, which have N on axis 0, run it, and return its outputs as arrays.
 
-        The program is kept under ``key``. See ``Module.computed``.
+        The function is called with one symbolic value per array, by name. The program is kept under ``key``, which must
+        identify everything that the function depends on besides the module and the dtypes and shapes of the arrays.
         """
         n = _samples(module, arrays)
         types = {name: array_type(array, name, batched=True) for name, array in arrays.items()}
@@ -157,7 +161,7 @@ def _prepared(trace: Trace, graph: Graph, outputs: Any, single_sample: bool) -> 
 
 
 def arrays_of(module: Predicting, inputs: tuple[Any, ...]) -> tuple[dict[str, Array], int]:
-    """Return the inputs as arrays that programs take, by name (x, x1, …), and the number of samples."""
+    """Return the inputs by name (x, x1, …), in the dtypes in which programs take them, and the number of samples."""
     arrays = {f"x{i}" if i else "x": as_input(module, array, first=not i) for i, array in enumerate(inputs)}
     return arrays, _samples(module, arrays)
 
@@ -178,11 +182,12 @@ def _samples(module: Predicting, arrays: Mapping[str, Array]) -> int:
 
 
 def as_input(module: Predicting, array: Any, first: bool = True) -> Array:
-    """Return an array as the module's programs take it: uint8 unchanged, others in the module's dtype.
+    """Return an array in the dtype in which the module's programs take it.
 
-    ``first`` says whether it is the first input. Integers and bools of later inputs keep their type, because they may
-    be labels or conditions. If the module has no parameters, so do floats. Raises ``DTypeError`` for anything that is
-    not an array of real numbers.
+    Floats are converted to the dtype of the module's parameters, or kept if there are no parameters; uint8 is kept.
+    Other integers and bools are converted like floats if the array is the first input (``first``), to float32 if there
+    are no parameters; in later inputs they are kept, because they may be labels or conditions. Raises ``DTypeError``
+    for anything that is not an array of real numbers.
     """
     name = type(module).__name__
     if type(array) is not np.ndarray or array.dtype.kind not in "fiub":

@@ -32,9 +32,10 @@ class RandomLayer(Module):
         self.p = number(f"{name}: p", p, 0.0, 1.0)
 
     def dropped(self, x: Value, key: Value, stream: int) -> Value:
-        """Return the output in training.
+        """Return the output of the layer in training for the input x.
 
-        ``key`` is an int64 scalar that differs in every step, and ``stream`` a number that differs for every layer.
+        ``key`` is an int64 scalar that differs in every step, and ``stream`` a number that differs for every layer;
+        together they seed the random numbers.
         """
         raise NotImplementedError
 
@@ -64,8 +65,9 @@ class Dropout(RandomLayer):
 class FeatureDropout(RandomLayer, Ranked):
     """Base class of dropouts of whole channels: y = x · m / (1 − p) (abstract).
 
-    There is one m for each channel of each sample: m = 0 with probability p, else 1; in prediction y = x. Neighbouring
-    positions are so similar that dropping single elements would hardly remove information. Tompson et al., 2015.
+    There is one m for each channel of each sample: m = 0 with probability p in training, else 1; in prediction y = x.
+    Neighbouring positions are so similar that dropping single elements would remove hardly any information. Tompson et
+    al., 2015.
     """
 
     def dropped(self, x: Value, key: Value, stream: int) -> Value:
@@ -113,8 +115,8 @@ class Dropout3d(FeatureDropout):
 class AlphaDropout(RandomLayer):
     """Dropout for networks with SELU, which preserves mean 0 and variance 1 of the activations.
 
-    Dropped elements become −1.758, the lower limit of SELU, and the result is scaled and shifted. Klambauer et al.,
-    2017.
+    In training, each element becomes −1.758, the lower limit of SELU, with probability ``p``; then all elements are
+    scaled and shifted. In prediction y = x. Klambauer et al., 2017.
     """
 
     def dropped(self, x: Value, key: Value, stream: int) -> Value:
@@ -125,7 +127,7 @@ class AlphaDropout(RandomLayer):
 
 
 class FeatureAlphaDropout(RandomLayer):
-    """``AlphaDropout`` of whole channels of x (N, C, spatial axes…)."""
+    """``AlphaDropout`` of whole channels of x (N, C, spatial axes…), each with probability ``p``."""
 
     def dropped(self, x: Value, key: Value, stream: int) -> Value:
         return alpha_dropout(x, key, self.p, stream, features=True)
@@ -138,8 +140,8 @@ class DropPath(RandomLayer):
     """Stochastic depth: set whole samples to 0 at random in training. Huang et al., 2016.
 
     y = x · m / (1 − p), where m = 0 for a sample with probability p = ``drop_prob``, else 1; in prediction y = x. Use
-    it in the body of a residual block: nn.Residual(nn.Sequential(…, nn.DropPath(0.1))). ``scale_by_keep=False`` leaves
-    out the factor: y = x · m. Name and options are those of the package timm.
+    it in the body of a residual block: nn.Residual(nn.Sequential(…, nn.DropPath(0.1))). With ``scale_by_keep=False``, y
+    = x · m in training. Name and options are those of the package timm.
     """
 
     def __init__(self, drop_prob: float = 0.0, scale_by_keep: bool = True) -> None:

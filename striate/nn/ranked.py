@@ -17,10 +17,9 @@ from striate.ops.unbatched import over_samples
 class Ranked(Module):
     """Base class of layers over (N, C, spatial axes…) that also accept one sample (C, spatial axes…) (abstract).
 
-    ``forward`` is written for batches. If the layer is called on an array with one axis fewer, it returns the result
-    for that sample, as PyTorch does. In a traced function the same holds for values whose axis 0 is a plain number. An
-    axis 0 of symbolic size N always counts samples, so a layer inside a model that is called on arrays receives only
-    batches.
+    Subclasses write ``forward`` for batches. If the layer is called on an array with one axis fewer, it returns the
+    result for that sample, as PyTorch does. The same holds for values in a traced function, unless the size of axis 0
+    is the symbolic N, which always counts samples.
     """
 
     rank: ClassVar[int]

@@ -20,10 +20,11 @@ class Upsample(Module):
 
     The new sizes are ``size``, or ⌊size of x · ``scale_factor``⌋. ``mode`` is "nearest", "nearest-exact", "area" (means
     of windows), or an interpolation: "linear" for (N, C, L), "bilinear" or "bicubic" for (N, C, H, W), "trilinear" for
-    (N, C, D, H, W). With ``align_corners`` the centres of the first and last positions of x and y coincide, otherwise
-    their outer edges. With ``scale_factor`` this holds for the last positions only if ``recompute_scale_factor``,
-    unless the factor is exactly the ratio of the sizes. Raises ``OptionError`` for invalid options and unless exactly
-    one of ``size`` and ``scale_factor`` is given, and ``ShapeError`` if the mode does not suit the number of axes.
+    (N, C, D, H, W). With ``align_corners``, the centres of the first and last positions of x and y coincide. Otherwise
+    the outer edges of the first positions do, and the distance of positions is 1 / ``scale_factor``; with ``size`` or
+    ``recompute_scale_factor``, the outer edges of the last positions coincide too. Raises ``OptionError`` for invalid
+    options and unless exactly one of ``size`` and ``scale_factor`` is given, and ``ShapeError`` if the mode does not
+    suit the number of axes.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
@@ -70,7 +71,8 @@ class UpsamplingNearest2d(Upsample):
 class UpsamplingBilinear2d(Upsample):
     """Resize images (N, C, H, W) by bilinear interpolation: ``Upsample`` with aligned corners.
 
-    The new sizes are ``size``, or ⌊size of x · ``scale_factor``⌋.
+    The centres of the corner pixels of input and output coincide. The new sizes are ``size``, or ⌊size of x ·
+    ``scale_factor``⌋.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class UpsamplingBilinear2d(Upsample):
 class PixelShuffle(Ranked):
     """Move channels to positions: (N, C · r², H, W) → (N, C, H · r, W · r) for r = ``upscale_factor``
 
-    Each group of r² channels fills the r × r block of positions that one position becomes. Shi et al.,
+    Each position becomes a block of r × r positions, filled row by row from r² consecutive channels. Shi et al.,
     arXiv:1609.05158.
     """
 

@@ -30,9 +30,9 @@ from striate.tracing import active_trace, current_trace
 class LayerNorm(Normalization):
     """Layer normalization: y = (x − μ) / √(σ² + ε) · γ + β, with statistics over the last axes.
 
-    x is (N, …, *normalized_shape); μ and the biased variance σ² are over the axes of ``normalized_shape``, which is
-    also the shape of γ and β. ε is ``eps``; γ and β exist if ``elementwise_affine``, β only with ``bias``. For the
-    channels of (N, C, H, W) use ``LayerNorm2d``. Ba et al., 2016; options as in PyTorch.
+    x is (N, …, *normalized_shape); the mean μ and the biased variance σ² are over the axes of ``normalized_shape``,
+    which is also the shape of γ and β. ε is ``eps``. With ``elementwise_affine=False`` there is neither γ nor β, with
+    ``bias=False`` no β. For the channels of (N, C, H, W) use ``LayerNorm2d``. Ba et al., 2016; options as in PyTorch.
     """
 
     weight: Value | None
@@ -73,8 +73,9 @@ class LayerNorm(Normalization):
 class LayerNorm2d(Normalization):
     """Layer normalization over the channels of each position: y = (x − μ) / √(σ² + ε) · γ + β
 
-    x is (N, C, H, W), but (N, C) and (N, C, spatial axes…) are accepted as well; C is ``num_channels``, and γ and β are
-    (C,). ConvNeXt uses this layer (Liu et al., 2022); the name and the default of ``eps`` are torchvision's.
+    x is (N, C, H, W); (N, C) and (N, C, spatial axes…) are accepted as well. μ and σ² are the mean and the biased
+    variance over the channels, ε is ``eps``, C is ``num_channels``, and γ and β are (C,). ConvNeXt uses this layer (Liu
+    et al., 2022); the name and the default of ``eps`` are torchvision's.
     """
 
     weight: Value
@@ -96,8 +97,9 @@ class LayerNorm2d(Normalization):
 class RMSNorm(Normalization):
     """Root mean square normalization: y = x / √(mean x² + ε) · γ. Zhang and Sennrich, 2019.
 
-    The mean is over the last axes of each sample, of sizes ``normalized_shape``; γ has that shape, and exists if
-    ``elementwise_affine``. ε is ``eps``. With ``eps=None``, ε is the machine epsilon of x's dtype, as in PyTorch.
+    The mean is over the last axes of each sample, whose sizes are ``normalized_shape``. γ has that shape; with
+    ``elementwise_affine=False`` there is no γ. ε is ``eps``, or with None the machine epsilon of the dtype of x, as in
+    PyTorch.
     """
 
     weight: Value | None
@@ -131,10 +133,10 @@ class RMSNorm(Normalization):
 class GroupNorm(Normalization):
     """Group normalization: y = (x − μ) / √(σ² + ε) · γ + β, with statistics of each group of channels.
 
-    x is (N, C, spatial axes…) or (N, C). The channels are split into ``num_groups`` groups; μ and σ² are computed for
-    each group of each sample, over the group's channels and all positions. ε is ``eps``. γ and β are (C,) and exist if
-    ``affine``, β only with ``bias``. Raises ``OptionError`` unless ``num_groups`` divides ``num_channels``. Wu and He,
-    2018; options as in PyTorch.
+    x is (N, C, spatial axes…) or (N, C), where C is ``num_channels``. The channels are split into ``num_groups``
+    groups; the mean μ and the biased variance σ² are those of each group in each sample, over its channels and all
+    positions. ε is ``eps``. γ and β are (C,); with ``affine=False`` there is neither of them, with ``bias=False`` no β.
+    Raises ``OptionError`` unless ``num_groups`` divides ``num_channels``. Wu and He, 2018; options as in PyTorch.
     """
 
     weight: Value | None
@@ -185,11 +187,12 @@ class GroupNorm(Normalization):
 class InstanceNorm(Ranked, ChannelNormalization):
     """Instance normalization: y = (x − μ) / √(σ² + ε) · γ + β (abstract).
 
-    μ and σ² are those of each channel of each sample, over its positions; ε is ``eps``, and C is ``num_features``,
-    where None is inferred. With ``track_running_stats``, training also updates running statistics, running ← (1 −
-    momentum) · running + momentum · the average over the samples, and prediction normalizes with them;
-    ``momentum=None`` never updates them. γ and β (C,) exist if ``affine``, β only with ``bias``. Raises ``ShapeError``
-    for inputs with a single position. Ulyanov et al., 2016; options as in PyTorch.
+    μ and σ² are the mean and the biased variance of each channel of each sample, over its positions; ε is ``eps``. C is
+    ``num_features``, or with None the number of channels of the first input. With ``track_running_stats``, training
+    also updates running statistics by running ← (1 − momentum) · running + momentum · batch, where batch is the average
+    of the statistics over the samples, and prediction normalizes with the running statistics; ``momentum=None`` never
+    updates them. With ``affine``, there are γ and β (C,), with ``bias=False`` no β. Raises ``ShapeError`` for inputs
+    with a single position. Ulyanov et al., 2016; options as in PyTorch.
     """
 
     defaults: ClassVar[tuple[bool, bool]] = (False, False)
@@ -272,8 +275,8 @@ class InstanceNorm3d(InstanceNorm):
 class LocalResponseNorm(Module):
     """Normalize across neighbouring channels: y[c] = x[c] / (k + α / size · Σ_j x[j]²)^β
 
-    The sum is over the ``size`` channels j around c; channels outside count as 0. α is ``alpha`` and β is ``beta``. x
-    is (N, C, spatial axes…). Krizhevsky et al., 2012.
+    The sum is over the ``size`` channels j around channel c; channels that do not exist count as 0. α is ``alpha``, and
+    β is ``beta``. x is (N, C, spatial axes…). Krizhevsky et al., 2012.
     """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:

@@ -42,8 +42,8 @@ class Flatten(Module):
 class Unflatten(Module):
     """Split axis ``dim`` into axes with the sizes ``unflattened_size``, such as (N, C · H) → (N, C, H)
 
-    In this example ``dim`` is 1 and the sizes are (C, H). A size of −1 is computed from the others. Raises
-    ``OptionError`` unless the sizes are whole numbers of −1 or more.
+    In this example ``dim`` is 1, and ``unflattened_size`` is (C, H). One size may be −1: it is computed from the
+    others. Raises ``OptionError`` unless the sizes are whole numbers of −1 or more.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE

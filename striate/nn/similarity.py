@@ -12,7 +12,8 @@ from striate.options import flag, number, whole_number
 class CosineSimilarity(Module):
     """Cosine of the angle between vectors along the axis ``dim``: x₁ · x₂ / (max(‖x₁‖, ε) · max(‖x₂‖, ε))
 
-    The layer is called with x₁ and x₂, whose shapes broadcast; the result is without the axis. ε is ``eps``.
+    The layer is called with x₁ and x₂, whose shapes broadcast; the result has their shape without the axis ``dim``. ε
+    is ``eps``.
     """
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
@@ -32,8 +33,8 @@ class CosineSimilarity(Module):
 class PairwiseDistance(Module):
     """Distance of pairs of vectors: ‖x₁ − x₂ + ε‖_p over the last axis
 
-    The layer is called with x₁ and x₂ (N, D) or (D,); the result is (N,) or (), or keeps the axis with size 1 if
-    ``keepdim``. ε is ``eps``.
+    The layer is called with x₁ and x₂ of shape (N, D) or (D,). The result is (N,) or (); with ``keepdim``, it is (N, 1)
+    or (1,). ``p`` is the order of the norm, and ε is ``eps``.
     """
 
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:

@@ -34,8 +34,8 @@ class AlongAxis(Module):
 class Softmax(AlongAxis):
     """Softmax along axis ``dim``: y = eˣ / Σ eˣ, so that y is positive and its sum along the axis is 1
 
-    ``dim=None``, the default, is axis 1, the channels. (PyTorch's deprecated ``dim=None`` takes axis 0 of an input with
-    three axes.)
+    ``dim=None``, the default, is axis 1, the channels. In PyTorch ``dim=None`` is deprecated, and means axis 0 for an
+    input with three axes.
     """
 
     def forward(self, x: Value) -> Value:
@@ -45,8 +45,8 @@ class Softmax(AlongAxis):
 class LogSoftmax(AlongAxis):
     """Logarithm of the softmax along axis ``dim``: y = x − ln Σ eˣ
 
-    ``dim=None``, the default, is axis 1, the channels. (PyTorch's deprecated ``dim=None`` takes axis 0 of an input with
-    three axes.)
+    ``dim=None``, the default, is axis 1, the channels. In PyTorch ``dim=None`` is deprecated, and means axis 0 for an
+    input with three axes.
     """
 
     def forward(self, x: Value) -> Value:
@@ -56,8 +56,8 @@ class LogSoftmax(AlongAxis):
 class Softmin(AlongAxis):
     """Softmax of −x along axis ``dim``: y = e⁻ˣ / Σ e⁻ˣ
 
-    ``dim=None``, the default, is axis 1, the channels. (PyTorch's deprecated ``dim=None`` takes axis 0 of an input with
-    three axes.)
+    ``dim=None``, the default, is axis 1, the channels. In PyTorch ``dim=None`` is deprecated, and means axis 0 for an
+    input with three axes.
     """
 
     def forward(self, x: Value) -> Value:

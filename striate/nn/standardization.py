@@ -17,8 +17,8 @@ from striate.options import number
 class Standardization(Module):
     """Standardize each feature or channel with fixed numbers: y = (x − μ) / σ
 
-    x (N, C, spatial axes…) → y of the same shape; ``mean`` μ and ``sigma`` σ are (C,) arrays, computed from the
-    training data and not learned. ``epsilon`` was already added to σ and is kept only for reference. Raises
+    x (N, C, spatial axes…) → y of the same shape. ``mean`` μ and ``sigma`` σ (C,) were computed from the training data
+    and are not learned. ``epsilon`` is the small number that σ already contains; it has no effect here. Raises
     ``OptionError`` unless μ and σ are finite and σ is positive, and ``ShapeError`` for an input with another number of
     channels.
     """

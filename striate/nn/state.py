@@ -33,13 +33,14 @@ class StateMismatch(NamedTuple):
 def placed(
     parameters: Mapping[str, Parameter], dtype: DType, former: StateArena | None, seed: int, names: Mapping[int, str]
 ) -> StateArena:
-    """Return a state arena with all parameters, whose float dtype is ``dtype``, and make their arrays views of it.
+    """Put all parameters and buffers into one block of memory, the state arena, and return it.
 
-    Parameters keep their contents; those without contents are drawn by their initializers. ``former`` is the previous
-    arena and is returned if it still fits. ``names`` maps the id of each parameter to its name in the whole model,
-    which seeds the draw together with ``seed``, so that the values are the same if only a part of the model runs first.
-    Raises ``ShapeError`` for sizes that are not known yet, ``DTypeError`` for parameters of another float dtype, and
-    ``EngineError`` if there is no memory for the arena.
+    ``parameters`` has the parameters and buffers by name, and ``dtype`` is their float dtype. Their arrays become views
+    of the arena with the contents that they had; arrays without contents are drawn by their initializers. ``former`` is
+    the previous arena, which is returned if it still fits. ``names`` maps the id of each parameter to its name in the
+    whole model; ``seed`` and this name seed the draw, so that the values are the same if only a part of the model runs
+    first. Raises ``ShapeError`` for sizes that are not known yet, ``DTypeError`` for parameters of another float dtype,
+    and ``EngineError`` if there is no memory for the arena.
     """
     unknown = [f"{name} {parameter.shape}" for name, parameter in parameters.items() if not parameter.known]
     if unknown:
@@ -102,10 +103,11 @@ def _fits(arena: StateArena, parameters: Mapping[str, Parameter], dtype: DType, 
 def write_state(parameters: Mapping[str, Parameter], state: object, strict: bool) -> StateMismatch:
     """Copy the arrays of ``state`` into the parameters of the same names.
 
-    If one array is invalid, nothing is written. Returns the names that were skipped. Raises ``ShapeError``, which
-    counts the matching names and lists wrong shapes, contents that are not numbers and, with ``strict``, missing and
-    unexpected names. Without ``strict``, the error is still raised if no name matches. Raises ``DataError`` or
-    ``DTypeError`` unless ``state`` is a mapping of names to arrays.
+    If one array is invalid, nothing is written. Returns the names that were skipped: those missing in ``state``, and
+    those not in ``parameters``. Raises ``ShapeError``, whose message counts the matching names and lists wrong shapes,
+    contents that are not numbers and, with ``strict``, missing and unexpected names. Without ``strict``, the error is
+    still raised if no name matches. Raises ``DataError`` or ``DTypeError`` unless ``state`` is a mapping of names to
+    arrays.
     """
     arrays = _arrays_of(state)
     missing = [name for name in parameters if name not in arrays]

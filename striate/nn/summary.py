@@ -23,7 +23,7 @@ _SHORTEST = 14  # the fewest columns for a description or a path on a narrow ter
 class Summary:
     """The table of layers that ``Module.summary`` prints, as ``rows`` of text.
 
-    ``problem`` is the text of an error that ended the trace of the model, or "".
+    ``problem`` is the message of the error with which the model's ``forward`` failed, or "".
     """
 
     rows: list[tuple[str, ...]]
@@ -31,10 +31,10 @@ class Summary:
 
     @classmethod
     def of(cls, model: Module, shape: tuple[int, ...] | None) -> Summary:
-        """Trace a model and return the table of its layers.
+        """Return the table of the layers of a model, after tracing it without data.
 
-        ``shape`` is the shape of one sample, without N; None uses the types for which the model was last traced. An
-        error, such as a ``ShapeError``, is not raised but kept as ``problem``.
+        ``shape`` is the shape of one sample, without N; the default is that of ``model.input_types``. An error, such as
+        a ``ShapeError``, is not raised but kept as ``problem``.
         """
         problem = ""
         types = model.input_types
@@ -66,9 +66,9 @@ class Summary:
 def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | None) -> list[tuple[str, ...]]:
     """Return the rows of the table: path, layer, output shape, parameters, multiply-adds for one sample.
 
-    The layers are in order of execution. ``trace`` records one call of ``model``, and ``types`` are the types of its
-    inputs, or None if they are unknown. The first row is the header and the last row the total; layers that the call
-    did not use come directly before it.
+    The first row is the header, and the last row the total. The layers between are in order of execution; layers that
+    were not called come at the end. ``trace`` is the record of one call of ``model``, and ``types`` are the dtypes and
+    shapes of its inputs, or None if they are unknown.
     """
     rows = [("path", "layer", "output", "parameters", "multiply-adds")]
     passed = {id(step.layer): step for step in trace.calls}
@@ -111,10 +111,10 @@ def summary_html(rows: list[tuple[str, ...]], problem: str = "") -> str:
 
 
 def summary_table(rows: list[tuple[str, ...]], width: int | None = None) -> str:
-    """Return the rows of ``summary_rows`` as text, with aligned columns and rules after the header and above the total.
+    """Return the rows of ``summary_rows`` as text, with aligned columns and lines after the header and above the total.
 
-    If a line would exceed ``width`` characters (None: no limit), descriptions of layers are shortened first, then
-    paths.
+    ``width`` is the largest number of characters in a line, or None for no limit. To keep it, descriptions of layers
+    are shortened first, then paths.
     """
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     widths[1] = min(widths[1], _LONGEST)
@@ -134,10 +134,10 @@ def summary_table(rows: list[tuple[str, ...]], width: int | None = None) -> str:
 
 
 def shortened_path(path: str, most: int) -> str:
-    """Return the path, shortened to an ellipsis and its end if it exceeds ``most`` characters."""
+    """Return the path, or an ellipsis and its end if the path exceeds ``most`` characters."""
     return path if len(path) <= most else f"…{path[len(path) - most + 1 :]}"
 
 
 def shortened(text: str, most: int) -> str:
-    """Return the text, shortened to its beginning and an ellipsis if it exceeds ``most`` characters."""
+    """Return the text, or its beginning and an ellipsis if the text exceeds ``most`` characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,4 +1,4 @@
-"""Error messages of layers: the place, the problem, the shapes up to there, the sizes, and the remedy.
+"""Error messages of layers, which show the layer, the problem, the shapes from the input to the layer, and a remedy.
 
 at "fc1" Linear(in_features=128): its input has 2048 features
   input (N, 3, 32, 32) → conv1 (N, 16, 32, 32) → pool1 (N, 16, 16, 16)
@@ -23,8 +23,8 @@ _LAYERS = 10
 def layer_error(trace: Trace | None, where: str, what: str, lines: list[str], help: str) -> ShapeError:
     """Return a ``ShapeError`` that names the layer and shows the shapes from the input to it.
 
-    ``where`` is the path and the layer, ``what`` the problem, ``lines`` are further lines, and ``help`` is the remedy.
-    ``trace`` is the record of the traced call; if it is None, the shapes are left out.
+    ``where`` is the path and the layer as text, ``what`` the problem, ``lines`` are further lines of the message, and
+    ``help`` is the remedy. ``trace`` is the record of the traced call; if it is None, the shapes are left out.
     """
     return _placed(ShapeError, trace, where, what, [*lines, *([f"help: {help}"] if help else [])])
 
@@ -38,12 +38,11 @@ def _placed(kind: type[Kind], trace: Trace | None, where: str, what: str, lines:
 
 
 def explained_error(trace: Trace, where: str, error: Kind, applies_one: bool) -> Kind:
-    """Return the error of an operation, rewritten to name the layer that called the operation.
+    """Return ``error``, raised by an operation, as an error of the same class that names the layer.
 
-    The result has the same class as ``error``.
-
-    ``trace`` is the record of the traced call, and ``where`` the path and the layer as text, as in ``Module.where``.
-    ``applies_one`` says that the layer applies one operation, whose name the message then leaves out.
+    The layer is the one that called the operation; ``where`` is its path and description, as in ``Module.where``.
+    ``trace`` is the record of the traced call. ``applies_one`` says that the layer applies only this operation; the
+    message then leaves out the operation's name.
     """
     what, *lines = str(error).splitlines()
     if what.startswith('at "'):  # the place that the operation named, replaced by the layer's description
@@ -52,7 +51,10 @@ def explained_error(trace: Trace, where: str, error: Kind, applies_one: bool) ->
 
 
 def trail(trace: Trace) -> list[tuple[str, Shape]]:
-    """Return (path, output shape) of the input and of each layer in the trace that changed the shape."""
+    """Return (path, output shape) for the input and for each layer that changed the shape, in running order.
+
+    ``trace`` is the record of the traced call.
+    """
     found: list[tuple[str, Shape]] = []
     first = next(iter(trace.inputs.values()), None)
     if first is not None:
@@ -84,9 +86,9 @@ def product_text(shape: Shape) -> str:
 
 
 def before_flattening(trace: Trace | None, x: Value) -> str:
-    """Return the sizes before a flattening, such as ``32·8·8 = 2048``, if x (N, 2048) was just flattened.
+    """Return the sizes before a flattening, such as ``32·8·8 = 2048`` for x (N, 2048); "" if x was not just flattened.
 
-    Otherwise, or if there is no trace (None), the result is "".
+    ``trace`` is the record of the traced call, or None, for which the result is "".
     """
     shapes = [shape for _, shape in trail(trace)] if trace else []
     if x.type.rank == 2 and len(shapes) > 1 and shapes[-1] == x.shape and len(shapes[-2]) > 2:

@@ -1,4 +1,4 @@
-"""The tree of named parts of a network: modules, and the parameters and buffers that they hold."""
+"""The tree of a network: modules by attribute name, and the parameters and buffers that they hold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ModuleTree(metaclass=Named):
-    """Base class of modules: a parameter or module that is assigned to an attribute becomes a named part (abstract)."""
+    """Base class of modules, with access by name to the modules and parameters in their attributes (abstract)."""
 
     _parameters: dict[str, Parameter]
     _modules: dict[str, Module]
@@ -33,7 +33,7 @@ class ModuleTree(metaclass=Named):
         return self
 
     def materialize(self) -> None:
-        """Allocate and fill the arrays of this module."""
+        """Allocate the arrays of all parameters and buffers of this module, and fill them."""
         raise NotImplementedError
 
     # Attributes
@@ -91,9 +91,9 @@ class ModuleTree(metaclass=Named):
         setattr(self, name, Parameter(np.asarray(array), role=Role.BUFFER))
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
-        """Assign the parameter to the attribute ``name``.
+        """Make ``parameter`` the attribute ``name`` of the module, trained and saved with it.
 
-        None means that the layer does not have this parameter.
+        None means that the layer does not have this parameter; the attribute is then None.
         """
         setattr(self, name, parameter)
 
@@ -105,7 +105,7 @@ class ModuleTree(metaclass=Named):
         return self._parameters[name]
 
     def invalidate(self) -> None:
-        """Mark all programs compiled from this module, or from a module that contains it, as out of date."""
+        """Mark all programs compiled for this module, or for a module that contains it, as out of date."""
         vars(self)["_version"] += 1
         for parent in self._parents:
             parent.invalidate()
@@ -120,7 +120,7 @@ class ModuleTree(metaclass=Named):
         yield from self._modules.values()
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """Iterate over (dotted path, module), from this module, whose path is "", downwards.
+        """Iterate over (dotted path, module) for this module, whose path is "", and all modules in it.
 
         A module that is used in several places appears once, under its first path.
         """
@@ -141,7 +141,7 @@ class ModuleTree(metaclass=Named):
         return dict(self._parameters)
 
     def named_state(self) -> Iterator[tuple[str, Parameter]]:
-        """Iterate over (dotted name, ``Parameter``) of all parameters and buffers, in PyTorch's order.
+        """Iterate over (dotted name, ``Parameter``) for all parameters and buffers, in PyTorch's order.
 
         A parameter that is used in several places appears once.
         """
@@ -153,9 +153,9 @@ class ModuleTree(metaclass=Named):
                     yield (f"{path}.{name}" if path else name), parameter
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """Iterate over (dotted name, array) of the learned parameters, as read-only views of their memory.
+        """Iterate over (dotted name, array) for the learned parameters; the arrays are read-only.
 
-        To change them, use ``load_state_dict``, or assign an array to the attribute of a layer.
+        To change a parameter, use ``load_state_dict``, or assign an array to the attribute of its layer.
         """
         yield from ((name, parameter.data) for name, parameter in self.named_state() if parameter.learned)
 
@@ -164,7 +164,7 @@ class ModuleTree(metaclass=Named):
         yield from (array for _, array in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Array]]:
-        """Iterate over (dotted name, array) of the buffers, such as running statistics, as read-only views."""
+        """Iterate over (dotted name, array) for the buffers, such as running statistics; the arrays are read-only."""
         yield from ((name, parameter.data) for name, parameter in self.named_state() if not parameter.learned)
 
     def _ancestors(self) -> list[Module]:

@@ -25,13 +25,14 @@ FLOOR = 5e-4
 class Whitening2d(Conv2d):
     """Convolution that whitens patches of pictures: y[±j] = ±vⱼ · patch / √(λⱼ + ε) + b
 
-    λⱼ and vⱼ are the eigenvalues and eigenvectors of the covariance of all patches (``in_channels``, k, k) of the
-    pictures, where k is ``kernel_size``. Each eigenvector is there with both signs, since an activation follows; so
-    there are 2 · in_channels · k² output channels. (N, C, H, W) → (N, 2 C k², H − k + 1, W − k + 1).
+    λⱼ and vⱼ are the eigenvalues and eigenvectors of the covariance matrix of all patches (``in_channels``, k, k) of
+    the pictures, where k is ``kernel_size`` and ε = 0.0005. There are 2 · in_channels · k² output channels, two of
+    opposite sign for each eigenvector, so that both signs pass an activation such as ReLU. (N, C, H, W) → (N, 2 C k², H
+    − k + 1, W − k + 1).
 
-    ``fit`` computes the filters; before, they are a random orthogonal matrix. Training changes only the bias b. After
-    Coates and Ng, 2012; as the first layer of a network, Page (2019) and Jordan, arXiv:2404.00498.
-    Raises ``OptionError`` unless both arguments are whole numbers of at least 1.
+    ``fit`` computes the filters; they are random until then. Training changes only the bias b. The method is that of
+    Coates and Ng, 2012; Page (2019) and Jordan, arXiv:2404.00498, use it as the first layer of a network. Raises
+    ``OptionError`` unless both arguments are whole numbers of at least 1.
     """
 
     def __init__(self, in_channels: int, kernel_size: int = 2) -> None:
@@ -41,9 +42,9 @@ class Whitening2d(Conv2d):
         self.parameter("weight").requires_grad = False
 
     def fit(self, x: npt.NDArray[np.floating]) -> None:
-        """Compute the filters from inputs of the layer, (N, C, H, W), of which 5,000, spread evenly, are used.
+        """Compute the filters from inputs x (N, C, H, W) of the layer, of which 5,000, spread evenly, are used.
 
-        Raises ``DataError`` if there are no patches.
+        Raises ``DataError`` if x has no sample or is smaller than a patch.
         """
         weight = self.parameter("weight")
         _, channels, *kernel = weight.sizes
@@ -82,13 +83,13 @@ def _spread(count: int) -> npt.NDArray[np.intp]:
 
 
 def fit_whitening(model: Module, images: npt.NDArray[np.generic]) -> None:
-    """Compute the filters of a ``Whitening2d`` that is the first layer of the model from training pictures.
+    """Compute the filters of the model's first layer from training pictures, if it is a ``Whitening2d``.
 
-    ``images`` are (N, C, H, W), as the model takes them: they are standardized by ``model.standardizer`` first, if it
-    has one. A model without such a layer is not changed.
+    ``images`` are (N, C, H, W), as the model takes them: they are standardized by ``model.standardizer``, if it has
+    one, before the filters are computed. Other models are not changed.
     """
-    standardizer = model.standardizer
-    for _, layer in model.named_modules():
-        if isinstance(layer, Whitening2d):
-            x = images[_spread(len(images))].astype(np.float32)
-            layer.fit(np.asarray(standardizer(x), np.float32) if isinstance(standardizer, Module) else x)
+    first = next((layer for _, layer in model.named_modules() if not any(layer.children())), None)
+    if isinstance(first, Whitening2d):
+        x = images[_spread(len(images))].astype(np.float32)
+        standardizer = model.standardizer
+        first.fit(np.asarray(standardizer(x), np.float32) if isinstance(standardizer, Module) else x)

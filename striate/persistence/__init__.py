@@ -68,10 +68,10 @@ def predict_graph(model: Module, input_shape: Sequence[int] | None = None) -> Gr
     """Trace the model as for prediction and return the graph, with floating inputs in the model's dtype.
 
     ``input_shape`` is the shape of one sample, such as (C, H, W); axis 0 of the graph's input is then the symbolic
-    batch size N. By default, the inputs have the shapes and dtypes of the last call, with the model's dtype in place of
-    uint8. A ``LoadedModel`` always keeps those of its file. Raises ``ShapeError`` if no shape is given and the model
-    was never called, ``OptionError`` for an invalid ``input_shape``, and ``ModelFileError`` for a model that returns
-    anything but arrays, or a tuple, list or dict of them.
+    batch size N. By default, the inputs have the dtypes and shapes of ``model.input_types``, with the model's dtype in
+    place of uint8. For a ``LoadedModel``, ``input_shape`` has no effect: the inputs are those of its file. Raises
+    ``ShapeError`` if no shape is given and the model was never called, ``OptionError`` for an invalid ``input_shape``,
+    and ``ModelFileError`` for a model that returns anything but arrays, or a tuple, list or dict of them.
     """
     if input_shape is not None and not isinstance(model, LoadedModel):
         types = (TensorType(model.dtype or DType.float32, (N, *_sizes(input_shape))),)
@@ -116,11 +116,12 @@ def save(
     input_shape: Sequence[int] | None = None,
     classes: Sequence[str] | None = None,
 ) -> None:
-    """Write weights, graph, class names and standardizer to one safetensors file, replacing it atomically.
+    """Write weights, graph, class names and standardizer of a model to one safetensors file.
 
-    ``input_shape`` is the shape of one sample, such as (3, 32, 32); by default that of the last call. ``classes`` are
-    the names of the model's outputs, by default ``model.classes``; () stores no names. An existing file is replaced
-    only when the new one is complete. The model is not changed.
+    ``input_shape`` is the shape of one sample, such as (3, 32, 32); by default, the inputs have the shapes in
+    ``model.input_types``, which are known after a call. ``classes`` are the names of the model's outputs, by default
+    ``model.classes``; () stores no names. An existing file is replaced only when the new one is complete. The model is
+    not changed.
 
     Raises ``ShapeError`` if the input's shape or a size of the model is unknown; ``OptionError`` if an argument is not
     a model, a path, a shape, or a list of different names, one per output, or if the path has the ending of a PyTorch
@@ -178,9 +179,9 @@ def _is_text(name: str) -> bool:
 
 @explained
 def load(path: str | Path) -> Module:
-    """Load a model from a file of ``save``, the folder of a run, an ONNX file, or a folder with ``config.json``.
+    """Load a model from a file that ``save`` wrote, the folder of a training run, an ONNX file, or a timm folder.
 
-    The path decides how it is read: a folder with ``config.json`` as timm and Hugging Face write it (see
+    The path decides how it is read: a folder with ``config.json`` in the layout of timm and Hugging Face (see
     ``persistence.folder``); any other folder by its ``model.safetensors``; a file with the suffix .onnx as ONNX; and
     all other files as files of ``save``. The returned module predicts, and can be trained further. The source code that
     defined the model is not needed. No code from a file is executed.

@@ -31,9 +31,10 @@ _LONGEST_COMMENT = 65_535
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of the archive: its name, the byte range of its content in the file, and its CRC-32.
+    """An entry of a zip archive: its name, and the position and the checksum of its content.
 
-    ``start`` and ``size`` are the offset and the length of the content in bytes; ``checksum`` is its CRC-32.
+    ``start`` is the offset of the content in the archive and ``size`` its length, both in bytes; ``checksum`` is its
+    CRC-32.
     """
 
     name: str
@@ -43,10 +44,10 @@ class Entry:
 
 
 class Archive:
-    """The entries of an open zip file, whose structure is checked when it is opened.
+    """The entries of an open zip file, whose structure is checked by the constructor.
 
-    ``stream`` is the file, ``size`` is its length in bytes, and ``where`` is the name of the file in error messages.
-    Raises ``ModelFileError`` if the archive is damaged, compressed or inconsistent.
+    ``stream`` is the open file, ``size`` its length in bytes, and ``where`` its name in error messages. Raises
+    ``ModelFileError`` if the archive is damaged, compressed or inconsistent.
     """
 
     def __init__(self, stream: BinaryIO, size: int, where: str) -> None:

@@ -15,13 +15,14 @@ Buffer = bytes | memoryview
 
 
 def write_atomically(path: Path, content: bytes | Iterable[Buffer], keep: Path | None = None) -> None:
-    """Write bytes to a temporary file in the same folder, flush it to disk, and rename it to ``path``.
+    """Write bytes to the file ``path``, so that an interruption leaves either the old or the new contents.
 
-    ``content`` is the whole file, or its parts in order. With ``keep``, the replaced file is kept under that name in
-    the same folder; at every moment, a complete file exists under at least one of the two names.
+    ``content`` is the whole file, or its parts in order. They are written to a temporary file in the same folder,
+    flushed to disk, and renamed to ``path``. With ``keep``, the replaced file is kept under that name in the same
+    folder; at every moment, a complete file exists under at least one of the two names.
 
     Raises ``ModelFileError`` if the folder is missing or not writable, or ``path`` is a folder or a device; an existing
-    file is then unchanged. A symbolic link is kept, and the file that it points to is replaced.
+    file is then unchanged. If ``path`` is a symbolic link, the file that it points to is replaced.
     """
     temporary = ""
     try:
@@ -57,7 +58,7 @@ def write_atomically(path: Path, content: bytes | Iterable[Buffer], keep: Path |
 
 
 def give_name(path: Path, name: Path) -> None:
-    """Give a file a second name in its folder, which replaces the file of that name.
+    """Give the file ``path`` the second name ``name`` in the same folder; another file of that name is replaced.
 
     On a file system without hard links the file is renamed instead. Raises ``OSError`` if that fails too.
     """
@@ -72,10 +73,10 @@ def give_name(path: Path, name: Path) -> None:
 
 
 def remove_leftovers(folder: Path, names: Collection[str]) -> None:
-    """Remove the temporary files that a killed ``write_atomically`` or ``give_name`` left for these file names.
+    """Remove temporary files that ``write_atomically`` or ``give_name`` left in a folder because they were killed.
 
-    ``names`` are names of files in ``folder``, to which no other process may be writing. Files that cannot be removed
-    are skipped.
+    ``names`` are the names of the files that they were to write; no other process may be writing these files now.
+    Temporary files that cannot be removed are skipped.
     """
     pattern = re.compile(rf"\.({'|'.join(re.escape(name) for name in names)})\.[a-z0-9_]{{8}}")
     try:
@@ -106,10 +107,10 @@ def _usual_mode(path: Path) -> int:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder, with missing ones above it, and flush the new entries to disk; an existing one is left as it is.
+    """Create a folder, with missing ones above it, and flush the new entries to disk; keep an existing folder.
 
-    Otherwise a power failure could remove the folder with all files in it, although each of them was flushed. Raises
-    ``OSError`` if a folder cannot be created.
+    Without the flush, a power failure could remove the folder with all files in it, even if each of them was flushed.
+    Raises ``OSError`` if a folder cannot be created.
     """
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,9 +119,9 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the entries of a folder (names, not contents of files) to disk, where folders can be opened.
+    """Flush the entries of a folder (the names, not the contents of the files) to disk.
 
-    On Windows they cannot, and nothing is done.
+    On Windows, where folders cannot be opened, this function does nothing.
     """
     try:
         handle = os.open(folder, os.O_RDONLY)

@@ -53,9 +53,9 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 @dataclass(frozen=True)
 class Place:
-    """The element type, shape and position of a tensor in a file.
+    """The element type and shape of a tensor in a file, and the position of its bytes.
 
-    Its bytes are those from ``start`` (inclusive) to ``stop`` (exclusive).
+    The bytes are those from offset ``start`` (inclusive) to offset ``stop`` (exclusive).
     """
 
     element: Element
@@ -65,13 +65,13 @@ class Place:
 
     @property
     def dtype(self) -> DType | None:
-        """The dtype of the tensor in a graph, or None if graphs have no such dtype (for example int8)."""
+        """The dtype of the tensor as a ``DType``, or None for element types that graphs do not have, such as int8."""
         return DType[self.element.value] if self.element.value in KNOWN else None
 
 
 @dataclass(frozen=True)
 class Header:
-    """The checked contents of a file's header: its metadata, and the place of each tensor by name."""
+    """The checked contents of a file's header: its ``metadata``, and the position of each tensor by name."""
 
     metadata: Mapping[str, str]
     places: Mapping[str, Place]
@@ -81,11 +81,11 @@ _CODES = {element.value: code for code, element in _ELEMENTS.items()}
 
 
 def encoded(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> list[bytes | memoryview]:
-    """Return the parts of a safetensors file with these tensors and metadata, to be written in this order.
+    """Return a safetensors file with these tensors and metadata as a list of parts, to be written in this order.
 
-    The parts are the header and views of the tensors; only tensors that are not contiguous are copied. Tensors with the
-    largest elements come first, so that every tensor is aligned. Raises ``ModelFileError`` if the header would exceed
-    16 MB.
+    The parts are the header and the bytes of each tensor, which are copied only if the tensor is not contiguous.
+    Tensors with the largest elements come first, so that every tensor is aligned. Raises ``ModelFileError`` if the
+    header would exceed 16 MB.
     """
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     entries: dict[str, object] = {"__metadata__": dict(metadata)}
@@ -108,7 +108,10 @@ def encoded(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> list[b
 
 
 def encode(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
-    """Return the bytes of a safetensors file, which consists of the parts that ``encoded`` returns."""
+    """Return the bytes of a safetensors file with these tensors and metadata.
+
+    Raises ``ModelFileError`` if the header would exceed 16 MB.
+    """
     return b"".join(encoded(tensors, metadata))
 
 
@@ -121,8 +124,8 @@ OF_OURS = "give the folder that `striate train` made, or a file that st.save wro
 def open_regular(path: Path, cure: str = OF_OURS) -> BinaryIO:
     """Open a file for reading in binary mode.
 
-    Raises ``ModelFileError``, with the help line ``cure``, if the file is missing or unreadable, or is a folder, a pipe
-    or a device.
+    Raises ``ModelFileError`` if the file is missing or unreadable, or is a folder, a pipe or a device. ``cure`` is the
+    last line of its message, which says what to do.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # before opening: a pipe would wait for a writer for ever
@@ -223,10 +226,11 @@ def _check_disjoint(path: Path, places: Mapping[str, Place], base: int, size: in
 
 
 def read_tensor(path: Path, stream: BinaryIO, name: str, place: Place) -> Array:
-    """Read one tensor from its checked place in ``stream`` and return it as an array.
+    """Read one tensor from ``stream`` and return it as an array.
 
-    bfloat16 becomes float32. ``path`` and ``name`` are used in error messages. Raises ``ModelFileError`` if the tensor
-    does not fit into memory, or if the file has become shorter since its header was read.
+    ``place`` says where its bytes are and comes from ``read_header``. bfloat16 becomes float32. ``path`` and ``name``
+    are used in error messages. Raises ``ModelFileError`` if the tensor does not fit into memory, or if the file has
+    become shorter since its header was read.
     """
     count = place.stop - place.start
     stream.seek(place.start)
@@ -246,7 +250,7 @@ def parse_json(text: bytes, where: str) -> object:
     """Parse UTF-8 JSON from a file that may be malicious.
 
     Raises ``ModelFileError`` for invalid JSON, more than 64 levels of nesting, repeated keys, NaN and infinity.
-    ``where`` is the beginning of the error message: it names the file and the part of it.
+    ``where``, the name of the file and of the part of it, begins the error message.
     """
     brackets = np.frombuffer(_STRING.sub(b"", text).translate(None, _NOT_BRACKETS), np.uint8)
     steps = np.where((brackets == ord("[")) | (brackets == ord("{")), 1, -1)
@@ -268,9 +272,10 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def whole(digits: str) -> int:
-    """Return a whole number of JSON; to be the argument ``parse_int`` of ``json.loads``.
+    """Convert the digits of a JSON integer to an int; made for the argument ``parse_int`` of ``json.loads``.
 
-    Raises ``ValueError`` for more than 20 digits, which could be too many for a float where one is expected.
+    Raises ``ValueError`` for more than 20 digits, since a huge number could not be converted to a float where the
+    reader expects one.
     """
     if len(digits) > _LONGEST_NUMBER:
         raise ValueError(f"a number of {len(digits):,} digits")

@@ -60,10 +60,10 @@ def _scores(graph: Graph, asked: str) -> tuple[str, Value]:
 
 
 def drawn_input(type: TensorType, standardizer: Standardizer | None, samples: int = SAMPLES) -> Array:
-    """Return ``samples`` normally distributed random samples for an input, in its dtype.
+    """Return ``samples`` random samples for an input of the dtype and shape ``type``, normally distributed.
 
-    Each feature or channel has mean 0 and standard deviation 1, or those of the standardizer. The numbers are the same
-    in every call.
+    Each feature or channel has mean 0 and standard deviation 1, or the mean and standard deviation of the standardizer
+    if there is one. The numbers are the same in every call.
     """
     numbers = np.random.default_rng(0).standard_normal(type.concrete(samples))
     if standardizer is not None:

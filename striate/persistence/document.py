@@ -59,9 +59,9 @@ LARGEST_VALUE = 2**33
 
 
 def graph_document(graph: Graph) -> dict[str, object]:
-    """Return the graph as JSON-compatible data.
+    """Return the graph as dicts, lists, numbers and strings that ``json`` can write.
 
-    Raises ``ModelFileError`` for an unregistered operation, or a field whose type cannot be stored.
+    Raises ``ModelFileError`` for an operation that is not registered, or a field whose type cannot be stored.
     """
     nodes = graph.nodes
     place = {value: [index, value.index] for index, node in enumerate(nodes) for value in node.outputs}
@@ -115,10 +115,10 @@ def _encoded(value: object, where: str) -> object:
 
 
 def graph_from_document(document: object, captured: Mapping[str, Array], where: str) -> Graph:
-    """Build and check the graph that a JSON document describes.
+    """Build the graph that ``document``, the result of ``graph_document`` read from JSON, describes, and check it.
 
-    ``captured`` has the arrays to which the document may refer, by name. Raises ``ModelFileError``, which begins with
-    ``where`` and names the faulty part of the document.
+    ``captured`` has the arrays to which the document refers, by name. Raises ``ModelFileError``, whose message begins
+    with ``where`` and names the faulty part of the document.
     """
     entries = _exactly(document, {"nodes", "inputs", "outputs", "captured"}, where)
     listed = list_of(entries["nodes"], f"{where}: nodes")

@@ -12,7 +12,7 @@ from striate.graph.value import Array
 
 
 class Element(Enum):
-    """An element type of a model file; the enum's value is its NumPy name."""
+    """An element type of a tensor in a model file; the enum's value is its NumPy name."""
 
     float64 = "float64"
     float32 = "float32"

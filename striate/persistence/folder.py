@@ -33,7 +33,7 @@ _LARGEST_SIZE = 1 << 20
 
 
 def load_folder(folder: Path) -> Module:
-    """Build the network that ``config.json`` in a folder names, and load the weights beside it.
+    """Build the network that ``config.json`` in a folder names, and load the weights from the same folder.
 
     Raises ``ModelFileError`` if the architecture is not in ``striate.models`` (the message lists those that are), if a
     field is missing or invalid, or if the weights do not fit.

@@ -1,7 +1,7 @@
 """A lock on a folder, so that two processes never write the same files.
 
-The operating system releases the lock when the process that holds it ends, even if that is killed. The file ``.lock``
-in the folder names the process that holds the lock; when that process has ended, the file has no effect.
+The operating system releases the lock when the process that holds it ends or is killed. The file ``.lock`` in the
+folder names this process; after its end, the file has no effect.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ _BYTE = 1 << 30  # the byte that Windows locks: others can then read what is bef
 
 
 class FolderLock:
-    """The lock of a folder, taken by a ``with`` statement or by ``take``; taking it again has no effect.
+    """The lock of a folder, which one process at a time can hold; a ``with`` statement or ``take`` takes it.
 
-    ``take`` does not wait. A forked child process does not hold the lock of its parent.
+    Taking a lock that this object already holds has no effect. No method waits for another process. A forked child
+    process does not hold the lock of its parent.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -85,7 +86,7 @@ class FolderLock:
         return True
 
     def release(self) -> None:
-        """Release the lock and remove the file ``.lock``; without the lock, do nothing."""
+        """Release the lock and remove the file ``.lock``; do nothing if the lock is not held."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self.path.unlink()  # while it is locked, so that nobody else can have taken it
@@ -100,7 +101,10 @@ class FolderLock:
             return False
 
     def after_fork(self) -> None:
-        """Close the file in a forked child process, which would otherwise keep the lock when its parent ends."""
+        """Close the lock's file in a forked child process.
+
+        Otherwise the child would keep the folder locked after its parent ends.
+        """
         if self._file is not None:
             os.close(self._file)
             self._file = None

@@ -1,6 +1,6 @@
 """Conversion of dataclasses of numbers, text, lists and mappings to JSON, and back by their annotations.
 
-Reading executes nothing. NaN and infinity, which JSON does not have, become text. Floats keep all bits.
+Reading executes nothing. NaN and infinity, which JSON does not have, become text. Floats are read back exactly.
 """
 
 from __future__ import annotations

@@ -27,9 +27,9 @@ PREFIXES = ("module.", "_orig_mod.")
 def load_torch_state(
     model: Module, path: str | Path, *, strict: bool = True, entry: str | None = None
 ) -> StateMismatch:
-    """Load weights saved by PyTorch, from ``.safetensors`` or ``torch.save(model.state_dict(), FILE)``.
+    """Load weights saved by PyTorch into a model, from a file of ``torch.save`` or a ``.safetensors`` file.
 
-    st.load_torch_state(model, "resnet18.pth")
+        st.load_torch_state(model, "resnet18.pth")
 
     The names must be those of ``model.state_dict()``. A prefix ``module.`` (DataParallel) or ``_orig_mod.``
     (torch.compile) that all names share is removed. If the file is a checkpoint of several dictionaries, ``entry``
@@ -94,11 +94,11 @@ def _without_prefix(state: Mapping[str, Array], model: Module) -> dict[str, Arra
 
 
 def save_torch_state(model: Module, path: str | Path) -> None:
-    """Write ``model.state_dict()`` to a file that PyTorch reads, replacing it atomically.
+    """Write ``model.state_dict()`` to a file that PyTorch reads.
 
-    The suffix chooses the format: ``.safetensors`` (``safetensors.torch.load_file``), or ``.pth``, ``.pt``, ``.bin``
-    and ``.ckpt`` (``torch.load``). An existing file is replaced only when the new one is complete. Raises
-    ``OptionError`` for another suffix, ``ModelFileError`` if the file cannot be written.
+    The suffix of ``path`` chooses the format: ``.safetensors`` (read by ``safetensors.torch.load_file``), or ``.pth``,
+    ``.pt``, ``.bin`` and ``.ckpt`` (read by ``torch.load``). An existing file is replaced only when the new one is
+    complete. Raises ``OptionError`` for another suffix, and ``ModelFileError`` if the file cannot be written.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     file = checked_path("path", path)

@@ -31,10 +31,10 @@ def augmented(
     """Draw samples of a data set, each unchanged and as the network sees it in the first ``epochs`` epochs.
 
     ``transforms`` is what ``Trainer(augment=…)`` takes; then there is one row for each of ``count`` samples, which are
-    evenly distributed over the data. Or it is a dict of such transforms by name; then there is one row for each name,
-    and all rows show the first sample. Pictures are drawn as images, signals (C, L) as curves, and volumes by their
-    middle slice. Where labels are mixed, the share of each class is printed. ``seed`` is that of the transforms' random
-    numbers. If ``path`` is given, the figure is written to this file.
+    evenly distributed over the data. Alternatively, ``transforms`` is a dict of such transforms by name; then there is
+    one row for each name, and all rows show the first sample. Pictures are drawn as images, signals (C, L) as curves,
+    and volumes by their middle slice. Where labels are mixed, the share of each class is printed. ``seed`` is the seed
+    of the transforms' random numbers. If ``path`` is given, the figure is written to this file.
 
     Raises ``OptionError`` for tables, which have no picture, and for transforms that do not fit the data.
     """

@@ -46,7 +46,7 @@ def written(figure: Figure, ending: str) -> bytes:
 
 
 def new_figure(width: float, height: float, title: str = "", note: str = "") -> Drawing:
-    """Return a figure with a title and a smaller ``note`` at the top, and below them an empty area.
+    """Return a figure with ``title`` and, in smaller print, ``note`` at the top, and an empty area below them.
 
     The area is ``width`` × ``height`` inches.
     """
@@ -66,8 +66,8 @@ def new_figure(width: float, height: float, title: str = "", note: str = "") -> 
 def finished(figure: Figure, path: str | Path | None) -> Figure:
     """Write the figure to the file ``path``, unless that is None, and return the figure.
 
-    The format follows from the file's ending (PNG, PDF, SVG …). The file is written completely or not at all. Raises
-    ``OptionError`` for an unknown ending.
+    The suffix of ``path`` gives the format (PNG, PDF, SVG …). The file is written completely or not at all. Raises
+    ``OptionError`` for an unknown suffix.
     """
     if path is None:
         return figure
@@ -83,8 +83,8 @@ def finished(figure: Figure, path: str | Path | None) -> Figure:
 class Grid:
     """A figure of ``rows`` × ``columns`` cells of equal size below a title and a note.
 
-    ``cell`` is the width of a cell in inches, ``aspect`` its height over its width, ``lines`` the number of lines of
-    the caption above each cell, and ``beside`` the space on the right in inches.
+    ``cell`` is the width of a cell in inches, ``aspect`` its height divided by its width, ``lines`` the number of lines
+    of the caption above each cell, and ``beside`` the width of the free space on the right in inches.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class Grid:
         self._top = self._total * float(self.figure.subplotpars.top)
 
     def axes(self, number: int, caption: str = "", colour: str = INK, size: float = 8.0) -> Axes:
-        """Return empty axes without ticks in the cell with this number, in reading order from 0.
+        """Return empty axes without ticks in cell ``number``, counted in reading order from 0.
 
-        The caption is above the cell, in this colour and with the font size ``size`` in points.
+        ``caption`` is printed above the cell, in the colour ``colour`` and the font size ``size`` in points.
         """
         row, column = divmod(number, self.columns)
         x = self._margin + column * (self._cell + self._gap)
@@ -119,7 +119,7 @@ class Grid:
         return axes
 
     def colour_bar(self, image: AxesImage, low: str, high: str) -> None:
-        """Add a narrow colour bar for ``image`` to the right of the cells, with the labels ``low`` and ``high``."""
+        """Add a narrow colour bar for ``image`` to the right of the cells; ``low`` and ``high`` label its ends."""
         x = self._margin + self.columns * (self._cell + self._gap) + 0.06
         height = min(self._high, 1.6)
         y = self._top - self._caption - self._high
@@ -147,7 +147,7 @@ def bare(axes: Axes) -> None:
 
 
 def plain(axes: Axes) -> None:
-    """Style axes for curves: ticks, a faint grid, no frame at the top and on the right."""
+    """Style axes for curves: ticks, a faint grid, and no frame lines at the top and on the right."""
     axes.grid(True, color="#eceef0", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8, colors=FAINT, length=3)
@@ -159,7 +159,8 @@ def plain(axes: Axes) -> None:
 def show_picture(axes: Axes, picture: Array, faint: bool = False) -> None:
     """Show a picture (C, H, W) in the axes: 1 channel in grey, 3 in colour, others by their mean.
 
-    A picture of floats of which some lie outside 0 … 1 is scaled to that range. ``faint`` shows it in pale grey.
+    0 is black; white is 255 if the dtype is uint8, else 1. If other numbers lie outside 0 … 1, all are scaled linearly
+    to that range. ``faint`` shows the picture in pale grey.
     """
     pixels = as_pixels(picture)
     if faint:
@@ -168,7 +169,11 @@ def show_picture(axes: Axes, picture: Array, faint: bool = False) -> None:
 
 
 def as_pixels(picture: Array) -> Array:
-    """Return a picture (C, H, W) as numbers from 0 to 1: (H, W, 3) for 3 channels, otherwise (H, W)."""
+    """Return a picture (C, H, W) as numbers from 0 to 1: (H, W, 3) for 3 channels, otherwise (H, W).
+
+    If the dtype is uint8, the numbers are divided by 255. Other numbers are kept if all lie from 0 to 1; otherwise all
+    are scaled linearly to this range. Unless there are 1 or 3 channels, the result is the mean over the channels.
+    """
     if picture.dtype == np.uint8:
         scaled = picture / 255.0
     else:
@@ -184,14 +189,14 @@ def as_pixels(picture: Array) -> Array:
 def show_signed(axes: Axes, numbers: Array, limit: float | None = None) -> AxesImage:
     """Show numbers (H, W) in the axes: positive ones in red, negative ones in blue, 0 in white.
 
-    Numbers of ±``limit`` and beyond get the full colour; None means the largest absolute value.
+    Numbers of ±``limit`` and beyond have the darkest red and blue; None means the largest absolute value.
     """
     largest = float(np.abs(numbers).max()) if limit is None else limit
     return axes.imshow(numbers, cmap=SIGNED, vmin=-(largest or 1.0), vmax=largest or 1.0, interpolation="nearest")
 
 
 def columns_for(count: int, most: int = 8) -> int:
-    """Return how many columns, at most ``most``, make a grid of ``count`` cells a little wider than high."""
+    """Return the number of columns for a grid of ``count`` cells that is somewhat wider than high, at most ``most``."""
     return max(1, min(most, math.ceil(math.sqrt(count * 1.6))))
 
 

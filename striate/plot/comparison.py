@@ -19,11 +19,12 @@ _STYLES = ("-", "--", ":")
 
 
 def compared(histories: Mapping[str, History], path: str | Path | None = None) -> Figure:
-    """Draw the losses and held-out accuracies of several trainings by epoch, each history under its name.
+    """Draw the losses and held-out accuracies of several trainings by epoch.
 
-    The left panel has the held-out losses, or, unless every epoch has one, the training losses. The right panel has the
-    held-out accuracies, if there are any. ``histories`` maps names to histories. If ``path`` is given, the figure is
-    written to this file. Raises ``DataError`` if no history has an epoch.
+    ``histories`` are the histories of the trainings by name; the names label the curves. The left panel has the
+    held-out losses, or the training losses if an epoch lacks a held-out loss. The right panel has the held-out
+    accuracies, if there are any. If ``path`` is given, the figure is written to this file. Raises ``DataError`` if no
+    history has an epoch.
     """
     if not any(len(history) for history in histories.values()):
         raise DataError("no run has a finished epoch yet, so there is nothing to draw")

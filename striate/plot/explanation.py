@@ -1,4 +1,4 @@
-"""Draws over a picture where a model finds evidence for a class."""
+"""Draws over a picture which of its parts speak for a class, according to a model."""
 
 from __future__ import annotations
 
@@ -62,12 +62,13 @@ def _signed_overlay(
 def saliency(
     model: Module, image: npt.ArrayLike, target: Target = None, *, classes: Names = (), path: str | Path | None = None
 ) -> Figure:
-    """Draw ``insight.saliency`` over a picture (C, H, W).
+    """Draw the derivative of a class's score with respect to each pixel over a picture (C, H, W).
 
-    Each pixel shows the derivative for the channel in which the derivative is largest in absolute value. Red: a
-    brighter pixel raises the class's score; blue: it lowers it. ``target`` is the class, by number or name; None: the
-    predicted class. ``classes`` are names to show in place of the model's. If ``path`` is given, the figure is written
-    to this file. Raises ``ShapeError`` unless ``image`` is (C, H, W), and the errors of ``insight.saliency``.
+    The derivatives are those of ``insight.saliency``; of the channels of a pixel, the one with the derivative of
+    largest absolute value is shown. Red: a brighter pixel raises the score; blue: it lowers the score. ``target`` is
+    the class, by number or name; None: the predicted class. ``classes`` are names to show in place of the model's. If
+    ``path`` is given, the figure is written to this file. Raises ``ShapeError`` unless ``image`` is (C, H, W), and the
+    errors of ``insight.saliency``.
     """
     picture = _picture(image)
     found = insight.saliency(model, picture, target)
@@ -88,7 +89,7 @@ def integrated_gradients(
     classes: Names = (),
     path: str | Path | None = None,
 ) -> Figure:
-    """Draw ``insight.integrated_gradients`` over a picture (C, H, W): each pixel's contribution to the score.
+    """Draw each pixel's contribution to a class's score over a picture (C, H, W), by integrated gradients.
 
     Contributions are summed over channels. ``classes`` are names to show in place of the model's. If ``path`` is given,
     the figure is written to this file; the other arguments and the errors are those of
@@ -113,7 +114,7 @@ def occlusion(
     classes: Names = (),
     path: str | Path | None = None,
 ) -> Figure:
-    """Draw ``insight.occlusion`` over a picture (C, H, W): how much the score falls when a part is covered.
+    """Draw over a picture (C, H, W) how much a class's score falls when a part of the picture is covered.
 
     Red: covering the part lowers the score; blue: it raises it. ``classes`` are names to show in place of the model's.
     If ``path`` is given, the figure is written to this file; the other arguments and the errors are those of
@@ -134,7 +135,7 @@ def grad_cam(
     classes: Names = (),
     path: str | Path | None = None,
 ) -> Figure:
-    """Draw ``insight.grad_cam`` over a picture (C, H, W): where a layer finds evidence for the class.
+    """Draw over a picture (C, H, W) where a layer finds evidence for a class, by Grad-CAM.
 
     ``classes`` are names to show in place of the model's. If ``path`` is given, the figure is written to this file; the
     other arguments and the errors are those of ``insight.grad_cam``.

@@ -36,7 +36,7 @@ from striate.train.history import History
 
 
 def curves(history: History, path: str | Path | None = None) -> Figure:
-    """Draw loss and held-out accuracy by epoch; ``history.plot()`` does the same.
+    """Draw the losses and the held-out accuracy of a training by epoch, as ``history.plot()`` does.
 
     If ``path`` is given, the figure is written to this file. Raises ``DataError`` for a history without epochs.
     """
@@ -156,11 +156,11 @@ def _coloured(shares: Array) -> Array:
 
 
 def mistakes(model: Module, dataset: Dataset, count: int = 24, path: str | Path | None = None) -> Figure:
-    """Draw the ``count`` wrong predictions with the largest loss, worst first.
+    """Draw the ``count`` wrong predictions with the largest losses, largest first.
 
-    Each picture is labelled with its true → predicted class, the probability of the latter, and its index in the data
-    set. If there are no mistakes, the figure says so. If ``path`` is given, the figure is written to this file. Raises
-    ``OptionError`` unless the samples are pictures.
+    Each picture is labelled with its true class → its predicted class, the probability of the predicted class, and its
+    index in the data set. If there are no mistakes, the figure says so. If ``path`` is given, the figure is written to
+    this file. Raises ``OptionError`` unless the samples are pictures.
     """
     found = worst_mistakes(model, dataset, count)
     if not found:

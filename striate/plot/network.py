@@ -43,12 +43,12 @@ def filters(model: Module, layer: str | None = None, count: int = 64, path: str 
     """Draw the learned filters of a convolution.
 
     ``layer`` is the path of the convolution; None: the first one. The first ``count`` filters are shown. A filter with
-    1 or 3 input channels has one cell, labelled with ± its largest weight; other filters have a row of cells, one for
-    each input channel, with at most 16 filters and 16 channels. Red weights are positive, blue ones negative, white
-    ones zero; every filter has its own scale. Filters with 3 input channels are shown in colour as well, where grey is
-    zero. If ``path`` is given, the figure is written to this file.
+    1 or 3 input channels has one cell, labelled with ± its largest weight in absolute value; other filters have a row
+    of cells, one for each input channel, with at most 16 filters and 16 channels. Positive weights are red, negative
+    ones blue, and zeros white; every filter has its own scale. Filters with 3 input channels are shown in colour as
+    well, where grey is zero. If ``path`` is given, the figure is written to this file.
 
-    Raises ``OptionError`` for a layer without filters, listing those that have some.
+    Raises ``OptionError`` for a layer without filters, listing the layers that have some.
     """
     options.whole_number("count", count, 1)
     name, weights = _filter_bank(model, layer)
@@ -133,12 +133,11 @@ def features(
 ) -> Figure:
     """Draw the feature maps of a picture (C, H, W): a row for each layer, with its first ``count`` channels.
 
-    ``layers`` is a pattern for layer paths, such as ``"conv*"``, or a list of patterns; None: all layers. Of these, the
-    layers whose outputs have rows and columns are drawn. If there are more than 24 and ``layers`` is None, 24 of them
-    are drawn, evenly spaced. Layers with negative outputs are drawn in red and blue around white zero, others from dark
-    to bright, each map to its own scale. A map that is 0 everywhere is crossed out as silent. If ``path`` is given, the
-    figure is written to this file. Raises ``OptionError`` for an unknown layer, and ``ShapeError`` if no chosen layer
-    has rows and columns.
+    ``layers`` is a pattern for layer paths, such as ``"conv*"``, or a list of patterns; None: all layers, but at most
+    24, evenly spaced. Only layers whose outputs have rows and columns are drawn. Maps of layers with negative outputs
+    are drawn in red and blue, with zero in white, other maps from dark to bright; each map has its own scale. A map
+    that is 0 everywhere is crossed out as silent. If ``path`` is given, the figure is written to this file. Raises
+    ``OptionError`` for an unknown layer, and ``ShapeError`` if no chosen layer has rows and columns.
     """
     options.whole_number("count", count, 1)
     picture = np.asarray(image)
@@ -200,18 +199,16 @@ def top_activations(
     whole: bool = False,
     path: str | Path | None = None,
 ) -> Figure:
-    """Draw the patches of a data set for which units of a layer have their largest outputs.
+    """Draw the patches of a data set for which units (channels) of a layer have their largest outputs.
 
-    There is a row for each unit (channel).
-
-    units  indices of units, or one index; None: the first eight
-    count  patches for each unit
+    units  indices of units, or one index; None: the first eight; each unit has a row
+    count  number of patches for each unit
     whole  True shows the whole pictures, with the patch framed
     path   the file to which the figure is written; None: it is not written
 
-    A patch is the receptive field of the position with the unit's largest output in its picture, labelled with its
-    class and the output. A unit whose output is 0 everywhere is marked as silent. Raises ``OptionError`` for an unknown
-    layer or unit.
+    A patch is the receptive field of the position at which the unit has its largest output in the picture; it is
+    labelled with the class of the picture and the output. A unit whose output is 0 everywhere is marked as silent.
+    Raises ``OptionError`` for an unknown layer or unit.
     """
     require_dataset(dataset, "dataset")
     if units is None:

@@ -1,4 +1,4 @@
-"""Measures where the time of a step or prediction goes, by layer and pass, against the measured peak.
+"""Measures how the time of a step or prediction is divided among layers and passes, and compares it with the peak.
 
     print(step.profile(x, y))
     print(profile_prediction(model, x))

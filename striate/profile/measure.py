@@ -79,18 +79,18 @@ def profile_training(
     samples: int,
     repetitions: int = 10,
 ) -> Profile:
-    """Return the profile of a training step; ``TrainingStep.profile`` calls this.
+    """Return the profile of a training step; ``TrainingStep.profile`` calls this function.
 
-    ``run`` runs one step of ``samples`` samples on ``model``, and ``gradients`` and ``update`` are its two programs.
-    Times are means over up to ``repetitions`` steps. Raises ``EngineError`` unless both programs are compiled and have
-    run.
+    ``run`` runs one step of ``samples`` samples on ``model``; ``gradients`` and ``update`` are the two programs of the
+    step. Times are means over up to ``repetitions`` steps. Raises ``EngineError`` unless both programs are compiled and
+    have run.
     """
     parts = [(_compiled(gradients), False), (_compiled(update), True)]
     return _profile("training step", run, parts, _kinds(model), samples, repetitions)
 
 
 def profile_prediction(model: Module, x: Array, repetitions: int = 10) -> Profile:
-    """Return the profile of ``model(x)``, with means over up to ``repetitions`` calls.
+    """Return the profile of ``model(x)``; times are means over up to ``repetitions`` calls.
 
     Raises ``EngineError`` with ``STRIATE_ENGINE=reference``, which compiles nothing.
     """
@@ -103,7 +103,7 @@ def profile_prediction(model: Module, x: Array, repetitions: int = 10) -> Profil
 def latency(run: Callable[[], object], samples: int, calls: int) -> Latency:
     """Time ``calls`` single calls of ``run``, after up to 20 calls that are not counted.
 
-    ``samples`` is the batch size, which is only noted in the result.
+    ``samples`` is the batch size of a call, which is only copied to the result.
     """
     options.whole_number("calls", calls, 1)
     for _ in range(min(20, calls)):

@@ -44,7 +44,7 @@ _PLAIN_NAMES = {"map": "elementwise", "finish": "reduction"}
 class PhaseTime:
     """The measurement of one phase, which is one kernel of the program.
 
-    layer, stage  the layer and pass that it belongs to
+    layer, stage  path of the layer, and the pass through it
     name          name of the phase
     algorithm     such as "direct" or "winograd"
     seconds       mean time
@@ -106,7 +106,7 @@ class _Gathered:
 
 
 class Board:
-    """The work and the memory traffic of all phases of a compiled program, for a batch of ``samples`` samples.
+    """The phases (kernels) of a compiled program, with their work and memory traffic for a batch of ``samples``.
 
     ``update`` says whether the program is the update of a training step.
     """
@@ -127,7 +127,7 @@ class Board:
     def rows(self, seconds: Sequence[float], kinds: Mapping[str, str]) -> tuple[list[Row], list[PhaseTime]]:
         """Return the measurements by layer and pass, in the order of the layers, and those by phase, in running order.
 
-        ``seconds`` are the times of the phases. ``kinds`` maps the paths of the layers, in the order of the network, to
+        ``seconds`` has the time of each phase. ``kinds`` maps the paths of the layers, in the order of the network, to
         the names of their classes.
         """
         gathered: dict[tuple[str, Pass], _Gathered] = {}

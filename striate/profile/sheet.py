@@ -1,4 +1,4 @@
-"""A profile: its rows and totals, as a table for people and as JSON for scripts."""
+"""A profile: measurements by layer and pass, and totals, as a table for people and as JSON for scripts."""
 
 from __future__ import annotations
 
@@ -52,21 +52,24 @@ class Profile:
 
     @property
     def floor(self) -> float:
-        """Seconds that the work would take at the measured peak, counted as for direct convolution."""
+        """The seconds that all operations would take at the measured peak, counted as for direct convolution."""
         return self.flops / self.peak
 
     @property
     def outside(self) -> float:
-        """Seconds of the call outside all phases: threads that wait for each other, and Python code."""
+        """The seconds that the call spends outside all phases (kernels).
+
+        During this time, threads wait for each other, or Python code runs.
+        """
         return self.seconds - sum(row.seconds for row in self.rows)
 
     @property
     def passes(self) -> float:
-        """How often activations are read or written on average: ``activation_bytes`` / ``contraction_bytes``."""
+        """How often an activation is read or written on average: ``activation_bytes`` / ``contraction_bytes``."""
         return self.activation_bytes / self.contraction_bytes if self.contraction_bytes else 0.0
 
     def fraction(self, row: Row) -> float:
-        """Return the share of the peak that a row reaches, which may exceed 1 with Winograd convolutions."""
+        """Return the fraction of the peak rate that a row reaches; with Winograd convolutions it may exceed 1."""
         return row.gflops * 1e9 / self.peak
 
     def by_pass(self) -> dict[Pass, list[Row]]:
@@ -140,7 +143,7 @@ class Profile:
     def text(self, width: int = WIDTH) -> str:
         """Return the profile as a table for printing.
 
-        If it is wider than ``width`` characters, less important columns are left out.
+        Less important columns are left out if a line would have more than ``width`` characters.
         """
         parts = [_wrapped(self._head(), width), self._layer_table(width), self._pass_table(width)]
         return "\n\n".join([*parts, _wrapped(self._verdict(), width)]) + "\n"

@@ -47,10 +47,10 @@ def stage_text(
 ) -> str:
     """Return the graph after a stage of the compiler, as text.
 
-    samples    batch size N for which memory is planned and phases are counted
-    layers     a name for the layer at a path, such as its class; None: paths only
-    precision  of the computation
-    width      lines of loops and phases are wrapped to this many characters; a node of a graph stays one line
+    samples    the batch size N, for which memory is planned and phases are counted
+    layers     names to print after the paths of layers, by path, such as their classes; None: paths only
+    precision  the precision in which the compiled program computes
+    width      the number of characters at which lines of loops and phases are wrapped; a node of a graph stays one line
 
     "traced" and "differentiated" both print the graph as it is given, without or with gradients.
     """

@@ -57,7 +57,7 @@ array that the next convolution reads. In the backward pass they run in the conv
 
 @dataclass(frozen=True)
 class Loop:
-    """One loop nest in words.
+    """One loop nest of a compiled program, described in words.
 
     index     its number in the program
     backward  whether it belongs to the backward pass
@@ -74,14 +74,14 @@ class Loop:
 
 
 def loops_of(plan: Plan) -> list[Loop]:
-    """Return all loop nests of a plan (the result of fusion), in the order in which they run."""
+    """Return descriptions of all loop nests of a plan, the result of fusion, in the order in which they run."""
     return _Page(plan).loops()
 
 
 def loops_text(plan: Plan, layers: Mapping[str, str], width: int = WIDTH) -> str:
-    """Return all loop nests of a plan (the result of fusion) as text, with a legend.
+    """Return all loop nests of a plan, the result of fusion, as text with a legend.
 
-    ``layers`` names the layer at a path; lines have up to ``width`` characters.
+    ``layers`` are names to print after the paths of layers, by path; lines are wrapped to ``width`` characters.
     """
     page = _Page(plan)
     lines = _lines(page.loops(), layers, width)
@@ -93,10 +93,10 @@ def loops_text(plan: Plan, layers: Mapping[str, str], width: int = WIDTH) -> str
 
 
 def reflowed(text: str, width: int) -> str:
-    """Wrap a text of terms and their explanations to ``width`` characters.
+    """Return ``text`` with its paragraphs wrapped to ``width`` characters.
 
-    Adjacent lines with the same indentation form a paragraph. A line with two spaces in a row consists of a term,
-    before these spaces, and its explanation; it is a paragraph of its own, whose further lines are indented.
+    Adjacent lines with the same indentation form a paragraph. A line that consists of a term, at least two spaces and
+    an explanation is a paragraph of its own, whose further lines are indented.
     """
     paragraphs: list[tuple[str, str]] = []  # (indentation, words)
     last = None
@@ -119,7 +119,7 @@ def reflowed(text: str, width: int) -> str:
 
 
 def domain_text(domain: Domain) -> str:
-    """Return the shape that a loop runs over, such as ``(N, 16, 32, 32) in blocks of 16 channels``."""
+    """Return the shape that a loop nest runs over as text, such as ``(N, 16, 32, 32) in blocks of 16 channels``."""
     samples = str(domain.samples) if domain.samples else "N"
     if domain.space is Space.FLAT:
         size = domain.pixels * max(1, domain.samples)
@@ -134,7 +134,7 @@ def domain_text(domain: Domain) -> str:
 
 
 def shape_of_work(node: Node) -> str:
-    """Return the sizes and options of an operation, such as ``16→32 channels, 3×3, stride=2``."""
+    """Return the sizes and options of a node's operation as text, such as ``16→32 channels, 3×3, stride=2``."""
     options = [f"{name}={text}" for name, text in node.op.options().items() if name != "size"]
     work = node.op.work_text([value.type for value in (*node.inputs, *node.outputs)])
     return ", ".join([work, *options] if work else options)
@@ -289,7 +289,7 @@ class _Page:
 
 
 def row(label: str, texts: Sequence[str], width: int = WIDTH) -> list[str]:
-    """Return the first text after its label, ``  label     text``, and the further texts below it, as lines.
+    """Return the lines of a row ``  label     text``: the first of ``texts`` after the label, the others below it.
 
     The lines are wrapped to ``width`` characters.
     """

@@ -25,8 +25,8 @@ def forward_nodes(graph: Graph) -> set[Node]:
 class Names:
     """The names under which ``striate show`` prints the values of a program, such as v5 and ∂w.
 
-    Names are given to the values in memory, and to those that a loop of ``plan`` has in registers before its
-    elementwise work, such as the result of a convolution.
+    Values that are stored in memory have names, and so have the results of operations such as a convolution that a loop
+    of ``plan`` keeps in registers for its elementwise operations.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -53,7 +53,7 @@ class Names:
                         self._names[value] = f"{stem}{group.index}"
 
     def of(self, value: Value) -> str:
-        """Return the name of a value in memory; a view has the name of the array behind it."""
+        """Return the name of a value that is stored in memory; a view has the name of the array that it shows."""
         base = self.layouts.base(value)
         if isinstance(base.node.op, Input):
             return base.node.op.name
@@ -70,7 +70,8 @@ class Names:
 def stem_of(value: Value, forward: bool) -> str:
     """Return the letters with which the name of a value begins, such as "mean" in "mean8".
 
-    Its operation may define them; otherwise they are "v" if ``forward`` is true, and "d" in the backward pass.
+    They are the result's name if the operation defines one, otherwise "v" if ``forward`` is true, and "d" if the value
+    is computed in the backward pass.
     """
     results = value.node.op.results
     if results:
@@ -79,9 +80,10 @@ def stem_of(value: Value, forward: bool) -> str:
 
 
 def result_name(graph: Graph, name: str) -> str:
-    """Return the name of a graph output: ``∂w`` for the gradient of w, ``m′`` for a new statistic m.
+    """Return the name under which a graph output is printed.
 
-    Other outputs keep their name.
+    It is ``∂w`` for the gradient of the parameter w, ``m′`` for the new contents of a running statistic m, and ``name``
+    for other outputs.
     """
     role = graph.role(name)
     if role.kind is OutputKind.GRADIENT:
@@ -90,9 +92,9 @@ def result_name(graph: Graph, name: str) -> str:
 
 
 class LoopEquations(EquationWriter):
-    """Writes the equations of one loop, ``group``, with the names of ``names`` for the values.
+    """The equations of one loop, ``group``, as text, in which ``names`` gives the names of the values.
 
-    A value that is used once is written inside the next expression.
+    A value that is used only once has no equation of its own: its expression is part of the next one.
 
     lines     the equations
     reads     arrays that the loop reads, by name
@@ -134,9 +136,9 @@ class LoopEquations(EquationWriter):
                 self._count(operand)
 
     def result(self, root: Value) -> str:
-        """Return the text of a value that the loop stores or sums: its name if it is stored, else its expression.
+        """Return the text for ``root``, a value that the loop stores or sums: its name if stored, else its expression.
 
-        For a value that the loop computes and stores, the equation is added to ``lines``.
+        If the loop computes the value and stores it, its equation is added to ``lines``.
         """
         text = self.expression(root).text
         if root in self._written and not self._is_leaf(root):
@@ -174,5 +176,5 @@ class LoopEquations(EquationWriter):
 
 
 def paths_of(nodes: list[Node]) -> tuple[str, ...]:
-    """Return the paths of the layers that nodes belong to, in running order."""
+    """Return the paths of the layers that the nodes belong to, without repetition, in the order in which they run."""
     return tuple(dict.fromkeys(node.path for node in sorted(nodes, key=lambda node: node.serial) if node.path))

@@ -42,9 +42,10 @@ Sizes are at N = {samples}; → marks what a phase writes.
 
 @dataclass
 class Traffic:
-    """How often the phases (kernels) of one layer read and write whole activations.
+    """The memory traffic of the phases (kernels) of one layer.
 
-    ``moved`` is the number of bytes that they read and write.
+    ``phases`` is the number of phases, ``reads`` and ``writes`` count the whole activations that they read and write,
+    and ``moved`` is the number of bytes that they read and write.
     """
 
     phases: int = 0

@@ -1,4 +1,4 @@
-"""Finds out which nodes of an FX graph share memory, and which of them overwrite their operand."""
+"""Finds the nodes of an FX graph, the form in which PyTorch captures a program, that share memory or overwrite it."""
 
 from __future__ import annotations
 
@@ -42,10 +42,11 @@ def name_of(node: fx.Node) -> str:
 
 
 def translation_of(node: fx.Node) -> tuple[str, Translation | None]:
-    """Return (name, translation) for the function or method that a node calls, as in ``TRANSLATIONS``.
+    """Return the name of the function or method that a node calls, and its translation to striate.
 
-    A method that writes in place has the translation of the function without ``_``: for ``relu_``, the result is
-    ("relu", …). The translation is None if there is none for the name.
+    The pair is an entry of ``TRANSLATIONS`` or ``STATEFUL``; the translation is None if there is no entry. A method
+    that writes in place has the name and the translation of the function without ``_``: for ``relu_``, the result is
+    ("relu", …).
     """
     name = name_of(node)
     for known in (name, name.removesuffix("_")):
@@ -71,21 +72,24 @@ def writes_operand(node: fx.Node) -> bool:
 
 
 def overwritten(node: fx.Node) -> list[fx.Node]:
-    """Return the nodes whose tensors ``node`` overwrites: its first operand, as in ``x += 1``, or ``out=``."""
+    """Return the nodes whose tensors ``node`` overwrites.
+
+    They are its first operand if ``node`` is an operation such as ``x += 1``, and its argument ``out``, if any.
+    """
     places = [node.args[0]] if node.args and writes_operand(node) else []
     return [place for place in (*places, node.kwargs.get("out")) if isinstance(place, fx.Node)]
 
 
 def example(node: fx.Node) -> Any:
-    """Return the example of a node's result, or None: a tensor without data, a number or a sequence of these.
+    """Return the result that a node had while the graph was captured, or None if it is not known.
 
-    Dynamo, the part of ``torch.compile`` that captures graphs, has computed it.
+    It is a tensor without data, a number, or a sequence of these.
     """
     return node.meta.get("example_value")
 
 
 def memory(node: fx.Node) -> int | None:
-    """Return a number that identifies the memory of a node's tensor; None if its result is not a tensor."""
+    """Return a number that identifies the memory of a node's tensor; None if the node's result is not a tensor."""
     tensor = example(node)
     return tensor.untyped_storage()._cdata if isinstance(tensor, torch.Tensor) else None
 
@@ -96,7 +100,7 @@ def _geometry(node: fx.Node) -> object:
 
 
 class Aliases:
-    """Says which of ``nodes``, the nodes of a graph in order, have tensors that share memory."""
+    """Finds the nodes of a graph whose tensors share memory; ``nodes`` are all nodes of the graph in order."""
 
     def __init__(self, nodes: list[fx.Node]) -> None:
         self._order = {node: place for place, node in enumerate(nodes)}
@@ -107,19 +111,20 @@ class Aliases:
                 self._sharing.setdefault(place, []).append(node)
 
     def sharing(self, node: fx.Node) -> list[fx.Node]:
-        """Return all nodes whose tensors share memory with the tensor of ``node``, in order.
+        """Return all nodes, in order, whose tensors share memory with that of ``node``, including ``node`` itself.
 
-        ``node`` is one of them. The result is empty if its result is not a tensor.
+        The list is empty if the result of ``node`` is not a tensor.
         """
         place = memory(node)
         return [] if place is None else self._sharing.get(place, [])
 
     def renamed_by(self, node: fx.Node) -> list[fx.Node] | None:
-        """Return the earlier nodes whose tensors become those of ``node``, which overwrites its first operand.
+        """Return the earlier nodes whose tensors have new contents after ``node`` has overwritten its first operand.
 
-        They have the same memory, shape and strides as the operand, so the new contents replace all of theirs. The
-        result is None if that is not enough: if the operand is not a node, shares memory with an input of the graph, or
-        has views of another shape or with other strides that are read later.
+        These are the operand and all nodes with the same memory, shape and strides: whoever reads them later must read
+        the result of ``node``. The result is None if this does not describe the effect: if the operand is not a node,
+        shares memory with an input of the graph, or has views of another shape or with other strides that are read
+        later.
         """
         operand = node.args[0]
         if not isinstance(operand, fx.Node):

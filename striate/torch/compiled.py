@@ -48,7 +48,11 @@ def _signature(graph: Graph) -> object:
 
 
 def executable_of(graph: Graph, gradients: Sequence[str], precision: Precision, samples: int) -> DividedExecutable:
-    """Return the compiled form of a graph; equal graphs share it, whatever batch they were traced with."""
+    """Return the compiled form of a graph: a forward program, and a backward program for the outputs ``gradients``.
+
+    ``gradients`` are names of outputs, ``precision`` says how activations are stored, and ``samples`` is the batch size
+    for which memory is planned at first. Equal graphs share their programs.
+    """
     current = settings.current()
     key = _signature(graph), tuple(gradients), precision, current.winograd, current.target
     with _lock:
@@ -71,7 +75,7 @@ class _Array(NamedTuple):
 
 
 class Binding(NamedTuple):
-    """Everything about the arrays of a run that depends only on the batch size, computed once for many runs.
+    """All facts about the arrays of a run that depend only on the batch size, computed once for many runs.
 
     n          the batch size N
     parts      the forward program and the backward program
@@ -97,10 +101,10 @@ class Binding(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A forward run whose backward run may follow: what the backward run reads.
+    """What the backward program needs from a forward run.
 
     binding    the programs of both runs and the arrays for this batch size
-    lease      the arena with the saved activations
+    lease      the block of memory with the saved activations
     converted  by index, the inputs that were converted to another dtype or order of elements for the forward program
     key        the number that seeded dropout; None without dropout
     """
@@ -115,14 +119,15 @@ class Run:
 class Form:
     """The form in which PyTorch would return a tensor: its dtype, and the order of its axes in memory.
 
-    ``order`` is as in ``order_of``. Within autocast, the dtype may be bfloat16.
+    ``order`` lists the axes from the outermost in memory to the innermost; None is row-major order. Within autocast,
+    the dtype may be bfloat16.
     """
 
     dtype: torch.dtype
     order: tuple[int, ...] | None
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return ``tensor`` in this form; it is copied only if it has another."""
+        """Return ``tensor`` with this dtype and order of axes in memory; it is copied only if either differs."""
         tensor = tensor.to(self.dtype)
         if self.order is None:
             return tensor
@@ -134,13 +139,13 @@ class Compiled:
     """The forward and backward programs of a part of a PyTorch program that was translated to a graph.
 
     inputs     the graph inputs for the tensors that the part reads, in order
-    outputs    the values that it returns, in order
-    updates    the new contents of inputs that it overwrites, by index of the input
+    outputs    the values that the part returns, in order
+    updates    the new contents of inputs that the part overwrites, by index of the input
     fixed      values through which no gradient passes
-    captured   further graph inputs, which always have the given contents
+    captured   further graph inputs, each with its contents, which are the same in every run
     key        the graph input that seeds dropout, or None
     needed     for each input, whether its gradient is needed
-    forms      the dtypes of the tensors to return, and the orders of their axes in memory
+    forms      for each output, the dtype of the tensor to return and the order of its axes in memory
     precision  how the programs store activations
     batch      the index of an input whose axis 0 has the size N; None if all sizes are fixed
     samples    the N for which memory is planned at first
@@ -238,17 +243,17 @@ class Compiled:
 
     @property
     def has_backward(self) -> bool:
-        """Whether the part has gradients to compute."""
+        """Whether there is a backward program, that is, the gradient of at least one input is needed."""
         return bool(self._gradients)
 
     def samples(self, tensors: Sequence[torch.Tensor]) -> int:
-        """Return the batch size N of these input tensors, 1 if all sizes are fixed."""
+        """Return the batch size N of the input tensors; 1 if all sizes are fixed."""
         return 1 if self._batch is None else tensors[self._batch].shape[0]
 
     def forward(self, tensors: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], Run | None]:
         """Run the forward program on the input tensors; return the outputs, and what the backward run needs.
 
-        The latter is None if the part has no backward program. Raises ``EngineError`` for tensors whose sizes differ
+        The second result is None if there is no backward program. Raises ``EngineError`` for tensors whose sizes differ
         from those that the program was compiled for.
         """
         n = self.samples(tensors)
@@ -313,11 +318,12 @@ class Compiled:
         self, run: Run, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor],
         seeds: Sequence[torch.Tensor | None], again: bool,
     ) -> dict[int, torch.Tensor]:  # fmt: skip
-        """Run the backward program after the forward run ``run``; return the gradients by index of the input.
+        """Run the backward program and return the gradients of the inputs, by index of the input.
 
-        ``inputs`` and ``outputs`` are the tensors whose indices ``saved_inputs`` and ``saved_outputs`` list. ``seeds``
-        are the gradients with respect to all outputs, with None for zeros. ``again`` says that another backward run of
-        the same forward run may follow, so that its saved activations must be preserved.
+        ``run`` is what ``forward`` returned. ``inputs`` and ``outputs`` are the tensors of that run whose indices
+        ``saved_inputs`` and ``saved_outputs`` list. ``seeds`` are the gradients of the loss with respect to all
+        outputs; None stands for zeros. ``again`` says that another backward run for the same forward run may follow, so
+        that its saved activations must be kept.
         """
         bound = run.binding
         n, parts = bound.n, bound.parts
@@ -366,7 +372,12 @@ class Compiled:
 
 
 def run_program(program: Any, n: int, addresses: Mapping[str, int], lease: Lease | None, helpers: Helpers) -> None:
-    """Run a program with at most as many threads as PyTorch uses."""
+    """Run a compiled program for a batch of ``n`` samples, with at most as many threads as PyTorch uses.
+
+    ``addresses`` are the addresses of all operands in memory, by name, ``lease`` is the program's working memory (None:
+    a block of its own), and ``helpers`` says which threads may share the work. Raises ``EngineError`` if a kernel
+    fails.
+    """
     most = torch.get_num_threads()
     if most < settings.current().threads:
         with settings.using_threads(most):

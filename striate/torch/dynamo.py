@@ -20,14 +20,14 @@ OPTIONS = {"optimizer": ("fused",)}
 
 
 class StriateNotice(UserWarning):
-    """The warning that PyTorch itself runs a part of a model, because striate cannot compile it."""
+    """The warning that a part of a model is run by PyTorch itself, because striate cannot compile it."""
 
 
 _noticed: set[str] = set()
 
 
 def notice(missing: Mapping[str, str]) -> None:
-    """Warn that PyTorch itself runs some functions; a warning with the same text is given only once.
+    """Warn that some functions of the model are run by PyTorch itself; equal warnings are given only once.
 
     ``missing`` maps the names of the functions to the reasons. The warning has all names, and the reason for the first.
     """
@@ -47,9 +47,10 @@ def backend(
 ) -> Callable[..., Any]:
     """Return a function that runs the graph ``module``: compiled by striate as far as possible, the rest by PyTorch.
 
-    ``torch.compile(model, backend="striate")`` calls this function for each graph that it captures. ``examples`` are
-    its inputs; ``mode`` has no effect. With ``options={"optimizer": "fused"}``, SGD, Adam and AdamW of ``torch.optim``
-    update the parameters of the graph with a compiled program. Raises ``OptionError`` for other ``options``.
+    ``torch.compile(model, backend="striate")`` calls ``backend`` for each graph that it captures. ``examples`` are
+    inputs of the graph; ``mode`` has no effect. With ``options={"optimizer": "fused"}``, SGD, Adam and AdamW of
+    ``torch.optim`` update the parameters of the graph with a compiled program. Raises ``OptionError`` for other
+    ``options``.
     """
     for name, value in (options or {}).items():
         if name not in OPTIONS:

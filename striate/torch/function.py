@@ -1,4 +1,4 @@
-"""The autograd function through which PyTorch's engine runs a compiled part forward and backward."""
+"""The autograd function through which PyTorch runs a compiled part of a model forward and backward."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class _Part(torch.autograd.Function):
 
 
 def run_part(compiled: Compiled, tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-    """Run the forward program of a part on the input tensors, and return its outputs.
+    """Run the forward program of ``compiled`` on the input tensors, and return its outputs.
 
-    If gradients may be needed, PyTorch's autograd graph gets a node that runs the backward program.
+    If gradients may be needed, the outputs are connected with PyTorch's autograd, which will run the backward program.
     """
     if compiled.has_backward:
         return _Part.apply(compiled, *tensors)

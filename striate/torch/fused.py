@@ -1,8 +1,8 @@
 """Updates of ``torch.optim`` in one compiled program: ``torch.compile(…, options={"optimizer": "fused"})``.
 
 The optimizer stays PyTorch's, with its groups, its state and its learning rate. A hook before ``optimizer.step()``
-makes the update with a program of striate and hides the gradients from PyTorch's own code, and a hook after it shows
-them again. The first update of a parameter is PyTorch's, which creates the state.
+updates the parameters with a program of striate and hides the gradients from PyTorch's own code; a hook after it shows
+them again. Only the first update of a parameter is made by PyTorch, which creates the optimizer's state.
 """
 
 from __future__ import annotations
@@ -31,21 +31,35 @@ _hidden: list[tuple[torch.Tensor, torch.Tensor]] = []
 
 
 class Rule:
-    """How one kind of optimizer updates a parameter; ``slots`` are the names of its state tensors (abstract)."""
+    """The equations with which one kind of optimizer updates a parameter (abstract).
+
+    ``slots`` are the names of the state tensors that the optimizer keeps for each parameter, such as "exp_avg".
+    """
 
     slots: tuple[str, ...] = ()
 
     def numbers(self, group: dict[str, Any], step: float) -> dict[str, float]:
-        """Return the numbers of this update by name: the learning rate and what depends on it."""
+        """Return the numbers in the equations of this update by name, such as the learning rate.
+
+        ``group`` is the parameter group of the optimizer, and ``step`` the number of the step, from 1.
+        """
         raise NotImplementedError
 
     def update(self, p: Value, g: Value, kept: dict[str, Value], number: dict[str, Value]) -> dict[str, Value]:
-        """Return the new contents of the parameter, as ``p``, and of its state tensors."""
+        """Return the new contents of a parameter, under the name "p", and of its state tensors, by name.
+
+        ``p`` is the parameter, ``g`` its gradient, ``kept`` its state tensors by name, and ``number`` the result of
+        ``numbers``.
+        """
         raise NotImplementedError
 
 
 class SGDRule(Rule):
-    """SGD: v ← μ v + (1 − τ)(g + λ θ); θ ← θ − η v, or with Nesterov θ ← θ − η (g + λ θ + μ v)."""
+    """SGD: v ← μ v + (1 − τ)(g + λ θ); θ ← θ − η v, or with Nesterov θ ← θ − η (g + λ θ + μ v).
+
+    θ is the parameter, g its gradient, η the learning rate, λ the weight decay, μ the momentum with its state v, and τ
+    the dampening. Without momentum, θ ← θ − η (g + λ θ). ``group`` is the parameter group of the optimizer.
+    """
 
     def __init__(self, group: dict[str, Any]) -> None:
         self.nesterov = bool(group["nesterov"])
@@ -71,8 +85,9 @@ class SGDRule(Rule):
 class AdamRule(Rule):
     """Adam and AdamW: m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²; θ ← θ − η m̂ / (√v̂ + ε).
 
-    In step t, m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ). Weight decay λ comes first: Adam adds λ θ to g, and AdamW
-    (``decoupled``) multiplies θ by 1 − η λ.
+    θ is the parameter, g its gradient, and η the learning rate. In step t, m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ).
+    Weight decay λ comes first: Adam adds λ θ to g, and AdamW (``decoupled``) multiplies θ by 1 − η λ. ``group`` is the
+    parameter group of the optimizer.
     """
 
     slots = ("exp_avg", "exp_avg_sq")
@@ -111,7 +126,10 @@ def _rule_of(optimizer: Any, group: dict[str, Any]) -> Any:
 
 
 class Update:
-    """The compiled update of the parameters of one group."""
+    """The compiled update of some parameters of one group of an optimizer.
+
+    ``rule`` is the ``Rule`` of the group, and ``tensors`` are the parameters.
+    """
 
     def __init__(self, rule: Any, tensors: Sequence[torch.Tensor]) -> None:
         self._rule = rule
@@ -134,7 +152,11 @@ class Update:
         self._numbers = names
 
     def run(self, group: dict[str, Any], tensors: Sequence[torch.Tensor], states: Sequence[dict[str, Any]]) -> None:
-        """Update the parameters in place, and their state."""
+        """Update the parameters ``tensors`` and the tensors of their optimizer ``states`` in place.
+
+        ``group`` is the parameter group, with the learning rate of this step; the gradients are those in
+        ``tensor.grad``.
+        """
         step = 1.0
         if "step" in states[0]:
             steps = [state["step"] for state in states]
@@ -168,7 +190,7 @@ def _hook() -> None:
 
 
 def adopt(parameters: Iterable[torch.Tensor]) -> None:
-    """Have optimizers of these parameters update them with a compiled program from now on."""
+    """Let optimizers of ``torch.optim`` update these parameters with a compiled program from now on."""
     _hook()
     for parameter in parameters:
         _adopted[id(parameter)] = parameter

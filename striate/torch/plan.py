@@ -35,10 +35,10 @@ _CHEAP = (Kind.VIEW, Kind.SOURCE, Kind.SIZE)
 
 
 def batching_of(nodes: Sequence[fx.Node]) -> Batching | None:
-    """Return which inputs of a graph have the batch on axis 0, judged by their sizes; None if there are none.
+    """Return which inputs of a graph have the batch size N on axis 0, judged by their sizes; None if there are none.
 
-    The size of axis 0 of the first input tensor that is not a parameter or buffer is taken for N, and all such inputs
-    with this size belong to the batch.
+    N is the size of axis 0 of the first input tensor that is not a parameter or buffer. All such inputs with this size
+    on axis 0 belong to the batch.
     """
     given = [
         node for node in nodes
@@ -62,15 +62,14 @@ def _of_module(node: fx.Node) -> bool:
 
 
 class Capability:
-    """Says which nodes of a graph can be translated, after trying to translate each one.
+    """The nodes of a graph that striate can compile, found by trying to translate each one.
 
-    The shapes are those of the example with which PyTorch captured the graph; ``batching`` says which tensors have the
-    symbolic N on axis 0.
+    ``batching`` says which inputs have the symbolic batch size N on axis 0. Other sizes are those with which PyTorch
+    captured the graph.
 
     reasons     why a node cannot be translated, by node
     counters    nodes that only increase a counter, such as the number of batches of a batch normalization
-    made_first  nodes that make a tensor from numbers alone, such as the noise of stochastic depth, which therefore run
-                first
+    made_first  nodes that make a tensor from numbers alone, such as the noise of stochastic depth, and so can run first
     """
 
     def __init__(self, nodes: Sequence[fx.Node], aliases: Aliases, batching: Batching) -> None:
@@ -136,7 +135,7 @@ class Capability:
                             self.reasons.setdefault(one, f"{name_of(node)} overwrites it")
 
     def computes(self, node: fx.Node) -> bool:
-        """Return whether a node can be translated and computes something, rather than being a view or a number."""
+        """Return whether a node can be translated and computes a new array, rather than a view or a number."""
         return node in self._computes
 
     def _give(self, translator: Translator, node: fx.Node) -> None:
@@ -186,7 +185,7 @@ def _makes_constant(node: fx.Node) -> bool:
 
 
 def capability_of(nodes: Sequence[fx.Node], aliases: Aliases) -> Capability:
-    """Return which nodes of a graph can be translated.
+    """Return the nodes of a graph that striate can compile, as a ``Capability``.
 
     The batch size is the symbolic N, unless more nodes can be translated with fixed sizes.
     """
@@ -202,10 +201,11 @@ def capability_of(nodes: Sequence[fx.Node], aliases: Aliases) -> Capability:
 
 
 def segments_of(nodes: Sequence[fx.Node], aliases: Aliases, capability: Capability) -> list[Segment | fx.Node]:
-    """Return the program of ``nodes`` as segments to compile and nodes that PyTorch runs, in order.
+    """Return the program of ``nodes`` as a list of segments to compile and single nodes for PyTorch, in order.
 
-    PyTorch also runs nodes that could be translated, if there are only views or numbers between two nodes that it must
-    run.
+    A segment has as many consecutive nodes as possible that can be translated. If they are all views or numbers,
+    PyTorch runs them instead. Nodes in ``counters`` and ``made_first`` of ``capability`` are left out, because they run
+    before.
     """
     before = {*capability.counters, *capability.made_first}
     runs: list[list[fx.Node]] = [[]]
@@ -234,8 +234,8 @@ def segments_of(nodes: Sequence[fx.Node], aliases: Aliases, capability: Capabili
 class Plan:
     """The program of an FX graph, ``module``, as compiled segments and nodes that PyTorch runs; a call runs it.
 
-    If there are functions that PyTorch must run, ``notice`` is called with a dictionary from their names to the
-    reasons. Functions that compute no array are not in it.
+    If PyTorch must run some functions, ``notice`` is called once with their names and the reasons, as a dictionary;
+    functions that compute no array are left out.
     """
 
     def __init__(self, module: fx.GraphModule, notice: Callable[[dict[str, str]], None]) -> None:
@@ -262,7 +262,7 @@ class Plan:
 
     @property
     def segments(self) -> list[Segment]:
-        """The segments, which striate compiles, in order."""
+        """The segments, which striate compiles, in the order in which they run."""
         return [step for step in self.steps if isinstance(step, Segment)]
 
     def _last_uses(self) -> list[list[fx.Node]]:

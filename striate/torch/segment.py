@@ -1,4 +1,7 @@
-"""Consecutive nodes of an FX graph that are compiled together, once for each kind of inputs."""
+"""Consecutive nodes of an FX graph that are compiled together.
+
+They are compiled once for each combination of numbers among the inputs, needed gradients and precision.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,9 @@ from striate.torch.translate import Translator, is_batch, leaves_of, mapped, ord
 
 
 class Batching:
-    """Says which tensors of an FX graph have the batch size, the symbolic N, on axis 0, and which numbers are N.
+    """The places where an FX graph has the batch size, the symbolic N: axis 0 of some tensors, and some numbers.
 
-    samples  the batch size in the example with which PyTorch captured the graph; None: all sizes are fixed
+    samples  the batch size with which PyTorch captured the graph; None: all sizes are fixed
     tensors  the nodes whose results are tensors with N on axis 0
     symbols  the names of PyTorch's symbolic sizes that are N
     """
@@ -34,17 +37,18 @@ class Batching:
         self.symbols = symbols
 
     def is_number(self, node: fx.Node) -> bool:
-        """Return whether the result of a node is the batch size N, as a number."""
+        """Return whether the result of a node is the number N, the batch size."""
         value = example(node)
         return self.samples is not None and isinstance(value, torch.SymInt) and str(value) in self.symbols
 
 
 class Segment:
-    """Consecutive nodes of an FX graph that are compiled together.
+    """Consecutive nodes of an FX graph that are compiled together; a call runs them.
 
-    The attribute ``inputs`` lists the earlier nodes whose results the segment reads. ``outputs`` lists its own nodes
-    whose results are read outside of the segment, except for views of an input, which PyTorch makes: the nodes for them
-    are in ``views``. A call takes the results of ``inputs`` and returns those of ``outputs``.
+    A call takes the results of the nodes in the attribute ``inputs``, and returns those of the nodes in the attribute
+    ``outputs``. ``inputs`` are the earlier nodes that the segment reads. The argument ``outputs`` lists the nodes of
+    the segment that are read outside of it; the attribute has them without views of an input, which PyTorch makes
+    itself by running the nodes in ``views``.
     """
 
     def __init__(
@@ -127,7 +131,7 @@ class Segment:
 
 
 def is_size(argument: object) -> bool:
-    """Return whether an argument of a segment is a whole number, such as a size."""
+    """Return whether an argument of a segment is an int, such as a size; bools do not count."""
     return isinstance(argument, int) and not isinstance(argument, bool)
 
 
@@ -136,7 +140,7 @@ _TENSOR = object()
 
 
 def precision_of_autocast() -> Precision:
-    """Return the precision for the present autocast mode of PyTorch.
+    """Return the precision in which PyTorch's present autocast mode lets programs compute.
 
     It is ``bfloat16`` within ``torch.autocast("cpu", torch.bfloat16)`` if the processor has instructions for products
     of bfloat16, and ``full`` otherwise.

@@ -9,21 +9,22 @@ from striate.graph.value import Value
 
 
 class Unsupported(Exception):  # noqa: N818 - a reason to leave work to PyTorch, not an error
-    """Raised for work that striate cannot do as PyTorch does, so that PyTorch does it; the message says what it is."""
+    """Raised for work that is left to PyTorch, because striate cannot do it in the same way; the message says why."""
 
 
 class Context(Protocol):
-    """Protocol: the translation in progress, for functions that do more than compute a result, such as dropout."""
+    """Protocol: what a translation may ask for besides its arguments, such as random numbers for dropout."""
 
     def key(self) -> tuple[Value, int]:
         """Return (key, stream) for a new random operation.
 
-        ``key`` is the graph input that seeds all of them, and ``stream`` a number that no other operation has.
+        ``key`` is the graph input that seeds all random operations, and ``stream`` a number that no other operation
+        has.
         """
         ...
 
     def detach(self, x: Value) -> Value:
-        """Return a value with the elements of x through which no gradient passes."""
+        """Return a value with the elements of x through which no gradient passes, as ``torch.Tensor.detach`` does."""
         ...
 
     def update(self, old: Value, new: Value) -> None:
@@ -45,7 +46,7 @@ STATEFUL: dict[str, Translation] = {}
 
 
 def translates(*names: str) -> Callable[[Translation], Translation]:
-    """Add the decorated function to ``TRANSLATIONS`` under these names."""
+    """Return a decorator that adds a function to ``TRANSLATIONS`` under these names of PyTorch functions."""
 
     def add(function: Translation) -> Translation:
         TRANSLATIONS.update(dict.fromkeys(names, function))
@@ -55,7 +56,10 @@ def translates(*names: str) -> Callable[[Translation], Translation]:
 
 
 def translates_with_context(*names: str) -> Callable[[Translation], Translation]:
-    """Add the decorated function, whose first argument is the context, to ``STATEFUL`` under these names."""
+    """Return a decorator that adds a function to ``STATEFUL`` under these names of PyTorch functions.
+
+    The function takes a ``Context`` as its first argument.
+    """
 
     def add(function: Translation) -> Translation:
         STATEFUL.update(dict.fromkeys(names, function))
@@ -65,6 +69,6 @@ def translates_with_context(*names: str) -> Callable[[Translation], Translation]
 
 
 def require(condition: bool, what: str) -> None:
-    """Raise ``Unsupported`` with the text ``what`` unless the condition holds."""
+    """Raise ``Unsupported`` with the message ``what`` unless the condition holds."""
     if not condition:
         raise Unsupported(what)

@@ -29,8 +29,8 @@ KEY = "key"
 def sizes_of(shape: Sequence[Any]) -> tuple[int, ...]:
     """Return a shape of PyTorch as a tuple of ints.
 
-    Symbolic sizes are replaced by those of the example with which PyTorch captured the graph.
-    Raises ``Unsupported`` for a size that depends on data.
+    Symbolic sizes become the sizes with which PyTorch captured the graph. Raises ``Unsupported`` for a size that
+    depends on data.
     """
     found: list[int] = []
     for size in shape:
@@ -44,9 +44,9 @@ def sizes_of(shape: Sequence[Any]) -> tuple[int, ...]:
 
 
 def type_of(tensor: torch.Tensor, batched: bool) -> TensorType:
-    """Return the type of a tensor as an input of a graph; ``batched`` makes axis 0 the symbolic N.
+    """Return the dtype and shape of a tensor as the type of a graph input; ``batched`` makes axis 0 the symbolic N.
 
-    Raises ``Unsupported`` for a dtype, a device or a layout that programs do not have.
+    Raises ``Unsupported`` for a dtype, a device or a layout that striate does not support.
     """
     if tensor.dtype not in DTYPES or tensor.device.type != "cpu" or tensor.layout is not torch.strided:
         raise Unsupported(f"a tensor of {tensor.dtype} on {tensor.device.type}")
@@ -57,7 +57,7 @@ def type_of(tensor: torch.Tensor, batched: bool) -> TensorType:
 
 @dataclass
 class Translated:
-    """The translation of FX nodes: values of a graph of striate.
+    """The translation of FX nodes to values of a graph of striate.
 
     results   the result of each node: a value, a tuple of values, a number or a shape
     fixed     values through which no gradient passes
@@ -76,8 +76,8 @@ class Translated:
 class Translator:
     """Translates the nodes of an FX graph one by one into operations of striate; ``translated`` has the results.
 
-    ``samples`` is the batch size in the example with which PyTorch captured the graph, if N is symbolic, else None.
-    ``compares`` says whether the results must have the shapes of that example; it is False if the program is translated
+    ``samples`` is the batch size with which PyTorch captured the graph, or None if no axis has the symbolic N.
+    ``compares`` says whether each result must have the shape that it had then; it is False if the nodes are translated
     for other sizes.
     """
 
@@ -123,13 +123,13 @@ class Translator:
     # Nodes
 
     def give(self, node: fx.Node, result: Any) -> None:
-        """Set the result of a node that is not translated: an input of the new graph, or a number."""
+        """Set the result of a node that is not translated, a graph input or a number, for later nodes to read."""
         self.translated.results[node] = result
         if isinstance(result, Value):
             self._given[result] = node
 
     def node(self, node: fx.Node) -> None:
-        """Translate one node; raises ``Unsupported``, which says why, if it cannot be translated."""
+        """Translate one node; raises ``Unsupported``, whose message says why, if this is not possible."""
         before = dict(self.translated.results), dict(self.translated.updates)
         token = capture.set(self._capture)
         try:
@@ -232,17 +232,17 @@ def order_of(tensor: torch.Tensor) -> tuple[int, ...] | None:
 
 
 def leaves_of(tree: Any) -> list[Any]:
-    """Return the leaves of nested tuples and lists, in order."""
+    """Return the elements of nested tuples and lists, in order, as one flat list."""
     return [leaf for one in tree for leaf in leaves_of(one)] if isinstance(tree, tuple | list) else [tree]
 
 
 def mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
-    """Return ``tree``, nested tuples and lists, with every leaf replaced by ``function(leaf)``."""
+    """Return nested tuples and lists with ``function(x)`` in place of every element x that is neither."""
     return type(tree)(mapped(one, function) for one in tree) if isinstance(tree, tuple | list) else function(tree)
 
 
 def is_batch(size: object) -> bool:
-    """Return whether a size is the symbolic N."""
+    """Return whether a size is the symbolic batch size N."""
     return isinstance(size, Batch)
 
 

@@ -1,4 +1,4 @@
-"""Tracing: turns Python functions into graphs, and graphs into functions of arrays.
+"""Tracing: turns Python functions into graphs of operations, and graphs into compiled functions of arrays.
 
 A function is called once with symbolic values in place of arrays, and the operations on them are recorded.
 """

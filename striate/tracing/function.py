@@ -27,11 +27,11 @@ from striate.tracing.tree import Leaf, contains_value, flatten_tree, output_valu
 
 
 class CompiledFunction:
-    """A function that is traced and compiled for each combination of shapes with which it is called.
+    """A function that is traced and compiled at the first call with each combination of shapes and dtypes.
 
     If ``scalars`` is true, NumPy's floats, such as ``np.float32(0.5)``, are inputs of shape (); otherwise they are
-    constants of the program, like Python's numbers. ``limit`` is the largest number of compiled programs that are kept,
-    called ``programs`` in ``compile``, which documents the other arguments.
+    constants of the program, like Python's numbers. ``limit`` is the largest number of compiled programs that are kept.
+    See ``compile`` for ``function``, ``batched`` and ``capacity``.
     """
 
     def __init__(
@@ -162,22 +162,22 @@ def _hashable(static: tuple[Any, ...]) -> object:
 def compile(
     function: Callable[..., Any], *, batched: bool = False, capacity: int | None = None, programs: int = 16
 ) -> CompiledFunction:
-    """Compile a function of arrays, written with ``st.ops``, operators and layers.
+    """Return a compiled version of a function of arrays that is written with ``st.ops``, operators and layers.
 
         smooth = st.compile(lambda x, w: st.ops.conv(x, w, padding=1))
         y = smooth(x, w)                                                    # NumPy arrays in and out
 
-    The function is traced and compiled once for each combination of shapes, dtypes, nesting and static arguments. A
-    static argument is a constant of the program: a Python number, or any other object that is not an array. NumPy's
-    floats, such as ``np.float32(0.5)``, are arrays of shape (). At most ``programs`` compiled programs are kept; the
-    least recently used is dropped first. With ``batched``, axis 0 of every array is a size N that may change from call
-    to call without recompilation; ``capacity`` is the largest N for which memory is planned at the start, by default
-    the N of the first call.
+    The function is traced and compiled once for each combination of shapes, dtypes, nesting of tuples, lists and dicts,
+    and static arguments. A static argument is a constant of the program: a Python number, or any other object that is
+    not an array. NumPy's floats, such as ``np.float32(0.5)``, are arrays of shape (). At most ``programs`` compiled
+    programs are kept; the least recently used is dropped first. With ``batched``, axis 0 of every array is a size N
+    that may change from call to call without recompilation; ``capacity`` is the largest N for which memory is planned
+    at the start, by default the N of the first call.
 
     Arrays may have any strides, byte order and real dtype; dtypes that programs do not support, such as float16, are
     widened. Raises ``OptionError`` unless ``capacity`` and ``programs`` are whole numbers of at least 1. A call raises
-    ``DTypeError`` for arrays that are not of real numbers, and ``TracingError`` for a function that depends on array
-    contents in Python.
+    ``DTypeError`` for arrays that are not of real numbers, and ``TracingError`` if the Python code of the function
+    depends on the contents of arrays, as in ``if x > 0``.
     """
     if not callable(function):
         raise OptionError(f"compile({function!r}): expected a function\n  help: st.compile(lambda x: st.ops.tanh(x))")
@@ -195,9 +195,9 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
 
     ``function`` must return a single number. ``argnums`` is the index of the argument to differentiate with respect to,
     or a sequence of indices. For one index, the gradients have the nesting, shapes and dtypes of that argument; for a
-    sequence, they are a tuple with an item of this kind for each index. Raises ``OptionError`` for invalid indices. A
-    call raises ``DTypeError`` for arguments that are not float arrays, and ``ShapeError`` or ``TracingError`` if the
-    result is not a single traced number.
+    sequence, they are a tuple of the gradients for each index. Raises ``OptionError`` for invalid indices. A call
+    raises ``DTypeError`` for arguments that are not float arrays, and ``ShapeError`` or ``TracingError`` if the result
+    is not a single traced number.
     """
     if not callable(function):
         raise OptionError(

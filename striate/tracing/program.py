@@ -1,4 +1,4 @@
-"""Traced functions with their executables, and a cache of a limited number of them."""
+"""Compiled functions of arrays, and a cache of a limited number of them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from striate.tracing.tree import Tree, flatten_tree, rebuild_tree
 
 @dataclass(frozen=True)
 class TracedFunction:
-    """A traced function that is ready to run: it takes arrays by name and returns arrays, nested as in ``outputs``.
+    """A compiled function that takes arrays by name, and N, and returns arrays, nested as in ``outputs``.
 
-    ``executable`` runs ``graph``. Before each run, ``checks`` are called with N, and ``contents`` check the input
-    arrays (such as the range of labels). ``models`` are the models that the function calls, each with its ``version``
-    at the time of tracing.
+    ``executable`` is the compiled form of ``graph``. Before each run, the functions ``checks`` are called with N, and
+    those in ``contents`` with input arrays, to check for example the range of labels. ``models`` are the models that
+    the function calls, each with its ``version`` at the time of tracing.
     """
 
     graph: Graph
@@ -34,7 +34,7 @@ class TracedFunction:
 
     @property
     def outdated(self) -> bool:
-        """Whether a model that this function calls has changed its structure or memory since it was traced."""
+        """Whether a model that this function calls has changed its structure or memory since the tracing."""
         return any(model.version != version for model, version in self.models)
 
     def __call__(self, arrays: Mapping[str, Array], n: int) -> Tree:

@@ -26,7 +26,7 @@ KEY = "key"
 
 
 class TracedArray(Protocol):
-    """Protocol: a parameter or buffer of a layer, as a trace sees it."""
+    """Protocol: the attributes of a parameter or buffer (``nn.Parameter``) that a trace uses."""
 
     @property
     def learned(self) -> bool:
@@ -35,7 +35,7 @@ class TracedArray(Protocol):
 
     @property
     def type(self) -> TensorType:
-        """The dtype and shape of the array, both of which are known."""
+        """The dtype and shape of the array, whose sizes are all known."""
         ...
 
     @property
@@ -44,12 +44,12 @@ class TracedArray(Protocol):
         ...
 
     def materialized(self) -> Array:
-        """Return the array in the memory block of its model; it is placed there first if necessary."""
+        """Return the array in the memory block of its model, which is allocated if there is none yet."""
         ...
 
 
 class TracedModule(Protocol):
-    """Protocol: a module, as a trace sees it."""
+    """Protocol: the attributes of a module that a trace uses."""
 
     @property
     def version(self) -> int:
@@ -59,7 +59,7 @@ class TracedModule(Protocol):
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One call of a layer during a trace.
+    """The record of one call of a layer in a traced function.
 
     ``path`` is the dotted path of the layer, and ``inputs`` and ``output`` are values of the graph. ``layer`` is an
     ``nn.Module``; its type is ``Any`` because this package does not import ``nn``. ``is_leaf`` says whether the layer
@@ -77,12 +77,12 @@ _active: ContextVar[Trace | None] = ContextVar("striate_trace", default=None)
 
 
 class Trace:
-    """The record of one traced run; a context manager, inside which the function is called.
+    """The record of one traced run of a function, which is called inside ``with trace:``.
 
     ``training`` says whether layers such as dropout and batch normalization behave as in training. ``by_batch`` says
-    whether batch normalization normalizes by the statistics of its batch, which it also does in training, and
-    ``synchronized`` whether these are the statistics of the batches of all ranks (processes). ``names`` and ``paths``
-    map parameters and modules to their dotted names as seen from the traced model.
+    whether batch normalization uses the statistics of its batch even without ``training``, and ``synchronized`` whether
+    these are the statistics over the batches of all ranks (processes). The attributes ``names`` and ``paths`` map
+    parameters and modules to their dotted names in the traced model.
     """
 
     def __init__(self, training: bool = False, *, by_batch: bool = False, synchronized: bool = False) -> None:
@@ -122,7 +122,7 @@ class Trace:
                 restore()
 
     def input(self, name: str, type: TensorType) -> Value:
-        """Return the graph input called ``name``, which is added with this dtype and shape if it is new."""
+        """Return the graph input called ``name``; if there is none, add one with the dtype and shape ``type``."""
         if name not in self.inputs:
             self.inputs[name] = Input(name, type)()
         return self.inputs[name]
@@ -136,7 +136,10 @@ class Trace:
         return self.input(KEY, TensorType(DType.int64, ())), self.streams - 1
 
     def read(self, parameter: TracedArray) -> Value:
-        """Return the graph's value for a parameter or state, the new one if the state was updated in this trace."""
+        """Return the graph value for a parameter or buffer.
+
+        After ``update`` for a buffer, this is its new value.
+        """
         if parameter not in self._read:
             name = self.names.get(parameter, f"parameter.{len(self.parameters)}")
             while name in self.inputs:
@@ -148,16 +151,19 @@ class Trace:
         return self._read[parameter]
 
     def update(self, state: TracedArray, value: Value) -> None:
-        """Record ``value`` as the new contents of a state, which are written to it if the step succeeds."""
+        """Record ``value`` as the new contents of the buffer ``state``, such as a running mean.
+
+        The contents are written to the buffer if the training step succeeds.
+        """
         self.read(state)
         self._read[state] = value
         self.updates[self.names[state]] = value
 
     def capture(self, array: Array, dtype: DType | None = None) -> Value:
-        """Return the graph's value for an array that the traced function closed over.
+        """Return the graph value for an array that the traced function uses without taking it as an argument.
 
-        It is converted to ``dtype``; None keeps its own. The contents are copied now, so writing to the array later
-        does not change the program.
+        The array is converted to ``dtype``; None keeps its own. The contents are copied now, so writing to the array
+        later does not change the program.
         """
         known = self._captured_values.get((id(array), dtype))
         if known is not None:
@@ -176,24 +182,25 @@ class Trace:
         updates: Mapping[str, Value] | None = None,
         roles: Mapping[str, OutputRole] | None = None,
     ) -> Graph:
-        """Return the traced graph with the given outputs and updates (new contents of states), verified.
+        """Return the traced graph with these outputs, after checking it.
 
-        ``updates`` None means no updates; the trace's own are in ``self.updates``. ``roles`` are the roles of the
-        outputs; one without a role is a plain result. Raises ``GraphError`` for an invalid graph.
+        ``updates`` are new contents of states (buffers) by name; None means none, and ``self.updates`` has those that
+        layers recorded. ``roles`` are the roles of outputs by name; an output without a role is a plain result. Raises
+        ``GraphError`` for an invalid graph.
         """
         return check(Graph(self.inputs, outputs, dict(updates or {}), self.captured, dict(roles or {})), "trace")
 
     def bindings(self) -> dict[str, Array]:
-        """Return the arrays of all parameters and states that were read, by name.
+        """Return the arrays of all parameters and buffers that the traced function read, by name.
 
-        A model that has no memory yet is assigned some now.
+        Models that have no memory yet are given theirs.
         """
         for parameter in self.parameters.values():
             parameter.materialized()  # placing one model may move arrays that another shares, so all are placed first
         return {name: parameter.materialized() for name, parameter in self.parameters.items()}
 
     def arenas(self) -> tuple[StateArena, ...]:
-        """Return the state arenas (memory blocks of models) of all parameters and states that were read.
+        """Return the state arenas (memory blocks of models) of the parameters and buffers that the function read.
 
         Call ``bindings`` first, which gives models their memory.
         """
@@ -202,12 +209,15 @@ class Trace:
 
 
 def current_trace() -> Trace | None:
-    """Return the innermost active trace, or None outside a trace."""
+    """Return the trace in whose ``with`` block the caller runs, the innermost one; None if there is none."""
     return _active.get()
 
 
 def active_trace(what: str) -> Trace:
-    """Return the innermost active trace; raise ``TracingError``, which names ``what``, outside a trace."""
+    """Return the trace in whose ``with`` block the caller runs, the innermost one.
+
+    Raises ``TracingError`` if there is none; ``what``, such as a function's name, begins the message.
+    """
     trace = _active.get()
     if trace is None:
         raise TracingError(f"{what} works only inside a traced function\n  help: call it in a function for st.compile")
@@ -215,7 +225,7 @@ def active_trace(what: str) -> Trace:
 
 
 def array_type(array: Array, name: str, batched: bool) -> TensorType:
-    """Return the type of an array as a graph input; ``batched`` makes axis 0 the symbolic N.
+    """Return the dtype and shape of an array as the type of a graph input; ``batched`` makes axis 0 the symbolic N.
 
     ``name`` is what the error message calls the array. Raises ``DTypeError`` for a dtype that programs do not support.
     """

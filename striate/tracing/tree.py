@@ -27,9 +27,9 @@ def flatten_tree(tree: Tree, name: str) -> list[Leaf]:
 
 
 def rebuild_tree(tree: Tree, leaves: list[Any]) -> Tree:
-    """Return a tree with the same nesting whose leaves are those in the list ``leaves``.
+    """Return tuples, lists and dicts nested as in ``tree``, with the elements of ``leaves``, in order, as leaves.
 
-    The leaves are removed from the front of the list, which is empty afterwards if it has as many as the tree.
+    The elements are removed from the front of ``leaves``; if there are too many, the rest stays in the list.
     """
     if isinstance(tree, dict):
         return {key: rebuild_tree(value, leaves) for key, value in cast("dict[object, Any]", tree).items()}
@@ -53,12 +53,12 @@ def tree_structure(tree: Tree) -> object:
 
 
 def contains_value(tree: Tree) -> bool:
-    """Return whether a traced value is among the leaves of a tree."""
+    """Return whether a symbolic value of a graph is among the leaves of a tree."""
     return any(isinstance(leaf, Value) for _, leaf in flatten_tree(tree, ""))
 
 
 def output_values(tree: Tree) -> dict[str, Value]:
-    """Return the traced values among the leaves of a function's result, by dotted name.
+    """Return the symbolic values among the leaves of ``tree``, the result of a traced function, by dotted name.
 
     The names are ``out`` for a single leaf, else ``out.0``, ``out.loss`` …
     """

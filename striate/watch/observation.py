@@ -38,7 +38,7 @@ from striate.tracing import LayerCall
 
 @dataclass(frozen=True)
 class Layer:
-    """One use of the layer at ``path``, and the index (``tensor``) of the watched tensor that is its output.
+    """One use of the layer at ``path``, whose output is the watched tensor number ``tensor``.
 
     ``units`` is the layer's number of units (channels); it is 0 if the output is a view whose axis 1 differs from the
     tensor's.
@@ -51,9 +51,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Tensor:
-    """The size of one watched tensor, which has ``units`` units (channels) of ``count`` elements each.
+    """The sizes of one watched tensor, which has ``units`` units (channels) of ``count`` elements each.
 
-    ``count`` is the number for one sample if the tensor is ``batched``, else the number for the whole tensor.
+    If the tensor is ``batched``, that is, has N on axis 0, only the elements of one sample are counted.
     """
 
     units: int
@@ -61,22 +61,22 @@ class Tensor:
     batched: bool
 
     def elements(self, samples: int) -> int:
-        """Return the number of elements of one unit (channel) in a batch of ``samples``."""
+        """Return the number of elements of one unit (channel) in a batch of this number of samples."""
         return self.count * (samples if self.batched else 1)
 
 
 class Observation:
     """The statistics that one program computes: their values in the graph, and the arrays that receive them.
 
-    ``observed`` has the values by (index of the tensor, name of the statistic); ``dtype`` is that of the arrays.
+    ``observed`` has the values by (index of the tensor, name of the statistic); ``dtype`` is the dtype of the arrays.
 
     layers   the watched layers in running order
     tensors  the watched tensors
     outputs  graph values of the statistics, by name such as ``watch:3:mean``
     roles    the roles of these outputs in the graph
     places   the arrays that the program writes, by the same names
-    flat     one flat array for each statistic, such as ``flat["firing"]``, of which ``places`` are parts, so that
-             accumulating takes one addition per step
+    flat     one flat array for each statistic, such as ``flat["firing"]``, of which the arrays in ``places`` are views,
+             so that the statistics of a step are accumulated by one addition
     parts    the slice of each tensor in these flat arrays
     passed   paths of all layers, watched or not, in running order
     """
@@ -111,11 +111,11 @@ class Observation:
             }
 
     def merge(self, others: Sequence[Mapping[str, Array]], samples: Sequence[int]) -> None:
-        """Replace the statistics of the first piece of a batch by those of all its pieces.
+        """Merge the statistics of all parts of a batch that was processed in parts, and write them to ``places``.
 
-        The program has written the statistics of the first piece to ``places``; ``others`` are those of the other
-        pieces, by the same names, and ``samples`` the numbers of samples of all pieces. Counts are added; means and
-        variances are merged in float64. Tensors that are not batched are the same in every piece.
+        There, the program has written the statistics of the first part. ``others`` are those of the other parts, by the
+        same names, and ``samples`` the numbers of samples of all parts. Counts are added; means and variances are
+        merged in float64. Tensors that are not batched are the same in every part.
         """
         with np.errstate(all="ignore"):  # the statistics of a step that diverges are not finite; the step names it
             self._merge(others, samples)
@@ -139,22 +139,23 @@ class Observation:
                         self.places[name][...] += one[name]
 
     def units_of(self, what: str, tensor: int, flat: Array | None = None) -> Array | None:
-        """Return the statistic called ``what`` for each unit (channel) of a tensor, as float64 (C,).
+        """Return a statistic of each unit (channel) of one tensor, as float64 (C,).
 
-        ``tensor`` is the index of the tensor; the result is None if the statistic does not exist for it. The numbers
-        are read from ``flat``, by default the array that the program writes.
+        ``what`` is the name of the statistic, such as "mean", and ``tensor`` the index of the tensor; the result is
+        None if the tensor has no such statistic. The numbers are read from ``flat``, an array like ``self.flat[what]``,
+        which is the default.
         """
         part = self.parts[what].get(tensor)
         return None if part is None else (self.flat[what] if flat is None else flat)[part].astype(np.float64)
 
 
 def observe(wanted: Callable[[str], bool], passed: Sequence[LayerCall], prediction: Value, dtype: DType) -> Observation:
-    """Return the statistics of the outputs at all paths that ``wanted`` accepts, as new values of the graph.
+    """Add the statistics of the outputs at all paths that ``wanted`` accepts to the graph, and return them.
 
-    The tensors are, in running order, the outputs of the layers ``passed``, and of activations that a module's own
-    ``forward`` calls: ``st.ops.relu`` in the module at "block1" is "block1.relu". Further uses of a path are
-    ``path#2``, ``path#3`` … Such activations are looked for among the nodes that ``prediction``, the model's output,
-    depends on. ``dtype`` is the dtype of the statistics.
+    The watched outputs are those of the layer calls ``passed``, and of activations that a module's own ``forward``
+    calls: ``st.ops.relu`` in the module at "block1" has the path "block1.relu". Further uses of a path are ``path#2``,
+    ``path#3`` … Activations are found among the nodes that ``prediction``, the model's output, depends on. ``dtype`` is
+    the dtype of the statistics.
     """
     found: list[tuple[Layer, Value, bool]] = []
     uses: dict[str, int] = {}

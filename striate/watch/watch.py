@@ -21,7 +21,7 @@ _CHUNK = 1 << 14  # elements summed at a time: few enough to stay in the cache
 
 
 class Watched(Protocol):
-    """The interface of the training step that a watch uses."""
+    """Protocol: the attributes of a training step that a watch uses."""
 
     @property
     def step_number(self) -> int:
@@ -41,7 +41,7 @@ class Watched(Protocol):
         ...
 
     def unwatch(self, watch: Watch) -> None:
-        """Remove a watch from the step, which then no longer computes its statistics."""
+        """Remove a watch from the step, so that the step no longer computes the watch's statistics."""
         ...
 
 
@@ -74,20 +74,20 @@ class Watch:
 
     A layer is named by its dotted path; if a forward pass uses it again, the further uses are ``path#2``, ``path#3`` …
     An activation that a module calls in its own ``forward`` is named by the module's path and the operation:
-    ``st.ops.relu`` in "block1" is "block1.relu". The pattern that is given to ``step.watch`` is matched against the
-    path.
+    ``st.ops.relu`` in "block1" is "block1.relu". The layers whose paths match ``pattern``, the argument of
+    ``step.watch``, are watched.
 
-    Statistics of outputs are those of the last batch (with ``accumulate``, of its last part; on several ranks, of all
-    samples of this rank), and gradients and updates those of the last step; before the first step, the methods about
-    outputs return empty results.
+    Statistics of outputs are those of the last batch: with ``accumulate``, of its last part, and with several ranks
+    (processes), of all samples of this rank. Gradients and updates are those of the last step. Before the first step,
+    the methods about outputs return empty results.
 
     A unit is a channel, axis 1 of the output; it fires where its output is above 0. How often units fire is counted
     over all batches since the last call of ``start_pass``, or since the watch was made, so that a full pass over the
     data shows which units never fire. Firing, zeros and saturation are counted for elementwise operations (activations,
     dropout), but not for linear layers, convolutions, normalizations and pooling, which have no threshold.
 
-    The kernels that compute the outputs compute the statistics too, while the outputs are in registers; the training's
-    results keep the same bits (``benchmarks/watch.py`` measures the cost).
+    Watching does not change the results of training, in any bit. ``benchmarks/watch.py`` measures how much time it
+    takes.
     """
 
     def __init__(self, pattern: str, step: Watched) -> None:
@@ -100,7 +100,7 @@ class Watch:
 
     @property
     def samples(self) -> int:
-        """The number of samples since the last call of ``start_pass``, or since the watch was made."""
+        """The number of samples processed since the last call of ``start_pass``, or since the watch was made."""
         return self._restored.samples + sum(count.samples for count in self._counts)
 
     def wants(self, path: str) -> bool:
@@ -108,9 +108,9 @@ class Watch:
         return fnmatchcase(path, self.pattern)
 
     def receive(self, observation: Observation, n: int) -> None:
-        """Read the statistics of a batch of ``n`` samples from ``observation``, and add its counts to this pass.
+        """Take over the statistics of a batch of ``n`` samples from ``observation``, and add up its counts.
 
-        The training step calls this method after each run of the gradient program.
+        The training step calls this method after each run of the program that computes the gradients.
         """
         self._latest = observation
         for count in self._counts:
@@ -124,7 +124,7 @@ class Watch:
         self._last_samples = n
 
     def start_pass(self) -> None:
-        """Reset the counts of how often each unit fired (its output was above 0).
+        """Set the counts of how often each unit fired (its output was above 0) back to 0.
 
         Call this method at the beginning of each pass over the data.
         """
@@ -132,10 +132,10 @@ class Watch:
         self._restored = _Restored()
 
     def state_dict(self) -> dict[str, Array]:
-        """Return how often units fired in this pass: ``samples``, and ``fired.act1``, ``seen.act1``, … of each layer.
+        """Return the counts of this pass: ``samples``, and for each layer ``fired.PATH`` and ``seen.PATH``.
 
         ``samples`` is the number of samples in the pass, ``fired`` (C,) float64 how often the output of each unit was
-        above 0, and ``seen`` () int64 the number of outputs of each unit.
+        above 0, and ``seen`` () int64 the number of outputs of each unit. PATH is the path of the layer.
         """
         fired, seen = self._totals()
         state: dict[str, Array] = {"samples": np.array(self.samples)}
@@ -143,9 +143,10 @@ class Watch:
         return state | {f"seen.{path}": np.array(count) for path, count in seen.items()}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Continue from the counts that ``state_dict`` returned; other statistics are known after the next step.
+        """Continue counting from the counts that ``state_dict`` returned.
 
-        Raises ``DataError`` if ``samples``, or ``seen`` of a layer, is missing.
+        Other statistics are empty until the next step. Raises ``DataError`` if ``samples``, or ``seen`` of a layer, is
+        missing.
         """
         try:
             fired = {name[6:]: np.array(array, np.float64) for name, array in state.items() if name[:6] == "fired."}
@@ -156,7 +157,7 @@ class Watch:
         self._counts.clear()
 
     def close(self) -> None:
-        """End the watch; the step then runs without computing its statistics."""
+        """End the watch; training steps then no longer compute its statistics."""
         self._step.unwatch(self)
 
     # Outputs of the last batch
@@ -177,7 +178,7 @@ class Watch:
         }
 
     def zero_shares(self) -> dict[str, float]:
-        """Return the share of outputs that are 0 in the last batch, from 0 to 1, by path of the activation.
+        """Return the fraction of outputs that are 0 in the last batch, from 0 to 1, by path of the activation.
 
         Numbers below the smallest normal number of their dtype count as 0, because the kernels flush denormal numbers
         to 0.
@@ -185,7 +186,7 @@ class Watch:
         return self._shares("zeros")
 
     def saturated_shares(self) -> dict[str, float]:
-        """Return the share of saturated outputs in the last batch, from 0 to 1, by path of the activation.
+        """Return the fraction of saturated outputs in the last batch, from 0 to 1, by path of the activation.
 
         An output is saturated where the derivative is less than a tenth of its largest value: for the sigmoid y(1 − y)
         < 1/40, that is y outside 0.026 … 0.974 (|x| > 3.6); for tanh 1 − y² < 1/10, that is |y| > 0.949 (|x| > 1.8).
@@ -197,7 +198,7 @@ class Watch:
     # Firings since the pass began
 
     def firing(self) -> dict[str, Array]:
-        """Return the share of each unit's outputs that were above 0 in this pass, by path of the activation.
+        """Return the fraction of each unit's outputs that were above 0 in this pass, by path of the activation.
 
         The pass began with the last call of ``start_pass``, or when the watch was made. Each array is float64 (C,),
         with values from 0 to 1.
@@ -235,26 +236,26 @@ class Watch:
     # Gradients and updates of the last step
 
     def gradient_norms(self) -> dict[str, float]:
-        """Return √Σg² of the gradient of each parameter in the last step, by the parameter's dotted name."""
+        """Return the norm √Σg² of the gradient g of each parameter in the last step, by the parameter's dotted name."""
         return self._norms(self._step.gradient_views())
 
     def layer_gradient_norms(self) -> dict[str, float]:
-        """Return the gradient norm √Σg² over all parameters of each layer in the last step, in running order.
+        """Return the norm √Σg² of the gradients g of all parameters of each layer in the last step, by path.
 
-        Parameters of layers inside a layer are not counted for the outer one.
+        The layers are in running order. Parameters of layers inside a layer are not counted for the outer one.
         """
         return self._wanted(self._all_layer_norms())
 
     def gradient_ratios(self) -> dict[str, float]:
-        """Return each layer's gradient norm divided by that of the model's last layer with parameters.
+        """Return each layer's gradient norm divided by that of the model's last layer with parameters, by path.
 
-        That last layer is the divisor even where the watch's pattern excludes it. A ratio much below 1 in the first
-        layers means a vanishing gradient, one much above 1 an exploding gradient.
+        The divisor is the same whether or not the watch's pattern matches that last layer. A ratio much below 1 in the
+        first layers means a vanishing gradient, a ratio much above 1 an exploding gradient.
         """
         return self._wanted(_to_last(self._all_layer_norms()))
 
     def update_ratios(self) -> dict[str, float]:
-        """Return ‖Δθ‖ / ‖θ‖ of each parameter in the last step, by dotted name, with θ after the update Δθ.
+        """Return ‖Δθ‖ / ‖θ‖ of each parameter in the last step, by dotted name; θ is the parameter after the update Δθ.
 
         A usual value is about 1e-3.
         """
@@ -271,8 +272,8 @@ class Watch:
                 "gradient_norm", "gradient_ratio", "update_ratio",     of the layer's own parameters in the last step
                 "units", "silent", "silent_count"}}}                   over the "samples" of this pass
 
-        ``silent`` lists at most 64 indices. ``update_ratio`` is that of all parameters of the layer together. Numbers
-        that are not finite become None.
+        ``silent`` lists the indices of units that never fired, at most 64. ``update_ratio`` is that of all parameters
+        of the layer together. Numbers that are not finite become None.
         """
         firing = self.firing()
         outputs = {

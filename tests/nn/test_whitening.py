@@ -52,6 +52,13 @@ def test_its_filters_do_not_depend_on_the_classes_that_come_first() -> None:
     np.testing.assert_allclose(sorted_by_class.weight, mixed.weight, rtol=0.1, atol=0.01)
 
 
+def test_only_a_first_layer_is_fitted_to_the_pictures() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Whitening2d(3))
+    before = model.state_dict()
+    nn.fit_whitening(model, smooth(20))
+    assert all(np.array_equal(before[name], array) for name, array in model.state_dict().items())
+
+
 def test_pictures_smaller_than_a_patch_are_refused() -> None:
     with pytest.raises(DataError, match="no patches of 3×4×4 in data of shape"):
         nn.Whitening2d(3, 4).fit(smooth(0, 3, 10))

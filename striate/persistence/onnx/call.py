@@ -1,8 +1,8 @@
 """One application of an ONNX operator: its operands, its attributes, and the table of operators.
 
 An operand is either a ``Value`` of the traced graph, or a NumPy array that is already known during tracing. Shapes are
-such known arrays even if they contain the batch size N: then they are object arrays whose elements are ints and
-multiples of N (``Samples``).
+such known arrays. If they contain the batch size N, they are object arrays whose elements are ints and multiples of N
+(``Samples``).
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ def _whole(number: object) -> int:
 
 
 def dim_of(size: object) -> int | Batch:
-    """Convert a size of a known shape array to a dimension of a graph's shape: an int, or N.
+    """Convert an element of a shape, an int or a multiple of N, to a dimension of a graph value: an int or N.
 
-    Raises ``ModelFileError`` for a multiple of N other than N itself.
+    Raises ``ModelFileError`` for a multiple of the batch size N other than N itself.
     """
     if isinstance(size, Samples):
         if size.factor != 1:
@@ -78,20 +78,21 @@ def dim_of(size: object) -> int | Batch:
 
 
 def size_of(dim: int | Batch) -> object:
-    """Convert a dimension of a graph's shape to an element of a known shape array: an int, or ``Samples(1)``."""
+    """Convert a dimension of a graph value, an int or N, to an element of a shape: an int or ``Samples(1)``."""
     return Samples(1) if isinstance(dim, Batch) else dim
 
 
 @dataclass(frozen=True)
 class Call:
-    """An ONNX node with its operands, as the function that traces its operator receives it.
+    """An ONNX node with its operands, from which the function for its operator builds operations of striate.
 
-    ``operands`` are in the order of the node's inputs, None for omitted ones. A *known* operand is a NumPy array, which
-    does not depend on the model's input. ``opset`` is the version of ONNX's operators in the file, ``dtype`` the
-    model's floating-point type, and ``trace`` the record of the graph being built. ``fixed`` is the batch size for
-    which the file was exported, or 0 if the file leaves it open. ``update(i, value)`` assigns a new value to the state
-    that is operand i, such as a running mean, and ``unbiased`` says whether running variances are updated with the
-    unbiased variance. Methods take the number of an operand, from 0, as ``place``.
+    ``operands`` are in the order of the node's inputs, with None for omitted ones. A *known* operand is a NumPy array,
+    which does not depend on the model's input; other operands are values of the graph. ``opset`` is the version of
+    ONNX's operators in the file, ``dtype`` the model's floating-point type, and ``trace`` the record of the graph being
+    built. ``fixed`` is the batch size for which the file was exported, or 0 if the file leaves it open. ``update(i,
+    value)`` assigns a new value to the buffer that is operand i, such as a running mean, and ``unbiased`` says whether
+    running variances are updated with the unbiased variance. In the methods, ``place`` is the number of an operand,
+    from 0.
     """
 
     node: Node
@@ -111,13 +112,13 @@ class Call:
 
     @property
     def count(self) -> int:
-        """The number of outputs of the node, without those at the end that the file does not use."""
+        """The number of outputs of the node, apart from unused ones at the end."""
         return len(self.node.outputs)
 
     # Operands
 
     def given(self, place: int) -> bool:
-        """Return whether operand number ``place`` is present (ONNX operands may be omitted)."""
+        """Return whether operand number ``place`` is present; ONNX allows optional operands to be omitted."""
         return place < len(self.operands) and self.operands[place] is not None
 
     def operand(self, place: int) -> Operand:
@@ -127,15 +128,15 @@ class Call:
         return found
 
     def value(self, place: int) -> Value:
-        """Return operand number ``place`` as a value of the graph; a known array becomes a constant.
+        """Return operand number ``place`` as a value of the graph; an array becomes a constant of the graph.
 
-        Raises ``ModelFileError`` if the operand is omitted, or is a shape that contains N.
+        Raises ``ModelFileError`` if the operand is omitted, or is a shape that contains the batch size N.
         """
         found = self.operand(place)
         return found if isinstance(found, Value) else self.captured(found)
 
     def captured(self, array: Array) -> Value:
-        """Add a known array to the graph as a constant, with floats converted to the model's dtype.
+        """Add an array to the graph as a constant and return its value there; floats get the model's dtype.
 
         Raises ``ModelFileError`` for a shape that contains the batch size N.
         """
@@ -151,7 +152,7 @@ class Call:
         return self.value(place) if self.given(place) else None
 
     def known(self, place: int) -> Array:
-        """Return operand number ``place``, which must be known during tracing, such as a shape.
+        """Return operand number ``place``, such as a shape, as an array; it must not depend on the model's input.
 
         Raises ``ModelFileError`` if the operand is omitted or computed from data.
         """
@@ -163,13 +164,17 @@ class Call:
         return found
 
     def sizes(self, place: int) -> list[object]:
-        """Return operand number ``place``, a known vector, as a list of ints and multiples of N (``Samples``)."""
+        """Return operand number ``place``, a shape or other vector, as a list of ints and multiples of N (``Samples``).
+
+        Raises ``ModelFileError`` if the operand is omitted or computed from data.
+        """
         return list(self.known(place).reshape(-1).tolist())
 
     def wholes(self, place: int) -> list[int]:
-        """Return operand number ``place``, a known vector, as a list of ints.
+        """Return operand number ``place``, a vector of integers, as a list of ints.
 
-        Raises ``ModelFileError`` if a multiple of N is among them.
+        Raises ``ModelFileError`` if a multiple of the batch size N is among them, and if the operand is omitted or
+        computed from data.
         """
         return [_whole(size) for size in self.sizes(place)]
 
@@ -235,7 +240,7 @@ class Call:
         return found if isinstance(found, Tensor) else None
 
     def axis(self, axis: int, rank: int) -> int:
-        """Return the number of an axis from 0 to ``rank`` − 1; a negative ``axis`` counts from the end.
+        """Return the number of an axis among ``rank`` axes, from 0; a negative ``axis`` counts from the end.
 
         Raises ``ModelFileError`` if the axis does not exist.
         """
@@ -244,10 +249,10 @@ class Call:
         return axis % rank
 
     def axes(self, place: int, name: str = "axes") -> list[int] | None:
-        """Return axes (or sizes) from operand ``place``, else from attribute ``name``; None if both are omitted.
+        """Return the axes (or sizes) in operand ``place``, else those in attribute ``name``; None if both are omitted.
 
-        Old opsets pass them as an attribute, new ones as an input. The numbers are returned as they are in the file, so
-        an axis may be negative.
+        Old opsets have them as an attribute, new ones as an operand. The numbers are returned as they are in the file,
+        so an axis may be negative.
         """
         if self.given(place):
             return self.wholes(place)
@@ -263,7 +268,7 @@ FOLDED: dict[str, Handler] = {}
 
 
 def operator(*names: str) -> Callable[[Handler], Handler]:
-    """Register the decorated function in ``OPERATORS`` under each of the names."""
+    """Return a decorator that registers a function as the translation of these ONNX operators, in ``OPERATORS``."""
 
     def registered(handler: Handler) -> Handler:
         OPERATORS.update(dict.fromkeys(names, handler))
@@ -273,9 +278,9 @@ def operator(*names: str) -> Callable[[Handler], Handler]:
 
 
 def folded(*names: str) -> Callable[[Handler], Handler]:
-    """Register the decorated function in ``FOLDED`` under each of the names.
+    """Return a decorator that registers a function in ``FOLDED`` for these ONNX operators.
 
-    It computes the operator with NumPy if all its operands are known arrays.
+    The function computes the operator with NumPy, while the graph is built, if no operand depends on the model's input.
     """
 
     def registered(handler: Handler) -> Handler:
@@ -286,12 +291,12 @@ def folded(*names: str) -> Callable[[Handler], Handler]:
 
 
 def shape_of(operand: Operand) -> Shape:
-    """Return the shape of an operand, which may contain N if it is a value of the graph."""
+    """Return the shape of an operand; that of a graph value may contain the symbolic batch size N."""
     return operand.shape
 
 
 def require_small(call: Call, shape: Sequence[int]) -> None:
-    """Raise ``ModelFileError`` if a constant of ``shape`` would be too large, before it is allocated.
+    """Raise ``ModelFileError`` if a constant of ``shape`` is too large; called before its memory is allocated.
 
     The limits are 2²⁴ elements and 32 axes. A negative size is an error as well. ``call`` is the node that the message
     names.

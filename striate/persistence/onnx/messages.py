@@ -1,4 +1,4 @@
-"""The messages of an ONNX file (onnx.proto) that networks need, parsed into plain records."""
+"""The messages of an ONNX file (onnx.proto) that networks need, parsed into dataclasses."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Reference:
-    """An attribute inside a local function that refers to the attribute ``name`` of the calling node."""
+    """Stands for an attribute in a local function: its value is that of the attribute ``name`` of the calling node."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Refused:
-    """An attribute of an unsupported kind, such as a graph; ``what`` describes it in the error message."""
+    """Stands for an attribute of an unsupported kind, such as a graph; ``what`` describes it in the error message."""
 
     what: str
 
@@ -106,7 +106,7 @@ class Function:
 
 @dataclass(frozen=True)
 class GraphMessage:
-    """The network: its nodes in order, initializers (``tensors``), inputs and outputs."""
+    """The network of a file: its nodes in order, constants (``tensors``, ONNX's initializers), inputs and outputs."""
 
     name: str
     nodes: tuple[Node, ...]
@@ -139,7 +139,7 @@ class _Budget:
 
 
 def model_message(content: memoryview) -> ModelMessage:
-    """Parse an ONNX file into records; raises ``ModelFileError`` if it is malformed or too large."""
+    """Parse an ONNX file, given as bytes; raises ``ModelFileError`` if it is malformed or too large."""
     found, budget = ModelMessage(), _Budget()
     for one in fields(content):
         match one.key:
@@ -334,7 +334,7 @@ def _bytes_text(one: Field) -> str:
 
 
 def tensor_message(message: memoryview) -> Tensor:
-    """Parse a TensorProto; the field ``raw`` is a view of the file's bytes, not a copy.
+    """Parse the bytes of a TensorProto; the field ``raw`` of the result is a view of these bytes, not a copy.
 
     Raises ``ModelFileError`` if the message is malformed.
     """

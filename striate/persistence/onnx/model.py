@@ -1,4 +1,4 @@
-"""``OnnxModel``, the trainable module for an ONNX file, whose operators are traced for each input shape."""
+"""``OnnxModel``, a trainable module made of the operators in an ONNX file."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ class OnnxModel(Module):
     """y = f(x), where f is the network of an ONNX file
 
     It predicts, trains and saves like any other module; ``state_dict`` has the names of the file's initializers. In
-    training, batch normalization and dropout follow the conventions of the framework that wrote the file. A file with
-    several outputs returns a dict by output name. Raises ``ShapeError`` for a wrong number or shape of inputs.
+    training, batch normalization and dropout follow the conventions of the framework that wrote the file. The model of
+    a file with several outputs returns a dict by output name. Raises ``ShapeError`` for a wrong number or shape of
+    inputs.
     """
 
     def __init__(self, network: Network) -> None:
@@ -220,8 +221,9 @@ def known_operators() -> frozenset[str]:
 def load_onnx(path: Path) -> OnnxModel:
     """Load an ONNX file as a trainable module.
 
-    If the file declares its input sizes, the graph is traced once, so that unsupported options are found here. Raises
-    ``ModelFileError`` for a damaged file, or for operators or options that are not supported.
+    If the file declares its input sizes, the graph is traced now, so that unsupported options raise their error here
+    rather than in the first call. Raises ``ModelFileError`` for a damaged file, or for operators or options that are
+    not supported.
     """
     network = read_network(path, known_operators())
     try:

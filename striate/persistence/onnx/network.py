@@ -38,10 +38,11 @@ _OURS = ("", "com.microsoft")
 
 @dataclass(frozen=True)
 class Network:
-    """The checked network of a file: ``nodes`` in execution order, which read ``inputs`` and ``constants``.
+    """The checked network of a file: its ``nodes`` in the order of execution.
 
-    ``outputs`` are the names of the results. ``opset`` is the version of ONNX's operators, and ``producer`` the name of
-    the framework that wrote the file. ``classes`` are the class names, if the file has them.
+    The nodes read ``inputs``, ``constants``, and results of earlier nodes; ``outputs`` are the names of the results
+    that the network returns. ``opset`` is the version of ONNX's operators, and ``producer`` the name of the framework
+    that wrote the file. ``classes`` are the class names, if the file has them.
     """
 
     opset: int
@@ -77,9 +78,10 @@ def read_network(path: Path, known: frozenset[str]) -> Network:
 
 
 def checked(model: ModelMessage, tensors: TensorReader, known: frozenset[str]) -> Network:
-    """Check a parsed file and return its network; ``tensors`` decodes the constants.
+    """Check a parsed file and return its network, with local functions replaced by their nodes.
 
-    Raises ``ModelFileError`` for operators that are not in ``known``, and for a file that contradicts itself.
+    ``tensors`` decodes the constants, and ``known`` are the names of the supported operators. Raises ``ModelFileError``
+    for other operators, and for a file that contradicts itself.
     """
     graph = model.graph
     if graph is None or (not graph.nodes and not graph.outputs):

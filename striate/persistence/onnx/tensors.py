@@ -40,7 +40,7 @@ def element_of(kind: int, what: str) -> Element:
 class TensorReader:
     """Decodes tensors of an ONNX file to arrays.
 
-    External data, those in a file of their own, must lie in ``folder``; they are refused if it is None.
+    External data, which lie in a file of their own, must be in ``folder``; if that is None, they raise an error.
     """
 
     def __init__(self, folder: Path | None) -> None:

@@ -25,10 +25,10 @@ LONGEST_TEXT = 2000
 
 
 class Field(NamedTuple):
-    """One field of a message, with its value in ``number`` for a varint (kind 0), or else in ``data``.
+    """One field of a message; its value is ``number`` for a varint (kind 0), and the bytes ``data`` otherwise.
 
-    ``key`` is the field's number in the .proto file. The methods raise ``ModelFileError`` if the field is of another
-    kind, or its contents are not what they return.
+    ``key`` is the number of the field in the .proto file. The methods raise ``ModelFileError`` if the field has another
+    kind, or its bytes are not what the method returns.
     """
 
     key: int
@@ -62,13 +62,16 @@ class Field(NamedTuple):
             raise ModelFileError("a text is not UTF-8") from error
 
     def numbers(self) -> Array:
-        """Return varints as an int64 vector, from a single varint or a packed field."""
+        """Return the varints of the field, which holds a single one or is packed, as an int64 vector."""
         if self.kind == 0:
             return np.array([self.signed()], np.int64)
         return varints(self.message())
 
     def floats(self, dtype: str) -> Array:
-        """Return floats as a vector of ``dtype`` ("<f4" or "<f8"), from a single value or a packed field."""
+        """Return the floats of the field, which holds a single one or is packed, as a vector of ``dtype``.
+
+        ``dtype`` is "<f4" or "<f8", the type in which the file stores them.
+        """
         size = np.dtype(dtype).itemsize
         if self.kind not in (2, 5 if size == 4 else 1) or len(self.data) % size:
             raise ModelFileError(f"field {self.key} does not hold numbers of {size} bytes")

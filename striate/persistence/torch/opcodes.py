@@ -27,9 +27,9 @@ MOST_AXES = 32
 
 @dataclass(frozen=True)
 class Storage:
-    """A block of memory, of which tensors are views: ``length`` elements of type ``element``.
+    """A block of memory that tensors are views of: ``length`` elements of type ``element``.
 
-    The file stores its bytes under the name ``key``.
+    ``key`` is the name under which the file stores the bytes of the block.
     """
 
     key: str
@@ -41,7 +41,7 @@ class Storage:
 class StridedTensor:
     """A tensor of this shape that is a view of a storage.
 
-    The element with the indices iₐ is element ``offset`` + Σₐ iₐ · ``stride``ₐ of the storage.
+    The element with the indices iₐ along the axes a is element ``offset`` + Σₐ iₐ · ``stride``ₐ of the storage.
     """
 
     storage: Storage
@@ -52,7 +52,7 @@ class StridedTensor:
 
 @dataclass(frozen=True)
 class Global:
-    """A name, module.name, that a pickle refers to; nothing is imported for it.
+    """The name ``module.name`` in a pickle, which stands for a function or class; nothing is imported for it.
 
     It can only be called if it is a key of ``CALLABLES``.
     """
@@ -71,7 +71,7 @@ class _Mark:
 
 @dataclass(frozen=True)
 class Pickled:
-    """The object that a pickle describes (``content``), and all storages that it refers to, by key."""
+    """The object that a pickle describes, ``content``, and all storages that it refers to, by key."""
 
     content: object
     storages: Mapping[str, Storage]
@@ -121,7 +121,7 @@ def _tensor(*arguments: object) -> StridedTensor:
 
 
 def strided(storage: Storage, offset: object, shape: object, stride: object) -> StridedTensor:
-    """Return a tensor that is a view of a storage; offset, shape and strides are as in the pickle.
+    """Return a tensor that is a view of a storage; offset, shape and strides, in elements, come from the pickle.
 
     Raises ``ModelFileError`` unless they are valid and all elements lie in the storage.
     """
@@ -196,7 +196,7 @@ def _kind(thing: object) -> str:
 
 
 def read_pickle(stream: BinaryIO, limit: int, where: str) -> Pickled:
-    """Read the pickle at the stream's position, and move the stream to its end.
+    """Read the pickle at the stream's position, and leave the stream after its last byte.
 
     ``limit`` is the largest size of the pickle in bytes, and ``where`` the beginning of error messages. Raises
     ``ModelFileError`` for a pickle that is damaged or longer, and for a name or an instruction that is not allowed.

@@ -23,7 +23,10 @@ _ROOT = "archive"
 
 
 def encode_state(state: Mapping[str, Array]) -> bytes:
-    """Return the bytes of a ``.pth`` file with arrays by name; raises ``DTypeError`` for a dtype PyTorch lacks."""
+    """Return the bytes of a ``.pth`` file with these arrays by name.
+
+    Raises ``DTypeError`` for a dtype that PyTorch does not have.
+    """
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_entry("data.pkl"), _pickle(state))

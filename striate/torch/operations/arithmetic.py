@@ -1,4 +1,4 @@
-"""Elementwise functions: arithmetic, comparisons, activations and conversions of dtypes."""
+"""Translations of elementwise functions: arithmetic, comparisons, activations and conversions of dtypes."""
 
 from __future__ import annotations
 

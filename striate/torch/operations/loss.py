@@ -1,4 +1,4 @@
-"""Losses, with the arguments of ``torch.nn.functional``."""
+"""Translations of losses, with the arguments of ``torch.nn.functional``."""
 
 from __future__ import annotations
 

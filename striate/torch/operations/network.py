@@ -1,4 +1,4 @@
-"""Layers of networks: convolutions, products, poolings, normalizations, resampling."""
+"""Translations of layers: convolutions, matrix products, poolings, normalizations, resampling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Dropout. The masks are striate's own: torch's generator only seeds them, so ``torch.manual_seed`` decides them."""
+"""Translations of dropout.
+
+The masks are drawn by striate from a seed that PyTorch's generator gives, so ``torch.manual_seed`` determines them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reductions: sums, means, variances, extremes."""
+"""Translations of reductions: sums, means, variances, extremes."""
 
 from __future__ import annotations
 

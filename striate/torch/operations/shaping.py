@@ -1,4 +1,4 @@
-"""Shapes: views, permutations, slices, joins and padding."""
+"""Translations of functions that change shapes: views, permutations, slices, joins and padding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _sizes(given: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def shaped(input: Value, shape: Sequence[Any]) -> Value:
-    """Return ``input`` in another shape, in which one size may be −1: it is inferred from the number of elements."""
+    """Return ``input`` in the shape ``shape``, in which one size may be −1: it follows from the number of elements."""
     sizes = list(shape)
     if -1 in sizes and not (input.type.batched and isinstance(sizes[0], Batch)):
         return ops.reshape(input, tuple(sizes))

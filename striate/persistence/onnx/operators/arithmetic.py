@@ -18,7 +18,7 @@ Unary = Callable[[Value], Value]
 
 
 def paired(call: Call, first: int = 0, second: int = 1) -> tuple[Value | float, Value | float]:
-    """Return operands number ``first`` and ``second`` of a call, of which one may be a float.
+    """Return two operands of a call, number ``first`` and number ``second``, for a binary operation.
 
     A constant of one element becomes a float if the other operand is a floating-point value of the graph of at least
     the same rank. Otherwise both are returned as values of the graph.
@@ -165,7 +165,7 @@ def where(call: Call) -> Operand:
 def mod(call: Call) -> Operand:
     """Return the remainder of a / b, where a and b are operands 0 and 1.
 
-    It has the sign of b, or that of a if the attribute ``fmod`` is set.
+    The remainder has the sign of b, or the sign of a if the attribute ``fmod`` is set.
     """
     a, b = call.value(0), call.value(1)
     if not a.dtype.is_float:  # integers below 2⁵³ are exact in float64
@@ -272,10 +272,10 @@ def _cast(call: Call, x: Value, element: Element) -> Value:
 
 @operator("Dropout")
 def dropout(call: Call) -> Operand:
-    """Return x (operand 0) after dropout while the model trains, and x unchanged otherwise.
+    """Return x (operand 0) after dropout if the model is being trained, and x unchanged otherwise.
 
-    The probability is the attribute ``ratio`` before opset 12, and operand 1 from then on. A file that reads the
-    operator's second output, the mask, is refused, because the mask is not computed.
+    The probability is the attribute ``ratio`` before opset 12, and operand 1 from then on. Files that use the
+    operator's second output, the mask, are not supported.
     """
     x = call.value(0)
     ratio = call.float("ratio", 0.5) if call.opset < 12 else call.number(1, 0.5)

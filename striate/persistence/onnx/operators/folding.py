@@ -1,4 +1,7 @@
-"""ONNX operators computed with NumPy during tracing, on known arrays: exporters compute shapes with them."""
+"""ONNX operators on arrays that do not depend on the model's input, computed with NumPy while the graph is built.
+
+Exporters use such operators to compute shapes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from striate.persistence.onnx.tensors import KINDS, TensorReader, element_of
 
 
 def shape_array(sizes: list[object]) -> Array:
-    """Return sizes as a vector of dtype int64, or of dtype object if multiples of N (``Samples``) are among them."""
+    """Return a list of ints and multiples of N (``Samples``) as a vector.
+
+    Its dtype is int64, or object if there are multiples of N.
+    """
     if any(isinstance(size, Samples) for size in sizes):
         found = np.empty(len(sizes), object)
         found[:] = sizes
@@ -139,10 +145,10 @@ def slice_(call: Call) -> Operand:
 
 
 def slices(call: Call, rank: int) -> list[tuple[int, int, int | None, int]]:
-    """Return the slices of a Slice node as (axis, start, stop, step), with the meaning of Python's slices.
+    """Return what a Slice node selects as a list of (axis, start, stop, step), with the meaning of Python's slices.
 
-    ``rank`` is that of operand 0. The starts, stops and axes are attributes before opset 10; from then on, they and the
-    steps are operands. Raises ``ModelFileError`` if the lists differ in length or a step is 0.
+    ``rank`` is the number of axes of operand 0. The starts, stops and axes are attributes before opset 10; from then
+    on, they and the steps are operands. Raises ``ModelFileError`` if the lists differ in length or a step is 0.
     """
     if call.opset < 10:
         starts, stops = call.ints("starts") or [], call.ints("ends") or []
@@ -312,5 +318,5 @@ def reduce(call: Call) -> Operand:
 
 
 def all_known(operands: list[Operand | None]) -> bool:
-    """Return whether all operands are known arrays (or omitted), so that the operator can be computed now."""
+    """Return whether all operands are arrays (or omitted), so that NumPy can compute the operator during tracing."""
     return not any(isinstance(operand, Value) for operand in operands)

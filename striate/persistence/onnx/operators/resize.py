@@ -1,7 +1,6 @@
-"""ONNX's Resize, which is a linear map along each axis.
+"""ONNX's operator Resize, which is a linear map along each axis.
 
-It is computed by ``ops.repeat`` or ``ops.interpolate`` if they compute the same result, and otherwise by matrix
-products.
+It is translated to ``ops.repeat`` or ``ops.interpolate`` where they compute the same, and otherwise to matrix products.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ ROUNDINGS: dict[str, Callable[[float], float]] = {
 
 @dataclass(frozen=True)
 class Resampling:
-    """The options of a Resize node that apply to all axes.
+    """The options of a Resize node that apply to all axes, from its attributes.
 
-    The fields are the attributes of the same name, and ``where`` is coordinate_transformation_mode, ``rounding``
-    nearest_mode, and ``cubic`` cubic_coeff_a.
+    ``where`` is the attribute coordinate_transformation_mode, ``rounding`` is nearest_mode, and ``cubic`` is
+    cubic_coeff_a; the other fields have the names of their attributes.
     """
 
     mode: str
@@ -46,8 +45,8 @@ class Resampling:
 class Axis:
     """One resized axis: ``size`` input elements, ``count`` output elements, enlarged by the factor ``scale``.
 
-    ``region`` (start, end) is the part of the input that is read, in fractions of the axis; only tf_crop_and_resize
-    changes it.
+    ``region`` (start, end) is the part of the input that is resized, as fractions of the axis; it is (0, 1) except in
+    the mode tf_crop_and_resize.
     """
 
     size: int
@@ -57,7 +56,7 @@ class Axis:
 
 
 def place(axis: Axis, where: str, p: int) -> float:
-    """Return the input coordinate that output position p of an axis corresponds to.
+    """Return the coordinate along the input axis that corresponds to position ``p`` of the output axis.
 
     ``where`` is ONNX's coordinate_transformation_mode, such as "half_pixel".
     """
@@ -83,8 +82,9 @@ def place(axis: Axis, where: str, p: int) -> float:
 def matrix(axis: Axis, options: Resampling) -> Array:
     """Return the resize of one axis as a matrix (input size, output size), so that output = input @ matrix.
 
-    Positions outside the input read its first or last element; with the option ``exclude_outside`` their weights are
-    dropped instead, and the other weights are scaled so that their sum is 1.
+    Where an output position needs elements outside the input, the first or last element takes their place. With the
+    option ``exclude_outside``, they are left out instead, and the weights of the others are scaled so that their sum is
+    1.
     """
     found = np.zeros((axis.size, axis.count))
     for p in range(axis.count):

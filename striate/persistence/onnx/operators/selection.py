@@ -22,10 +22,10 @@ def _size(call: Call, x: Operand, axis: int) -> int:
 
 @operator("CenterCropPad")
 def center_crop_pad(call: Call) -> Operand:
-    """Return x (operand 0) cropped, or padded with zeros, to the sizes in operand 1, equally at both ends of an axis.
+    """Return x (operand 0) cropped, or padded with zeros, equally at both ends, to the sizes in operand 1.
 
-    The attribute ``axes`` lists the axes that the sizes are for; without it, they are for all axes. Raises
-    ``ModelFileError`` for a negative size, and for the axis of the samples.
+    The attribute ``axes`` lists the axes that get these sizes; without it, all axes do. Raises ``ModelFileError`` for a
+    negative size, and if axis 0, the samples, is one of the axes.
     """
     x = call.value(0)
     rank = x.type.rank
@@ -42,9 +42,9 @@ def center_crop_pad(call: Call) -> Operand:
 
 @operator("Trilu")
 def trilu(call: Call) -> Operand:
-    """Return x (operand 0) with zeros below diagonal number k (operand 1, by default 0) of the last two axes.
+    """Return x (operand 0) with zeros below diagonal number k of the last two axes, the upper triangle.
 
-    If the attribute ``upper`` is 0, the zeros are above the diagonal.
+    k is operand 1, by default 0. If the attribute ``upper`` is 0, the zeros are above the diagonal instead.
     """
     x = call.value(0)
     rows, columns = (_size(call, x, axis) for axis in (x.type.rank - 2, x.type.rank - 1))
@@ -74,11 +74,11 @@ def _marked(call: Call, places: Value, count: int, axis: int) -> Value:
 
 @operator("OneHot")
 def one_hot(call: Call) -> Operand:
-    """Return the one-hot code of class numbers x along a new axis: ``values[1]`` at the number, else ``values[0]``.
+    """Return the one-hot code of the class numbers x (operand 0) along a new axis.
 
-    The operands are x, the size of the new axis, and ``values`` (2,). A negative number counts from the end of the
-    axis; a number beyond the axis gives ``values[0]`` everywhere. Raises ``ModelFileError`` for ``values`` of another
-    shape.
+    It is ``values[1]`` at the class number and ``values[0]`` elsewhere, where operand 1 is the size of the new axis and
+    operand 2 is ``values`` (2,). A negative number counts from the end of the axis; a number beyond the axis gives
+    ``values[0]`` everywhere. Raises ``ModelFileError`` for ``values`` of another shape.
     """
     x, depth, values = call.value(0), int(call.number(1) or 0), call.captured(call.known(2))
     if values.shape != (2,):
@@ -94,7 +94,8 @@ def one_hot(call: Call) -> Operand:
 def hardmax(call: Call) -> Operand:
     """Return an array that is 1 at the first maximum of x (operand 0) along an axis, and 0 elsewhere.
 
-    Raises ``ModelFileError`` for the axis of the samples and, before opset 13, for any axis but the last.
+    The axis is the attribute ``axis``. Raises ``ModelFileError`` for axis 0, the samples, and before opset 13 for any
+    axis but the last.
     """
     x = call.value(0)
     axis = call.axis(call.int("axis", -1 if call.opset >= 13 else 1), x.type.rank)
@@ -105,10 +106,9 @@ def hardmax(call: Call) -> Operand:
 
 @operator("CumSum")
 def cumulative_sum(call: Call) -> Operand:
-    """Return the cumulative sums of x (operand 0) along an axis (operand 1).
+    """Return the cumulative sums of x (operand 0) along the axis in operand 1.
 
-    They are computed as a product with a triangular matrix of ones. Integers are summed in float64, which is exact up
-    to 2⁵³.
+    Sums of integers are exact up to 2⁵³.
     """
     x = call.value(0)
     axis = call.axis(int(cast("float", call.number(1))), x.type.rank)

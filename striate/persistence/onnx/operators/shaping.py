@@ -13,10 +13,11 @@ from striate.persistence.onnx.operators.folding import slices
 
 @operator("Reshape")
 def reshape(call: Call) -> Operand:
-    """Return x (operand 0) in the shape of operand 1: a size 0 keeps that of x, and a size −1 is inferred.
+    """Return x (operand 0) in the shape given by operand 1; a size of −1 is inferred.
 
-    With the attribute ``allowzero``, a size 0 is the size of the result. Axis 0 stays N even if the file gives the
-    fixed batch size of its export. Raises ``ModelFileError`` or ``ShapeError`` for a shape that does not fit x.
+    A size of 0 stands for the size of x on the same axis, unless the attribute ``allowzero`` is set. If the file was
+    exported for a fixed batch size, this size on axis 0 stands for N. Raises ``ModelFileError`` or ``ShapeError`` for a
+    shape that does not fit x.
     """
     x = call.value(0)
     sizes = call.sizes(1)
@@ -111,11 +112,11 @@ def concat(call: Call) -> Operand:
 
 @operator("Split")
 def split(call: Call) -> Result:
-    """Return the parts into which x (operand 0) is split along an axis.
+    """Return the parts into which x (operand 0) is split along the axis in the attribute ``axis``.
 
-    Their sizes are the attribute ``split`` before opset 13, and operand 1 from then on. Without sizes, all parts are
-    equal, but the last one may be smaller. Raises ``ModelFileError`` for the axis of the samples, and for sizes that do
-    not fit x.
+    The sizes of the parts are the attribute ``split`` before opset 13, and operand 1 from then on. Without sizes, all
+    parts are equal, but the last one may be smaller. Raises ``ModelFileError`` for axis 0, the samples, and for sizes
+    that do not fit x.
     """
     x = call.value(0)
     axis = call.axis(call.int("axis"), x.type.rank)
@@ -146,9 +147,10 @@ def slice_(call: Call) -> Operand:
 
 @operator("Gather")
 def gather(call: Call) -> Operand:
-    """Return the elements of x (operand 0) at known indices (operand 1) along one axis.
+    """Return the elements of x (operand 0) at the indices in operand 1 along the axis in the attribute ``axis``.
 
-    In the result, the axes of the index array replace this axis.
+    In the result, the axes of the index array take the place of this axis. Raises ``ModelFileError`` if the indices
+    depend on the model's input.
     """
     x, places = call.value(0), call.known(1)
     axis = call.axis(call.int("axis"), x.type.rank)
@@ -173,10 +175,10 @@ def tile(call: Call) -> Operand:
 
 @operator("Pad")
 def pad(call: Call) -> Operand:
-    """Return x (operand 0) padded by amounts that are an attribute before opset 11, and operand 1 from then on.
+    """Return x (operand 0) padded by the given amounts before and after each axis.
 
-    Operand 3 lists the axes to pad; without it, the amounts are for all axes. Raises ``ModelFileError`` unless there
-    are two amounts for each axis.
+    The amounts are the attribute ``pads`` before opset 11, and operand 1 from then on. Operand 3 lists the axes to pad;
+    without it, the amounts are for all axes. Raises ``ModelFileError`` unless there are two amounts for each axis.
     """
     x = call.value(0)
     rank = x.type.rank
@@ -325,9 +327,10 @@ def matmul(call: Call) -> Operand:
 
 @operator("Gemm")
 def gemm(call: Call) -> Operand:
-    """Return α · A B + β · C, where A, B and C are operands 0 to 2, and A and B may be transposed.
+    """Return α · A B + β · C, where A, B and C are operands 0 to 2, and α and β are attributes.
 
-    C may be omitted. Raises ``ModelFileError`` unless A and B are matrices.
+    The attributes ``transA`` and ``transB`` transpose A and B. C may be omitted. Raises ``ModelFileError`` unless A and
+    B are matrices.
     """
     a, b = call.value(0), call.value(1)
     alpha, beta = call.float("alpha", 1.0), call.float("beta", 1.0)

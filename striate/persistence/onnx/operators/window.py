@@ -16,10 +16,10 @@ from striate.persistence.onnx.call import Call, Operand, Result, operator
 
 
 def padding(call: Call, size: tuple[int, ...], kernel: list[int], strides: list[int], dilations: list[int]) -> Pairs:
-    """Return the padding (before, after) of each spatial axis, from a node's attribute ``pads`` or ``auto_pad``.
+    """Return the padding (before, after) of each spatial axis, from the node's attribute ``pads`` or ``auto_pad``.
 
     ``size`` are the sizes of the spatial axes of the input, and ``kernel`` those of the window; ``strides`` and
-    ``dilations`` have a number for each of these axes. Raises ``ModelFileError`` for a wrong number of paddings.
+    ``dilations`` have one number for each spatial axis. Raises ``ModelFileError`` for a wrong number of paddings.
     """
     mode = call.choice("auto_pad", "NOTSET", ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"))
     if mode == "VALID":
@@ -66,9 +66,9 @@ def conv(call: Call) -> Operand:
 def max_pool(call: Call) -> Result:
     """Return the max pooling of x (operand 0) and, if the node has a second output, the indices of the maxima.
 
-    An index, int64, counts the elements of x in row-major order; with the attribute ``storage_order`` 1, the spatial
-    axes are counted in column-major order. Raises ``ModelFileError`` if indices are requested for windows that are
-    padded by more than half their size.
+    An index is the int64 number of an element of x in row-major order; with the attribute ``storage_order`` 1, the
+    spatial axes are counted in column-major order. Raises ``ModelFileError`` if indices are requested for windows that
+    are padded by more than half their size.
     """
     x, kernel = call.value(0), _kernel(call)
     size = positions(call, x)
@@ -106,9 +106,11 @@ def _column_major(place: Value, size: tuple[int, ...]) -> Value:
 
 @operator("MaxUnpool")
 def max_unpool(call: Call) -> Operand:
-    """Max unpooling; the indices are taken relative to the channel in which they lie.
+    """Return the max unpooling of x (operand 0): an array with the elements of x at the indices in operand 1, else 0.
 
-    A larger ``output_shape`` adds zeros after the positions that the window and the strides give, as ONNX defines it.
+    Indices count the elements of the output, but only their position within the channel is used. A larger
+    ``output_shape`` (operand 2) adds zeros at the end of each axis. Raises ``ModelFileError`` for shapes that do not
+    fit.
     """
     x, index, kernel = call.value(0), call.value(1), _kernel(call)
     size, rank = positions(call, x), len(kernel)
@@ -144,11 +146,7 @@ def _padded(x: Value, kernel: list[int], pairs: Pairs, value: float) -> tuple[Va
 
 @operator("AveragePool")
 def average_pool(call: Call) -> Operand:
-    """Return the average pooling of x (operand 0).
-
-    It is computed by ``ops.avg_pool``, except for windows that are dilated, or padded by more than half their size. For
-    these, a depthwise convolution sums each window, and the sum is divided by the number of elements that count.
-    """
+    """Return the average pooling of x (operand 0), which may be dilated and padded by any amount."""
     x, kernel = call.value(0), _kernel(call)
     size = positions(call, x)
     strides, dilations = _steps(call, "strides", len(size)), _steps(call, "dilations", len(size))
@@ -193,7 +191,7 @@ def lp_pool(call: Call) -> Operand:
 def conv_transpose(call: Call) -> Operand:
     """Return the transposed convolution of x (operand 0) with filters w (operand 1) and a bias (operand 2, optional).
 
-    It is computed without padding, and then cropped as ``pads``, ``output_shape`` or ``auto_pad`` say.
+    The attributes ``pads``, ``output_shape`` or ``auto_pad`` say how much is cut off at both ends of each spatial axis.
     """
     x, w = call.value(0), call.value(1)
     size, kernel = positions(call, x), list(w.type.concrete(1)[2:])
