@@ -83,7 +83,7 @@ def options_of(found: Sequence[RunSummary]) -> dict[str, list[Any]]:
 
 
 def option_text(value: object) -> str:
-    """Return the value of an option as text; a dash if it is not given."""
+    """Return the value of an option as text; a dash for None, which means that the option was not given."""
     match value:
         case None | "":
             return _ABSENT

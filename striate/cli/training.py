@@ -80,7 +80,7 @@ def begin_with(network: Module, weights: Path, shape: tuple[int, ...]) -> None:
 def save_search(search: RateSearch, data: str, out: Path | None) -> Path:
     """Write the curve of a search for a learning rate as an SVG file, and return its path: RUN-rates.svg.
 
-    RUN is the folder ``out`` in which a training of ``data`` would be; None: runs/DATA.
+    RUN is the folder of a training with these options: ``out`` or, if that is None, runs/DATA for the name of ``data``.
     """
     run = Path("runs") / (data if data in KNOWN else data_name(Path(data))) if out is None else out
     path = run.with_name(f"{run.name}-rates.svg")

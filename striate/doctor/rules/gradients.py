@@ -22,7 +22,10 @@ SHRINKS = 0.8
 
 
 def flow(structure: Structure, reading: Reading) -> dict[str, float]:
-    """Return the gradient norm of each linear layer and convolution that learns, by path, in one reading."""
+    """Return the gradient norm of each linear layer and convolution that learns, by path.
+
+    ``reading`` has the statistics of all layers in one step.
+    """
     found: dict[str, float] = {}
     for one in structure.maps:
         layer = reading.layers.get(one.path)

@@ -34,9 +34,10 @@ _KARPATHY = "Karpathy, CS231n: about 1e-3; networks that learn had 1e-3 to 6e-2 
 
 
 def smaller_rate(trace: TrainingTrace) -> float:
-    """Return the learning rate at which the largest of the first steps would change weights by about 1 %.
+    """Return a learning rate at which the largest of the first steps would have changed the weights by about 1 %.
 
-    It is at least 1e-5 times and at most 1/5 of the optimizer's learning rate η; η / 10 if no update was measured.
+    The result lies between 1e-5 · η and η / 5, with η the optimizer's learning rate; it is η / 10 if no update was
+    measured.
     """
     # Once the first steps have made weights large, later steps look small beside them: the largest ratio counts.
     medians = [float(np.median(list(found.values()))) for one in trace.early if (found := trace.update_ratios([one]))]
