@@ -114,7 +114,8 @@ def with_batch(graph: Graph, n: int) -> Graph:
 class ReferenceExecutable:
     """The reference engine: runs any graph with the NumPy references of its operations, slowly.
 
-    ``bindings``, ``results`` and ``arenas`` are as in ``prepare``.
+    ``bindings`` are the arrays of parameters and states by name, ``results`` the arrays to which outputs are written by
+    name, and ``arenas`` the memory blocks that contain the bindings, as in ``prepare``.
     """
 
     def __init__(

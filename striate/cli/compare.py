@@ -71,7 +71,7 @@ def distinct(folders: Sequence[Path]) -> list[str]:
 
 
 def options_of(found: Sequence[RunSummary]) -> dict[str, list[Any]]:
-    """Return each option and each entry of the environment of the runs, as a list with one value per run.
+    """Return {name: list with one value per run} for the options of the runs, and the versions of their software.
 
     The value is None for a run without this option.
     """

@@ -35,9 +35,9 @@ _READ = "striate.configuration"  # where the context of the command notes which 
 def configured(context: typer.Context, value: str) -> str:
     """Return the data set for the argument DATA, whose text is ``value``.
 
-    If that is the path of a TOML file, the options in the file become defaults of the command, and its entry ``data``
-    is returned; any other text is returned unchanged. typer calls this before it evaluates other options. Raises
-    ``OptionError``, with the file and the line, for a file with unknown options or wrong values.
+    If ``value`` is the path of a TOML file, the options in the file become defaults of the command, and its entry
+    ``data`` is returned; any other text is returned unchanged. typer calls this before it evaluates other options.
+    Raises ``OptionError``, with the file and the line, for a file with unknown options or wrong values.
     """
     if context.resilient_parsing or Path(value).suffix.lower() != SUFFIX:
         return value
@@ -78,8 +78,8 @@ def with_place(message: str, context: typer.Context) -> str:
 def read_configuration(path: Path, options: Sequence[Option]) -> dict[str, Any]:
     """Return the options in a TOML file, by parameter name, in the form in which the command line gives them.
 
-    Raises ``OptionError`` for a file that cannot be read, and for unknown keys and values of another type, which it
-    names with their lines.
+    Raises ``OptionError`` for a file that cannot be read, for unknown keys, and for values of another type; the message
+    names the key and its line.
     """
     text = _text(path)
     try:

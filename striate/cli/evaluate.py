@@ -138,7 +138,7 @@ def _as_the_input(model: Module) -> dict[str, Any]:
 
 
 def numbers_as_the_input(model: Module) -> NumberOptions:
-    """Return the options for reading files of numbers that follow from the input shape and classes of a model."""
+    """Return options that read files of numbers as inputs of a model, according to its input shape and classes."""
     kinds = {1: Kind.table, 2: Kind.signals, 3: Kind.pictures, 4: Kind.volumes}
     kind = kinds.get(len(model.input_shape))
     length = model.input_shape[-1] if kind is Kind.signals else None

@@ -57,7 +57,7 @@ def launch(
 
 
 def run_folder(command: Sequence[str]) -> Path | None:
-    """Return the run folder that the options ``--out`` or ``--resume`` of a command name, or None."""
+    """Return the folder after ``--out`` or ``--resume`` in the words of a command; None if it has neither option."""
     for place, word in enumerate(command):
         name, equals, value = word.partition("=")
         if name in ("--out", "--resume"):

@@ -52,7 +52,7 @@ class RankedCommand(Command):
 
 
 class RankedGroupedCommand(GroupedCommand):
-    """A typer command, its options grouped in the help, that may run on several ranks (processes)."""
+    """A typer command that lists its options in groups and may run on several ranks (processes)."""
 
     def invoke(self, ctx: Any) -> Any:
         return on_ranks(lambda: super(RankedGroupedCommand, self).invoke(ctx))

@@ -140,10 +140,12 @@ def leave_at_once(code: int) -> None:
 def fitted(
     trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path, going: Going, views: Views
 ) -> Evaluation:
-    """Train, and return the evaluation of the trained model on ``held_out``, averaged over ``views`` of each sample.
+    """Train, and return the evaluation of the trained model on ``held_out``.
+
+    Its predictions are averaged over ``views`` of each sample, such as the sample and its mirror image.
 
     The model, ``run`` (as run.json) and the curves are written to ``folder``, also if Ctrl-C ends the training, or a
-    ``NonFiniteError`` after the first step. ``going`` says whether a run is continued.
+    ``NonFiniteError`` ends it after the first step. ``going`` says whether a run is continued.
     """
     epochs = int(run.arguments["epochs"])
     shape = train_set.images.shape[1:]

@@ -112,10 +112,10 @@ def measure_first_move(trace: TrainingTrace, moved: Mapping[str, Array], sizes: 
 
 
 def count_silent(trace: TrainingTrace, watch: Watch, first_fired: Mapping[str, Array]) -> None:
-    """Record which units of each layer were never above 0 in the past epoch, and how many of them were in step 1.
+    """Record which units of each layer were never above 0 in the past epoch, and how many of these once were.
 
-    ``watch`` counted the units in the epoch. ``first_fired`` has a bool per unit by path of the layer: whether its
-    output was above 0 for some sample of the first step.
+    ``watch`` has the statistics of the epoch. ``first_fired`` has, by path of the layer, one bool for each unit:
+    whether its output was above 0 for some sample of the first step.
     """
     silent = watch.silent_units()
     for path, fired in watch.firing().items():

@@ -59,7 +59,7 @@ class Sample:
         return cls(dataset, x, dataset.labels[index], index, standardizer if fits else None)
 
     def part(self, chosen: Array) -> Sample:
-        """Return the samples at these positions (indices or a mask) of this sample."""
+        """Return a ``Sample`` with only some of the samples; ``chosen`` has their indices, or is a mask."""
         return Sample(self.dataset, self.x[chosen], self.y[chosen], self.index[chosen], self.standardizer)
 
     @property

@@ -66,6 +66,6 @@ def replaced(model: Module, path: str, layer: Module) -> None:
 
 
 def layer_at(model: Module, path: str) -> Module:
-    """Return the layer at a dotted path; "" is the model itself. Raises ``KeyError`` if there is none."""
+    """Return the layer at a dotted path; "" is the model itself. Raises ``KeyError`` if there is no such layer."""
     found = dict(model.named_modules())
     return found[path]

@@ -165,7 +165,7 @@ class TrainingTrace:
     setup                  how the training is run
     structure              the layers of the network; None before it is traced, or if that fails
     data, validation       samples of the training and validation data; None without such data
-    readings               the statistics of all layers, for every step in which the watch was read
+    readings               the statistics of all layers, for every step in which they were recorded
     losses                 the loss of every step
     epoch_losses           the mean training loss of every epoch
     validation_losses, validation_accuracies    one for every epoch; None for an epoch without validation
@@ -174,10 +174,10 @@ class TrainingTrace:
     drifts                 distances between statistics of batches and the running ones, by path of the normalization
     mixtures               for the first 200 batches (1 − Σ p², size), with p the shares of the classes in the batch
     labels_seen            number of samples of each label in all batches so far, int64
-    starts, gains          mean bias and √(mean w² · fan-in) at the start, by path of the layer
-    scales                 √(mean γ²) at the start, by path of the normalization
-    first_moves            ‖Δw‖ / ‖w‖ of the weight in the first step, with w before the step, by path of the layer
-    sizes                  ‖w‖ of the weight at the start and now, by path of the layer
+    starts, gains          mean bias, and √(mean w² · fan-in) for the weight w, at the start, by path of the layer
+    scales                 √(mean γ²) for the scale γ at the start, by path of the normalization
+    first_moves            ‖Δw‖ / ‖w‖ for the change Δw of the weight w in the first step, by path of the layer
+    sizes                  the norms ‖w‖ of the weight w at the start and now, by path of the layer
     random_and_frozen      paths of layers that are frozen with their random initial weights
     copies                 paths of layers whose units remain copies of each other, from ``copied_units``
     targets, answers       statistics of the targets, and of a single output that predicts 0 or 1; None if not measured

@@ -77,7 +77,10 @@ def best_text(found: Measurement, data: str, form: str) -> str:
 
 
 class Standardization(Experiment):
-    """Compares raw and standardized data in good and in bad units, each at its best learning rate."""
+    """Compares training on raw and on standardized data, each at its best learning rate.
+
+    The features are in one unit (good) or each in a unit of its own, with an offset (bad).
+    """
 
     name = "M8"
     title = "Standardization"

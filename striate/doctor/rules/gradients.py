@@ -94,7 +94,8 @@ def growth(trace: TrainingTrace) -> float:
 def vanishing_gradients(trace: TrainingTrace) -> Iterator[Finding]:
     """Find a gradient that almost disappears on its way to the first layers.
 
-    ∂L/∂W₁ contains the product of the slopes σ′(a_l) of all layers after the first.
+    The gradient ∂L/∂W₁ of the loss with respect to the first layer's weights contains the product of the slopes
+    σ′(a_l) of the activation σ at its inputs a_l in all later layers l.
     """
     structure, norms = trace.structure, early_flow(trace)
     if structure is None or len(norms) < 3 or len(trace.early) < 3:
