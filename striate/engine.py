@@ -33,7 +33,7 @@ class SharedExecutable(Protocol):
     """Protocol: a compiled graph that can be run in parts, for a batch that several ranks (processes) share."""
 
     def run(self, arrays: Mapping[str, Array], n: int) -> dict[str, Array]:
-        """Run the graph on the inputs ``arrays``, a batch of ``n`` samples; return the outputs, both by name."""
+        """Run the graph on ``arrays``, its inputs by name, for a batch of ``n`` samples; return the outputs by name."""
         ...
 
     def twin(self, results: Mapping[str, Array]) -> SharedExecutable:
@@ -46,13 +46,13 @@ class SharedExecutable(Protocol):
     def run_in_parts(self, arrays: Mapping[str, Array], n: int, ends: Sequence[int]) -> Generator[None]:
         """Run the graph like ``run``, but yield after the first e phases, for each e in ``ends``.
 
-        A phase runs one kernel to its end. ``ends`` must be in increasing order. The outputs are in the arrays that
-        were given as ``results`` when the generator is exhausted.
+        A phase runs one kernel to its end. ``ends`` must be in increasing order. When the generator is exhausted, the
+        outputs are in the arrays that were given as ``results``.
         """
         ...
 
     def completed(self, output: str) -> int:
-        """Return the number of phases, at least 1, after which the output of this name is neither read nor written."""
+        """Return after how many phases (at least 1) the output named ``output`` is no longer read or written."""
         ...
 
     def exchanges(self) -> list[tuple[int, Exchange]]:

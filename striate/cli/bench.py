@@ -49,7 +49,7 @@ class Case:
 
     ``name`` is the model's name in the output, ``shape`` the shape of one sample, ``samples`` the batch size, and
     ``classes`` the number of different labels. If ``predicts``, predictions are measured, otherwise training steps;
-    either ``repetitions`` times, on ``threads`` threads. ``precision`` applies to training steps only.
+    in both cases ``repetitions`` times, on ``threads`` threads. ``precision`` applies to training steps only.
     """
 
     model: Module
@@ -229,9 +229,8 @@ def report_latency(case: Case, found: Latency, as_json: bool) -> None:
 def report_contest(case: Case, contestants: list[Contestant], difference: float, as_json: bool) -> None:
     """Print the times side by side, their ratios to striate's, and how they were measured.
 
-    With ``as_json``, all of it is printed as JSON.
-
-    ``contestants`` and ``difference`` are the results of ``compared``; striate is the first contestant.
+    With ``as_json``, all of this is printed as JSON. ``contestants`` and ``difference`` are the results of
+    ``compared``; striate is the first contestant.
     """
     ours, *others = contestants
     best = min(others, key=lambda contestant: contestant.median)

@@ -116,7 +116,7 @@ def events_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def record_of(folder: Path) -> str:
-    """Return a phrase for the user: from what a run is diagnosed that was trained without ``Doctor``.
+    """Return a phrase that tells the user from what a run that was trained without ``Doctor`` is diagnosed.
 
     The phrase says "record" if ``progress.jsonl`` has statistics of layers, and otherwise "history alone", which means
     the losses of the epochs.

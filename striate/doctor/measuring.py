@@ -67,7 +67,7 @@ def measure_targets(trace: TrainingTrace, kept: KeptBatches) -> None:
 
 
 def compare_modes(trace: TrainingTrace, kept: KeptBatches, watch: Watch) -> None:
-    """Record the loss of the same batch in training and in evaluation mode, if they seem to differ.
+    """Record the loss of the same batch in training and in evaluation mode, if the two losses seem to differ.
 
     They differ if the running statistics of normalizations do not fit the data. ``watch`` has the statistics of the
     layers in the last step.
@@ -112,10 +112,10 @@ def measure_first_move(trace: TrainingTrace, moved: Mapping[str, Array], sizes: 
 
 
 def count_silent(trace: TrainingTrace, watch: Watch, first_fired: Mapping[str, Array]) -> None:
-    """Record which units of each layer were never above 0 in the past epoch, and how many of these once were.
+    """Record which units of each layer were never above 0 in the past epoch, which ``watch`` observed.
 
-    ``watch`` has the statistics of the epoch. ``first_fired`` has, by path of the layer, one bool for each unit:
-    whether its output was above 0 for some sample of the first step.
+    Also record how many of these units were above 0 in the first step: ``first_fired`` has a bool for each unit, by
+    path of the layer, which says whether the unit was above 0 for some sample of that step.
     """
     silent = watch.silent_units()
     for path, fired in watch.firing().items():

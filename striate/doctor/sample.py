@@ -168,7 +168,7 @@ class Sample:
     def points(self) -> Array:
         """The vectors between which distances are computed, float32 (n, d).
 
-        They are ``flat`` with its mean subtracted, divided by its scale.
+        They are ``flat`` minus its mean, divided by the scale (see ``centre``).
         """
         mean, scale = self.centre
         return (self.flat - mean) / scale

@@ -62,7 +62,7 @@ class Silence:
 
     @property
     def share(self) -> float:
-        """The share of the layer's units that never fired, from 0 to 1."""
+        """The share of the layer's units that were never above 0, from 0 to 1."""
         return len(self.silent) / max(self.units, 1)
 
 

@@ -48,8 +48,8 @@ class Work:
     """The data, size and seeds of one run of an experiment, and its progress reports.
 
     At most ``size.held_out`` samples of ``held_out`` are kept. The method ``samples`` draws training samples for a seed
-    from ``train_set``.
-    ``report(done, total, text)`` is called before each training and after the last; None: no reports.
+    from ``train_set``. ``report(done, total, text)`` is called before each training and after the last; None: no
+    reports.
     """
 
     def __init__(self, train_set: Dataset, held_out: Dataset, size: Size, report: Report | None = None) -> None:

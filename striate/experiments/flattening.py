@@ -29,9 +29,8 @@ INFERENCE = f"{NETWORKS} random networks"
 def random_front(random: np.random.Generator, shape: tuple[int, ...]) -> tuple[Sequential, tuple[int, int, int]]:
     """Return two random convolutions for inputs of ``shape`` (C, H, W), and the shape of their output.
 
-    A max pooling follows them if it fits.
-
-    The output shape is computed from kernels, strides and paddings, independently of striate.
+    A max pooling follows them if it fits. The output shape is computed from kernels, strides and paddings,
+    independently of striate.
     """
     layers: list[Conv2d | MaxPool2d] = []
     channels, height, width = shape

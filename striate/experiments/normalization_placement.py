@@ -36,8 +36,8 @@ def scales(model: Module) -> tuple[Array, Array]:
 class NormalizationPlacement(Experiment):
     """Compares places of batch normalization in a deep sigmoid network.
 
-    It is nowhere, before each sigmoid, at the start of each hidden block, or before each sigmoid with fixed γ and β
-    (scale and shift).
+    The compared networks have none, one before each sigmoid, one at the start of each hidden block, or one before each
+    sigmoid with fixed γ and β (scale and shift).
     """
 
     name = "M9"

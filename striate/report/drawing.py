@@ -60,10 +60,10 @@ class Card:
 
 
 class Unit(NamedTuple):
-    """A part of the network that is drawn as one picture: all cards (boxes) through which a single array enters.
+    """A part of the network that is drawn as one picture, with its ``cards`` (boxes).
 
-    Units follow each other, and only one array passes from one to the next. ``entry`` is the array that the first card
-    reads; None if it reads no array.
+    Only one array passes from a unit to the next. ``entry`` is the array that the first card reads; None if it reads no
+    array.
     """
 
     cards: list[Card]
@@ -120,7 +120,7 @@ def cards_of(blocks: Sequence[Block]) -> list[Card]:
 
 
 def units_of(cards: Sequence[Card]) -> list[Unit]:
-    """Divide the cards into units: a unit ends where later cards need only the output of its last card."""
+    """Divide the cards into units: a unit ends with a card whose output is all that later cards need."""
     last_reader: dict[Card | None, int] = {}
     for index, card in enumerate(cards):
         for source in card.before:
