@@ -45,7 +45,7 @@ class DType(Enum):
 
     @property
     def short(self) -> str:
-        """The abbreviation used in graph text: f32, f64, i32, i64, u8, bool or bf16."""
+        """The abbreviation in the printed form of graphs: f32, f64, i32, i64, u8, bool or bf16."""
         if self is DType.bfloat16:
             return "bf16"
         if self is DType.bool:

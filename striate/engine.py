@@ -33,33 +33,40 @@ class SharedExecutable(Protocol):
     """Protocol: a compiled graph that can be run in parts, for a batch that several ranks (processes) share."""
 
     def run(self, arrays: Mapping[str, Array], n: int) -> dict[str, Array]:
-        """Run the graph on ``arrays`` with N = ``n``, as in ``Executable``."""
+        """Run the graph on ``arrays``, its inputs by name, for a batch of ``n`` samples; return the outputs by name."""
         ...
 
     def twin(self, results: Mapping[str, Array]) -> SharedExecutable:
-        """Return an executable with the same kernels, but other scratch memory, and outputs written to ``results``."""
+        """Return an executable with the same kernels, but with scratch memory of its own.
+
+        It writes its outputs to the arrays ``results``, by name.
+        """
         ...
 
     def run_in_parts(self, arrays: Mapping[str, Array], n: int, ends: Sequence[int]) -> Generator[None]:
         """Run the graph like ``run``, but yield after the first e phases, for each e in ``ends``.
 
-        A phase is one kernel run over all its chunks. ``ends`` must be in increasing order.
+        A phase runs one kernel to its end. ``ends`` must be in increasing order. When the generator is exhausted, the
+        outputs are in the arrays that were given as ``results``.
         """
         ...
 
     def completed(self, output: str) -> int:
-        """Return after how many phases, at least 1, the output of this name is neither read nor written any more."""
+        """Return after how many phases (at least 1) the output named ``output`` is no longer read or written."""
         ...
 
     def exchanges(self) -> list[tuple[int, Exchange]]:
         """Return (number, kernel) of each phase after which the ranks (processes) exchange the kernel's results.
 
-        The number counts the phases from the first one up to and including this phase.
+        Phases are numbered from 1, in running order.
         """
         ...
 
     def exchanged(self, end: int) -> list[Array]:
-        """Return the results of phase number ``end`` − 1, which ``exchanges`` lists, as writable flat views."""
+        """Return the results of phase ``end``, a number that ``exchanges`` lists, as flat arrays.
+
+        They are views of the memory of the current run, and may be read and written.
+        """
         ...
 
 
@@ -75,11 +82,11 @@ class Executable(Protocol):
 
     @property
     def batch_specialized(self) -> bool:
-        """Whether a program prepared only for N = 1 (``single_sample``) would have other, faster kernels."""
+        """Whether preparing the graph for a batch size of 1 (``single_sample``) would give other, faster kernels."""
         ...
 
     def run(self, arrays: Mapping[str, Array], n: int) -> dict[str, Array]:
-        """Run the graph on ``arrays``, its inputs by name, with N = ``n``; return the outputs by name.
+        """Run the graph on ``arrays``, its inputs by name, with batch size N = ``n``; return the outputs by name.
 
         ``results`` and ``bindings`` are those that were given to ``prepare``. An output with an array in ``results`` is
         written to that array; all other outputs are new arrays. The new contents of a state, such as running
@@ -89,7 +96,7 @@ class Executable(Protocol):
 
 
 def with_batch(graph: Graph, n: int) -> Graph:
-    """Return the graph for a fixed number of samples: ``n`` replaces N in all types and shapes."""
+    """Return the graph for a fixed number of samples: ``n`` replaces the batch size N in all types and shapes."""
 
     def replace_batch(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         changes: dict[str, Any] = {}
@@ -107,7 +114,8 @@ def with_batch(graph: Graph, n: int) -> Graph:
 class ReferenceExecutable:
     """The reference engine: runs any graph with the NumPy references of its operations, slowly.
 
-    ``bindings``, ``results`` and ``arenas`` are as in ``prepare``.
+    ``bindings`` are the arrays of parameters and states by name, ``results`` the arrays to which outputs are written by
+    name, and ``arenas`` the memory blocks that contain the bindings, as in ``prepare``.
     """
 
     def __init__(
@@ -162,19 +170,19 @@ def prepare(
     single_sample: bool = False,
     precision: Precision = Precision.full,
 ) -> Executable:
-    """Make a graph executable, compiled or interpreted as the settings say.
+    """Prepare a graph to be run, compiled or interpreted as the settings say.
 
         bindings       the arrays of parameters and states by name (None: there are none); read at each run, never
                        copied here
         results        arrays to which outputs are written, by output name; other outputs become new arrays
-        capacity       the largest N that will be run; None: not known
+        capacity       the largest batch size N with which it will be run; None: not known
         arenas         the state arenas (memory blocks of models) that contain the bindings; each run that writes
                        states increases their ``version``
         keep_packed    whether values that depend only on the bindings (packed weights, the scale of a batch
                        normalization) are kept in the program's own memory until a version changes
         single_sample  whether N will always be 1
-        precision      how activations are stored and to what type the operands of contractions are rounded; the
-                       NumPy references round in the same way
+        precision      how activations are stored, and to what type the operands of convolutions and matrix products
+                       are rounded; the NumPy references round in the same way
 
     Raises ``EngineError`` for a precision that the processor does not support.
     """

@@ -22,7 +22,7 @@ def is_command() -> bool:
 
 
 def interruptible() -> None:
-    """In a command, let Ctrl-C end the process with exit code 130 until ``started`` is called."""
+    """If this process runs the command ``striate``, let Ctrl-C end it with code 130 until ``started`` is called."""
     if is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
 

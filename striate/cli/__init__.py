@@ -73,7 +73,7 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Convolutional networks, compiled for this very CPU."""
+    """Declare the options that stand before the name of a command, such as ``striate --version``."""
 
 
 def main() -> None:

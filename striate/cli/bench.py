@@ -48,8 +48,8 @@ class Case:
     """The network and the conditions of one measurement.
 
     ``name`` is the model's name in the output, ``shape`` the shape of one sample, ``samples`` the batch size, and
-    ``classes`` the number of different labels. ``predicts`` selects predictions instead of training steps, which are
-    measured ``repetitions`` times, on ``threads`` threads. ``precision`` is that of training steps.
+    ``classes`` the number of different labels. If ``predicts``, predictions are measured, otherwise training steps;
+    in both cases ``repetitions`` times, on ``threads`` threads. ``precision`` applies to training steps only.
     """
 
     model: Module
@@ -138,13 +138,13 @@ def parsed_peer(name: str) -> Peer:
 
 
 def training_step(case: Case) -> TrainingStep:
-    """Return a training step of the case's network, with the optimizer of the other frameworks (SGD with momentum)."""
+    """Return a training step of the case's network by SGD with momentum, as the compared frameworks use it."""
     rule = SGD(lr=peers.LEARNING_RATE, momentum=peers.MOMENTUM)
     return TrainingStep(case.model, CrossEntropyLoss(), rule, seed=0, precision=case.precision)
 
 
 def measured_profile(case: Case) -> Profile:
-    """Measure how much time each layer takes in training steps, or in predictions."""
+    """Measure how much time each layer takes in training steps or, if ``case.predicts``, in predictions."""
     x, y = next(case.batches())
     if case.predicts:
         return profile_prediction(case.model, x, case.repetitions)
@@ -160,8 +160,8 @@ def measured_latency(case: Case) -> Latency:
 def compared(case: Case, peer: Peer) -> tuple[list[Contestant], float]:
     """Measure striate and the framework ``peer`` alternately on a case, and compare their first results.
 
-    Returns the contestants, and the largest difference of the first outputs (or losses) from striate's, relative to the
-    largest absolute value of striate's.
+    Returns the measured times, striate's first, and the largest difference between the other framework's first outputs
+    (or loss) and striate's, relative to the largest absolute value of striate's.
     """
     runs: dict[str, Callable[[Array, Array], Any]] = {}
     if case.predicts:
@@ -197,7 +197,10 @@ def _fed(run: Callable[[Array, Array], Any], case: Case) -> Callable[[], Any]:
 
 
 def report_profile(case: Case, profile: Profile, as_json: bool) -> None:
-    """Print the profile as a table, fitted to the width, and coloured if standard output is a terminal."""
+    """Print the profile as a table, coloured in a terminal, or with ``as_json`` as JSON.
+
+    The table is fitted to the width of the terminal.
+    """
     if as_json:
         say_json({**_described(case), **profile.to_json()})
         return
@@ -224,9 +227,10 @@ def report_latency(case: Case, found: Latency, as_json: bool) -> None:
 
 
 def report_contest(case: Case, contestants: list[Contestant], difference: float, as_json: bool) -> None:
-    """Print the times side by side, their ratios to striate's, and how they were measured, or all of it as JSON.
+    """Print the times side by side, their ratios to striate's, and how they were measured.
 
-    ``contestants`` and ``difference`` are the results of ``compared``; striate is the first contestant.
+    With ``as_json``, all of this is printed as JSON. ``contestants`` and ``difference`` are the results of
+    ``compared``; striate is the first contestant.
     """
     ours, *others = contestants
     best = min(others, key=lambda contestant: contestant.median)

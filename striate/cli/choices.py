@@ -41,7 +41,7 @@ class Chosen:
 def chosen_options(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of the model: its defaults, replaced by the given values that are not None.
 
-    Given options that the model does not have are kept, so that ``build`` raises an error that lists those it has.
+    Given options that the model does not have are kept; ``models.build`` then raises an error that lists its options.
     """
     asked = {name: value for name, value in given.items() if value is not None}
     return {name: default for name, default in options_of(model).items() if name in given} | asked
@@ -76,8 +76,8 @@ def chosen_optimizer(
     """Return the optimizer with this name; raises ``OptionError`` for an option that it does not have.
 
     None selects the optimizer's default: its usual learning rate, and for SGD a momentum of 0.9.
-    ``decay_norm_and_bias`` says whether the weight decay also applies to biases and normalizations. ``groups`` is a
-    text that ``parsed_groups`` reads.
+    ``decay_norm_and_bias`` says whether the weight decay also applies to biases and normalizations. ``groups`` has
+    other options for some parameters, as in "*.bias:lr=64x" (see ``parsed_groups``); "" if there are none.
     """
     if name not in OPTIMIZERS:
         raise unknown_option("optimizer", name, OPTIMIZERS)
@@ -109,7 +109,10 @@ def chosen_callbacks(patience: int | None, min_delta: float) -> tuple[Callback, 
 
 
 def require_step_options(max_norm: float | None, clip_value: float | None, accumulate: int, ema: float | None) -> None:
-    """Raise ``OptionError`` for values that the training step would refuse, before a folder is created."""
+    """Raise ``OptionError`` for options that the training step would refuse.
+
+    It is called before the run folder is created, so that a wrong option leaves none behind.
+    """
     Clipping(max_norm, clip_value)
     whole_number("accumulate", accumulate, 1)
     if ema is not None:

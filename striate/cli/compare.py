@@ -71,7 +71,7 @@ def distinct(folders: Sequence[Path]) -> list[str]:
 
 
 def options_of(found: Sequence[RunSummary]) -> dict[str, list[Any]]:
-    """Return each option and each entry of the environment of the runs, as a list with one value per run.
+    """Return {name: list with one value per run} for the options of the runs, and the versions of their software.
 
     The value is None for a run without this option.
     """
@@ -83,7 +83,7 @@ def options_of(found: Sequence[RunSummary]) -> dict[str, list[Any]]:
 
 
 def option_text(value: object) -> str:
-    """Return the value of an option as text; a dash if it is not given."""
+    """Return the value of an option as text; a dash for None, which means that the option was not given."""
     match value:
         case None | "":
             return _ABSENT

@@ -33,10 +33,11 @@ _READ = "striate.configuration"  # where the context of the command notes which 
 
 
 def configured(context: typer.Context, value: str) -> str:
-    """Read DATA if it is a TOML file: its options become defaults, and its ``data`` is returned in its place.
+    """Return the data set for the argument DATA, whose text is ``value``.
 
-    This is the callback of the argument DATA, which typer calls before it evaluates other options. Raises
-    ``OptionError``, which names the file and the line, for a file that does not fit.
+    If ``value`` is the path of a TOML file, the options in the file become defaults of the command, and its entry
+    ``data`` is returned; any other text is returned unchanged. typer calls this before it evaluates other options.
+    Raises ``OptionError``, with the file and the line, for a file with unknown options or wrong values.
     """
     if context.resilient_parsing or Path(value).suffix.lower() != SUFFIX:
         return value
@@ -58,7 +59,10 @@ def configuration_of(context: typer.Context) -> Path | None:
 
 
 def with_place(message: str, context: typer.Context) -> str:
-    """Return a message with the line of the TOML file that it is about, if it names an option and its value there."""
+    """Return an error message, preceded by the file and line of the option that it is about.
+
+    The message is unchanged if no TOML file was read, or if it does not contain an option of the file and its value.
+    """
     path = configuration_of(context)
     if path is None:
         return message
@@ -74,8 +78,8 @@ def with_place(message: str, context: typer.Context) -> str:
 def read_configuration(path: Path, options: Sequence[Option]) -> dict[str, Any]:
     """Return the options in a TOML file, by parameter name, in the form in which the command line gives them.
 
-    Raises ``OptionError`` for a file that cannot be read, and for unknown keys and values of another type, which it
-    names with their lines.
+    Raises ``OptionError`` for a file that cannot be read, for unknown keys, and for values of another type; the message
+    names the key and its line.
     """
     text = _text(path)
     try:
@@ -110,8 +114,7 @@ def _parsed(text: str) -> dict[str, Any]:
 def line_of(text: str, key: str) -> int:
     """Return the number of the line, from 1, in which a key or table at the top level of a TOML text begins.
 
-    A line inside a multi-line string or array that looks the same is skipped, because the text before it does not parse
-    as TOML. Returns 1 if no line is found.
+    A line that merely looks the same, inside a multi-line string or array, is skipped. Returns 1 if no line is found.
     """
     lines, tried = text.splitlines(), 0
     name = rf"(?:{re.escape(key)}|\"{re.escape(key)}\"|'{re.escape(key)}')"

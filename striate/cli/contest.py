@@ -64,7 +64,7 @@ class Contestant:
 
 
 def contest(runs: Mapping[str, Callable[[], object]], repetitions: int, threads: int) -> list[Contestant]:
-    """Measure all alternatives in interleaved turns, whose order changes with each repetition.
+    """Measure all alternatives in turns of a few consecutive calls, in an order that changes with each repetition.
 
     ``runs`` are the functions to time, by name, and ``repetitions`` is the number of turns of each. The first call of
     each turn, with cold caches, is not counted. ``threads`` is the number of threads on which the CPU's peak speed is

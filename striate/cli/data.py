@@ -85,8 +85,9 @@ def data(
 def draw_sheet(path: str, found: Scan, fields: Mapping[str, Any], target: Path, across: int, augment: str) -> None:
     """Write a picture with ``across`` examples of each class; if the data cannot be opened, print a note that says why.
 
-    ``fields`` are the options of ``open_data``, ``target`` is the path of the picture, and ``augment`` names transforms
-    of which a second row shows the results ("" for none).
+    ``path`` is the name or path of the data, ``found`` their scan, and ``fields`` are the options of ``open_data``.
+    ``target`` is the path of the picture. ``augment`` names random changes, such as "flip"; the examples are then also
+    shown after these ("" for none).
     """
     options = dict(fields)
     if found.kind == "pictures" and len(found.sizes) > 1:
@@ -104,7 +105,7 @@ def draw_sheet(path: str, found: Scan, fields: Mapping[str, Any], target: Path, 
 
 
 def print_scan(found: Scan) -> None:
-    """Print classes and counts, sizes, and the problems by their kind."""
+    """Print the classes with their numbers of samples, the sizes of the samples, and the problems by their kind."""
     console = output()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class", overflow="fold")

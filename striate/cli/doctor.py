@@ -50,7 +50,7 @@ def recorded(document: Run) -> Findings:
 
 
 def examined(folder: Path, document: Run) -> Findings:
-    """Diagnose the run in ``folder``, trained without the doctor, from its data, model and history.
+    """Diagnose a run that was trained without ``Doctor``, from its data, model and history in ``folder``.
 
     ``document`` has the contents of its run.json. Raises ``OptionError`` if the data can no longer be read.
     """
@@ -116,9 +116,10 @@ def events_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def record_of(folder: Path) -> str:
-    """Return, for the note about a run trained without the doctor, how much its folder tells about the training.
+    """Return a phrase that tells the user from what a run that was trained without ``Doctor`` is diagnosed.
 
-    It is the record if that has measurements of some steps, and otherwise the losses of the epochs ("history alone").
+    The phrase says "record" if ``progress.jsonl`` has statistics of layers, and otherwise "history alone", which means
+    the losses of the epochs.
     """
     watched = any(event.get("kind") == "watch" for event in events_of(folder))
     return "record, which has some of its steps" if watched else "history alone"

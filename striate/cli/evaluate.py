@@ -86,21 +86,21 @@ def evaluate(
 
 
 def part_name(data: str) -> str:
-    """Return what the samples are that a training on ``data`` is evaluated on: "test" if they come with the set.
+    """Return the word for the samples on which a model trained on ``data`` is evaluated: "test" or "held-out".
 
-    They do for sets known by name and IDX files; otherwise they are "held-out".
+    It is "test" for data sets known by name and for IDX files, which come with a test set.
     """
     return "test" if data in KNOWN or holds_idx(Path(data)) else "held-out"
 
 
 def opened_dataset(run: Path, model: Module, data: str, on_error: str | None = None) -> Dataset:
-    """Open the data to evaluate on, with pictures read as they were for the run's training; print notes about them.
+    """Open the data set ``data``, a name or a path, to evaluate ``model`` on it; print notes about the data.
 
-    Without a run, and for a run that was not trained on files of pictures, pictures are read with the size and the
-    channels of the model's input. The result is the held-out part if the data come with one, or if the run was trained
-    on them; otherwise all samples, which may be of one class only. ``on_error``, "raise" or "skip", says what to do
-    with files and samples that cannot be read; None: as for the training. Raises ``OptionError`` if it is given for a
-    data set known by name or for IDX files.
+    ``run`` is a run folder or a model file. Pictures are read with the options of the run's training; if there are
+    none, with the size and the channels of the model's input. The result is the held-out part if the data come with
+    one, or if the run was trained on them; otherwise all samples, which may be of one class only. ``on_error``, "raise"
+    or "skip", says what to do with files and samples that cannot be read; None: as for the training. Raises
+    ``OptionError`` if ``on_error`` is given for a data set known by name or for IDX files.
     """
     found = read_run(run) if (run / RUN_FILE).is_file() else None
     path = Path(data)
@@ -138,7 +138,7 @@ def _as_the_input(model: Module) -> dict[str, Any]:
 
 
 def numbers_as_the_input(model: Module) -> NumberOptions:
-    """Return options by which a file of numbers is read as inputs of a model, for a model without a run."""
+    """Return options that read files of numbers as inputs of a model, according to its input shape and classes."""
     kinds = {1: Kind.table, 2: Kind.signals, 3: Kind.pictures, 4: Kind.volumes}
     kind = kinds.get(len(model.input_shape))
     length = model.input_shape[-1] if kind is Kind.signals else None
@@ -170,8 +170,8 @@ def warn_of_outliers(model: Module, images: Array, name: str) -> None:
 def print_evaluation(result: Evaluation, dataset: Dataset, part: str) -> None:
     """Print the results on ``dataset``: a table with one row per class, the loss, and the score as the last line.
 
-    Of several measured targets, the table has a row per target; of one, it is left out. ``part`` is put before the
-    score, such as "test".
+    For a model that estimates numbers, the table has one row per number instead, and is left out for a single one.
+    ``part``, such as "test", is printed before the score.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class", overflow="fold")
@@ -240,7 +240,7 @@ def _share(value: float | None) -> str:
 
 
 def print_score(console: Console, result: Evaluation, part: str) -> None:
-    """Print the accuracy, or the errors of measured targets, if there are any; ``part`` is put before it."""
+    """Print the accuracy or, for a model that estimates numbers, the errors, after ``part``, such as "test" or ""."""
     score = score_text(result.accuracy if result.count else None, result.mean_error, part)
     if result.r2 is not None:
         score += f", R² {result.r2:.4f}"

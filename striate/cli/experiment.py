@@ -94,7 +94,10 @@ def opened(name: str, part: str, size: Size) -> Dataset:
 
 
 def claimed(folder: Path) -> Path:
-    """Create the folder of an experiment before the run, so that a failure to do so is noticed at once."""
+    """Create the folder of an experiment and return it; raise ``OptionError`` if that fails.
+
+    It is called before the run, so that a failure is noticed at once.
+    """
     try:
         make_folder(folder)
     except OSError as error:
@@ -103,7 +106,7 @@ def claimed(folder: Path) -> Path:
 
 
 def kept(outcome: Outcome, folder: Path) -> Outcome:
-    """Write the picture and the numbers to the folder, and return the outcome with the path of the picture.
+    """Write the picture and the numbers of an outcome to the folder; return the outcome with the picture's path.
 
     Without matplotlib, only the numbers are written.
     """
@@ -188,7 +191,7 @@ def list_experiments(as_json: bool) -> None:
 
 
 def print_prediction(one: Experiment, given: Material, size: Size) -> None:
-    """Print the claim of the experiment ``one``, its sizes and its predictions, before anything is measured.
+    """Print the claim of the experiment ``one``, the size of its run, and its predictions, before it is run.
 
     ``given`` are the data, and ``size`` is the size of the run.
     """

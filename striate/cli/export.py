@@ -73,7 +73,7 @@ def export(
     ] = "net",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write a trained network as an ONNX file or a native object, after it agreed with the model on held-out samples.
+    """Write a trained network as an ONNX file or a native object, checked against the model on held-out samples.
 
     striate export runs/digits --onnx net.onnx
 

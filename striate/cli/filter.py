@@ -107,7 +107,7 @@ def filter(
 
 
 def described(done: dict[str, Any]) -> str:
-    """Return filter and range of a result as text, such as ": sobel_x gave -812 … 790; 0 is middle grey".
+    """Return the filter and the range of its result as text, such as ": sobel_x gave -812 … 790; 0 is middle grey".
 
     ``done`` is what ``--json`` prints: "filter" is the name of the filter, "least" and "largest" are the range, and
     "signed" says whether the filter shows differences.

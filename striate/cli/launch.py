@@ -57,7 +57,7 @@ def launch(
 
 
 def run_folder(command: Sequence[str]) -> Path | None:
-    """Return the run folder that the options ``--out`` or ``--resume`` of a command name, or None."""
+    """Return the folder after ``--out`` or ``--resume`` in the words of a command; None if it has neither option."""
     for place, word in enumerate(command):
         name, equals, value = word.partition("=")
         if name in ("--out", "--resume"):
@@ -71,8 +71,8 @@ def run_folder(command: Sequence[str]) -> Path | None:
 def resuming(command: Sequence[str], folder: Path) -> list[str]:
     """Return the command that resumes the training that ``command`` began in the run folder ``folder``.
 
-    The folder contains the options of the training, but neither ``--json`` nor the number of threads. A command that
-    resumes a training already is returned unchanged.
+    Of the options in ``command``, it has only ``--json`` and ``--threads``; the run folder contains the others. A
+    command that already has ``--resume`` is returned unchanged.
     """
     if any(word.partition("=")[0] == "--resume" for word in command):
         return list(command)

@@ -24,7 +24,7 @@ class Option:
     kind     bool, int, float, str or Path
     help     what the option does, as a sentence
     default  the value if the option is not given; None: there is none, or it depends on the data
-    usual    what the help shows in place of the default; "" where that is shown itself
+    usual    what the help shows in place of the default; "" if it shows the default itself
     """
 
     name: str

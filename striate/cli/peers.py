@@ -46,7 +46,7 @@ def _children(model: Module) -> dict[str, Module]:
 
 
 def torch_twin(model: Module) -> Any:
-    """Build the network in PyTorch as a careful user would, with the same weights, in training mode.
+    """Return the same network in PyTorch, with the same weights, in training mode.
 
     Raises ``OptionError`` for a layer without a PyTorch equivalent.
     """

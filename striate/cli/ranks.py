@@ -25,9 +25,9 @@ def ranks() -> Communicator:
 
 
 def on_ranks(run: Any) -> Any:
-    """Call ``run`` on all ranks that a launcher started, or just call it without a launcher; return its result.
+    """Call the function ``run``, as one of the ranks if a launcher started several, and return its result.
 
-    The output of ranks other than 0 is discarded.
+    Whatever ranks other than 0 print is discarded. An error on one rank ends all of them.
     """
     found = launched_communicator()
     if found is None:
@@ -45,14 +45,14 @@ def on_ranks(run: Any) -> Any:
 
 
 class RankedCommand(Command):
-    """A command that may run on several ranks."""
+    """A typer command that may run on several ranks (processes that an MPI launcher started)."""
 
     def invoke(self, ctx: Any) -> Any:
         return on_ranks(lambda: super(RankedCommand, self).invoke(ctx))
 
 
 class RankedGroupedCommand(GroupedCommand):
-    """A command with groups of options that may run on several ranks."""
+    """A typer command that lists its options in groups and may run on several ranks (processes)."""
 
     def invoke(self, ctx: Any) -> Any:
         return on_ranks(lambda: super(RankedGroupedCommand, self).invoke(ctx))

@@ -30,9 +30,9 @@ def with_recipe(context: typer.Context, value: str | None) -> str | None:
 
 
 def require_data(context: typer.Context, recipe: str) -> None:
-    """Raise ``OptionError`` for a recipe that does not go with DATA.
+    """Raise ``OptionError`` if the argument DATA of the command cannot be used with the recipe.
 
-    That is a file of options as DATA, and no DATA for a recipe that is for data of one's own.
+    That is so if DATA is a TOML file of options, or if DATA is not given and the recipe names no data set.
     """
     path = configuration_of(context)
     if path is not None:
@@ -46,7 +46,7 @@ def require_data(context: typer.Context, recipe: str) -> None:
 def recipe_options(name: str, command: Any) -> dict[str, Any]:
     """Return the options of a recipe by parameter name; ``command`` is the function of ``striate train``.
 
-    Raises ``OptionError`` for an unknown name, with the known ones.
+    Raises ``OptionError``, which lists the known names, for an unknown one.
     """
     if name not in NAMES:
         raise unknown_option("recipe", name, NAMES)

@@ -47,7 +47,8 @@ def say_note(text: object) -> None:
 def say_notes(notes: Iterable[str], context: typer.Context | None = None) -> None:
     """Print notes about the data to standard error.
 
-    They name options of the command of ``context`` in place of Python arguments.
+    Python arguments in the notes are written as options of the command of ``context``; without a
+    ``context`` they are left as they are.
     """
     options = set[str]() if context is None else {option for one in context.command.params for option in one.opts}
     for note in notes:

@@ -66,9 +66,10 @@ def require_resumable(context: typer.Context, run: Run) -> None:
 
 
 def is_finished(run: Run, epochs: int | None) -> bool:
-    """Return whether a run is trained for ``epochs`` epochs, or stopped early, and evaluated; print a note if so.
+    """Return whether a resumed run has nothing left to do; print a note if so.
 
-    ``epochs`` is the number on the command line; None: the number with which the run was started.
+    That is so if it was evaluated, and trained for ``epochs`` epochs or stopped early. ``epochs`` is the number on the
+    command line; None: the number with which the run was started.
     """
     planned, done = int(run.arguments.get("epochs", 0)), len(run.history.get("epochs", ()))
     most = max(planned, done)  # more are done than planned if a resumed training asked for fewer

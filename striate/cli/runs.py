@@ -91,7 +91,7 @@ def table_of(found: list[RunSummary], width: int) -> Table:
 def row_of(run: RunSummary, now: datetime) -> tuple[str, ...]:
     """Return the cells of the table row of a run; ``now`` is the time to which its date is compared.
 
-    The cell of the best value names the metric unless that is the accuracy.
+    The cell of the best value begins with the name of the metric if smaller values are better.
     """
     best = run.metric.text(None if run.best is None else run.best[0])
     if run.best is not None and not run.metric.rising:

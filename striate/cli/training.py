@@ -80,7 +80,7 @@ def begin_with(network: Module, weights: Path, shape: tuple[int, ...]) -> None:
 def save_search(search: RateSearch, data: str, out: Path | None) -> Path:
     """Write the curve of a search for a learning rate as an SVG file, and return its path: RUN-rates.svg.
 
-    RUN is the folder ``out`` in which a training of ``data`` would be; None: runs/DATA.
+    RUN is the folder of a training with these options: ``out`` or, if that is None, runs/DATA for the name of ``data``.
     """
     run = Path("runs") / (data if data in KNOWN else data_name(Path(data))) if out is None else out
     path = run.with_name(f"{run.name}-rates.svg")
@@ -140,10 +140,12 @@ def leave_at_once(code: int) -> None:
 def fitted(
     trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path, going: Going, views: Views
 ) -> Evaluation:
-    """Train, and return the evaluation of the trained model on ``held_out``, averaged over ``views`` of each sample.
+    """Train, and return the evaluation of the trained model on ``held_out``.
+
+    Its predictions are averaged over ``views`` of each sample, such as the sample and its mirror image.
 
     The model, ``run`` (as run.json) and the curves are written to ``folder``, also if Ctrl-C ends the training, or a
-    ``NonFiniteError`` after the first step. ``going`` says whether a run is continued.
+    ``NonFiniteError`` ends it after the first step. ``going`` says whether a run is continued.
     """
     epochs = int(run.arguments["epochs"])
     shape = train_set.images.shape[1:]

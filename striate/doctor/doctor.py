@@ -60,7 +60,7 @@ class Doctor:
     step          the ``TrainingStep`` to watch
     train_set     training data, examined once before the first step; None: the first batch is examined instead
     validation    validation data, examined at the same time as ``train_set``
-    watch         a watch of the step, which the doctor reads; None: the doctor opens one on all layers
+    watch         a ``Watch`` of the step, which records statistics of its layers; None: a new one on all layers
     batch_size, epochs, seed, shuffle    how the training is run; remedies refer to them
     command_line  options of ``striate train`` that remedies may name, such as "--lr"
     recompute_statistics  whether running statistics are computed anew at the end, so that lagging ones do no harm
@@ -138,10 +138,9 @@ class Doctor:
         return self._examine(When.START)
 
     def before(self, x: Any, y: Any) -> None:
-        """Prepare for a step; call it with the batch before the step runs.
+        """Prepare for a step; call it before the step runs, with the inputs x and labels y of the batch.
 
-        If nothing has been examined yet, the batch is examined. If the watch will be read after this step, the running
-        statistics are copied.
+        If no data have been examined yet, this batch is examined.
         """
         if not self._began:
             self._begin_with(np.asarray(x), np.asarray(y))
@@ -153,10 +152,10 @@ class Doctor:
             self._before = Statistics(self.trace.structure)
 
     def after(self, x: Any, y: Any, loss: float) -> list[Finding]:
-        """Record a step; call it with the batch and its loss after the step has run.
+        """Record a step; call it after the step has run, with the batch (x, y) and its loss.
 
-        The watch is read if it is due. After steps 3 and 10 the rules are applied and the new findings are returned;
-        after any other step the list is empty.
+        After steps 3 and 10 the rules are applied and the new findings are returned; after any other step the list is
+        empty. Statistics of the layers are recorded in some of the steps, as the class describes.
         """
         trace = self.trace
         trace.losses.append(loss)
@@ -229,7 +228,7 @@ class Doctor:
         return self.findings
 
     def close(self) -> None:
-        """Close the watch that the doctor reads; the step then runs without computing its statistics."""
+        """Close the ``Watch`` that the doctor reads, so that the step no longer computes statistics of layers."""
         self.watch.close()
 
     # What a checkpoint holds
@@ -252,8 +251,8 @@ class Doctor:
         """Continue from a state that ``state_dict`` returned; call it instead of ``begin``.
 
         Without a ``train_set``, the next batch is examined before its step. The model must already have its restored
-        weights. The findings of the state are restored; the remedy of a finding can be applied once the rule has found
-        it again. Raises ``ModelFileError`` for a malformed state.
+        weights. The findings of the state are restored, but the remedy of each can be applied only after its rule
+        has found the same fault again. Raises ``ModelFileError`` for a malformed state.
         """
         document = document_of(state, "document", "the doctor's state")
         trace, setup = self.trace, self.trace.setup

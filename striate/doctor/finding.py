@@ -51,7 +51,7 @@ def _code(code: str, indent: int, width: int) -> list[str]:
 class Finding:
     """One fault that the doctor found in a training.
 
-    kind      the rule that found it, such as "vanishing_gradients"
+    kind      name of the rule that found the fault, such as "vanishing_gradients"
     severity  ERROR if the training cannot succeed, WARNING if it is worse than necessary
     where     path of the layer, or "data", "labels", "targets", "validation", "optimizer", "loss", "batches", "model"
     units     indices of the affected units, features or samples; () if the finding is not about particular ones
@@ -60,7 +60,7 @@ class Finding:
     message   the fault in one sentence; ``why`` explains it, and ``remedy`` says what to change
     cause     the cause, such as "activation" or "initialization", if the rule tells several causes apart; else ""
     because   kind of the finding that explains this one; "" for a finding that is not explained by another
-    step      the step after which it was first found; 0 before the first step
+    step      number of steps after which the fault was first found; 0: before the first step
     layers    paths of all affected layers
     """
 
@@ -207,7 +207,7 @@ class Findings(Sequence[Finding]):
         return [finding.to_json() for finding in self._found]
 
     def text(self, width: int = WIDTH) -> str:
-        """Return the causes in full, each followed by one line for every finding that it explains.
+        """Return the findings as text: each cause in full, followed by one sentence for every finding that it explains.
 
         Lines are wrapped to ``width`` columns.
         """

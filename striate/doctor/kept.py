@@ -25,8 +25,8 @@ _RECENT = 8
 class KeptBatches:
     """The recent batches of a training, and the numeric targets of its first batches.
 
-    ``recent`` are (x, y) of the last 8 batches. ``targets`` are those of the first 50 batches, float64 (N, outputs), if
-    the training does not classify. ``trace`` is that of the training.
+    ``recent`` are (x, y) of the last 8 batches. ``targets`` has an array of float64 (N, outputs) for each of the first
+    50 batches; it is empty if the training classifies. ``trace`` has the observations of the training.
     """
 
     def __init__(self, trace: TrainingTrace) -> None:
@@ -35,13 +35,13 @@ class KeptBatches:
         self.targets: list[Array] = []
 
     def add(self, x: Array, y: Array) -> None:
-        """Keep a batch on which the step has run."""
+        """Keep the inputs x and labels or targets y of a batch on which the training step has run."""
         self.recent.append((x, y))
         if not self._trace.setup.classifies and y.ndim and len(y) and len(self.targets) < _TARGETS:
             self.targets.append(_flat(y))
 
     def recall(self) -> None:
-        """Restore the kept batches of a resumed training from its data set; without one, none are kept."""
+        """Restore the kept batches of a resumed training from its training set; without a training set, do nothing."""
         setup, steps = self._trace.setup, self._trace.steps
         if setup.train_set is None or not steps:
             return
@@ -63,10 +63,10 @@ class KeptBatches:
                 yield x, y
 
     def to_compare(self) -> list[tuple[Array, Array]]:
-        """Return training data to show to the model again, as a list of one batch.
+        """Return [(x, y)]: one batch of training data, on which training and evaluation mode can be compared.
 
-        With a data set it is a random batch of at least 256 samples, so that its statistics scatter little; in a user's
-        loop, the first of the samples kept from recent batches.
+        If the doctor has a training set, the batch is a random choice of at least 256 of its samples, so that its
+        statistics scatter little. Otherwise it is the first samples of ``recent``.
         """
         trace, size = self._trace, max(PROBED, self._trace.setup.batch_size)
         train_set = trace.setup.train_set
@@ -77,7 +77,10 @@ class KeptBatches:
         return [(train_set.images[index], train_set.labels[index])]
 
     def to_probe(self) -> tuple[Array, Array] | None:
-        """Return the same part of the training data at each call, or of the last batch in a user's loop."""
+        """Return training samples (x, y) whose predictions are measured: the same ones at each call.
+
+        Without a training set, they are samples of the last batch; None before the first batch.
+        """
         trace = self._trace
         if trace.setup.train_set is not None and trace.data is not None:
             chosen = trace.data.index[:: max(1, len(trace.data.index) // PROBED)][:PROBED]

@@ -27,7 +27,10 @@ DOUBTFUL = 0.05
 
 
 def count_labels(trace: TrainingTrace, y: Array) -> None:
-    """Record the labels of a batch: how often each class occurred, and how mixed the batch was."""
+    """Record how often each class occurs in the labels ``y`` of a batch, and how mixed the batch is.
+
+    The mixture is 1 − Σ p², with p the share of each class. Negative labels, which the loss ignores, are left out.
+    """
     if trace.setup.classifies and y.ndim == 1 and y.dtype.kind in "iu":
         y = y[y >= 0]  # the loss ignores negative labels
         if not len(y):
@@ -39,10 +42,10 @@ def count_labels(trace: TrainingTrace, y: Array) -> None:
 
 
 def measure_targets(trace: TrainingTrace, kept: KeptBatches) -> None:
-    """Record statistics of targets and predictions in a user's own loop.
+    """Record statistics of the kept targets of a training that does not classify.
 
     These are the moments of the targets, the loss of the best constant prediction, and, for targets of 0 and 1,
-    statistics of the predictions. The doctor sees the targets of such a loop only batch by batch.
+    statistics of the predictions.
     """
     trace.targets = targets_of(kept.targets)
     if trace.targets is None or not kept.recent:
@@ -64,7 +67,11 @@ def measure_targets(trace: TrainingTrace, kept: KeptBatches) -> None:
 
 
 def compare_modes(trace: TrainingTrace, kept: KeptBatches, watch: Watch) -> None:
-    """Record the losses in training and in evaluation mode, if running statistics may not fit."""
+    """Record the loss of the same batch in training and in evaluation mode, if the two losses seem to differ.
+
+    They differ if the running statistics of normalizations do not fit the data. ``watch`` has the statistics of the
+    layers in the last step.
+    """
     setup = trace.setup
     if trace.structure is None or not kept.recent or not trace.losses:
         return
@@ -82,7 +89,10 @@ def compare_modes(trace: TrainingTrace, kept: KeptBatches, watch: Watch) -> None
 
 
 def measure_weights(trace: TrainingTrace, sizes: Mapping[str, float]) -> None:
-    """Record the norm ‖w‖ of every weight at the start, which ``sizes`` has by layer path, and now."""
+    """Record the norms ‖w‖ of every weight w, at the start of the training and now.
+
+    ``sizes`` has the norms at the start by path of the layer.
+    """
     for one in trace.structure.maps if trace.structure else ():
         weight = one.parameters.get("weight")
         if weight is not None and one.path in sizes:
@@ -91,10 +101,9 @@ def measure_weights(trace: TrainingTrace, sizes: Mapping[str, float]) -> None:
 
 
 def measure_first_move(trace: TrainingTrace, moved: Mapping[str, Array], sizes: Mapping[str, float]) -> None:
-    """Record ‖Δθ‖/‖θ‖ of the first update for each weight, with θ before the update.
+    """Record how far the first update Δw moved each weight w: ‖Δw‖ / ‖w‖, with w as it was before the update.
 
-    ``moved`` has the updates by parameter name, and ``sizes`` the norms of weights before it, by layer path. The watch
-    divides by θ after the update, which a large update dominates.
+    ``moved`` has the updates by parameter name, and ``sizes`` the norms ‖w‖ by path of the layer.
     """
     for path, size in sizes.items():
         change = moved.get(f"{path}.weight")
@@ -103,9 +112,10 @@ def measure_first_move(trace: TrainingTrace, moved: Mapping[str, Array], sizes: 
 
 
 def count_silent(trace: TrainingTrace, watch: Watch, first_fired: Mapping[str, Array]) -> None:
-    """Record each layer's units that never fired in the past epoch, and how many of these fired at first.
+    """Record which units of each layer were never above 0 in the past epoch, which ``watch`` observed.
 
-    ``first_fired`` says for each unit of a layer, by path, whether it fired in the first step.
+    Also record how many of these units were above 0 in the first step: ``first_fired`` has a bool for each unit, by
+    path of the layer, which says whether the unit was above 0 for some sample of that step.
     """
     silent = watch.silent_units()
     for path, fired in watch.firing().items():

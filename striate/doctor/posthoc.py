@@ -55,7 +55,7 @@ def posthoc(
                           training are unknown
     standardizer          the standardizer that was applied to the data; None: the data were not standardized
     losses, validation_losses, validation_accuracies    one number for each epoch
-    events                the records of ``progress.jsonl``, among them the statistics of the training's watch
+    events                the records of ``progress.jsonl``, among them statistics of the layers in some steps
     finished              False if the training was stopped or failed
 
     Raises ``OptionError`` unless ``model`` is a ``Module`` and the data sets are ``Dataset`` objects.

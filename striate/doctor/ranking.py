@@ -43,13 +43,16 @@ LAST_RESORT = "unexplained"
 
 
 def explains_kind(kind: str, symptom: Finding) -> bool:
-    """Return whether the rule ``kind`` lists the symptom, by its kind or "kind:cause", in its ``explains``."""
+    """Return whether findings of the rule ``kind`` can explain the finding ``symptom``.
+
+    They can if the rule's ``explains`` contains the symptom's kind, or "kind:cause" with its kind and cause.
+    """
     known = RULES[kind].explains if kind in RULES else ()
     return symptom.kind in known or f"{symptom.kind}:{symptom.cause}" in known
 
 
 def explains(cause: Finding, symptom: Finding) -> bool:
-    """Return whether a cause explains a symptom, by its rule's ``explains``.
+    """Return whether the finding ``cause`` explains the finding ``symptom``, as the rule of the cause says.
 
     A cause explains only findings that come after it in ``ORDER``.
     """

@@ -146,6 +146,6 @@ def kinds(setup: Setup, paths: tuple[str, ...]) -> list[str]:
 
 
 def named(path: str) -> str:
-    """Return the Python expression for a layer: ``model[3]`` or ``model.stage1.conv``."""
+    """Return the Python expression for the layer at a dotted path: ``model[3]`` or ``model.stage1.conv``."""
     parts = path.split(".") if path else []
     return "model" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)

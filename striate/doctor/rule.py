@@ -21,8 +21,8 @@ Examine = Callable[[TrainingTrace], Iterable[Finding]]
 class When(Enum):
     """The moment in a training from which a rule of the doctor can be applied.
 
-    It is before the first step, in the first steps, or at the end of an epoch; rules of the kind ONCE are applied only
-    before the first step.
+    This is before the first step, in the first steps, or at the end of an epoch. A rule with the moment ONCE is applied
+    only before the first step.
     """
 
     ONCE = "once, before the first step"

@@ -59,7 +59,7 @@ class Sample:
         return cls(dataset, x, dataset.labels[index], index, standardizer if fits else None)
 
     def part(self, chosen: Array) -> Sample:
-        """Return the samples at these positions (indices or a mask) of this sample."""
+        """Return a ``Sample`` with only some of the samples; ``chosen`` has their indices, or is a mask."""
         return Sample(self.dataset, self.x[chosen], self.y[chosen], self.index[chosen], self.standardizer)
 
     @property
@@ -168,7 +168,7 @@ class Sample:
     def points(self) -> Array:
         """The vectors between which distances are computed, float32 (n, d).
 
-        They are ``flat`` with its mean subtracted, divided by its scale.
+        They are ``flat`` minus its mean, divided by the scale (see ``centre``).
         """
         mean, scale = self.centre
         return (self.flat - mean) / scale
@@ -182,16 +182,18 @@ class Sample:
         return nearest(self.points, self.points, NEIGHBOURS, itself=True)
 
     def agreement(self, labels: Array) -> float:
-        """Return how often the nearest neighbours of a sample have its label, from 0 to 1.
+        """Return how often the nearest neighbours of a sample have the same label as the sample, from 0 to 1.
 
-        This is the mean over the samples of the share of their 5 neighbours; ``labels`` are (n,).
+        For each sample, this is the share of its 5 ``neighbours`` that have its label; the result is the mean over all
+        samples. ``labels`` (n,) are the labels to compare.
         """
         return float((labels[self.neighbours] == labels[:, None]).mean())
 
     def standard_error(self) -> float:
         """Return the standard error of ``agreement`` for labels that are assigned at random.
 
-        It is twice the standard error for n · 5 independent pairs, since the pairs of neighbours overlap.
+        It is twice the standard error for 5 n independent pairs, with n the number of samples, since the pairs of
+        neighbours are not independent.
         """
         return 2 * float(np.sqrt(self.chance * (1 - self.chance) / (len(self.y) * NEIGHBOURS))) + 1e-9
 
@@ -214,10 +216,10 @@ def coarse(x: Array, detail: int) -> Array:
 
 
 def nearest(points: Array, others: Array, count: int, itself: bool = False) -> Array:
-    """Return the indices of the ``count`` nearest ``others`` of each point, unordered: (n, count).
+    """Return, for each of the points (n, d), the indices of the ``count`` nearest ``others`` (m, d): (n, count).
 
-    Distances are Euclidean. With ``itself=True`` the two arrays are the same, and a point is not its own neighbour. If
-    there are not enough others, the second axis is shorter.
+    Distances are Euclidean, and the indices of a point are in no particular order. With ``itself=True`` the two arrays
+    must be the same, and a point is not its own neighbour. If m ≤ ``count``, only m − 1 neighbours are returned.
     """
     squares = np.square(others).sum(axis=1)
     distance = squares[None] - 2 * points @ others.T  # + |point|², the same for all others

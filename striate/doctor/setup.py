@@ -41,7 +41,7 @@ class Setup:
         """Return a copy of the setup with the given fields changed and a freshly initialized model.
 
         If ``model`` is among the changes, that model is initialized in place. Otherwise the model is deep-copied, so
-        that this setup's model keeps its weights. Raises ``OptionError`` for the name of another field.
+        that this setup's model keeps its weights. Raises ``OptionError`` for a name that is not a field.
         """
         known = [field.name for field in fields(self)]
         for name in changes:
@@ -66,6 +66,6 @@ def replaced(model: Module, path: str, layer: Module) -> None:
 
 
 def layer_at(model: Module, path: str) -> Module:
-    """Return the layer at a dotted path; "" is the model itself. Raises ``KeyError`` if there is none."""
+    """Return the layer at a dotted path; "" is the model itself. Raises ``KeyError`` if there is no such layer."""
     found = dict(model.named_modules())
     return found[path]

@@ -30,7 +30,10 @@ def _text(document: object) -> str:
 
 
 class ReadingTexts:
-    """Converts the readings of a training to JSON; each call converts only the readings that are new."""
+    """Converts the readings of a training (statistics of its layers in some steps) to JSON for checkpoints.
+
+    Each call of ``as_bytes`` converts only the readings that are new.
+    """
 
     def __init__(self) -> None:
         self._texts: list[str] = []
@@ -63,9 +66,11 @@ def trace_document(trace: TrainingTrace) -> object:
 
 
 def trace_arrays(trace: TrainingTrace) -> dict[str, Array]:
-    """Return the loss of every step, how often each label was in a batch, and the drifts, as arrays.
+    """Return those observations of a trace that are stored as arrays, by name.
 
-    ``drifts.PATH`` (readings, 2) float64 has the distance of means and the ratio of variances of a normalization.
+    "losses" (steps,) float64 has the loss of every step, and "labels_seen" (C,) int64 the number of samples of each
+    class in all batches. "drifts.PATH" (readings, 2) float64 has, for the normalization at PATH, the distance between
+    the means and the ratio of the variances of a batch and the running statistics.
     """
     drifts = {
         f"drifts.{path}": np.array([(one.mean_distance, one.variance_ratio) for one in found], np.float64)

@@ -26,7 +26,7 @@ _KEEPS_UNITS = (LayerKind.RESHAPE, LayerKind.DROPOUT, LayerKind.POOLING)
 
 @dataclass(frozen=True)
 class Passed:
-    """A leaf layer, or an activation that a ``forward`` calls directly, at its place in the network.
+    """A leaf layer (without layers inside), or an activation that a ``forward`` calls directly, in a network.
 
     path    path of the layer; for a called activation the name that the watch uses, such as ``block1.relu``
     layer   the layer; None for a called activation

@@ -26,7 +26,7 @@ class LayerReading:
     zeros          share of outputs that are 0; NaN if these are not counted
     saturated      share of outputs on the flat ends of the activation; None for other layers
     gradient_norm  norm of the gradient with respect to all parameters of the layer; None without parameters
-    update_ratio   ‖Δθ‖ / ‖θ‖ over all parameters of the layer; None without parameters
+    update_ratio   ‖Δθ‖ / ‖θ‖ for all parameters θ of the layer and their change Δθ; None without parameters
     """
 
     mean: float
@@ -62,7 +62,7 @@ class Silence:
 
     @property
     def share(self) -> float:
-        """The share of the layer's units that never fired, from 0 to 1."""
+        """The share of the layer's units that were never above 0, from 0 to 1."""
         return len(self.silent) / max(self.units, 1)
 
 
@@ -71,7 +71,7 @@ class Probe:
     """Statistics of the model's predictions for a fixed part of the training data after an epoch.
 
     epoch, loss, accuracy    the epoch, and the mean cross entropy and accuracy of the predictions
-    top_class, top_share     the class that is predicted most often, and the share of samples that are predicted as it
+    top_class, top_share     the class that is predicted most often, and the share of samples for which it is predicted
     std                      standard deviation of an output over the samples, averaged over the outputs
     squashed                 whether the outputs of every sample are positive and add up to 1
     """
@@ -165,19 +165,19 @@ class TrainingTrace:
     setup                  how the training is run
     structure              the layers of the network; None before it is traced, or if that fails
     data, validation       samples of the training and validation data; None without such data
-    readings               the statistics of all layers, for every step in which the watch was read
+    readings               the statistics of all layers, for every step in which they were recorded
     losses                 the loss of every step
     epoch_losses           the mean training loss of every epoch
     validation_losses, validation_accuracies    one for every epoch; None for an epoch without validation
     probes, forms          statistics of predictions after some epochs; see ``Probe`` and ``Forms``
     silence                units that were always 0 in the last epoch, by path of the layer
     drifts                 distances between statistics of batches and the running ones, by path of the normalization
-    mixtures               for every batch (1 − Σ p², size), with p the shares of the classes in the batch
+    mixtures               for the first 200 batches (1 − Σ p², size), with p the shares of the classes in the batch
     labels_seen            number of samples of each label in all batches so far, int64
-    starts, gains          mean bias and √(mean w² · fan-in) at the start, by path of the layer
-    scales                 √(mean γ²) at the start, by path of the normalization
-    first_moves            ‖Δw‖ / ‖w‖ of the weight in the first step, with w before the step, by path of the layer
-    sizes                  ‖w‖ of the weight at the start and now, by path of the layer
+    starts, gains          mean bias, and √(mean w² · fan-in) for the weight w, at the start, by path of the layer
+    scales                 √(mean γ²) for the scale γ at the start, by path of the normalization
+    first_moves            ‖Δw‖ / ‖w‖ for the change Δw of the weight w in the first step, by path of the layer
+    sizes                  the norms ‖w‖ of the weight w at the start and now, by path of the layer
     random_and_frozen      paths of layers that are frozen with their random initial weights
     copies                 paths of layers whose units remain copies of each other, from ``copied_units``
     targets, answers       statistics of the targets, and of a single output that predicts 0 or 1; None if not measured
@@ -275,7 +275,7 @@ class TrainingTrace:
 
     @property
     def exploded(self) -> bool:
-        """Whether some loss exceeded 100 times both the first loss and that of the best constant prediction.
+        """Whether some loss exceeded 10, and 100 times both the first loss and that of the best constant prediction.
 
         The weights are then so large that later steps look small beside them.
         """
@@ -298,9 +298,9 @@ class TrainingTrace:
 
     @property
     def diversity(self) -> list[float]:
-        """How mixed the labels of each batch are: 1 for batches drawn at random, 0 for batches of one class.
+        """How mixed the labels are in each of the first 200 batches: about 1 if drawn at random, 0 for a single class.
 
-        It is 1 − Σ p² over the classes of a batch, divided by its expectation for random batches of that size.
+        For a batch with the class shares p it is 1 − Σ p², divided by the expectation for random batches of its size.
         """
         shares = self.labels_seen / max(int(self.labels_seen.sum()), 1)
         whole = float(1 - np.square(shares).sum())
@@ -308,13 +308,13 @@ class TrainingTrace:
 
     @property
     def early(self) -> list[Reading]:
-        """The readings of the watch in the first ten steps."""
+        """The readings (statistics of all layers) of the first ten steps."""
         return [one for one in self.readings if one.step <= 10]
 
     def median(
         self, path: str, statistic: Callable[[LayerReading], float | None], readings: list[Reading] | None = None
     ) -> float:
-        """Return the median of one statistic of one layer over readings; NaN if it was never read.
+        """Return the median over ``readings`` of one statistic of the layer at ``path``; NaN if it was never recorded.
 
         ``readings`` defaults to all readings so far.
         """
@@ -328,7 +328,7 @@ class TrainingTrace:
     def update_ratios(self, readings: list[Reading] | None = None) -> dict[str, float]:
         """Return the median ‖Δθ‖/‖θ‖ of each linear layer and convolution that learns, by path.
 
-        ``readings`` defaults to all readings so far.
+        Δθ is the change of the layer's parameters θ in a step. ``readings`` defaults to all readings so far.
         """
         if self.structure is None:
             return {}

@@ -31,7 +31,10 @@ STEPS = 200
 
 @dataclass(frozen=True)
 class Uncorrected(Adam):
-    """Adam without the bias correction of m and v: θ ← θ − η m / (√v + ε)."""
+    """Adam without bias correction: θ ← θ − η m / (√v + ε).
+
+    θ are the parameters, η the learning rate, and m and v the moving averages of the gradient and of its square.
+    """
 
     def update(
         self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value
@@ -44,9 +47,10 @@ class Uncorrected(Adam):
 
 
 def step_sizes(model: Module, rule: Adam, work: Work, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the median of |Δθ| / η over the last layer's weights, for each of the first 200 steps.
+    """Return the median of |Δθ| / η over the last layer's weights θ, for each of the first 200 steps: (200,).
 
-    ``rule`` is the optimizer, and ``seed`` determines the training samples. The steps train the model.
+    Δθ is the change of a weight in the step, and η the learning rate. ``rule`` is the optimizer, and ``seed``
+    determines the training samples. The steps train the model.
     """
     step = TrainingStep(model, CrossEntropyLoss(), rule, seed=seed)
     train_set = work.samples(seed)

@@ -31,12 +31,12 @@ SETTINGS = (CNN, CNN_PERMUTED, MLP, MLP_PERMUTED)
 
 
 def permutation(shape: tuple[int, ...]) -> Array:
-    """Return the fixed permutation of the H·W pixels that is applied to all permuted images."""
+    """Return the permutation (H·W,) of the pixels of images of ``shape`` (C, H, W), always the same one."""
     return np.random.Generator(np.random.Philox(key=1)).permutation(int(np.prod(shape[1:])))
 
 
 def permuted(dataset: Dataset) -> Dataset:
-    """Return the data set with the pixels of each image permuted, so that neighbours are unrelated."""
+    """Return the data set with the pixels of all images in the same random order, so that neighbours are unrelated."""
     images = dataset.images
     flat = images.reshape(*images.shape[:2], -1)[:, :, permutation(images.shape[1:])]
     return replace(dataset, images=flat.reshape(images.shape))

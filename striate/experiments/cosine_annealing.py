@@ -28,9 +28,10 @@ SHOWN = 50
 
 
 def measured_rates(model: Module, work: Work) -> tuple[list[float], list[float]]:
-    """Return two lists of the learning rates of the first 50 steps: as measured, and by the equation of the cosine.
+    """Return two lists of the learning rates of the first 50 steps: as measured, and by the cosine's equation.
 
-    In plain SGD the rate of a step is ‖Δθ‖ / ‖g‖. The steps train the model.
+    The measured rate of a step of plain SGD is ‖Δθ‖ / ‖g‖, for the change Δθ of all parameters and their gradient g.
+    The steps train the model.
     """
     step = TrainingStep(model, CrossEntropyLoss(), SGD(lr=HIGH, schedule=CosineSchedule(SHOWN)))
     train_set = work.samples(0)

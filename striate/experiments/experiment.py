@@ -48,8 +48,8 @@ class Work:
     """The data, size and seeds of one run of an experiment, and its progress reports.
 
     At most ``size.held_out`` samples of ``held_out`` are kept. The method ``samples`` draws training samples for a seed
-    from ``train_set``.
-    ``report`` is called before each training and after the last; None: no reports.
+    from ``train_set``. ``report(done, total, text)`` is called before each training and after the last; None: no
+    reports.
     """
 
     def __init__(self, train_set: Dataset, held_out: Dataset, size: Size, report: Report | None = None) -> None:
@@ -89,7 +89,7 @@ class Work:
         self.say(done, total, "")
 
     def say(self, done: int, total: int, text: str) -> None:
-        """Report that ``done`` of ``total`` trainings are finished and which one is next, if reports are wanted."""
+        """Report that ``done`` of ``total`` trainings are finished; ``text`` names the next one, "" after the last."""
         if self._report is not None:
             self._report(done, total, text)
 
@@ -202,7 +202,7 @@ def material(wanted: str | None, preferred: str, opened: Callable[[str, str], Da
 def perform(experiment: Experiment, given: Material, size: Size, report: Report | None = None) -> Outcome:
     """Run an experiment: measure, compare with the predictions, and judge.
 
-    ``report`` is called with the progress. No picture is drawn.
+    ``report(done, total, text)`` is called before each training, which ``text`` names. No picture is drawn.
     """
     start = time.perf_counter()
     found = experiment.measure(Work(given.train_set, given.held_out, size, report))

@@ -27,9 +27,10 @@ INFERENCE = f"{NETWORKS} random networks"
 
 
 def random_front(random: np.random.Generator, shape: tuple[int, ...]) -> tuple[Sequential, tuple[int, int, int]]:
-    """Return two random convolutions, with a max pooling if it fits, and their output shape (C, H, W).
+    """Return two random convolutions for inputs of ``shape`` (C, H, W), and the shape of their output.
 
-    The shape is computed from kernels, strides and paddings, independently of striate.
+    A max pooling follows them if it fits. The output shape is computed from kernels, strides and paddings,
+    independently of striate.
     """
     layers: list[Conv2d | MaxPool2d] = []
     channels, height, width = shape
@@ -147,9 +148,11 @@ class Flattening(Experiment):
         return right / NETWORKS
 
     def compare(self, found: Measurement, work: Work, seed: int) -> None:
-        """Train a network, replace its last two layers by two equivalent forms, and record how the outputs differ.
+        """Train a network, compute its last two layers in two other ways, and record how the outputs differ.
 
-        The numbers are added to ``found``. ``seed`` determines the initial weights and the training samples.
+        The layers (flatten, linear) are replaced by a convolution as large as its input, and by a linear layer whose
+        features are in another order. The numbers are added to ``found``. ``seed`` determines the initial weights and
+        the training samples.
         """
         train_set, images = work.samples(seed), work.held_out.images
         parts = front(work)

@@ -39,7 +39,7 @@ def cured(found: Measurement, setting: str) -> float:
 
 
 class LeakyCure(Experiment):
-    """Compares leaky ReLU with four slopes α, in the networks of experiment M6."""
+    """Compares four slopes α of leaky ReLU, in deep networks with few and with many units per layer."""
 
     name = "M7"
     title = "Leaky ReLU, the cure"

@@ -111,11 +111,11 @@ class Measurement:
         return max(self.values(setting, quantity), default=math.nan)
 
     def short(self, setting: str, quantity: str) -> str:
-        """Return the formatted median."""
+        """Return the median over the seeds as text, such as "94.0 %"."""
         return self.quantity(quantity).form.text(self.median(setting, quantity))
 
     def text(self, setting: str, quantity: str) -> str:
-        """Return "median (minimum–maximum)", formatted.
+        """Return the median, minimum and maximum over the seeds as text, such as "94.0 % (91.0–95.0)".
 
         The text is only the median if all seeds agree or the quantity hides its spread, and "" if nothing was measured.
         """

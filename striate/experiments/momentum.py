@@ -31,10 +31,11 @@ STEPS = 20
 
 
 def recount(model: Module, work: Work, seed: int, nesterov: bool) -> float:
-    """Return the largest difference of a weight from the momentum equations in NumPy, after 20 steps.
+    """Return the largest difference of a parameter from the momentum equations in NumPy, after 20 steps of SGD.
 
     v ← μv + ηg, θ ← θ − v   (``nesterov``: θ ← θ − μv − ηg)
 
+    θ are the parameters, g their gradients, v the velocities (0 at first), μ the momentum and η the learning rate.
     ``seed`` determines the samples and their order. The steps train the model.
     """
     step = TrainingStep(model, CrossEntropyLoss(), SGD(lr=RATE, momentum=MU, nesterov=nesterov), seed=seed)

@@ -34,7 +34,11 @@ def scales(model: Module) -> tuple[Array, Array]:
 
 
 class NormalizationPlacement(Experiment):
-    """Compares a deep sigmoid network without, with normalization in either place, and with fixed γ and β."""
+    """Compares places of batch normalization in a deep sigmoid network.
+
+    The compared networks have none, one before each sigmoid, one at the start of each hidden block, or one before each
+    sigmoid with fixed γ and β (scale and shift).
+    """
 
     name = "M9"
     title = "Where to normalize"

@@ -72,7 +72,11 @@ class Verdict:
 
 
 def judge(compared: Sequence[Compared]) -> Verdict:
-    """Return FAILS if a prediction of the claim failed, else CONDITION if a limit was confirmed, else HOLDS."""
+    """Return the verdict on a claim from its checked predictions.
+
+    It is FAILS if a prediction without a ``condition`` did not come true; else CONDITION if one with a ``condition``
+    did; else HOLDS.
+    """
     failed = [one for one in compared if not one.prediction.condition and not one.came_true]
     if failed:
         return Verdict(Ruling.FAILS, tuple(f"{one.prediction.text} Found: {one.evidence}" for one in failed))

@@ -52,7 +52,10 @@ def network(kind: str, depth: int, classes: int) -> Sequential:
 
 
 class SkipConnections(Experiment):
-    """Compares the same blocks without skip connections, with x added, and with x concatenated."""
+    """Compares networks of the same blocks f with different skip connections.
+
+    The output of a block for the input x is f(x), f(x) + x, or x and f(x) concatenated.
+    """
 
     name = "skip"
     title = "Skip connections"

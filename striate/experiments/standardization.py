@@ -46,10 +46,9 @@ def as_features(dataset: Dataset, scaled_badly: bool) -> Dataset:
 
 
 def recount(features: Array) -> tuple[float, Array]:
-    """Return the largest difference between ``Standardizer`` and its equation, and its result for constant features.
+    """Return the largest error of ``Standardizer`` for features (N, D), and its output for the constant ones.
 
-    The equation is computed in float64. The second result is the standardized values x̂ of those features that are
-    equal in all samples.
+    The error is the difference from the equation, computed in float64. Constant features are equal in all samples.
     """
     fitted = Standardizer.fit(features)
     given, x = fitted.transform(features), features.astype(np.float64)
@@ -77,7 +76,10 @@ def best_text(found: Measurement, data: str, form: str) -> str:
 
 
 class Standardization(Experiment):
-    """Compares raw and standardized data in good and in bad units, each at its best learning rate."""
+    """Compares training on raw and on standardized data, each at its best learning rate.
+
+    The features are in one unit (good) or each in a unit of its own, with an offset (bad).
+    """
 
     name = "M8"
     title = "Standardization"

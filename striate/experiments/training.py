@@ -75,10 +75,10 @@ def train(
 
 
 def gradient_norms(model: Module, dataset: Dataset, seed: int, samples: int = 256) -> dict[str, float]:
-    """Return ‖g‖ = √Σg² for each weight of a linear map or convolution, by name, over one batch.
+    """Return ‖g‖ = √Σg² for each weight of a linear map or convolution, by name, with g its gradient for one batch.
 
-    The batch is the first ``samples`` samples of the data set. The weights are not updated. ``seed`` is that of the
-    training step, for weights that have no values yet and for dropout.
+    The batch is the first ``samples`` samples of the data set, and the loss is cross entropy. The weights are not
+    updated. ``seed`` determines the values of weights that have none yet, and dropout.
     """
     step = TrainingStep(model, CrossEntropyLoss(), _NO_UPDATE, seed=seed)
     chosen = dataset.images[:samples], dataset.labels[:samples]
@@ -92,7 +92,8 @@ def gradient_norms(model: Module, dataset: Dataset, seed: int, samples: int = 25
 def firing(model: Module, dataset: Dataset, seed: int, layers: list[str]) -> dict[str, Array]:
     """Return, for each of ``layers``, how often each of its units is positive over a data set: a share, 0 to 1.
 
-    A ReLU unit with share 0 is dead: no gradient reaches its weights. ``seed`` is as in ``gradient_norms``.
+    A ReLU unit with share 0 is dead: no gradient reaches its weights. ``layers`` are paths of layers. ``seed``
+    determines the values of weights that have none yet, and dropout.
     """
     step = TrainingStep(model, CrossEntropyLoss(), _NO_UPDATE, seed=seed)
     watch = step.watch("*")

@@ -53,7 +53,10 @@ def _ratio_and_accuracy(found: Measurement, setting: str) -> str:
 
 
 class VanishingGradients(Experiment):
-    """Compares ‖∂L/∂W₁‖ / ‖∂L/∂W₁₂‖ before training, and the final accuracy, of twelve-layer networks."""
+    """Compares ‖∂L/∂W₁‖ / ‖∂L/∂W₁₂‖ before training, and the final accuracy, of networks with 12 hidden layers.
+
+    L is the loss, and W₁ and W₁₂ are the weights of the first and the last hidden layer.
+    """
 
     name = "M5"
     title = "Vanishing gradients"

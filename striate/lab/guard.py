@@ -51,10 +51,11 @@ def same(given: str, expected: str) -> bool:
 
 
 class Guard:
-    """ASGI middleware that passes a request on to the lab only if it passes the checks of this module.
+    """ASGI middleware that passes on to the lab only requests of the lab's own page in the user's browser.
 
-    Other requests are refused, or redirected to the page. ``app`` is the lab's application, ``keys`` are the secrets of
-    the server, and ``port`` is the port on which it listens.
+    It checks the headers Host, Origin and Sec-Fetch-Site, and the cookie. A request with the token of the printed
+    address is redirected to the page and gets the cookie; all others are refused. ``app`` is the lab's application,
+    ``keys`` has token and cookie, and ``port`` is the port on which the server listens.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, port: int) -> None:
@@ -157,6 +158,6 @@ class Headers:
         return [value for key, value in self._raw if key == name]
 
     def cookies(self, name: str) -> list[str]:
-        """Return all cookies of this name, since a server on another port may have set a second one."""
+        """Return the values of all cookies of this name: a server on another port may have set a second one."""
         pairs = [pair.strip().partition("=") for line in self.all("cookie") for pair in line.split(";")]
         return [value.strip('"') for key, _, value in pairs if key == name]

@@ -43,7 +43,7 @@ class Live:
         self.closing = False
 
     async def refresh(self, entry: Entry) -> None:
-        """Read the new lines of a run's record, in a worker thread."""
+        """Read the new lines of the ``progress.jsonl`` of the run ``entry``, in a worker thread."""
         if entry.story.changed():
             async with self._reading:
                 await run_in_threadpool(entry.story.advance)

@@ -55,10 +55,11 @@ class Opened:
 
 
 class Looking:
-    """Answers the page's questions about the model of a run ``folder``, and caches the four most recently used models.
+    """Shows pictures and layer outputs of the models of runs; caches the four most recently used models.
 
-    A lock admits only one picture at a time, since predictions share the cores with trainings. Raises ``OptionError``
-    for a run that has no model yet, or a model whose inputs are not pictures.
+    Each method takes the ``folder`` of a run. A lock admits only one picture at a time, since predictions share the
+    cores with trainings. Methods raise ``OptionError`` for a run that has no model yet, or a model whose inputs are not
+    pictures.
     """
 
     def __init__(self) -> None:
@@ -66,9 +67,9 @@ class Looking:
         self._turn = Lock()
 
     def sample(self, folder: Path, index: int) -> tuple[Array, dict[str, Any]]:
-        """Return a held-out picture (C, H, W), and a dict with its index, label and the number of pictures.
+        """Return a held-out picture (C, H, W), and a dict with its "index", its "label" and the "count" of pictures.
 
-        ``index`` is taken modulo that number. Raises ``OptionError`` if the data are not available on this computer.
+        ``index`` is taken modulo that count. Raises ``OptionError`` if the data are not available on this computer.
         """
         with self._turn:
             data = self._opened(folder).held_out
@@ -189,8 +190,8 @@ def picture_shape(model: LoadedModel) -> tuple[int, tuple[int, int]]:
 def described(name: str, array: Array, block: Block | None) -> dict[str, Any]:
     """Describe one layer's output for one picture, as JSON-compatible data.
 
-    ``name`` is the name of the layer, ``array`` its output, (C, H, W) or (D,), and ``block`` the layer as the report
-    draws it; None: unknown. At most 32 maps or 128 numbers are included, with statistics of the whole array.
+    ``name`` is the name of the layer, ``array`` its output, (C, H, W) or (D,), and ``block`` has its operations; None:
+    they are unknown. At most 32 maps or 128 numbers are included, with statistics of the whole array.
     """
     main = None if block is None else block.main
     maps = array if array.ndim == 3 else array.reshape(-1)

@@ -83,8 +83,8 @@ class Entry:
     def settings(self) -> dict[str, Any]:
         """Return the settings of the training.
 
-        They are read from run.json or, if there is none yet, are those of the request, or of the record of a training
-        that this lab did not start.
+        They are read from run.json. If there is none yet, they are those of the request or, for a training that this
+        lab did not start, those in progress.jsonl.
         """
         run = self.told
         if run is not None:

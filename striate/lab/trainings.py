@@ -210,7 +210,10 @@ def send(training: Training, number: int) -> None:
 
 
 async def ended(training: Training) -> None:
-    """Wait for a training to end: send Ctrl-C, unless it was sent, a second one after 12 s, and kill it 3 s later."""
+    """End a training and wait for it.
+
+    It is sent Ctrl-C, unless it was sent that already, and again after 12 s; 3 s later it is killed.
+    """
     process = training.process
     if process is None:
         return

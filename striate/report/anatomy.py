@@ -18,14 +18,14 @@ from striate.graph.value import Dim, Value, shape_text
 
 @dataclass(eq=False)
 class Block:
-    """One step of the network as it is drawn: the nodes of one path that belong together.
+    """One box of the drawn network, usually a layer: graph nodes with the same path that belong together.
 
-    index    its number, in running order
+    index    number of the block, in running order
     path     path of the layer
-    nodes    its nodes, in running order
-    inputs   the outputs of other blocks that it reads, and the network's input
-    output   its result
-    sources  the parameters, buffers and other inputs of the graph that it reads
+    nodes    the block's nodes, in running order
+    inputs   the outputs of other blocks that this block reads, or the network's input
+    output   the result of the block
+    sources  the parameters, buffers and other inputs of the graph that the block reads
     """
 
     index: int

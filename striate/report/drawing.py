@@ -35,10 +35,11 @@ _TAIL = 14
 
 @dataclass(eq=False)
 class Card:
-    """A box of the drawing, with a strip for each of its blocks.
+    """A box of the drawing, with a strip for each of its blocks (layers).
 
-    ``before`` are the cards whose outputs it reads, with None for the input of its unit. ``lane`` is its column, 0 for
-    the trunk, and ``top`` its upper edge in the unit's picture, in pixels.
+    A drawing consists of pictures of units, one below the other. ``before`` are the cards whose outputs this card
+    reads, with None for the input of its unit. ``lane`` is its column, 0 for the main path, and ``top`` its upper edge
+    in the unit's picture, in pixels.
     """
 
     blocks: list[Block]
@@ -54,14 +55,15 @@ class Card:
 
     @property
     def bottom(self) -> float:
-        """The lower edge of the card in the unit's picture, in pixels."""
+        """The position of the card's lower edge in its picture, in pixels from the top."""
         return self.top + self.height
 
 
 class Unit(NamedTuple):
-    """The cards between two places where only one array is needed.
+    """A part of the network that is drawn as one picture, with its ``cards`` (boxes).
 
-    ``entry`` is that array, which the first card reads; None if it reads no array.
+    Only one array passes from a unit to the next. ``entry`` is the array that the first card reads; None if it reads no
+    array.
     """
 
     cards: list[Card]
@@ -69,7 +71,10 @@ class Unit(NamedTuple):
 
 
 def drawing(blocks: Sequence[Block]) -> Markup:
-    """Return the drawing of a network, one picture for every unit; strips link to ``#layer-INDEX``."""
+    """Return the drawing of a network as SVG pictures, one below the other.
+
+    Each block is a strip of a box; it links to ``#layer-INDEX``, with the ``index`` of the block.
+    """
     cards = cards_of(blocks)
     units = units_of(cards)
     for unit in units:
@@ -115,7 +120,7 @@ def cards_of(blocks: Sequence[Block]) -> list[Card]:
 
 
 def units_of(cards: Sequence[Card]) -> list[Unit]:
-    """Divide the cards into units: a unit ends where later cards need only the output of its last card."""
+    """Divide the cards into units: a unit ends with a card whose output is all that later cards need."""
     last_reader: dict[Card | None, int] = {}
     for index, card in enumerate(cards):
         for source in card.before:

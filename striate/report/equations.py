@@ -53,7 +53,7 @@ def equation_of(block: Block) -> Equation:
 
 
 def whole_equation(blocks: Sequence[Block]) -> Markup | None:
-    """Return the network as one equation, y = f(x), with letters marked by their layers.
+    """Return the network as one equation, y = f(x), where parameters are marked with the path of their layer.
 
     The result is None if the equation is too long to read.
     """

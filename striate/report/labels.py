@@ -9,9 +9,10 @@ from striate.report.anatomy import Block
 
 
 def colour_of(block: Block) -> str:
-    """Return the class of a block in the style sheet.
+    """Return the CSS class that colours a block in the drawing.
 
-    It is contraction, normalization, activation, window, view, join or other.
+    It is "contraction", "normalization", "activation", "window" (pooling and reductions), "view" (reshaping), "join"
+    (of several inputs) or "other".
     """
     return purpose_of(block).value
 

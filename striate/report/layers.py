@@ -22,7 +22,7 @@ NAMES = (
 
 
 def section(material: Material, profile: Profile | None) -> Section:
-    """Build the report's section on single layers, with a part for every block that opens on a click.
+    """Build the report's section on single layers; the details of each layer open on a click.
 
     ``profile`` has the measured times; None leaves them out.
     """

@@ -65,8 +65,8 @@ def stretched(values: Array) -> Array:
 def picture(image: Array) -> Pixels:
     """Return one input (C, H, W) as colours (H, W, 3), uint8.
 
-    uint8 is shown as it is, other numbers are scaled from their range to 0 … 255. Unless there are 3 channels, they are
-    averaged.
+    uint8 is shown as it is; other numbers are scaled from their range to 0 … 255. If C is not 3, the mean of the
+    channels is shown in grey.
     """
     values = image.astype(float) / 255 if image.dtype == np.uint8 else stretched(image)
     if image.shape[0] != 3:
@@ -75,9 +75,9 @@ def picture(image: Array) -> Pixels:
 
 
 def over(image: Pixels, heatmap: Array) -> Pixels:
-    """Blend a picture, in grey, with the colours of a heatmap of the same size.
+    """Return a picture, in grey, blended with the colours of a heatmap (H, W) of the same size.
 
-    The heatmap has values from 0 to 1. Where they are larger, it covers more of the picture.
+    The values of the heatmap are from 0 to 1; the larger a value, the more it covers the picture.
     """
     grey = image.astype(float).mean(axis=2, keepdims=True)
     cover = 0.2 + 0.55 * np.clip(heatmap, 0, 1)[..., np.newaxis]

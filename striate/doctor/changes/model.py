@@ -103,7 +103,7 @@ class Normalize(LayerChange):
 
 @dataclass(frozen=True)
 class NormOptions(LayerChange):
-    """Sets ``momentum``, and ``eps`` as ε, of the batch normalizations at ``paths``."""
+    """Sets ``momentum`` and ``eps`` (ε, which is added to the variance) of the batch normalizations at ``paths``."""
 
     momentum: float = 0.1
     eps: float = 1e-5
@@ -122,7 +122,7 @@ class NormOptions(LayerChange):
 
 @dataclass(frozen=True)
 class Remove(LayerChange):
-    """Removes the layers at ``paths``, by putting the identity in their place."""
+    """Removes the layers at ``paths``: each is replaced by a layer that returns its input."""
 
     def code(self, setup: Setup) -> str:
         return f"# without the {', '.join(kinds(setup, self.paths))} at {listed(self.paths)}"

@@ -223,8 +223,8 @@ def _rounded(trace: TrainingTrace, found: Map) -> tuple[Array, Array]:
 class Order:
     """An order of the validation channels that fits the training set.
 
-    ``before`` and ``after`` are the largest distances between channel means, in standard errors, in the old and new
-    order.
+    Channel i of the new order is channel ``order[i]`` of the validation inputs. ``before`` and ``after`` are the
+    largest distances between the channel means of the two sets, in standard errors, in the old and in the new order.
     """
 
     order: tuple[int, ...]

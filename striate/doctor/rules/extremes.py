@@ -46,7 +46,7 @@ def deviations(values: Array) -> tuple[float, float, float]:
 
 
 def convolves(structure: Structure | None) -> bool:
-    """Return whether the network has a convolution whose filter has several taps; False for None."""
+    """Return whether the network has a convolution with a kernel larger than 1; False if ``structure`` is None."""
     return structure is not None and any(
         one.rank > 2 and "weight" in one.parameters and max(one.parameters["weight"].sizes[2:], default=1) > 1
         for one in structure.maps

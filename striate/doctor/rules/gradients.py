@@ -22,7 +22,10 @@ SHRINKS = 0.8
 
 
 def flow(structure: Structure, reading: Reading) -> dict[str, float]:
-    """Return the gradient norm of each linear layer and convolution that learns, by path, in one reading."""
+    """Return the gradient norm of each linear layer and convolution that learns, by path.
+
+    ``reading`` has the statistics of all layers in one step.
+    """
     found: dict[str, float] = {}
     for one in structure.maps:
         layer = reading.layers.get(one.path)
@@ -55,9 +58,9 @@ def signal(trace: TrainingTrace) -> dict[str, float]:
 def growth(trace: TrainingTrace) -> float:
     """Return the factor by which a layer scales the size of the signal at the start: a geometric mean over layers.
 
-    The root mean square of Wx is √(mean w² · fan-in) times that of x. An activation divides it by its gain (√2 for
-    ReLU); for an activation that can saturate, 1 is assumed. Layers that are followed by a normalization are left out;
-    if no layer is left, the result is 1.
+    The root mean square of Wx, for a linear layer with weights w and inputs x, is √(mean w² · fan-in) times that of x.
+    An activation divides it by its gain (√2 for ReLU); for an activation that can saturate, 1 is assumed. Layers that
+    are followed by a normalization are left out; if no layer is left, the result is 1.
     """
     structure = trace.structure
     factors: list[float] = []
@@ -91,7 +94,8 @@ def growth(trace: TrainingTrace) -> float:
 def vanishing_gradients(trace: TrainingTrace) -> Iterator[Finding]:
     """Find a gradient that almost disappears on its way to the first layers.
 
-    ∂L/∂W₁ contains the product of the slopes σ′(a_l) of all layers after the first.
+    The gradient ∂L/∂W₁ of the loss with respect to the first layer's weights contains the product of the slopes
+    σ′(a_l) of the activation σ at its inputs a_l in all later layers l.
     """
     structure, norms = trace.structure, early_flow(trace)
     if structure is None or len(norms) < 3 or len(trace.early) < 3:

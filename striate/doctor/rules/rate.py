@@ -34,9 +34,10 @@ _KARPATHY = "Karpathy, CS231n: about 1e-3; networks that learn had 1e-3 to 6e-2 
 
 
 def smaller_rate(trace: TrainingTrace) -> float:
-    """Return the learning rate at which the largest of the first steps would change weights by about 1 %.
+    """Return a learning rate at which the largest of the first steps would have changed the weights by about 1 %.
 
-    It is at least 1e-5 times and at most 1/5 of the optimizer's learning rate η; η / 10 if no update was measured.
+    The result lies between 1e-5 · η and η / 5, with η the optimizer's learning rate; it is η / 10 if no update was
+    measured.
     """
     # Once the first steps have made weights large, later steps look small beside them: the largest ratio counts.
     medians = [float(np.median(list(found.values()))) for one in trace.early if (found := trace.update_ratios([one]))]
@@ -64,7 +65,7 @@ def smaller_rate(trace: TrainingTrace) -> float:
     ),
 )  # fmt: skip
 def learning_rate_too_high(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find a learning rate η so high that the steps θ ← θ − η g undo each other."""
+    """Find a learning rate so high that consecutive steps undo each other."""
     ratios = [ratio for ratio in trace.update_ratios(trace.early).values() if ratio > 0]
     step = float(np.median(ratios)) if ratios else math.nan
     evidence = {"learning rate": trace.lr, "update ratio": step, "loss": trace.recent_loss}
@@ -123,7 +124,7 @@ def learning_rate_too_high(trace: TrainingTrace) -> Iterator[Finding]:
     explains=("constant_predictions", "labels_shuffled:nothing learned", "unexplained"),
 )
 def learning_rate_too_low(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find a learning rate η so low that the steps θ ← θ − η g learn next to nothing."""
+    """Find a learning rate so low that the network learns next to nothing."""
     if not trace.seasoned or not trace.learned < NOTHING or trace.exploded:
         return
     ratios = trace.update_ratios(trace.early)
@@ -164,7 +165,7 @@ def learning_rate_too_low(trace: TrainingTrace) -> Iterator[Finding]:
     ),
 )  # fmt: skip
 def weight_decay(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find a weight decay g ← g + λθ that shrinks the weights faster than they learn."""
+    """Find a weight decay that shrinks the weights faster than they learn."""
     decay = option_of(trace.setup.optimizer, "weight_decay") or 0.0
     if not decay > 2 * USUAL_DECAY or not trace.finished or not trace.sizes or trace.exploded:
         return

@@ -78,7 +78,7 @@ def sorted_split(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def in_time_order(sample: Sample) -> bool:
-    """Return whether consecutive samples are much nearer to each other than other samples of the same class."""
+    """Return whether consecutive samples of a class are much nearer to each other than other samples of that class."""
     labels, images = sample.dataset.labels, sample.dataset.images
     if len(labels) < 20:
         return False
