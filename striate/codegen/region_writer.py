@@ -47,10 +47,9 @@ class Place:
 
 
 def sample_major(region: Region) -> Region:
-    """Return a region (fused elementwise work) over images of one pixel, with samples in place of lines.
+    """Return ``region``, whose images must have one pixel each, rewritten so that its loop over lines visits samples.
 
-    A loop over lines of the returned region is a loop over samples, so that vectors of several samples are processed
-    together: the stride of h, which is always 0 in such images, is replaced by that of n.
+    Vectors of several samples are then processed together.
     """
 
     def turn(item: Any) -> Any:

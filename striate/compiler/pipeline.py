@@ -38,7 +38,7 @@ class Compilation:
 
     ``graph`` is the result of the last stage that rewrites graphs, and ``options`` are those that all stages read.
     ``simplified`` is the graph after the stage *simplify*, kept so that it can be shown. ``verified`` has the nodes
-    that were verified, since a stage leaves most nodes as they are. The last stages set ``layouts`` (memory layouts),
+    that were verified; later stages do not verify them again. The last stages set ``layouts`` (memory layouts),
     ``plan`` (fused loops) and ``lowered`` (kernel launches).
     """
 

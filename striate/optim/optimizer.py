@@ -174,7 +174,8 @@ class Optimizer(metaclass=Explained):
     ) -> tuple[Value, dict[str, Value]]:
         """Return what ``update`` returns; optimizers that need the norm of each parameter override this method.
 
-        ``layers.total`` sums the elements of a vector over each parameter; the other arguments are those of ``update``.
+        ``parameters`` and ``gradients`` are vectors in which all parameters follow each other; ``layers.total(vector)``
+        sums the elements of each parameter. The other arguments are those of ``update``.
         """
         return self.update(parameters, gradients, kept, t)
 

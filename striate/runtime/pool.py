@@ -44,8 +44,8 @@ class ArenaPool:
     def lease(self, size: int) -> Lease:
         """Return a lease of an arena, a block of memory of at least ``size`` bytes with undefined contents.
 
-        It is the smallest unused arena of at least ``size`` bytes, or a new arena if that one is larger than both 2 ·
-        ``size`` and 1 MiB.
+        An unused arena is reused if it has between ``size`` and 2 · ``size`` bytes, or up to 1 MiB. Otherwise a new one
+        is allocated.
         """
         with self._lock:
             fitting = [arena for arena in self._free if size <= arena.size <= max(2 * size, 1 << 20)]

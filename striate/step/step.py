@@ -70,8 +70,8 @@ class TrainingStep(metaclass=Explained):
                           must then be called by all ranks
         reduce            "fast", or "exact", with which 1, 2, 4 or 8 ranks compute the same bits for the same batch
                           (not those of a step without this option), see docs/machines.md
-        sync_batch_norm   whether batch normalization computes its statistics over the samples of all ranks; False: over
-                          those of each rank (in exact mode, of each piece of the batch), as without a communicator
+        sync_batch_norm   whether batch normalization computes its statistics over the samples of all ranks, and not
+                          over those of each rank alone; docs/machines.md says what "exact" does without it
 
     Example::
 

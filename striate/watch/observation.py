@@ -40,8 +40,8 @@ from striate.tracing import LayerCall
 class Layer:
     """One use of the layer at ``path``, whose output is the watched tensor number ``tensor``.
 
-    ``units`` is the layer's number of units (channels); it is 0 if the output is a view whose axis 1 differs from the
-    tensor's.
+    ``units`` is the layer's number of units (channels). It is 0 if the layer reshapes the tensor so that channels no
+    longer lie on axis 1.
     """
 
     path: str

@@ -69,9 +69,9 @@ def neighbours(s: Sample, place: Any, size: int) -> tuple[list[tuple[Any, Any]],
     """Return the two elements nearest to each position along an axis, and the weight of the second one.
 
     ``place`` is a vector of positions, and ``size`` the number of elements of the axis. Each of the two elements is
-    returned as vectors (index, inside). An index beyond an end of the axis is replaced by the element that the border
-    repeats (for a constant border, by the nearest one), int32; ``inside`` says whether the index lay on the axis, and
-    is None unless the border is constant. ``s`` writes the kernel code that computes them.
+    returned as a pair of vectors (index, inside). ``index``, int32, always lies on the axis: beyond an end, it is the
+    index of the element that the border repeats. ``inside`` says where no such replacement was needed; it is None
+    unless the border is constant. ``s`` writes the code.
     """
     k = s.k
     last = k.constant(size - 1, F32)

@@ -44,7 +44,7 @@ class ConvolutionAlgorithm(Algorithm):
     def sums_per_sample(self) -> bool:
         """Whether a sum (or another reduction) of each sample's outputs may be fused into the kernel.
 
-        This requires direct sums, because Winograd's tiles of several samples are multiplied together.
+        Only direct convolution can do this; Winograd's algorithm multiplies tiles of several samples at once.
         """
         return self.winograd is None
 
