@@ -315,7 +315,8 @@ def load_kept(key: str, write: Callable[[], str], target: Target, symbols: Seque
             return library
         except EngineError:
             pass  # the checksum is right, but the loader rejects the object: a broken build wrote it
-    data = compile_object(write(), target)
+    text = write()
+    (data,) = workers.compile_all([key], lambda _: compile_object(text, target), workers.count(1, 1), lambda *_: None)
     library = Library([data], symbols)
     idle.give_back()
     if store:
@@ -425,7 +426,7 @@ class Kernels:
     def _compile(
         self, fresh: Sequence[KernelSource], chosen: Target, keep: Callable[[str, bytes], None]
     ) -> list[bytes]:
-        """Return the objects of the sources, compiled in worker processes if there are many.
+        """Return the objects of the sources, compiled in worker processes where there may be such.
 
         ``keep(key, object)`` is called as soon as each object is ready.
         """
@@ -450,7 +451,7 @@ class Kernels:
         )
         _log.info(
             "%d kernels compiled in %.1f s by %s", len(fresh), time.perf_counter() - start,
-            f"{processes} processes" if processes else "this process",
+            f"{processes} worker{'s' * (processes > 1)}" if processes else "this process",
         )  # fmt: skip
         return objects
 

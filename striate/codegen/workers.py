@@ -28,7 +28,7 @@ from typing import NoReturn
 from striate.errors import GraphError
 
 FEWEST = 8
-"""The smallest number of kernels for which starting workers is worth while."""
+"""The smallest number of kernels for which several workers are worth while."""
 
 Finished = Callable[[int, bytes], None]
 
@@ -48,11 +48,12 @@ _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 def count(kernels: int, threads: int) -> int:
     """Return the number of worker processes for compiling ``kernels`` kernels with ``threads`` threads.
 
-    0 means that this process should compile the kernels alone.
+    0 means that this process should compile the kernels alone. One worker is not faster than that, but the memory that
+    LLVM needs, 50 MB and more, is free again when it ends.
     """
-    if sys.platform != "linux" or threads < 2 or kernels < FEWEST:
-        return 0  # on other systems than Linux, a forked process cannot rely on the system's libraries
-    return min(threads, _MOST_WORKERS, kernels // 2)
+    if sys.platform != "linux":
+        return 0  # on other systems, a forked process cannot rely on the system's libraries
+    return 1 if kernels < FEWEST else min(max(threads, 1), _MOST_WORKERS, kernels // 2)
 
 
 @dataclass

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from striate.codegen import driver
 from striate.codegen.launch import Launch
 from striate.codegen.options import CompileOptions
 from striate.compiler.executable import CompiledExecutable
@@ -68,7 +67,7 @@ class DividedExecutable(CompiledExecutable):
             whole = self.reserve(n)
             first, second = (
                 Program(
-                    phases, driver.load(), scratch=whole.scratch, thread_scratch=whole.thread_scratch, keep=whole.keep
+                    phases, self._driver, scratch=whole.scratch, thread_scratch=whole.thread_scratch, keep=whole.keep
                 )
                 for phases in (whole.phases[: self._cut], whole.phases[self._cut :])
             )

@@ -80,6 +80,8 @@ class CompiledExecutable:
         self._phases = [*self.compiled.lowered.phases, *self._copies()]
         specs = {phase.spec.key: phase.spec for phase in self._phases}
         self._addresses = jit.kernels.get(specs.values(), runner or options.target)
+        # Loaded here, because it may be compiled in a forked process, and forks wait for the lock on scratch memory.
+        self._driver = driver.load()
         self._names = self._output_names()
         self._without_elements = {name: value.type for name, value in graph.outputs.items() if is_empty(value)}
         self._prepared, self._each_run = self._split(options.constant_inputs)
@@ -220,7 +222,7 @@ class CompiledExecutable:
                 )
                 for launch in launches
             ],
-            driver.load(),
+            self._driver,
             scratch=scratch,
             thread_scratch=max((launch.thread_scratch for launch in launches), default=0),
             keep=[

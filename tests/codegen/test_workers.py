@@ -60,9 +60,9 @@ def test_every_object_in_its_place(count: int) -> None:
     assert _run(_object, count) == ([_object(number) for number in range(40)], 40)
 
 
-def test_few_kernels_and_one_thread_stay_here() -> None:
-    assert workers.count(workers.FEWEST - 1, 8) == 0
-    assert workers.count(1000, 1) == 0
+def test_few_kernels_and_one_thread_have_one_worker() -> None:
+    assert workers.count(1, 8) == workers.count(workers.FEWEST - 1, 8) == 1
+    assert workers.count(1000, 1) == 1
     assert workers.count(100, 2) == 2
     assert workers.count(8, 64) == 4
     assert workers.count(1000, 64) == 16
