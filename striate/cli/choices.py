@@ -50,8 +50,8 @@ def chosen_options(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def chosen_schedule(name: str, steps: int, warmup: float = 0) -> Schedule:
     """Return the schedule with this name over ``steps`` steps, the first ``warmup`` of which are a linear warmup.
 
-    A ``warmup`` below 1 is a share of the steps. Raises ``OptionError`` for an unknown name, a warmup that is as long
-    as the training, and one of 1 or more that is not a whole number.
+    A ``warmup`` below 1 is a share of the steps. Raises ``OptionError`` for an unknown name, for a warmup that leaves
+    no step after it, and for a ``warmup`` above 1 that is not a whole number.
     """
     if name not in SCHEDULES:
         raise unknown_option("schedule", name, SCHEDULES)
@@ -111,7 +111,7 @@ def chosen_callbacks(patience: int | None, min_delta: float) -> tuple[Callback, 
 def require_step_options(max_norm: float | None, clip_value: float | None, accumulate: int, ema: float | None) -> None:
     """Raise ``OptionError`` for options that the training step would refuse.
 
-    It is called before the run folder is created, so that a wrong option leaves none behind.
+    It is called before the run folder is created, so that a wrong option leaves no folder behind.
     """
     Clipping(max_norm, clip_value)
     whole_number("accumulate", accumulate, 1)

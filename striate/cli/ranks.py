@@ -20,7 +20,7 @@ _ranks: list[Communicator] = [Alone()]
 
 
 def ranks() -> Communicator:
-    """Return the communicator of the ranks that run this command, one rank unless a launcher started several."""
+    """Return the communicator of the ranks that run this command; without a launcher, there is one rank."""
     return _ranks[-1]
 
 

@@ -25,7 +25,7 @@ _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 
 
 def output() -> Console:
-    """Return a console for standard output; it is created on each use, since tests replace the stream."""
+    """Return a new console for the present standard output, which tests may have replaced."""
     return Console(highlight=False)
 
 
@@ -66,7 +66,7 @@ def say_json(document: object) -> None:
 
 
 class Command(TyperCommand):
-    """A typer command whose help shows no type next to flags, and whose errors name its options."""
+    """A typer command whose help shows no type next to flags, and whose errors name options of the command line."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -87,7 +87,7 @@ class Command(TyperCommand):
 
 
 class GroupedCommand(Command):
-    """A command whose help lists its options in groups, and that takes them from a TOML file, too."""
+    """A command whose help lists its options in groups, and which can also read its options from a TOML file."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; errors about a value from a TOML file name the file and the line."""

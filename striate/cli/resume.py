@@ -68,8 +68,8 @@ def require_resumable(context: typer.Context, run: Run) -> None:
 def is_finished(run: Run, epochs: int | None) -> bool:
     """Return whether a resumed run has nothing left to do; print a note if so.
 
-    That is so if it was evaluated, and trained for ``epochs`` epochs or stopped early. ``epochs`` is the number on the
-    command line; None: the number with which the run was started.
+    A run has nothing left to do if its model was evaluated after the last epoch, or after an early stop. ``epochs`` is
+    the number of epochs on the command line; None means the number with which the run was started.
     """
     planned, done = int(run.arguments.get("epochs", 0)), len(run.history.get("epochs", ()))
     most = max(planned, done)  # more are done than planned if a resumed training asked for fewer

@@ -41,9 +41,9 @@ def line_chart(
     label   description for screen readers
     log     whether the vertical axis is logarithmic
     shares  whether values from 0 to 1 are shown as percent
-    bottom  the lowest value of the vertical axis; lower points are drawn on it. None: follows from the data
+    bottom  the lowest value of the vertical axis; lower points are drawn at the lower edge; None: fits the data
 
-    Points that are not finite (or not positive, on a logarithmic axis) are left out.
+    Points that are not finite are left out. On a logarithmic axis, so are points that are not positive.
     """
     kept = [
         Series(one.name, _thinned([p for p in one.points if _usable(p, log)]), one.tone, one.style, one.dots)

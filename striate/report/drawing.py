@@ -37,9 +37,9 @@ _TAIL = 14
 class Card:
     """A box of the drawing, with a strip for each of its blocks (layers).
 
-    A drawing consists of pictures of units, one below the other. ``before`` are the cards whose outputs this card
-    reads, with None for the input of its unit. ``lane`` is its column, 0 for the main path, and ``top`` its upper edge
-    in the unit's picture, in pixels.
+    A unit is a part of the network that is drawn as one picture. ``before`` are the cards whose outputs this card
+    reads, with None for the input of the unit. ``lane`` is the card's column, 0 for the main path, and ``top`` its
+    upper edge in the unit's picture, in pixels.
     """
 
     blocks: list[Block]
@@ -50,7 +50,7 @@ class Card:
 
     @property
     def height(self) -> float:
-        """The height of the card in the drawing, in pixels: that of all its strips."""
+        """The height of the card in the drawing, in pixels: the sum of the heights of its strips."""
         return STRIP * len(self.blocks)
 
     @property
@@ -73,7 +73,7 @@ class Unit(NamedTuple):
 def drawing(blocks: Sequence[Block]) -> Markup:
     """Return the drawing of a network as SVG pictures, one below the other.
 
-    Each block is a strip of a box; it links to ``#layer-INDEX``, with the ``index`` of the block.
+    Each block is a strip of a box. The strip links to ``#layer-INDEX``, where INDEX is the ``index`` of the block.
     """
     cards = cards_of(blocks)
     units = units_of(cards)

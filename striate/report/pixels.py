@@ -122,7 +122,7 @@ def data_uri(pixels: Pixels) -> str:
 def shown(pixels: Pixels, alt: str, class_: str = "pixels", scale: float = 1) -> Markup:
     """Return the picture as an ``img`` element of the page, with the alternative text ``alt``.
 
-    It is shown at ``scale`` times its size if the screen is wide enough, and pixels stay squares.
+    The picture is shown at ``scale`` times its size if the screen is wide enough. Its pixels stay squares.
     """
     height, width, _ = pixels.shape
     return element(
