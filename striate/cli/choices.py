@@ -41,7 +41,8 @@ class Chosen:
 def chosen_options(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of the model: its defaults, replaced by the given values that are not None.
 
-    Given options that the model does not have are kept; ``models.build`` then raises an error that lists its options.
+    Given options that the model does not have are kept; ``models.build`` then raises an error that lists the options of
+    the model.
     """
     asked = {name: value for name, value in given.items() if value is not None}
     return {name: default for name, default in options_of(model).items() if name in given} | asked
@@ -73,9 +74,9 @@ def chosen_optimizer(
     nesterov: bool = False,
     groups: str = "",
 ) -> Optimizer:
-    """Return the optimizer with this name; raises ``OptionError`` for an option that it does not have.
+    """Return the optimizer with this name; raises ``OptionError`` for an option that the optimizer does not have.
 
-    None selects the optimizer's default: its usual learning rate, and for SGD a momentum of 0.9.
+    None selects the optimizer's default: the usual learning rate, and for SGD a momentum of 0.9.
     ``decay_norm_and_bias`` says whether the weight decay also applies to biases and normalizations. ``groups`` has
     other options for some parameters, as in "*.bias:lr=64x" (see ``parsed_groups``); "" if there are none.
     """

@@ -191,7 +191,7 @@ def list_experiments(as_json: bool) -> None:
 
 
 def print_prediction(one: Experiment, given: Material, size: Size) -> None:
-    """Print the claim of the experiment ``one``, the size of its run, and its predictions, before it is run.
+    """Print the claim of the experiment ``one``, the size of its run, and its predictions, before the run.
 
     ``given`` are the data, and ``size`` is the size of the run.
     """

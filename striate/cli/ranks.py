@@ -25,9 +25,9 @@ def ranks() -> Communicator:
 
 
 def on_ranks(run: Any) -> Any:
-    """Call the function ``run``, as one of the ranks if a launcher started several, and return its result.
+    """Call the function ``run`` on this rank, and return its result.
 
-    Whatever ranks other than 0 print is discarded. An error on one rank ends all of them.
+    Whatever ranks other than 0 print is discarded. An error on one rank ends all ranks.
     """
     found = launched_communicator()
     if found is None:

@@ -129,10 +129,10 @@ def exit_code(error: BaseException) -> int:
 
 
 def reported(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function and return its result; exit with a message for a ``StriateError``, and silently for Ctrl-C.
+    """Call a function and return its result; turn a ``StriateError`` or Ctrl-C into an exit code.
 
-    The exit code is 1 if the training or striate failed, or the system lacks memory or file descriptors; 2 for an error
-    of the user; and 130 for Ctrl-C.
+    The message of a ``StriateError`` is printed. The exit code is 1 if the training or striate failed, or the system
+    lacks memory or file descriptors; 2 for an error of the user; and 130 for Ctrl-C.
     """
     try:
         return function(*arguments)

@@ -23,10 +23,10 @@ _ELSEWHERE = ("out", "overwrite", "find_lr", "weights")
 
 
 def resumed_run(context: typer.Context, value: Path | None) -> Path | None:
-    """Read a run's options before those of the command line are evaluated, and use them as defaults.
+    """Use a run's options as defaults of the command, before the options of the command line are evaluated.
 
-    This is the callback of ``--resume``, which typer calls first. ``value`` is the run folder, and is returned
-    unchanged; None if the option was not given. Raises ``ModelFileError`` for a folder without a run.
+    This is the callback of ``--resume``, which typer calls first. ``value`` is the run folder, or None if the option
+    was not given; it is returned unchanged. Raises ``ModelFileError`` for a folder without a run.
     """
     if value is not None and not context.resilient_parsing:
         context.default_map = {**(context.default_map or {}), **defaults_of(read_run(value))}

@@ -84,8 +84,8 @@ class Looking:
         """Decode an uploaded PNG or JPEG into the network's input shape (C, H, W).
 
         With ``centred``, the figure in the picture is centred and scaled as in the training data, if the data set says
-        how. Returns the picture, and a dict whose entries "centred" and "swapped" say whether it was centred, and
-        whether light and dark were swapped.
+        how. Returns the picture, and a dict whose entries "centred" and "swapped" say whether the figure was centred,
+        and whether light and dark were swapped.
         """
         with self._turn:
             found = self._opened(folder)

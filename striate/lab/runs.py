@@ -29,7 +29,7 @@ class Entry:
     """One run: its folder, its record (``story``), and its training if this lab started it.
 
     ``key`` is the random key by which the page knows the run, ``name`` the name that the page shows, and ``run`` the
-    contents of its run.json, or None if there is no readable one.
+    contents of its run.json, or None if there is no readable run.json.
     """
 
     key: str

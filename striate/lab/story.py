@@ -1,7 +1,7 @@
 """Follows the record of a training, ``progress.jsonl``, while it is written, and thins it for the page.
 
 Curves have at most ``MOST_POINTS`` points, and the statistics of layers over time ``MOST_WATCHES``. When a list is
-full, every second entry is dropped, and from then on only every second new one is kept. The newest entry is always
+full, every second entry is dropped, and from then on only every second new entry is kept. The newest entry is always
 available.
 """
 

@@ -2,7 +2,7 @@
 
 Only one training runs at a time, so that their speeds can be compared and the page stays responsive; the others wait.
 To stop a training, the lab sends it Ctrl-C (SIGINT), as from a terminal; the training then finishes its step and saves
-its model. If it does not end, the lab sends Ctrl-C again, which ends it at once, and finally kills it.
+its model. If the training does not end, the lab sends Ctrl-C again, and finally kills it.
 """
 
 from __future__ import annotations
@@ -170,7 +170,8 @@ class Trainings:
 def final_state(code: int, before: State) -> State:
     """Return the state of a training whose process ended with exit code ``code``.
 
-    ``before`` is its state until then. A process that was killed while stopping counts as stopped.
+    ``before`` is the state of the training before the process ended. A process that was killed while stopping counts as
+    stopped.
     """
     if code == 0:
         return State.FINISHED

@@ -145,7 +145,7 @@ class Relu(Elementwise):
 class ReluGradient(Binary):
     """dx = dy where x > 0, else 0
 
-    The gradient of ReLU: dx and dy are the gradients with respect to its input x and its output.
+    The gradient of ReLU: dy is the gradient with respect to the output of ReLU, and dx with respect to its input x.
     """
 
     def reference(self, x: Array, dy: Array) -> Array:
@@ -208,8 +208,8 @@ class LeakyRelu(Elementwise):
 class LeakyReluGradient(Binary):
     """dx = dy where x > 0, else α·dy
 
-    The gradient of leaky ReLU: dx and dy are the gradients with respect to its input x and its output; α is
-    ``negative_slope``.
+    The gradient of leaky ReLU: dy is the gradient with respect to the output of leaky ReLU, and dx with respect to its
+    input x. α is ``negative_slope``.
     """
 
     letters: ClassVar[Mapping[str, str]] = {"α": "negative_slope"}

@@ -111,8 +111,8 @@ class AdaptiveAveraging(Mapped):
 class AdaptiveAveragePooling(AdaptiveAveraging):
     """y[n, c, p] = mean of x[n, c, i] over all i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉
 
-    x is (N, C, positions…). Along each spatial axis, p numbers the windows and i the elements of x; ``size`` is the
-    size of x, and ``windows`` is the size of y.
+    x is (N, C, positions…). Along each spatial axis, p is the index of a window, and i the index of an element of x;
+    ``size`` is the size of x, and ``windows`` is the size of y.
     """
 
     title: ClassVar[str] = "adaptive average pool"
@@ -216,10 +216,10 @@ class AdaptiveMaximum(Anchor):
 class AdaptiveMaxPooling(AdaptiveMaximum):
     """y[n, c, p] = maximum of x[n, c, i] over all i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉
 
-    x is (N, C, positions…). Along each spatial axis, p numbers the windows and i the elements of x; ``size`` is the
-    size of x, and ``windows`` is the size of y. The second output holds the position of the first maximum of each
-    window, as a row-major index into the positions of x. It is int32 and has the shape of y. NaN counts as larger than
-    every number.
+    x is (N, C, positions…). Along each spatial axis, p is the index of a window, and i the index of an element of x;
+    ``size`` is the size of x, and ``windows`` is the size of y. The second output holds the position of the first
+    maximum of each window, as a row-major index into the positions of x. It is int32 and has the shape of y. NaN counts
+    as larger than every number.
     """
 
     title: ClassVar[str] = "adaptive max pool"

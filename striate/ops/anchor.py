@@ -103,8 +103,8 @@ class LoweringContext:
 class Anchor(Op):
     """Base class of operations that have their own kernels (abstract).
 
-    Subclasses define ``lower``, which chooses the kernels, and say which memory layouts the kernels read and write and
-    what the compiler may fuse into them.
+    Subclasses define ``lower``, which chooses the kernels. Their other methods say which memory layouts the kernels
+    read and write, and what the compiler may fuse into the kernels.
     """
 
     has_epilogue: ClassVar[bool] = False
@@ -138,10 +138,10 @@ class Anchor(Op):
     ) -> tuple[InputLayout, ...]:
         """Return the memory layout that the kernel requires of each input.
 
-        ``inputs`` are the types of the inputs. ``blocks`` are their channel blocks in memory so far: 16 (blocked: 16
-        channels of a position are adjacent) or 1 (plain, NumPy's order). ``algorithm`` is the algorithm chosen for the
-        operation. A layout consists of the channel blocks that the kernel can read and the width of the halo, a border
-        of zeros around each plane. By default, every input must be blocked.
+        ``inputs`` are the types of the inputs. ``blocks`` are the channel blocks that the inputs have at present: 16
+        (blocked: 16 channels of a position are adjacent) or 1 (plain, NumPy's order). ``algorithm`` is the algorithm
+        chosen for the operation. A layout consists of the channel blocks that the kernel can read and the width of the
+        halo, a border of zeros around each plane. By default, every input must be blocked.
         """
         return tuple(InputLayout((BLOCK,)) for _ in inputs)
 
@@ -153,8 +153,9 @@ class Anchor(Op):
         return tuple(BLOCK for _ in self.infer(*inputs))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
-        """Return the launches, kernels with their operands, that compute the node and the work fused into it.
+        """Return the launches that compute the node and the operations fused into its kernels.
 
-        ``context`` holds the node and everything else that the choice of kernels depends on.
+        A launch is a kernel with its operands. ``context`` holds the node and everything else that the choice of
+        kernels depends on.
         """
         raise NotImplementedError

@@ -71,7 +71,7 @@ class AlongAxis(Anchor):
         return math.prod(shape[: self.axis]), 1, shape[self.axis], inner
 
     def launch(self, context: LoweringContext, kernel: AxisKernel) -> list[Launch]:
-        """Return the launch of ``kernel`` on the inputs and the output of the node in ``context``, as a list of one."""
+        """Return [launch] for the launch of ``kernel`` on the inputs and the output of the node in ``context``."""
         operands = (*context.node.inputs, *context.node.outputs)
         return [Launch(str(self).partition("(")[0], context.node.path, kernel, operands, kernel.chunks)]
 

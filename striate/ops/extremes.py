@@ -34,7 +34,7 @@ class Min(Reduction):
     """y = min x over the axes; NaN where any element is NaN
 
     Reduced axes are kept with size 1. If several elements are the smallest, the gradient is divided equally among them.
-    Where y is NaN, so is the gradient. The minimum of 0 elements is ∞.
+    Where y is NaN, the gradient is NaN. The minimum of 0 elements is ∞.
     """
 
     onnx_operator: ClassVar[str] = "ReduceMin"

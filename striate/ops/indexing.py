@@ -125,8 +125,8 @@ def index(x: Value, key: object) -> Value:
     """Return x[key] as NumPy does, for a key that is known when the function is traced.
 
     The key is a whole number, a slice with any step, ``...``, None or a list of whole numbers. It may also be a tuple
-    of these with at most one list. Raises ShapeError for an index out of range and for a key that selects some of the
-    samples of a batch, and TracingError for other keys, such as traced values.
+    of such keys with at most one list. Raises ShapeError for an index out of range and for a key that selects some of
+    the samples of a batch, and TracingError for other keys, such as traced values.
     """
     keys: list[object] = list(cast("tuple[object, ...]", key)) if isinstance(key, tuple) else [key]
     keys = _without_ellipsis(x, keys)

@@ -118,10 +118,10 @@ class MatrixContraction(Anchor):
     def operand_gradients(self, inputs: Values, dy: Value, needed: Needed) -> tuple[Value | None, Value | None]:
         """Return (dA, dB), the gradients with respect to the inputs; None in place of a gradient that is not needed.
 
-        For C = A · B, they are dA = dC · Bᵀ and dB = Aᵀ · dC, where dC is ``dy``, the gradient with respect to C. Along
-        batch axes that were broadcast, the gradients are summed. ``inputs`` are A and B, or Aᵀ with ``transpose_a`` and
-        Bᵀ with ``transpose_b``; each gradient has the shape of its input. ``needed`` says for which inputs a gradient
-        is needed.
+        For C = A · B, the gradients are dA = dC · Bᵀ and dB = Aᵀ · dC, where dC is ``dy``, the gradient with respect to
+        C. Along batch axes that were broadcast, the gradients are summed. ``inputs`` are A and B, or Aᵀ with
+        ``transpose_a`` and Bᵀ with ``transpose_b``; each gradient has the shape of its input. ``needed`` says for which
+        inputs a gradient is needed.
         """
         a, b = inputs
         da = db = None

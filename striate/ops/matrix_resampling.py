@@ -38,8 +38,8 @@ def antialiased_weights(size: int, count: int, step: float, cubic: bool) -> Arra
 
     x has ``size`` elements and y has ``count``; ``step`` is the distance of neighbouring elements of y, in elements of
     x. Element p of y is the weighted mean of the elements of x around the coordinate (p + ½) · step − ½. With
-    s = max(step, 1), the weights form a triangle of half width s. If ``cubic``, they form Keys' cubic kernel (a = −½)
-    of half width 2s. As in Pillow, an image that becomes smaller is smoothed.
+    s = max(step, 1), the weights form a triangle of half width s. If ``cubic``, the weights form Keys' cubic kernel
+    (a = −½) of half width 2s. As in Pillow, an image that becomes smaller is smoothed.
     """
     stretch = max(step, 1.0)
     centre = (np.arange(count) + 0.5) * step

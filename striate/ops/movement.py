@@ -43,8 +43,8 @@ class Movement(Anchor):
     ) -> tuple[InputLayout, ...]:
         """Return the required layout of each input, which is the same for all: blocks of 16 channels or NumPy's order.
 
-        ``inputs`` are the types of the inputs, and ``blocks`` their channel blocks in memory so far: 16, or 1 for
-        NumPy's order. Blocks are required if an input has them already and ``moves_whole_blocks`` is true.
+        ``inputs`` are the types of the inputs, and ``blocks`` are the channel blocks that the inputs have at present:
+        16, or 1 for NumPy's order. Blocks are required if an input has them already and ``moves_whole_blocks`` is true.
         """
         whole = BLOCK in blocks and self.moves_whole_blocks(inputs)
         return tuple(InputLayout((BLOCK if whole else PLAIN,)) for _ in inputs)

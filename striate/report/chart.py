@@ -193,7 +193,10 @@ class Plane:
         return [value for value in inside if self.y[0] <= math.log10(value) <= self.y[1]]
 
     def line(self, one: Series) -> Markup:
-        """Return one line of the chart, with a dot for every point if ``one.dots`` and there are at most 60."""
+        """Return one line of the chart, with a dot for every point if ``one.dots`` is true.
+
+        A line of more than 60 points has no dots.
+        """
         places = [self.place(*point) for point in one.points]
         d = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         parts = [element("path", d=d, class_=f"line s{one.tone} {one.style}".rstrip())]

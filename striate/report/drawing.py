@@ -1,9 +1,9 @@
 """Draws the network: data flow from top to bottom through boxes, with branches side by side.
 
 A *card* is a box with a strip for every block of a chain, such as a convolution, its normalization and its activation.
-Only a normalization, an activation or plain arithmetic can continue a chain. A *unit* is the part between two places
-where only one array is needed; each unit is a picture of its own, so that the page can show the drawing in as many
-columns as fit on the screen.
+Only a normalization, an activation or plain arithmetic can continue a chain. A *unit* is a part of the network that
+reads one array and passes one array to the next unit. Each unit is a picture of its own, so that the page can show the
+drawing in as many columns as fit on the screen.
 
     ┌──────────┐          the trunk (the longest path through the unit) on the left,
     │ conv     │──╮       other paths in lanes on the right, without boxes if they contain no blocks
@@ -55,7 +55,7 @@ class Card:
 
     @property
     def bottom(self) -> float:
-        """The position of the card's lower edge in its picture, in pixels from the top."""
+        """The position of the card's lower edge in the unit's picture, in pixels from the top."""
         return self.top + self.height
 
 

@@ -74,7 +74,10 @@ class Material:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, from the model or the data; their numbers as text if they have no names."""
+        """The names of the classes, from the model or the data.
+
+        Classes without names have their numbers as names.
+        """
         known = self.model.classes or (self.data.classes if self.data else ())
         count = self.outputs
         return (*known, *(str(index) for index in range(len(known), count)))
@@ -236,7 +239,7 @@ def rebuilt(model: LoadedModel, run: Run) -> Module | None:
 
 
 def numbers_of(record: Mapping[str, Any], *names: str) -> tuple[float, ...] | None:
-    """Return the entries of a record with these names, as floats; None if one is missing, no number, or not finite."""
+    """Return the entries of a record with these names, as floats; None if one is missing or not a finite number."""
     found: list[float] = []
     for name in names:
         value = record.get(name)
