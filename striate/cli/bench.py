@@ -48,8 +48,9 @@ class Case:
     """The network and the conditions of one measurement.
 
     ``name`` is the model's name in the output, ``shape`` the shape of one sample, ``samples`` the batch size, and
-    ``classes`` the number of different labels. If ``predicts``, predictions are measured, otherwise training steps;
-    in both cases ``repetitions`` times, on ``threads`` threads. ``precision`` applies to training steps only.
+    ``classes`` the number of different labels. If ``predicts``, predictions are measured, otherwise training steps.
+    ``repetitions`` is the number of repetitions, and ``threads`` the number of threads. ``precision`` applies to
+    training steps only.
     """
 
     model: Module
@@ -138,7 +139,7 @@ def parsed_peer(name: str) -> Peer:
 
 
 def training_step(case: Case) -> TrainingStep:
-    """Return a training step of the case's network by SGD with momentum, as the compared frameworks use it."""
+    """Return a training step of the case's network by SGD with momentum, as in the compared frameworks."""
     rule = SGD(lr=peers.LEARNING_RATE, momentum=peers.MOMENTUM)
     return TrainingStep(case.model, CrossEntropyLoss(), rule, seed=0, precision=case.precision)
 
@@ -160,8 +161,9 @@ def measured_latency(case: Case) -> Latency:
 def compared(case: Case, peer: Peer) -> tuple[list[Contestant], float]:
     """Measure striate and the framework ``peer`` alternately on a case, and compare their first results.
 
-    Returns the measured times, striate's first, and the largest difference between the other framework's first outputs
-    (or loss) and striate's, relative to the largest absolute value of striate's.
+    Returns the measured times, with striate first, and the difference of the first results: outputs of predictions, or
+    the loss of a training step. The difference is the largest deviation of the other framework's result from striate's,
+    divided by the largest absolute value of striate's result.
     """
     runs: dict[str, Callable[[Array, Array], Any]] = {}
     if case.predicts:

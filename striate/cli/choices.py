@@ -41,7 +41,8 @@ class Chosen:
 def chosen_options(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of the model: its defaults, replaced by the given values that are not None.
 
-    Given options that the model does not have are kept; ``models.build`` then raises an error that lists its options.
+    Given options that the model does not have are kept; ``models.build`` then raises an error that lists the options of
+    the model.
     """
     asked = {name: value for name, value in given.items() if value is not None}
     return {name: default for name, default in options_of(model).items() if name in given} | asked
@@ -50,8 +51,8 @@ def chosen_options(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def chosen_schedule(name: str, steps: int, warmup: float = 0) -> Schedule:
     """Return the schedule with this name over ``steps`` steps, the first ``warmup`` of which are a linear warmup.
 
-    A ``warmup`` below 1 is a share of the steps. Raises ``OptionError`` for an unknown name, a warmup that is as long
-    as the training, and one of 1 or more that is not a whole number.
+    A ``warmup`` below 1 is a share of the steps. Raises ``OptionError`` for an unknown name, for a warmup that leaves
+    no step after it, and for a ``warmup`` above 1 that is not a whole number.
     """
     if name not in SCHEDULES:
         raise unknown_option("schedule", name, SCHEDULES)
@@ -73,9 +74,9 @@ def chosen_optimizer(
     nesterov: bool = False,
     groups: str = "",
 ) -> Optimizer:
-    """Return the optimizer with this name; raises ``OptionError`` for an option that it does not have.
+    """Return the optimizer with this name; raises ``OptionError`` for an option that the optimizer does not have.
 
-    None selects the optimizer's default: its usual learning rate, and for SGD a momentum of 0.9.
+    None selects the optimizer's default: the usual learning rate, and for SGD a momentum of 0.9.
     ``decay_norm_and_bias`` says whether the weight decay also applies to biases and normalizations. ``groups`` has
     other options for some parameters, as in "*.bias:lr=64x" (see ``parsed_groups``); "" if there are none.
     """
@@ -111,7 +112,7 @@ def chosen_callbacks(patience: int | None, min_delta: float) -> tuple[Callback, 
 def require_step_options(max_norm: float | None, clip_value: float | None, accumulate: int, ema: float | None) -> None:
     """Raise ``OptionError`` for options that the training step would refuse.
 
-    It is called before the run folder is created, so that a wrong option leaves none behind.
+    It is called before the run folder is created, so that a wrong option leaves no folder behind.
     """
     Clipping(max_norm, clip_value)
     whole_number("accumulate", accumulate, 1)

@@ -60,9 +60,10 @@ def compare(
 
 
 def distinct(folders: Sequence[Path]) -> list[str]:
-    """Return a different name for each folder: the last part of its path, or its path if two last parts are equal.
+    """Return a different name for each folder, usually the last part of its path.
 
-    A folder that is given twice gets a number after its name.
+    If two folders have the same last part, all names are the whole paths. A folder that is given twice gets a number
+    after its name.
     """
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
@@ -71,9 +72,9 @@ def distinct(folders: Sequence[Path]) -> list[str]:
 
 
 def options_of(found: Sequence[RunSummary]) -> dict[str, list[Any]]:
-    """Return {name: list with one value per run} for the options of the runs, and the versions of their software.
+    """Return {name: list with one value per run} for options of the runs and versions of their software.
 
-    The value is None for a run without this option.
+    The value is None for a run without this option or software.
     """
     each: list[Mapping[str, Any]] = [
         {"data": run.run.data, "seed": run.run.seed, **defaults_of(run.run), **run.run.versions} for run in found
@@ -128,8 +129,8 @@ def _number(value: object) -> float | None:
 def print_rows(first: str, heads: Sequence[str], rows: Mapping[str, Sequence[str]], *, right: bool = False) -> None:
     """Print a table whose first column has the keys of ``rows``; each other column is a run.
 
-    ``first`` is the head of the first column, and ``heads`` are those of the runs. With ``right``, the columns of the
-    runs are aligned to the right.
+    ``first`` is the head of the first column, and ``heads`` are the heads of the other columns. With ``right``, the
+    columns of the runs are aligned to the right.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(first, no_wrap=True)

@@ -35,9 +35,9 @@ _READ = "striate.configuration"  # where the context of the command notes which 
 def configured(context: typer.Context, value: str) -> str:
     """Return the data set for the argument DATA, whose text is ``value``.
 
-    If ``value`` is the path of a TOML file, the options in the file become defaults of the command, and its entry
-    ``data`` is returned; any other text is returned unchanged. typer calls this before it evaluates other options.
-    Raises ``OptionError``, with the file and the line, for a file with unknown options or wrong values.
+    If ``value`` is the path of a TOML file, the options in the file become defaults of the command, and the file's
+    entry ``data`` is returned. Any other text is returned unchanged. typer calls this before it evaluates other
+    options. Raises ``OptionError``, with the file and the line, for a file with unknown options or wrong values.
     """
     if context.resilient_parsing or Path(value).suffix.lower() != SUFFIX:
         return value
@@ -59,9 +59,10 @@ def configuration_of(context: typer.Context) -> Path | None:
 
 
 def with_place(message: str, context: typer.Context) -> str:
-    """Return an error message, preceded by the file and line of the option that it is about.
+    """Return an error message about an option, preceded by the file and line of this option.
 
-    The message is unchanged if no TOML file was read, or if it does not contain an option of the file and its value.
+    The message is unchanged if no TOML file was read, or if the message does not name an option in the file with its
+    value.
     """
     path = configuration_of(context)
     if path is None:
@@ -78,7 +79,7 @@ def with_place(message: str, context: typer.Context) -> str:
 def read_configuration(path: Path, options: Sequence[Option]) -> dict[str, Any]:
     """Return the options in a TOML file, by parameter name, in the form in which the command line gives them.
 
-    Raises ``OptionError`` for a file that cannot be read, for unknown keys, and for values of another type; the message
+    Raises ``OptionError`` for a file that cannot be read, for unknown keys, and for values of a wrong type; the message
     names the key and its line.
     """
     text = _text(path)

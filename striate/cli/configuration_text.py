@@ -38,8 +38,8 @@ def configuration_text(
     options    the options of ``striate train``
     values     their values, by parameter name
     head       comments at the top, a line or paragraph each
-    explained  whether each option has a comment that says what it does, and options without a value are there too,
-               commented out with their default or an example
+    explained  whether each option gets a comment that says what it does; options without a value then appear too, as
+               comments with their default or an example
     without    names of options to leave out
     """
     known = [one for one in options if one.name not in (*_ONCE, *without)]

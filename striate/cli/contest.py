@@ -66,9 +66,9 @@ class Contestant:
 def contest(runs: Mapping[str, Callable[[], object]], repetitions: int, threads: int) -> list[Contestant]:
     """Measure all alternatives in turns of a few consecutive calls, in an order that changes with each repetition.
 
-    ``runs`` are the functions to time, by name, and ``repetitions`` is the number of turns of each. The first call of
-    each turn, with cold caches, is not counted. ``threads`` is the number of threads on which the CPU's peak speed is
-    measured around each turn.
+    ``runs`` are the functions to time, by name, and ``repetitions`` is the number of turns of each function. The first
+    call of each turn, with cold caches, is not counted. ``threads`` is the number of threads on which the CPU's peak
+    speed is measured around each turn.
     """
     contestants = [Contestant(name, run) for name, run in runs.items()]
     for contestant in contestants:

@@ -86,8 +86,8 @@ def draw_sheet(path: str, found: Scan, fields: Mapping[str, Any], target: Path, 
     """Write a picture with ``across`` examples of each class; if the data cannot be opened, print a note that says why.
 
     ``path`` is the name or path of the data, ``found`` their scan, and ``fields`` are the options of ``open_data``.
-    ``target`` is the path of the picture. ``augment`` names random changes, such as "flip"; the examples are then also
-    shown after these ("" for none).
+    ``target`` is the path of the picture. ``augment`` names random changes, such as "flip", and the picture also shows
+    the examples after these changes; "" means no changes.
     """
     options = dict(fields)
     if found.kind == "pictures" and len(found.sizes) > 1:

@@ -100,7 +100,8 @@ GENERAL = ("--lr", "--epochs", "--batch-size", "--standardize", "--weight-decay"
 def command_line_of(model: str, kind: type[Optimizer]) -> tuple[str, ...]:
     """Return the options of ``striate train`` that remedies may recommend, such as "--lr".
 
-    They are those of the network named ``model``, those of the optimizer's class ``kind``, and general ones.
+    These are the options of the network named ``model``, the options of the optimizer class ``kind``, and the options
+    in ``GENERAL``.
     """
     network = options_of(model) if model in MODELS else {}
     own = [f"--{name.replace('_', '-')}" for name in (*network, *(one.name for one in fields(kind)))]
@@ -116,10 +117,10 @@ def events_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def record_of(folder: Path) -> str:
-    """Return a phrase that tells the user from what a run that was trained without ``Doctor`` is diagnosed.
+    """Return a phrase that names the source of the diagnosis of a run that was trained without ``Doctor``.
 
-    The phrase says "record" if ``progress.jsonl`` has statistics of layers, and otherwise "history alone", which means
-    the losses of the epochs.
+    The phrase says "record" if ``progress.jsonl`` has statistics of layers. Otherwise, it says "history alone", which
+    means the losses of the epochs.
     """
     watched = any(event.get("kind") == "watch" for event in events_of(folder))
     return "record, which has some of its steps" if watched else "history alone"

@@ -96,11 +96,12 @@ def part_name(data: str) -> str:
 def opened_dataset(run: Path, model: Module, data: str, on_error: str | None = None) -> Dataset:
     """Open the data set ``data``, a name or a path, to evaluate ``model`` on it; print notes about the data.
 
-    ``run`` is a run folder or a model file. Pictures are read with the options of the run's training; if there are
-    none, with the size and the channels of the model's input. The result is the held-out part if the data come with
-    one, or if the run was trained on them; otherwise all samples, which may be of one class only. ``on_error``, "raise"
-    or "skip", says what to do with files and samples that cannot be read; None: as for the training. Raises
-    ``OptionError`` if ``on_error`` is given for a data set known by name or for IDX files.
+    ``run`` is a run folder or a model file. Pictures are read with the options of the run's training. If there are no
+    such options, pictures are read with the size and the channels of the model's input. For a data set known by name,
+    for IDX files, and for the data that the run was trained on, the result is the held-out part. Otherwise, it is all
+    samples. ``on_error``, "raise" or "skip", says what to do with files and samples that cannot be read; None means the
+    option of the training. Raises ``OptionError`` if ``on_error`` is given for a data set known by name or for IDX
+    files.
     """
     found = read_run(run) if (run / RUN_FILE).is_file() else None
     path = Path(data)
@@ -170,8 +171,8 @@ def warn_of_outliers(model: Module, images: Array, name: str) -> None:
 def print_evaluation(result: Evaluation, dataset: Dataset, part: str) -> None:
     """Print the results on ``dataset``: a table with one row per class, the loss, and the score as the last line.
 
-    For a model that estimates numbers, the table has one row per number instead, and is left out for a single one.
-    ``part``, such as "test", is printed before the score.
+    For a model that estimates numbers, the table has one row per number instead, and is left out if there is only one
+    number. ``part``, such as "test", is printed before the score.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class", overflow="fold")
@@ -240,7 +241,10 @@ def _share(value: float | None) -> str:
 
 
 def print_score(console: Console, result: Evaluation, part: str) -> None:
-    """Print the accuracy or, for a model that estimates numbers, the errors, after ``part``, such as "test" or ""."""
+    """Print the accuracy or, for a model that estimates numbers, the errors.
+
+    ``part``, such as "test" or "", is printed before them.
+    """
     score = score_text(result.accuracy if result.count else None, result.mean_error, part)
     if result.r2 is not None:
         score += f", R² {result.r2:.4f}"

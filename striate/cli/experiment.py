@@ -96,7 +96,7 @@ def opened(name: str, part: str, size: Size) -> Dataset:
 def claimed(folder: Path) -> Path:
     """Create the folder of an experiment and return it; raise ``OptionError`` if that fails.
 
-    It is called before the run, so that a failure is noticed at once.
+    This function is called before the experiment runs, so that a failure is noticed at once.
     """
     try:
         make_folder(folder)
@@ -151,7 +151,7 @@ def watched(one: Experiment, given: Material, size: Size) -> Outcome:
 
 
 def columns() -> int:
-    """Return the width for prose in characters: that of the terminal, at most 96, or 80 without a terminal."""
+    """Return the width for prose in characters: the width of the terminal, but at most 96; 80 without a terminal."""
     return min(96, shutil.get_terminal_size((_WIDTH, 24)).columns)
 
 
@@ -191,7 +191,7 @@ def list_experiments(as_json: bool) -> None:
 
 
 def print_prediction(one: Experiment, given: Material, size: Size) -> None:
-    """Print the claim of the experiment ``one``, the size of its run, and its predictions, before it is run.
+    """Print the claim of the experiment ``one``, the size of its run, and its predictions, before the run.
 
     ``given`` are the data, and ``size`` is the size of the run.
     """

@@ -123,7 +123,7 @@ def _write(picture: Image.Image, target: Path) -> None:
 def sheet_of(path: Path, edge: Edge, cval: float, grey: bool) -> Image.Image:
     """Return the contact sheet of ``--all``: the picture in the file ``path`` after each of the named filters.
 
-    ``edge`` says how the picture continues beyond its edge, with the value ``cval`` if it is constant. ``grey``
+    ``edge`` says how the picture continues beyond its edge. ``cval`` is the value there for ``Edge.constant``. ``grey``
     converts the picture to grey first.
     """
     pixels = open_picture(path, grey, largest=_TILE)

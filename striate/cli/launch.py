@@ -71,8 +71,8 @@ def run_folder(command: Sequence[str]) -> Path | None:
 def resuming(command: Sequence[str], folder: Path) -> list[str]:
     """Return the command that resumes the training that ``command`` began in the run folder ``folder``.
 
-    Of the options in ``command``, it has only ``--json`` and ``--threads``; the run folder contains the others. A
-    command that already has ``--resume`` is returned unchanged.
+    Of the options in ``command``, the result keeps only ``--json`` and ``--threads``. The values of the other options
+    are in the run folder. A command that already has ``--resume`` is returned unchanged.
     """
     if any(word.partition("=")[0] == "--resume" for word in command):
         return list(command)

@@ -14,8 +14,9 @@ def parsed_groups(text: str, usual: Mapping[str, float]) -> dict[str, dict[str, 
     """Return the parameter groups that a text lists, as optimizers take them.
 
     A group is a pattern of parameter names, followed by options of these parameters, as in "*.bias:lr=64x" or
-    "head*:lr=0.1:weight-decay=0"; groups are separated by spaces. A value that ends in x is a multiple of the value in
-    ``usual``, the optimizer's options "lr" and "weight_decay" for all other parameters.
+    "head*:lr=0.1:weight-decay=0". Groups are separated by spaces. A value that ends in x, such as 64x, is a multiple of
+    the value in ``usual``. ``usual`` holds the options "lr" and "weight_decay" that apply to the parameters outside all
+    groups.
 
     Raises ``OptionError`` for text of another form, an unknown option, and a value that is not a number.
     """

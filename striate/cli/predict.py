@@ -96,7 +96,7 @@ def _sample_name(row: Mapping[str, object], several: bool) -> str:
 
 
 def with_standard_input(inputs: Sequence[Path]) -> list[Path | bytes]:
-    """Replace "-" by the paths in the lines of standard input, or by the bytes of the picture that it contains.
+    """Replace "-" by the paths in the lines of standard input, or by the bytes of the picture in it.
 
     Raises ``OptionError`` if "-" is given twice or on several ranks, and ``DataError`` if standard input has neither.
     """

@@ -29,10 +29,10 @@ def predict_numbers(
 ) -> Predictions:
     """Return the predictions for the samples in files, and a message for each file that cannot be used.
 
-    Each sample has a row with its "file", and its place in the file as "sample". ``paths`` are the files, and
-    ``reading`` the options by which the training data were read. ``usual`` is the range of the training samples; None:
-    unknown. The path of a folder means all files of numbers in it and in the folders below, in natural order of their
-    names.
+    Each sample has a row, which names the file as "file", and the place of the sample in the file as "sample".
+    ``paths`` are the files, and ``reading`` the options by which the training data were read. ``usual`` is the range of
+    the training samples, or None if it is unknown. The path of a folder means all files of numbers in it and in the
+    folders below, in natural order of their names.
     """
     found = Predictions()
     answering = BatchDivided(model, ranks())

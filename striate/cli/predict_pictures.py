@@ -40,8 +40,8 @@ def predict_pictures(
 
     Each picture has a row with its name as "image". ``sources`` are the pictures, and ``task`` is what the model
     predicts; None means classes. ``reading`` and ``form`` determine how a picture is converted to an input, and ``tta``
-    names the views (such as "flip") over which its prediction is averaged. ``usual`` is the range of the training
-    samples, if known.
+    names the views of a picture, such as "flip", over which the prediction is averaged. ``usual`` is the range of the
+    training samples, if known.
     """
     averages = averaged(model, tta, probabilities=task is not Task.regress and task is not Task.multilabel)
     answering = BatchDivided(averages, ranks())

@@ -30,8 +30,8 @@ STANDARD_OUTPUT = Path("-")
 class Predictions:
     """Predictions, an error message for each file that could not be read, and warnings about unusual inputs.
 
-    Each row is a dictionary: the sample ("image", or "file" and "sample"), and one of "classes", "labels" and
-    "numbers", as ``described`` returns them.
+    Each row is a dictionary that identifies a sample by "image", or by "file" and "sample". The prediction for the
+    sample is in "classes", "labels" or "numbers", as ``described`` returns it.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -42,8 +42,8 @@ class Predictions:
 def described(outputs: Array, names: tuple[str, ...], task: Task | None) -> list[dict[str, Any]]:
     """Return the prediction of each sample, from outputs (N, k), as a dictionary of classes, labels, or numbers.
 
-    ``names`` are those of the k outputs; () numbers them from 0. Classes come with their probabilities, the most
-    probable one first. ``task`` says what is predicted; None means classes. Raises ``OptionError`` for outputs of
+    ``names`` are the names of the k outputs; () numbers the outputs from 0. Classes come with their probabilities, the
+    most probable one first. ``task`` says what is predicted; None means classes. Raises ``OptionError`` for outputs of
     another shape.
     """
     if outputs.ndim != 2:
@@ -65,8 +65,8 @@ def described(outputs: Array, names: tuple[str, ...], task: Task | None) -> list
 def text_of(row: dict[str, Any], top_k: int | None = None, least: float = _LEAST) -> str:
     """Return a prediction as text: "walk (98.20 %), run (1.70 %)", "price 31.4", or the labels above 50 %.
 
-    For classes, the text contains the ``top_k`` most probable ones; by default the most probable one, and up to two
-    others with a probability of ``least`` or more.
+    For classes, the text contains the ``top_k`` most probable classes. By default, it contains the most probable class,
+    and up to two others with a probability of ``least`` or more.
     """
     if "numbers" in row:
         return ", ".join(f"{name} {value:.6g}" for name, value in row["numbers"].items())
@@ -82,7 +82,7 @@ def csv_text(rows: Sequence[dict[str, Any]], top_k: int | None = None) -> str:
     """Return the rows as a CSV table with column names: the sample, then its prediction.
 
     A prediction has the columns "class" and "probability" or, with ``top_k`` = K, "class_1", "probability_1", …
-    "probability_K". Measured targets and yes-or-no labels have a column each.
+    "probability_K". For a model that estimates numbers or yes-or-no labels, each number or label has a column.
     """
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
@@ -172,8 +172,8 @@ class Form:
     def show(self, found: Predictions, lines: Sequence[str]) -> None:
         """Print the warnings and errors of ``found``, and print its predictions, write them to the CSV file, or both.
 
-        ``lines`` are the predictions as text. Raises ``typer.Exit`` with code 2 if a file could not be read, unless
-        such files are skipped and at least one other was read.
+        ``lines`` are the predictions as text. Raises ``typer.Exit`` with code 2 if a file could not be read. If
+        ``on_error`` is ``skip``, this happens only if no sample was read.
         """
         for warning in found.warnings:
             say_warning(warning)

@@ -47,7 +47,7 @@ class Steps:
             typer.echo(f"{self.command}: {text} ({time.perf_counter() - self._start:.1f} s)", err=True)
 
     def count(self, text: str, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` items of a part, which ``text`` names, are done.
+        """Show that ``done`` of the ``total`` items of a part are done; ``text`` is the name of the part.
 
         In a terminal, the display is live; elsewhere, a line is printed at most every two seconds.
         """

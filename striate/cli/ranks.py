@@ -20,14 +20,14 @@ _ranks: list[Communicator] = [Alone()]
 
 
 def ranks() -> Communicator:
-    """Return the communicator of the ranks that run this command, one rank unless a launcher started several."""
+    """Return the communicator of the ranks that run this command; without a launcher, there is one rank."""
     return _ranks[-1]
 
 
 def on_ranks(run: Any) -> Any:
-    """Call the function ``run``, as one of the ranks if a launcher started several, and return its result.
+    """Call the function ``run`` on this rank, and return its result.
 
-    Whatever ranks other than 0 print is discarded. An error on one rank ends all of them.
+    Whatever ranks other than 0 print is discarded. An error on one rank ends all ranks.
     """
     found = launched_communicator()
     if found is None:

@@ -32,7 +32,7 @@ def with_recipe(context: typer.Context, value: str | None) -> str | None:
 def require_data(context: typer.Context, recipe: str) -> None:
     """Raise ``OptionError`` if the argument DATA of the command cannot be used with the recipe.
 
-    That is so if DATA is a TOML file of options, or if DATA is not given and the recipe names no data set.
+    It cannot if DATA is a TOML file of options, or if DATA is not given and the recipe names no data set.
     """
     path = configuration_of(context)
     if path is not None:
@@ -46,7 +46,7 @@ def require_data(context: typer.Context, recipe: str) -> None:
 def recipe_options(name: str, command: Any) -> dict[str, Any]:
     """Return the options of a recipe by parameter name; ``command`` is the function of ``striate train``.
 
-    Raises ``OptionError``, which lists the known names, for an unknown one.
+    Raises ``OptionError`` for an unknown name; the message lists the known names.
     """
     if name not in NAMES:
         raise unknown_option("recipe", name, NAMES)

@@ -25,7 +25,7 @@ _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 
 
 def output() -> Console:
-    """Return a console for standard output; it is created on each use, since tests replace the stream."""
+    """Return a new console for the present standard output, which tests may have replaced."""
     return Console(highlight=False)
 
 
@@ -66,7 +66,7 @@ def say_json(document: object) -> None:
 
 
 class Command(TyperCommand):
-    """A typer command whose help shows no type next to flags, and whose errors name its options."""
+    """A typer command whose help shows no type next to flags, and whose errors name options of the command line."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -87,7 +87,7 @@ class Command(TyperCommand):
 
 
 class GroupedCommand(Command):
-    """A command whose help lists its options in groups, and that takes them from a TOML file, too."""
+    """A command whose help lists its options in groups, and which can also read its options from a TOML file."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; errors about a value from a TOML file name the file and the line."""
@@ -129,10 +129,10 @@ def exit_code(error: BaseException) -> int:
 
 
 def reported(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function and return its result; exit with a message for a ``StriateError``, and silently for Ctrl-C.
+    """Call a function and return its result; turn a ``StriateError`` or Ctrl-C into an exit code.
 
-    The exit code is 1 if the training or striate failed, or the system lacks memory or file descriptors; 2 for an error
-    of the user; and 130 for Ctrl-C.
+    The message of a ``StriateError`` is printed. The exit code is 1 if the training or striate failed, or the system
+    lacks memory or file descriptors; 2 for an error of the user; and 130 for Ctrl-C.
     """
     try:
         return function(*arguments)

@@ -23,10 +23,10 @@ _ELSEWHERE = ("out", "overwrite", "find_lr", "weights")
 
 
 def resumed_run(context: typer.Context, value: Path | None) -> Path | None:
-    """Read a run's options before those of the command line are evaluated, and use them as defaults.
+    """Use a run's options as defaults of the command, before the options of the command line are evaluated.
 
-    This is the callback of ``--resume``, which typer calls first. ``value`` is the run folder, and is returned
-    unchanged; None if the option was not given. Raises ``ModelFileError`` for a folder without a run.
+    This is the callback of ``--resume``, which typer calls first. ``value`` is the run folder, or None if the option
+    was not given; it is returned unchanged. Raises ``ModelFileError`` for a folder without a run.
     """
     if value is not None and not context.resilient_parsing:
         context.default_map = {**(context.default_map or {}), **defaults_of(read_run(value))}
@@ -68,8 +68,8 @@ def require_resumable(context: typer.Context, run: Run) -> None:
 def is_finished(run: Run, epochs: int | None) -> bool:
     """Return whether a resumed run has nothing left to do; print a note if so.
 
-    That is so if it was evaluated, and trained for ``epochs`` epochs or stopped early. ``epochs`` is the number on the
-    command line; None: the number with which the run was started.
+    A run has nothing left to do if its model was evaluated after the last epoch, or after an early stop. ``epochs`` is
+    the number of epochs on the command line; None means the number with which the run was started.
     """
     planned, done = int(run.arguments.get("epochs", 0)), len(run.history.get("epochs", ()))
     most = max(planned, done)  # more are done than planned if a resumed training asked for fewer

@@ -89,7 +89,7 @@ def table_of(found: list[RunSummary], width: int) -> Table:
 
 
 def row_of(run: RunSummary, now: datetime) -> tuple[str, ...]:
-    """Return the cells of the table row of a run; ``now`` is the time to which its date is compared.
+    """Return the cells of the table row of a run; ``now`` is the time to which the run's date is compared.
 
     The cell of the best value begins with the name of the metric if smaller values are better.
     """
@@ -103,7 +103,7 @@ def row_of(run: RunSummary, now: datetime) -> tuple[str, ...]:
 
 
 def date_text(date: datetime, now: datetime) -> str:
-    """Return a date as text: "15:13" if it is the day of ``now``, "28 Nov" if it is in that year, else "Nov 2025"."""
+    """Return a date as text: "15:13" on the day of ``now``, "28 Nov" in the year of ``now``, else "Nov 2025"."""
     month = _MONTHS[date.month - 1]
     if date.date() == now.date():
         return f"{date:%H:%M}"

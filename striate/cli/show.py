@@ -81,8 +81,9 @@ def coloured(text: str) -> Text:
 def opened(model: str, shape: str | None, classes: int) -> tuple[Module, tuple[int, ...]]:
     """Return the network, built by name or loaded from a path, and the shape (C, H, W) of one input.
 
-    ``shape`` is text such as "3x32x32"; None: 1x28x28 or 3x32x32 by the name, or the shape in the file. ``classes`` is
-    the number of outputs of a network that is built by name. Raises ``OptionError`` for an unknown model.
+    ``shape`` is text such as "3x32x32"; None means the usual shape for the named network, or the shape in the file.
+    ``classes`` is the number of outputs of a network that is built by name. Raises ``OptionError`` for an unknown
+    model.
     """
     if model not in MODELS and Path(model).exists():
         loaded = load(model_path(Path(model)))

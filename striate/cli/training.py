@@ -49,9 +49,9 @@ def data_name(path: Path) -> str:
 def opened_data(context: typer.Context, data: str, given: Mapping[str, Any]) -> Opened:
     """Open the data set ``data``, a name or a path, and print notes about it, such as files that were skipped.
 
-    ``context`` is that of the command, whose options the notes name. ``given`` are the options of the command line for
-    reading data, by parameter name; those that are None are left out. On several ranks, rank 0 opens the data first,
-    since it may download and unpack them.
+    ``context`` is typer's context of the command; the notes name options of this command. ``given`` are the options of
+    the command line for reading data, by parameter name; None means that an option was not given. On several ranks,
+    rank 0 opens the data first, since it may download and unpack them.
     """
     options = {name: value for name, value in given.items() if value is not None}
     if ranks().rank:
@@ -78,9 +78,9 @@ def begin_with(network: Module, weights: Path, shape: tuple[int, ...]) -> None:
 
 
 def save_search(search: RateSearch, data: str, out: Path | None) -> Path:
-    """Write the curve of a search for a learning rate as an SVG file, and return its path: RUN-rates.svg.
+    """Write the curve of a search for a learning rate to the SVG file RUN-rates.svg, and return its path.
 
-    RUN is the folder of a training with these options: ``out`` or, if that is None, runs/DATA for the name of ``data``.
+    RUN is the folder ``out`` or, if that is None, the folder in ``runs`` that is named after ``data``.
     """
     run = Path("runs") / (data if data in KNOWN else data_name(Path(data))) if out is None else out
     path = run.with_name(f"{run.name}-rates.svg")
@@ -98,8 +98,8 @@ def claimed(
     free folder in ``runs`` that is named after ``data``. ``overwrite`` removes the run that ``out`` contains.
 
     Returns the folder and, on rank 0, its lock. Raises ``OptionError`` for a folder that cannot be used (see
-    ``claim_folder``) and, for a new run, unless the disk has space for the model and three checkpoints, each ``copies``
-    times as large as the model.
+    ``claim_folder``) and, for a new run, if the disk lacks space for the model and three checkpoints. A checkpoint is
+    ``copies`` times as large as the model.
     """
     if ranks().rank:
         return Path(ranks().gather_texts("")[0]), None
@@ -142,10 +142,10 @@ def fitted(
 ) -> Evaluation:
     """Train, and return the evaluation of the trained model on ``held_out``.
 
-    Its predictions are averaged over ``views`` of each sample, such as the sample and its mirror image.
+    The predictions are averaged over ``views`` of each sample, such as the sample and its mirror image.
 
-    The model, ``run`` (as run.json) and the curves are written to ``folder``, also if Ctrl-C ends the training, or a
-    ``NonFiniteError`` ends it after the first step. ``going`` says whether a run is continued.
+    The model, ``run`` (as run.json) and the curves are written to ``folder``, even if the training is ended by Ctrl-C
+    or, after the first step, by a ``NonFiniteError``. ``going`` says whether a run is continued.
     """
     epochs = int(run.arguments["epochs"])
     shape = train_set.images.shape[1:]
@@ -194,8 +194,8 @@ def rescued(model: Module, shape: Sequence[int], error: ModelFileError, again: s
     """Save a model in the system's temporary folder after its run folder could not be written.
 
     ``shape`` is the shape of a sample, ``error`` the failure to report, and ``again`` the command that writes the rest
-    of the run. Returns the error to raise, which names the new path, or says that the training is in its last
-    checkpoint if saving failed there too.
+    of the run. Returns the error to raise. It names the new path or, if saving failed there too, says that the training
+    is in its last checkpoint.
     """
     problem = str(error).splitlines()[0]
     cure = f"  help: make room; then {again} writes the rest"

@@ -17,8 +17,8 @@ _LEAST_WIDTH = 40
 def with_options(message: str, options: Collection[str]) -> str:
     """Return a message in which Python arguments are written as options: ``size=64`` becomes ``--size 64``.
 
-    ``options`` are those of the command, such as "--size". Arguments in parentheses belong to a Python call and are not
-    changed.
+    ``options`` are the options of the command, such as "--size". Arguments in parentheses belong to a Python call and
+    are not changed.
     """
     lines = message.split("\n")
     for place, line in enumerate(lines):

@@ -1,6 +1,7 @@
-"""JSON for the page: ASCII, so that names with unpaired surrogates, which UTF-8 cannot encode, do not break an answer.
+"""JSON for the page, written in ASCII.
 
-Such names come from files of names that are not UTF-8, and from models and requests whose JSON contains ``"\\ud800"``.
+Names may contain unpaired surrogates, which UTF-8 cannot encode; in ASCII, JSON writes them as escapes. Such names come
+from the file system, if a name is not UTF-8, and from models and requests whose JSON contains ``"\\ud800"``.
 """
 
 from __future__ import annotations

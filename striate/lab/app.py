@@ -51,8 +51,8 @@ _LATE = 1.0
 class Lab:
     """The state that all routes share: the runs, the available data, and the run to show first (or None).
 
-    ``data`` maps the names of the data sets that the page may choose to what ``open_data`` takes, a name or a path.
-    ``say`` prints a line in the terminal.
+    ``data`` has an entry for each data set that the page may choose: its name on the page, and the name or path that
+    ``open_data`` takes. ``say`` prints a line in the terminal.
     """
 
     runs: Runs

@@ -1,6 +1,7 @@
 """The choices for a training, and the curves of activations, as JSON for the page.
 
-Titles, descriptions and curves come from the operations and optimizers, so a new one needs no JavaScript.
+Titles, descriptions and curves come from the operations and optimizers. A new operation or optimizer needs no
+JavaScript.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def curve(activation: str, slope: str) -> dict[str, list[float]]:
     """Return the lists "x", "y" and "derivative": an activation and its derivative at 169 points from −4.2 to 4.2.
 
     ``slope`` is the slope for negative inputs, as a string; activations without such an option ignore it. Raises
-    ``OptionError`` for an unknown activation, and unless the slope is a number from −10 to 10.
+    ``OptionError`` for an unknown activation, and for a slope that is not a number from −10 to 10.
     """
     try:
         number = float(slope)

@@ -9,7 +9,7 @@
     page       a strict Content-Security-Policy: only the lab's own scripts, styles and connections, none inline
 
 Tokens are compared in constant time. SameSite alone would not be enough: a page on another port of 127.0.0.1 counts as
-the same *site*. The check of the origin refuses it.
+the same *site*. The check of the origin refuses its requests.
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ class Guard:
     """ASGI middleware that passes on to the lab only requests of the lab's own page in the user's browser.
 
     It checks the headers Host, Origin and Sec-Fetch-Site, and the cookie. A request with the token of the printed
-    address is redirected to the page and gets the cookie; all others are refused. ``app`` is the lab's application,
-    ``keys`` has token and cookie, and ``port`` is the port on which the server listens.
+    address gets the cookie, and is redirected to the page. Any other request without the cookie, and any request with
+    wrong headers, is refused. ``app`` is the lab's application, ``keys`` has token and cookie, and ``port`` is the port
+    on which the server listens.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, port: int) -> None:

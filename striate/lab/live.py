@@ -1,4 +1,4 @@
-"""The WebSocket that sends pages the list of runs, and the growing records of the runs they follow.
+"""The WebSocket that sends to each page the list of runs, and the growing records of the runs that the page follows.
 
 page → server    {"follow": [key, …]}
 server → page    {"kind": "runs", "runs": [summary, …]}                    at first, and after a change

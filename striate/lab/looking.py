@@ -42,8 +42,8 @@ class Opened:
     """A loaded model of a run, with its held-out data.
 
     ``version`` is the modification time (ns) and size of the model file, and ``blocks`` are the network's layers by
-    name. ``centring`` says how the figures in the pictures of the data set are centred and scaled. ``held_out`` and
-    ``centring`` are None if they are not available.
+    name. ``centring`` says how the figures in the pictures of the data set are centred and scaled. Each of ``held_out``
+    and ``centring`` is None if it is not available.
     """
 
     model: LoadedModel
@@ -84,8 +84,8 @@ class Looking:
         """Decode an uploaded PNG or JPEG into the network's input shape (C, H, W).
 
         With ``centred``, the figure in the picture is centred and scaled as in the training data, if the data set says
-        how. Returns the picture, and a dict whose entries "centred" and "swapped" say whether it was centred, and
-        whether light and dark were swapped.
+        how. Returns the picture, and a dict whose entries "centred" and "swapped" say whether the figure was centred,
+        and whether light and dark were swapped.
         """
         with self._turn:
             found = self._opened(folder)
@@ -128,7 +128,7 @@ class Looking:
     def about(self, folder: Path) -> dict[str, Any]:
         """Return what the page needs before the first picture, as JSON-compatible data.
 
-        These are the shape of the input, the classes, the number of held-out pictures, and whether drawings are
+        The data are the shape of the input, the classes, the number of held-out pictures, and whether drawings are
         centred.
         """
         with self._turn:
@@ -159,7 +159,8 @@ class Looking:
 def opened_model(folder: Path, version: tuple[int, int]) -> Opened:
     """Load the model of a run, and its data if they are available on this computer.
 
-    ``version`` is the modification time (ns) and size of the model file, which tell when it must be loaded again.
+    ``version`` is the modification time (ns) and size of the model file, which tell when the model must be loaded
+    again.
     """
     model = load_saved(folder / MODEL_FILE)
     held_out = centring = None
@@ -190,8 +191,9 @@ def picture_shape(model: LoadedModel) -> tuple[int, tuple[int, int]]:
 def described(name: str, array: Array, block: Block | None) -> dict[str, Any]:
     """Describe one layer's output for one picture, as JSON-compatible data.
 
-    ``name`` is the name of the layer, ``array`` its output, (C, H, W) or (D,), and ``block`` has its operations; None:
-    they are unknown. At most 32 maps or 128 numbers are included, with statistics of the whole array.
+    ``name`` is the name of the layer, ``array`` its output, (C, H, W) or (D,), and ``block`` has the layer's
+    operations, or is None if they are unknown. At most 32 maps or 128 numbers are included, with statistics of the
+    whole array.
     """
     main = None if block is None else block.main
     maps = array if array.ndim == 3 else array.reshape(-1)
@@ -232,7 +234,7 @@ def encoded(array: Array) -> dict[str, Any]:
 def picture_text(pixels: Array) -> dict[str, Any]:
     """Encode a picture (C, H, W), C = 1 or 3, as JSON-compatible data.
 
-    These are "height", "width", and as "data" the RGB bytes (H, W, 3) in base64.
+    The result has "height" and "width", and as "data" the RGB bytes (H, W, 3) in base64.
     """
     colours = np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
     data = np.ascontiguousarray(colours.transpose(1, 2, 0))

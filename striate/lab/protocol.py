@@ -1,8 +1,8 @@
 """The HTTP protocol of the lab's server, which closes connections of clients that do not finish their requests.
 
-h11 refuses heads of more than 64 kB and whatever two parsers could read differently; ``HastyProtocol`` adds a limit on
-time. Without it, any program on this computer could hold connections open for ever, byte by byte, until the lab has no
-file descriptor left for its own page.
+The parser h11 refuses heads of more than 64 kB, and heads that could be read in two ways. ``HastyProtocol`` adds a
+limit on time. Without it, any program on this computer could hold connections open for ever, byte by byte, until the
+lab has no file descriptor left for its own page.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Entry:
     """One run: its folder, its record (``story``), and its training if this lab started it.
 
     ``key`` is the random key by which the page knows the run, ``name`` the name that the page shows, and ``run`` the
-    contents of its run.json, or None if there is no readable one.
+    contents of its run.json, or None if there is no readable run.json.
     """
 
     key: str
@@ -83,8 +83,8 @@ class Entry:
     def settings(self) -> dict[str, Any]:
         """Return the settings of the training.
 
-        They are read from run.json. If there is none yet, they are those of the request or, for a training that this
-        lab did not start, those in progress.jsonl.
+        They are read from run.json. If this file does not exist yet, the settings come from the request or, for a
+        training that this lab did not start, from progress.jsonl.
         """
         run = self.told
         if run is not None:
@@ -123,7 +123,7 @@ class Entry:
     def history(self) -> dict[str, Any]:
         """Return the curves, plan, findings and end of the training, with the keys of ``Story.snapshot``.
 
-        Without a record, the epochs, findings and end come from run.json.
+        Without progress.jsonl, the epochs, findings and end come from run.json.
         """
         told = self.story.snapshot()
         if self.run is not None and self.story.latest is None:

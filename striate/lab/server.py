@@ -49,9 +49,9 @@ def listening(port: int) -> socket.socket:
 def serve(folder: Path, run: Path | None, *, port: int, browser: bool, say: Callable[[str], None]) -> None:
     """Serve the lab until Ctrl-C.
 
-    ``folder`` is the folder of the trainings that the lab starts. ``run`` is the folder of a run to show first; None:
-    none. ``port`` is that on 127.0.0.1; 0 chooses a free one. ``browser`` opens the page in the browser, and ``say``
-    prints a line in the terminal. Raises ``OptionError`` if the port is taken.
+    ``folder`` is the folder of the trainings that the lab starts. ``run`` is the folder of a run to show first, or
+    None. ``port`` is the port on 127.0.0.1; 0 chooses a free one. ``browser`` opens the page in the browser, and
+    ``say`` prints a line in the terminal. Raises ``OptionError`` if the port is taken.
     """
     with contextlib.closing(listening(port)) as found:
         port = found.getsockname()[1]

@@ -1,7 +1,7 @@
 """Follows the record of a training, ``progress.jsonl``, while it is written, and thins it for the page.
 
 Curves have at most ``MOST_POINTS`` points, and the statistics of layers over time ``MOST_WATCHES``. When a list is
-full, every second entry is dropped, and from then on only every second new one is kept. The newest entry is always
+full, every second entry is dropped, and from then on only every second new entry is kept. The newest entry is always
 available.
 """
 
@@ -33,8 +33,8 @@ _LONGEST_LINE = 4_000_000
 class Thinned(Generic[Item]):
     """A list of at most ``most`` items, evenly spread over all items that were added.
 
-    ``last`` is the newest item (None if there is none), ``count`` the number of items that were added, and only every
-    ``every``-th of them is kept.
+    ``last`` is the newest item, or None, and ``count`` is the number of items that were added. Only every ``every``-th
+    item is kept.
     """
 
     most: int
@@ -61,8 +61,8 @@ class Thinned(Generic[Item]):
 class Story:
     """The events of one run, read from its ``progress.jsonl`` while it is written.
 
-    ``advance`` reads the lines that are new in the file, ``snapshot`` returns the whole record, thinned, and ``since``
-    returns only the events after a given number of them.
+    ``advance`` reads the lines that are new in the file. ``snapshot`` returns the whole record, thinned.
+    ``since(number)`` returns the events after the first ``number`` ones.
 
     ``chapter`` increases if the training starts again in the same folder; the events of the earlier chapter are then
     discarded.
@@ -160,7 +160,7 @@ class Story:
         return isinstance(number, int) and isinstance(last, int) and number <= last
 
     def since(self, number: int) -> list[Event] | None:
-        """Return the events after the first ``number`` ones; None if not all of these are still in memory."""
+        """Return the events after the first ``number`` ones; None if some of these are no longer in memory."""
         missing = self.number - number
         if not 0 <= missing <= len(self._recent):
             return None
@@ -201,7 +201,7 @@ def event_of(line: bytes) -> Event | None:
 
 
 def finding_event(finding: Event) -> Event:
-    """Return a finding as an event: its own ``kind``, the name of its rule, becomes ``rule``."""
+    """Return a finding as an event: ``kind`` is "finding", and ``rule`` is the name of the finding's rule."""
     return {**finding, "kind": "finding", "rule": finding.get("kind", "")}
 
 

@@ -1,8 +1,8 @@
 """Trainings as child processes: ``striate train``, one after the other.
 
-Only one runs at a time, so that their speeds can be compared and the page stays responsive; the others wait. To stop a
-training, the lab sends it Ctrl-C (SIGINT), as from a terminal; the training then finishes its step and saves its model.
-If it does not end, the lab sends Ctrl-C again, which ends it at once, and finally kills it.
+Only one training runs at a time, so that their speeds can be compared and the page stays responsive; the others wait.
+To stop a training, the lab sends it Ctrl-C (SIGINT), as from a terminal; the training then finishes its step and saves
+its model. If the training does not end, the lab sends Ctrl-C again, and finally kills it.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Training:
 class Trainings:
     """The queue of trainings.
 
-    ``run`` starts them one after the other until it is cancelled, and then stops the one that runs. ``changed`` is
-    called after each change.
+    ``run`` starts the trainings one after the other. When ``run`` is cancelled, it stops the training that is running.
+    ``changed`` is called after each change.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
@@ -106,7 +106,7 @@ class Trainings:
         self._changed()
 
     def leave(self) -> None:
-        """Send Ctrl-C to the training that still runs, without waiting for it; it saves its model and ends.
+        """Send Ctrl-C to the training that still runs, without waiting for it; the training saves its model and ends.
 
         The lab calls this if it is forced to exit.
         """
@@ -170,7 +170,8 @@ class Trainings:
 def final_state(code: int, before: State) -> State:
     """Return the state of a training whose process ended with exit code ``code``.
 
-    ``before`` is its state until then. A process that was killed while stopping counts as stopped.
+    ``before`` is the state of the training before the process ended. A process that was killed while stopping counts as
+    stopped.
     """
     if code == 0:
         return State.FINISHED
@@ -178,7 +179,7 @@ def final_state(code: int, before: State) -> State:
 
 
 async def read_lines(stream: asyncio.StreamReader, lines: deque[str]) -> None:
-    """Append the lines of a stream to ``lines`` until it ends; of a long line, the last 2000 characters."""
+    """Append the lines of a stream to ``lines`` until the stream ends; keep the last 2000 characters of long lines."""
     rest = ""
     while chunk := await stream.read(4096):
         *whole, rest = (rest + chunk.decode("utf-8", "replace"))[-_LONGEST_LINE:].split("\n")
@@ -212,7 +213,8 @@ def send(training: Training, number: int) -> None:
 async def ended(training: Training) -> None:
     """End a training and wait for it.
 
-    It is sent Ctrl-C, unless it was sent that already, and again after 12 s; 3 s later it is killed.
+    The training is sent Ctrl-C, unless that was done before. If it still runs after 12 s, it is sent Ctrl-C again. If
+    it still runs 3 s later, it is killed.
     """
     process = training.process
     if process is None:

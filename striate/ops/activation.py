@@ -1,4 +1,4 @@
-"""The activation functions tanh, sigmoid, ReLU and leaky ReLU, and the base class of all others.
+"""The activation functions tanh, sigmoid, ReLU and leaky ReLU, and a base class of other activations.
 
 Each class defines its function in three methods: ``reference`` computes it in NumPy, ``gradient`` builds the graph of
 its gradient, and ``emit`` writes its machine code for one vector of 16 elements.
@@ -37,8 +37,8 @@ class Activation(Elementwise):
     def gain(self) -> float:
         """Return the gain for weight initialization, 1 / √E[f(z)²], where z is drawn from N(0, 1).
 
-        f is the activation. Weights with variance gain² / fan_in, where fan_in is the number of inputs of a unit, keep
-        the mean square of a signal that passes through the layer and its activation.
+        f is the activation. With weights of variance gain² / fan_in, the mean square of a signal stays the same through
+        a layer and its activation. fan_in is the number of inputs of a unit.
         """
         z = np.linspace(-12.0, 12.0, 4801)
         density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
@@ -145,7 +145,7 @@ class Relu(Elementwise):
 class ReluGradient(Binary):
     """dx = dy where x > 0, else 0
 
-    The gradient of ReLU: dx and dy are the gradients with respect to its input x and its output.
+    The gradient of ReLU: dy is the gradient with respect to the output of ReLU, and dx with respect to its input x.
     """
 
     def reference(self, x: Array, dy: Array) -> Array:
@@ -208,8 +208,8 @@ class LeakyRelu(Elementwise):
 class LeakyReluGradient(Binary):
     """dx = dy where x > 0, else α·dy
 
-    The gradient of leaky ReLU: dx and dy are the gradients with respect to its input x and its output; α is
-    ``negative_slope``.
+    The gradient of leaky ReLU: dy is the gradient with respect to the output of leaky ReLU, and dx with respect to its
+    input x. α is ``negative_slope``.
     """
 
     letters: ClassVar[Mapping[str, str]] = {"α": "negative_slope"}

@@ -1,7 +1,7 @@
 """Adaptive pooling: averages and maxima over windows that are chosen so that the output has a given size.
 
-The size of the output need not divide the size of the input. "Positions" are the elements along the spatial axes, and
-``windows`` is the number of windows along each of these axes, which is the size of the output.
+The size of the output need not divide the size of the input. "Positions" are the elements along the spatial axes.
+``windows`` is the number of windows along each spatial axis, and so the size of the output.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class AdaptiveAxis(AxisMap):
     """The linear map along one axis in which y[p] is the mean of window p of x.
 
     Window p holds the elements i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉. Neighbouring windows share
-    at most one element. ``size`` is the size of x along the axis, ``windows`` that of y.
+    at most one element. ``size`` is the size of x along the axis, and ``windows`` is the size of y.
     """
 
     windows: int
@@ -68,12 +68,12 @@ class AdaptiveAxis(AxisMap):
         return tuple((i, 1 / (stop - first)) for i in range(first, stop))
 
     def range(self, k: Kernel, p: Index) -> tuple[Index, Index]:
-        """Write the code that computes ``span`` in a kernel; return (first, one past the last) element of window p."""
+        """Write the code that computes ``span(p)`` in a kernel; return its two results: (first, one past the last)."""
         start = k.idiv(k.imul(p, self.size), self.windows)
         return start, k.idiv(k.iadd(k.imul(p, self.size), self.size + self.windows - 1), self.windows)
 
     def holders(self, k: Kernel, i: Index) -> tuple[Index, Index]:
-        """Write the code that finds the windows that contain element i; return (first, one past the last) window."""
+        """Write the code that finds the windows that contain element i; return the range (first, one past the last)."""
         first = k.idiv(k.imul(i, self.windows), self.size)
         return first, k.idiv(k.iadd(k.imul(i, self.windows), self.windows + self.size - 1), self.size)
 
@@ -111,8 +111,8 @@ class AdaptiveAveraging(Mapped):
 class AdaptiveAveragePooling(AdaptiveAveraging):
     """y[n, c, p] = mean of x[n, c, i] over all i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉
 
-    x is (N, C, positions…). Along each spatial axis, p numbers the windows and i the elements of x; ``size`` is the
-    size of x and ``windows`` that of y.
+    x is (N, C, positions…). Along each spatial axis, p is the index of a window, and i the index of an element of x;
+    ``size`` is the size of x, and ``windows`` is the size of y.
     """
 
     title: ClassVar[str] = "adaptive average pool"
@@ -127,8 +127,9 @@ class AdaptiveAveragePooling(AdaptiveAveraging):
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
         """Export as AveragePool if ``windows`` divides the size of x on every axis, else as matrix products.
 
-        Along each axis, x is then multiplied by a constant matrix (size, windows) with the weights of the means.
-        ``inputs`` are the names of the inputs in the ONNX graph; the result holds the name of the output.
+        In the second case, x is multiplied along each axis by a constant matrix (size, windows), which holds the
+        weights of the means. ``inputs`` are the names of the inputs in the ONNX graph; the result holds the name of the
+        output.
         """
         size = positions(types[0])
         if all(length % count == 0 for length, count in zip(size, self.windows, strict=True)):
@@ -176,7 +177,7 @@ class AdaptiveAveragePoolingGradient(AdaptiveAveraging):
         return tuple(map(transposed, _axes(self.size, self.windows)))
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return a gradient of zeros for dy without elements: if there are no windows, the loss ignores the input."""
+        """Return a gradient of zeros if dy has no elements: without windows, the loss does not depend on the input."""
         return (filled(0.0, self.infer(inputs[0].type)[0]),)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
@@ -215,9 +216,10 @@ class AdaptiveMaximum(Anchor):
 class AdaptiveMaxPooling(AdaptiveMaximum):
     """y[n, c, p] = maximum of x[n, c, i] over all i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉
 
-    x is (N, C, positions…). Along each spatial axis, p numbers the windows and i the elements of x; ``size`` is the
-    size of x and ``windows`` that of y. The second output is an int32 array of the shape of y: the position of the
-    first maximum of each window, as a row-major index into the positions of x. NaN counts as larger than every number.
+    x is (N, C, positions…). Along each spatial axis, p is the index of a window, and i the index of an element of x;
+    ``size`` is the size of x, and ``windows`` is the size of y. The second output holds the position of the first
+    maximum of each window, as a row-major index into the positions of x. It is int32 and has the shape of y. NaN counts
+    as larger than every number.
     """
 
     title: ClassVar[str] = "adaptive max pool"
@@ -255,9 +257,9 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
         """Export as MaxPool if ``windows`` divides the size of x on every axis, else reduce one axis after the other.
 
-        Along an axis, the elements of each window are gathered, padded to the longest window by repeating their last
-        element, and reduced by ReduceMax. Returns the names of the two outputs; "" for the indices if they are not
-        exported, which is the case without MaxPool.
+        In the second case, the elements of each window are gathered, padded to the longest window by repeating their
+        last element, and reduced by ReduceMax. Returns the names of the two outputs. Only MaxPool exports the indices;
+        in the second case, their name is "".
         """
         size, x = positions(types[0]), inputs[0]
         if all(length % count == 0 for length, count in zip(size, self.windows, strict=True)):
@@ -312,7 +314,7 @@ class AdaptiveMaxPoolingGradient(AdaptiveMaximum):
         return [Launch(self.title, context.node.path, kernel, operands, context.domain.chunks)]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return a gradient of zeros for dy without elements: if there are no windows, the loss ignores the input."""
+        """Return a gradient of zeros if dy has no elements: without windows, the loss does not depend on the input."""
         return (filled(0.0, self.infer(*(value.type for value in inputs))[0]),)
 
     def reference(self, dy: Array, index: Array) -> Array:
@@ -395,8 +397,8 @@ def adaptive_avg_pool(input: Value, output_size: AdaptiveSizes) -> Value:
     keeps the size of the input. Along an axis of ``size`` elements, output p is the mean of the elements i with
     ⌊p · size / output_size⌋ ≤ i < ⌈(p + 1) · size / output_size⌉. If ``output_size`` is a sequence, its length is the
     number of spatial axes; otherwise an input of two axes is one sample (C, L), and any other input is a batch. Raises
-    ShapeError for another number of axes or an axis of size 0, DTypeError for another dtype, and OptionError for sizes
-    that are not whole numbers or not one for each axis.
+    ShapeError for another number of axes or an axis of size 0, DTypeError for another dtype, and OptionError for an
+    ``output_size`` of another form.
     """
 
     def of_batch(x: Value) -> Value:

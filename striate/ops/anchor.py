@@ -1,8 +1,8 @@
 """The base class of operations that have their own kernels, such as convolution and pooling.
 
 The compiler makes such an operation the *anchor* of a loop: elementwise operations next to it in the graph are fused
-into its loop. Those after it form the *epilogue*, which runs on every tile of the result while it is in registers. Some
-operations also accept a *prologue*, which computes their input from other arrays where the kernel would load it.
+into its loop. The fused operations after it form the *epilogue*, which runs on every tile of the result while it is in
+registers. Some operations also accept a *prologue*, which computes their input from other arrays instead of loading it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Algorithm:
     """The algorithm by which an operation is computed.
 
     The compiler chooses it together with the memory layouts. An operation with only one algorithm uses this base class
-    itself, unless a property differs. ``batch_specialized`` says whether a program for a single sample uses another
-    algorithm than a program for many samples.
+    itself, unless that algorithm needs other values of the properties. ``batch_specialized`` says whether a program for
+    a single sample uses another algorithm than a program for many samples.
     """
 
     batch_specialized: bool = False
@@ -54,12 +54,13 @@ ONLY = Algorithm()
 class LoweringContext:
     """What an operation has to know to create its launches, which are kernels with their operands.
 
-    ``node`` is the operation in the graph, ``algorithm`` the one chosen for it, and ``options`` are those of the
-    compilation. ``storage_of`` maps a value to its memory layout. ``region`` describes the elementwise operations on
-    the result that are fused into the kernel (the epilogue), and ``region_operands`` are the arrays that they read and
-    write. ``prologue`` describes the fused operations that compute the input from the arrays ``prologue_operands``; it
-    is None if the input is loaded from memory. ``batch_specialized`` is a list to which ``Anchor.lower`` adds the node
-    if the launches in a program for a single sample differ from those in a program for many samples.
+    ``node`` is the operation in the graph, ``algorithm`` the algorithm chosen for it, and ``options`` are the options
+    of the compilation. ``storage_of`` maps a value to its memory layout. ``region`` describes the elementwise
+    operations on the result that are fused into the kernel (the epilogue), and ``region_operands`` are the arrays that
+    these operations read and write. ``prologue`` describes the fused operations that compute the input from the arrays
+    ``prologue_operands``. ``prologue`` is None if the input is loaded from memory. ``batch_specialized`` is a list to
+    which ``Anchor.lower`` adds the node if the launches in a program for a single sample differ from those in a program
+    for many samples.
     """
 
     node: Node
@@ -102,8 +103,8 @@ class LoweringContext:
 class Anchor(Op):
     """Base class of operations that have their own kernels (abstract).
 
-    Subclasses define ``lower``, which chooses the kernels, and say which memory layouts the kernels read and write and
-    what the compiler may fuse into them.
+    Subclasses define ``lower``, which chooses the kernels. Their other methods say which memory layouts the kernels
+    read and write, and what the compiler may fuse into the kernels.
     """
 
     has_epilogue: ClassVar[bool] = False
@@ -127,8 +128,8 @@ class Anchor(Op):
     def algorithm(self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions) -> Algorithm:
         """Return the algorithm by which the operation is computed for inputs of the types ``inputs``.
 
-        ``stored`` are the dtypes of the inputs in memory, and ``options`` are those of the compilation. The choice
-        depends only on the arguments.
+        ``stored`` are the dtypes of the inputs in memory, and ``options`` are the options of the compilation. The
+        choice depends only on the arguments.
         """
         return ONLY
 
@@ -137,10 +138,10 @@ class Anchor(Op):
     ) -> tuple[InputLayout, ...]:
         """Return the memory layout that the kernel requires of each input.
 
-        ``inputs`` are the types of the inputs. ``blocks`` are their channel blocks in memory so far: 16 (blocked: 16
-        channels of a position are adjacent) or 1 (plain, NumPy's order). ``algorithm`` is the one chosen for the
-        operation. A layout consists of the channel blocks that the kernel can read and the width of the halo, a border
-        of zeros around each plane. By default, every input must be blocked.
+        ``inputs`` are the types of the inputs. ``blocks`` are the channel blocks that the inputs have at present: 16
+        (blocked: 16 channels of a position are adjacent) or 1 (plain, NumPy's order). ``algorithm`` is the algorithm
+        chosen for the operation. A layout consists of the channel blocks that the kernel can read and the width of the
+        halo, a border of zeros around each plane. By default, every input must be blocked.
         """
         return tuple(InputLayout((BLOCK,)) for _ in inputs)
 
@@ -152,8 +153,9 @@ class Anchor(Op):
         return tuple(BLOCK for _ in self.infer(*inputs))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
-        """Return the launches, kernels with their operands, that compute the node and the work fused into it.
+        """Return the launches that compute the node and the operations fused into its kernels.
 
-        ``context`` holds the node and everything else that the choice of kernels depends on.
+        A launch is a kernel with its operands. ``context`` holds the node and everything else that the choice of
+        kernels depends on.
         """
         raise NotImplementedError

@@ -304,7 +304,7 @@ def maximum(a: Operand, b: Operand) -> Value:
 
     a and b are both float32 or both float64, but a Python number or an array of bools takes the dtype of the other
     operand. Shapes broadcast as in NumPy. Where a = b, each receives half of the gradient. Raises ShapeError if the
-    shapes do not broadcast, and DTypeError for other dtypes or if the dtypes differ otherwise.
+    shapes do not broadcast, and DTypeError for other combinations of dtypes.
     """
     return elementwise(Maximum(), a, b)
 
@@ -314,7 +314,7 @@ def minimum(a: Operand, b: Operand) -> Value:
 
     a and b are both float32 or both float64, but a Python number or an array of bools takes the dtype of the other
     operand. Shapes broadcast as in NumPy. Where a = b, each receives half of the gradient. Raises ShapeError if the
-    shapes do not broadcast, and DTypeError for other dtypes or if the dtypes differ otherwise.
+    shapes do not broadcast, and DTypeError for other combinations of dtypes.
     """
     return elementwise(Minimum(), a, b)
 
@@ -323,10 +323,10 @@ def clip(x: Value, min: Operand | None = None, max: Operand | None = None) -> Va
     """Return x limited to the range from ``min`` to ``max``, elementwise.
 
     Either limit is a number, an array whose shape broadcasts with x, or None for no limit. Where min > max, the result
-    is max. NaN stays NaN. The gradient goes to x where x is within the limits, including the limits themselves, and
-    elsewhere to the limit that applies, if it is an array. x has any shape and is float32 or float64. Raises ShapeError
-    if the shapes do not broadcast, DTypeError for other dtypes or if the dtypes differ, and OptionError for a limit
-    that is NaN or neither a number nor an array.
+    is max. NaN stays NaN. Where min ≤ x ≤ max, the gradient goes to x. Elsewhere, it goes to the limit that applies, if
+    this limit is an array. x has any shape and is float32 or float64. Raises ShapeError if the shapes do not broadcast,
+    DTypeError for other dtypes or if the dtypes differ, and OptionError for a limit that is NaN or neither a number nor
+    an array.
     """
     if not isinstance(min, Value | np.ndarray) and not isinstance(max, Value | np.ndarray):
         return elementwise(Clamp(_limit("min", min, -math.inf), _limit("max", max, math.inf)), x)
@@ -347,7 +347,7 @@ def add(a: Operand, b: Operand) -> Value:
     """Return a + b, elementwise; shapes broadcast as in NumPy.
 
     a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Raises
-    ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ otherwise or both are bool.
+    ShapeError if the shapes do not broadcast, and DTypeError for other combinations of dtypes or if both are bool.
     """
     return elementwise(Add(), a, b)
 
@@ -356,7 +356,7 @@ def subtract(a: Operand, b: Operand) -> Value:
     """Return a − b, elementwise; shapes broadcast as in NumPy.
 
     a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Raises
-    ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ otherwise or both are bool.
+    ShapeError if the shapes do not broadcast, and DTypeError for other combinations of dtypes or if both are bool.
     """
     return elementwise(Subtract(), a, b)
 
@@ -365,7 +365,7 @@ def multiply(a: Operand, b: Operand) -> Value:
     """Return the product a · b, elementwise; shapes broadcast as in NumPy.
 
     a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Raises
-    ShapeError if the shapes do not broadcast, and DTypeError if the dtypes differ otherwise or both are bool.
+    ShapeError if the shapes do not broadcast, and DTypeError for other combinations of dtypes or if both are bool.
     """
     return elementwise(Multiply(), a, b)
 

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 class Averaging(Pooling):
     """Base class of average pooling and its gradient (abstract).
 
-    The sum of a window is divided by its number of elements, or by ``divisor_override`` unless that is None. With
-    ``count_include_pad``, the zeros of the padding count as elements.
+    The sum of a window is divided by ``divisor_override`` or, if that is None, by the number of elements in the window.
+    With ``count_include_pad``, the zeros of the padding count as elements.
     """
 
     count_include_pad: bool
@@ -61,7 +61,7 @@ class Averaging(Pooling):
             raise OptionError(f"{place(self)}: divisor_override must not be 0")
 
     def window(self, size: Sizes) -> Window:
-        """Return the description of the windows and their divisors that the kernels of average pooling take.
+        """Return the windows and their divisors in the form that the kernels of average pooling take.
 
         ``size`` holds the spatial sizes of the input.
         """
@@ -80,8 +80,8 @@ class Averaging(Pooling):
         """Return the divisor of each window's sum, an array (windows…) for an input with the spatial sizes ``size``.
 
         The divisor is ``divisor_override``, or if that is None, the number of positions in the window. Positions in the
-        padding count only with ``count_include_pad``; those beyond the padding, which a window can reach with
-        ``ceil_mode``, never count.
+        padding count only with ``count_include_pad``. With ``ceil_mode``, a window can reach beyond the padding;
+        positions there never count.
         """
         if self.divisor_override is not None:
             return np.full(self.output_sizes(size), self.divisor_override)
@@ -101,7 +101,7 @@ class AveragePooling(Averaging):
     """y[n, c, p] = (1 / area) Σ_k x[n, c, p · stride + k − before]
 
     x (N, C, positions…) → y (N, C, windows…). The sum is over the elements k of window p; ``before`` is the number of
-    zeros that are padded before x. The area of a window is its divisor, from ``areas``.
+    zeros that are padded before x. ``area`` is the divisor of the window, as ``areas`` returns it.
     """
 
     title: ClassVar[str] = "average pool"
@@ -164,8 +164,8 @@ class AveragePooling(Averaging):
 class AveragePoolingGradient(Averaging):
     """dx[n, c, i] = Σ dy[n, c, p] / area[p] over the windows p that contain position i
 
-    Gradient of ``AveragePooling``: dy (N, C, windows…) → dx (N, C, *size). The area of a window is its divisor, from
-    ``areas``.
+    Gradient of ``AveragePooling``: dy (N, C, windows…) → dx (N, C, *size). ``area`` holds the divisors of the windows,
+    as ``areas`` returns them.
     """
 
     size: Sizes
@@ -222,10 +222,11 @@ def avg_pool(
     ``input`` is a batch (N, C, positions…) with one to three spatial axes, or one sample (C, positions…), in float32 or
     float64; the result is (N, C, windows…) or (C, windows…). ``stride`` is ``kernel_size`` by default. With
     ``ceil_mode``, there may be incomplete windows at the end of an axis. ``divisor_override``, unless None, is the
-    divisor of every window's sum in place of its number of elements. If an option such as ``kernel_size=(3, 3)`` is a
-    sequence, its length is the number of spatial axes; otherwise an input of two axes is one sample (C, L), and any
-    other input is a batch. Raises ShapeError for another number of axes and a window larger than the padded input,
-    DTypeError for another dtype, and OptionError for invalid options, such as padding above half the kernel size.
+    number by which every window's sum is divided, in place of the number of elements. If an option such as
+    ``kernel_size=(3, 3)`` is a sequence, its length is the number of spatial axes; otherwise an input of two axes is
+    one sample (C, L), and any other input is a batch. Raises ShapeError for another number of axes and for a window
+    larger than the padded input, DTypeError for another dtype, and OptionError for invalid options, such as padding
+    above half the kernel size.
     """
     rounds_up = flag("avg_pool: ceil_mode", ceil_mode)
     counts = flag("avg_pool: count_include_pad", count_include_pad)
@@ -243,9 +244,10 @@ def lp_pool(
 ) -> Value:
     """Return (Σ xᵖ)^(1/p) over every window, for p = ``norm_type`` > 0: the sum for p = 1, the 2-norm for p = 2.
 
-    Shapes, dtypes and windows are those of ``avg_pool`` without padding. Unless p is 1, the result is NaN where Σ xᵖ is
-    negative, and the gradient is 0 where Σ xᵖ is 0. As in PyTorch, the sum of an incomplete window (``ceil_mode``) is
-    scaled up to a full window. Raises the same errors as ``avg_pool``, and OptionError for p ≤ 0.
+    Shapes, dtypes and windows are those of ``avg_pool`` without padding. If p is not 1, the result is NaN where Σ xᵖ is
+    negative, and the gradient is 0 where Σ xᵖ is 0. With ``ceil_mode``, the sum of an incomplete window is multiplied
+    by (size of a full window) / (size of this window), as in PyTorch. Raises the same errors as ``avg_pool``, and
+    OptionError for p ≤ 0.
     """
     p = number("lp_pool: norm_type", norm_type, above=0.0)
     rank = position_axes(input.type, kernel_size, stride)

@@ -1,8 +1,8 @@
 """Sparse linear maps along an axis: padding, resampling and adaptive average pooling use them.
 
-Row p of a map is a list of pairs (i, weight), which means y[p] = Σ weight · x[i]. An operation on several axes applies
-one map along each of them, and its gradient applies the transposed maps. Kernels compute the pairs of a row from p, so
-the amount of code does not depend on the sizes of x and y.
+Row p of a map is a list of pairs (i, weight). Element p of the result is y[p] = Σ weight · x[i] over these pairs. An
+operation on several axes applies one map along each of them, and its gradient applies the transposed maps. Kernels
+compute the pairs of a row at run time.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class AxisMap:
 class Transposed(AxisMap):
     """The transpose of a linear map along an axis: dx[i] = Σ_p w · dy[p], where w is the weight of x[i] in y[p].
 
-    It is the gradient of the map, which is ``original``; ``size`` is the size of dy along the axis.
+    It computes the gradient of the map ``original``. ``size`` is the size of dy along the axis.
     """
 
     original: AxisMap

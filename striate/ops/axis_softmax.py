@@ -1,7 +1,7 @@
 """softmax, log_softmax, softmin and glu, and the softmax operations for axes other than the channels.
 
-Axis 1, the channels, has its own operations in the module ``channel_softmax``, whose kernels read and write blocks of
-16 channels as convolutions do. The operations of this module read and write arrays in plain (NumPy) order.
+For axis 1, the channels, the module ``channel_softmax`` has operations whose kernels read and write blocks of 16
+channels, as convolutions do. The operations of this module read and write arrays in plain (NumPy) order.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from striate.ops.shaping import expanded
 class AlongAxis(Anchor):
     """Base class of operations that combine the elements along one axis, such as softmax (abstract).
 
-    ``axis`` is the number of this axis, from 0; it may not be the samples' axis of a batch (N, …).
+    ``axis`` is the number of this axis, from 0. It must not be axis 0 of a batch (N, …).
     """
 
     kind: ClassVar[Kind] = Kind.ROWWISE
@@ -58,11 +58,11 @@ class AlongAxis(Anchor):
         return (PLAIN,)
 
     def geometry(self, x: TensorType) -> tuple[int, int, int, int]:
-        """Return the shape of x as four sizes (samples, outer, size, inner); ``size`` is that of the axis.
+        """Return the shape of x as four sizes (samples, outer, size, inner); ``size`` is the size of the axis.
 
-        ``inner`` is the product of the sizes after the axis. For a batch (N, …), ``samples`` is 0, which stands for the
-        number N, known only at run time, and ``outer`` is the product of the sizes between N and the axis. Otherwise
-        ``samples`` is the product of all sizes before the axis, and ``outer`` is 1.
+        ``inner`` is the product of the sizes after the axis. For a batch (N, …), ``outer`` is the product of the sizes
+        between N and the axis, and ``samples`` is 0, which stands for N. Otherwise ``samples`` is the product of all
+        sizes before the axis, and ``outer`` is 1.
         """
         shape = x.concrete(1)
         inner = math.prod(shape[self.axis + 1 :])
@@ -71,13 +71,13 @@ class AlongAxis(Anchor):
         return math.prod(shape[: self.axis]), 1, shape[self.axis], inner
 
     def launch(self, context: LoweringContext, kernel: AxisKernel) -> list[Launch]:
-        """Return the launch of ``kernel`` on the inputs and the output of the node in ``context``, as a list of one."""
+        """Return [launch] for the launch of ``kernel`` on the inputs and the output of the node in ``context``."""
         operands = (*context.node.inputs, *context.node.outputs)
         return [Launch(str(self).partition("(")[0], context.node.path, kernel, operands, kernel.chunks)]
 
     @classmethod
     def examples(cls, random: np.random.Generator) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Yield pairs (axis, shape of the input) from which subclasses make the samples for the tests."""
+        """Yield pairs (axis, shape of the input), for which subclasses create test inputs."""
         yield from (
             (0, (7,)), (0, (33,)), (0, (5, 3)), (2, (2, 3, 17)), (3, (2, 3, 4, 5)), (2, (3, 2, 5, 3)),
             (2, (1, 1, 3, 40)), (4, (2, 3, 1, 2, 19)), (3, (2, 3, 2, 3, 2)), (1, (2, 1, 3)),
@@ -223,7 +223,7 @@ def softmax(input: Value, dim: int = 1) -> Value:
 def log_softmax(input: Value, dim: int = 1) -> Value:
     """Return the logarithm of softmax, y[i] = x[i] − ln Σ_j e^x[j] along axis ``dim``, without overflow.
 
-    x is the input; y has its shape. The default axis is that of the channels of (N, C, …); negative ``dim`` counts from
+    x is the input; y has the shape of x. The default axis is 1, the channels of (N, C, …); negative ``dim`` counts from
     the last axis. Raises the same errors as ``softmax``.
     """
     axis = require_axis("log_softmax", input.type, dim, "dim")
@@ -243,9 +243,9 @@ def glu(input: Value, dim: int = -1) -> Value:
     """Return the gated linear unit a · σ(b) for the halves a and b of the input x along axis ``dim``.
 
     a is the first half, b the second; σ is the sigmoid. The result has half the size of x along this axis, by default
-    the last one. x is float32 or float64. Raises DTypeError for another dtype, ShapeError for an axis of odd size, for
-    axis 0 of a batch (its samples) and for an axis that x does not have, and OptionError unless ``dim`` is a whole
-    number.
+    the last one. x is float32 or float64. Raises DTypeError for another dtype. Raises ShapeError for an axis of odd
+    size, for axis 0 of a batch (its samples) and for an axis that x does not have. Raises OptionError unless ``dim`` is
+    a whole number.
     """
     axis = require_axis("glu", input.type, dim, "dim")
     size = input.shape[axis]

@@ -1,7 +1,7 @@
 """Comparisons, logical functions and ``where``: elementwise operations with bools.
 
-In memory, a bool is one byte, 0 or 1. If the operation that computes it and the one that reads it are fused into one
-loop, it stays in a register and is never stored.
+In memory, a bool is one byte, 0 or 1. If the operations that compute and read a bool are fused into one loop, the bool
+stays in a register and is never stored.
 """
 
 from __future__ import annotations
@@ -340,7 +340,7 @@ def greater(a: Operand, b: Operand) -> Value:
 
     a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Shapes
     broadcast as in NumPy. The result has dtype bool and no gradient. Raises ShapeError if the shapes do not broadcast,
-    and DTypeError if the dtypes differ otherwise.
+    and DTypeError for other combinations of dtypes.
     """
     return elementwise(Greater(), a, b)
 
@@ -350,7 +350,7 @@ def greater_equal(a: Operand, b: Operand) -> Value:
 
     a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Shapes
     broadcast as in NumPy. The result has dtype bool and no gradient. Raises ShapeError if the shapes do not broadcast,
-    and DTypeError if the dtypes differ otherwise.
+    and DTypeError for other combinations of dtypes.
     """
     return elementwise(GreaterEqual(), a, b)
 
@@ -360,7 +360,7 @@ def less(a: Operand, b: Operand) -> Value:
 
     a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Shapes
     broadcast as in NumPy. The result has dtype bool and no gradient. Raises ShapeError if the shapes do not broadcast,
-    and DTypeError if the dtypes differ otherwise.
+    and DTypeError for other combinations of dtypes.
     """
     return elementwise(Less(), a, b)
 
@@ -370,7 +370,7 @@ def less_equal(a: Operand, b: Operand) -> Value:
 
     a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Shapes
     broadcast as in NumPy. The result has dtype bool and no gradient. Raises ShapeError if the shapes do not broadcast,
-    and DTypeError if the dtypes differ otherwise.
+    and DTypeError for other combinations of dtypes.
     """
     return elementwise(LessEqual(), a, b)
 
@@ -380,7 +380,7 @@ def equal(a: Operand, b: Operand) -> Value:
 
     a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Shapes
     broadcast as in NumPy. The result has dtype bool and no gradient. Raises ShapeError if the shapes do not broadcast,
-    and DTypeError if the dtypes differ otherwise.
+    and DTypeError for other combinations of dtypes.
     """
     return elementwise(Equal(), a, b)
 
@@ -390,7 +390,7 @@ def not_equal(a: Operand, b: Operand) -> Value:
 
     a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. Shapes
     broadcast as in NumPy. The result has dtype bool and no gradient. Raises ShapeError if the shapes do not broadcast,
-    and DTypeError if the dtypes differ otherwise.
+    and DTypeError for other combinations of dtypes.
     """
     return elementwise(NotEqual(), a, b)
 
@@ -454,10 +454,10 @@ def isinf(x: Value) -> Value:
 def where(condition: Value, a: Operand, b: Operand) -> Value:
     """Return a where ``condition`` is true, else b, elementwise; shapes broadcast as in NumPy.
 
-    a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other. The gradient of
-    an element goes to the operand that was chosen for it. Raises ShapeError if the shapes do not broadcast, and
-    DTypeError if the dtypes of a and b differ otherwise. A condition of a dtype other than bool also raises DTypeError,
-    as in PyTorch, because libraries disagree on whether NaN is true; ``not_equal(x, 0)`` converts numbers to bools.
+    a and b have the same dtype, but a Python number or an array of bools takes the dtype of the other operand. The
+    gradient of an element goes to the operand that was chosen for it. Raises ShapeError if the shapes do not broadcast,
+    and DTypeError for other combinations of dtypes and for a condition that is not bool. ``not_equal(x, 0)`` converts
+    numbers to bools.
     """
     return elementwise(Where(), condition, a, b)
 

@@ -30,7 +30,7 @@ class Concat(Movement):
     """y = [x₁, x₂, …] along one axis, by default the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …)
 
     Raises ShapeError if the inputs differ in size along another axis, or if ``axis`` is the samples' axis 0 of a batch,
-    and DTypeError if their dtypes differ.
+    and DTypeError if the dtypes of the inputs differ.
     """
 
     onnx_operator: ClassVar[str] = "Concat"

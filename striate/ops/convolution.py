@@ -5,7 +5,8 @@
 The filter is not flipped (a cross-correlation), as in PyTorch. x is (N, C, positions…) and w is (O, C / groups, taps…),
 where a tap is one element of the filter's window, and ``before`` is the padding before the first position. With groups,
 the output channels of a group depend only on the input channels of the same group. The convolution and its two
-gradients are bilinear, and the gradient of each of them with respect to either operand is one of the other two.
+gradients are three bilinear operations. The gradient of each operation with respect to either of its operands is one of
+the other two operations.
 """
 
 from __future__ import annotations
@@ -76,9 +77,10 @@ class Convolutional(Windowed, Anchor):
     groups: int
 
     def geometry_of(self, x: TensorType, w: TensorType, y: TensorType) -> Geometry:
-        """Return the sizes and options, on three spatial axes, of the convolution of x with w that returns y.
+        """Return the sizes and options of the convolution of x with w that returns y.
 
-        x, w and y are the types of the input, the weights and the output.
+        x, w and y are the types of the input, the weights and the output. The result has three spatial axes; leading
+        axes that x lacks have size 1.
         """
         size, count, (filters, depth, *kernel) = x.concrete(1)[2:], y.concrete(1)[2:], w.concrete(1)
         return Geometry(
@@ -87,10 +89,10 @@ class Convolutional(Windowed, Anchor):
         )  # fmt: skip
 
     def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
-        """Return the geometry of the convolution: its sizes and options on three spatial axes.
+        """Return the sizes and options of the convolution, on three spatial axes.
 
-        ``inputs`` are the types of both inputs. The geometry of a gradient is that of the convolution to which it
-        belongs.
+        ``inputs`` are the types of both inputs. A gradient returns the geometry of the convolution of which it is the
+        gradient.
         """
         raise NotImplementedError
 
@@ -178,16 +180,16 @@ class Convolutional(Windowed, Anchor):
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
         """Whether the kernel can read ``value``, one of ``inputs``, if it is stored in memory as bfloat16.
 
-        Only the first input can be. Most kernels add the products of two channels at a time, so each group must have
-        an even number of channels. The kernels for groups of few channels (``is_lanewise``) convert the values to
-        float32, so they accept any number.
+        Kernels can read only the first input as bfloat16. Each group must have an even number of channels, unless
+        ``is_lanewise`` is true.
         """
         return value is inputs[0] and (value.type.channels // self.groups % 2 == 0 or self.is_lanewise(inputs))
 
     def is_lanewise(self, inputs: Sequence[Value]) -> bool:
-        """Whether the kernel, for a vector of 16 output channels, lets each read the input channels of its own group.
+        """Whether each of 16 output channels that the kernel computes at once reads only the inputs of its own group.
 
-        This is the case if the groups have so few channels that it is cheaper than weights of 0 for other groups.
+        This is the case if the groups have few channels. Otherwise, all 16 output channels read the same input
+        channels, with weights of 0 for those of other groups.
         """
         transposed = self.direction is Direction.INPUT_GRADIENT
         groups = kernels.grouped.grouping(self.geometry([value.type for value in inputs]), transposed)
@@ -273,7 +275,8 @@ class ConvolutionInputGradient(Convolutional):
 
     The gradient of a convolution with respect to its input x. Inputs: dy (N, O, positions…), the gradient with respect
     to its output, and the weights w (O, C / groups, taps…). ``before`` is the padding before each axis. ``size`` is the
-    size of x along each spatial axis, which must be given, since with a stride several sizes give the same output size.
+    size of x along each spatial axis. It must be given because, with a stride above 1, inputs of several sizes have the
+    same output size.
     """
 
     direction: ClassVar[Direction] = Direction.INPUT_GRADIENT
@@ -474,14 +477,15 @@ def conv(
     """Return y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before] + b[o].
 
     This is a convolution as in PyTorch: the filter is not flipped. The input x (N, C, positions…) has one to three
-    spatial axes, the weight w is (O, C / groups, taps…), where taps… is the kernel size, the bias b is (O,) or None
-    (0), and y is (N, O, positions…). One sample (C, positions…) gives (O, positions…). All arrays are float32, or all
-    are float64. The sums run over the channels c of the group of o, and over the elements k of the kernel.
+    spatial axes, the weight w is (O, C / groups, taps…), where taps… is the kernel size, and the bias b is (O,), or
+    None for 0. The result y is (N, O, positions…). One sample (C, positions…) gives (O, positions…). All arrays are
+    float32, or all are float64. The sums run over the channels c of the group of o, and over the elements k of the
+    kernel.
 
     ``stride``, ``padding`` and ``dilation`` are one number for all axes or one for each. ``padding`` is the number of
     zeros before each axis (``before`` in the equation) and after it. It may also be a pair (before, after) for each
-    axis, "valid" (no padding), or "same", which keeps the size of the input and requires stride 1; a kernel of even
-    size then has the extra zero after the input.
+    axis, "valid" (no padding), or "same", which keeps the size of the input and requires stride 1. For a kernel of even
+    size, "same" adds one zero more after the input than before it.
 
     Raises ShapeError if channels or groups do not match, or if a kernel is larger than the padded input; DTypeError for
     other dtypes or if the dtypes differ; and OptionError for invalid options, such as a stride of 0.
@@ -519,7 +523,7 @@ def channel_vector(what: str, vector: Value, like: Value) -> Value:
     """Return a vector (C,), such as a bias, reshaped to (1, C, 1…) so that it broadcasts to ``like``.
 
     ``like`` has the shape (N, C, …). Raises ``ShapeError`` if ``like`` has fewer than two axes or the vector does not
-    have one entry for each channel; ``what`` is the function that the error names.
+    have one entry for each channel. ``what`` is the function that the error names.
     """
     if like.type.rank < 2:
         raise shape_error(what, f"expected (N, C) or (N, C, positions…), got {like.type}", "add axis 1: x[:, None]")

@@ -30,8 +30,8 @@ class WholeDivision(Binary):
     def parts(self, k: Kernel, a: Vector, b: Vector) -> tuple[Vector, Vector]:
         """Write the code that computes the quotient ⌊a / b⌋ and the remainder a − b · ⌊a / b⌋ of two vectors.
 
-        ``k`` is the kernel to which the code is added. If the exact a / b is just below a whole number, the division
-        may round up to this number; the code then corrects both results.
+        ``k`` is the kernel to which the code is added. If the exact a / b is just below a whole number, the computed
+        a / b may be rounded up to that number. The code then corrects the quotient and the remainder.
         """
         quotient = k.floor(k.div(a, b))
         zero, one = k.constant_like(a, 0.0), k.constant_like(a, 1.0)
@@ -106,8 +106,8 @@ def divide(a: Operand, b: Operand, rounding_mode: str | None = None) -> Value:
 
     a and b are both float32 or both float64, but a Python number or an array of bools takes the dtype of the other
     operand. With the ``rounding_mode`` None, the quotient is not rounded. "floor" rounds down, as ``floor_divide``
-    does, and "trunc" rounds towards 0; rounded quotients have no gradient. Raises ShapeError if the shapes do not
-    broadcast, DTypeError for other dtypes or if the dtypes differ otherwise, and OptionError for another rounding mode.
+    does, and "trunc" rounds towards 0. Rounded quotients have no gradient. Raises ShapeError if the shapes do not
+    broadcast, DTypeError for other combinations of dtypes, and OptionError for another rounding mode.
     """
     if rounding_mode is not None:
         choice("divide: rounding_mode", rounding_mode, ("floor", "trunc"))
@@ -124,7 +124,7 @@ def floor_divide(a: Operand, b: Operand) -> Value:
 
     a and b are both float32 or both float64, but a Python number or an array of bools takes the dtype of the other
     operand. Where b is 0, the result is ±∞, or NaN if a is 0 too. There is no gradient. Raises ShapeError if the shapes
-    do not broadcast, and DTypeError for other dtypes or if the dtypes differ otherwise.
+    do not broadcast, and DTypeError for other combinations of dtypes.
     """
     return elementwise(FloorDivide(), a, b)
 
@@ -134,7 +134,7 @@ def remainder(a: Operand, b: Operand) -> Value:
 
     a and b are both float32 or both float64, but a Python number or an array of bools takes the dtype of the other
     operand. Shapes broadcast as in NumPy. The result is NaN where b is 0 or a is infinite. Raises ShapeError if the
-    shapes do not broadcast, and DTypeError for other dtypes or if the dtypes differ otherwise.
+    shapes do not broadcast, and DTypeError for other combinations of dtypes.
     """
     return elementwise(Remainder(), a, b)
 

@@ -1,6 +1,6 @@
 """Losses that compare prediction and target elementwise, for regression and binary labels.
 
-The target has the shape of the prediction and is converted to its dtype.
+The target has the shape of the prediction, and is converted to the dtype of the prediction.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _pair(what: str, input: Value, target: Value) -> Value:
 
 
 def shape_cure(prediction: tuple[object, ...], target: tuple[object, ...]) -> str:
-    """Return the help text of the error for different shapes: how to reshape the target.
+    """Return the help text for the error that prediction and target differ in shape: how to reshape the target.
 
     ``prediction`` and ``target`` are the two shapes.
     """
@@ -70,9 +70,9 @@ def _text(shape: tuple[object, ...]) -> str:
 def mse_loss(input: Value, target: Value, *, reduction: str = "mean") -> Value:
     """Return the squared error (x − y)² of a prediction x and a target y, by default its mean.
 
-    x and y have the same shape; x is float32 or float64, and y is converted to its dtype. ``reduction`` is "mean" (over
-    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes differ,
-    DTypeError for another dtype of x, and OptionError for another ``reduction``.
+    x and y have the same shape; x is float32 or float64, and y is converted to the dtype of x. ``reduction`` is "mean"
+    (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes
+    differ, DTypeError for another dtype of x, and OptionError for another ``reduction``.
     """
     chosen = loss_reduction(reduction)
     error = input - _pair("mse_loss", input, target)
@@ -82,9 +82,9 @@ def mse_loss(input: Value, target: Value, *, reduction: str = "mean") -> Value:
 def l1_loss(input: Value, target: Value, *, reduction: str = "mean") -> Value:
     """Return the absolute error |x − y| of a prediction x and a target y, by default its mean.
 
-    x and y have the same shape; x is float32 or float64, and y is converted to its dtype. ``reduction`` is "mean" (over
-    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes differ,
-    DTypeError for another dtype of x, and OptionError for another ``reduction``.
+    x and y have the same shape; x is float32 or float64, and y is converted to the dtype of x. ``reduction`` is "mean"
+    (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes
+    differ, DTypeError for another dtype of x, and OptionError for another ``reduction``.
     """
     chosen = loss_reduction(reduction)
     return reduced(abs(input - _pair("l1_loss", input, target)), chosen)
@@ -94,7 +94,7 @@ def smooth_l1_loss(input: Value, target: Value, *, reduction: str = "mean", beta
     """Return ½ (x − y)² / β where |x − y| < β, else |x − y| − ½ β, by default the mean.
 
     x is the prediction, y the target and β ≥ 0 is ``beta``; with β = 0, this is the L1 loss. x and y have the same
-    shape; x is float32 or float64, and y is converted to its dtype. ``reduction`` is "mean" (over all elements, a
+    shape; x is float32 or float64, and y is converted to the dtype of x. ``reduction`` is "mean" (over all elements, a
     scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes differ, DTypeError for
     another dtype of x, and OptionError for another ``reduction`` or a negative β.
     """
@@ -110,9 +110,9 @@ def huber_loss(input: Value, target: Value, *, reduction: str = "mean", delta: f
     """Return ½ (x − y)² where |x − y| ≤ δ, else δ (|x − y| − ½ δ), by default the mean.
 
     x is the prediction, y the target and δ > 0 is ``delta``. x and y have the same shape; x is float32 or float64, and
-    y is converted to its dtype. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one
-    loss per element). Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and OptionError for
-    another ``reduction`` or δ ≤ 0.
+    y is converted to the dtype of x. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar) or "none"
+    (one loss per element). Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and OptionError
+    for another ``reduction`` or δ ≤ 0.
     """
     chosen, delta = loss_reduction(reduction), number("huber_loss: delta", delta, above=0)
     distance = abs(input - _pair("huber_loss", input, target))
@@ -135,7 +135,7 @@ class BinaryCrossEntropy(Binary):
         return -(t * yes + (1 - t) * no)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        """Return (dx, dt), the gradients with respect to x and t, from dy, that with respect to y.
+        """Return (dx, dt), the gradients with respect to x and t, from dy, the gradient with respect to y.
 
         As in PyTorch, dx = dy · (x − t) / max(x (1 − x), 10⁻¹²).
         """
@@ -160,12 +160,12 @@ class BinaryCrossEntropy(Binary):
 def binary_cross_entropy(input: Value, target: Value, weight: Value | None = None, *, reduction: str = "mean") -> Value:
     """Return −w · (t · ln x + (1 − t) · ln(1 − x)) for probabilities x and targets t, by default the mean.
 
-    x and t have the same shape, with values from 0 to 1; x outside this range gives NaN. Each logarithm is limited to
-    −100 or more. x is float32 or float64, and t is converted to its dtype. ``weight`` w broadcasts to the shape of x;
-    None means 1. If the network returns logits, ``binary_cross_entropy_with_logits`` is more accurate. ``reduction`` is
-    "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the
-    shapes of x and t differ or that of w does not broadcast, DTypeError if x has another dtype or w differs from x in
-    dtype, and OptionError for another ``reduction``.
+    x and t have the same shape, with values from 0 to 1; x outside this range gives NaN. Logarithms below −100 are
+    replaced by −100. x is float32 or float64, and t is converted to the dtype of x. ``weight`` w broadcasts to the
+    shape of x; None means 1. If the network returns logits, ``binary_cross_entropy_with_logits`` is more accurate.
+    ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises
+    ShapeError if the shapes of x and t differ or w does not broadcast to x, DTypeError if x has another dtype or w
+    differs from x in dtype, and OptionError for another ``reduction``.
     """
     chosen = loss_reduction(reduction)
     losses = elementwise(BinaryCrossEntropy(), input, _pair("binary_cross_entropy", input, target))
@@ -183,10 +183,10 @@ def binary_cross_entropy_with_logits(
     """Return −w · (p · t · ln σ(x) + (1 − t) · ln(1 − σ(x))) for logits x, by default the mean.
 
     σ is the sigmoid and t the target. x and t have the same shape, and t has values from 0 to 1. x is float32 or
-    float64, and t is converted to its dtype. ``weight`` w and ``pos_weight`` p broadcast to the shape of x; None means
-    1. For rare labels, p > 1 gives elements of label 1 more weight. ``reduction`` is "mean" (over all elements, a
-    scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes of x and t differ or
-    those of w and p do not broadcast, DTypeError if x has another dtype or if w or p differs from x in dtype, and
+    float64, and t is converted to the dtype of x. ``weight`` w and ``pos_weight`` p broadcast to the shape of x; None
+    means 1. For rare labels, p > 1 gives elements of label 1 more weight. ``reduction`` is "mean" (over all elements, a
+    scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes of x and t differ or w
+    or p does not broadcast to x, DTypeError if x has another dtype or if w or p differs from x in dtype, and
     OptionError for another ``reduction``.
     """
     chosen = loss_reduction(reduction)
@@ -201,9 +201,9 @@ def binary_cross_entropy_with_logits(
 def soft_margin_loss(input: Value, target: Value, *, reduction: str = "mean") -> Value:
     """Return ln(1 + e^(−t · x)) for predictions x and targets t, which are −1 or 1, by default the mean.
 
-    x and t have the same shape; x is float32 or float64, and t is converted to its dtype. ``reduction`` is "mean" (over
-    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes differ,
-    DTypeError for another dtype of x, and OptionError for another ``reduction``.
+    x and t have the same shape; x is float32 or float64, and t is converted to the dtype of x. ``reduction`` is "mean"
+    (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes
+    differ, DTypeError for another dtype of x, and OptionError for another ``reduction``.
     """
     chosen = loss_reduction(reduction)
     return reduced(-logsigmoid(input * _pair("soft_margin_loss", input, target)), chosen)
@@ -230,10 +230,10 @@ def hinge_embedding_loss(input: Value, target: Value, margin: float = 1.0, *, re
     """Return x where t = 1 and max(0, margin − x) where t = −1, by default the mean.
 
     ``input`` x holds the distances of pairs, and ``target`` t says which pairs are similar (1) and which not (−1). For
-    any other t, both terms are added. x and t have the same shape; x is float32 or float64, and t is converted to its
-    dtype. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element).
-    Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and OptionError for another ``reduction``
-    or a margin that is not finite.
+    any other t, both terms are added. x and t have the same shape; x is float32 or float64, and t is converted to the
+    dtype of x. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per
+    element). Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and OptionError for another
+    ``reduction`` or a margin that is not finite.
     """
     chosen, margin = loss_reduction(reduction), number("hinge_embedding_loss: margin", margin)
     t = _pair("hinge_embedding_loss", input, target)
@@ -246,10 +246,11 @@ def margin_ranking_loss(
 ) -> Value:
     """Return max(0, margin − t · (x₁ − x₂)) for two scores x₁ and x₂, by default the mean.
 
-    The target t is 1 where x₁ should be ranked higher than x₂, and −1 where it should be ranked lower. All three have
-    the same shape; x₁ is float32 or float64, and the others are converted to its dtype. ``reduction`` is "mean" (over
-    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes differ,
-    DTypeError for another dtype of x₁, and OptionError for another ``reduction`` or a margin that is not finite.
+    The target t is 1 where x₁ should be ranked higher than x₂, and −1 where x₁ should be ranked lower. x₁, x₂ and t
+    have the same shape; x₁ is float32 or float64, and the others are converted to the dtype of x₁. ``reduction`` is
+    "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the
+    shapes differ, DTypeError for another dtype of x₁, and OptionError for another ``reduction`` or a margin that is not
+    finite.
     """
     chosen, margin = loss_reduction(reduction), number("margin_ranking_loss: margin", margin)
     difference = input1 - _pair("margin_ranking_loss", input1, input2)
@@ -261,9 +262,9 @@ def kl_div(input: Value, target: Value, *, reduction: str = "mean", log_target: 
 
     ``input`` x holds the logarithms of the predicted probabilities. ``target`` holds the target probabilities t, or
     their logarithms if ``log_target`` is true. Both have the same shape; x is float32 or float64, and the target is
-    converted to its dtype. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar), "none" (one loss
-    per element) or "batchmean" (the sum divided by the number of samples, which is the mean divergence per sample).
-    Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and OptionError for another
+    converted to the dtype of x. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar), "none" (one
+    loss per element) or "batchmean" (the sum divided by the number of samples, which is the mean divergence per
+    sample). Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and OptionError for another
     ``reduction``.
     """
     t = _pair("kl_div", input, target)
@@ -291,11 +292,11 @@ def poisson_nll_loss(
     """Return the negative log-likelihood of counts t in a Poisson distribution, by default the mean.
 
     x is ``input``, t is ``target``. With ``log_input``, x is the logarithm of the rate, and the loss is e^x − t · x.
-    Otherwise x is the rate, and the loss is x − t · ln(x + ε), where ε is ``eps``. The term ln t! is left out; ``full``
-    adds Stirling's approximation of it, t ln t − t + ½ ln(2πt), where t > 1. x and t have the same shape; x is float32
-    or float64, and t is converted to its dtype. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar)
-    or "none" (one loss per element). Raises ShapeError if the shapes differ, DTypeError for another dtype of x, and
-    OptionError for another ``reduction`` or a negative ε.
+    Otherwise x is the rate, and the loss is x − t · ln(x + ε), where ε is ``eps``. The term ln t! is left out. With
+    ``full``, Stirling's approximation t ln t − t + ½ ln(2πt) of this term is added where t > 1. x and t have the same
+    shape; x is float32 or float64, and t is converted to the dtype of x. ``reduction`` is "mean" (over all elements, a
+    scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError if the shapes differ, DTypeError for
+    another dtype of x, and OptionError for another ``reduction`` or a negative ε.
     """
     chosen, eps = loss_reduction(reduction), number("poisson_nll_loss: eps", eps, 0)
     t = _pair("poisson_nll_loss", input, target)
@@ -314,12 +315,12 @@ def gaussian_nll_loss(
     """Return ½ (ln v + (x − t)² / v), by default the mean.
 
     This is the negative log-likelihood of the target t under a normal distribution. x (``input``) is the predicted mean
-    and v = max(``var``, ``eps``) the predicted variance; no gradient flows to ``var`` where it is below ``eps``.
-    ``var`` has the shape of x, possibly with axes of size 1 or without the last axis; it may also be a number. t has a
-    shape that broadcasts to that of x. x is float32 or float64, and t and ``var`` are converted to its dtype. ``full``
-    adds the constant ½ ln 2π. ``reduction`` is "mean" (over all elements of x, a scalar), "sum" (a scalar) or "none"
-    (one loss per element). Raises ShapeError if a shape does not broadcast to that of x, DTypeError for another dtype
-    of x, and OptionError for another ``reduction`` or ``eps`` ≤ 0.
+    and v = max(``var``, ``eps``) the predicted variance. Where ``var`` is below ``eps``, its gradient is 0. ``var`` is
+    a number or an array in the shape of x, but axes may have size 1, or the last axis may be missing. t broadcasts to
+    the shape of x. x is float32 or float64, and t and ``var`` are converted to the dtype of x. ``full`` adds the
+    constant ½ ln 2π. ``reduction`` is "mean" (over all elements of x, a scalar), "sum" (a scalar) or "none" (one loss
+    per element). Raises ShapeError if ``var`` or t does not broadcast to x, DTypeError for another dtype of x, and
+    OptionError for another ``reduction`` or ``eps`` ≤ 0.
     """
     chosen, eps = loss_reduction(reduction), number("gaussian_nll_loss: eps", eps, above=0)
     if not input.dtype.is_float:

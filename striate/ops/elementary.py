@@ -384,9 +384,9 @@ def power(x: Operand, exponent: Operand) -> Value:
 
     At least one operand is an array of float32 or float64; the other has the same dtype or is a number. As in NumPy, a
     negative x with an exponent that is not whole gives NaN, and x = 0 with a negative exponent gives ±inf. If the
-    exponent is a whole number from 1 to 16, the power is computed by multiplications, and x may also be an array of
-    integers. The gradient with respect to the exponent is 0 where x is 0 and the exponent is not negative. Raises
-    ShapeError if the shapes do not broadcast, and DTypeError for other dtypes or if the dtypes differ.
+    exponent is a whole number from 1 to 16, x may also be an array of integers. The gradient with respect to the
+    exponent is 0 where x is 0 and the exponent is not negative. Raises ShapeError if the shapes do not broadcast, and
+    DTypeError for other dtypes or if the dtypes differ.
     """
     if isinstance(x, Value) and isinstance(exponent, Real) and not isinstance(exponent, bool):
         number = float(exponent)

@@ -34,7 +34,7 @@ class Min(Reduction):
     """y = min x over the axes; NaN where any element is NaN
 
     Reduced axes are kept with size 1. If several elements are the smallest, the gradient is divided equally among them.
-    Where y is NaN, so is the gradient. The minimum of 0 elements is ∞.
+    Where y is NaN, the gradient is NaN. The minimum of 0 elements is ∞.
     """
 
     onnx_operator: ClassVar[str] = "ReduceMin"
@@ -60,9 +60,7 @@ class Min(Reduction):
 class Prod(Reduction):
     """y = Π x over the axes; 1 for 0 elements
 
-    Reduced axes are kept with size 1. The derivative with respect to an element is the product of all others, which is
-    y / x if no element is 0. If exactly one element is 0, only its derivative differs from 0; if several are 0, all
-    derivatives are 0.
+    Reduced axes are kept with size 1. The derivative with respect to an element is the product of all other elements.
     """
 
     title: ClassVar[str] = "product"
@@ -104,9 +102,9 @@ class Prod(Reduction):
 class Positions(Op):
     """y = the index of each element along an axis, counted from 0, as float64
 
-    y has the shape of the input x, whose elements are not read. ``size`` is the size of the axis, and ``apart`` is the
-    product of the sizes after it, the distance of neighbouring elements in row-major order. ``size`` = ``apart`` = 0
-    stands for axis 0, whose size may be known only at run time.
+    y has the shape of the input x, whose elements are not read. ``size`` is the size of the axis. ``apart`` is the
+    distance of neighbouring elements along the axis in row-major order, which is the product of the later sizes. If
+    both are 0, the axis is axis 0, whose size may be known only at run time.
     """
 
     kind: ClassVar[Kind] = Kind.RANDOM
@@ -152,7 +150,7 @@ class ExtremePlace(Composite):
     """Base class of argmax and argmin (abstract): the index of the first largest or smallest element, as int64.
 
     The search is along ``axis``, which is kept with size 1. If there is a NaN, the result is the index of the first
-    NaN. If the axis has no elements, because N = 0 samples are given, the result is 0. There is no gradient.
+    NaN. Along axis 0 of a batch of N = 0 samples, the result is 0. There is no gradient.
     """
 
     least: ClassVar[float]  # a number that is never the extreme if there are others
@@ -281,7 +279,7 @@ def min(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     The result is NaN if any element is NaN. With ``keepdims``, reduced axes remain with size 1. x is float32 or
     float64. If several elements are the smallest, the gradient is divided equally among them. Raises DTypeError for
     another dtype, ShapeError for an axis that x does not have or that has size 0, and OptionError for axes that are not
-    whole numbers. Over N = 0 samples, where N is known only at run time, the result is ∞.
+    whole numbers. If the number of samples N is 0 at run time, the result over axis 0 is ∞.
     """
     axes = require_axes("min", x.type, axis)
     if 0 in [x.shape[one] for one in axes]:
@@ -317,7 +315,7 @@ def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     With ``axis=None``, the result is the row-major index among all elements. With ``keepdims``, the axis remains with
     size 1. x has any dtype. There is no gradient. Raises ShapeError for an axis that x does not have or that has size
     0, and for ``axis=None`` if x is a batch whose number of samples N is known only at run time. Raises OptionError
-    unless ``axis`` is a whole number or None. If N turns out to be 0, an index along axis 0 is 0.
+    unless ``axis`` is a whole number or None. If N is 0 at run time, the result along axis 0 is 0.
     """
     return _place("argmax", ArgMax, x, axis, keepdims)
 
@@ -328,7 +326,7 @@ def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     With ``axis=None``, the result is the row-major index among all elements. With ``keepdims``, the axis remains with
     size 1. x has any dtype. There is no gradient. Raises ShapeError for an axis that x does not have or that has size
     0, and for ``axis=None`` if x is a batch whose number of samples N is known only at run time. Raises OptionError
-    unless ``axis`` is a whole number or None. If N turns out to be 0, an index along axis 0 is 0.
+    unless ``axis`` is a whole number or None. If N is 0 at run time, the result along axis 0 is 0.
     """
     return _place("argmin", ArgMin, x, axis, keepdims)
 

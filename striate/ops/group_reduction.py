@@ -1,7 +1,7 @@
 """Sums, means and variances over groups of channels of each sample, for group normalization.
 
-Each result is repeated for all channels of its group, so that it has the shape (N, C, 1…) and elementwise operations
-can combine it with the channels of x.
+Each result is repeated for all channels of its group. The output then has the shape (N, C, 1…), which broadcasts to the
+shape of x.
 """
 
 from __future__ import annotations

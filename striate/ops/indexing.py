@@ -1,7 +1,7 @@
 """Functions that move elements without arithmetic, such as transpose, take, concat, split and flip.
 
-They work for any dtype and any number of axes. An array is a batch if the size of axis 0 is N, the number of samples,
-which is known only at run time; this axis must then remain the first one and keep its size.
+They work for any dtype and any number of axes. An array is a batch if the size of its axis 0 is N, a number of samples
+that is known only at run time. Axis 0 of a batch must remain the first axis and keep its size.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def moveaxis(x: Value, source: int | Sequence[int], destination: int | Sequence[
     """Return x with axes ``source`` moved to the places ``destination``, as ``np.moveaxis``.
 
     ``source`` and ``destination`` are single axes, or sequences of the same length. The other axes keep their order. x
-    has any shape and dtype. Raises ShapeError for an axis that does not exist and if axis 0 of a batch (its samples)
+    has any shape and dtype. Raises ShapeError for an axis that does not exist, and if axis 0 of a batch (its samples)
     would move, and OptionError if an axis is named twice or the lengths differ.
     """
     given = [one if isinstance(one, Sequence) else (one,) for one in (source, destination)]
@@ -124,9 +124,9 @@ def _moved_before(x: Value, source: int, target: int) -> Value:
 def index(x: Value, key: object) -> Value:
     """Return x[key] as NumPy does, for a key that is known when the function is traced.
 
-    The key is one or several (a tuple) of whole numbers, slices with any step, ``...``, None, and at most one list of
-    whole numbers. Raises ShapeError for an index out of range and for a key that selects some of the samples of a
-    batch, and TracingError for other keys, such as traced values.
+    The key is a whole number, a slice with any step, ``...``, None or a list of whole numbers. It may also be a tuple
+    of such keys with at most one list. Raises ShapeError for an index out of range and for a key that selects some of
+    the samples of a batch, and TracingError for other keys, such as traced values.
     """
     keys: list[object] = list(cast("tuple[object, ...]", key)) if isinstance(key, tuple) else [key]
     keys = _without_ellipsis(x, keys)
@@ -341,9 +341,10 @@ def stack(values: Sequence[Value], axis: int = 0) -> Value:
 def split(x: Value, split_size_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Value, ...]:
     """Return a tuple of consecutive parts of x along an axis, as ``torch.split``.
 
-    ``split_size_or_sections`` is the size of every part, except that the last one may be smaller, or a sequence of the
-    sizes of all parts. Raises ShapeError if the sequence does not add up to the size of the axis, for an axis that does
-    not exist and for axis 0 of a batch (its samples), and OptionError for sizes that are not whole numbers.
+    ``split_size_or_sections`` is a number or a sequence. A number is the size of each part; the last part may be
+    smaller. A sequence holds the sizes of all parts. Raises ShapeError if the sequence does not add up to the size of
+    the axis, for an axis that does not exist and for axis 0 of a batch (its samples), and OptionError for sizes that
+    are not whole numbers.
     """
     at, size = _divided("split", x, axis)
     sizes: list[int]

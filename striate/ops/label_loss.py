@@ -64,8 +64,8 @@ def require_labels(labels: Array, classes: int, ignored: int | None = None) -> N
 class LabelLoss(Anchor):
     """Base class of losses whose targets are class indices, and of their gradients (abstract).
 
-    The inputs are logits (N, C, positions…), labels (N, positions…) in int64 and optionally class weights (C,). Where
-    the label is ``ignore_index``, the loss is 0, and so is its share: the weight of the element in a weighted mean.
+    The inputs are logits (N, C, positions…), labels (N, positions…) in int64 and optionally class weights (C,). The
+    share of a loss is its weight in a weighted mean. Where the label is ``ignore_index``, the loss and its share are 0.
     ``label_smoothing`` is ε: the target is mixed with the uniform distribution, (1 − ε) · target + ε / C.
     """
 
@@ -145,8 +145,8 @@ class LabelLoss(Anchor):
     def losses(self, logits: Array, labels: Array, weight: Array | None) -> Array:
         """Return −Σ_c t[c] · log_softmax(logits)[c], with t from ``targets``, in the shape of the labels.
 
-        ``weight`` holds the class weights (None: 1). Where the label is ignored, the loss is 0 even if the logits are
-        NaN.
+        ``weight`` holds the class weights; None means 1. Where the label is ignored, the loss is 0 even if the logits
+        are NaN.
         """
         require_labels(labels, logits.shape[1], self.ignore_index)
         kept, logarithms = labels != self.ignore_index, log_softmax_of(logits)
@@ -284,8 +284,8 @@ class NegativeLogLikelihood(LossOfLabels):
     """loss = −w[label] · x[label]
 
     Inputs: logarithms of probabilities x (N, C, positions…), labels (N, positions…) in int64 and optionally the class
-    weights w (C,), by default 1. Returns (losses, shares), where the share is w[label]; both are (N, positions…) and 0
-    where the label is ``ignore_index``. A weighted mean is Σ losses / Σ shares.
+    weights w (C,), by default 1. Returns (losses, shares), where the share is w[label]. Both have the shape
+    (N, positions…) and are 0 where the label is ``ignore_index``. A weighted mean is Σ losses / Σ shares.
     """
 
     def lower(self, context: LoweringContext) -> list[Launch]:

@@ -92,9 +92,9 @@ def _with_point(x: Value) -> Value:
 def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
     """Return y = x wᵀ + b: input x (N, …, D), weight w (K, D) and bias b (K,) → y (N, …, K).
 
-    D is the number of input features, K that of output features. x may also be one sample (D,); y is then (K,). Without
-    ``bias``, b is 0. All arrays are float32, or all are float64. Raises ShapeError if the last axis of x does not have
-    D elements or b does not have K, and DTypeError for other dtypes or if the dtypes differ.
+    D is the number of input features, and K the number of output features. x may also be one sample (D,); y is then
+    (K,). Without ``bias``, b is 0. All arrays are float32, or all are float64. Raises ShapeError if the last axis of x
+    does not have D elements or b does not have K, and DTypeError for other dtypes or if the dtypes differ.
     """
     if input.type.rank == 1 and not input.type.batched:
         y = linear(reshape(input, (1, *input.shape)), weight, bias)

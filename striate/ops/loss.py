@@ -30,15 +30,16 @@ def cross_entropy(
     position of a sample counts as a sample of its own.
 
     ``input`` holds the logits x (N, C, positions…) in float32 or float64, or (C,) for one sample. ``target`` holds
-    either integer labels (N, positions…), for which t[c] is 1 if c is the label and else 0, or the probabilities t in
-    the shape of the logits. ``weight`` holds w (C,), by default 1; ε is ``label_smoothing``. ``reduction`` is "mean" (a
-    scalar), "sum" (a scalar) or "none": the losses (N, positions…).
+    either integer labels (N, positions…), or the probabilities t in the shape of the logits. For labels, t[c] is 1 if c
+    is the label, else 0. ``weight`` holds w (C,), by default 1; ε is ``label_smoothing``. ``reduction`` is "mean"
+    (a scalar), "sum" (a scalar) or "none": the losses (N, positions…).
 
-    Samples whose label is ``ignore_index`` do not count. As in PyTorch, the mean over labels divides by the sum of
-    their w[label], and is NaN if no label counts; the mean over probabilities divides by the number of samples and
-    positions. Raises ShapeError if target or weights do not match the logits, DTypeError unless the logits are float
-    and the labels integers, OptionError for another ``reduction`` and for ε outside [0, 1], and LabelError, before the
-    computation, if a label other than ``ignore_index`` is outside 0 … C − 1.
+    Samples whose label is ``ignore_index`` do not count. With labels, the mean is the sum of the losses divided by the
+    sum of w[label] over the labels that count; it is NaN if no label counts. With probabilities, the sum of the losses
+    is divided by the number of samples and positions, whatever the weights. Both are as in PyTorch. Raises ShapeError
+    if target or weights do not match the logits, DTypeError unless the logits are float and the labels integers,
+    OptionError for another ``reduction`` and for ε outside [0, 1], and LabelError, before the computation, if a label
+    other than ``ignore_index`` is outside 0 … C − 1.
     """
     chosen = loss_reduction(reduction)
     smoothing = number("cross_entropy: label_smoothing", label_smoothing, 0, 1)
@@ -69,7 +70,10 @@ def _soft_cross_entropy(logits: Value, target: Value, weights: tuple[Value, ...]
 
 
 def as_labels(target: Value) -> Value:
-    """Return labels of int32, uint8 or bool as int64, and others unchanged; the loss refuses those not of int64."""
+    """Return labels of int32, uint8 or bool as int64, and labels of any other dtype unchanged.
+
+    The losses accept only labels in int64.
+    """
     return cast(target, DType.int64) if target.dtype in (DType.int32, DType.uint8, DType.bool) else target
 
 
@@ -113,10 +117,10 @@ def multi_margin_loss(
     """Return w[label] / C · Σ_{c ≠ label} max(0, margin − x[label] + x[c])^p, by default its mean over the samples.
 
     ``input`` holds the scores x (N, C) in float32 or float64, or (C,) for one sample; ``target`` holds integer labels
-    (N,), and ``weight`` holds w (C,), by default 1; p is 1 or 2. The mean divides by N, whatever the weights.
-    ``reduction`` is "mean" (a scalar), "sum" (a scalar) or "none": the losses (N,). Raises ShapeError if the shapes do
-    not match, DTypeError unless the scores are float and the labels integers, OptionError for another ``reduction`` or
-    p, and LabelError, before the computation, if a label is outside 0 … C − 1.
+    (N,), and ``weight`` holds w (C,), by default 1; p is 1 or 2. The mean is the sum divided by N, whatever the
+    weights. ``reduction`` is "mean" (a scalar), "sum" (a scalar) or "none": the losses (N,). Raises ShapeError if the
+    shapes do not match, DTypeError unless the scores are float and the labels integers, OptionError for another
+    ``reduction`` or p, and LabelError, before the computation, if a label is outside 0 … C − 1.
     """
     chosen = loss_reduction(reduction)
     power, margin = whole_number("multi_margin_loss: p", p, 1, 2), number("multi_margin_loss: margin", margin)

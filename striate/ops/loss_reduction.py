@@ -27,7 +27,7 @@ def loss_reduction(name: str) -> LossReduction:
 def reduced(losses: Value, reduction: LossReduction, shares: Value | None = None) -> Value:
     """Return the losses unchanged, their sum or their mean, as ``reduction`` says.
 
-    ``shares`` are the weights by which the losses have already been multiplied; the mean is then Σ losses / Σ shares.
+    ``shares`` are the weights by which the losses have already been multiplied. The mean is then Σ losses / Σ shares.
     """
     if reduction is LossReduction.none:
         return losses

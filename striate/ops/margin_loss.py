@@ -50,11 +50,12 @@ def triplet_margin_loss(
 ) -> Value:
     """Return max(0, margin + d(a, x₊) − d(a, x₋)) with d(u, v) = ‖u − v + ε‖_p, by default the mean.
 
-    The loss is 0 where the anchor a is closer to the positive example x₊ than to the negative x₋ by ``margin``. a, x₊
-    and x₋ have the same shape (…, D) and dtype, float32 or float64; distances are over the last axis, and ε is ``eps``.
-    With ``swap``, d(x₊, x₋) replaces d(a, x₋) where it is smaller. ``reduction`` is "mean" or "sum" (a scalar) or
-    "none" (one loss per triplet). Balntas et al., 2016. Raises ShapeError if the shapes differ, DTypeError for other
-    dtypes or if the dtypes differ, and OptionError for another ``reduction`` or p ≤ 0.
+    The loss is 0 where the anchor a is closer to the positive example x₊ than to the negative example x₋ by ``margin``
+    or more. a, x₊ and x₋ have the same shape (…, D) and dtype, float32 or float64; distances are over the last axis,
+    and ε is ``eps``. With ``swap``, the smaller of d(a, x₋) and d(x₊, x₋) is used in place of d(a, x₋). ``reduction``
+    is "mean" or "sum" (a scalar) or "none" (one loss per triplet). Balntas et al., 2016. Raises ShapeError if the
+    shapes differ, DTypeError for other dtypes or if the dtypes differ, and OptionError for another ``reduction`` or
+    p ≤ 0.
     """
     chosen, margin = loss_reduction(reduction), number("triplet_margin_loss: margin", margin)
     eps, p = number("triplet_margin_loss: eps", eps), number("triplet_margin_loss: p", p, above=0)
@@ -71,9 +72,9 @@ def cosine_embedding_loss(
     """Return 1 − cos(x₁, x₂) where t = 1 and max(0, cos(x₁, x₂) − margin) where t = −1, by default the mean.
 
     x₁ and x₂ are vectors (N, D) or (D,), float32 or float64. The target t, (N,) or (), is 1 for vectors that should
-    point in the same direction, and −1 for others; the loss of any other t is 0. ``reduction`` is "mean" or "sum" (a
-    scalar) or "none" (one loss per pair). Raises ShapeError if the shapes do not match, DTypeError for other dtypes or
-    if the dtypes differ, and OptionError for another ``reduction`` or a margin outside [−1, 1].
+    point in the same direction, and −1 for other vectors. The loss for any other t is 0. ``reduction`` is "mean" or
+    "sum" (a scalar) or "none" (one loss per pair). Raises ShapeError if the shapes do not match, DTypeError for other
+    dtypes or if the dtypes differ, and OptionError for another ``reduction`` or a margin outside [−1, 1].
     """
     chosen, margin = loss_reduction(reduction), number("cosine_embedding_loss: margin", margin, -1, 1)
     _require_vectors("cosine_embedding_loss", input1, input2)

@@ -3,8 +3,7 @@
     C[b, m, n] = Σ_k A[b, m, k] · B[b, k, n]
 
 The batch axes, all axes before the last two, broadcast. Either matrix may be stored transposed. The gradient with
-respect to a matrix that was broadcast along batch axes is summed over these axes inside the kernel, so the separate
-products are never stored.
+respect to a matrix that was broadcast along batch axes is summed over these axes inside the kernel.
 """
 
 from __future__ import annotations
@@ -117,11 +116,12 @@ class MatrixContraction(Anchor):
         return found.transposed() if transposed else found
 
     def operand_gradients(self, inputs: Values, dy: Value, needed: Needed) -> tuple[Value | None, Value | None]:
-        """Return (dA, dB), the gradients with respect to the inputs, in their shapes; None for a gradient not needed.
+        """Return (dA, dB), the gradients with respect to the inputs; None in place of a gradient that is not needed.
 
-        For C = A · B, they are dA = dC · Bᵀ and dB = Aᵀ · dC, where dC is ``dy``, the gradient with respect to C. Along
-        batch axes that were broadcast, the gradients are summed. ``inputs`` are A and B, transposed if the options of
-        the operation say so, and ``needed`` says whose gradient is needed.
+        For C = A · B, the gradients are dA = dC · Bᵀ and dB = Aᵀ · dC, where dC is ``dy``, the gradient with respect to
+        C. Along batch axes that were broadcast, the gradients are summed. ``inputs`` are A and B, or Aᵀ with
+        ``transpose_a`` and Bᵀ with ``transpose_b``; each gradient has the shape of its input. ``needed`` says for which
+        inputs a gradient is needed.
         """
         a, b = inputs
         da = db = None
@@ -155,7 +155,7 @@ def product(a: Value, b: Value, transpose_a: bool, transpose_b: bool, axes: tupl
     """Return A · B for operands of the same rank, 2 to 5, summed over the batch axes ``axes``, which keep size 1.
 
     With ``transpose_a``, a holds Aᵀ; with ``transpose_b``, b holds Bᵀ. The operation is ``MatMulSum`` if batch axes or
-    samples are summed over, or if the inner axis (the columns of A) is long, and ``MatMul`` otherwise.
+    samples are summed over, or if A is a single matrix with many columns. Otherwise, it is ``MatMul``.
     """
     op = MatMul(transpose_a, transpose_b)
     rows, summed = op.sizes(a.type, b.type)[1]
@@ -267,7 +267,7 @@ class MatMulSum(MatrixContraction):
 
     A is (batch…, M, K) and B (batch…, K, N). The summed batch axes keep size 1. For single matrices, K may be a number
     of samples that is known only at run time. Sums are accumulated in float64. This operation computes the gradients of
-    matrices that were broadcast, and products with a long sum over k.
+    broadcast matrices, and products with a long sum over k.
     """
 
     direction: ClassVar[Direction] = Direction.WEIGHT_GRADIENT
@@ -363,9 +363,9 @@ def _part(whole: int, step: int, most: int) -> int:
 def matmul(a: Value, b: Value) -> Value:
     """Return A · B as NumPy does: (…, M, K) and (…, K, N) → (…, M, N); axes before the last two broadcast.
 
-    A vector (K,) counts as one row if it is A, and as one column if it is B; this axis is dropped from the result. Both
-    operands have the same dtype, float32 or float64. Raises ShapeError for scalars and for sizes that do not match, and
-    DTypeError for other dtypes or if the dtypes differ.
+    If A is a vector (K,), it counts as one row; if B is a vector (K,), it counts as one column. The result then lacks
+    the row or column axis. Both operands have the same dtype, float32 or float64. Raises ShapeError for scalars and for
+    sizes that do not match, and DTypeError for other dtypes or if the dtypes differ.
     """
     if a.type.rank == 0 or b.type.rank == 0:
         raise shape_error("matmul", f"expected matrices or vectors, got {a.type} and {b.type}", "x * y scales")

@@ -20,9 +20,8 @@ def cubic_weights(size: int, count: int, step: float, align_corners: bool) -> Ar
     """Return the matrix w, (size, count) in float64, of bicubic interpolation along one axis, y = x @ w.
 
     x has ``size`` elements and y has ``count``; ``step`` is the distance of neighbouring elements of y, in elements of
-    x. Element p of y has the coordinate p · step in x if ``align_corners``, else (p + ½) · step − ½. It is a weighted
-    sum of the four elements of x around this coordinate. In place of elements outside x, the first or the last element
-    of x is used.
+    x. Element p of y is a weighted sum of the four elements of x around the coordinate p · step if ``align_corners``,
+    else (p + ½) · step − ½. In place of elements outside x, the first or the last element of x is used.
     """
     p = np.arange(count)
     at = p * step if align_corners else (p + 0.5) * step - 0.5
@@ -38,9 +37,9 @@ def antialiased_weights(size: int, count: int, step: float, cubic: bool) -> Arra
     """Return the matrix w, (size, count) in float64, of antialiased interpolation along one axis, y = x @ w.
 
     x has ``size`` elements and y has ``count``; ``step`` is the distance of neighbouring elements of y, in elements of
-    x. Element p of y is the weighted mean of the elements of x around the coordinate (p + ½) · step − ½. The weights
-    form a triangle of half width s or, if ``cubic``, Keys' cubic kernel of half width 2s with the parameter a = −½;
-    s is max(step, 1). So an image that becomes smaller is also smoothed, as in Pillow.
+    x. Element p of y is the weighted mean of the elements of x around the coordinate (p + ½) · step − ½. With
+    s = max(step, 1), the weights form a triangle of half width s. If ``cubic``, the weights form Keys' cubic kernel
+    (a = −½) of half width 2s. As in Pillow, an image that becomes smaller is smoothed.
     """
     stretch = max(step, 1.0)
     centre = (np.arange(count) + 0.5) * step

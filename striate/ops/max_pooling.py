@@ -48,9 +48,9 @@ class MaxPooling(Pooling):
     """y[n, c, p] = max_k x[n, c, p · stride + k · dilation − before]
 
     x (N, C, positions…) → (y, index), both (N, C, windows…). k runs over the elements of window p, and ``before`` is
-    the padding before each axis of x. ``index`` says which element of the window is its first maximum, counted from 0
-    in row-major order; it is uint8, or int32 if the window has more than 255 elements. Padding is never the maximum.
-    NaN counts as larger than every number.
+    the padding before each axis of x. ``index`` is the number of the window's first maximum among the elements of the
+    window, counted from 0 in row-major order. Its dtype is uint8, or int32 for windows of more than 255 elements.
+    Padding is never the maximum. NaN counts as larger than every number.
     """
 
     title: ClassVar[str] = "max pool"
@@ -227,8 +227,8 @@ class PositionedMaxPooling(Windowed, Composite):
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
         """Export as MaxPool; return the names of the two outputs.
 
-        ONNX counts the positions through all samples and channels; Mod makes them positions in one channel.
-        ``inputs`` are the names of the inputs in the ONNX graph, and ``types`` their types.
+        MaxPool of ONNX counts the positions through all samples and channels. A node Mod turns them into positions in
+        one channel. ``inputs`` are the names of the inputs in the ONNX graph, and ``types`` their types.
         """
         y, index = to.add_outputs(2, "MaxPool", *inputs, **self.pooling.onnx_attributes(), dilations=self.dilation)
         size = np.array(math.prod(positions(types[0])), np.int64)
@@ -287,8 +287,8 @@ def max_pool(
 
     If an option such as ``kernel_size=(3, 3)`` is a sequence, its length is the number of spatial axes; otherwise an
     input of two axes is one sample (C, L), and any other input is a batch. Raises ShapeError for another number of axes
-    and a window larger than the padded input, DTypeError for another dtype, and OptionError for invalid options, such
-    as padding above half the kernel size.
+    and for a window larger than the padded input, DTypeError for another dtype, and OptionError for invalid options,
+    such as padding above half the kernel size.
     """
     rounds_up = flag("max_pool: ceil_mode", ceil_mode)
     indices = flag("max_pool: return_indices", return_indices)

@@ -1,8 +1,8 @@
 """The base classes of operations that move elements without changing them: transposition, slices, concatenation.
 
-The kernel of such an operation is an elementwise loop over one array, which loads or stores the other array with
-suitable strides. Arrays may be stored in blocks of 16 channels if these blocks stay together; otherwise, they are in
-NumPy's order.
+The kernel of such an operation loops over the elements of the input or the output, and accesses the other array with
+suitable strides. Arrays may be stored in blocks of 16 channels if the operation keeps these blocks together. Otherwise,
+they are in NumPy's order.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Movement(Anchor):
     ) -> tuple[InputLayout, ...]:
         """Return the required layout of each input, which is the same for all: blocks of 16 channels or NumPy's order.
 
-        ``inputs`` are the types of the inputs, and ``blocks`` their channel blocks in memory so far: 16, or 1 for
-        NumPy's order. Blocks are required if an input has them already and ``moves_whole_blocks`` is true.
+        ``inputs`` are the types of the inputs, and ``blocks`` are the channel blocks that the inputs have at present:
+        16, or 1 for NumPy's order. Blocks are required if an input has them already and ``moves_whole_blocks`` is true.
         """
         whole = BLOCK in blocks and self.moves_whole_blocks(inputs)
         return tuple(InputLayout((BLOCK if whole else PLAIN,)) for _ in inputs)
 
     def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        """Return the channel block of the output, 16 or 1 (NumPy's order), which is that of the first input.
+        """Return the channel block of the output, 16 or 1 (NumPy's order): the same as for the first input.
 
         ``blocks`` are the channel blocks of the inputs.
         """
@@ -58,10 +58,10 @@ class Movement(Anchor):
 
 
 def axis_strides(storage: Storage, rank: int) -> list[int]:
-    """Return the stride of each axis of an array, in elements; for axis 1, that from one block of channels to the next.
+    """Return the stride of each axis of an array, in elements.
 
-    ``storage`` is the memory layout of the array, and ``rank`` its number of axes. In NumPy's order, a block is one
-    channel.
+    The stride of axis 1 is the distance from one block of channels to the next; in NumPy's order, a block is one
+    channel. ``storage`` is the memory layout of the array, and ``rank`` its number of axes.
     """
     if rank == 1:
         return [storage.strides[4]]
@@ -83,7 +83,8 @@ def box_domain(type: TensorType, block: int) -> Domain:
 def five_strides(strides: Sequence[int], space: Space) -> Five:
     """Return the strides of five nested loops (n, channel block, d, h, w) from the strides of an array's axes.
 
-    The loops run over a domain from ``box_domain``; ``space`` is its kind: blocks of channels, planes or a flat vector.
+    The loops run over a domain from ``box_domain``; ``space`` is the kind of this domain: blocks of channels, planes or
+    a flat vector.
     """
     if space is Space.FLAT:
         return (FLAT_CHUNK * strides[0], 0, 0, 0, strides[0])
@@ -126,8 +127,8 @@ class StridedRead(Movement):
     def read(self, strides: Sequence[int], block: int) -> tuple[list[int], int]:
         """Return (the stride in the input along each output axis, the offset of the first element that is read).
 
-        ``strides`` are the input's own strides along its axes. All are numbers of elements. ``block`` is the number of
-        channels per block in the input's memory layout.
+        ``strides`` are the input's own strides along its axes. All strides and the offset are in elements. ``block`` is
+        the number of channels per block in the input's memory layout.
         """
         raise NotImplementedError
 

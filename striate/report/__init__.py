@@ -38,7 +38,7 @@ __all__ = ["Report", "inspect", "report_of"]
 class Report:
     """A finished report, which notebooks show in a frame.
 
-    ``name`` is that of the run or model, and ``html`` is the whole page.
+    ``name`` is the name of the run or model, and ``html`` is the whole page.
     """
 
     name: str
@@ -68,7 +68,7 @@ def inspect(
     """Make the report on a run folder or a model file.
 
     images  PNG or JPEG files to explain in place of held-out samples
-    data    a data set, by name or path, to use instead of the run's own; None: the run's own
+    data    the data set to use, by name or path; None: the data set of the run
     speed   whether to time training steps (or predictions) now
     say     is called with messages about the progress
 

@@ -41,9 +41,9 @@ def line_chart(
     label   description for screen readers
     log     whether the vertical axis is logarithmic
     shares  whether values from 0 to 1 are shown as percent
-    bottom  the lowest value of the vertical axis; lower points are drawn on it. None: follows from the data
+    bottom  the lowest value of the vertical axis; lower points are drawn at the lower edge; None: fits the data
 
-    Points that are not finite (or not positive, on a logarithmic axis) are left out.
+    Points that are not finite are left out. On a logarithmic axis, so are points that are not positive.
     """
     kept = [
         Series(one.name, _thinned([p for p in one.points if _usable(p, log)]), one.tone, one.style, one.dots)
@@ -193,7 +193,10 @@ class Plane:
         return [value for value in inside if self.y[0] <= math.log10(value) <= self.y[1]]
 
     def line(self, one: Series) -> Markup:
-        """Return one line of the chart, with a dot for every point if ``one.dots`` and there are at most 60."""
+        """Return one line of the chart, with a dot for every point if ``one.dots`` is true.
+
+        A line of more than 60 points has no dots.
+        """
         places = [self.place(*point) for point in one.points]
         d = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         parts = [element("path", d=d, class_=f"line s{one.tone} {one.style}".rstrip())]

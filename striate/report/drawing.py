@@ -1,9 +1,9 @@
 """Draws the network: data flow from top to bottom through boxes, with branches side by side.
 
 A *card* is a box with a strip for every block of a chain, such as a convolution, its normalization and its activation.
-Only a normalization, an activation or plain arithmetic can continue a chain. A *unit* is the part between two places
-where only one array is needed; each unit is a picture of its own, so that the page can show the drawing in as many
-columns as fit on the screen.
+Only a normalization, an activation or plain arithmetic can continue a chain. A *unit* is a part of the network that
+reads one array and passes one array to the next unit. Each unit is a picture of its own, so that the page can show the
+drawing in as many columns as fit on the screen.
 
     ┌──────────┐          the trunk (the longest path through the unit) on the left,
     │ conv     │──╮       other paths in lanes on the right, without boxes if they contain no blocks
@@ -37,9 +37,9 @@ _TAIL = 14
 class Card:
     """A box of the drawing, with a strip for each of its blocks (layers).
 
-    A drawing consists of pictures of units, one below the other. ``before`` are the cards whose outputs this card
-    reads, with None for the input of its unit. ``lane`` is its column, 0 for the main path, and ``top`` its upper edge
-    in the unit's picture, in pixels.
+    A unit is a part of the network that is drawn as one picture. ``before`` are the cards whose outputs this card
+    reads, with None for the input of the unit. ``lane`` is the card's column, 0 for the main path, and ``top`` its
+    upper edge in the unit's picture, in pixels.
     """
 
     blocks: list[Block]
@@ -50,12 +50,12 @@ class Card:
 
     @property
     def height(self) -> float:
-        """The height of the card in the drawing, in pixels: that of all its strips."""
+        """The height of the card in the drawing, in pixels: the sum of the heights of its strips."""
         return STRIP * len(self.blocks)
 
     @property
     def bottom(self) -> float:
-        """The position of the card's lower edge in its picture, in pixels from the top."""
+        """The position of the card's lower edge in the unit's picture, in pixels from the top."""
         return self.top + self.height
 
 
@@ -73,7 +73,7 @@ class Unit(NamedTuple):
 def drawing(blocks: Sequence[Block]) -> Markup:
     """Return the drawing of a network as SVG pictures, one below the other.
 
-    Each block is a strip of a box; it links to ``#layer-INDEX``, with the ``index`` of the block.
+    Each block is a strip of a box. The strip links to ``#layer-INDEX``, where INDEX is the ``index`` of the block.
     """
     cards = cards_of(blocks)
     units = units_of(cards)

@@ -25,7 +25,7 @@ _SMALL = 16
 def section(material: Material) -> Section:
     """Build the report's section on the learned filters of all convolutions.
 
-    Those of the first convolution are visible at once, the others after a click.
+    The filters of the first convolution are visible at once, the other filters after a click.
     """
     found = [(block, weights) for block in material.blocks if (weights := _weights(material, block)) is not None]
     lead = (

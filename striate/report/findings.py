@@ -42,7 +42,7 @@ def section(material: Material) -> Section:
 def findings_of(material: Material) -> list[Found] | None:
     """Return the findings of the doctor about a run; None if the doctor did not watch the training.
 
-    They are read from run.json or, if it has none yet, from progress.jsonl.
+    They are read from run.json or, if that file has no findings yet, from progress.jsonl.
     """
     run = material.run
     kept: list[Found] = list(run.findings) if run else []

@@ -34,7 +34,7 @@ def heatmap(
     values   (layers, moments); NaN is drawn grey
     moments  the time of each column; ``axis`` names its unit
     what     title for screen readers
-    log      True: a logarithmic scale, where 0 is drawn as the darkest; False: values are shares from 0 to 1
+    log      True: the scale is logarithmic, and 0 has the darkest colour; False: values are shares from 0 to 1
     write    returns a number as text
     """
     known = values[np.isfinite(values) & ((values > 0) | (not log))]

@@ -74,7 +74,10 @@ class Material:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, from the model or the data; their numbers as text if they have no names."""
+        """The names of the classes, from the model or the data.
+
+        Classes without names have their numbers as names.
+        """
         known = self.model.classes or (self.data.classes if self.data else ())
         count = self.outputs
         return (*known, *(str(index) for index in range(len(known), count)))
@@ -95,7 +98,8 @@ class Material:
     def network(self) -> Module | None:
         """The network as modules, rebuilt from the run, with the trained weights.
 
-        It is None if it cannot be rebuilt, or does not compute exactly the graph of the file.
+        The value is None if the network cannot be rebuilt, or if it does not compute exactly the graph of the model
+        file.
         """
         return None if self.run is None else rebuilt(self.model, self.run)
 
@@ -128,7 +132,8 @@ class Material:
     def examples(self, count: int) -> list[Example]:
         """Return the pictures that the user chose, or else some held-out samples.
 
-        These are the first samples of up to ``count`` different classes, or without classes the first ``count``.
+        With classes, they are the first samples of up to ``count`` different classes; without classes, the first
+        ``count`` samples.
         """
         if self.pictures or self.data is None:
             return self.pictures
@@ -151,7 +156,7 @@ def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Mate
     say     is called with messages about the progress
 
     If the data of the run cannot be read, the reason is stored in ``missing``. Raises a ``StriateError`` if the model,
-    an image, or data that ``data`` names cannot be read.
+    an image, or the data set ``data`` cannot be read.
     """
     folder = path if path.is_dir() else None
     # A folder made by hand may hold a model and progress.jsonl, without the command line's run.json.
@@ -210,9 +215,9 @@ def outputs_of(model: LoadedModel) -> int:
 
 
 def rebuilt(model: LoadedModel, run: Run) -> Module | None:
-    """Rebuild the named network of a run, with the weights of the file.
+    """Rebuild the network that a run names, with the weights of the model file.
 
-    The result is None if that fails, or if the network does not compute exactly the graph of the file.
+    The result is None if that fails, or if the network does not compute exactly the graph of the model file.
     """
     name = run.arguments.get("model")
     if not isinstance(name, str) or name not in MODELS or not outputs_of(model):
@@ -234,7 +239,7 @@ def rebuilt(model: LoadedModel, run: Run) -> Module | None:
 
 
 def numbers_of(record: Mapping[str, Any], *names: str) -> tuple[float, ...] | None:
-    """Return the entries of a record with these names, as floats; None if one is missing, no number, or not finite."""
+    """Return the entries of a record with these names, as floats; None if one is missing or not a finite number."""
     found: list[float] = []
     for name in names:
         value = record.get(name)

@@ -119,7 +119,7 @@ def absent(text: object) -> Markup:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], words: int = 1, caption: str = "") -> Markup:
-    """Return a table whose first ``words`` columns are text and the others numbers.
+    """Return a table whose first ``words`` columns are text, and whose other columns are numbers.
 
     ``head`` has the names of the columns; the first cell of each row is the name of the row.
     """
@@ -159,6 +159,6 @@ def figure(content: Markup, caption: object, title: str = "") -> Markup:
 
 
 def terms(pairs: Sequence[tuple[object, object]], class_: str) -> Markup:
-    """Return a list of (name, value) pairs as HTML; ``class_`` is its class in the style sheet."""
+    """Return a list of (name, value) pairs as HTML; ``class_`` is the list's class in the style sheet."""
     rows = [element("div", element("dt", name), element("dd", value)) for name, value in pairs]
     return element("dl", joined(*rows), class_=class_)

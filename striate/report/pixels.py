@@ -39,8 +39,8 @@ def _stops(values: Array, colours: Sequence[tuple[int, int, int]]) -> Pixels:
 def signed(values: Array, largest: float | None = None) -> Pixels:
     """Return numbers (H, W) around 0 as colours (H, W, 3), uint8: blue below 0, orange above.
 
-    Numbers of size ``largest`` have the full colour; it defaults to the largest absolute value. NaN and infinity are
-    drawn as 0.
+    Numbers with the absolute value ``largest`` have the full colour. None means the largest absolute value in
+    ``values``. NaN and infinity are drawn as 0.
     """
     finite = np.nan_to_num(values.astype(float), nan=0.0, posinf=0.0, neginf=0.0)
     top = largest or float(np.max(np.abs(finite), initial=0.0)) or 1.0
@@ -77,7 +77,7 @@ def picture(image: Array) -> Pixels:
 def over(image: Pixels, heatmap: Array) -> Pixels:
     """Return a picture, in grey, blended with the colours of a heatmap (H, W) of the same size.
 
-    The values of the heatmap are from 0 to 1; the larger a value, the more it covers the picture.
+    The values of the heatmap are from 0 to 1; the larger a value, the more its colour covers the picture.
     """
     grey = image.astype(float).mean(axis=2, keepdims=True)
     cover = 0.2 + 0.55 * np.clip(heatmap, 0, 1)[..., np.newaxis]
@@ -122,7 +122,7 @@ def data_uri(pixels: Pixels) -> str:
 def shown(pixels: Pixels, alt: str, class_: str = "pixels", scale: float = 1) -> Markup:
     """Return the picture as an ``img`` element of the page, with the alternative text ``alt``.
 
-    It is shown at ``scale`` times its size if the screen is wide enough, and pixels stay squares.
+    The picture is shown at ``scale`` times its size if the screen is wide enough. Its pixels stay squares.
     """
     height, width, _ = pixels.shape
     return element(
