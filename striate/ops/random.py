@@ -85,7 +85,7 @@ class DropoutMask(Op):
 
     @property
     def stream_word(self) -> int:
-        """The 32-bit word that stands for ``stream`` in ``row_words``; consecutive streams have words that are far apart."""
+        """The 32-bit word that stands for ``stream`` in ``row_words``."""
         return self.stream * GOLDEN % 2**32
 
     @property

@@ -26,9 +26,9 @@ from striate.ops.requirement import require_floats, shape_error
 class OverRanks(Anchor):
     """Base class of operations that merge small arrays of all ranks, after each rank has computed its own (abstract).
 
-    A rank is one of the processes that train a model together. The operation itself only copies its inputs. In a
-    training on several ranks, the program stops after this copy, the ranks exchange the arrays, and the merged values
-    replace the copies. In any other program there is one rank, and the outputs equal the inputs.
+    A rank is one of the processes that train a model together. The operation itself only copies its inputs. In training
+    on several ranks, the program stops after this copy, the ranks exchange the arrays, and the merged values replace
+    the copies. In any other program there is one rank, and the outputs equal the inputs.
     """
 
     kind: ClassVar[Kind] = Kind.GATHER
