@@ -176,9 +176,9 @@ def entering(context: LoweringContext, x: Value) -> tuple[Prologue | None, tuple
     """Return how a pooling kernel obtains its input x: (prologue, operands before, operands after).
 
     ``context`` is the lowering context of the pooling's node. A prologue is elementwise work that computes x inside the
-    kernel. Without one, the kernel reads x from memory, and the result is (None, (x,), ()); otherwise, it is (prologue,
-    (), the operands of the prologue). The operands of elementwise work that is fused behind the pooling come between
-    the operands before and those after.
+    kernel. With a prologue, the result is (prologue, (), operands of the prologue). Without one, the kernel reads x
+    from memory, and the result is (None, (x,), ()). The operands of the elementwise work after the pooling come between
+    the operands before and the operands after.
     """
     if context.prologue is None:
         return None, (x,), ()

@@ -287,8 +287,8 @@ class Moments(Reduction):
 class Numel(Reduction):
     """y = the number of elements over the axes, as a scalar
 
-    The number depends only on the shape of x, but is not a constant, because N is known only when the program runs. The
-    result has the dtype of x.
+    The number depends only on the shape of x. It is not a constant if N is known only when the program runs. The result
+    has the dtype of x.
     """
 
     kind: ClassVar[Kind] = Kind.SIZE

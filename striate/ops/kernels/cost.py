@@ -41,7 +41,7 @@ RANGE = 4
 def is_cheaper(form: Tiling, g: Geometry, direction: Direction) -> bool:
     """Return whether Winograd's tiles of ``form`` are worthwhile in one direction of the convolution ``g``.
 
-    Their estimated cost must be at most ``WORTHWHILE`` (about 1) times that of direct sums.
+    Their estimated cost must be at most ``WORTHWHILE`` (about 1) times the cost of direct sums.
     """
     return in_tiles(form, g, direction) <= WORTHWHILE[direction] * direct(g, direction)
 

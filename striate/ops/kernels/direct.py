@@ -167,9 +167,9 @@ class DirectConvolution(KernelSpec):
         """Write the loop that adds the products of every block of input channels to ``sums``; return the new sums.
 
         ``x`` and ``weights`` are the addresses of the first input block and of its packed weights. ``add(x, weights,
-        sums, channels)`` adds the products of the block at the addresses that it is given. The packed weights contain
-        ``packed`` taps for each input block; ``add`` sums at most ``summed`` of them. If a table locates the inputs
-        (see ``Reading``), there is no loop, and ``add`` is called once for all inputs.
+        sums, channels)`` adds the products of the block at the given addresses. The packed weights contain ``packed``
+        taps for each input block; ``add`` sums at most ``summed`` of them. If a table locates the inputs (see
+        ``Reading``), there is no loop, and ``add`` is called once for all inputs.
         """
         whole, rest = divmod(self.channels, self.inner)
         reading = self.reading or Reading(whole, int(rest > 0), rest)

@@ -128,7 +128,7 @@ class WinogradWeightGradient(KernelSpec):
 
     @property
     def finishes(self) -> bool:
-        """Whether the tiles are not divided into shares, so that the kernel sums over all tiles and computes dW."""
+        """Whether the kernel sums over all tiles and computes dW, because the tiles are not divided into shares."""
         return self.shares == 1
 
     @property
