@@ -63,11 +63,12 @@ class Doctor:
     watch         a ``Watch`` of the step, which records statistics of its layers; None: a new one on all layers
     batch_size, epochs, seed, shuffle    how the training is run; remedies refer to them
     command_line  options of ``striate train`` that remedies may name, such as "--lr"
-    recompute_statistics  whether running statistics are computed anew at the end, so that lagging ones do no harm
+    recompute_statistics  whether running statistics are computed anew at the end of the training
 
-    At most 1,000 samples of each data set are examined, but all of them for exact duplicates. The watch is read in the
-    first ten steps, then at powers of two and about four times an epoch (every 16 steps without a ``train_set``). The
-    doctor does not change the training, and uses no random numbers of the training.
+    At most 1,000 samples of each data set are examined, except that the search for exact duplicates reads all samples.
+    The watch is read in the first ten steps, in steps whose number is a power of two, and about four times an epoch or,
+    without a ``train_set``, every 16 steps. The doctor does not change the training, and uses no random numbers of the
+    training.
 
     Raises ``OptionError`` unless ``step`` is a ``TrainingStep`` and the data sets are ``Dataset`` objects or None.
     """
@@ -251,8 +252,8 @@ class Doctor:
         """Continue from a state that ``state_dict`` returned; call it instead of ``begin``.
 
         Without a ``train_set``, the next batch is examined before its step. The model must already have its restored
-        weights. The findings of the state are restored, but the remedy of each can be applied only after its rule
-        has found the same fault again. Raises ``ModelFileError`` for a malformed state.
+        weights. The findings of the state are restored, but the remedy of a finding can be applied only after the same
+        fault has been found again. Raises ``ModelFileError`` for a malformed state.
         """
         document = document_of(state, "document", "the doctor's state")
         trace, setup = self.trace, self.trace.setup

@@ -143,7 +143,7 @@ class Finding:
     def from_json(cls, document: object) -> Finding:
         """Return the finding that ``to_json`` wrote; raise ``ModelFileError`` for any other object.
 
-        Its remedy has text and code, but can no longer be applied.
+        The remedy of the finding has text and code, but can no longer be applied.
         """
         if not isinstance(document, Mapping):
             raise ModelFileError(f"finding: expected an object, found {type(document).__name__}")

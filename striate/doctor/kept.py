@@ -65,8 +65,8 @@ class KeptBatches:
     def to_compare(self) -> list[tuple[Array, Array]]:
         """Return [(x, y)]: one batch of training data, on which training and evaluation mode can be compared.
 
-        If the doctor has a training set, the batch is a random choice of at least 256 of its samples, so that its
-        statistics scatter little. Otherwise it is the first samples of ``recent``.
+        If the doctor has a training set, the batch is a random choice of at least 256 samples of this set. Otherwise,
+        the batch is the first samples of ``recent``.
         """
         trace, size = self._trace, max(PROBED, self._trace.setup.batch_size)
         train_set = trace.setup.train_set
@@ -77,9 +77,10 @@ class KeptBatches:
         return [(train_set.images[index], train_set.labels[index])]
 
     def to_probe(self) -> tuple[Array, Array] | None:
-        """Return training samples (x, y) whose predictions are measured: the same ones at each call.
+        """Return the training samples (x, y) whose predictions are measured.
 
-        Without a training set, they are samples of the last batch; None before the first batch.
+        With a training set, every call returns the same samples. Without one, they are samples of the last batch; None
+        before the first batch.
         """
         trace = self._trace
         if trace.setup.train_set is not None and trace.data is not None:

@@ -114,8 +114,8 @@ def measure_first_move(trace: TrainingTrace, moved: Mapping[str, Array], sizes: 
 def count_silent(trace: TrainingTrace, watch: Watch, first_fired: Mapping[str, Array]) -> None:
     """Record which units of each layer were never above 0 in the past epoch, which ``watch`` observed.
 
-    Also record how many of these units were above 0 in the first step: ``first_fired`` has a bool for each unit, by
-    path of the layer, which says whether the unit was above 0 for some sample of that step.
+    Also record how many of these units were above 0 in the first step. By path of the layer, ``first_fired`` has a bool
+    for each unit: whether it was above 0 for some sample of the first step.
     """
     silent = watch.silent_units()
     for path, fired in watch.firing().items():

@@ -90,10 +90,10 @@ def constant_loss(shares: Array, loss: Loss, batch_size: int) -> float | None:
 
 
 def tried_constant_loss(targets: Array, loss: Loss, outputs: tuple[int, ...]) -> float | None:
-    """Return the smallest loss of a few constant predictions, for a loss whose best one is not known.
+    """Return the smallest loss of a few constant predictions, for a loss whose best constant prediction is not known.
 
-    The constants are the mean of the targets, its logit if it is between 0 and 1, and 0. ``outputs`` is the shape of a
-    prediction for one sample. The result is None if the loss is finite for none of them.
+    The constants are 0, the mean of the targets, and, if the mean is between 0 and 1, the logit of the mean.
+    ``outputs`` is the shape of a prediction for one sample. The result is None if the loss is finite for none of them.
     """
     mean = float(targets.mean())
     constants = [mean, 0.0]

@@ -62,9 +62,9 @@ def explains(cause: Finding, symptom: Finding) -> bool:
 def ranked(found: Iterable[Finding]) -> Findings:
     """Rank findings and set the ``because`` of each symptom to the kind of its cause.
 
-    Causes come first: those that are errors or lead to errors before the others, and otherwise by ``ORDER``. Symptoms
-    follow. The finding ``LAST_RESORT`` (no cause was found) is dropped if there is any other finding that it does not
-    explain.
+    Causes come before symptoms. Causes that are errors or lead to errors come first, then the other causes, both in the
+    sequence of ``ORDER``. ``LAST_RESORT``, the finding that no cause was found, is dropped if there is any other
+    finding that it does not explain.
     """
     findings = sorted(found, key=place)
     if any(one.kind != LAST_RESORT and not explains_kind(LAST_RESORT, one) for one in findings):

@@ -52,7 +52,7 @@ class Statistics:
                 self._before[one.path] = layer, np.array(running.mean), np.array(running.variance)
 
     def drifts(self) -> dict[str, Drift]:
-        """Return the ``Drift`` of each normalization by path: the last step's batch against the statistics before it.
+        """Return the ``Drift`` of each normalization by path: how far the last batch is from the statistics before it.
 
         With momentum m, running′ = (1 − m) · running + m · batch, so that batch = (running′ − (1 − m) · running) / m.
         Normalizations without running statistics, or with a momentum below 1e-3, are left out.

@@ -32,8 +32,8 @@ class Change(ABC):
     def command(self, setup: Setup) -> str | None:
         """Return the options of ``striate train`` that make the change.
 
-        None means that no option makes it, and "" that the command line needs no option for it. An option may change
-        more than the layers at fault: ``--activation`` changes all of them.
+        The result is None if no option makes the change, and "" if the command line needs no option for the change. An
+        option may change more than the layers at fault: ``--activation`` changes all activations.
         """
         return None
 
@@ -61,7 +61,7 @@ class LayerChange(Change):
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to change: ``text`` says it in a sentence, ``code`` shows it in Python, ``changes`` make it.
+    """What to change in a training: ``text`` says it in a sentence, ``code`` in Python, and ``changes`` apply it.
 
     ``command`` holds the options of ``striate train`` that do the same, or "" if the command line did not start the
     training. A remedy without ``changes`` must be carried out by hand.
@@ -76,7 +76,7 @@ class Remedy:
     def of(cls, setup: Setup, text: str, *changes: Change) -> Remedy:
         """Return a remedy that makes these changes, with their Python code and command-line options.
 
-        If a change concerns an operation that a ``forward`` calls, which is not a layer, the remedy has only text and
+        If a change concerns an operation that a ``forward`` calls directly, not a layer, the remedy has only text and
         code.
         """
         known = dict(setup.model.named_modules())

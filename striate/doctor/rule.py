@@ -38,8 +38,8 @@ class Rule:
     kind       name of the rule and of its findings, such as "dead_units"
     when       the moment from which the rule is applied
     looks_for, threshold, source, why, remedy    the texts of the rule in docs/doctor.md
-    explains   kinds of findings that follow from this one, and so are ranked behind it; a kind may be limited to one
-               of its causes, as in "dead_units:learning rate"
+    explains   kinds of findings that a finding of this rule explains; they are ranked behind it. A kind may be
+               limited to one of its causes, as in "dead_units:learning rate"
     examine    yields the rule's findings for a training trace
     """
 

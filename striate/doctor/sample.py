@@ -45,7 +45,7 @@ class Sample:
         """Draw samples of a data set without replacement: at most 1,000, with at most 4 million elements in all.
 
         The choice depends only on the length of the data set and the number of samples drawn, so that it is repeatable.
-        Targets that are not class numbers are replaced by zeros, since no rule reads them from a sample.
+        Targets that are not class numbers are replaced by zeros.
         """
         if not dataset.is_classification:  # no rule reads other targets
             dataset = replace(dataset, labels=np.zeros(len(dataset), np.int64), classes=())
@@ -135,7 +135,10 @@ class Sample:
 
     @cached_property
     def entropy(self) -> float:
-        """Entropy of the labels in nats: the loss of the best constant prediction, ln C for equal classes."""
+        """Entropy of the labels in nats: ln C for C classes of the same size.
+
+        It is also the cross entropy of the best constant prediction.
+        """
         shares = self.class_shares[self.class_shares > 0]
         return float(-(shares * np.log(shares)).sum())
 
@@ -157,7 +160,7 @@ class Sample:
     def centre(self) -> tuple[Array, Array]:
         """The mean (d,) of ``flat``, and the scale by which it is divided before distances are computed.
 
-        The scale of a table is the standard deviation of each column (1 for constant columns); that of signals and
+        The scale of a table is the standard deviation of each column (1 for constant columns). The scale of signals and
         pictures is one number, the largest standard deviation of all positions.
         """
         std = self.flat.std(axis=0)
@@ -184,8 +187,8 @@ class Sample:
     def agreement(self, labels: Array) -> float:
         """Return how often the nearest neighbours of a sample have the same label as the sample, from 0 to 1.
 
-        For each sample, this is the share of its 5 ``neighbours`` that have its label; the result is the mean over all
-        samples. ``labels`` (n,) are the labels to compare.
+        The result is the mean, over all samples, of the share of a sample's 5 ``neighbours`` that have the label of the
+        sample. ``labels`` (n,) are the labels to compare.
         """
         return float((labels[self.neighbours] == labels[:, None]).mean())
 

@@ -50,7 +50,7 @@ class ReadingTexts:
 def document_of(state: Mapping[str, Array], name: str, where: str) -> dict[str, object]:
     """Return the dict that ``as_bytes`` stored in ``state[name]``.
 
-    Raises ``ModelFileError``, which begins with ``where``, if the array is missing or contains no JSON object.
+    Raises ``ModelFileError``, whose message begins with ``where``, if the array is missing or contains no JSON object.
     """
     if name not in state or state[name].dtype != np.uint8:
         raise ModelFileError(f"{where}: {name} is missing")
@@ -58,7 +58,7 @@ def document_of(state: Mapping[str, Array], name: str, where: str) -> dict[str, 
 
 
 def trace_document(trace: TrainingTrace) -> object:
-    """Return the trace as plain data, without the setup and whatever can be computed again from model and data.
+    """Return the trace as plain data, without the setup and all that can be computed again from model and data.
 
     The arrays of ``trace_arrays`` are left out, too.
     """
@@ -69,8 +69,8 @@ def trace_arrays(trace: TrainingTrace) -> dict[str, Array]:
     """Return those observations of a trace that are stored as arrays, by name.
 
     "losses" (steps,) float64 has the loss of every step, and "labels_seen" (C,) int64 the number of samples of each
-    class in all batches. "drifts.PATH" (readings, 2) float64 has, for the normalization at PATH, the distance between
-    the means and the ratio of the variances of a batch and the running statistics.
+    class in all batches. "drifts.PATH" (readings, 2) float64 has the fields of every ``Drift`` of the normalization at
+    PATH.
     """
     drifts = {
         f"drifts.{path}": np.array([(one.mean_distance, one.variance_ratio) for one in found], np.float64)

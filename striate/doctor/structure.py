@@ -261,8 +261,9 @@ def as_drawn(model: Module, name: str, parameter: Parameter) -> bool:
 def copied_units(structure: Structure) -> tuple[str, ...]:
     """Return the paths of linear layers and convolutions whose units remain copies of each other.
 
-    All units of such a layer start with equal weights, and the next layer gives them equal weights, so that they have
-    the same gradient in every step. A layer of equal units between layers with random weights is not affected.
+    All units of such a layer start with equal weights, and their weights in the next layer are equal too. They
+    therefore have the same gradient in every step. A layer of equal units between layers with random weights is not
+    listed.
     """
     weights = [(one.path, one.parameters["weight"].data) for one in structure.maps if "weight" in one.parameters]
     found: list[str] = []

@@ -267,7 +267,8 @@ class TrainingTrace:
     def learned(self) -> float:
         """The share by which the loss has fallen: 0 for not at all, 1 if it is now 0, negative if it has risen.
 
-        The loss is compared with that at the start or that of the best constant prediction, whichever is smaller.
+        The loss is compared with the smaller of two: the loss at the start and the loss of the best constant
+        prediction.
         """
         first = self.baseline if self.baseline is not None else self.start_loss
         reference = min(first, self.start_loss) if math.isfinite(self.start_loss) else first
@@ -275,7 +276,7 @@ class TrainingTrace:
 
     @property
     def exploded(self) -> bool:
-        """Whether some loss exceeded 10, and 100 times both the first loss and that of the best constant prediction.
+        """Whether some loss exceeded 10, 100 times the first loss, and 100 times ``baseline``.
 
         The weights are then so large that later steps look small beside them.
         """

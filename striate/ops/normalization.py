@@ -25,7 +25,7 @@ from striate.options import flag, number
 
 
 def batch_axes(rank: int) -> tuple[int, ...]:
-    """Return all of the ``rank`` axes except axis 1, the channels: batch statistics are computed over them."""
+    """Return the axes over which batch statistics are computed: all ``rank`` axes but axis 1, the channels."""
     return (0, *range(2, rank))
 
 
@@ -112,8 +112,8 @@ class BatchNormalization(Composite):
     def totals(self, *sums: Value) -> tuple[Value, ...]:
         """Return the sums over all samples that share the statistics, given ``sums`` over the samples of this batch.
 
-        Here these are the same samples, so ``sums`` are returned unchanged. ``SynchronizedBatchNormalization`` adds up
-        the sums of all processes.
+        Here, only this batch shares the statistics, so ``sums`` are returned unchanged.
+        ``SynchronizedBatchNormalization`` adds up the sums of all processes.
         """
         return sums
 
@@ -241,9 +241,9 @@ def _vector(value: Value, like: Value) -> Value | None:
 
 
 def affine_vectors(weight: Value | None, bias: Value | None, eps: float) -> list[Value]:
-    """Return [γ, β] for ``weight`` γ and ``bias`` β, or [] if both are None; if one is None, γ is 1 or β is 0.
+    """Return [γ, β] for ``weight`` γ and ``bias`` β, or [] if both are None.
 
-    Raises ``OptionError`` unless ``eps`` is above 0.
+    If only one of them is None, it is replaced by γ = 1 or β = 0. Raises ``OptionError`` unless ``eps`` is above 0.
     """
     number("batch_norm: eps", eps, above=0)
     if weight is None and bias is None:
@@ -256,13 +256,12 @@ def affine_vectors(weight: Value | None, bias: Value | None, eps: float) -> list
 def batch_norm_with_statistics(
     input: Value, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5
 ) -> tuple[Value, Value, Value]:
-    """Return y = γ · (x − μ) / √(σ² + ε) + β with the statistics of each channel over this batch, and μ and σ².
+    """Return (y, μ, σ²): y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and variance σ² of each channel of x.
 
     ``input`` is x (N, C) or (N, C, positions…); ``weight`` is γ and ``bias`` is β, both (C,), by default 1 and 0; ε is
-    ``eps``. The result is (y, μ, σ²). y has the shape of x; the mean μ and the biased variance σ² are (C,). All have
-    the same dtype, float32 or float64. If the program runs with N = 0, the statistics are NaN. Raises ShapeError if a
-    channel has fewer than two values or γ or β is not (C,), DTypeError for other dtypes or if the dtypes differ, and
-    OptionError unless ε > 0.
+    ``eps``. y has the shape of x; the mean μ and the biased variance σ² are (C,). All have the same dtype, float32 or
+    float64. If the program runs with N = 0, the statistics are NaN. Raises ShapeError if a channel has fewer than two
+    values or if γ or β is not (C,), DTypeError for other dtypes or if the dtypes differ, and OptionError unless ε > 0.
     """
     affine = affine_vectors(weight, bias, eps)
     if input.type.rank > 1 and input.shape[1] != 0 and 0 in input.shape:
@@ -287,13 +286,13 @@ def batch_norm(
 ) -> Value:
     """Return y = γ · (x − μ) / √(σ² + ε) + β with the running mean μ and variance σ², or those of the batch.
 
-    ``input`` is x (N, C) or (N, C, positions…) in float32 or float64; ``running_mean`` is μ, ``running_var`` σ²,
-    ``weight`` γ and ``bias`` β, the last two by default 1 and 0; all vectors are (C,), and ε is ``eps``. The statistics
-    of the batch are used if ``training``. y has the shape of x. Unlike PyTorch's function, this one has no state: it
-    does not update the running statistics, and ``momentum`` has no effect; ``nn.BatchNorm2d`` updates them. Raises
+    ``input`` is x (N, C) or (N, C, positions…) in float32 or float64. ``running_mean`` is μ, ``running_var`` is σ²,
+    ``weight`` is γ (default 1) and ``bias`` is β (default 0); all four are (C,). ε is ``eps``. If ``training``, μ and
+    σ² are the statistics of the batch instead. y has the shape of x. Unlike PyTorch's function, this one has no state:
+    it does not update the running statistics, and ``momentum`` has no effect; ``nn.BatchNorm2d`` updates them. Raises
     ShapeError if a vector is not (C,) or, when training, if a channel has fewer than two values; DTypeError for other
-    dtypes or if the dtypes differ; and OptionError unless ε > 0, and if ``training`` is False and a running statistic
-    is None.
+    dtypes or if the dtypes differ; and OptionError unless ε > 0, or if a running statistic is None although
+    ``training`` is False.
     """
     number("batch_norm: momentum", momentum, 0, 1)
     if flag("batch_norm: training", training):

@@ -1,4 +1,4 @@
-"""The padding of one axis as a linear map: which element of the input each element of the output is."""
+"""The padding of one axis as a linear map, which copies elements of the input to the output."""
 
 from __future__ import annotations
 

@@ -99,8 +99,8 @@ class Pad(PositionPadding):
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
         """Export as one ONNX operator Pad, or two if the array is both padded and cropped.
 
-        ONNX's Pad crops before it pads. Constant and circular padding here do the same; reflection and replication crop
-        after they have padded.
+        ONNX's Pad crops before it pads, as constant and circular padding do here. Reflection and replication pad before
+        they crop.
         """
         cuts = tuple((min(0, before), min(0, after)) for before, after in self.padding)
         added = tuple((max(0, before), max(0, after)) for before, after in self.padding)
@@ -341,9 +341,9 @@ def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float |
     ``input`` is x. ``pad`` lists the numbers of elements as in PyTorch: before and after on the last axis, then on the
     axis before it, and so on; negative numbers crop. mode="constant" pads any axis, in any dtype, except axis 0 if its
     size N is known only at run time; ``value`` is 0 by default. The other modes pad the spatial axes of (N, C,
-    positions…) or of one sample (C, positions…), in float32 or float64; ``pad`` then has a pair for each of them.
+    positions…) or of one sample (C, positions…), in float32 or float64; ``pad`` then has a pair for each spatial axis.
     Raises ShapeError if the mode does not allow these axes or so much padding, DTypeError for a dtype that the mode
-    does not allow, and OptionError for another mode, for a ``pad`` that is not pairs of whole numbers, and for a
+    does not allow, and OptionError for an unknown mode, for a ``pad`` that is not pairs of whole numbers, and for a
     ``value`` that the dtype of x cannot represent: NaN; a finite number beyond the largest of the dtype; a fraction or
     ∞ for integers; anything but 0 and 1 for bools.
     """

@@ -167,9 +167,9 @@ class PixelUnshuffle(PixelMove):
 def pixel_shuffle(input: Value, upscale_factor: int) -> Value:
     """Return y[n, c, h · r + i, w · r + j] = x[n, c · r² + i · r + j, h, w] for r = ``upscale_factor``, 0 ≤ i, j < r.
 
-    ``input`` is x (N, C · r², H, W) of any dtype, and y is (N, C, H · r, W · r); both may be one sample without N.
-    Raises ShapeError for another number of axes and if r² does not divide the channels, and OptionError unless r is a
-    whole number from 1 to 1,024.
+    ``input`` is x (N, C · r², H, W) of any dtype, and y is (N, C, H · r, W · r); N may be missing from both. Raises
+    ShapeError for another number of axes or if r² does not divide the channels, and OptionError unless r is a whole
+    number from 1 to 1,024.
     """
     op = PixelShuffle(whole_number("pixel_shuffle: upscale_factor", upscale_factor, 1, LARGEST_FACTOR))
     return over_samples(op, input, 2)
@@ -178,9 +178,9 @@ def pixel_shuffle(input: Value, upscale_factor: int) -> Value:
 def pixel_unshuffle(input: Value, downscale_factor: int) -> Value:
     """Return y[n, c · r² + i · r + j, h, w] = x[n, c, h · r + i, w · r + j] for r = ``downscale_factor``, 0 ≤ i, j < r.
 
-    ``input`` is x (N, C, H · r, W · r) of any dtype, and y is (N, C · r², H, W); both may be one sample without N. The
-    function is the inverse of ``pixel_shuffle``. Raises ShapeError for another number of axes and if r does not divide
-    H and W, and OptionError unless r is a whole number from 1 to 1,024.
+    ``input`` is x (N, C, H · r, W · r) of any dtype, and y is (N, C · r², H, W); N may be missing from both. The
+    function is the inverse of ``pixel_shuffle``. Raises ShapeError for another number of axes or if r does not divide H
+    and W, and OptionError unless r is a whole number from 1 to 1,024.
     """
     op = PixelUnshuffle(whole_number("pixel_unshuffle: downscale_factor", downscale_factor, 1, LARGEST_FACTOR))
     return over_samples(op, input, 2)
@@ -189,10 +189,10 @@ def pixel_unshuffle(input: Value, downscale_factor: int) -> Value:
 def channel_shuffle(input: Value, groups: int) -> Value:
     """Return y[n, k · groups + g, p] = x[n, g · C / groups + k, p]: the channels of the groups, interleaved.
 
-    ``input`` is x (N, C, positions…), or one sample (C, H, W), of any dtype, and y has its shape. Channel k of group g,
-    0 ≤ k < C / groups, becomes channel k · groups + g, as in ShuffleNet (Zhang and others, 2018). Raises ShapeError for
-    fewer than three axes and if ``groups`` does not divide C, and OptionError unless ``groups`` is a whole number of at
-    least 1.
+    ``input`` is x (N, C, positions…), or one sample (C, H, W), of any dtype, and y has the shape of x. Channel k of
+    group g, 0 ≤ k < C / groups, becomes channel k · groups + g, as in ShuffleNet (Zhang and others, 2018). Raises
+    ShapeError for fewer than three axes and if ``groups`` does not divide C, and OptionError unless ``groups`` is a
+    whole number of at least 1.
     """
     count = whole_number("channel_shuffle: groups", groups, 1)
     if input.type.rank < 3:

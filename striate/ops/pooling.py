@@ -54,7 +54,7 @@ class Pooling(Windowed, Anchor):
     """Base class of pooling operations and their gradients (abstract).
 
     ``kernel``, ``stride`` and ``dilation`` have one number for each spatial axis, and ``padding`` has a pair (before,
-    after) for each. With ``ceil_mode``, a last window that extends beyond the padded input counts too.
+    after) for each. With ``ceil_mode``, the last window along an axis may extend beyond the padded input.
     """
 
     kind: ClassVar[Kind] = Kind.WINDOW
@@ -85,8 +85,8 @@ class Pooling(Windowed, Anchor):
     def scatters_widely(self, size: Sizes) -> bool:
         """Return whether the gradient's kernel loops over windows, because there are too many cases to unroll.
 
-        Otherwise its code is unrolled over the windows that contain a position; which windows these are depends on the
-        position modulo the stride. ``size`` holds the spatial sizes of the pooling's input.
+        Otherwise its code is unrolled: there is one case for each residue of a position modulo the stride. ``size``
+        holds the spatial sizes of the pooling's input.
         """
         residues = math.prod(min(step, length) for step, length in zip(self.stride, size, strict=True))
         return self.large or residues > MOST_UNROLLED
@@ -176,9 +176,9 @@ def entering(context: LoweringContext, x: Value) -> tuple[Prologue | None, tuple
     """Return how a pooling kernel obtains its input x: (prologue, operands before, operands after).
 
     ``context`` is the lowering context of the pooling's node. A prologue is elementwise work that computes x inside the
-    kernel. Without one, the kernel reads x from memory, and the result is (None, (x,), ()); otherwise, it is (prologue,
-    (), the operands of the prologue). "Before" and "after" refer to the operands of the fused elementwise work that
-    follows the pooling.
+    kernel. With a prologue, the result is (prologue, (), operands of the prologue). Without one, the kernel reads x
+    from memory, and the result is (None, (x,), ()). The operands of the elementwise work after the pooling come between
+    the operands before and the operands after.
     """
     if context.prologue is None:
         return None, (x,), ()

@@ -1,6 +1,6 @@
-"""Dropout and its random numbers, which have no state: each one is a function of a key and of its element's index.
+"""Dropout and its random numbers, each of which is a function of a key and of the index of an element.
 
-So the numbers do not depend on the order of evaluation or on the number of threads.
+There is no generator state, and the numbers do not depend on the order of evaluation or on the number of threads.
 """
 
 from __future__ import annotations
@@ -66,9 +66,8 @@ class DropoutMask(Op):
 
     The mask of ``dropout``. Inputs: x (N, C, …), which only gives y its shape and dtype, and a key, an int64 scalar
     that the caller derives from the seed and the step. ``probability`` is p, and ``stream`` distinguishes the dropouts
-    of a network. An element is dropped if its 32 random bits, read as a number, are below p · 2³². If x is part of a
-    larger batch, an optional third input, an int64 scalar, is the index of its first sample there; without it, this
-    index is 0.
+    of a network. An element is dropped if its 32 random bits, read as a number, are below p · 2³². An optional third
+    input, an int64 scalar, is the index of the first sample of x in a larger batch, by default 0.
     """
 
     kind: ClassVar[Kind] = Kind.RANDOM
@@ -86,7 +85,7 @@ class DropoutMask(Op):
 
     @property
     def stream_word(self) -> int:
-        """The 32-bit word that stands for ``stream`` in ``row_words``; those of consecutive streams are far apart."""
+        """The 32-bit word that stands for ``stream`` in ``row_words``."""
         return self.stream * GOLDEN % 2**32
 
     @property
@@ -108,8 +107,8 @@ class DropoutMask(Op):
     def emit_at(self, k: Kernel, place: Place, key: Vector, first: Vector | None = None) -> Vector:
         """Emit the mask for one vector of elements; x itself is not read.
 
-        ``place`` is the position of the vector in the loops, and ``key`` holds the int64 key. If x is part of a larger
-        batch, ``first``, an int64 vector, is the index of its first sample there; None means 0.
+        ``place`` is the position of the vector in the loops, and ``key`` holds the int64 key. ``first``, an int64
+        vector, holds the index of the first sample of x in a larger batch; None means 0.
         """
         low, high = halves(k, key)
         n = index_word(k, place.n)
@@ -222,8 +221,8 @@ def alpha_dropout(input: Value, key: Integers, p: float = 0.5, stream: int = 0, 
     An element is dropped with probability ``p``. α′ = −1.7581 is the limit of SELU at −∞; a = 1 / √((1 − p)(1 + p α′²))
     and b = −a p α′ restore the moments. ``input`` is x in float32 or float64; ``key`` and ``stream`` are as in
     ``dropout``. With ``features``, whole channels of a sample (N, C, …) are dropped. p = 1 returns zeros. Klambauer and
-    others, 2017 (arXiv:1706.02515). Raises ShapeError if ``features`` and x has fewer than two axes, DTypeError for
-    another dtype, and OptionError for a probability outside [0, 1].
+    others, 2017 (arXiv:1706.02515). Raises ShapeError if ``features`` is True and x has fewer than two axes, DTypeError
+    for another dtype, and OptionError for a probability outside [0, 1].
     """
     p, stream = number("alpha_dropout: p", p, 0, 1), whole_number("alpha_dropout: stream", stream, 0, 2**31 - 1)
     if p == 0:

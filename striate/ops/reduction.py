@@ -31,7 +31,7 @@ from striate.options import flag
 
 @dataclass(frozen=True)
 class Reduction(Op):
-    """Base class of reductions over ``axes``, which keep size 1 in the output (abstract).
+    """Base class of reductions over ``axes``; these axes have size 1 in the output (abstract).
 
     A kernel reduces each tile of vectors to float64 vectors (``partial``), combines these (``merge``), and finally
     computes the outputs from them (``finish``).
@@ -113,7 +113,8 @@ def reduction_of(node: Node) -> Reduction:
 class Sum(Reduction):
     """y = Σ x over the axes
 
-    The axes keep size 1. Each tile of vectors is summed in the dtype of x, and the sums of tiles in float64.
+    The axes keep size 1. Each tile of vectors is summed in the dtype of x, and the sums of the tiles are added in
+    float64.
     """
 
     onnx_operator: ClassVar[str] = "ReduceSum"
@@ -140,8 +141,8 @@ class Sum(Reduction):
 class Max(Reduction):
     """y = max x over the axes; NaN where any element is NaN
 
-    The axes keep size 1. If several elements are the largest, the gradient is divided equally among them; it is NaN
-    where y is NaN. The maximum of 0 elements is −inf.
+    The axes keep size 1. If several elements are the largest, the gradient is divided equally among them. Where y is
+    NaN, the gradient is NaN too. The maximum of 0 elements is −inf.
     """
 
     onnx_operator: ClassVar[str] = "ReduceMax"
@@ -196,9 +197,9 @@ class Moments(Reduction):
     def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
         """Emit Σx and Σx² over a tile of T vectors, lane by lane.
 
-        For float32, they are computed from the deviations from the first vector s, which are summed in float32:
-        Σx = T·s + Σ(x − s) and Σx² = Σ(x − s)² + s·(Σx + Σ(x − s)), with the remaining arithmetic in float64.
-        For float64, each sum is followed by its rounding error, so there are four vectors.
+        For float32, Σx = T·s + Σ(x − s) and Σx² = Σ(x − s)² + s·(Σx + Σ(x − s)), where s is the first vector of the
+        tile. Σ(x − s) and Σ(x − s)² are computed in float32, and everything else in float64. For float64, each sum is
+        followed by its rounding error, so there are four vectors.
         """
         wide = DType.float64
         if k.is_wide(vectors[0]):
@@ -286,8 +287,8 @@ class Moments(Reduction):
 class Numel(Reduction):
     """y = the number of elements over the axes, as a scalar
 
-    The number depends only on the shape of x, but is not a constant, because N is known only when the program runs. The
-    result has the dtype of x.
+    The number depends only on the shape of x. It is not a constant if N is known only when the program runs. The result
+    has the dtype of x.
     """
 
     kind: ClassVar[Kind] = Kind.SIZE
@@ -398,8 +399,8 @@ def max(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
 
     x is float32 or float64. Reduced axes are dropped, or keep size 1 with ``keepdims``. If several elements are the
     largest, the gradient is divided equally among them. Raises ShapeError for an axis that x does not have or that has
-    size 0, DTypeError for another dtype, and OptionError for axes that are not whole numbers. Over N = 0 samples, where
-    N is known only at run time, the result is −∞.
+    size 0, DTypeError for another dtype, and OptionError for axes that are not whole numbers. If N is known only at run
+    time and is then 0, the maximum over the samples is −∞.
     """
     axes = require_axes("max", x.type, axis)
     if any(x.shape[one] == 0 for one in axes):

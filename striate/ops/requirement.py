@@ -1,6 +1,6 @@
 """Checks of the inputs and axes of operations, and the errors that they raise.
 
-Each error says what was wrong, in which layer, and in a line that starts with ``help:`` what to do.
+Each error says what was wrong and in which layer. A line that starts with ``help:`` says what to do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from striate.graph.value import TensorType
 def shape_error(op: Op | str, what: str, cure: str) -> ShapeError:
     """Return a ``ShapeError`` whose message begins with the layer and the operation ``op``.
 
-    ``what`` says what is wrong, and ``cure`` says what to do; the message shows it after ``help:``.
+    ``what`` says what is wrong. ``cure`` says what to do; the message shows ``cure`` after ``help:``.
     """
     return ShapeError(f"{place(op)}: {what}\n  help: {cure}")
 
@@ -25,7 +25,7 @@ def shape_error(op: Op | str, what: str, cure: str) -> ShapeError:
 def dtype_error(op: Op | str, what: str, cure: str) -> DTypeError:
     """Return a ``DTypeError`` whose message begins with the layer and the operation ``op``.
 
-    ``what`` says what is wrong, and ``cure`` says what to do; the message shows it after ``help:``.
+    ``what`` says what is wrong. ``cure`` says what to do; the message shows ``cure`` after ``help:``.
     """
     return DTypeError(f"{place(op)}: {what}\n  help: {cure}")
 
@@ -66,8 +66,8 @@ def require_axis(what: Op | str, x: TensorType, axis: int, name: str = "axis") -
 def require_axes(what: Op | str, x: TensorType, axis: Axes) -> tuple[int, ...]:
     """Return the axes ``axis`` as numbers from 0, in increasing order and without repetition; None means all axes of x.
 
-    Raises ``OptionError`` unless they are whole numbers, and ``ShapeError`` if x does not have one of them. ``what`` is
-    the operation that the error message names.
+    Raises ``OptionError`` unless the axes are whole numbers, and ``ShapeError`` if x does not have one of them.
+    ``what`` is the operation that the error message names.
     """
     if axis is None:
         return tuple(range(x.rank))

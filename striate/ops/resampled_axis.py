@@ -144,7 +144,7 @@ class NearestAxis(ResampledAxis):
 class LinearAxis(ResampledAxis):
     """Linear interpolation along one axis: y[p] = (1 − a) · x[i] + a · x[i + 1] for the coordinate i + a in x.
 
-    The coordinate is (p + ½) · step − ½, but at least 0, or p · step with ``align_corners``; 0 ≤ a ≤ 1. ``step`` is the
+    The coordinate is max((p + ½) · step − ½, 0), or p · step with ``align_corners``; 0 ≤ a ≤ 1. ``step`` is the
     distance between neighbouring positions of y, in positions of x. If x[i] is the last element of x, it is also used
     as x[i + 1].
     """

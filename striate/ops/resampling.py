@@ -58,8 +58,8 @@ class Resampling(Mapped):
     def resampled(self, x: TensorType) -> TensorType:
         """Return the type of y for an input of type x.
 
-        Raises ``DTypeError`` unless x has a floating-point dtype, and ``ShapeError`` for a size of 0 or unless x has
-        one spatial axis for each entry of ``count``.
+        Raises ``DTypeError`` unless x has a floating-point dtype, and ``ShapeError`` if a size is 0 or if x does not
+        have one spatial axis for each entry of ``count``.
         """
         require_floats(self, [x])
         require_positions(self, x)
@@ -168,7 +168,8 @@ class Interpolation(Resampling):
     """Base class of linear interpolation and its gradient (abstract).
 
     With ``align_corners``, the centres of the first and of the last positions of x and y coincide. Otherwise, the outer
-    edges of the first positions do, and if ``step`` is the ratio of the sizes, those of the last positions too.
+    edges of the first positions coincide. If ``step`` is the ratio of the sizes, the outer edges of the last positions
+    then coincide too.
     """
 
     align_corners: bool = False

@@ -237,7 +237,8 @@ def _require_axes(op: SampleNormalization, axes: tuple[int, ...], x: TensorType)
 def checked_sizes(what: str, normalized_shape: object) -> tuple[int, ...]:
     """Return ``normalized_shape``, a number or a tuple, as a tuple of sizes of the last axes.
 
-    Raises ``OptionError`` unless they are whole numbers above 0. ``what`` is the function that the error message names.
+    Raises ``OptionError`` unless the sizes are whole numbers above 0. ``what`` is the function that the error message
+    names.
     """
     sizes: Sequence[object] = (
         cast_type("Sequence[object]", normalized_shape)
@@ -413,9 +414,9 @@ def instance_norm(
 def local_response_norm(input: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Value:
     """Return y[c] = x[c] / (k + α / size · Σ_j x[j]²)^β over the ``size`` channels j around c.
 
-    ``input`` is x (N, C, positions…) in float32 or float64; y has its shape. x[c] and y[c] are channel c of the same
-    sample and position. α is ``alpha`` and β is ``beta``; channels outside x count as 0. The sum is computed by a 1×1
-    convolution whose weights are a band matrix of ones. Krizhevsky and others, 2012. Raises ShapeError for another
+    ``input`` is x (N, C, positions…) in float32 or float64; y has the shape of x. x[c] and y[c] are channel c of the
+    same sample and position. α is ``alpha`` and β is ``beta``; channels outside x count as 0. The sum is computed by a
+    1×1 convolution whose weights are a band matrix of ones. Krizhevsky and others, 2012. Raises ShapeError for another
     number of axes, DTypeError for another dtype, and OptionError unless ``size`` is a whole number of 1 or more.
     """
     size = whole_number("local_response_norm: size", size, 1, LARGEST)

@@ -80,7 +80,7 @@ class BroadcastTo(Elementwise):
 def expanded(gradient: Value, like: Value) -> Value:
     """Return ``gradient`` broadcast to the shape of ``like``.
 
-    A gradient may have size 1 on axes along which it is constant, as the gradient of the input of a sum has.
+    A gradient may have size 1 on axes along which it is constant, for example the gradient of the input of a sum.
     """
     return _repeated(gradient, like.shape)
 
@@ -183,8 +183,8 @@ def unsqueeze(x: Value, axis: int) -> Value:
 def broadcast_to(x: Value, shape: Shape) -> Value:
     """Return x repeated along its axes of size 1 and along new leading axes until it has ``shape``, as in NumPy.
 
-    Raises ShapeError if x cannot be broadcast to this shape, and OptionError unless it is a tuple of whole numbers (or
-    N).
+    Raises ShapeError if x cannot be broadcast to this shape, and OptionError unless ``shape`` is a tuple of whole
+    numbers or N.
     """
     shape = checked_shape("broadcast_to", shape)
     if 0 < x.type.rank < len(shape):
@@ -195,8 +195,8 @@ def broadcast_to(x: Value, shape: Shape) -> Value:
 def expand(x: Value, *sizes: int | Batch) -> Value:
     """Return x broadcast to the given sizes, as ``torch.Tensor.expand``; −1 keeps the size that x has.
 
-    The sizes are separate arguments or one tuple. Raises ShapeError if x cannot be broadcast to them, and OptionError
-    for −1 on a new axis and for sizes that are not whole numbers.
+    The sizes are separate arguments or one tuple. Raises ShapeError if x cannot be broadcast to these sizes, and
+    OptionError for −1 on a new axis and for sizes that are not whole numbers.
     """
     given: tuple[object, ...] = sizes
     if len(sizes) == 1 and isinstance(given[0], tuple | list):

@@ -85,7 +85,7 @@ class Windowed:
         return f"[{', '.join(parts)}]"
 
     def strided(self, strides: Sequence[int], block: int) -> tuple[list[int], int]:
-        """Return the strides between the selected elements, and the offset of the first one, all in elements.
+        """Return the strides between the selected elements, and the offset of the first of them, all in elements.
 
         ``strides`` are those of the whole array, and ``block`` is the number of channels per block in the array's
         memory layout.

@@ -26,9 +26,9 @@ from striate.ops.requirement import require_floats, shape_error
 class OverRanks(Anchor):
     """Base class of operations that merge small arrays of all ranks, after each rank has computed its own (abstract).
 
-    A rank is one of the processes that train a model together. The operation itself only copies its inputs. In such a
-    training, the program stops after this copy, the ranks exchange the arrays, and the merged values replace the
-    copies. In any other program there is one rank, and the outputs equal the inputs.
+    A rank is one of the processes that train a model together. The operation itself only copies its inputs. In training
+    on several ranks, the program stops after this copy, the ranks exchange the arrays, and the merged values replace
+    the copies. In any other program there is one rank, and the outputs equal the inputs.
     """
 
     kind: ClassVar[Kind] = Kind.GATHER
@@ -152,9 +152,9 @@ class SynchronizedBatchNormalization(BatchNormalization):
         return outputs[3]
 
     def totals(self, *sums: Value) -> tuple[Value, ...]:
-        """Return ``sums``, which are over the samples of this rank (process), added up over all ranks.
+        """Return the sums over the samples of all ranks (processes), given ``sums`` over the samples of this rank.
 
-        Only dx needs these totals; the gradients dγ and dβ remain those of this rank.
+        Only dx needs these totals; the gradients dγ and dβ are sums over the samples of this rank.
         """
         return SumsOverRanks()(*sums)
 

@@ -109,8 +109,8 @@ def conv_transpose(
     dilation · (taps − 1) + output_padding + 1 positions.
 
     Raises ShapeError if the channels do not match or the output would have no positions, DTypeError for other dtypes or
-    if the dtypes differ, and OptionError for invalid options, such as an output padding that is not smaller than the
-    larger of stride and dilation.
+    if the dtypes differ, and OptionError for invalid options, such as an output padding of max(stride, dilation) or
+    more.
 
         larger = st.ops.conv_transpose(features, filters, stride=2, padding=1, output_padding=1)
     """

@@ -19,11 +19,11 @@ def is_sample(x: TensorType, rank: int) -> bool:
 
 
 def position_axes(x: TensorType, *options: object) -> int:
-    """Return the number of spatial axes of x, for an operation that accepts several.
+    """Return the number of spatial axes of x, for an operation on one, two or three of them.
 
     ``options`` are the values of those options of the operation that may have one entry for each spatial axis. If one
-    of them is a sequence, such as (3, 3), the number is its length. Otherwise x counts as a batch (N, C, positions…),
-    unless it has only the two axes (C, L), where the number is 1.
+    of these values is a sequence, such as (3, 3), its length is the number of spatial axes. Otherwise, x is taken for a
+    batch (N, C, positions…), or for a sample (C, L) if it has only two axes.
     """
     for option in options:
         if isinstance(option, Sequence) and not isinstance(option, str):

@@ -87,9 +87,9 @@ class Indexed(Anchor):
 class Unpooling(Indexed):
     """y[n, c, index[n, c, p]] = x[n, c, p], and 0 at all other positions
 
-    x and index (N, C, positions…) → y (N, C, *size). If several indices of a channel are equal, y has the last of their
-    elements in row-major order or, if ``adds``, the sum, as the derivative of ``UnpoolingGradient`` requires. An index
-    outside y raises ``DataError`` if the indices are an input of the program; otherwise it writes nothing.
+    x and index (N, C, positions…) → y (N, C, *size). If several elements of a channel have the same index, y has the
+    last of these elements in row-major order or, with ``adds``, their sum. An index outside y raises ``DataError`` if
+    the indices are an input of the program; otherwise it writes nothing.
     """
 
     title: ClassVar[str] = "max unpool"
@@ -140,7 +140,7 @@ class Unpooling(Indexed):
         """Export as ONNX's MaxUnpool, whose indices are row-major numbers among all elements of the output.
 
         The kernel size and the strides of MaxUnpool only determine how large the output is. Returns None if no kernel
-        size and strides give this output size, or if ``adds``.
+        size and strides give this output size, or if ``adds`` is True.
         """
         x = types[0]
         strides = [max(1, out // count) for count, out in zip(positions(x), self.size, strict=True)]
@@ -233,11 +233,11 @@ def max_unpool(
     ``input`` (N, C, positions…), or one sample (C, positions…), in float32 or float64, and ``indices``, integers of the
     same shape, are what ``max_pool`` returns with ``return_indices=True`` for the given ``kernel_size``, ``stride``
     (default: ``kernel_size``) and ``padding``. Along each axis, the output has (positions − 1) · stride − 2 · padding +
-    kernel_size positions. ``output_size``, the spatial sizes or the whole shape of the array that was pooled, chooses
-    sizes that differ from these by less than the stride. If several indices of a channel are equal, the last element
-    counts. Raises ShapeError if the shapes differ, DTypeError for other dtypes, OptionError for invalid options, and
-    DataError if ``indices`` is an input of the program and an index lies outside the output; indices that the program
-    computes are ignored there.
+    kernel_size positions. ``output_size`` chooses other sizes, which must differ from these by less than the stride:
+    the spatial sizes or the whole shape of the array that was pooled. If several elements of a channel have the same
+    index, the output has the last of them. Raises ShapeError if the shapes differ, DTypeError for other dtypes, and
+    OptionError for invalid options. An index outside the output raises DataError if ``indices`` is an input of the
+    program; if the program computes the indices, the element is ignored.
     """
     rank = position_axes(input.type, kernel_size, stride, padding)
     if input.shape != indices.shape:

@@ -57,9 +57,10 @@ def per_axis(what: str, value: PerAxis, rank: int, least: int = 1) -> Sizes:
 def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Sizes, what: str = "padding") -> Pairs:
     """Return the padding (before, after) of each spatial axis, in elements.
 
-    ``padding`` is one number, one for each axis, a pair for each axis, "valid" (no padding) or "same" (the output has
-    the size of the input; only for stride 1). For an even window, "same" puts the extra zero after the input, as
-    PyTorch does. Raises ``OptionError`` for anything else; ``what`` is the option that the error message names.
+    ``padding`` is one number for all axes, a number for each axis, a pair for each axis, "valid" (no padding) or "same"
+    (the output has the size of the input; only for stride 1). For an even window, "same" puts the extra zero after the
+    input, as PyTorch does. Raises ``OptionError`` for anything else; ``what`` is the option that the error message
+    names.
     """
     rank = len(kernel)
     if isinstance(padding, str):
@@ -238,8 +239,8 @@ def tap_slices(tap: Sizes, count: Sizes, stride: Sizes, dilation: Sizes) -> tupl
 def padded(x: Array, padding: Pairs, number: float = 0.0, extra: Sizes | None = None) -> Array:
     """Return x padded with ``number`` along its spatial axes, in NumPy.
 
-    ``padding`` has (before, after) for each spatial axis, and ``extra`` the number of further elements after each of
-    them; None means 0. All axes before the spatial ones keep their sizes.
+    ``padding`` has a pair (before, after) for each spatial axis. ``extra`` has the number of elements to add after each
+    spatial axis beyond ``after``; None means 0. All axes before the spatial ones keep their sizes.
     """
     more = extra or (0,) * len(padding)
     widths = [(before, after + e) for (before, after), e in zip(padding, more, strict=True)]

@@ -179,7 +179,7 @@ class RenumberValidation(Change):
 class Resplit(Change):
     """Mixes both data sets and divides them again at random, so that each has the same share of every class.
 
-    The validation set keeps its share of all samples. ``seed`` is that of the random order.
+    The validation set keeps its share of all samples. ``seed`` determines the random order.
     """
 
     seed: int = 0

@@ -48,7 +48,8 @@ class Activation(LayerChange):
 class Initialization(LayerChange):
     """Gives the layers at ``paths`` another initialization, such as "he", "xavier" or "torch".
 
-    It applies to their weights. Biases start at 0, except with "torch", where they start as in PyTorch.
+    The initialization applies to the weights of the layers. Biases start at 0, except with "torch", where they start as
+    in PyTorch.
     """
 
     init: str = "he"
@@ -61,8 +62,8 @@ class Initialization(LayerChange):
     def command(self, setup: Setup) -> str | None:
         """Return the option ``--init`` of ``striate train`` for this initialization.
 
-        The result is "" (no option is needed) if a single layer is to be initialized as "torch", because the command
-        line initializes the last layer of its networks in that way anyway.
+        The result is "" for "torch" on a single layer: without any option, the command line initializes the last layer
+        of its networks in this way.
         """
         if self.init == "torch":
             return "" if len(self.paths) == 1 else "--init torch"

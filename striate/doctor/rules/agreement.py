@@ -97,10 +97,12 @@ class Map:
     """An affine map between the inputs of the two data sets: training ≈ validation · scale + offset.
 
     scale, offset  one number for each feature that varies, in a table or signal; a single number for pictures
-    ratio          standard deviation of the training inputs divided by that of the validation inputs (median feature)
-    shift          distance of the means, in standard deviations of the training inputs (median feature)
+    ratio          standard deviation of the training inputs divided by that of the validation inputs
+    shift          distance of the means, in standard deviations of the training inputs
     inverted       whether dark and bright are exchanged, so that ``scale`` is negative
     correlation    correlation between the mean inputs of the two sets, over positions; 0 for tables
+
+    With several features, ``ratio`` and ``shift`` are medians over the features.
     """
 
     scale: Array
@@ -233,9 +235,9 @@ class Order:
 
 
 def swapped_channels(ours: Sample, theirs: Sample) -> Order | None:
-    """Return the order of the channels of ``theirs`` (validation) with which they fit ``ours`` (training).
+    """Return the order in which the channels of ``theirs`` (validation) fit those of ``ours`` (training).
 
-    The result is None if their own order fits, or if no order does.
+    The result is None if the present order fits, or if no order fits.
     """
     if ours.is_table or ours.features not in COLOURS:
         return None

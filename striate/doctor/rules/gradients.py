@@ -58,9 +58,9 @@ def signal(trace: TrainingTrace) -> dict[str, float]:
 def growth(trace: TrainingTrace) -> float:
     """Return the factor by which a layer scales the size of the signal at the start: a geometric mean over layers.
 
-    The root mean square of Wx, for a linear layer with weights w and inputs x, is √(mean w² · fan-in) times that of x.
-    An activation divides it by its gain (√2 for ReLU); for an activation that can saturate, 1 is assumed. Layers that
-    are followed by a normalization are left out; if no layer is left, the result is 1.
+    A linear layer with weights w multiplies the root mean square of the signal by √(mean w² · fan-in). An activation
+    divides it by the gain of the activation (√2 for ReLU); for an activation that can saturate, the gain counts as 1.
+    Layers that are followed by a normalization are left out; if no layer is left, the result is 1.
     """
     structure = trace.structure
     factors: list[float] = []

@@ -2,7 +2,7 @@
 
 If labels belong to their inputs, samples near each other have the same label more often than by chance. This can be
 measured before any training. For some data, near samples do not share labels even if the labels are correct; then only
-the training can show whether the labels are.
+the training can show whether the labels are correct.
 """
 
 from __future__ import annotations

@@ -339,17 +339,17 @@ def _last_path(trace: TrainingTrace) -> str:
 
 
 def saturates(one: Passed) -> bool:
-    """Return whether this is an activation that is flat at both ends, such as sigmoid and tanh."""
+    """Return whether ``one`` is an activation that is flat at both ends, such as sigmoid and tanh."""
     return one.activation is not None and one.activation.saturation_bounds is not None
 
 
 def weakens(one: Passed) -> bool:
-    """Return whether this is an activation whose derivative is always below 1, like the sigmoid's (at most 1/4)."""
+    """Return whether ``one`` is an activation whose derivative is always below 1, such as sigmoid (at most 1/4)."""
     return one.activation is not None and one.activation.max_derivative < 1
 
 
 def can_die(one: Passed) -> bool:
-    """Return whether this is an activation whose units can die, like ReLU.
+    """Return whether ``one`` is an activation whose units can die, such as ReLU.
 
     The outputs and gradients of a dead unit stay 0.
     """

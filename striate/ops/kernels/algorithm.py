@@ -2,8 +2,8 @@
 
 The direct form sums over taps and channels. Winograd's minimal filtering (see ``winograd``) needs fewer multiplications
 because it multiplies transformed tiles; ``cost`` estimates whether this saves more than the transforms cost. The choice
-depends only on shapes, dtype and options. It is made once, in the stage that chooses memory layouts, because the halo
-(the border of pixels around each plane) depends on it.
+depends only on shapes, dtype and options. It is made once, in the stage that chooses memory layouts, because the halo,
+the border of pixels around each plane, depends on the algorithm.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def choose(g: Geometry, direction: Direction, stored: DType, options: CompileOpt
     """Return the algorithm for one direction of a convolution: forward, input gradient or weight gradient.
 
     ``g`` has the sizes of the convolution, and ``stored`` is the dtype of the activations in memory. The result depends
-    only on the arguments. Its ``batch_specialized`` is set if a program for a single sample uses direct sums over taps
-    and channels, while other programs use Winograd's tiles.
+    only on the arguments. Its field ``batch_specialized`` is True if a program for a single sample uses direct sums,
+    and other programs use Winograd's tiles.
     """
     winograd = _winograd(g, direction, stored) if options.winograd else None
     if winograd is None or direction is Direction.WEIGHT_GRADIENT:
@@ -120,8 +120,8 @@ def _winograd(g: Geometry, direction: Direction, stored: DType) -> Winograd | No
 def suited_form(g: Geometry, direction: Direction) -> Tiling | None:
     """Return the form of Winograd's algorithm that suits this direction of a convolution, or None.
 
-    The result depends only on ``g``, the sizes of the convolution, and the direction. It is None if there is no such
-    form, or if its transforms would cost more than the products that they save.
+    ``g`` has the sizes of the convolution. The result is None if there is no form for this direction, or if the
+    transforms would cost more than the products that they save.
     """
     form = possible_form(g, direction)
     return form if form and is_cheaper(form, g, direction) else None
@@ -176,8 +176,8 @@ def acceptable(channels: int) -> tuple[int, ...]:
 def read_halo(g: Geometry, direction: Direction, form: Tiling | None) -> Halo:
     """Return the halo, the border of zeros, that the kernel for ``direction`` reads around its input.
 
-    The input is x in the forward pass, and dy in the input gradient. ``g`` has the sizes of the convolution; ``form``
-    is that of Winograd's algorithm, or None for direct sums.
+    The input is x in the forward pass, and dy in the input gradient. ``g`` has the sizes of the convolution. ``form``
+    has the sizes of Winograd's tiles, or is None for direct sums.
     """
     transposed = direction is Direction.INPUT_GRADIENT
     if form and transposed:
@@ -190,7 +190,7 @@ def read_halo(g: Geometry, direction: Direction, form: Tiling | None) -> Halo:
 def weight_gradient_halos(g: Geometry, form: Tiling | None) -> tuple[Halo, Halo]:
     """Return the halos, the borders of zeros, that the weight gradient reads around x and around dy.
 
-    ``g`` has the sizes of the convolution; ``form`` is that of Winograd's algorithm, or None for direct sums.
+    ``g`` has the sizes of the convolution. ``form`` has the sizes of Winograd's tiles, or is None for direct sums.
     """
     if form is None:
         return forward_halo(g), NO_HALO

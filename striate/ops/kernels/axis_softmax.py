@@ -54,9 +54,10 @@ class AxisKernel(KernelSpec):
 
     @property
     def slice(self) -> int:
-        """The largest number of units (a line, or the lines in one vector) of a sample that a chunk has.
+        """The largest number of units of one sample in a chunk.
 
-        A chunk is the work of one thread at a time, and a line is the elements of one softmax.
+        A chunk is the work of one thread at a time. A unit is one line, the elements of one softmax, or the lines that
+        one vector holds.
         """
         return min(self.units, max(1, CHUNK // (self.size * min(self.inner, LANES))))
 
@@ -175,7 +176,7 @@ class Line:
     def largest(self, operand: int) -> Vector:
         """Return the maximum of each line, read from the kernel's operand ``operand``.
 
-        The maximum of a contiguous line is in every lane; those of neighbouring lines are in one lane each.
+        The maximum of a contiguous line is in every lane; the maxima of neighbouring lines are in one lane each.
         """
         k = self.k
         found = self.fold(-math.inf, lambda m, b, c: k.max(m, self.load(operand, b, c, -math.inf)), self.spec.dtype)
@@ -184,9 +185,9 @@ class Line:
     def total(self, term: Callable[[Index, int], Vector]) -> Vector:
         """Return the sum of ``term(step, count)`` over the vectors of each line.
 
-        ``step`` is the number of a vector; the lanes of its term after the first ``count`` must be 0. The sum of a
-        contiguous line is in every lane; those of neighbouring lines are in one lane each. Lines of more than
-        ``LONG_ROW`` elements are summed in float64.
+        ``step`` is the number of a vector. In ``term(step, count)``, the lanes after the first ``count`` must be 0. The
+        sum of a contiguous line is in every lane; the sums of neighbouring lines are in one lane each. Lines of more
+        than ``LONG_ROW`` elements are summed in float64.
         """
         k, dtype = self.k, self.spec.dtype
         if self.spec.size <= LONG_ROW:

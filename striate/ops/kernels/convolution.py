@@ -1,8 +1,8 @@
 """The lowering of convolutions and their gradients to launches.
 
-It chooses the kernels, their tiles and their chunks. A chunk is the unit of work of a thread. The choices depend on the
-shapes, the processor and the compile options; a program for a single sample may use other kernels than a program for
-many. The order of additions never depends on the number of threads, so results have the same bits for any number.
+The lowering chooses the kernels, their tiles and their chunks. A chunk is the unit of work of a thread. The choices
+depend on the shapes, the processor and the compile options; a program for a single sample may use other kernels than a
+program for many. The order of additions never depends on the number of threads, so neither do the results.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
 
     ``g`` has the sizes of the convolution, ``direction`` says which of the two is computed, and ``winograd`` has the
     form of the tiles. One launch transforms the filters, and another computes the convolution in the tiles. If the
-    transformed filters have more than ``MOST_FILTERS`` bytes, a launch of its own transforms the input, and unless the
-    weights are constant, the convolution's kernel transforms the filters itself.
+    transformed filters have more than ``MOST_FILTERS`` bytes, a separate launch transforms the input. The convolution's
+    kernel then also transforms the filters, unless the weights are constant.
     """
     x, w = context.node.inputs
     transposed = direction is Direction.INPUT_GRADIENT

@@ -1,9 +1,8 @@
 """The costs of a convolution by direct sums and by Winograd's tiles, from which the algorithm is chosen.
 
-The unit is a multiply-add of a vector of 16 channels. A processor reads two operands and computes about one vector in
-this time, so loads and stores of transforms count as much as their arithmetic. The estimates depend only on shapes, so
-that every processor chooses the same algorithm, and a result has the same bits. ``benchmarks/choices.py`` compares them
-with measurements.
+The unit is a multiply-add of a vector of 16 channels. Loads and stores of transforms count as much as arithmetic. The
+estimates depend only on shapes, so every processor chooses the same algorithm, and results have the same bits.
+``benchmarks/choices.py`` compares the estimates with measurements.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ RANGE = 4
 def is_cheaper(form: Tiling, g: Geometry, direction: Direction) -> bool:
     """Return whether Winograd's tiles of ``form`` are worthwhile in one direction of the convolution ``g``.
 
-    Their estimated cost must be at most ``WORTHWHILE`` (about 1) times that of direct sums.
+    Their estimated cost must be at most ``WORTHWHILE`` (about 1) times the cost of direct sums.
     """
     return in_tiles(form, g, direction) <= WORTHWHILE[direction] * direct(g, direction)
 
@@ -76,7 +75,7 @@ def in_tiles(form: Tiling, g: Geometry, direction: Direction) -> float:
 def vectors(channels: int, short: float) -> float:
     """Return how many vectors of 16 channels cost as much as ``channels`` channels.
 
-    If the last vector has up to 8 channels, it costs ``short``, compared with a full one.
+    A last vector of up to 8 channels costs ``short`` times as much as a full vector.
     """
     whole, rest = divmod(channels, LANES)
     return whole + (0 if rest == 0 else short if rest <= LANES // 2 else 1)
@@ -95,7 +94,7 @@ def input_cost(form: Tiling) -> int:
 def output_cost(form: Tiling) -> int:
     """Return the cost of the transform Aᵀ M A of one tile's products M, for one block of 16 channels.
 
-    It includes storing and loading M. The unit is a multiply-add of a vector of 16 channels.
+    The cost includes storing and loading M. The unit is a multiply-add of a vector of 16 channels.
     """
     height, width = form.axes
     down, along = (operations(axis.transforms.output) for axis in form.axes)

@@ -144,8 +144,8 @@ class DirectConvolution(KernelSpec):
         """Write the code that computes output block ``block`` for the samples ``first`` to ``last`` − 1.
 
         A block is 16 output channels. ``x`` is the address, in sample 0, of the first block of input channels that the
-        output block reads, and ``weights`` that of the packed weights of the output block. ``writer`` writes the fused
-        elementwise work (epilogue).
+        output block reads, and ``weights`` is the address of the packed weights of the output block. ``writer`` writes
+        the fused elementwise work (epilogue).
         """
         with k.loop(first, last) as sample:
             writer.begin_block(sample.index, block)
@@ -167,9 +167,9 @@ class DirectConvolution(KernelSpec):
         """Write the loop that adds the products of every block of input channels to ``sums``; return the new sums.
 
         ``x`` and ``weights`` are the addresses of the first input block and of its packed weights. ``add(x, weights,
-        sums, channels)`` adds the products of the block at the addresses that it is given. The packed weights contain
-        ``packed`` taps for each input block; ``add`` sums at most ``summed`` of them. If a table locates the inputs
-        (see ``Reading``), there is no loop, and ``add`` is called once for all of them.
+        sums, channels)`` adds the products of the block at the given addresses. The packed weights contain ``packed``
+        taps for each input block; ``add`` sums at most ``summed`` of them. If a table locates the inputs (see
+        ``Reading``), there is no loop, and ``add`` is called once for all inputs.
         """
         whole, rest = divmod(self.channels, self.inner)
         reading = self.reading or Reading(whole, int(rest > 0), rest)
@@ -201,10 +201,10 @@ class DirectConvolution(KernelSpec):
     ) -> list[Vector]:
         """Add the products of one tap with the first ``channels`` channels of an input block; return the new sums.
 
-        ``x`` is the address of the block of input channels, and ``weights`` that of the tap's packed weights. ``sums``
-        has one vector for each pixel of the tile, and ``offsets`` the distance of each pixel from ``x``, in elements.
-        If a table locates the inputs (see ``Reading``), the products of all channels in the table are added, and
-        ``channels`` is not used.
+        ``x`` is the address of the block of input channels, and ``weights`` is the address of the tap's packed weights.
+        ``sums`` has one vector for each pixel of the tile, and ``offsets`` the distance of each pixel from ``x``, in
+        elements. If a table locates the inputs (see ``Reading``), the products of all channels in the table are added,
+        and ``channels`` is not used.
         """
         dtype, step = self.source.dtype, self.channels_at_once
         table = self.reading.table if self.reading else None
@@ -224,8 +224,8 @@ class DirectConvolution(KernelSpec):
 class ShortVectors:
     """How a last block of fewer than 16 output channels is computed: in vectors of ``lanes`` lanes.
 
-    ``tiles`` has the (rows, columns) of the pixel tile for each part, a set of output positions that read the same
-    taps.
+    ``tiles`` has the (rows, columns) of a tile of pixels for each part. A part is a set of output positions that read
+    the same taps.
     """
 
     lanes: int
@@ -236,14 +236,13 @@ class ShortVectors:
 class TapConvolution(DirectConvolution):
     """The kernel y[start + spread·q] = Σ_c Σ_tap w[tap][c] · x[c][step·q + offset(tap)].
 
-    It computes the outputs at all positions q of all parts. A part (see ``geometry``), which has its own start, spread
-    and step, is a set of output positions that read the same taps; the forward pass has one, and an input gradient has
-    one for each residue of the position modulo the stride. The outputs of a part are computed in tiles of pixels, whose
-    sums are in registers; ``tiles`` are the (rows, columns) of the tile of each part. Loops over taps are unrolled up
-    to ``unrolled`` multiply-adds in a loop body. If a program has a single sample with one output pixel, a chunk (the
-    unit of work of a thread) computes ``abreast`` output blocks (16 channels each) at a time, because each addition to
-    a single sum would wait for the one before. If ``last`` is given, the last output block, which is not full, has code
-    of its own, with shorter vectors.
+    It computes the outputs at all positions q of all parts. A part (see ``geometry``) is a set of output positions that
+    read the same taps; it has its own start, spread and step. The forward pass has one part, and an input gradient has
+    one part for each residue of the position modulo the stride. The outputs of a part are computed in tiles of pixels,
+    whose sums are in registers; ``tiles`` are the (rows, columns) of the tile of each part. Loops over taps are
+    unrolled up to ``unrolled`` multiply-adds in a loop body. If a program has a single sample with one output pixel, a
+    chunk (the unit of work of a thread) computes ``abreast`` output blocks (16 channels each) at a time. If ``last`` is
+    given, the last output block, which is not full, has code of its own, with shorter vectors.
     """
 
     parts: tuple[Part, ...]

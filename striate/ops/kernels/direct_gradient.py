@@ -67,17 +67,15 @@ class WeightGradient(KernelSpec):
     samples are divided into ``shares``, each with its own sums, so that several threads have work; ``Unpack`` adds the
     shares. A chunk, the unit of work of a thread, is one share, ``outs`` output blocks (16 output channels each) and
     one input block (up to 16 input channels). The sums of a few (channel, tap) pairs, at most ``accumulators``, are in
-    registers during the loop over all pixels. A few samples at a time are used for all output blocks of the chunk, so
-    that they are read from the cache. If ``paired``, x and dy are pairs of bfloat16 pixels (see ``direct_pairs``), and
-    the loop is over pairs of pixels.
+    registers during the loop over all pixels. If ``paired``, x and dy are pairs of bfloat16 pixels (see
+    ``direct_pairs``), and the loop is over pairs of pixels.
 
     ``source`` and ``arriving`` are the memory layouts of x and dy, ``part`` (see ``geometry``) has the taps of each
-    output position, and ``grouping`` says which input channels an output block reads (None: all), in ``input_blocks``
-    blocks. ``table`` locates the inputs of the output block whose code is being written, if ``grouping`` is
-    ``Lanewise``. If ``short`` is given, the last output block, which is not full, has code of its own, with shorter
-    vectors; so has the last input block if it is not full, without the channels that only pad it. ``samples`` is the
-    number of samples, or 0 if it is the run-time N. Operands: x, dy, partial sums as [share][output block][input
-    block][c][tap][16].
+    output position, and ``grouping`` says which input channels an output block reads (None: all). ``input_blocks`` is
+    the number of input blocks that it reads. ``table`` locates the inputs of the output block whose code is being
+    written, if ``grouping`` is ``Lanewise``. If ``short`` is given, the last output block, which is not full, has code
+    of its own, with shorter vectors. ``samples`` is the number of samples, or 0 if it is the run-time N. Operands: x,
+    dy, partial sums as [share][output block][input block][c][tap][16].
     """
 
     source: Storage
@@ -119,8 +117,8 @@ class WeightGradient(KernelSpec):
     def channels(self) -> int:
         """The number of input channels in a chunk, the unit of work of a thread.
 
-        It is 16 (one input block); all channels for an input in NumPy's order; and the channels of a group if
-        ``grouping`` is ``Lanewise``.
+        It is 16, one input block, unless the input is in NumPy's order: then it is the number of all input channels. If
+        ``grouping`` is ``Lanewise``, it is the number of channels of a group.
         """
         if isinstance(self.grouping, Lanewise):
             return self.grouping.inputs

@@ -1,8 +1,8 @@
 """The kernel that rewrites bfloat16 arrays as pairs of pixels, for the weight gradient.
 
 The bfloat16 instructions add the products of two numbers that are adjacent in memory. The weight gradient sums over
-pixels, but adjacent numbers in memory are channels of the same pixel. So both of its operands are rewritten as 32-bit
-pairs of pixels, in blocks of 16 channels:
+pixels, but adjacent numbers in memory are channels of the same pixel. So both operands of the weight gradient are
+rewritten as 32-bit pairs of pixels, in blocks of 16 channels:
 
     dy   the pairs of pixels (0, 1), (2, 3), … of each row
     x    the pairs (p, p + step), the inputs of two neighbouring outputs, for every p that some tap needs
@@ -92,7 +92,10 @@ def paired_outputs(arriving: Storage) -> PairPixels:
 
 
 def over_pairs(part: Part) -> Part:
-    """Return ``part`` with each two neighbouring outputs of a row as one position: half the width, twice the step."""
+    """Return ``part`` with each pair of neighbouring outputs of a row as one position.
+
+    The result has half the width and twice the step.
+    """
     d, h, w = part.step
     depth, height, width = part.sizes
     return replace(part, step=(d, h, 2 * w), sizes=(depth, height, -(-width // 2)))

@@ -25,9 +25,9 @@ class Merge(Enum):
 class Exchange(KernelSpec):
     """The kernel that copies contiguous arrays, so that several ranks can merge the copies.
 
-    If several ranks (processes) train a model together, the program stops after this kernel, and the values merged over
-    all ranks, as ``merge`` says, replace the copies. Otherwise they stay copies. ``sizes`` are the numbers of elements
-    of the arrays. Operands: the arrays, then their copies. One thread does all of the work.
+    If several ranks (processes) train a model together, the program stops after this kernel, and values merged over all
+    ranks replace the copies; ``merge`` says how they are merged. With one rank, the copies remain. ``sizes`` are the
+    numbers of elements of the arrays. Operands: the arrays, then their copies. One thread does all of the work.
     """
 
     merge: Merge

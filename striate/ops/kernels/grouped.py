@@ -7,8 +7,7 @@
                 depthwise convolutions and groups of few channels.
 
 "Inputs" and "outputs" are those of the kernel: in the input gradient, the inputs are dy and the outputs dx. If the
-inputs are stored in NumPy's order, as those of up to four channels are, the convolution is computed as if all outputs
-read all inputs.
+inputs are stored in NumPy's order, the convolution is computed as if all outputs read all inputs.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ MOST_ROWS = 24
 class Reading:
     """The input channels that an output block (16 channels) sums over, for the function that writes its code.
 
-    If ``table`` is None, they are ``whole`` input blocks of 16 channels and ``partial`` (0 or 1) more blocks of
+    If ``table`` is None, they are ``whole`` input blocks of 16 channels and, if ``partial`` is 1, one more block of
     ``rest`` channels. Otherwise, the table says from which input block and lane each lane reads.
     """
 
@@ -158,8 +157,8 @@ class Lanewise(Groups):
     def tables(self) -> tuple[Table, ...]:
         """The different tables, which say where each lane of an output block (16 channels) finds its input channels.
 
-        After ``period`` output blocks, the tables repeat, but the last block may have one of its own. The result is
-        empty if there are too many.
+        After ``period`` output blocks, the tables repeat, but the last block may have a table of its own. The result is
+        empty if there are too many tables.
         """
         return _variants(self).tables
 
@@ -187,7 +186,7 @@ class Lanewise(Groups):
     def each(self, k: Kernel, block: Index, body: Body) -> None:
         """Write the code of all output blocks: call ``body`` with the ``Reading`` (the inputs) of every table.
 
-        An output block is 16 channels. Each call is inside a test for the output blocks that use the table; ``block``
+        An output block is 16 channels. The code of a call runs only for the output blocks that use the table; ``block``
         is the number of the output block at run time.
         """
         found = _variants(self)

@@ -103,7 +103,7 @@ class MatrixSum(KernelSpec):
 
     @property
     def scratch_bytes(self) -> int:
-        """The number of bytes of scratch memory for each thread: it holds the packed strip of B in use."""
+        """The number of bytes of scratch memory for each thread, which holds packed elements of B."""
         return SUMMED * LANES * self.dtype.numpy.itemsize
 
     @property

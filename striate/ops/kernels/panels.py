@@ -50,9 +50,9 @@ def unravelled(k: Kernel, number: Index, sizes: Sequence[int]) -> list[Index]:
 class PackPanels(KernelSpec):
     """The kernel that packs matrices into panels of 16 columns, [batch…][panel][k][16].
 
-    ``source`` has the strides of the matrices, which have ``depth`` rows (index k) and ``columns`` columns; the last
-    panel may have lanes without a column, whose contents are undefined. ``batch`` are the sizes of the batch axes, 0
-    for N. A chunk, the unit of work of a thread, is one panel. Operands: the matrices, the panels.
+    ``source`` has the strides of the matrices, which have ``depth`` rows (index k) and ``columns`` columns. In the last
+    panel, lanes without a column are undefined. ``batch`` are the sizes of the batch axes, 0 for N. A chunk, the unit
+    of work of a thread, is one panel. Operands: the matrices, the panels.
     """
 
     dtype: DType

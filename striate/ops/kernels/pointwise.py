@@ -35,7 +35,7 @@ def is_pointwise(g: Geometry) -> bool:
 
 
 def in_one_row(g: Geometry, source: Storage, region: Region) -> OneRow | None:
-    """Return convolution ``g`` with all positions of a sample in one row; None if they cannot be, or already are.
+    """Return convolution ``g`` with all positions of a sample in one row; None if this is impossible or already so.
 
     The convolution must be 1×1 with stride 1 and no padding. In its input (``source``) and in all arrays that its
     epilogue (``region``, the fused elementwise work) reads or writes, the rows must be contiguous, without a border of

@@ -43,9 +43,9 @@ class Prologue:
 class Window:
     """The windows of average pooling and their divisors.
 
-    A window has ``kernel`` positions along each axis. The divisor is ``override`` if it is not 0, else the number of
-    positions in the window that count: those in x, whose sizes are ``size``, and with ``count_include_pad`` those in
-    the padding, too. The padding has ``before`` and ``after`` positions along each axis, and neighbouring windows are
+    A window has ``kernel`` positions along each axis. If ``override`` is not 0, it is the divisor. Otherwise, the
+    divisor is the number of positions of the window in x or, with ``count_include_pad``, in x and its padding. x has
+    the sizes ``size``. The padding has ``before`` and ``after`` positions along each axis, and neighbouring windows are
     ``stride`` apart.
     """
 
@@ -188,7 +188,7 @@ class Pixels:
     def load(self, where: Index, at: Sequence[Index], ahead: int = 0) -> Vector:
         """Emit the vector at the coordinates ``at``; ``where`` is its offset in memory, in elements.
 
-        The vector ``ahead`` rows further down is prefetched (0: none), because the hardware prefetches too late.
+        The vector ``ahead`` rows further down is prefetched, unless ``ahead`` is 0.
         """
         if self.writer and self.prologue:
             d, h, w = at
@@ -303,7 +303,7 @@ def _positions(
 
 @dataclass(frozen=True)
 class MaxWindows(KernelSpec):
-    """The kernel of max pooling: y is the maximum of each window, and index the number of the tap that read it.
+    """The kernel of max pooling: y is the maximum of each window, and index is the number of the tap at the maximum.
 
     A tap is one element of the window. ``part`` (see ``geometry``) has the windows; ``source`` and ``index`` are the
     memory layouts of x and of the index. Operands: x, index, then those of ``region``, the fused elementwise work. With
@@ -389,9 +389,9 @@ class WindowGradient(KernelSpec):
     """The kernel of the gradients of pooling: dx sums the contributions of all windows that contain a position.
 
     In max pooling, which has an ``index``, a window contributes dy to the position of its maximum. In average pooling,
-    it contributes dy divided by its divisor to all its positions. ``parts`` (see ``geometry``) say which windows
-    contain a position, and ``arriving`` is the memory layout of dy. Operands: dy, the index in max pooling, then those
-    of ``region``, the fused elementwise work.
+    a window contributes dy divided by the window's divisor to all its positions. ``parts`` (see ``geometry``) say which
+    windows contain a position, and ``arriving`` is the memory layout of dy. Operands: dy, the index in max pooling,
+    then those of ``region``, the fused elementwise work.
     """
 
     arriving: Storage

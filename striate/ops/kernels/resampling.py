@@ -127,9 +127,9 @@ class PlainPad(KernelSpec):
     """The kernel that pads an array in NumPy's order with ``fill`` along any axis, or crops it. Operands: y, x.
 
     A chunk, the unit of work of a thread, is one index along axis 0 of y. The arrays have at least two axes: the caller
-    adds one to a vector. ``shape`` is that of x, and ``padding`` has a pair (before, after) for each axis. ``strides``
-    are the strides of x, ``origin`` is the offset of its first element, and ``result`` are the strides of y, all in
-    elements.
+    adds one to a vector. ``shape`` is the shape of x, and ``padding`` has a pair (before, after) for each axis.
+    ``strides`` are the strides of x, ``origin`` is the offset of its first element, and ``result`` are the strides of
+    y, all in elements.
     """
 
     dtype: DType

@@ -162,7 +162,8 @@ def log_sum(k: Kernel, row: Row, operand: int) -> tuple[Vector, Vector, Vector]:
 class RowReduction(RowKernel):
     """The kernel of a reduction, such as a sum, over the channels of each position.
 
-    ``reduction`` is an ``ops.reduction.Reduction``. Operands: x, then its outputs, one number for each position.
+    ``reduction`` is an ``ops.reduction.Reduction``. Operands: x, then the outputs of the reduction, each with one
+    number for each position.
     """
 
     reduction: Any
@@ -265,8 +266,8 @@ class LabelRows(RowKernel):
         """Emit code that reads the label of one position of sample n; return (label, item, left out).
 
         ``pixel`` is the number of the position within the sample, and ``item`` is its number over all samples; ``left
-        out`` is the condition that the label is the ignored one. Labels are checked before the kernel runs, but the
-        kernel clamps them all the same, so that no label can cause a read outside the array.
+        out`` is the condition that the label is the ignored one. The kernel clamps labels to the classes, so that no
+        label can cause a read outside the array.
         """
         item = k.iadd(k.imul(n, self.storage.pixels), pixel)
         label = k.load_scalar(k.offset(k.operand(1), item, DType.int64), DType.int64)

@@ -48,9 +48,9 @@ def _taps(k: Kernel, axis: Residues, position: Index) -> _Taps:
 class StridedGradient(DirectConvolution):
     """The kernel of dx[i] = Σ_c Σ_k w[k][c] · dy[c][(i + before − k · dilation) / stride].
 
-    The sum over the taps k includes those for which the quotient is whole; ``residues`` describe them along each axis.
-    The positions of a row with the same residue modulo the stride have the same taps; ``columns`` of them are computed
-    at a time. The weights are packed as a single part. Operands: as in ``DirectConvolution``, whose input is here dy.
+    The sum is over the taps k for which the quotient is whole; ``residues`` describe these taps along each axis. The
+    positions of a row with the same residue modulo the stride have the same taps; ``columns`` of them are computed at a
+    time. The weights are packed as a single part. Operands: dy, the packed weights, and then those of the region.
     """
 
     residues: tuple[Residues, Residues, Residues]

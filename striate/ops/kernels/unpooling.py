@@ -14,9 +14,9 @@ from striate.dtypes import DType
 class PlaneKernel(KernelSpec):
     """Base class of kernels over the channels of one sample, whose positions form a plane (abstract).
 
-    All arrays are in NumPy's order without gaps. One of x and y has the shape of the indices, and the indices point
-    into the other one; ``small`` and ``large`` are the numbers of positions per channel of these two. ``channels`` is
-    C. A chunk, the unit of work of a thread, is one sample.
+    All arrays are in NumPy's order without gaps. One of x and y has the shape of the indices, with ``small`` positions
+    per channel. The indices point into the other one, which has ``large`` positions per channel. ``channels`` is C. A
+    chunk, the unit of work of a thread, is one sample.
     """
 
     dtype: DType

@@ -13,5 +13,5 @@ m + r − 1 products.
     wide.py         the same for so many channels that the transformed filters fill the cache
     gradient.py     the kernels of the weight gradient
 
-Along the depth, nothing is transformed: the taps of a filter of several planes are summed like input channels.
+Along the depth, nothing is transformed: the planes of a filter are summed like input channels.
 """

@@ -231,9 +231,9 @@ class TileConvolution(KernelSpec):
         """Emit prefetches of a share of the memory that the epilogue of a batch of tiles will read and write.
 
         The epilogue, which ``writer`` writes, is the fused elementwise work. The method is called before the products
-        of each position (entry of a tile), so that the share arrives while the core multiplies; ``number`` is the
-        number of the position, which selects the share. ``tiles`` are the first tile of the batch and one past its
-        last, ``first`` is the first sample of their group, and ``block`` the number of the block of 16 output channels.
+        of each position (entry of a tile), so that the share arrives while the core multiplies. ``number`` is the
+        number of the position; it selects the share. ``tiles`` is (first tile of the batch, one past the last tile),
+        ``first`` is the first sample of the group, and ``block`` the number of the block of 16 output channels.
         """
         height, width = (form.tile for form in self.form.axes)
         rounds = max(1, self.form.positions // self.together)
@@ -382,7 +382,7 @@ def corner_of(
     """Emit the address of the first pixel of a tile in the first block of channels.
 
     ``place`` is (sample, plane, row, column) of the tile, ``steps`` the distance between tiles along the height and the
-    width in pixels, and ``before`` the padding before the first one along each axis.
+    width in pixels, and ``before`` the padding before the array along each axis.
     """
     s = storage.strides
     sample, plane, row, column = place

@@ -2,9 +2,9 @@
 
     dW[o, c] = Aᵀ [ Σ_tiles (G dy Gᵀ)[o] ⊙ (Bᵀ x B)[c] ] A
 
-The taps take the place of the outputs, and tiles of dy that of the filters: for 3×3 taps, it is F(3×3, 4×4). The sum
-over tiles is computed in transformed form, as one matrix product for each position (entry of a transformed tile), and
-is transformed back once at the end.
+Compared with the forward pass, the taps take the place of the outputs, and tiles of dy take the place of the filters:
+3×3 taps are computed by F(3×3, 4×4). The sum over tiles is computed in transformed form, as one matrix product for each
+position (entry of a transformed tile), and is transformed back once at the end.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class WinogradWeightGradient(KernelSpec):
         for tiles in batches: V = Bᵀ x B, W = G dy Gᵀ;  for position, output block, input block: M += Wᵀ V
 
     A position is an entry of a transformed tile. A chunk, the unit of work of a thread, is one share of the tiles, one
-    range of ``outs`` output blocks and one range of ``intos`` input blocks (16 channels each). Few tiles make fewer
-    shares than ``shares``; the other chunks do nothing. The blocks of each plane of the filter count as input blocks of
-    their own: there are ``planes`` times ``source.blocks``. ``source`` and ``arriving`` are the memory layouts of x and
-    dy, and ``before`` is the padding before each axis of x. A batch has ``together`` tiles. The sums of
-    ``accumulators`` input channels are in registers at a time. ``form`` has the sizes of the tiles, and ``operands`` is
-    the dtype of V and W. ``samples`` is 0 if it is the run-time N.
+    range of ``outs`` output blocks and one range of ``intos`` input blocks (16 channels each). If there are few tiles,
+    they make fewer shares than ``shares``, and the chunks of the missing shares do nothing. Each plane of the filter
+    has input blocks of its own, so there are ``planes`` · ``source.blocks`` input blocks. ``source`` and ``arriving``
+    are the memory layouts of x and dy, and ``before`` is the padding before each axis of x. A batch has ``together``
+    tiles. The sums of ``accumulators`` input channels are in registers at a time. ``form`` has the sizes of the tiles,
+    and ``operands`` is the dtype of V and W. ``samples`` is 0 if it is the run-time N.
 
     V and W are in the thread's scratch memory as [position][block][tile][16], in bfloat16 as […][pair of tiles][16][2].
     M is [position][16 input channels][16 output channels] for each output block and input block. If there are several
@@ -128,7 +128,7 @@ class WinogradWeightGradient(KernelSpec):
 
     @property
     def finishes(self) -> bool:
-        """Whether the tiles are not divided into shares, so that the kernel sums over all tiles and computes dW."""
+        """Whether the kernel sums over all tiles and computes dW, because the tiles are not divided into shares."""
         return self.shares == 1
 
     @property
@@ -411,8 +411,8 @@ class WinogradWeightGradient(KernelSpec):
 class WinogradUnpack(KernelSpec):
     """The kernel that adds the shares of a ``WinogradWeightGradient`` and transforms the sum back to dW.
 
-    ``gradient`` is that kernel, and each share M is the sum over some of the tiles. A chunk, the unit of work of a
-    thread, is one block of 16 output channels and one of 16 input channels. Operands: M, dW.
+    ``gradient`` is the kernel that wrote the shares. Each share M is the sum over some of the tiles. A chunk, the unit
+    of work of a thread, is one block of 16 output channels and one of 16 input channels. Operands: M, dW.
     """
 
     gradient: WinogradWeightGradient

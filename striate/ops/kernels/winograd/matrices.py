@@ -4,10 +4,10 @@ F(m, r) evaluates polynomials at the points 0, ±1, ½, −2 and ∞: with ½ an
 entries of the transforms, and so the rounding error, are about half as large. Longer filters along a single axis need
 −½ and 2 as well.
 
-With stride 2, every other tap of a filter reads pixels of one parity, and the taps between them those of the other
-parity. Each set is a filter of stride 1 for its pixels: five taps are F(4, 3) and F(4, 2), with 11 products instead of
-20 along an axis, 121 instead of 400 in a tile. Of three taps, the inner one is alone: it takes four plain products,
-whose pixels count as points that share one filter entry, so matrices describe this case as well.
+With stride 2, the even taps of a filter read pixels of one parity, and the odd taps read pixels of the other parity.
+Both sets of taps are filters of stride 1 on their pixels: five taps become F(4, 3) and F(4, 2), with 11 products
+instead of 20 along an axis, or 121 instead of 400 in a tile. A filter of three taps has a single odd tap, which takes
+four plain products. In the matrices, the pixels of these products are points that share one entry of the filter.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Transforms:
     """The transforms of minimal filtering along one axis: the matrices ``output`` Aᵀ, ``filter`` G and ``input`` Bᵀ.
 
     Entry j of the transformed input is multiplied by entry j of the transformed filter. If the filter has fewer
-    entries, its last one multiplies all further entries of the input.
+    entries, the last of them multiplies all further entries of the input.
     """
 
     output: Matrix
@@ -82,9 +82,9 @@ def _half(m: int, r: int) -> Transforms:
 def strided(taps: int) -> Transforms:
     """Return the transforms of four outputs of a filter with stride 2.
 
-    They are those of F(4, r) for its even taps and for its odd taps, where F(4, r) computes four outputs of an r-tap
-    filter. ``taps`` is odd, and at least 3. The even taps come first: if there is a single odd tap, its products are
-    last, and share the last entry of the transformed filter.
+    They combine the transforms of the even taps and of the odd taps, each of the form F(4, r): four outputs of an r-tap
+    filter. ``taps`` is odd, and at least 3. The entries of the even taps come first. The products of a single odd tap
+    share the last entry of the transformed filter.
     """
     even, odd = (_half(4, r) for r in halves(taps))
     size = 8 + taps - 2
@@ -97,8 +97,8 @@ def strided(taps: int) -> Transforms:
 def strided_upward(taps: int, odd_first: bool) -> Transforms:
     """Return the transforms that compute eight pixels of the input gradient of a filter with stride 2.
 
-    ``taps`` is odd, and at least 3. Every other pixel is reached by the even taps, from the second pixel on if
-    ``odd_first``, else from the first; the other pixels are reached by the odd taps.
+    ``taps`` is odd, and at least 3. If ``odd_first``, the odd taps reach the first, third, … pixel, and the even taps
+    reach the others; otherwise it is the reverse.
     """
     # The filter is rotated by 180°, which leaves even taps at even places, because the number of taps is odd.
     even, odd = (_half(4, r) for r in halves(taps))
@@ -122,8 +122,9 @@ def _filters(taps: int) -> Matrix:
 def strided_gradient(taps: int) -> Transforms:
     """Return the transforms of the weight gradient of a filter with stride 2.
 
-    They are those of F(r, 4), r outputs of a 4-tap filter, for the even taps and for the odd taps. ``taps`` is odd, and
-    at least 3. A single odd tap is a sum over four pixels, whose products are added into one entry.
+    They combine the transforms of the even taps and of the odd taps, each of the form F(r, 4): r outputs of a 4-tap
+    filter. ``taps`` is odd, and at least 3. A single odd tap is a sum over four pixels, whose products are added into
+    one entry.
     """
     even, odd = halves(taps)
     one = transforms(even, 4).with_plain_filter()

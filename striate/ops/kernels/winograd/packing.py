@@ -43,7 +43,7 @@ class WinogradPack(KernelSpec):
     def per_position(self) -> int:
         """The number of packed elements of one position (entry of the transformed filter) of 16 output channels.
 
-        It is padded so that positions do not share cache sets.
+        The number includes padding, so that positions do not share cache sets.
         """
         return self.form.planes * self.summed * LANES + PADDING * self.together
 

@@ -31,10 +31,10 @@ class Form:
 
     The tile has ``tile`` outputs along the axis, and the filter ``taps`` taps: F(m, r) has m outputs and r taps, and
     F(1, 1) transforms nothing. With ``stride`` 1, one form F(tile, taps) serves the convolution, its input gradient
-    and, with the roles exchanged, its weight gradient. With ``stride`` 2, which requires an odd number of taps, the
-    input gradient has a form of its own (``upward``): pixels of dx of one parity (odd if ``odd``, else even) are
-    reached by the even taps, the others by the odd taps. With stride 2, an even number of taps or another number of
-    outputs than 4 (8 if ``upward``) raises ``ValueError``; so does a stride above 2.
+    and, as F(taps, tile), its weight gradient. With ``stride`` 2, the input gradient has a form of its own, with
+    ``upward``: the even taps reach the pixels of dx of one parity (odd if ``odd``, else even), and the odd taps reach
+    the other pixels. Raises ``ValueError`` for a stride above 2, and with stride 2 unless ``taps`` is odd and ``tile``
+    is 4 (8 if ``upward``).
     """
 
     tile: int  # outputs
@@ -72,8 +72,8 @@ class Form:
     def transforms(self) -> Transforms:
         """The matrices that transform inputs, filters and outputs along the axis.
 
-        An input gradient of stride 1 has those of the convolution, because it is a convolution with the flipped filter.
-        Those of the weight gradient are ``gradient``.
+        An input gradient of stride 1 has the same matrices as the convolution. ``gradient`` has the matrices of the
+        weight gradient.
         """
         if self.stride == 1:
             return transforms(self.tile, self.taps)
@@ -125,10 +125,10 @@ class Form:
 
 @dataclass(frozen=True)
 class Tiling:
-    """The form of the tiles of a convolution: one along the height, one along the width, and the taps of the depth.
+    """The form of the tiles of a convolution along the height and the width, and the number of planes of its filter.
 
-    A tile lies in one plane of the output. Its products are summed over the ``planes`` planes of the filter, as they
-    are over the input channels.
+    A tile lies in one plane of the output. The products of a tile are summed over the input channels and over the
+    ``planes`` planes of the filter.
     """
 
     height: Form

@@ -65,9 +65,9 @@ def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
     """Emit Bᵀ d for tiles of six points, in ``SIX_OPERATIONS`` operations, although Bᵀ has 26 entries that are not 0.
 
     ``d`` are the six input vectors. Bᵀ of F(m, r), with m outputs and r taps, depends only on m + r, so F(4, 3) and
-    F(2, 5) share it. Row j holds the coefficients of M(x) / (x − a_j), where a_j is a root of M, the last row those of
-    M(x) = x (x² − 1)(x − ½)(x + 2). With t = d₃ − d₁ and u = d₄ − d₂, which come from the factor x² − 1, every row is u
-    or t plus a few terms.
+    F(2, 5) share one Bᵀ. Let M(x) = x (x² − 1)(x − ½)(x + 2), with the roots a_j. Row j holds the coefficients of M(x)
+    / (x − a_j), and the last row holds the coefficients of M(x). With t = d₃ − d₁ and u = d₄ − d₂, which come from the
+    factor x² − 1, every row is u or t plus a few terms.
     """
     d0, d1, d2, d3, d4, d5 = d
     half, three_halves, two = (k.constant_like(d0, number) for number in (-0.5, 1.5, 2.0))
@@ -83,7 +83,7 @@ def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
 
 
 def transform_by(k: Kernel, matrix: Matrix) -> Transform:
-    """Return the pair of ``matrix`` and the function that emits its product with vectors."""
+    """Return the pair (``matrix``, function that emits the product of the matrix and a sequence of vectors)."""
     return matrix, lambda x: apply(k, matrix, x)
 
 
@@ -92,10 +92,9 @@ def transform_both(
 ) -> Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]:
     """Emit S d Tᵀ for d[i][j] = ``load(i, j)`` and (S, T) = ``transforms``, some rows at a time.
 
-    Yields pairs (numbers of rows, iterator over these rows of the result). Rows of S that are unit vectors copy a row
-    of d: each is yielded by itself, and its pixels are loaded only then. The other rows are yielded together, because
-    they share loads. Each row is computed when the iterator is advanced, so that it can be stored before the next one
-    needs registers.
+    Yields pairs (numbers of rows, iterator over these rows of the result). A row of S that is a unit vector copies a
+    row of d; it is yielded by itself. All other rows share loads and are yielded together. A row of the result is
+    computed only when the iterator is advanced, so the caller can store it before the next row needs registers.
     """
     (matrix, down), (across, along) = transforms
     size, columns = len(matrix[0]), range(len(across[0]))

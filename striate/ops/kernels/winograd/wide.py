@@ -2,8 +2,8 @@
 
 The transformed 3×3 filters of 512 channels take 38 MB, four times as much as the filters themselves; in every training
 step, they would be written to memory and read back. So here a chunk, the unit of work of a thread, is one output block:
-it transforms the filters of this block, and multiplies them by all tiles of all samples. The tiles were transformed by
-a separate launch before.
+it transforms the filters of this block, and multiplies them by all tiles of all samples. A separate launch before has
+transformed the tiles.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ class WideWinogradConvolution(TileConvolution):
 
     g are the filters, V the input tiles after their transform, and Y the output tiles; a position is an entry of a
     transformed tile. A chunk, the unit of work of a thread, is one block of 16 output channels. The filters of a
-    position are read once for every ``groups`` groups of samples. The products M are in the thread's scratch memory. So
-    is U, unless the weights are constant: then they are ``packed``, that is, U is an operand that is computed only
-    once. ``filters`` is the kernel that would pack U. Operands: V, the weights in NumPy's order or U, then those of
-    ``region``, the fused elementwise work.
+    position are read once for every ``groups`` groups of samples. The products M are in the thread's scratch memory. U
+    is in scratch memory too. If the weights are constant, they are ``packed`` instead: U is computed only once, and is
+    an operand. ``filters`` is the ``WinogradPack`` that describes U. Operands: V, the weights in NumPy's order or U,
+    then those of ``region``, the fused elementwise work.
     """
 
     filters: WinogradPack
