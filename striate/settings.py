@@ -4,8 +4,8 @@
                        worker process's share of them, see ``default_threads``)
     STRIATE_ENGINE     "compiled" (default) or "reference" (run everything in NumPy, slowly)
     STRIATE_CACHE      folder of the compiled kernels; "off" or "0" keeps none
-    STRIATE_TARGET     "host" (default) or an LLVM CPU name such as "x86-64-v3"; every computer can print the kernels
-                       for any of them, but running them needs a processor with those instructions
+    STRIATE_TARGET     "host" (default) or an LLVM CPU name such as "x86-64-v3". Kernels for another CPU can always be
+                       printed, but run only if this processor has the instructions of that CPU
     STRIATE_WINOGRAD   "on" (default) or "off": whether suitable convolutions use Winograd's algorithm
     STRIATE_DATA       folder of data sets such as MNIST
     STRIATE_OFFLINE    "1" forbids downloads of data sets (default: "0")
@@ -119,7 +119,7 @@ def _default_cache(environment: Mapping[str, str]) -> Path:
 
 
 def read(environment: Mapping[str, str]) -> Settings:
-    """Return the settings that the variables in ``environment`` define, which is usually ``os.environ``.
+    """Return the settings that the variables in ``environment`` define.
 
     Raises ``OptionError`` for an invalid value of STRIATE_THREADS, STRIATE_ENGINE, STRIATE_WINOGRAD or STRIATE_OFFLINE.
     """
@@ -149,7 +149,7 @@ def read(environment: Mapping[str, str]) -> Settings:
 
 
 def threads_are_default() -> bool:
-    """Return whether the number of threads is that of the machine, rather than chosen by a variable or a caller."""
+    """Return whether the number of threads is the default, rather than chosen by a variable or a caller."""
     return current().threads == _read_threads and not os.environ.get("STRIATE_THREADS")
 
 

@@ -40,10 +40,10 @@ _RANKS = {Kind.signals: (2, 3), Kind.pictures: (3, 4), Kind.volumes: (4, 5)}
 def array_samples(path: Path, options: NumberOptions, part: str = "") -> Samples:
     """Return the samples in the .npy or .npz file ``path``, with labels and groups if there are any.
 
-    ``part`` "train" or "test" reads arrays such as ``x_train`` and ``y_train`` of an .npz file; "" reads ``x`` and
-    ``y``, or arrays with other usual names such as ``images`` and ``labels``. The labels of a .npy file are in a second
-    file beside it, such as ``y.npy``. Raises ``DataError`` for a file without inputs, or with arrays that are not
-    samples; ``OptionError`` for options that only tables have, such as ``label_column``.
+    ``part`` chooses the arrays of an .npz file: "train" or "test" those with names such as ``x_train`` and ``y_train``;
+    "" those named ``x`` and ``y``, or with other usual names such as ``images`` and ``labels``. The labels of a .npy
+    file are in a second file beside it, such as ``y.npy``. Raises ``DataError`` for a file without inputs, or with
+    arrays that are not samples; ``OptionError`` for options that only tables have, such as ``label_column``.
     """
     options.require_no_columns(path)
     if path.suffix.lower() == ".npz":
@@ -87,10 +87,10 @@ def has_parts(path: Path) -> bool:
 def samples_of(path: Path, x: Array, y: Array | None, groups: Array | None, options: NumberOptions) -> Samples:
     """Return N inputs with their labels and groups as ``Samples``, with the channels on axis 1.
 
-    ``x`` (N, …) are the inputs, ``y`` (N,) or (N, k) the labels, and ``groups`` (N,) names such as those of patients;
-    None: there are none. ``path`` is the name of the file in messages. ``options`` may give the kind of the samples and
-    the axis of their channels, which otherwise follow from the shape of ``x``. Raises ``DataError`` for arrays with
-    unsuitable types or shapes, or with infinity.
+    ``x`` (N, …) are the inputs, ``y`` (N,) or (N, k) the labels, and ``groups`` (N,) names, for example of patients.
+    Without labels or groups, ``y`` or ``groups`` is None. ``path`` is the name of the file in messages. ``options`` may
+    give the kind of the samples and the axis of their channels, which otherwise follow from the shape of ``x``. Raises
+    ``DataError`` for arrays with unsuitable types or shapes, or with infinite values.
     """
     if x.dtype.kind not in "buif":
         raise DataError(f"{path}: inputs of type {x.dtype} are not real numbers")
@@ -228,7 +228,7 @@ def _labels_beside(path: Path) -> Path | None:
 
 
 def is_labels(path: Path) -> bool:
-    """Return whether a .npy file has the labels of another file, judging by its name, such as ``y.npy``."""
+    """Return whether the name of a .npy file, such as ``y.npy``, is usual for the labels of another file."""
     stem = path.stem.lower()
     return stem in ("y", "labels") or stem.startswith(("y_", "labels_")) or stem.endswith(("_y", "_labels"))
 

@@ -29,7 +29,7 @@ _INK = 64  # of 255: pixels that differ from the background by more belong to th
 
 @dataclass(frozen=True)
 class Centring:
-    """The position and size of the figures in the pictures of a data set, to place figures in new pictures alike.
+    """The position and size of the figures in the pictures of a data set.
 
     background  shade of the background, 0 … 255
     extent      the longer side of the figure, as a share of the picture's side: above 0, at most 1

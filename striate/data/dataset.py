@@ -160,7 +160,7 @@ class Dataset(metaclass=Explained):
         """Return a data set of the samples at ``index``, in that order; the data are copied.
 
         ``index`` is an array of integers (K,), where −1 is the last sample, or a mask (N,) of bools. Raises
-        ``DataError`` for an index that selects no sample, or one that does not exist.
+        ``DataError`` if no sample is selected, or if a selected sample does not exist.
         """
         chosen = _chosen(np.asarray(index), len(self), self.name)
         files = tuple(self.files[int(place)] for place in chosen.tolist()) if self.files else ()
@@ -300,9 +300,9 @@ def check_finite(images: Array, name: str) -> None:
 def check_digits(given: Array, images: Array, name: str) -> None:
     """Raise ``DataError`` if the differences between samples were lost when they were rounded to float32.
 
-    This concerns a feature or channel that varies, and whose rounding error exceeds a tenth of its standard deviation:
-    float64 data around 10⁹ with a standard deviation of 1, for example. ``given`` are the inputs before rounding, and
-    ``images`` those after; ``name`` is that of the data set in the message.
+    The error is raised if the rounding error of a feature or channel exceeds a tenth of its standard deviation.
+    Constant features are not checked. ``given`` are the inputs before rounding, and ``images`` the inputs after it;
+    ``name`` is that of the data set in the message.
     """
     if np.can_cast(given.dtype, images.dtype):
         return

@@ -1,4 +1,4 @@
-"""The range of training inputs, by which inputs for prediction that are unlike them are recognized."""
+"""The range of training inputs, by which unusual inputs for prediction are recognized."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Source:
 
 
 class Sources:
-    """A context manager for the pictures at given paths, in this order; leaving it closes the archives.
+    """A context manager for the pictures at given paths, in the order of the paths; its end closes the archives.
 
     The path of a folder means all pictures in it and in the folders below; the path of an archive (zip or tar) means
     all pictures in it. Both are in natural order of their names. Any other path is a picture, whatever its name. Bytes

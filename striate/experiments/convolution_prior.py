@@ -43,7 +43,7 @@ def permuted(dataset: Dataset) -> Dataset:
 
 
 def highlighted(image: Array, kernel: Array) -> Array:
-    """Return |image ⊗ kernel| for a picture (H, W), zero-padded by 1; large numbers mark the kernel's pattern.
+    """Return |image ⊗ kernel| for a picture (H, W), zero-padded by 1; it is large where image and kernel are alike.
 
     ⊗ is the cross-correlation, which networks call convolution.
     """

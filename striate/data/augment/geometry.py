@@ -188,8 +188,9 @@ class RandomResizedCrop(Transform):
     """Cut a window of random area and proportions out of a picture, and resize it to ``size`` by linear interpolation.
 
     size   (height, width) or one number for both; None: the size of the samples
-    scale  the area of the window as a share of the picture, drawn uniformly
-    ratio  width / height of the window, its logarithm drawn uniformly; a window that would not fit is made smaller
+    scale  (low, high) of the window's area as a share of the picture; the area is uniformly distributed
+    ratio  (low, high) of width / height, whose logarithm is uniformly distributed; a window that would not fit is made
+           smaller
 
     As in torchvision, but without antialiasing. Raises ``OptionError`` for options out of range and, in ``check``, for
     samples that are not pictures.
@@ -306,7 +307,8 @@ def about_centre(
     """Return matrices (count, 2, 3) that map pixels of the result to positions in a picture.
 
     The picture is sheared, scaled and rotated counter-clockwise about its centre, then shifted by (x, y) pixels.
-    ``size`` is its (height, width); angles are in degrees. Arrays have one number for each of the ``count`` matrices.
+    ``size`` is the (height, width) of the picture; angles are in degrees. An array has one number for each of the
+    ``count`` matrices.
     """
     height, width = size
     angle, slope = np.radians(degrees), np.tan(np.radians(shear))

@@ -22,7 +22,7 @@ _POINTS = 4097
 class Mixture:
     """The shares and boxes with which B samples are mixed with their partners.
 
-    share   the factor of each sample, float64 (B,); that of its partner is 1 − share
+    share   the factor of each sample, float64 (B,); the factor of its partner is 1 − share
     starts  first index, along each spatial axis, of the box that is taken from the partner, int64 (spatial axes, B)
     stops   the index after the last one of the box, along each spatial axis, int64 (spatial axes, B)
     label   the weight of each sample's own label, float64 (B,)
