@@ -3,8 +3,8 @@
     y[p] = Σ_k w[k] · x[p + k − centre],   centre = size // 2 along each axis
 
 x is the picture, w the weights, y the result, p a position in the picture, and k an index into the weights. As in the
-convolutions of a network, the filter is not flipped: the result is a correlation. Compiled kernels of convolutions
-compute it. Columns run to the right and rows downwards: ``sobel_x`` is positive where the picture brightens to the
+convolutions of a network, the filter is not flipped: the result is a correlation. It is computed by the kernels of
+convolutions. Columns run to the right and rows downwards: ``sobel_x`` is positive where the picture brightens to the
 right.
 """
 

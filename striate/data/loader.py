@@ -29,8 +29,8 @@ class Batch(NamedTuple):
 def order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """Return a random permutation of 0 … count - 1, int64, that depends on (seed, epoch) alone.
 
-    The permutation sorts the random words of Philox4x64 with the key (seed, epoch), which are the same in all versions
-    of NumPy.
+    The permutation sorts the random words of Philox4x64 with the key (seed, epoch). These words are the same in all
+    versions of NumPy.
     """
     key = np.array([seed, epoch], dtype=np.uint64)
     return np.argsort(np.random.Philox(key=key).random_raw(count), kind="stable")
@@ -76,7 +76,7 @@ def batches(
 ) -> Iterator[Batch]:
     """Iterate over all n samples once, in ⌈n / batch_size⌉ batches whose sizes differ by one at most.
 
-    No batch is much shorter than the others, because its few samples would have too much weight, above all in the
+    A short last batch is avoided: its few samples would have more weight than the others, and it would spoil the
     running statistics of batch normalization.
 
     seed, epoch  determine the order, together with the number of samples; every epoch has a different order

@@ -42,8 +42,8 @@ class NumberOptions(metaclass=Explained):
     task            classify, regress or multilabel; None: by the labels
     label_column    name of the column with the labels, or several names; None: a column called "label", "class" or the
                     like, or the only column of text
-    group_column    name of the column whose rows with equal values stay in one part, such as a patient; None: a column
-                    called "group", "patient", "subject" or the like, if there is one
+    group_column    name of the column with the groups, such as patients; all rows of a group stay in one part. None: a
+                    column called "group", "patient", "subject" or the like, if there is one
     ignore_columns  names of columns that are not read
     window          length in rows of the windows that are cut from a table with one row per time step; None: not cut
     stride          rows from the start of a window to the start of the next; None: half of the window

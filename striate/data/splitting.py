@@ -22,7 +22,7 @@ def stratified_split(
     """Split samples into a training part and a held-out part with the same share of every class.
 
     labels  class numbers (N,)
-    share   the share of every class that is held out; at least one sample of a class that has two or more
+    share   the share of every class that is held out; at least one sample of a class with two or more is held out
     seed    determines the choice
     groups  (N,) names such as those of patients; all samples of a group are in one part. The held-out share of a class
             is then only near ``share``. None: no groups

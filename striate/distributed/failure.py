@@ -54,8 +54,8 @@ def failing_together(
 def end_all_on_uncaught(communicator: Communicator) -> None:
     """From now on, end the processes of all ranks if an uncaught exception ends this process.
 
-    Exceptions that all ranks raise at once (``AGREED``) are excluded. A process
-    that ends by ``sys.exit`` does not end the others.
+    Exceptions that all ranks raise at once (``AGREED``) are excluded. A process that ends by ``sys.exit`` does not end
+    the others.
     """
     before = sys.excepthook
 

@@ -104,9 +104,8 @@ class _SumOfParts:
 class MpiCommunicator(Communicator):
     """The ranks of an MPI communicator of mpi4py, such as ``mpi4py.MPI.COMM_WORLD``.
 
-    All ranks of the communicator must create this object, which duplicates the communicator to keep its messages apart
-    from others. Once a process has created such an object for several ranks, an uncaught exception in this process ends
-    all ranks.
+    All ranks must create this object, because it duplicates the communicator. Once a process has created such an object
+    for several ranks, an uncaught exception in this process ends all ranks.
     """
 
     def __init__(self, communicator: Any) -> None:

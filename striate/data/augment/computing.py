@@ -44,9 +44,9 @@ def colour(s: Sample) -> None:
 def mean_grey(s: Sample) -> Any:
     """Write kernel code that computes a sample's mean grey value μ; return μ, as a vector with μ in every lane.
 
-    ``s`` writes the code. For 3 channels, the grey value of a pixel is their sum, weighted by ``GREY``; otherwise it is
-    the mean of the channels. The order of the additions is fixed: each lane adds up its own elements, then the lanes
-    are added in pairs.
+    ``s`` writes the code. For 3 channels, the grey value of a pixel is the sum of the channels, weighted by ``GREY``;
+    otherwise it is the mean of the channels. The order of the additions is fixed: each lane adds up its own elements,
+    then the lanes are added in pairs.
     """
     k, spec = s.k, s.spec
     zero = k.constant(0, F32)
