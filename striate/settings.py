@@ -69,10 +69,11 @@ def default_threads(environment: Mapping[str, str], worker: str | None) -> int:
     """Return the number of threads of a process if STRIATE_THREADS does not set one: at least 1.
 
     ``environment`` holds the environment variables. ``worker`` is the name of the process if the ``multiprocessing``
-    module or joblib started it, else None. Other workers compute at the same time, so a worker uses OMP_NUM_THREADS
-    threads (joblib sets this variable to the share of one worker), but at most ``available_threads()``. If the variable
-    is not set, a worker of a ``multiprocessing.Pool`` uses 1 thread, and any other worker ``available_threads()``. A
-    process that is not a worker ignores OMP_NUM_THREADS and uses ``available_threads()``.
+    module or joblib started it, else None. Other workers compute at the same time. A worker therefore uses
+    OMP_NUM_THREADS threads, a variable that joblib sets to the share of one worker, but at most
+    ``available_threads()``. If the variable is not set, a worker of a ``multiprocessing.Pool`` uses 1 thread, and any
+    other worker ``available_threads()``. A process that is not a worker ignores OMP_NUM_THREADS and uses
+    ``available_threads()``.
     """
     available = available_threads()
     if worker is None:

@@ -52,18 +52,18 @@ class Dataset(metaclass=Explained):
     """Inputs and labels in memory, checked and contiguous.
 
     images          (N, …) numbers of any strides and byte order; uint8 stays uint8, all others become float32
-    labels          (N,) integers are class numbers and become int64; floats are regression targets and become float32
-                    (``counts.astype(np.float32)`` makes regression targets of integers); integers and bools with more
-                    axes are kept as uint8 or int64 for the loss
+    labels          integers (N,) are class numbers and become int64. Floats are regression targets and become float32;
+                    convert integers that are regression targets by ``astype(np.float32)``. Integers and bools with more
+                    axes, such as yes-or-no labels (N, k), become uint8 or int64
     classes         names of the classes, if the labels are class numbers. The default for labels (N,) of integers is
                     "0", "1", … up to the largest label
     name            name of the data set in messages
     channels_first  True accepts inputs as (N, C, H, W) even if their shape looks like (N, H, W, C)
     files           the file that each sample was read from, for messages; () if there are no files
 
-    Raises ``DataError`` for empty data, unequal lengths, channels-last pictures, NaN or infinity (with the index of the
-    first), and float64 data for which float32 has too few digits; ``DTypeError`` for inputs that are not numbers;
-    ``LabelError`` for a label that is out of range or not an integer (with its index).
+    Raises ``DataError`` for empty data, unequal lengths, channels-last pictures, NaN, infinity, and float64 data for
+    which float32 has too few digits; ``DTypeError`` for inputs that are not numbers; ``LabelError`` for a label that is
+    out of range or not an integer. The message has the index of the first wrong number.
 
     >>> Dataset(np.zeros((2, 1, 8, 8), np.uint8), np.array([0, 1]))
     Dataset('data', 2 × (1, 8, 8) uint8, 2 classes)

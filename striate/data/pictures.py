@@ -35,8 +35,8 @@ def open_pictures(
     """Read all pictures of a folder, zip or tar archive as uint8, with labels from folders or a table.
 
     ``data.labelled`` describes the possible forms. ``options`` None means the default options. ``progress`` is called
-    with (files done, files in all). Raises ``DataError`` for files or lines of a table that cannot be used, with their
-    names, and for pictures of different sizes if ``options`` have no size.
+    with (files done, files in all). Raises ``DataError`` for files or lines of a table that cannot be used, and for
+    pictures of different sizes if ``options`` have no size.
     """
     tree = open_tree(path)
     try:

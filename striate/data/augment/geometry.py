@@ -38,11 +38,11 @@ class RandomCrop(Transform):
     size          one number for all spatial axes, or one for each; None: the size of the samples
     padding       one number for all spatial axes, or one for each; 4 is usual for pictures of 32×32
     padding_mode  "constant" fills with ``fill``; "edge" repeats the outermost elements, "reflect" mirrors the sample
-                  without repeating its outermost elements, "wrap" continues it at its other end
+                  without repeating its outermost elements, "wrap" continues with the elements from the opposite end
     fill          one number, a sequence with one for each channel, or "mean": the means of the channels over the data
 
     For signals, pictures and volumes. Raises ``OptionError`` for an invalid option and, in ``check``, for a window that
-    is larger than the padded sample, and for "reflect" with more padding than the sample has elements to mirror.
+    is larger than the padded sample, and for "reflect" with a padding that is not smaller than the sample.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)

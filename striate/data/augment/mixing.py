@@ -52,9 +52,9 @@ class Mixer(Transform):
 class MixUp(Mixer):
     """x ← λ x + (1 − λ) x′, y ← λ y + (1 − λ) y′ for a partner x′, y′ and λ from Beta(α, α), with probability ``p``.
 
-    Zhang and others, 2017 (arXiv:1710.09412). Class numbers become probabilities, for ``CrossEntropyLoss``; measured
-    targets are mixed directly. The partner is any sample of the training set, with random changes of its own. Raises
-    ``OptionError`` unless 0 < α ≤ 1000 and 0 ≤ p ≤ 1.
+    Zhang and others, 2017 (arXiv:1710.09412). Class numbers become probabilities, which ``CrossEntropyLoss`` accepts;
+    measured targets are mixed directly. The partner is any sample of the training set, with random changes of its own.
+    Raises ``OptionError`` unless 0 < α ≤ 1000 and 0 ≤ p ≤ 1.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (0, 1, 2, 3)
