@@ -47,7 +47,7 @@ class SharedExecutable(Protocol):
         """Run the graph like ``run``, but yield after the first e phases, for each e in ``ends``.
 
         A phase runs one kernel to its end. ``ends`` must be in increasing order. When the generator is exhausted, the
-        outputs are in the arrays that were given as ``results``.
+        outputs are in the arrays ``results`` that ``twin`` or ``prepare`` was given.
         """
         ...
 
@@ -175,11 +175,11 @@ def prepare(
         bindings       the arrays of parameters and states by name (None: there are none); read at each run, never
                        copied here
         results        arrays to which outputs are written, by output name; other outputs become new arrays
-        capacity       the largest batch size N with which it will be run; None: not known
+        capacity       the largest batch size N with which the graph will be run; None: not known
         arenas         the state arenas (memory blocks of models) that contain the bindings; each run that writes
                        states increases their ``version``
         keep_packed    whether values that depend only on the bindings (packed weights, the scale of a batch
-                       normalization) are kept in the program's own memory until a version changes
+                       normalization) are computed only once, and again when the ``version`` of an arena has changed
         single_sample  whether N will always be 1
         precision      how activations are stored, and to what type the operands of convolutions and matrix products
                        are rounded; the NumPy references round in the same way

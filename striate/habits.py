@@ -262,8 +262,8 @@ CONSTRUCTORS: Mapping[str, str] = {
 def missing(place: str, name: str, known: Iterable[str], habits: Mapping[str, str]) -> AttributeError:
     """Return the ``AttributeError`` for the missing attribute ``name`` of ``place``, such as "nn".
 
-    ``habits`` maps names from other libraries to what to write instead. If it has an entry for the name, the message
-    ends with that; otherwise it suggests the most similar name in ``known``.
+    ``habits`` maps names from other libraries to what to write instead. If there is an entry for the name, the message
+    ends with this entry; otherwise the message suggests the most similar name in ``known``.
     """
     text = f"{place} has no attribute {name!r}"
     if name in habits:

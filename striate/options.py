@@ -117,8 +117,8 @@ def choice(what: str, value: object, known: Iterable[str]) -> str:
 def require_instance(name: str, value: object, kind: type, example: str) -> None:
     """Raise ``OptionError`` unless ``value`` is an instance of the class ``kind``.
 
-    The class itself is refused as well. ``name`` is what the message calls the value, and ``example`` the text of a
-    correct one for its help line.
+    The class itself is refused as well. ``name`` is what the message calls the value, and ``example`` a correct value
+    as text, for the help line of the message.
     """
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"

@@ -1,7 +1,6 @@
 """The CPU quota of the Linux control groups (version 1 and 2, nested or not) that this process is in.
 
-A quota can be set on any group from the process's own up to the root, and the smallest one applies. In a container, the
-mounted folder is often not the root of the hierarchy; ``/proc/self/mountinfo`` says which group it is.
+A quota can be set on any group from the process's own up to the root, and the smallest one applies.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
                        worker process's share of them, see ``default_threads``)
     STRIATE_ENGINE     "compiled" (default) or "reference" (run everything in NumPy, slowly)
     STRIATE_CACHE      folder of the compiled kernels; "off" or "0" keeps none
-    STRIATE_TARGET     "host" (default) or an LLVM CPU name such as "x86-64-v3"; every computer can print the kernels
-                       for any of them, but running them needs a processor with those instructions
+    STRIATE_TARGET     "host" (default) or an LLVM CPU name such as "x86-64-v3". Kernels for another CPU can always be
+                       printed, but run only if this processor has the instructions of that CPU
     STRIATE_WINOGRAD   "on" (default) or "off": whether suitable convolutions use Winograd's algorithm
     STRIATE_DATA       folder of data sets such as MNIST
     STRIATE_OFFLINE    "1" forbids downloads of data sets (default: "0")
@@ -69,10 +69,11 @@ def default_threads(environment: Mapping[str, str], worker: str | None) -> int:
     """Return the number of threads of a process if STRIATE_THREADS does not set one: at least 1.
 
     ``environment`` holds the environment variables. ``worker`` is the name of the process if the ``multiprocessing``
-    module or joblib started it, else None. Other workers compute at the same time, so a worker uses OMP_NUM_THREADS
-    threads (joblib sets this variable to the share of one worker), but at most ``available_threads()``. If the variable
-    is not set, a worker of a ``multiprocessing.Pool`` uses 1 thread, and any other worker ``available_threads()``. A
-    process that is not a worker ignores OMP_NUM_THREADS and uses ``available_threads()``.
+    module or joblib started it, else None. Other workers compute at the same time. A worker therefore uses
+    OMP_NUM_THREADS threads, a variable that joblib sets to the share of one worker, but at most
+    ``available_threads()``. If the variable is not set, a worker of a ``multiprocessing.Pool`` uses 1 thread, and any
+    other worker ``available_threads()``. A process that is not a worker ignores OMP_NUM_THREADS and uses
+    ``available_threads()``.
     """
     available = available_threads()
     if worker is None:
@@ -119,7 +120,7 @@ def _default_cache(environment: Mapping[str, str]) -> Path:
 
 
 def read(environment: Mapping[str, str]) -> Settings:
-    """Return the settings that the variables in ``environment`` define, which is usually ``os.environ``.
+    """Return the settings that the variables in ``environment`` define.
 
     Raises ``OptionError`` for an invalid value of STRIATE_THREADS, STRIATE_ENGINE, STRIATE_WINOGRAD or STRIATE_OFFLINE.
     """
@@ -149,7 +150,7 @@ def read(environment: Mapping[str, str]) -> Settings:
 
 
 def threads_are_default() -> bool:
-    """Return whether the number of threads is that of the machine, rather than chosen by a variable or a caller."""
+    """Return whether the number of threads is the default, rather than chosen by a variable or a caller."""
     return current().threads == _read_threads and not os.environ.get("STRIATE_THREADS")
 
 

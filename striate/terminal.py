@@ -10,9 +10,9 @@ import sys
 def columns(fallback: int = 80) -> int:
     """Return the number of characters that a line may have.
 
-    That is the environment variable COLUMNS, or else the width of the terminal on standard output. If output goes into
-    a pipe, it is the width of the terminal on standard error or input, since pipes such as ``| cat`` and ``| less`` end
-    there. Without any terminal it is ``fallback``.
+    That is the environment variable COLUMNS, or else the width of the terminal on standard output. If standard output
+    is not a terminal, it is the width of the terminal on standard error or input. Without any terminal it is
+    ``fallback``.
     """
     found = shutil.get_terminal_size((0, 0)).columns
     for stream in (sys.__stderr__, sys.__stdin__):

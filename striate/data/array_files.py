@@ -3,10 +3,15 @@
     data.npz                      x and y, optionally groups; or x_train, y_train, x_test and y_test
     X.npy and y.npy               or NAME.npy and NAME_y.npy, NAME_labels.npy; X_train.npy and y_train.npy
 
-The shape decides what the samples are: (N, D) are features; (N, C, L) are signals; (N, H, W) of uint8, and (N, C, H, W)
-with 1, 3 or 4 channels, are pictures; (N, D, H, W) and (N, C, D, H, W) are volumes. A short last axis counts
-as channels: for pictures and volumes, if its size is 1, 3 or 4; for signals, if its size is at most 64 and at most a
-quarter of the time steps.
+The shape decides what the samples are:
+
+    (N, D)                        features
+    (N, C, L)                     signals; but an array of uint8 is read as pictures (N, H, W)
+    (N, C, H, W)                  pictures, if C is 1, 3 or 4; otherwise volumes (N, D, H, W)
+    (N, C, D, H, W)               volumes
+
+The channels may also be on the last axis. This is assumed for pictures and volumes if the last axis has a size of 1, 3
+or 4, and for signals if its size is at most 64 and at most a quarter of the time steps.
 """
 
 from __future__ import annotations
@@ -40,10 +45,10 @@ _RANKS = {Kind.signals: (2, 3), Kind.pictures: (3, 4), Kind.volumes: (4, 5)}
 def array_samples(path: Path, options: NumberOptions, part: str = "") -> Samples:
     """Return the samples in the .npy or .npz file ``path``, with labels and groups if there are any.
 
-    ``part`` "train" or "test" reads arrays such as ``x_train`` and ``y_train`` of an .npz file; "" reads ``x`` and
-    ``y``, or arrays with other usual names such as ``images`` and ``labels``. The labels of a .npy file are in a second
-    file beside it, such as ``y.npy``. Raises ``DataError`` for a file without inputs, or with arrays that are not
-    samples; ``OptionError`` for options that only tables have, such as ``label_column``.
+    From an .npz file, ``part`` "train" or "test" reads arrays with names such as ``x_train`` and ``y_train``. ``part``
+    "" reads ``x`` and ``y``, or arrays with other usual names such as ``images`` and ``labels``. The labels of a .npy
+    file are in a second file beside it, such as ``y.npy``. Raises ``DataError`` for a file without inputs, or with
+    arrays that are not samples; ``OptionError`` for options that only tables have, such as ``label_column``.
     """
     options.require_no_columns(path)
     if path.suffix.lower() == ".npz":
@@ -87,10 +92,10 @@ def has_parts(path: Path) -> bool:
 def samples_of(path: Path, x: Array, y: Array | None, groups: Array | None, options: NumberOptions) -> Samples:
     """Return N inputs with their labels and groups as ``Samples``, with the channels on axis 1.
 
-    ``x`` (N, …) are the inputs, ``y`` (N,) or (N, k) the labels, and ``groups`` (N,) names such as those of patients;
-    None: there are none. ``path`` is the name of the file in messages. ``options`` may give the kind of the samples and
-    the axis of their channels, which otherwise follow from the shape of ``x``. Raises ``DataError`` for arrays with
-    unsuitable types or shapes, or with infinity.
+    ``x`` (N, …) are the inputs, ``y`` (N,) or (N, k) the labels, and ``groups`` (N,) names, for example of patients.
+    Without labels or groups, ``y`` or ``groups`` is None. ``path`` is the name of the file in messages. ``options`` may
+    give the kind of the samples and the axis of their channels, which otherwise follow from the shape of ``x``. Raises
+    ``DataError`` for arrays with unsuitable types or shapes, or with infinite values.
     """
     if x.dtype.kind not in "buif":
         raise DataError(f"{path}: inputs of type {x.dtype} are not real numbers")
@@ -228,7 +233,7 @@ def _labels_beside(path: Path) -> Path | None:
 
 
 def is_labels(path: Path) -> bool:
-    """Return whether a .npy file has the labels of another file, judging by its name, such as ``y.npy``."""
+    """Return whether the name of a .npy file, such as ``y.npy``, is usual for the labels of another file."""
     stem = path.stem.lower()
     return stem in ("y", "labels") or stem.startswith(("y_", "labels_")) or stem.endswith(("_y", "_labels"))
 

@@ -1,8 +1,8 @@
 """Read folders of classes with a .npy file for each sample: ``healthy/p01.npy``, ``lesion/p02.npy``.
 
 The folders of classes may be in folders for training and testing, as in ``train/healthy/p01.npy``. A file has one
-signal (L,) or (C, L), picture (H, W) of uint8, or volume (D, H, W) or (C, D, H, W). Signals may differ in length; other
-samples have equal shapes.
+sample: a signal (L,) or (C, L), a picture (H, W) of uint8, or a volume (D, H, W) or (C, D, H, W). Signals may differ in
+length; other samples have equal shapes.
 """
 
 from __future__ import annotations

@@ -54,10 +54,10 @@ def open_data(
         found = st.data.open_data("shapes.zip", size=64, held_out=0.1)
         found = st.data.open_data("motion.csv", window=128, label_column="activity")
 
-    name      a name such as "digits" or "mnist"; a folder of IDX files; pictures: a folder with a folder per class,
-              with train and test (or val) folders, or with a CSV table of files and labels, or an archive of such a
-              folder; or numbers: a .csv, .tsv, .ts, .npy or .npz file, a folder with a pair such as train.csv and
-              test.csv, or with a folder of .npy files for each class
+    name      a name such as "digits" or "mnist", or a path. Pictures are in a folder of IDX files; in a folder with a
+              folder for each class, with train and test (or val) folders, or with a CSV table of files and labels; or
+              in an archive of such a folder. Numbers are in a .csv, .tsv, .ts, .npy or .npz file, in a folder with a
+              pair of files such as train.csv and test.csv, or in a folder with a folder of .npy files for each class
     options   how the data are read and split: ``PictureOptions`` for pictures, ``NumberOptions`` for numbers, or their
               fields as a dictionary
     progress  called with (files done, files in all) while pictures are read
@@ -111,7 +111,7 @@ def open_dataset(
 
 
 def options_from_json(document: Mapping[str, Any]) -> Options:
-    """Return the ``PictureOptions`` or ``NumberOptions`` that their method ``to_json`` converted to ``document``.
+    """Return the ``PictureOptions`` or ``NumberOptions`` whose method ``to_json`` returned ``document``.
 
     Raises ``OptionError`` for unknown options and values.
     """
@@ -174,9 +174,9 @@ def _require_one_way(fields: Mapping[str, Any]) -> None:
 
 
 def shadowed(name: str) -> tuple[str, ...]:
-    """Return a note for the user if ``name`` is a known data set, but also a file or folder here; otherwise ().
+    """Return a note for the user if a known data set and a file in the current folder are both called ``name``.
 
-    The note says that the data set is meant.
+    The note says that the data set is meant. Without such a file, the result is ().
     """
     if name not in KNOWN or not Path(name).exists():
         return ()

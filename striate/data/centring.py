@@ -29,7 +29,7 @@ _INK = 64  # of 255: pixels that differ from the background by more belong to th
 
 @dataclass(frozen=True)
 class Centring:
-    """The position and size of the figures in the pictures of a data set, to place figures in new pictures alike.
+    """The position and size of the figures in the pictures of a data set.
 
     background  shade of the background, 0 … 255
     extent      the longer side of the figure, as a share of the picture's side: above 0, at most 1
@@ -78,9 +78,9 @@ class Centring:
     def apply(self, picture: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, bool]:
         """Return the picture with its figure placed as in the data, and whether dark and light were exchanged.
 
-        Dark and light are exchanged if this brings the background closer to that of the data. The result is RGB, with
-        the proportions of ``size`` (height, width) but several times as large, so that the caller can shrink it to
-        ``size``. A picture without a figure keeps its size.
+        Dark and light are exchanged if this brings the background closer to the background of the data. The result is
+        RGB, with the proportions of ``size`` (height, width) but several times as large, so that the caller can shrink
+        it to ``size``. A picture without a figure keeps its size.
         """
         grey = np.asarray(picture.convert("L"), dtype=np.float32)
         edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])

@@ -1,7 +1,7 @@
 """CIFAR-10: 50,000 training and 10,000 held-out pictures, 3×32×32, of ten classes (Krizhevsky, 2009).
 
-The files are …/train/<class>/<picture>.jpg and …/test/<class>/<picture>.jpg, in cifar10.zip or an unpacked folder; or
-the archive of the binary version, cifar-10-binary.tar.gz.
+The files are …/train/<class>/<picture>.jpg and …/test/<class>/<picture>.jpg, in cifar10.zip or in a folder. The archive
+of the binary version, cifar-10-binary.tar.gz, is read as well.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ _FILES = {
 def read_cifar10(path: Path, part: Split, classes: tuple[str, ...]) -> Dataset:
     """Read one part of CIFAR-10 from cifar-10-binary.tar.gz; ``classes`` are the names of its ten classes, in order.
 
-    Raises ``DataError`` if the archive is missing, damaged, or not that of CIFAR-10.
+    Raises ``DataError`` if the archive is missing, damaged, or another one.
     """
     contents = _contents(path, _FILES[part])
     return _dataset(b"".join(contents), 1, classes, "cifar10", path)
@@ -37,9 +37,9 @@ def load_cifar100(split: Split | str = Split.TRAIN, source: Path | str | None = 
     """Load one part of CIFAR-100 as pictures (N, 3, 32, 32) uint8 with its 100 fine classes.
 
     split   "train" (50,000 pictures) or "test" (10,000)
-    source  cifar-100-binary.tar.gz; None: that file in ``cifar100`` in the folder that ``STRIATE_DATA`` names
+    source  the archive; None: ``cifar100/cifar-100-binary.tar.gz`` in the folder that ``STRIATE_DATA`` names
 
-    Raises ``DataError`` if the archive is missing, damaged, or not that of CIFAR-100.
+    Raises ``DataError`` if the archive is missing, damaged, or another one.
     """
     part = Split.parse(split)
     path = _source() if source is None else checked_path("source", source).expanduser()

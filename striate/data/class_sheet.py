@@ -24,10 +24,11 @@ def class_sheet(data: Dataset, title: str, across: int = 8, augment: str = "", s
     """Draw up to ``across`` samples of each class, one row per class, at most 40 rows.
 
     Pictures are drawn with square pixels, signals as a line per channel, volumes as their middle slice. With
-    ``augment``, such as "crop:4 flip", a second row for each class shows the same samples as a network sees them in one
-    epoch, changed at random by ``seed``. Data without class labels have one row. ``title`` is drawn at the top.
+    ``augment``, such as "crop:4 flip", a second row for each class shows the same samples changed at random, as a
+    network sees them in one epoch. ``seed`` determines these changes. Data without class labels have one row. ``title``
+    is drawn at the top.
 
-    Raises ``DataError`` for features, which have no picture, and ``OptionError`` for unknown transforms.
+    Raises ``DataError`` for the features of tables, which cannot be drawn, and ``OptionError`` for unknown transforms.
     """
     if data.images.ndim == 2:
         raise DataError(f"{data.name}: features of a table have no picture")

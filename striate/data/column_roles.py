@@ -25,9 +25,9 @@ class Roles:
 
     features  the columns that the network reads
     labels    the columns that the network predicts
-    group     the column with the group of a row, such as a patient, whose samples must not be divided by a split
+    group     the column with the group of a row, such as a patient; a split keeps all samples of a group in one part
     part      the column that says whether a row is for training or held out: train, test or val
-    series    the column with the name of a row's series, in tables with a row for each time step of each series
+    series    the column with the name of the series, in tables that have a row for each time step of a series
     time      the column with the time of a row, by which the rows of a series are sorted
 
     ``kind`` says whether the samples are signals or features of a table. ``note`` is a message for the user, or "".

@@ -23,7 +23,8 @@ _GAP, _CAPTION, _STENCIL = 14, 46, 36
 class Tile:
     """A picture on a contact sheet.
 
-    ``name`` and ``note`` are the lines of text below it; ``weights`` are those of the filter that made it, or None.
+    ``name`` and ``note`` are the lines of text below the picture. ``weights`` are the weights of the filter that made
+    the picture; None if no filter made it.
     """
 
     picture: Image.Image
@@ -35,8 +36,8 @@ class Tile:
 def shown_pixels(numbers: Array, signed: bool, white: float = 255.0) -> Pixels:
     """Convert the result of a filter to uint8 for display.
 
-    Unsigned numbers are scaled so that ``white`` becomes 255, and clipped. Signed numbers are drawn around grey 128,
-    darker below 0, and scaled so that 99.5 % of them are in range.
+    Unsigned numbers are scaled so that ``white`` becomes 255, and clipped. Signed numbers are scaled so that 99.5 % of
+    them are in range; 0 becomes grey 128, and negative numbers become darker.
     """
     if not signed:
         scaled = numbers * (255.0 / white)

@@ -52,18 +52,18 @@ class Dataset(metaclass=Explained):
     """Inputs and labels in memory, checked and contiguous.
 
     images          (N, …) numbers of any strides and byte order; uint8 stays uint8, all others become float32
-    labels          (N,) integers are class numbers and become int64; floats are regression targets and become float32
-                    (``counts.astype(np.float32)`` makes regression targets of integers); integers and bools with more
-                    axes are kept as uint8 or int64 for the loss
+    labels          integers (N,) are class numbers and become int64. Floats are regression targets and become float32;
+                    convert integers that are regression targets by ``astype(np.float32)``. Integers and bools with more
+                    axes, such as yes-or-no labels (N, k), become uint8 or int64
     classes         names of the classes, if the labels are class numbers. The default for labels (N,) of integers is
                     "0", "1", … up to the largest label
     name            name of the data set in messages
     channels_first  True accepts inputs as (N, C, H, W) even if their shape looks like (N, H, W, C)
     files           the file that each sample was read from, for messages; () if there are no files
 
-    Raises ``DataError`` for empty data, unequal lengths, channels-last pictures, NaN or infinity (with the index of the
-    first), and float64 data for which float32 has too few digits; ``DTypeError`` for inputs that are not numbers;
-    ``LabelError`` for a label that is out of range or not an integer (with its index).
+    Raises ``DataError`` for empty data, unequal lengths, channels-last pictures, NaN, infinity, and float64 data for
+    which float32 has too few digits; ``DTypeError`` for inputs that are not numbers; ``LabelError`` for a label that is
+    out of range or not an integer. The message has the index of the first wrong number.
 
     >>> Dataset(np.zeros((2, 1, 8, 8), np.uint8), np.array([0, 1]))
     Dataset('data', 2 × (1, 8, 8) uint8, 2 classes)
@@ -160,7 +160,7 @@ class Dataset(metaclass=Explained):
         """Return a data set of the samples at ``index``, in that order; the data are copied.
 
         ``index`` is an array of integers (K,), where −1 is the last sample, or a mask (N,) of bools. Raises
-        ``DataError`` for an index that selects no sample, or one that does not exist.
+        ``DataError`` if no sample is selected, or if a selected sample does not exist.
         """
         chosen = _chosen(np.asarray(index), len(self), self.name)
         files = tuple(self.files[int(place)] for place in chosen.tolist()) if self.files else ()
@@ -300,9 +300,9 @@ def check_finite(images: Array, name: str) -> None:
 def check_digits(given: Array, images: Array, name: str) -> None:
     """Raise ``DataError`` if the differences between samples were lost when they were rounded to float32.
 
-    This concerns a feature or channel that varies, and whose rounding error exceeds a tenth of its standard deviation:
-    float64 data around 10⁹ with a standard deviation of 1, for example. ``given`` are the inputs before rounding, and
-    ``images`` those after; ``name`` is that of the data set in the message.
+    The error is raised if the rounding error of a feature or channel exceeds a tenth of its standard deviation.
+    Constant features are not checked. ``given`` are the inputs before rounding, and ``images`` the inputs after it;
+    ``name`` is that of the data set in the message.
     """
     if np.can_cast(given.dtype, images.dtype):
         return

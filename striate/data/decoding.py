@@ -156,7 +156,7 @@ def decode(
 
 
 def bad_files(bad: dict[int, str], count: int) -> DataError:
-    """Return the error that lists unreadable files: their messages by index, ``bad``, out of ``count`` files."""
+    """Return an error that lists unreadable files: ``bad`` has their messages, ``count`` is the number of all files."""
     lines = "\n  ".join(list(bad.values())[:_LISTED])
     more = f"\n  … and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
     what = "file of" if len(bad) == 1 else "files of"

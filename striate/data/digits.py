@@ -18,7 +18,7 @@ CLASSES = tuple("0123456789")
 def load_digits(split: Split | str = Split.TRAIN) -> Dataset:
     """Load the digits as pictures (N, 1, 8, 8) uint8, 0 … 255: 1,442 to train on or 355 held out.
 
-    Both parts have the same share of each digit; the file fixes which sample is in which part. The pixels of the
+    Each digit has the same share in both parts. Which sample is in which part never changes. The pixels of the
     original, from 0 (paper) to 16 (ink), are scaled by 255/16, so that they have the usual range.
 
     >>> load_digits("test")

@@ -2,9 +2,10 @@
 
     y[p] = Σ_k w[k] · x[p + k − centre],   centre = size // 2 along each axis
 
-x is the picture, w the weights, y the result, p a position in the picture, and k an index into the weights. The filter
-is not flipped (this is a correlation), as in the convolutions of a network, and the same compiled kernels compute the
-result. Columns run to the right and rows downwards: ``sobel_x`` is positive where the picture brightens to the right.
+x is the picture, w the weights, y the result, p a position in the picture, and k an index into the weights. As in the
+convolutions of a network, the filter is not flipped: the result is a correlation. It is computed by the kernels of
+convolutions. Columns run to the right and rows downwards: ``sobel_x`` is positive where the picture brightens to the
+right.
 """
 
 from __future__ import annotations
@@ -193,7 +194,7 @@ def parameters_of(name: str) -> dict[str, Any]:
 
 
 def filter_weights(filter: str | npt.ArrayLike, **parameters: Any) -> Weights:
-    """Return the weights of a filter, given by name or as an array, as float64 (rows, columns).
+    """Return the weights of a filter as float64 (rows, columns); ``filter`` is its name or an array of weights.
 
     >>> filter_weights("gabor", angle=45, wavelength=8).shape
     (41, 41)
@@ -258,8 +259,9 @@ class Edge(Enum):
         return cls[name]
 
     def extended(self, planes: Array, before: tuple[int, int], after: tuple[int, int], cval: float) -> Array:
-        """Return planes (N, H, W) extended at their edges by ``before`` and ``after``, each (rows, columns).
+        """Return planes (N, H, W) with new pixels beyond their edges.
 
+        ``before`` is the number of new (rows, columns) above and to the left, ``after`` below and to the right.
         ``cval`` is the value of the new pixels for "constant".
         """
         if self in (Edge.constant, Edge.zero):

@@ -1,8 +1,8 @@
 """Combine samples in one array: fill missing numbers, give signals one length, and scale intensities.
 
 Features      a missing number becomes the median of its column in the training part
-Signals       a missing number is interpolated linearly between its neighbours in time; at the ends it has the value of
-              the nearest one; a channel without any number has the channel's median in the training part. Shorter
+Signals       a missing number is interpolated linearly between its neighbours in time; at the ends, it has the value of
+              the nearest number; a channel without any number has the channel's median in the training part. Shorter
               signals repeat their last values, longer ones are cut at the end
 Volumes       integers become (x − low) / (high − low), limited to 0 … 1; low and high are the 0.5 % and 99.5 %
               quantiles of the training part. Pictures of other integers than uint8 are scaled in the same way
@@ -29,10 +29,9 @@ _SMALL = 1_000_000
 def completed(samples: Samples, train: Sequence[int], options: NumberOptions, name: str) -> NumberOptions:
     """Return ``options`` with missing fields set from the samples, so that other files are read in the same way.
 
-    The result has the ``kind`` of the samples, and their ``channels_last`` unless it was given. ``columns``,
-    ``length``, ``fill`` and ``limits`` are kept if they were given. Otherwise the columns are those of the samples, and
-    the other three, where samples of this kind need them, are computed from the training samples, whose indices are
-    ``train``. ``name`` is the name of the data set in messages.
+    ``kind`` is that of the samples. The fields ``channels_last``, ``columns``, ``length``, ``fill`` and ``limits`` are
+    only set if they are missing and samples of this kind need them. The last three are computed from the training
+    samples, whose indices are ``train``. ``name`` is the name of the data set in messages.
     """
     values = [samples.values[place] for place in train]
     last = samples.channels_last if options.channels_last is None else options.channels_last
@@ -50,8 +49,8 @@ def assembled(samples: Samples, options: NumberOptions, name: str) -> Array:
     """Return all samples as one array (N, …), with gaps filled, signals of one length and intensities scaled.
 
     ``options`` are those that ``completed`` returned. Raises ``DataError``, which begins with ``name``, for samples of
-    different shapes, for signals that would mostly consist of padding, and for missing numbers that must be replaced by
-    a median of the training data if ``options`` do not have it in ``fill``.
+    different shapes, for signals that would mostly consist of padding, and for missing numbers that need a median of
+    the training data which is not in ``options.fill``.
     """
     if samples.kind is Kind.signals:
         length = options.length or max(one.shape[1] for one in samples.values)

@@ -7,8 +7,8 @@
     then       the elements
 
 The header is checked against the length of the file before memory is allocated. A raw file must be exactly as long as
-its header says. The same is required of the length in the trailer of a gzip file, which must also be possible at
-DEFLATE's highest compression; no more bytes are unpacked than the header says.
+its header says. A gzip file must state this length at its end, and must have a size from which so many bytes can be
+unpacked. No more bytes are unpacked than the header says.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _PIECE = 1 << 20
 def read_idx(path: Path, rank: int) -> npt.NDArray[np.uint8]:
     """Read an IDX file, raw or gzip, as a uint8 array with ``rank`` axes.
 
-    Raises ``DataError``, which names the file, if it is missing, truncated, too long, or of another format, rank or
-    type.
+    Raises ``DataError``, which names the file, if the file is missing, truncated, too long, or of another format, rank
+    or type.
     """
     try:
         with path.open("rb") as stream:

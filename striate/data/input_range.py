@@ -1,4 +1,4 @@
-"""The range of training inputs, by which inputs for prediction that are unlike them are recognized."""
+"""The range of training inputs, by which unusual inputs for prediction are recognized."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class InputRange:
                smallest and the largest value of each
     spread     the largest standard deviation of a sample over its positions, for each channel
     deviation  the standard deviation of all values, for each channel
-    dark       whether the samples are uint8; ``unlike`` then mentions if exchanging light and dark would help
+    dark       whether ``unlike`` says if exchanging light and dark would help; true for uint8
     size       (height, width) of the picture files; None if they differ, and for data that are not files of pictures
     """
 

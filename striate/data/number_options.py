@@ -42,15 +42,15 @@ class NumberOptions(metaclass=Explained):
     task            classify, regress or multilabel; None: by the labels
     label_column    name of the column with the labels, or several names; None: a column called "label", "class" or the
                     like, or the only column of text
-    group_column    name of the column whose rows with equal values stay in one part, such as a patient; None: a column
-                    called "group", "patient", "subject" or the like, if there is one
+    group_column    name of the column with the groups, such as patients; all rows of a group stay in one part. None: a
+                    column called "group", "patient", "subject" or the like, if there is one
     ignore_columns  names of columns that are not read
     window          length in rows of the windows that are cut from a table with one row per time step; None: not cut
-    stride          rows from the start of a window to that of the next; None: half of the window
+    stride          rows from the start of a window to the start of the next; None: half of the window
     length          time steps of a signal: longer ones are cut at the end, shorter ones repeat their last values; None:
                     the longest of the training part
     channels_last   whether channels are the last axis of an array; None: by its shape
-    limits          (low, high) of the intensities of integer volumes, which become 0 and 1; None: the 0.5 % and 99.5 %
+    limits          (low, high): the intensities of integer volumes that become 0 and 1; None: the 0.5 % and 99.5 %
                     quantiles of the training part. Floating-point volumes are not scaled
     held_out        the share of every class that is held out, between 0 and 1, if the data have no parts of their own
     seed            determines which samples are held out
@@ -59,12 +59,13 @@ class NumberOptions(metaclass=Explained):
     The remaining fields are set when the training data are read, so that other files are read in the same way:
 
     columns         names of the features or channels
-    fill            a number for each column that replaces its missing values: the column's median in the training part
+    fill            for each column, the number that replaces missing values: the column's median in the training part
     classes         names of the classes, or of the yes-or-no labels
     targets         names of the label columns
     single_files    whether each .npy file is one sample, as in folders of classes
 
-    Choices may also be given by name, such as "signals". Raises ``OptionError`` for invalid values.
+    ``kind``, ``task`` and ``on_error`` may also be given by name, such as "signals". Raises ``OptionError`` for invalid
+    values.
     """
 
     kind: Kind | None = None

@@ -88,8 +88,8 @@ def read_labelled(path: Path, options: NumberOptions) -> Dataset:
     """Return the samples of a file or folder for an evaluation: the held-out part, or all if the data have no parts.
 
     ``options`` are those of the training, as ``open_numbers`` returned them in ``Opened.options``; labels become
-    indices into their classes. Raises ``DataError`` as ``open_numbers`` does, and for labels that are not among the
-    classes.
+    indices into ``options.classes``. Raises ``DataError`` as ``open_numbers`` does, and for labels that are not among
+    the classes.
     """
     files = number_files(path, beside=False)
     files = [file for file in files if file.part is not Split.TRAIN] or files

@@ -16,8 +16,8 @@ class Opened:
     train, held_out              the two parts
     train_files, held_out_files  where each sample comes from, in the order of the samples: paths of picture files, or
                                  lines of tables; empty for data sets known by name
-    options                      the options with which the data were read, with values in place of None where the data
-                                 determined them; None for data sets known by name
+    options                      the options with which the data were read; values that the data determine replace None.
+                                 For data sets known by name, this field is None
     notes                        messages for the user, such as files that were skipped
     file_size                    (height, width) of all picture files; None if they differ, and for other data
     given_parts                  whether the data come with a held-out part, rather than being split at random

@@ -35,7 +35,7 @@ class Outline:
     channels     the number of channels, or of features of a table
     given_parts  whether the data come with a held-out part
     options      the options of ``open_data`` with which the data were read, as plain values
-    fixed        whether the data cannot be read with other options, as data sets known by name
+    fixed        whether the data can only be read with these options; true for data sets known by name
     unread       error messages about files and rows that cannot be read
     notes        messages for the user
     """

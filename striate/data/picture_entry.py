@@ -35,7 +35,7 @@ class Labelled:
     """The pictures of a data set with their labels.
 
     pictures  the pictures, each with its label
-    classes   the names of their classes, in natural order (2 before 12)
+    classes   the names of the classes, in natural order (2 before 12)
     others    the files that are not used
     notes     messages for the user
     unusable  messages about lines of tables that have no picture or no label

@@ -30,7 +30,7 @@ class PictureOptions(metaclass=Explained):
     seed      determines which samples are held out
     on_error  what to do with files that cannot be read: raise or skip
 
-    Choices may also be given by name, such as "crop". Raises ``OptionError`` for invalid values.
+    ``resize`` and ``on_error`` may also be given by name, such as "crop". Raises ``OptionError`` for invalid values.
     """
 
     size: tuple[int, int] | None = None

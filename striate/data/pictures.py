@@ -35,8 +35,8 @@ def open_pictures(
     """Read all pictures of a folder, zip or tar archive as uint8, with labels from folders or a table.
 
     ``data.labelled`` describes the possible forms. ``options`` None means the default options. ``progress`` is called
-    with (files done, files in all). Raises ``DataError`` for files or lines of a table that cannot be used, with their
-    names, and for pictures of different sizes if ``options`` have no size.
+    with (files done, files in all). Raises ``DataError`` for files or lines of a table that cannot be used, and for
+    pictures of different sizes if ``options`` have no size.
     """
     tree = open_tree(path)
     try:
@@ -49,8 +49,8 @@ def read_pictures(path: Path, options: PictureOptions, classes: Sequence[str]) -
     """Return the pictures on which to evaluate a model, and notes for the user.
 
     If the pictures are divided into training and held-out ones, only the held-out ones are returned. ``classes`` are
-    those of the model. The pictures may be of one class only: a folder of pictures without class folders, named like a
-    class, has the pictures of that class. Raises ``DataError`` as ``open_pictures`` does, and for unlabelled pictures.
+    those of the model. A folder without class folders is also accepted if its name is that of a class: all its pictures
+    then have this class. Raises ``DataError`` as ``open_pictures`` does, and for unlabelled pictures.
     """
     tree = open_tree(path)
     try:

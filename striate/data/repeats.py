@@ -24,7 +24,7 @@ def repeated(
     train, held_out  the indices of the samples in each part
     names            the name of each sample, such as its file or line
     unit             the word for a sample, such as "picture"
-    path             the path of the data set, for the command in the notes that lists all such samples
+    path             the path of the data set, which appears in the notes
     """
     groups = equal_groups(content_key(image) for image in images)
     if not groups:

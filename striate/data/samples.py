@@ -30,8 +30,8 @@ class Samples:
     groups   the name of the group of each sample, such as a patient; None: no groups
     parts    whether each sample is for training or held out; None if the file does not say
     rows     (series, first row, end row) of each window, the end exclusive; empty unless the samples are windows
-    task     what is predicted, if the form of the file says so; otherwise None
-    channels_last  whether the channels were on the last axis, if the samples together show it; otherwise None
+    task     what is predicted; None if the file does not say
+    channels_last  whether the channels were on the last axis; None if the samples do not show it
     bad      messages about rows and samples that were skipped
     notes    messages for the user
     """

@@ -1,4 +1,4 @@
-"""Read the files of the UCR and UEA archives: ``.ts`` files, and tables with one series per row, without names.
+"""Read the files of the UCR and UEA archives: ``.ts`` files, and tables without names that have one series per row.
 
 In a ``.ts`` file, lines that start with @ describe the data, and each line after @data is a case: its channels
 separated by colons, the numbers of a channel by commas, and the label last. In a UCR table, a row is a label and the

@@ -32,11 +32,11 @@ class Source:
 
 
 class Sources:
-    """A context manager for the pictures at given paths, in this order; leaving it closes the archives.
+    """A context manager that finds the pictures at given paths, and closes the archives at the end.
 
-    The path of a folder means all pictures in it and in the folders below; the path of an archive (zip or tar) means
-    all pictures in it. Both are in natural order of their names. Any other path is a picture, whatever its name. Bytes
-    instead of a path are the content of a picture, which gets the name "-".
+    The pictures are in the order of the paths. The path of a folder means all pictures in it and in the folders below,
+    and the path of a zip or tar archive means all pictures in it, in the natural order of their names. Any other path
+    is a picture, whatever its name. Bytes instead of a path are the content of a picture, which gets the name "-".
 
     found     the pictures
     problems  an error message for each path that is missing, cannot be read, or has no pictures

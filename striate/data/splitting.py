@@ -22,11 +22,10 @@ def stratified_split(
     """Split samples into a training part and a held-out part with the same share of every class.
 
     labels  class numbers (N,)
-    share   the share of every class that is held out, rounded, but at least one sample of a class that has two or more
+    share   the share of every class that is held out; at least one sample of a class with two or more is held out
     seed    determines the choice
-    groups  (N,) names such as those of patients; all samples of a group are in one part. Groups are considered in
-            random order, and a group is held out if this brings the held-out numbers of the classes closer to
-            ``share``; if no group does, the group that is closest is held out. None: no groups
+    groups  (N,) names such as those of patients; all samples of a group are in one part. The held-out share of a class
+            is then only near ``share``. None: no groups
 
     Returns the indices of the training samples and of the held-out samples, int64, ascending. Raises ``OptionError``
     unless 0 < share < 1 and there is one group for each sample, and ``DataError`` if a part would be empty.

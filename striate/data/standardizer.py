@@ -92,7 +92,8 @@ class Standardizer(metaclass=Explained):
     def fit(cls, x: npt.ArrayLike, epsilon: float = 1e-8) -> Standardizer:
         """Compute mean and standard deviation of inputs (N, D) or (N, C, positions…).
 
-        They are exact for uint8, and otherwise computed in two passes in float64. ``epsilon`` is added to the variance.
+        For uint8 they are exact; otherwise they are computed in two passes in float64. ``epsilon`` is added to the
+        variance.
 
         Raises ``OptionError`` for an ε whose square root is not a positive normal float32 number; ``DataError`` for
         empty data, NaN, and numbers too large for float32; ``DTypeError`` for anything but an array of numbers.

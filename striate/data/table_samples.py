@@ -1,4 +1,4 @@
-"""Make samples from the rows of a table: one per row, per series (long form), or per window (wide form)."""
+"""Make samples from the rows of a table: one for each row, each series, or each window of rows."""
 
 from __future__ import annotations
 

@@ -5,9 +5,9 @@
     …
     end        blocks of zeros
 
-A header of type L (GNU) or x (pax) describes the header after it; its content is the name, or lines such as
-``25 path=folder/1.png``. Headers are read once, from the beginning to the end, so that no archive can make the reader
-go round in circles, and no more of them is kept in memory than ``_LONGEST``.
+A header of type L (GNU) or x (pax) describes the header after it. Its content, of at most ``_LONGEST`` bytes, is the
+name of the next entry, or lines such as ``25 path=folder/1.png``. Headers are read once, from the beginning of the
+archive to the end.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Convert labels from text to class numbers, measured numbers, or several yes-or-no labels.
 
 If no task is given, several columns of 0 and 1 (or no and yes, false and true) are yes-or-no labels, and several
-columns of other numbers are measured numbers. A single column of numbers is measured numbers, too, unless the numbers
-are integers, with at most 100 different values that occur twice or more on average: then each value is a class. Text
-names classes.
+columns of other numbers are measured numbers. A single column of numbers is measured numbers, too, with one exception:
+in a column of integers with at most 100 different values, which occur twice or more on average, each value is a class.
+Text names classes.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def targets_of(
 ) -> Targets:
     """Convert the labels of samples, given as text, to class numbers, measured numbers or yes-or-no labels.
 
-    cells    a tuple for each sample, with the text of one label for each of the columns ``names``
+    cells    a tuple for each sample: the text of its label in each of the columns ``names``
     places   where each sample is in ``file``, for messages
     task     what the labels are; None: by the rule of this module
-    classes  the known classes; empty: those that occur, which must be two or more
+    classes  the known classes; empty: the classes are those in the labels, which must be two or more
 
     Raises ``DataError``, which names file and line, for labels that do not fit the task or are not among the classes.
     """

@@ -2,8 +2,8 @@
 
 The delimiter is the most frequent of comma, semicolon and tab in the first line; with semicolons, a comma is the
 decimal point. If the first line has only numbers, it is data, and the columns are named "1", "2", … Lines that begin
-with # before the first row are comments, unless such a line has a cell for each column: then it has their names, as
-``np.savetxt`` writes them.
+with # before the first row are comments. But if such a line has a cell for each column, its cells are the names of the
+columns, as ``np.savetxt`` writes them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class TextTable:
     lines    the line number of each row in the file, from 1
     named    whether the first line of the file has the column names
     comma    whether a comma is the decimal point
-    bad      messages about rows that were skipped, because their number of cells is not that of the columns
+    bad      messages about rows that were skipped, because they have fewer or more cells than there are columns
     """
 
     path: Path
@@ -211,6 +211,6 @@ def shown(cell: str) -> str:
 
 
 def shortened(names: Sequence[Any], most: int = 12) -> str:
-    """Return names separated by commas; after ``most`` names, with the number of others, such as "and 5 more"."""
+    """Return up to ``most`` names separated by commas, then the number of further names, such as "and 5 more"."""
     shown = ", ".join(str(name) for name in names[:most])
     return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")

@@ -22,9 +22,10 @@ _RANGE_REFUSED = 416
 def transfer(url: str, sha256: str, target: Path, progress: Progress = lambda done, total: None) -> None:
     """Download ``url`` to ``target``, which appears only when it is complete and has this SHA-256.
 
-    Until then the bytes are in a file with ``.part`` appended to its name, which a further call continues if the server
-    supports that. ``progress`` is called with (bytes done, bytes in all, or 0 if unknown). Raises ``DataError`` if the
-    server does not answer, the connection ends early, the hash is wrong, or the disk is full.
+    Until then the bytes are in a file of the same name with ``.part`` at the end. If that file exists, the download
+    continues it, provided that the server can do so. ``progress`` is called with (bytes done, bytes in all, or 0 if
+    unknown). Raises ``DataError`` if the server does not answer, the connection ends early, the hash is wrong, or the
+    disk is full.
     """
     partial = target.with_name(target.name + PARTIAL)
     try:

@@ -4,8 +4,7 @@ Files that operating systems create on their own are ignored: hidden files and f
 the like. In an archive, links, devices, absolute names and names with ``..`` are refused, and so are files above
 ``MOST_BYTES``. A zip entry or a compressed tar archive is refused if it unpacks to more than about ``_DEFLATE_RATIO``
 times its packed size, the most that DEFLATE can reach. Entries of zip archives may be stored, or compressed by DEFLATE
-or bzip2, but not by LZMA, because such an entry could demand any amount of memory. A .tar.xz archive is read if
-unpacking it takes at most ``_MOST_MEMORY`` bytes of memory.
+or bzip2, but not by LZMA. A .tar.xz archive is read if unpacking it takes at most ``_MOST_MEMORY`` bytes of memory.
 """
 
 from __future__ import annotations
@@ -153,7 +152,7 @@ class Tree(ABC):
 
 
 def open_tree(path: Path) -> Tree:
-    """Open a folder or an archive; raises ``DataError`` for anything else, and if it cannot be read."""
+    """Open a folder or an archive; raises ``DataError`` if ``path`` is neither, or cannot be read."""
     if path.is_dir():
         return FolderTree(path)
     if not path.is_file():
@@ -319,7 +318,7 @@ class ZipTree(Tree):
     def stream(self, entry: Entry) -> IO[bytes]:
         """Return an open file of the archive.
 
-        Opening and reading a damaged archive raise one of the exceptions in the tuple ``BROKEN``.
+        If the archive is damaged, this method, or reading from the file, raises one of the exceptions in ``BROKEN``.
         """
         return self._archive().open(self._infos[entry.path])
 

@@ -30,7 +30,7 @@ _WAIT = 0.2  # seconds between two attempts to take the lock
 
 @dataclass(frozen=True)
 class Published:
-    """The address at which a data set is published, ending with "/", and the SHA-256 of its files by name."""
+    """The address at which a data set is published, ending with "/", and the SHA-256 of each file by its name."""
 
     source: str
     files: dict[str, str]

@@ -48,10 +48,10 @@ class Communicator(ABC):
 
     @abstractmethod
     def start_sum(self, array: Array) -> Pending:
-        """Start to replace the contents of ``array`` by the sum over all ranks.
+        """Start to replace the contents of ``array`` by the sum of the arrays that all ranks pass.
 
         ``array`` is a contiguous vector of the same length and dtype on all ranks. Until the returned ``Pending`` is
-        complete, it must be neither read nor written. The order of the additions is not specified.
+        complete, ``array`` must be neither read nor written. The order of the additions is not specified.
         """
 
     @abstractmethod
@@ -69,7 +69,7 @@ class Communicator(ABC):
     def abort(self, code: int) -> None:
         """End the processes of all ranks with this exit code; this method does not return.
 
-        No other rank needs to call it.
+        It is enough that one rank calls it.
         """
 
     def largest(self, *numbers: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""End all ranks (processes) of a training if one of them fails, since the others would wait for its messages."""
+"""End all ranks (processes) of a training if one of them fails, as the others would wait for it for ever."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def failing_together(
 def end_all_on_uncaught(communicator: Communicator) -> None:
     """From now on, end the processes of all ranks if an uncaught exception ends this process.
 
-    Exceptions that all ranks raise at once (``AGREED``) are excluded. ``sys.exit`` is not an exception in this sense.
+    Exceptions that all ranks raise at once (``AGREED``) are excluded. A process that ends by ``sys.exit`` does not end
+    the others.
     """
     before = sys.excepthook
 

@@ -1,4 +1,4 @@
-"""Find ``mpirun`` or ``mpiexec``, which starts the ranks (processes) of an MPI program, and its command line."""
+"""Find ``mpirun`` or ``mpiexec``, which starts the ranks (processes) of an MPI program, and write its command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OPEN_MPI = ("Open MPI", "OpenRTE", "PRRTE", "prterun")
 def find_launcher() -> Path | None:
     """Return the path of ``mpirun`` or ``mpiexec``, or None if there is none.
 
-    The folder of the Python interpreter is searched first, since pip installs the program there, then the PATH.
+    The folder of the Python interpreter is searched first, then the PATH.
     """
     beside = Path(sys.executable).parent
     for name in _NAMES:
@@ -33,8 +33,8 @@ def find_launcher() -> Path | None:
 def launch_command(ranks: int, command: Sequence[str]) -> list[str]:
     """Return the command line that runs ``command`` on ``ranks`` ranks (processes) of this machine.
 
-    Its options let Open MPI start more ranks than there are cores, and not bind each rank to one core: the ranks divide
-    the cores among themselves (see ``threads.py``). Raises ``OptionError`` if no launcher is found.
+    There may be more ranks than cores. A rank is not bound to one core, because the ranks divide the cores among
+    themselves; see ``threads.py``. Raises ``OptionError`` if no launcher is found.
     """
     launcher = find_launcher()
     if launcher is None:

@@ -104,9 +104,8 @@ class _SumOfParts:
 class MpiCommunicator(Communicator):
     """The ranks of an MPI communicator of mpi4py, such as ``mpi4py.MPI.COMM_WORLD``.
 
-    The communicator is duplicated, so that messages of the training cannot be mistaken for others; therefore all of its
-    ranks must create this object. Once a process has created such an object for several ranks, an uncaught exception in
-    this process ends all ranks.
+    All ranks must create this object, because it duplicates the communicator. Once a process has created such an object
+    for several ranks, an uncaught exception in this process ends all ranks.
     """
 
     def __init__(self, communicator: Any) -> None:
@@ -187,8 +186,8 @@ def _mpi() -> Any:
 def communicator_of(given: object) -> Communicator:
     """Return the ``Communicator`` for the option ``communicator`` of a caller.
 
-    ``given`` is a ``Communicator``, which is returned, a communicator of mpi4py, or None for a single process. Raises
-    ``OptionError`` for anything else.
+    ``given`` is a communicator of mpi4py, None for a single process, or a ``Communicator``, which is returned
+    unchanged. Raises ``OptionError`` for anything else.
     """
     if given is None:
         return Alone()

@@ -1,8 +1,8 @@
 """How a batch is divided into pieces, and which rank (process) computes which pieces.
 
 fast    one piece per rank; gradients are added in the order that the MPI library chooses
-exact   4 or 8 pieces, depending on the size of the batch. They are added in a binary tree. Every rank computes a whole
-        subtree, so the sums have the same bits on any number of ranks::
+exact   4 or 8 pieces, depending on the size of the batch. The gradients of the pieces are added in a binary tree. Every
+        rank computes a whole subtree, so the sums have the same bits on any number of ranks::
 
                   ┌───────┴───────┐
               ┌───┴───┐       ┌───┴───┐
@@ -56,7 +56,7 @@ def piece_count(samples: int, ranks: int, reduce: Reduce) -> int:
 
 
 def piece_bounds(samples: int, pieces: int) -> list[int]:
-    """Return the index of each piece's first sample, and ``samples`` at the end; sizes differ by one at most."""
+    """Return the index of each piece's first sample, and ``samples`` at the end; piece sizes differ by one at most."""
     return [place * samples // pieces for place in range(pieces + 1)]
 
 
@@ -68,9 +68,10 @@ def tree_sum(parts: list[Array]) -> Array:
 
 
 def sum_over_ranks(array: Array, communicator: Communicator) -> None:
-    """Replace the contents of ``array`` by the sum over all ranks, added in pairs of neighbours, pairs of pairs, ….
+    """Replace the contents of ``array`` by the sum of the arrays that all ranks pass.
 
-    The number of ranks must be a power of two. Every rank computes the same bits, since a + b = b + a.
+    The arrays of neighbouring ranks are added first, then the sums of neighbouring pairs, and so on. Every rank gets
+    the same bits. The number of ranks must be a power of two.
     """
     distance = 1
     while distance < communicator.size:

@@ -13,16 +13,16 @@ from striate.quota import cpu_quota
 def threads_of_rank(own: set[int], every: list[set[int]], quota: float) -> int:
     """Return the number of threads of a rank, at least 1.
 
-    ``own`` are the cores that the rank may use, and ``every`` those of all ranks on its machine, its own included. A
-    core that several ranks may use is divided among them; so is ``quota``, the number of cores that the control groups
-    of the machine's ranks allow.
+    ``own`` are the cores that the rank may use; ``every`` has such a set for each rank on its machine, this rank
+    included. A core that several ranks may use is divided among them. ``quota`` is the number of cores that the control
+    groups allow; it is divided among all ranks on the machine.
     """
     cores = sum(1 / sum(core in one for one in every) for core in own)
     return max(1, math.floor(min(cores, quota / len(every)) + 1e-9))
 
 
 def share_threads(communicator: Communicator) -> None:
-    """Make this process compute with its share of the machine's cores, which all ranks (processes) on it divide.
+    """Make this rank (process) compute with its share of the cores of its machine.
 
     A number of threads that STRIATE_THREADS or the caller has set is not changed. All ranks must call this function.
     """

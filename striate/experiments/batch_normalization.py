@@ -68,7 +68,7 @@ def first_norm(model: Sequential, images: Array) -> tuple[BatchNorm, Array, Arra
 
 
 def recount(model: Sequential, images: Array) -> float:
-    """Return the largest difference between the output of the first BN layer and its equation in NumPy.
+    """Return the largest difference between the output of the first BN layer and that of its equation in NumPy.
 
     Both use μ and σ of this batch of images.
     """

@@ -43,9 +43,9 @@ def permuted(dataset: Dataset) -> Dataset:
 
 
 def highlighted(image: Array, kernel: Array) -> Array:
-    """Return |image ⊗ kernel| for a picture (H, W), zero-padded by 1; large numbers mark the kernel's pattern.
+    """Return |image ⊗ kernel| for a picture (H, W), zero-padded by 1.
 
-    ⊗ is the cross-correlation, which networks call convolution.
+    ⊗ is the cross-correlation, which networks call convolution. Large numbers mark the pattern of the kernel.
     """
     filtered = compile(_same_size)
     return np.abs(filtered(image[None, None].astype(np.float32), kernel[None, None])[0, 0])

@@ -24,8 +24,9 @@ Report = Callable[[int, int, str], None]
 class Size:
     """The size of a run: numbers of seeds, training samples, held-out samples and epochs.
 
-    ``samples`` and ``held_out`` are upper limits, since a data set may have fewer. Default sizes take well under two
-    minutes on two cores. Raises ``OptionError`` if a number is less than 1 or there are fewer than 20 samples.
+    ``samples`` and ``held_out`` are upper limits, since a data set may have fewer. A run of the default size takes well
+    under two minutes on two cores. Raises ``OptionError`` if a number is less than 1 or there are fewer than 20
+    samples.
     """
 
     seeds: int
@@ -78,7 +79,7 @@ class Work:
         return self._train_set.subset(order(len(self._train_set), seed, 0)[: self.size.samples])
 
     def runs(self, settings: Sequence[str]) -> Iterator[tuple[str, int]]:
-        """Yield each setting (compared configuration) with each seed, and report progress before each."""
+        """Yield each setting (compared configuration) with each seed; report progress before each pair."""
         total = len(settings) * self.size.seeds
         done = 0
         for setting in settings:
@@ -178,11 +179,11 @@ class Material:
 
 
 def material(wanted: str | None, preferred: str, opened: Callable[[str, str], Dataset]) -> Material:
-    """Open the data set ``wanted``, or by default the preferred one, with the digits as a fallback.
+    """Open the data set ``wanted``, or the ``preferred`` one if ``wanted`` is None.
 
-    ``opened(name, part)`` opens the part "train" or "test". The fallback is used, with a note, if the preferred set is
-    not found. Raises ``DataError`` if ``wanted`` cannot be read, and ``OptionError`` if the samples are not pictures
-    (C, H, W).
+    ``opened(name, part)`` opens the part "train" or "test". If the preferred set is not found, the digits of the
+    package are used, and a note says so. Raises ``DataError`` if ``wanted`` cannot be read, and ``OptionError`` if the
+    samples are not pictures (C, H, W).
     """
     name = preferred if wanted is None else wanted
     note = ""

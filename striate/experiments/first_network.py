@@ -110,9 +110,9 @@ class FirstNetwork(Experiment):
     def examples(self, model: Module, work: Work) -> dict[str, Array]:
         """Return up to four held-out pictures with labels and predicted probabilities, for the figure.
 
-        They are three correct predictions and the worst mistake (the least probability of the true class). Without any
-        mistake, the last is the least certain correct prediction. Returns the arrays "images" (n, H, W), the mean over
-        the channels; "shares" (n, classes), the probabilities; and "labels" (n,).
+        They are three correct predictions and the worst mistake: the picture whose true class has the least
+        probability. Without any mistake, the last is the least certain correct prediction. The result has the arrays
+        "images" (n, H, W), the mean over the channels; "shares" (n, classes), the probabilities; and "labels" (n,).
         """
         images, labels = work.held_out.images, work.held_out.labels
         shares = np.exp(log_softmax(np.asarray(model(images))))

@@ -150,9 +150,9 @@ class Flattening(Experiment):
     def compare(self, found: Measurement, work: Work, seed: int) -> None:
         """Train a network, compute its last two layers in two other ways, and record how the outputs differ.
 
-        The layers (flatten, linear) are replaced by a convolution as large as its input, and by a linear layer whose
-        features are in another order. The numbers are added to ``found``. ``seed`` determines the initial weights and
-        the training samples.
+        The two layers, flatten and linear, are replaced first by a convolution whose filters are as large as its input,
+        then by a linear layer whose features are in another order. The numbers are added to ``found``. ``seed``
+        determines the initial weights and the training samples.
         """
         train_set, images = work.samples(seed), work.held_out.images
         parts = front(work)

@@ -130,7 +130,7 @@ class ManyFilters(Experiment):
 
 
 def distinct(rows: np.ndarray[Any, np.dtype[np.float64]]) -> int:
-    """Return how many rows (filters) are distinct: those whose |cosine| with all rows counted before is at most 0.9."""
+    """Return how many rows (filters) are distinct; two rows with a |cosine| above 0.9 count as the same."""
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     kept: list[int] = []
     for index, row in enumerate(unit):

@@ -98,7 +98,7 @@ class Measurement:
         return self.numbers[setting].get(self.quantity(quantity).name, [])
 
     def median(self, setting: str, quantity: str) -> float:
-        """Return the median over the seeds, or NaN, with which all comparisons are false, if nothing was measured."""
+        """Return the median over the seeds, or NaN if nothing was measured."""
         values = self.values(setting, quantity)
         return median(values) if values else math.nan
 
@@ -117,7 +117,8 @@ class Measurement:
     def text(self, setting: str, quantity: str) -> str:
         """Return the median, minimum and maximum over the seeds as text, such as "94.0 % (91.0–95.0)".
 
-        The text is only the median if all seeds agree or the quantity hides its spread, and "" if nothing was measured.
+        The text is only the median if all seeds agree, or if the quantity hides its spread. It is "" if nothing was
+        measured.
         """
         values = self.values(setting, quantity)
         if not values:

@@ -47,11 +47,12 @@ def deep(
 def convolutional(
     activation: Callable[[], Module], *, kernel: int, filters: tuple[int, ...], init: str = "he", classes: int = 10
 ) -> Sequential:
-    """Return a CNN: one block for each number of ``filters``, and a linear output.
+    """Return a CNN: one block for each element of ``filters``, and a linear output.
 
-    A block is a convolution that keeps the size, an activation, and 2×2 max pooling. ``activation`` makes an activation
-    layer, ``kernel`` is the filter size in pixels, ``init`` names the initializer of the weights, and ``classes`` is
-    the number of outputs. The layers are named conv1, active1, pool1, … and out.
+    A block is a convolution that keeps the size, an activation, and 2×2 max pooling. ``filters`` has the number of
+    filters in each convolution. ``activation`` makes an activation layer, ``kernel`` is the filter size in pixels,
+    ``init`` names the initializer of the weights, and ``classes`` is the number of outputs. The layers are named conv1,
+    active1, pool1, … and out.
     """
     layers: dict[str, Module] = {}
     for block, count in enumerate(filters, 1):

@@ -74,8 +74,8 @@ class Verdict:
 def judge(compared: Sequence[Compared]) -> Verdict:
     """Return the verdict on a claim from its checked predictions.
 
-    It is FAILS if a prediction without a ``condition`` did not come true; else CONDITION if one with a ``condition``
-    did; else HOLDS.
+    The ruling is FAILS if a prediction without a ``condition`` did not come true. Otherwise it is CONDITION if a
+    prediction with a ``condition`` came true, and HOLDS if none did.
     """
     failed = [one for one in compared if not one.prediction.condition and not one.came_true]
     if failed:

@@ -46,7 +46,7 @@ def as_features(dataset: Dataset, scaled_badly: bool) -> Dataset:
 
 
 def recount(features: Array) -> tuple[float, Array]:
-    """Return the largest error of ``Standardizer`` for features (N, D), and its output for the constant ones.
+    """Return the largest error of ``Standardizer`` for features (N, D), and its output for the constant features.
 
     The error is the difference from the equation, computed in float64. Constant features are equal in all samples.
     """

@@ -90,7 +90,7 @@ def gradient_norms(model: Module, dataset: Dataset, seed: int, samples: int = 25
 
 
 def firing(model: Module, dataset: Dataset, seed: int, layers: list[str]) -> dict[str, Array]:
-    """Return, for each of ``layers``, how often each of its units is positive over a data set: a share, 0 to 1.
+    """Return how often each unit of the given layers is positive over a data set, as shares from 0 to 1, by layer.
 
     A ReLU unit with share 0 is dead: no gradient reaches its weights. ``layers`` are paths of layers. ``seed``
     determines the values of weights that have none yet, and dropout.

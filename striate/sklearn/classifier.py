@@ -33,19 +33,20 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
                          for (C, L), "lenet5" for (1, H, W) up to 32×32, "resnet20" for other (C, H, W), "resnet18_3d"
                          for (C, D, H, W)
     network_options      keyword arguments of the named network or of the function
-    input_shape          the shape of one sample, such as (C, H, W), if the rows of X are flattened; None: that of X
+    input_shape          the shape of one sample, such as (C, H, W), if the rows of X are flattened; None: the shape of
+                         the rows of X
     loss                 None: ``nn.CrossEntropyLoss()``, or ``nn.BCEWithLogitsLoss()`` for several labels
     optimizer            a name in ``optim.OPTIMIZERS``, or an optimizer; "sgd" has a momentum of 0.9
-    learning_rate        None: the optimizer's own, or the usual one of a named optimizer
+    learning_rate        None: the rate of a given optimizer, or the usual rate of a named one
     schedule             a name in ``optim.SCHEDULES``, over all steps of one ``fit``
     epochs, batch_size   passes over the data, and samples in a batch
     class_weight         a dict of class → weight ≥ 0 of its samples in the loss (1 if missing), or "balanced": the
                          classes then have the same total weight
     early_stopping       True holds ``validation_fraction`` of the samples out, stops when their loss has not improved
                          for ``patience`` epochs, and keeps the best weights
-    standardize          whether each feature, or each channel, is standardized with the mean and standard deviation of
-                         the training data (for ``partial_fit``: of the first call), unless ``network`` is a module with
-                         a standardizer of its own
+    standardize          whether each feature or channel is standardized with the mean and standard deviation of the
+                         training data; with ``partial_fit``, those of the first call. No effect if ``network`` is a
+                         module that has a standardizer
     dtype                "float32" or "float64", in which the network computes
     warm_start           True: ``fit`` continues with the weights of the previous call
     random_state         seed of the weights, the order of the samples, dropout and the validation samples
@@ -117,7 +118,10 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
         return self._train_further(X, y, sample_weight, classes)
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable label of each sample, (N,); after training on labels (N, k), 0 or 1 for each."""
+        """Return the most probable label of each sample, (N,).
+
+        If a sample can have several labels, the result is a matrix (N, k) with 0 or 1 for each label.
+        """
         outputs = self._computed(X)
         if self._several:
             return (outputs > 0).astype(np.int64)

@@ -18,7 +18,7 @@ def moments(x: Array, weights: Array | None) -> tuple[Array, Array]:
     """Return the mean and the standard deviation of each feature or channel, float64 (C,).
 
     ``x`` is (N, C, …) and ``weights`` (N,), or None if all weights are 1. The standard deviation of a constant feature
-    is given as 1, so that dividing by it does not magnify small deviations in later data.
+    is given as 1.
     """
     weights = np.ones(len(x)) if weights is None else weights
     positions = x[0, 0].size

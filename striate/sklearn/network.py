@@ -20,9 +20,8 @@ _SMALL = 32
 def usual_network(shape: tuple[int, ...]) -> tuple[str, dict[str, Any]]:
     """Return the name and the options of the network that is used for samples of this shape (without N) by default.
 
-    For (D,) features it is a perceptron with two hidden layers of 64 units and without normalization, so that sample
-    weights are exact. For (C, L), (C, H, W) and (C, D, H, W) it is a convolutional network. Raises ``ShapeError`` for
-    other numbers of axes.
+    For (D,) features it is a perceptron with two hidden layers of 64 units. For (C, L), (C, H, W) and (C, D, H, W) it
+    is a convolutional network. Raises ``ShapeError`` for other numbers of axes.
     """
     if len(shape) == 1:
         return "mlp", {"depth": 2, "width": 64, "norm": "none"}
@@ -41,8 +40,8 @@ def usual_network(shape: tuple[int, ...]) -> tuple[str, dict[str, Any]]:
 def build_network(network: Network, options: Mapping[str, Any] | None, shape: tuple[int, ...], outputs: int) -> Module:
     """Return a new network for samples of ``shape`` (without N) with ``outputs`` numbers for each sample.
 
-    ``options`` are keyword arguments of the named network or of the function, which is called with (shape, outputs). A
-    module is copied, so that training does not change the parameter ``network`` of the estimator.
+    ``network`` is a name, a function of (shape, outputs), or a module, which is copied; None: the network of
+    ``usual_network``. ``options`` are keyword arguments of the named network or of the function.
 
     Raises ``OptionError`` for an unknown name or option, for options given with a module, and for a ``network`` of
     another type.

@@ -15,10 +15,10 @@ MOMENTUM = 0.9
 def chosen_optimizer(optimizer: str | Optimizer, learning_rate: float | None, schedule: str, steps: int) -> Optimizer:
     """Return an optimizer, given by name or as an object, with the chosen learning rate and schedule.
 
-    ``learning_rate`` is the rate of the result; None keeps the rate of a given optimizer, and is the usual rate for a
-    named one. ``schedule`` is a name in ``optim.SCHEDULES``, and the schedule extends over ``steps`` steps; "constant"
-    keeps the schedule of a given optimizer. Raises ``OptionError`` for an unknown name of an optimizer or a schedule,
-    and for an invalid learning rate.
+    With ``learning_rate=None``, an optimizer object keeps its rate, and a named optimizer has its usual rate.
+    ``schedule`` is a name in ``optim.SCHEDULES``, for ``steps`` steps; with "constant", an optimizer object keeps its
+    schedule. Raises ``OptionError`` for an unknown name of an optimizer or a schedule, and for an invalid learning
+    rate.
     """
     if not isinstance(schedule, str) or schedule not in SCHEDULES:
         raise unknown_option("schedule", schedule, SCHEDULES)

@@ -59,10 +59,9 @@ class ConvNetRegressor(RegressorMixin, ConvNet):
 
     @property
     def model_(self) -> Module:
-        """The trained model, for ``st.save`` and everything else that takes a model: X → y (N, k) in the unit of y.
+        """The trained model, for ``st.save`` and everything else that takes a model.
 
-        With ``standardize``, each access returns a new copy of the network, followed by the inverse of the
-        standardization of the targets.
+        The outputs of the model are y (N, k), in the unit of y. With ``standardize``, each access returns a new copy.
         """
         check_is_fitted(self)
         if not self.standardize:

@@ -27,7 +27,7 @@ class Samples:
     factors: Array | None = None
 
     def subset(self, index: Array) -> Samples:
-        """Return the samples at these indices, or where this mask is True, as copies."""
+        """Return copies of some samples; ``index`` has their indices, or is a mask (N,) of bools."""
         weights, factors = (None if one is None else one[index] for one in (self.weights, self.factors))
         return Samples(self.x[index], self.targets[index], weights, factors)
 

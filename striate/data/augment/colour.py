@@ -32,8 +32,8 @@ class ColorJitter(Transform):
 
     The options are those of torchvision, but there the order is random, and a change of hue keeps the maximum of the
     channels instead of the grey value. The four changes are computed as one multiplication by a matrix; uint8 values
-    are rounded and limited to 0 … 255 only after it. Raises ``OptionError`` for an invalid option and, in ``check``,
-    for samples that are not pictures or have too few channels.
+    are rounded and limited to 0 … 255 only after this multiplication. Raises ``OptionError`` for an invalid option and,
+    in ``check``, for samples that are not pictures or have too few channels.
     """
 
     brightness: Range = 0.0
@@ -101,8 +101,8 @@ class RandomScaling(Transform):
 class GaussianNoise(Transform):
     """Add independent normal noise with mean 0 and standard deviation ``sigma`` to every element.
 
-    ``sigma`` is in the unit of the data: in levels from 0 to 255 for uint8, whose results are rounded and limited to
-    that range. For samples of every kind. Raises ``OptionError`` unless 0 ≤ sigma ≤ 1e30.
+    ``sigma`` is in the unit of the data; for uint8, this unit is one level of 0 … 255. Results of uint8 are rounded and
+    limited to 0 … 255. For samples of every kind. Raises ``OptionError`` unless 0 ≤ sigma ≤ 1e30.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (0, 1, 2, 3)

@@ -20,8 +20,8 @@ from striate.ops.random import mix
 def colour(s: Sample) -> None:
     """Write kernel code that replaces the colour x of each pixel by y = M x + t μ.
 
-    ``s`` writes the code. M is the colour matrix (3, 3) of the sample, or one factor for all channels unless there are
-    3 of them; μ is the mean grey value of the sample, and t the factor of μ, which is 0 unless the contrast is changed.
+    ``s`` writes the code. For 3 channels, M is the colour matrix (3, 3) of the sample; otherwise M is one factor for
+    all channels. μ is the mean grey value of the sample. The number t is 0 unless the contrast is changed.
     """
     k, colours = s.k, s.columns.colours
     shift = k.mul(s.float_at(s.columns.grey), mean_grey(s))
@@ -44,9 +44,9 @@ def colour(s: Sample) -> None:
 def mean_grey(s: Sample) -> Any:
     """Write kernel code that computes a sample's mean grey value μ; return μ, as a vector with μ in every lane.
 
-    ``s`` writes the code. The grey value of a pixel with 3 channels is their sum with the weights ``GREY``; with
-    another number of channels, it is their mean. The order of the additions is fixed: each lane adds up its own
-    elements, then the lanes are added in pairs.
+    ``s`` writes the code. For 3 channels, the grey value of a pixel is the sum of the channels, weighted by ``GREY``;
+    otherwise it is the mean of the channels. The order of the additions is fixed: each lane adds up its own elements,
+    then the lanes are added in pairs.
     """
     k, spec = s.k, s.spec
     zero = k.constant(0, F32)

@@ -59,8 +59,8 @@ class Draft:
     """The random parameters with which B samples are augmented; each transform changes them, one after the other.
 
     ``keys`` are the keys of the B samples' random numbers. ``shape`` is the shape (C, sizes…) of a sample in the data
-    set. ``work`` has the steps that all transforms together need. The attribute ``sizes`` has the current sizes, which
-    crops change.
+    set. ``work`` has the steps that all transforms together need. The attribute ``sizes`` has the current spatial
+    sizes, which change when a sample is cropped.
     """
 
     def __init__(self, keys: Keys, shape: Sequence[int], work: Work) -> None:

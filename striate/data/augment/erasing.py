@@ -16,7 +16,7 @@ from striate.options import number, whole_number
 
 
 class Erasing(Transform):
-    """Base of transforms that fill boxes of a sample, as many as ``boxes`` says, with ``value`` (abstract).
+    """Abstract base of transforms that fill boxes of a sample with ``value``.
 
     ``value`` is one number, a sequence with one for each channel, or "mean": the mean of each channel over the data.
     """
@@ -58,8 +58,9 @@ class SeveralErasing(Erasing):
 class RandomErasing(Erasing):
     """Fill a random rectangle of a picture with probability ``p`` (Zhong and others, 2017, arXiv:1708.04896).
 
-    scale  the area of the rectangle as a share of the picture, drawn uniformly
-    ratio  height / width, its logarithm drawn uniformly; a rectangle that would not fit is made smaller
+    scale  (low, high) of the rectangle's area as a share of the picture; the area is uniformly distributed
+    ratio  (low, high) of height / width, whose logarithm is uniformly distributed; a rectangle that would not fit is
+           made smaller
     value  one number, a sequence with one for each channel, or "mean": the means of the channels over the data
 
     Raises ``OptionError`` for options out of range and, in ``check``, for samples that are not pictures.
@@ -92,7 +93,7 @@ class Cutout(SeveralErasing):
     """Fill ``count`` boxes of ``size`` around random elements (DeVries and Taylor, 2017, arXiv:1708.04552).
 
     A box is cut off where it extends beyond the sample. ``size`` is one number for all axes, or one for each; ``value``
-    is one number, a sequence with one for each channel, or "mean" (of each channel over the data). For signals,
+    is one number, a sequence with one for each channel, or "mean": the mean of each channel over the data. For signals,
     pictures and volumes. Raises ``OptionError`` for options out of range and, in ``check``, for the features of tables
     and for a ``size`` that would always erase the whole sample.
     """
@@ -122,9 +123,9 @@ class RandomMask(SeveralErasing):
     """Fill ``count`` intervals of a signal, in all channels; each has a random length of up to ``length`` time steps.
 
     A ``length`` below 1 is a fraction of the signal. These are the time masks of SpecAugment (Park and others, 2019,
-    arXiv:1904.08779). ``value`` is one number, a sequence with one for each channel, or "mean" (of each channel over
-    the data). Raises ``OptionError`` for options out of range and, in ``check``, for samples that are not signals or
-    have fewer than ``length`` time steps.
+    arXiv:1904.08779). ``value`` is one number, a sequence with one for each channel, or "mean": the mean of each
+    channel over the data. Raises ``OptionError`` for options out of range and, in ``check``, for samples that are not
+    signals or have fewer than ``length`` time steps.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1,)

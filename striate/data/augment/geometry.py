@@ -38,11 +38,11 @@ class RandomCrop(Transform):
     size          one number for all spatial axes, or one for each; None: the size of the samples
     padding       one number for all spatial axes, or one for each; 4 is usual for pictures of 32×32
     padding_mode  "constant" fills with ``fill``; "edge" repeats the outermost elements, "reflect" mirrors the sample
-                  without repeating its outermost elements, "wrap" continues it at its other end
+                  without repeating its outermost elements, "wrap" continues with the elements from the opposite end
     fill          one number, a sequence with one for each channel, or "mean": the means of the channels over the data
 
     For signals, pictures and volumes. Raises ``OptionError`` for an invalid option and, in ``check``, for a window that
-    is larger than the padded sample, and for "reflect" with more padding than the sample has elements to mirror.
+    is larger than the padded sample, and for "reflect" with a padding that is not smaller than the sample.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)
@@ -188,8 +188,9 @@ class RandomResizedCrop(Transform):
     """Cut a window of random area and proportions out of a picture, and resize it to ``size`` by linear interpolation.
 
     size   (height, width) or one number for both; None: the size of the samples
-    scale  the area of the window as a share of the picture, drawn uniformly
-    ratio  width / height of the window, its logarithm drawn uniformly; a window that would not fit is made smaller
+    scale  (low, high) of the window's area as a share of the picture; the area is uniformly distributed
+    ratio  (low, high) of width / height, whose logarithm is uniformly distributed; a window that would not fit is made
+           smaller
 
     As in torchvision, but without antialiasing. Raises ``OptionError`` for options out of range and, in ``check``, for
     samples that are not pictures.
@@ -306,7 +307,8 @@ def about_centre(
     """Return matrices (count, 2, 3) that map pixels of the result to positions in a picture.
 
     The picture is sheared, scaled and rotated counter-clockwise about its centre, then shifted by (x, y) pixels.
-    ``size`` is its (height, width); angles are in degrees. Arrays have one number for each of the ``count`` matrices.
+    ``size`` is the (height, width) of the picture; angles are in degrees. An array has one number for each of the
+    ``count`` matrices.
     """
     height, width = size
     angle, slope = np.radians(degrees), np.tan(np.radians(shear))

@@ -2,10 +2,9 @@
 
     gather + crop, flip, shift │ or resample at arbitrary positions → colour → tone → noise → boxes → round and store
 
-If elements only change places, they are copied from the data set to the batch, in vectors where they are adjacent.
-Otherwise the sample is computed in float32, in scratch memory that stays in the cache, and rounded once. Each sample is
-one chunk of work, so the result does not depend on the number of threads. ``reference.py`` computes the same with
-NumPy.
+If elements only change places, they are copied directly from the data set to the batch. Otherwise the sample is
+computed in float32, in scratch memory that stays in the cache, and rounded once. Each sample is one chunk of work, so
+the result does not depend on the number of threads. ``reference.py`` computes the same with NumPy.
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ class MixKernel(KernelSpec):
     """x ← λ x + (1 − λ) x′ outside of a box, x ← x′ inside of it; computed in float32, rounded once for uint8.
 
     x is a sample of the batch, x′ its partner, and λ the share of x. ``size`` is the shape (C, D, H, W) of a sample,
-    and ``dtype`` is uint8 or float32. Of the B samples in the batch, M are mixed; each is one chunk of work. Operands:
-    the batch (B, …); the partners (M, …); the index of each mixed sample in the batch, int64 (M,); start D, H, W and
-    stop D, H, W of its box, int32 (M, 6); λ, float32 (M,).
+    and ``dtype`` is uint8 or float32. M of the B samples in the batch are mixed. Operands: the batch (B, …); the
+    partners (M, …); the index of each mixed sample in the batch, int64 (M,); its box, int32 (M, 6), as start D, H, W
+    and stop D, H, W; λ of each mixed sample, float32 (M,).
     """
 
     size: tuple[int, int, int, int]

@@ -22,7 +22,7 @@ _POINTS = 4097
 class Mixture:
     """The shares and boxes with which B samples are mixed with their partners.
 
-    share   the factor of each sample, float64 (B,); that of its partner is 1 − share
+    share   the factor of each sample, float64 (B,); the factor of its partner is 1 − share
     starts  first index, along each spatial axis, of the box that is taken from the partner, int64 (spatial axes, B)
     stops   the index after the last one of the box, along each spatial axis, int64 (spatial axes, B)
     label   the weight of each sample's own label, float64 (B,)
@@ -52,9 +52,9 @@ class Mixer(Transform):
 class MixUp(Mixer):
     """x ← λ x + (1 − λ) x′, y ← λ y + (1 − λ) y′ for a partner x′, y′ and λ from Beta(α, α), with probability ``p``.
 
-    Zhang and others, 2017 (arXiv:1710.09412). Class numbers become probabilities, for ``CrossEntropyLoss``; measured
-    targets are mixed directly. The partner is any sample of the training set, with random changes of its own. Raises
-    ``OptionError`` unless 0 < α ≤ 1000 and 0 ≤ p ≤ 1.
+    Zhang and others, 2017 (arXiv:1710.09412). Class numbers become probabilities, which ``CrossEntropyLoss`` accepts;
+    measured targets are mixed directly. The partner is any sample of the training set, with random changes of its own.
+    Raises ``OptionError`` unless 0 < α ≤ 1000 and 0 ≤ p ≤ 1.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (0, 1, 2, 3)

@@ -20,8 +20,8 @@ WRAPS = 1 << 20
 def move(s: Sample) -> None:
     """Write kernel code that moves all elements of a sample from the data set to the addresses from ``s.target``.
 
-    These are in the batch or, if the kernel goes on to change the elements, in scratch memory, as float32. ``s`` writes
-    the code.
+    The addresses are in the batch. If the kernel goes on to change the elements, they are in scratch memory instead,
+    and the elements become float32. ``s`` writes the code.
     """
     k, spec = s.k, s.spec
     depth, height, width = spec.size
@@ -62,9 +62,9 @@ def placed(s: Sample, axis: int, index: Index, signs: Sequence[Index], offsets: 
     """Return the source index for the index ``index`` of the result along an axis, and whether that index exists.
 
     The source index is sign · index + offset, where sign and offset are the elements ``axis`` of ``signs`` and
-    ``offsets``. If it lies outside of the source, the index of the element that the border repeats is returned, and
-    true; for a constant border, the nearest index in the source, and false. ``s`` writes the kernel code that computes
-    both.
+    ``offsets``. If this number lies outside of the source, the index of the element that the border repeats is returned
+    instead. A constant border repeats no element: the nearest index in the source is then returned, and the second
+    result is false. ``s`` writes the code.
     """
     k, size = s.k, s.source[axis]
     if size == 1 and s.spec.border is not Border.CONSTANT:
@@ -79,8 +79,8 @@ def placed(s: Sample, axis: int, index: Index, signs: Sequence[Index], offsets: 
 def bordered(s: Sample, place: Index, size: int) -> Index:
     """Return the index, from 0 to ``size`` − 1, of the element that is used for index ``place``, which may lie outside.
 
-    The border rule of the transforms decides which element that is; for a constant border it is the nearest one. ``s``
-    writes the kernel code that computes the index.
+    The border rule of the transforms decides which element is used; for a constant border, it is the nearest element.
+    ``s`` writes the kernel code that computes the index.
     """
     k = s.k
     match s.spec.border:
@@ -131,7 +131,7 @@ def copy(s: Sample, source: Any, to: Any, count: Index) -> None:
 def copy_reversed(s: Sample, source: Any, to: Any, count: Index) -> None:
     """Write a kernel loop that copies ``count`` adjacent elements in reverse order to address ``to``.
 
-    ``source`` is the address of the last of them, which comes first in the result. The elements are converted from the
+    ``source`` is the address of the last element, which comes first in the result. The elements are converted from the
     dtype of the data set to the dtype ``s.moved``. ``s`` writes the code.
     """
     k, dtype = s.k, s.spec.dtype

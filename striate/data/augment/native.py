@@ -39,7 +39,8 @@ class Native:
     def run(self, arrays: Sequence[Array], count: int, elements: int) -> None:
         """Run the kernel on its operands ``arrays``, once for each of ``count`` samples.
 
-        ``elements`` is the number of elements of all these samples; below 2¹⁵, no sleeping thread is woken for them.
+        ``elements`` is the number of elements of all these samples together; if it is below 2¹⁵, no sleeping thread is
+        woken.
         """
         addresses = {name: array.ctypes.data for name, array in zip(self._names, arrays, strict=True)}
         self._program.run(count, addresses, helpers=Helpers.AWAKE if elements < _SMALL else Helpers.ALL)
@@ -56,8 +57,9 @@ class Augmenter:
     def batch(self, data: Array, rows: Array, ints: Array, floats: Array) -> Array:
         """Return the augmented batch (B, C, D′, H′, W′).
 
-        ``data`` (N, C, D, H, W) are the samples of the data set, ``rows`` (B,) the indices of those to augment, and
-        ``ints`` and ``floats`` their parameters, with the columns that ``specification.Columns`` describes.
+        ``data`` (N, C, D, H, W) are the samples of the data set, and ``rows`` (B,) the indices of the samples to
+        augment. ``ints`` and ``floats`` are the parameters of these samples, with the columns that
+        ``specification.Columns`` describes.
         """
         if self._native is None:
             return augmented(self.spec, data, rows, ints, floats)

@@ -44,7 +44,10 @@ class Strengths:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy(Transform):
-    """Base of ``RandAugment`` and ``TrivialAugment`` (abstract); both options are as in ``RandomAffine``."""
+    """Abstract base of ``RandAugment`` and ``TrivialAugment``.
+
+    ``padding_mode`` and ``fill`` are as in ``RandomAffine``.
+    """
 
     padding_mode: str = "constant"
     fill: FillOption = 0.0

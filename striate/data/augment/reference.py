@@ -1,7 +1,7 @@
 """The NumPy reference of ``SampleKernel``: the same arithmetic in the same order, one sample at a time.
 
-Results are equal bit for bit, except that noise uses NumPy's logarithm and cosine; these agree within a few units in
-the last place of float32.
+Results are equal bit for bit, except for noise. Noise is computed with NumPy's logarithm and cosine, which differ from
+the kernel's by a few units in the last place of float32.
 """
 
 from __future__ import annotations

@@ -70,8 +70,8 @@ def neighbours(s: Sample, place: Any, size: int) -> tuple[list[tuple[Any, Any]],
 
     ``place`` is a vector of positions, and ``size`` the number of elements of the axis. Each of the two elements is
     returned as a pair of vectors (index, inside). ``index``, int32, always lies on the axis: beyond an end, it is the
-    index of the element that the border repeats. ``inside`` says where no such replacement was needed; it is None
-    unless the border is constant. ``s`` writes the code.
+    index of the element that the border repeats or, for a constant border, of the nearest element. For a constant
+    border, ``inside`` says which elements lie on the axis; for other borders, it is None. ``s`` writes the code.
     """
     k = s.k
     last = k.constant(size - 1, F32)

@@ -77,9 +77,9 @@ class Sample:
     def run(self, count: Index, vector: Callable[[Index], None], scalar: Callable[[Index], None]) -> None:
         """Write loops over ``count`` adjacent elements, 16 at a time by ``vector(i)``, or singly by ``scalar(i)``.
 
-        These functions write the code for the 16 elements from index ``i`` on, and for element ``i``. The last vector
-        ends at the last element and may repeat elements of the vector before it; ``scalar`` is only used if there are
-        fewer than 16 elements.
+        ``vector(i)`` writes the code for the 16 elements from index ``i`` on, and ``scalar(i)`` the code for element
+        ``i``. The last vector ends at the last element and may repeat elements of the vector before it; ``scalar`` is
+        only used if there are fewer than 16 elements.
         """
         k = self.k
         full = k.idiv(count, LANES)

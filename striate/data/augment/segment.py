@@ -41,10 +41,11 @@ class Segment:
     """Consecutive transforms that one kernel applies, for samples of one shape.
 
     transforms  the transforms in order; ``streams`` are their indices in the list of all transforms
-    shape       (C, sizes…) of the samples before; the attribute ``result`` is the shape after
+    shape       (C, sizes…) of the samples before the transforms; the attribute ``result`` is their shape after them
     means       the means of the channels over the data set, for transforms whose ``fill`` is "mean"
 
-    ``dtype`` is that of the samples. Raises ``OptionError`` for transforms that do not fit the samples or each other.
+    ``dtype`` is the dtype of the samples. Raises ``OptionError`` for transforms that do not fit the samples or each
+    other.
     """
 
     def __init__(

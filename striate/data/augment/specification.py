@@ -22,10 +22,12 @@ AXES = 3
 class Specification(KernelSpec):
     """The specification of a kernel that applies one list of transforms to samples of one shape.
 
-    source, size  shapes (C, D, H, W) of a sample in the data set, and (D, H, W) in the batch
-    dtype         uint8 or float32, of the data set and the batch
-    border        the rule for values outside of a sample; ``fill`` has the constant of each channel
-    boxes         for each box to fill, the fill of each channel
+    source  the shape (C, D, H, W) of a sample in the data set
+    size    the sizes (D, H, W) of a sample in the batch
+    dtype   the dtype of the data set and of the batch, uint8 or float32
+    border  the rule for values outside of a sample
+    fill    the value of each channel outside of a sample, if ``border`` is constant
+    boxes   for each box to fill, the value of each channel in the box
 
     ``affine``, ``colour``, ``tone`` and ``noise`` say which steps the kernel performs, see ``draft.Work``. Operands:
     the data set (N, C, D, H, W); the indices of the samples, int64 (B,); the tables ``ints`` int32 (B, I) and

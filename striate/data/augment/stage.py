@@ -68,7 +68,7 @@ class InputStage:
     dataset     uint8 or float32 samples of any kind; batches have the same dtype
     transforms  a list of transforms such as ``[RandomCrop(padding=4), RandomHorizontalFlip()]``, or the text
                 "crop:4 flip" (see ``parsed``); () does not change the samples
-    seed        with the epoch and the index of a sample, determines its random numbers
+    seed        the random numbers of a sample are a function of the seed, the epoch and the index of the sample
     pool        the indices of the samples that may be partners of ``MixUp`` and ``CutMix``; None: all
 
     Raises ``OptionError`` for transforms that do not fit the samples or each other, such as a crop after ``MixUp``.
@@ -256,7 +256,7 @@ def _part(pairs: _Pairs, chosen: slice) -> _Pairs:
 
 
 def checked_indices(given: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
-    """Return the given indices of samples as int64 (B,), after checking them, since kernels read wherever they point.
+    """Return the given indices of samples as int64 (B,), after checking them.
 
     Raises ``DataError`` for anything but a vector of integers from 0 to ``count`` − 1.
     """

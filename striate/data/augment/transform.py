@@ -142,10 +142,11 @@ def checked_fill(name: str, fill: object) -> FillOption:
 
 
 def channel_fill(fill: FillOption, channels: int, means: Fill, largest: float) -> Fill:
-    """Return the number with which each channel is filled, by the option ``fill``; for "mean", these are ``means``.
+    """Return one number for each channel, with which the channel is filled.
 
-    ``channels`` is the number of channels. ``largest`` is the largest value of the samples: 255 for uint8, infinity for
-    floats. Raises ``OptionError`` for a wrong count of numbers, and for numbers outside of 0 … 255 for uint8.
+    ``fill`` is the option that gives the numbers; "mean" stands for ``means``. ``channels`` is the number of channels.
+    ``largest`` is the largest value of the samples: 255 for uint8, infinity for floats. Raises ``OptionError`` for a
+    wrong count of numbers and, for uint8, for numbers outside of 0 … 255.
     """
     if isinstance(fill, str):
         return means
