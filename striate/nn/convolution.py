@@ -200,8 +200,8 @@ class FilterBank(Ranked):
 class Convolution(FilterBank):
     """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p·stride + k·dilation − padding] + b[o] (abstract)
 
-    n counts samples, o output channels, c input channels (those of the group of o), p output positions, and k positions
-    in the kernel. x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64.
+    n counts samples, o output channels, c the input channels in the group of o, p output positions, and k positions in
+    the kernel. x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64.
     The weight w is (O, C / groups, kernel sizes…), the bias b (O,), as in PyTorch; the filter is not flipped. C is
     ``in_channels``; if that is None, C is the number of channels of the first input. O is ``out_channels``.
     ``kernel_size``, ``stride`` and ``dilation`` are each a number for all axes, or one number per axis. ``padding`` is
@@ -286,8 +286,8 @@ class Convolution(FilterBank):
 class ConvolutionTranspose(FilterBank):
     """y[n, o, i·stride + k·dilation − padding] += w[c, o, k] · x[n, c, i] for all c, k, i; plus b[o] (abstract)
 
-    n counts samples, o output channels, c input channels (those of the group of o), i input positions, and k positions
-    in the kernel. x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64.
+    n counts samples, o output channels, c the input channels in the group of o, i input positions, and k positions in
+    the kernel. x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64.
     The weight w is (C, O / groups, kernel sizes…), the bias b (O,), as in PyTorch. C is ``in_channels``; if that is
     None, C is the number of channels of the first input. O is ``out_channels``. ``kernel_size``, ``stride``,
     ``padding``, ``output_padding`` and ``dilation`` are each a number for all axes, or one number per axis. Along each
