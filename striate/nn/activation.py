@@ -42,9 +42,10 @@ class Activation(Module):
 
 
 def require_not_inplace(layer: str, inplace: object) -> None:
-    """Raise ``OptionError`` if ``inplace`` is True, which PyTorch allows; the message names the class ``layer``.
+    """Raise ``OptionError`` if ``inplace`` is True.
 
-    The option is not needed: the compiler lets results share the memory of inputs wherever that is possible.
+    ``layer`` is the name of the class in the message. PyTorch has the option; here the compiler decides which results
+    share the memory of inputs.
     """
     if flag(f"{layer}: inplace", inplace):
         raise OptionError(
@@ -130,9 +131,9 @@ class PReLU(Activation):
     """Leaky rectified linear unit with a learned slope w: y = x where x > 0, else wx
 
     ``num_parameters`` is 1 for one slope, or the number of channels (axis 1) for one slope per channel. All slopes
-    start at ``init``. Exclude them from weight decay, which would pull them to 0. Raises ``OptionError`` unless
-    ``num_parameters`` is a whole number of 1 or more, and ``ShapeError`` for inputs with another number of channels. He
-    et al., arXiv:1502.01852.
+    start at ``init``. Exclude the slopes from weight decay, which would pull them to 0. Raises ``OptionError`` unless
+    ``num_parameters`` is a whole number of 1 or more. With one slope per channel, inputs with another number of
+    channels raise ``ShapeError``. He et al., arXiv:1502.01852.
     """
 
     weight: Value

@@ -82,7 +82,7 @@ class FilterBank(Ranked):
     def channels_of(self, weight_shape: tuple[int | None, ...]) -> int | None:
         """Return the number of input channels of a layer whose weight has the shape ``weight_shape``.
 
-        The result is None if the shape leaves it unknown (None).
+        The result is None if the size in ``weight_shape`` from which it follows is None.
         """
         raise NotImplementedError
 
@@ -102,9 +102,9 @@ class FilterBank(Ranked):
         return self._parameters.get("bias")
 
     def infer_sizes(self, x: Value) -> None:
-        """Set ``in_channels`` to the number of channels of the input x if the option is None.
+        """If ``in_channels`` is None, set it to the number of channels of the input x.
 
-        It stays None for an input with a wrong number of axes, or with channels that ``groups`` does not divide.
+        ``in_channels`` stays None if x has the wrong number of axes, or if ``groups`` does not divide its channels.
         """
         if self.in_channels is not None or x.type.rank != self.rank + 2 or x.type.channels % self.groups:
             return
@@ -175,7 +175,7 @@ class FilterBank(Ranked):
     def foreign_options(self, padding: Sizes) -> dict[str, object]:
         """Return the keyword arguments that create the equivalent layer of ``torch.nn``.
 
-        ``padding`` becomes the argument of that name; the others are taken from this layer.
+        The argument ``padding`` is the given one; all others are the options of this layer.
         """
         return {
             "in_channels": self.in_channels, "out_channels": self.out_channels, "kernel_size": self.kernel_size,
@@ -186,7 +186,7 @@ class FilterBank(Ranked):
     def described(self, *options: str) -> str:
         """Return the options of the layer as text, as ``repr`` shows them.
 
-        ``options`` are further options as text, such as "padding=1", which are inserted after the stride.
+        ``options`` are further texts, such as "padding=1", to insert after the stride.
         """
         parts = [str(self.in_channels), str(self.out_channels), f"kernel_size={brief(self.kernel_size)}"]
         parts += [f"stride={brief(self.stride)}"] if any(s != 1 for s in self.stride) else []
@@ -200,15 +200,15 @@ class FilterBank(Ranked):
 class Convolution(FilterBank):
     """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p·stride + k·dilation − padding] + b[o] (abstract)
 
-    n counts samples, o output channels, c input channels (those of the group of o), p output positions, and k positions
-    in the kernel. x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64.
+    n counts samples, o output channels, c the input channels in the group of o, p output positions, and k positions in
+    the kernel. x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64.
     The weight w is (O, C / groups, kernel sizes…), the bias b (O,), as in PyTorch; the filter is not flipped. C is
-    ``in_channels``, or with None the number of channels of the first input; O is ``out_channels``. ``kernel_size``,
-    ``stride`` and ``dilation`` are a number, or one per axis. ``padding`` is a number, one number per axis, (before,
-    after) per axis, "same" or "valid". ``padding_mode`` is "zeros", or "reflect", "replicate" or "circular", which pad
-    with elements of the input. ``init`` is an initializer of the weights, or its name. Raises ``OptionError`` for
-    invalid options, such as groups that do not divide the channels, and ``ShapeError`` for inputs with another number
-    of axes or channels, or smaller than the kernel.
+    ``in_channels``; if that is None, C is the number of channels of the first input. O is ``out_channels``.
+    ``kernel_size``, ``stride`` and ``dilation`` are each a number for all axes, or one number per axis. ``padding`` is
+    a number, one number per axis, (before, after) per axis, "same" or "valid". ``padding_mode`` is "zeros", "reflect",
+    "replicate" or "circular"; all but "zeros" pad with elements of the input. ``init`` is an initializer of the
+    weights, or its name. Raises ``OptionError`` for invalid options, such as groups that do not divide the channels,
+    and ``ShapeError`` for inputs with another number of axes or channels, or smaller than the kernel.
     """
 
     def __init__(
@@ -286,14 +286,15 @@ class Convolution(FilterBank):
 class ConvolutionTranspose(FilterBank):
     """y[n, o, i·stride + k·dilation − padding] += w[c, o, k] · x[n, c, i] for all c, k, i; plus b[o] (abstract)
 
-    n counts samples, o output channels, c input channels (those of the group of o), i input positions, and k positions
-    in the kernel. x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64.
-    The weight w is (C, O / groups, kernel sizes…), the bias b (O,), as in PyTorch. C is ``in_channels``, or with None
-    the number of channels of the first input; O is ``out_channels``. The other numbers are one for all axes, or one per
-    axis. Along each axis the output has (size − 1) · stride − 2 · padding + dilation · (kernel_size − 1) +
-    output_padding + 1 positions. ``padding_mode`` must be "zeros"; ``init`` is an initializer of the weights, or its
-    name. Raises ``OptionError`` for invalid options, such as an ``output_padding`` that is at least as large as both
-    stride and dilation, and ``ShapeError`` for inputs with another number of axes or channels.
+    n counts samples, o output channels, c the input channels in the group of o, i input positions, and k positions in
+    the kernel. x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64.
+    The weight w is (C, O / groups, kernel sizes…), the bias b (O,), as in PyTorch. C is ``in_channels``; if that is
+    None, C is the number of channels of the first input. O is ``out_channels``. ``kernel_size``, ``stride``,
+    ``padding``, ``output_padding`` and ``dilation`` are each a number for all axes, or one number per axis. Along each
+    axis the output has (size − 1) · stride − 2 · padding + dilation · (kernel_size − 1) + output_padding + 1 positions.
+    ``padding_mode`` must be "zeros"; ``init`` is an initializer of the weights, or its name. Raises ``OptionError`` for
+    invalid options, such as an ``output_padding`` that is at least as large as both stride and dilation, and
+    ``ShapeError`` for inputs with another number of axes or channels.
     """
 
     def __init__(
@@ -379,8 +380,8 @@ class Conv3d(Convolution):
 class ConvTranspose1d(ConvolutionTranspose):
     """Transposed convolution along one spatial axis: (N, C, L) → (N, O, L′).
 
-    The layer computes what the backward pass of ``Conv1d`` computes for its input. See the base class
-    ``ConvolutionTranspose`` for equation and options.
+    The layer computes what ``Conv1d`` computes in its backward pass, to get the gradient of its input from that of its
+    output. See the base class ``ConvolutionTranspose`` for equation and options.
     """
 
     rank = 1
@@ -389,8 +390,8 @@ class ConvTranspose1d(ConvolutionTranspose):
 class ConvTranspose2d(ConvolutionTranspose):
     """Transposed convolution of images: (N, C, H, W) → (N, O, H′, W′).
 
-    The layer computes what the backward pass of ``Conv2d`` computes for its input. See the base class
-    ``ConvolutionTranspose`` for equation and options.
+    The layer computes what ``Conv2d`` computes in its backward pass, to get the gradient of its input from that of its
+    output. See the base class ``ConvolutionTranspose`` for equation and options.
     """
 
     rank = 2
@@ -399,8 +400,8 @@ class ConvTranspose2d(ConvolutionTranspose):
 class ConvTranspose3d(ConvolutionTranspose):
     """Transposed convolution of volumes: (N, C, D, H, W) → (N, O, D′, H′, W′).
 
-    The layer computes what the backward pass of ``Conv3d`` computes for its input. See the base class
-    ``ConvolutionTranspose`` for equation and options.
+    The layer computes what ``Conv3d`` computes in its backward pass, to get the gradient of its input from that of its
+    output. See the base class ``ConvolutionTranspose`` for equation and options.
     """
 
     rank = 3

@@ -10,7 +10,10 @@ from striate.ops.window import Pairs
 
 @dataclass(frozen=True)
 class ForeignLayer:
-    """The layer of ``torch.nn`` that computes the same: its class ``name`` and keyword arguments ``options``."""
+    """The layer of ``torch.nn`` that is equivalent to a layer of striate: its class and its options.
+
+    ``name`` is the name of the class, and ``options`` are its keyword arguments.
+    """
 
     name: str
     options: Mapping[str, object] = field(default_factory=dict[str, object])

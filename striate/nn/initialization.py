@@ -3,8 +3,9 @@
 Each parameter draws from its own random generator, seeded with (seed, dotted name). Therefore the initial values of a
 network depend neither on the order of its layers nor on how their sizes were inferred.
 
-An initializer is a function (shape, fan_in, random) → array. fan_in is the number of inputs that each output sums over,
-for a convolution the input channels of a group times the kernel positions; ``random`` is the generator to draw from.
+An initializer is a function (shape, fan_in, random) → array. fan_in is the number of inputs that each output sums over;
+for a convolution, it is the number of input channels of a group times the number of kernel positions. ``random`` is the
+generator to draw from.
 """
 
 from __future__ import annotations
@@ -79,8 +80,8 @@ def xavier(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> 
 def orthogonal(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
     """Draw a weight that, as a matrix (outputs, inputs · kernel positions), has orthonormal rows.
 
-    If the matrix has more rows than columns, its columns are orthonormal instead. It is uniformly distributed among
-    such matrices. ``fan_in`` has no effect. Saxe et al., arXiv:1312.6120.
+    If the matrix has more rows than columns, its columns are orthonormal instead. All such matrices are equally likely.
+    ``fan_in`` has no effect. Saxe et al., arXiv:1312.6120.
     """
     rows, columns = shape[0], math.prod(shape[1:])
     q, r = np.linalg.qr(random.standard_normal((max(rows, columns), min(rows, columns))))
@@ -91,9 +92,8 @@ def orthogonal(shape: tuple[int, ...], fan_in: int, random: np.random.Generator)
 def dirac(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
     """Return a weight with which output channel i copies input channel i, as far as there are both.
 
-    Weights of further output channels are drawn by ``uniform_by_fan_in``; PyTorch's ``dirac_`` leaves them zero, so
-    that they would all learn the same. A layer with as many outputs as inputs, and a padding that keeps the size,
-    starts as the identity.
+    Weights of further output channels are drawn by ``uniform_by_fan_in``, where PyTorch's ``dirac_`` leaves zeros. A
+    layer with as many outputs as inputs, and a padding that keeps the size, starts as the identity.
     """
     weight = uniform_by_fan_in(shape, fan_in, random)
     copied = min(shape[:2])

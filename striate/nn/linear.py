@@ -25,9 +25,8 @@ class Linear(Module):
 
     x (N, …, in_features) → y (N, …, out_features), or one sample (in_features,) → (out_features,), float32 or float64.
     The weight W is (out_features, in_features), the bias b (out_features,), as in PyTorch; ``init`` is an initializer
-    of the weight, or its name. With ``in_features=None``, the size is inferred from the first input. Raises
-    ``ShapeError`` for the wrong number of features, and if the size cannot be inferred because the input has more than
-    three axes; probably a ``Flatten`` is then missing.
+    of the weight, or its name. With ``in_features=None``, the size is inferred from the first input, which may have at
+    most three axes. Raises ``ShapeError`` for the wrong number of features, and if the size cannot be inferred.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.LINEAR
@@ -49,7 +48,7 @@ class Linear(Module):
         return super().__call__(*inputs, training=training, **named)
 
     def infer_sizes(self, x: Value) -> None:
-        """Set ``in_features`` from the last axis of the input if it is None."""
+        """If ``in_features`` is None, set it to the size of the last axis of the input x."""
         if self.in_features is None:
             trace = current_trace()
             if trace is not None:

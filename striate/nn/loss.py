@@ -108,10 +108,10 @@ class Loss(Module):
     def totals(self, value: float, target: Array, weights: Array | None = None) -> tuple[float, float]:
         """Return (weighted sum of the losses, sum of the weights) for a batch whose loss is ``value``.
 
-        To average the loss over several batches, add up each of the two numbers and divide the sums. The result does
-        not depend on how samples are divided into batches, because the weight of a batch is the divisor of its mean.
-        With ``reduction="sum"``, the two numbers are ``value`` itself and the number of samples. ``target`` holds the
-        targets, and ``weights`` (N,) the weights of the samples, 1 by default.
+        To average the loss over several batches, add up each of the two numbers and divide the sums. This average does
+        not depend on how the samples are divided into batches. With ``reduction="sum"``, the two numbers are ``value``
+        itself and the number of samples. ``target`` holds the targets, and ``weights`` (N,) the weights of the samples,
+        1 by default.
         """
         if self.reduction == "sum":
             return value, float(len(target) if weights is None else weights.sum())
@@ -171,7 +171,7 @@ _NUMBERED = "classes, y = np.unique(y, return_inverse=True) numbers the classes 
 
 
 def as_loss(loss: object) -> Loss:
-    """Return ``loss`` as a ``Loss``; it may be a ``Loss``, a module, or a function of (prediction, target).
+    """Convert a ``Loss``, a module, or a function of (prediction, target) to a ``Loss``.
 
     Raises ``OptionError`` for anything else, and for a ``Loss`` with ``reduction="none"``, which cannot be minimized.
     """
@@ -265,7 +265,8 @@ class LabelLoss(Loss):
     def mean_weight(self, target: Array) -> float:
         """Return the divisor of the mean over a batch: the sum of the class weights of all labels that are not ignored.
 
-        If ``target`` holds probabilities instead of labels, the divisor is the number of samples times positions.
+        If ``target`` holds probabilities instead of labels, the divisor is the number of samples times the number of
+        positions.
         """
         if target.dtype.kind == "f":
             return float(target.size / max(1, target.shape[1]))
@@ -276,8 +277,8 @@ class LabelLoss(Loss):
     def sample_shares(self, target: Array) -> Array:
         """Return the contribution of each sample to the divisor of the mean, as an array (N,).
 
-        It is the sum of the class weights of the sample's labels, of which ignored ones count as 0. If ``target`` holds
-        probabilities instead of labels, it is the number of positions.
+        This contribution is the sum of the class weights of those labels of the sample that are not ignored. If
+        ``target`` holds probabilities instead of labels, it is the number of positions.
         """
         if target.dtype.kind == "f":
             return np.full(len(target), self.mean_weight(target[:1]))
@@ -302,10 +303,10 @@ class CrossEntropyLoss(LabelLoss):
 
     x (N, C, spatial axes…) are logits. y (N, spatial axes…) are integers from 0 to C − 1, or probabilities in the shape
     of x, such as one-hot vectors. n counts samples and positions. ``weight`` w (C,) are the weights of the classes, by
-    default 1. Labels equal to ``ignore_index`` are left out; if all labels of a batch are ignored, the mean is NaN, as
-    in PyTorch, and a training step raises ``LabelError``. ``label_smoothing`` ε mixes the target with the uniform
-    distribution: (1 − ε) · target + ε / C. Raises ``LabelError`` for a label that is not whole or out of range, naming
-    the first one.
+    default 1. Labels equal to ``ignore_index`` are left out. If this leaves no label in a batch, the mean is NaN, as in
+    PyTorch, and a training step raises ``LabelError``. ``label_smoothing`` ε mixes the target with the uniform
+    distribution: (1 − ε) · target + ε / C. Raises ``LabelError``, which names the first invalid label, if a label is
+    out of range or not a whole number.
     """
 
     takes_logits: ClassVar[bool] = True
@@ -336,10 +337,10 @@ class CrossEntropyLoss(LabelLoss):
     def constant_loss(self, targets: Array, weights: Array) -> float:
         """Return the smallest loss that one and the same prediction q (C,) for all samples can have.
 
-        It is −Σ_c a_c log q_c / Σ_n w[y_n] with q = a / Σ a, where w are the class weights, y_n the labels, and a_c the
-        sum of the targets of class c, after class weights and label smoothing; without these two, it is the entropy of
-        the labels. ``weights`` (n,) are the weights of the samples. The result is NaN for targets that are
-        probabilities, for several labels per sample, and if every label is ignored.
+        This loss is −Σ_c a_c log q_c / Σ_n w[y_n] with q = a / Σ a, where w are the class weights, y_n the labels, and
+        a_c the sum of the targets of class c, after class weights and label smoothing. Without class weights and label
+        smoothing, the loss is the entropy of the labels. ``weights`` (n,) are the weights of the samples. The result is
+        NaN for targets that are probabilities, for several labels per sample, and if every label is ignored.
         """
         if targets.dtype.kind == "f" or targets.ndim != 1:
             return math.nan

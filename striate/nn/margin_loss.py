@@ -17,9 +17,9 @@ class TripletMarginLoss(Module):
     """Loss of triplets: L = mean max(0, margin + d(a, x₊) − d(a, x₋)), with d(u, v) = ‖u − v + ε‖_p
 
     The loss is called as ``loss(anchor, positive, negative)`` with arrays a, x₊ and x₋ of shape (N, D) or (D,). ``p``,
-    above 0, is the order of the norm, and ε is ``eps``. With ``swap``, d(x₊, x₋) replaces d(a, x₋) where it is smaller.
-    ``reduction`` is "mean", "sum" or "none" (one loss per triplet). For training, let the model return all three
-    arrays, and pass a function as the loss: ``lambda out, y: triplet(*out)``.
+    above 0, is the order of the norm, and ε is ``eps``. With ``swap``, the smaller of d(a, x₋) and d(x₊, x₋) is used in
+    place of d(a, x₋). ``reduction`` is "mean", "sum" or "none" (one loss per triplet). For training, let the model
+    return all three arrays, and pass a function as the loss: ``lambda out, y: triplet(*out)``.
     """
 
     def __init__(

@@ -17,8 +17,8 @@ class Rescaling(Module):
     """The last layer of a network for real-valued targets: y = mean + scale · x
 
     x (N, k) → y (N, k) for k targets per sample; ``mean`` and ``scale`` (k,) are the mean and the standard deviation of
-    the training targets, and are not learned. The layers before thus predict numbers of mean 0 and standard deviation
-    1.
+    the training targets, and are not learned. So the layers before this one only have to predict numbers of mean 0 and
+    standard deviation 1.
     """
 
     mean: Value
@@ -57,7 +57,8 @@ class RelativeMSELoss(MSELoss):
 def rescaled(network: Module, mean: Array, scale: Array) -> Sequential:
     """Return ``network`` with ``Rescaling(mean, scale)`` as its last layer.
 
-    A ``Sequential`` gets the layer appended and is returned itself; another module is put into a new ``Sequential``.
+    If ``network`` is a ``Sequential``, the layer is appended to it. Otherwise a new ``Sequential`` of the network and
+    the layer is returned.
     """
     layer = Rescaling(mean, scale)
     return network.append(layer) if isinstance(network, Sequential) else Sequential(network, layer)

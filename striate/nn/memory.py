@@ -52,8 +52,8 @@ class ModuleMemory(ModuleTree):
     def to(self, dtype: str | DType) -> Self:
         """Convert all floating-point parameters and buffers to float32 or float64, and return the module.
 
-        Raises ``DTypeError`` for another dtype, such as int32, and ``OptionError`` for an unknown name, such as
-        "float16", or for the name of a device, such as "cuda".
+        Raises ``DTypeError`` for another dtype, such as int32. Raises ``OptionError`` for an unknown name, such as
+        "float16", and for the name of a device, such as "cuda".
         """
         if isinstance(dtype, str) and dtype.partition(":")[0] in _DEVICES:
             raise OptionError(
@@ -95,7 +95,7 @@ class ModuleMemory(ModuleTree):
     def seed(self, seed: int) -> Self:
         """Set the seed for the initial values that are still to be drawn, and return the module.
 
-        If a seed was set before, it is kept.
+        If a seed has been set before, this call has no effect.
         """
         if self._seed is None:
             vars(self)["_seed"] = whole_seed(seed)
@@ -108,8 +108,8 @@ class ModuleMemory(ModuleTree):
     def materialize(self) -> None:
         """Allocate the arrays of all parameters and buffers of this module, and fill them.
 
-        If this module is part of a larger one whose sizes are all known, the arrays of the whole larger module are
-        allocated together.
+        If this module is part of a larger module whose sizes are all known, the arrays of the whole larger module are
+        allocated.
         """
         for module in self._ancestors():
             if module is self or all(parameter.known for _, parameter in module.named_state()):
@@ -119,8 +119,8 @@ class ModuleMemory(ModuleTree):
     def arena(self) -> StateArena:
         """Return the state arena, the block of memory that contains all parameters and buffers of this module.
 
-        The first call allocates it. After a change of the structure, the next call allocates another one with the same
-        contents.
+        The first call allocates the arena. If layers or parameters have been added, removed or replaced since, the call
+        allocates a new arena and copies the contents into it.
         """
         if self._arena is not None and self._arena_version == self._version:
             return self._arena

@@ -261,7 +261,7 @@ class Module(ModuleMemory):
 
     @property
     def input_types(self) -> tuple[TensorType, ...] | None:
-        """The dtypes and shapes of the inputs in the last trace of the module, with N on axis 0; None before the first.
+        """The dtypes and shapes of the inputs in the last trace, with N on axis 0; None before the first trace.
 
         The module is traced by ``infer``, and by the first call on arrays of a new shape.
         """
@@ -284,10 +284,10 @@ class Module(ModuleMemory):
     def computed(self, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]) -> Any:
         """Compile ``function``, run it on named arrays with N on axis 0, and return its outputs as arrays.
 
-        The function is called with one symbolic value per array, by name. It may call the model, which then computes as
-        in prediction, inspect the active trace, and differentiate. The compiled program is kept for later calls with
-        any N under ``key``, which must identify everything that the function depends on besides the model and the
-        dtypes and shapes of the arrays.
+        The function is called with one symbolic value per array, by name. It may call the model (as in prediction),
+        inspect the active trace, and differentiate. The compiled program is kept, and later calls with an equal ``key``
+        and arrays of the same dtypes and shapes, apart from N, run it again. Therefore, functions that compute
+        different things need different keys.
         """
         return self._predictor.computed(self, key, arrays, function)
 
@@ -302,10 +302,11 @@ class Module(ModuleMemory):
     def as_input(self, array: Any, first: bool = True) -> Array:
         """Return an array in the dtype in which the model's programs take it.
 
-        Floats are converted to the dtype of the model's parameters, or kept if there are no parameters; uint8 is kept.
-        Other integers and bools are converted like floats if the array is the first input (``first``), to float32 if
-        there are no parameters; in later inputs they are kept, because they may be labels or conditions. Raises
-        ``DTypeError`` for anything that is not an array of real numbers.
+        Floats are converted to the dtype of the model's parameters, or kept if there are no parameters. uint8 is always
+        kept. ``first`` says that the array is the first input of the model: then other integers and bools are converted
+        to the dtype of the parameters, or to float32 if there are no parameters. In later inputs, which may be labels
+        or conditions, integers and bools are kept. Raises ``DTypeError`` for anything that is not an array of real
+        numbers.
         """
         return as_input(self, array, first)
 
@@ -322,7 +323,7 @@ class Module(ModuleMemory):
     def where(self) -> str:
         """Return the layer with its path, as in ``"fc1" Linear(in_features=128)``, for error messages.
 
-        The path is the one from the model that is being traced; outside a trace, there is none.
+        The path leads from the model that is being traced to the layer. Outside a trace, the path is left out.
         """
         trace = current_trace()
         path = trace.paths.get(self, "") if trace else ""
@@ -331,8 +332,8 @@ class Module(ModuleMemory):
     def multiply_adds(self, inputs: tuple[Value, ...], output: Value) -> int:
         """Return the number of multiply-adds that the layer needs for one sample.
 
-        ``inputs`` and ``output`` are the symbolic values of one call, which have the shapes. The base class returns 0;
-        layers with weights override this method.
+        ``inputs`` and ``output`` are the symbolic values of one call, from whose shapes the number follows. The base
+        class returns 0; layers with weights override this method.
         """
         return 0
 
@@ -348,8 +349,8 @@ class Module(ModuleMemory):
     def summary(self, shape: tuple[int, ...] | None = None) -> str:
         """Return a table of all layers: path, layer, output shape, parameters, multiply-adds for one sample.
 
-        ``shape`` is the shape of one sample, without N; the default is that of ``input_types``. If ``forward`` fails,
-        no error is raised: its message is printed below the table.
+        ``shape`` is the shape of one sample, without N; by default, it is the shape in ``input_types``. If ``forward``
+        fails, no error is raised: the message of the error is printed below the table.
         """
         return Summary.of(self, shape).text()
 

@@ -128,10 +128,10 @@ class ChannelNormalization(Normalization):
             self._know(next(iter(known), None))
 
     def require_features(self, trace: Trace, x: Value) -> None:
-        """Set ``num_features`` to the size of axis 1 of the input x if the option is None.
+        """If ``num_features`` is None, set it to the size of axis 1 of the input x.
 
         Raises ``ShapeError`` if x has another number of channels than ``num_features``. ``trace`` is the record of the
-        traced call, from which the error shows the shapes of the layers before.
+        traced call; the error message shows the shapes of the earlier layers.
         """
         channels = int(x.type.concrete(1)[1])
         if self.num_features is None:
@@ -149,8 +149,8 @@ class ChannelNormalization(Normalization):
     def by_batch(self, trace: Trace) -> bool:
         """Return whether the layer normalizes with the statistics of its input instead of its running statistics.
 
-        It always does if it keeps no running statistics. Otherwise it does if ``trace.by_batch`` is True, as in
-        training, unless its statistics are frozen.
+        A layer without running statistics returns True. A layer with running statistics returns ``trace.by_batch``
+        (True in training), or False if its statistics are frozen.
         """
         return not self.track_running_stats or (trace.by_batch and not self.frozen_statistics)
 
@@ -170,12 +170,12 @@ class BatchNorm(ChannelNormalization):
 
     Training computes the mean μ and the biased variance σ² over the batch and all positions, and updates the running
     statistics by running ← (1 − momentum) · running + momentum · batch, with the unbiased variance. Prediction
-    normalizes with the running statistics, or without ``track_running_stats`` with the statistics of its input. ε is
-    ``eps``. γ and β are (C,); with ``affine=False`` there is neither of them, with ``bias=False`` no β.
-    ``momentum=None`` averages over all batches seen. C is ``num_features``, or with None the number of channels of the
-    first input. After ``model.freeze("layer1*", statistics=True)``, training also normalizes with the running
-    statistics and leaves them unchanged. Raises ``ShapeError`` if training would see only one value per channel. Ioffe
-    and Szegedy, arXiv:1502.03167; options as in PyTorch.
+    normalizes with the running statistics. With ``track_running_stats=False``, there are none, and prediction
+    normalizes with the statistics of its input. ε is ``eps``. γ and β are (C,); ``affine=False`` omits both, and
+    ``bias=False`` omits β. ``momentum=None`` averages over all batches seen. C is ``num_features``; if that is None, C
+    is the number of channels of the first input. After ``model.freeze("layer1*", statistics=True)``, training also
+    normalizes with the running statistics and leaves them unchanged. Raises ``ShapeError`` if training would see only
+    one value per channel. Ioffe and Szegedy, arXiv:1502.03167; options as in PyTorch.
     """
 
     ranks: ClassVar[tuple[int, ...]]

@@ -118,7 +118,7 @@ class ZeroPad3d(Padding):
 class ReflectionPad1d(Padding):
     """Pad (N, C, L) or (C, L) with its mirror image, without repeating the edge: c b | a b c | b a
 
-    ``padding`` is one number, less than L, or (left, right).
+    ``padding`` is one number or (left, right), each less than L.
     """
 
     rank = 1
@@ -128,7 +128,7 @@ class ReflectionPad1d(Padding):
 class ReflectionPad2d(Padding):
     """Pad (N, C, H, W) or (C, H, W) with its mirror image, without repeating the edge.
 
-    ``padding`` is one number, less than H and W, or (left, right, top, bottom).
+    ``padding`` is one number or (left, right, top, bottom), each less than the size of its axis.
     """
 
     rank = 2
@@ -138,7 +138,7 @@ class ReflectionPad2d(Padding):
 class ReflectionPad3d(Padding):
     """Pad (N, C, D, H, W) or (C, D, H, W) with its mirror image, without repeating the edge.
 
-    ``padding`` is one number, less than D, H and W, or (left, right, top, bottom, front, back).
+    ``padding`` is one number or (left, right, top, bottom, front, back), each less than the size of its axis.
     """
 
     rank = 3
@@ -178,7 +178,7 @@ class ReplicationPad3d(Padding):
 class CircularPad1d(Padding):
     """Pad (N, C, L) or (C, L) periodically, with elements from the opposite side: b c | a b c | a b
 
-    ``padding`` is one number, at most L, or (left, right).
+    ``padding`` is one number or (left, right), each at most L.
     """
 
     rank = 1
@@ -188,7 +188,7 @@ class CircularPad1d(Padding):
 class CircularPad2d(Padding):
     """Pad (N, C, H, W) or (C, H, W) periodically, with elements from the opposite side.
 
-    ``padding`` is one number, at most H and W, or (left, right, top, bottom).
+    ``padding`` is one number or (left, right, top, bottom), each at most the size of its axis.
     """
 
     rank = 2
@@ -198,7 +198,7 @@ class CircularPad2d(Padding):
 class CircularPad3d(Padding):
     """Pad (N, C, D, H, W) or (C, D, H, W) periodically, with elements from the opposite side.
 
-    ``padding`` is one number, at most D, H and W, or (left, right, top, bottom, front, back).
+    ``padding`` is one number or (left, right, top, bottom, front, back), each at most the size of its axis.
     """
 
     rank = 3

@@ -21,7 +21,7 @@ from striate.runtime.state import StateArena
 
 
 class Role(Enum):
-    """The kinds of arrays in a layer: learned, buffer, and counter, which training treats differently."""
+    """The kinds of arrays in a layer, which training treats differently: learned, buffer, and counter."""
 
     LEARNED = "learned"  # changed by the optimizer
     BUFFER = "buffer"  # changed by its layer in training (running statistics), or constant
@@ -39,10 +39,10 @@ class Parameter:
     """A learned array of a layer: ``nn.Parameter(shape, init)`` or ``nn.Parameter(array)``.
 
     ``init`` is an initializer or its name. ``fan_in`` is the number of inputs of each output, by which initializers
-    scale their values (default: the product of all sizes but the first). ``role`` can make the array a buffer or a
-    counter (an int64 that counts training steps) instead, which the optimizer does not change. A size of None is
-    inferred before the model first runs, and memory is allocated then. Raises ``OptionError`` for sizes that are not
-    whole numbers, and ``DTypeError`` for an array that is not of real numbers.
+    scale their values; by default, it is the product of all sizes but the first. With another ``role``, the array is a
+    buffer, or a counter (an int64 that counts training steps); the optimizer changes neither. Memory is allocated, and
+    a size of None is inferred, before the model first runs. Raises ``OptionError`` for sizes that are not whole
+    numbers, and ``DTypeError`` for an array that is not of real numbers.
     """
 
     def __init__(
@@ -146,8 +146,8 @@ class Parameter:
         """Return ``array`` converted to the dtype of this parameter; the parameter is not changed.
 
         ``name`` is what error messages call the parameter. Raises ``ShapeError`` for another shape, and ``DTypeError``
-        for contents that the dtype cannot hold: anything but numbers, fractions in a counter, and numbers beyond the
-        largest of the dtype.
+        for contents that the dtype cannot hold: values that are not numbers, fractions in a counter, or numbers too
+        large for the dtype.
         """
         if len(array.shape) != len(self.shape) or any(
             b is not None and a != b for a, b in zip(array.shape, self.shape)
@@ -177,7 +177,7 @@ class Parameter:
     def materialized(self) -> Array:
         """Return the writable array with the contents; the first call allocates memory for the whole model.
 
-        Users read ``data`` instead, because compiled programs do not notice changes of this array. Raises
+        Compiled programs do not notice changes of this array; users read ``data`` and change it with ``assign``. Raises
         ``ShapeError`` for a parameter that belongs to no module.
         """
         placed = self.arena is not None and self.array is not None and self.array.dtype == self.dtype.numpy

@@ -80,7 +80,7 @@ class Pooling(Positional):
         return padding_pairs(self.padding, self.kernel_size, self.stride, self.dilation)
 
     def foreign_options(self) -> dict[str, object] | None:
-        """Return the keyword arguments that max and average pooling of ``torch.nn`` share, for the equivalent layer.
+        """Return the keyword arguments for the equivalent layer of ``torch.nn`` that max and average pooling share.
 
         The result is None for padding that PyTorch does not have, such as one that differs before and after an axis.
         """
@@ -106,8 +106,8 @@ class MaxPool(Pooling):
 
     Padding counts as −∞, so it is never the largest. ``dilation`` is the distance between the elements of a window. See
     the base class ``Pooling`` for the other options. With ``return_indices``, the layer returns (y, indices):
-    ``indices`` is int64 in the shape of y, and gives for each element its row-major position within its channel of x,
-    as ``MaxUnpool`` takes it.
+    ``indices``, int64 in the shape of y, has for each element of y its position in the flattened channel of x.
+    ``MaxUnpool`` takes these indices.
     """
 
     def __init__(
@@ -244,7 +244,7 @@ class AdaptiveMaxPool(AdaptivePool):
     """Max pooling to a given output size: y = the largest element of each window (abstract)
 
     See the base class ``AdaptivePool`` for ``output_size``. With ``return_indices``, the layer returns (y, indices):
-    ``indices`` is int64 in the shape of y, and gives for each element its row-major position within its channel of x.
+    ``indices``, int64 in the shape of y, has for each element of y its position in the flattened channel of x.
     """
 
     def __init__(self, output_size: AdaptiveSizes, return_indices: bool = False) -> None:
@@ -272,9 +272,10 @@ class MaxUnpool(Positional):
 
     The layer is called with x (N, C, spatial axes…) and the indices that a pooling with ``return_indices=True``
     returned, or with one sample and its indices. The options are those of that pooling; ``stride=None`` means the
-    kernel size. Along each axis, y has (size − 1) · stride − 2 · padding + kernel_size positions. The optional third
-    input ``output_size``, the shape of the array that was pooled, gives other sizes, which may differ from these by
-    less than the stride. Raises ``ShapeError`` for shapes that do not fit, and ``DataError`` for an index outside y.
+    kernel size. By default, y has (size − 1) · stride − 2 · padding + kernel_size positions along each axis. The
+    optional third input ``output_size`` is the shape of y, such as that of the array that was pooled; its sizes may
+    differ from the default by less than the stride. Raises ``ShapeError`` for shapes that do not fit, and ``DataError``
+    for an index outside y.
     """
 
     def __init__(self, kernel_size: PerAxis, stride: PerAxis | None = None, padding: PerAxis = 0) -> None:
@@ -459,7 +460,7 @@ class GlobalPool(Module):
         """Return the equivalent layer of ``torch.nn``, which is adaptive pooling to one position.
 
         ``name`` is the name of PyTorch's class without the number of axes: "AdaptiveAvgPool" or "AdaptiveMaxPool". The
-        number of spatial axes is that of the latest input; the result is None unless it is 1, 2 or 3.
+        result is None unless the latest input had 1, 2 or 3 spatial axes.
         """
         return ForeignLayer(f"{name}{self._rank}d", {"output_size": 1}) if 1 <= self._rank <= 3 else None
 

@@ -105,8 +105,9 @@ class Predictor:
     ) -> Any:
         """Compile ``function`` for the named arrays, which have N on axis 0, run it, and return its outputs as arrays.
 
-        The function is called with one symbolic value per array, by name. The program is kept under ``key``, which must
-        identify everything that the function depends on besides the module and the dtypes and shapes of the arrays.
+        The function is called with one symbolic value per array, by name. The compiled program is kept, and later calls
+        with an equal ``key`` and arrays of the same dtypes and shapes, apart from N, run it again. Therefore, functions
+        that compute different things need different keys.
         """
         n = _samples(module, arrays)
         types = {name: array_type(array, name, batched=True) for name, array in arrays.items()}
@@ -184,10 +185,10 @@ def _samples(module: Predicting, arrays: Mapping[str, Array]) -> int:
 def as_input(module: Predicting, array: Any, first: bool = True) -> Array:
     """Return an array in the dtype in which the module's programs take it.
 
-    Floats are converted to the dtype of the module's parameters, or kept if there are no parameters; uint8 is kept.
-    Other integers and bools are converted like floats if the array is the first input (``first``), to float32 if there
-    are no parameters; in later inputs they are kept, because they may be labels or conditions. Raises ``DTypeError``
-    for anything that is not an array of real numbers.
+    Floats are converted to the dtype of the module's parameters, or kept if there are no parameters. uint8 is always
+    kept. ``first`` says that the array is the first input of the module: then other integers and bools are converted to
+    the dtype of the parameters, or to float32 if there are no parameters. In later inputs, which may be labels or
+    conditions, integers and bools are kept. Raises ``DTypeError`` for anything that is not an array of real numbers.
     """
     name = type(module).__name__
     if type(array) is not np.ndarray or array.dtype.kind not in "fiub":

@@ -18,8 +18,8 @@ class Ranked(Module):
     """Base class of layers over (N, C, spatial axes…) that also accept one sample (C, spatial axes…) (abstract).
 
     Subclasses write ``forward`` for batches. If the layer is called on an array with one axis fewer, it returns the
-    result for that sample, as PyTorch does. The same holds for values in a traced function, unless the size of axis 0
-    is the symbolic N, which always counts samples.
+    result for that sample, as PyTorch does. In a traced function, a value with one axis fewer is one sample too, unless
+    the size of its axis 0 is the symbolic N.
     """
 
     rank: ClassVar[int]

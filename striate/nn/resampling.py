@@ -20,11 +20,11 @@ class Upsample(Module):
 
     The new sizes are ``size``, or ⌊size of x · ``scale_factor``⌋. ``mode`` is "nearest", "nearest-exact", "area" (means
     of windows), or an interpolation: "linear" for (N, C, L), "bilinear" or "bicubic" for (N, C, H, W), "trilinear" for
-    (N, C, D, H, W). With ``align_corners``, the centres of the first and last positions of x and y coincide. Otherwise
-    the outer edges of the first positions do, and the distance of positions is 1 / ``scale_factor``; with ``size`` or
-    ``recompute_scale_factor``, the outer edges of the last positions coincide too. Raises ``OptionError`` for invalid
-    options and unless exactly one of ``size`` and ``scale_factor`` is given, and ``ShapeError`` if the mode does not
-    suit the number of axes.
+    (N, C, D, H, W). With ``align_corners``, the first positions of x and y have the same centre, and so have the last
+    positions. Without it, the first positions have the same outer edge, and neighbouring positions of y are 1 /
+    ``scale_factor`` positions of x apart. With ``size`` or ``recompute_scale_factor``, the last positions have the same
+    outer edge as well. Exactly one of ``size`` and ``scale_factor`` must be given. Raises ``OptionError`` for invalid
+    options, and ``ShapeError`` if the mode does not suit the number of axes.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE

@@ -31,8 +31,9 @@ class LayerNorm(Normalization):
     """Layer normalization: y = (x − μ) / √(σ² + ε) · γ + β, with statistics over the last axes.
 
     x is (N, …, *normalized_shape); the mean μ and the biased variance σ² are over the axes of ``normalized_shape``,
-    which is also the shape of γ and β. ε is ``eps``. With ``elementwise_affine=False`` there is neither γ nor β, with
-    ``bias=False`` no β. For the channels of (N, C, H, W) use ``LayerNorm2d``. Ba et al., 2016; options as in PyTorch.
+    which is also the shape of γ and β. ε is ``eps``. ``elementwise_affine=False`` omits both γ and β, and
+    ``bias=False`` omits β. For the channels of (N, C, H, W) use ``LayerNorm2d``. Ba et al., 2016; options as in
+    PyTorch.
     """
 
     weight: Value | None
@@ -97,9 +98,9 @@ class LayerNorm2d(Normalization):
 class RMSNorm(Normalization):
     """Root mean square normalization: y = x / √(mean x² + ε) · γ. Zhang and Sennrich, 2019.
 
-    The mean is over the last axes of each sample, whose sizes are ``normalized_shape``. γ has that shape; with
-    ``elementwise_affine=False`` there is no γ. ε is ``eps``, or with None the machine epsilon of the dtype of x, as in
-    PyTorch.
+    The mean is over the last axes of each sample, whose sizes are ``normalized_shape``. γ has the shape
+    ``normalized_shape``; ``elementwise_affine=False`` omits it. ε is ``eps``; with ``eps=None``, it is the machine
+    epsilon of the dtype of x, as in PyTorch.
     """
 
     weight: Value | None
@@ -134,9 +135,9 @@ class GroupNorm(Normalization):
     """Group normalization: y = (x − μ) / √(σ² + ε) · γ + β, with statistics of each group of channels.
 
     x is (N, C, spatial axes…) or (N, C), where C is ``num_channels``. The channels are split into ``num_groups``
-    groups; the mean μ and the biased variance σ² are those of each group in each sample, over its channels and all
-    positions. ε is ``eps``. γ and β are (C,); with ``affine=False`` there is neither of them, with ``bias=False`` no β.
-    Raises ``OptionError`` unless ``num_groups`` divides ``num_channels``. Wu and He, 2018; options as in PyTorch.
+    groups. Each group of each sample has its own mean μ and biased variance σ², over the channels of the group and all
+    positions. ε is ``eps``. γ and β are (C,); ``affine=False`` omits both, and ``bias=False`` omits β. Raises
+    ``OptionError`` unless ``num_groups`` divides ``num_channels``. Wu and He, 2018; options as in PyTorch.
     """
 
     weight: Value | None
@@ -188,11 +189,11 @@ class InstanceNorm(Ranked, ChannelNormalization):
     """Instance normalization: y = (x − μ) / √(σ² + ε) · γ + β (abstract).
 
     μ and σ² are the mean and the biased variance of each channel of each sample, over its positions; ε is ``eps``. C is
-    ``num_features``, or with None the number of channels of the first input. With ``track_running_stats``, training
-    also updates running statistics by running ← (1 − momentum) · running + momentum · batch, where batch is the average
-    of the statistics over the samples, and prediction normalizes with the running statistics; ``momentum=None`` never
-    updates them. With ``affine``, there are γ and β (C,), with ``bias=False`` no β. Raises ``ShapeError`` for inputs
-    with a single position. Ulyanov et al., 2016; options as in PyTorch.
+    ``num_features``; if that is None, C is the number of channels of the first input. With ``track_running_stats``,
+    training also updates running statistics by running ← (1 − momentum) · running + momentum · batch, where batch is
+    the average of the statistics over the samples. Prediction then normalizes with the running statistics.
+    ``momentum=None`` never updates them. γ and β (C,) exist only with ``affine=True``; ``bias=False`` omits β. Raises
+    ``ShapeError`` for inputs with a single position. Ulyanov et al., 2016; options as in PyTorch.
     """
 
     defaults: ClassVar[tuple[bool, bool]] = (False, False)

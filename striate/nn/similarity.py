@@ -12,8 +12,8 @@ from striate.options import flag, number, whole_number
 class CosineSimilarity(Module):
     """Cosine of the angle between vectors along the axis ``dim``: x₁ · x₂ / (max(‖x₁‖, ε) · max(‖x₂‖, ε))
 
-    The layer is called with x₁ and x₂, whose shapes broadcast; the result has their shape without the axis ``dim``. ε
-    is ``eps``.
+    The layer is called with x₁ and x₂, whose shapes broadcast; the result has the common shape without the axis
+    ``dim``. ε is ``eps``.
     """
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:

@@ -18,9 +18,9 @@ class Standardization(Module):
     """Standardize each feature or channel with fixed numbers: y = (x − μ) / σ
 
     x (N, C, spatial axes…) → y of the same shape. ``mean`` μ and ``sigma`` σ (C,) were computed from the training data
-    and are not learned. ``epsilon`` is the small number that σ already contains; it has no effect here. Raises
-    ``OptionError`` unless μ and σ are finite and σ is positive, and ``ShapeError`` for an input with another number of
-    channels.
+    and are not learned. ``epsilon`` is the small number that was added when σ was computed; the layer keeps it, but
+    does not compute with it. Raises ``OptionError`` unless μ and σ are finite and σ is positive, and ``ShapeError`` for
+    an input with another number of channels.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.STANDARDIZATION

@@ -36,11 +36,11 @@ def placed(
     """Put all parameters and buffers into one block of memory, the state arena, and return it.
 
     ``parameters`` has the parameters and buffers by name, and ``dtype`` is their float dtype. Their arrays become views
-    of the arena with the contents that they had; arrays without contents are drawn by their initializers. ``former`` is
-    the previous arena, which is returned if it still fits. ``names`` maps the id of each parameter to its name in the
-    whole model; ``seed`` and this name seed the draw, so that the values are the same if only a part of the model runs
-    first. Raises ``ShapeError`` for sizes that are not known yet, ``DTypeError`` for parameters of another float dtype,
-    and ``EngineError`` if there is no memory for the arena.
+    of the arena, and keep their contents; arrays without contents are drawn by their initializers. ``former`` is the
+    previous arena, or None; if it has the same arrays, dtype and frozen parameters, it is returned unchanged. The
+    random generator of each draw is seeded with ``seed`` and the parameter's name in the whole model, which ``names``
+    maps from the parameter's id. Raises ``ShapeError`` for sizes that are not known yet, ``DTypeError`` for parameters
+    of another float dtype, and ``EngineError`` if there is no memory for the arena.
     """
     unknown = [f"{name} {parameter.shape}" for name, parameter in parameters.items() if not parameter.known]
     if unknown:

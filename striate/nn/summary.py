@@ -33,8 +33,8 @@ class Summary:
     def of(cls, model: Module, shape: tuple[int, ...] | None) -> Summary:
         """Return the table of the layers of a model, after tracing it without data.
 
-        ``shape`` is the shape of one sample, without N; the default is that of ``model.input_types``. An error, such as
-        a ``ShapeError``, is not raised but kept as ``problem``.
+        ``shape`` is the shape of one sample, without N; by default, it is the shape in ``model.input_types``. An error,
+        such as a ``ShapeError``, is not raised; its message is kept as ``problem``.
         """
         problem = ""
         types = model.input_types
@@ -113,8 +113,8 @@ def summary_html(rows: list[tuple[str, ...]], problem: str = "") -> str:
 def summary_table(rows: list[tuple[str, ...]], width: int | None = None) -> str:
     """Return the rows of ``summary_rows`` as text, with aligned columns and lines after the header and above the total.
 
-    ``width`` is the largest number of characters in a line, or None for no limit. To keep it, descriptions of layers
-    are shortened first, then paths.
+    ``width`` is the largest number of characters in a line, or None for no limit. If lines are longer, descriptions of
+    layers are shortened first, then paths.
     """
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     widths[1] = min(widths[1], _LONGEST)

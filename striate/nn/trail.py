@@ -88,7 +88,7 @@ def product_text(shape: Shape) -> str:
 def before_flattening(trace: Trace | None, x: Value) -> str:
     """Return the sizes before a flattening, such as ``32·8·8 = 2048`` for x (N, 2048); "" if x was not just flattened.
 
-    ``trace`` is the record of the traced call, or None, for which the result is "".
+    ``trace`` is the record of the traced call. If it is None, the result is "".
     """
     shapes = [shape for _, shape in trail(trace)] if trace else []
     if x.type.rank == 2 and len(shapes) > 1 and shapes[-1] == x.shape and len(shapes[-2]) > 2:

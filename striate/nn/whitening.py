@@ -42,9 +42,10 @@ class Whitening2d(Conv2d):
         self.parameter("weight").requires_grad = False
 
     def fit(self, x: npt.NDArray[np.floating]) -> None:
-        """Compute the filters from inputs x (N, C, H, W) of the layer, of which 5,000, spread evenly, are used.
+        """Compute the filters from pictures x (N, C, H, W), which are inputs of the layer.
 
-        Raises ``DataError`` if x has no sample or is smaller than a patch.
+        At most 5,000 pictures are used, at equal distances in x. Raises ``DataError`` if x has no sample or is smaller
+        than a patch.
         """
         weight = self.parameter("weight")
         _, channels, *kernel = weight.sizes

@@ -71,7 +71,7 @@ def predict_graph(model: Module, input_shape: Sequence[int] | None = None) -> Gr
     batch size N. By default, the inputs have the dtypes and shapes of ``model.input_types``, with the model's dtype in
     place of uint8. For a ``LoadedModel``, ``input_shape`` has no effect: the inputs are those of its file. Raises
     ``ShapeError`` if no shape is given and the model was never called, ``OptionError`` for an invalid ``input_shape``,
-    and ``ModelFileError`` for a model that returns anything but arrays, or a tuple, list or dict of them.
+    and ``ModelFileError`` for a model that returns neither an array nor a tuple, list or dict of arrays.
     """
     if input_shape is not None and not isinstance(model, LoadedModel):
         types = (TensorType(model.dtype or DType.float32, (N, *_sizes(input_shape))),)
@@ -123,9 +123,9 @@ def save(
     ``model.classes``; () stores no names. An existing file is replaced only when the new one is complete. The model is
     not changed.
 
-    Raises ``ShapeError`` if the input's shape or a size of the model is unknown; ``OptionError`` if an argument is not
-    a model, a path, a shape, or a list of different names, one per output, or if the path has the ending of a PyTorch
-    or ONNX file; ``ModelFileError`` if the model cannot be stored or the file cannot be written.
+    Raises ``ShapeError`` if the input's shape or a size of the model is unknown; ``OptionError`` for an argument of the
+    wrong type, for class names that are not all different or not one per output, and for a path with the ending of a
+    PyTorch or ONNX file; ``ModelFileError`` if the model cannot be stored or the file cannot be written.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     target = checked_path("path", path)
@@ -181,9 +181,9 @@ def _is_text(name: str) -> bool:
 def load(path: str | Path) -> Module:
     """Load a model from a file that ``save`` wrote, the folder of a training run, an ONNX file, or a timm folder.
 
-    The path decides how it is read: a folder with ``config.json`` in the layout of timm and Hugging Face (see
-    ``persistence.folder``); any other folder by its ``model.safetensors``; a file with the suffix .onnx as ONNX; and
-    all other files as files of ``save``. The returned module predicts, and can be trained further. The source code that
+    A folder with a ``config.json`` is read in the layout of timm and Hugging Face (see ``persistence.folder``). In any
+    other folder, the file ``model.safetensors`` is read. A file with the suffix .onnx is read as ONNX, and any other
+    file as one that ``save`` wrote. The returned module predicts, and can be trained further. The source code that
     defined the model is not needed. No code from a file is executed.
 
     Raises ``ModelFileError`` with the path, what is wrong with the file, and what to do; ``OptionError`` if ``path`` is

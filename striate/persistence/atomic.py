@@ -17,8 +17,8 @@ Buffer = bytes | memoryview
 def write_atomically(path: Path, content: bytes | Iterable[Buffer], keep: Path | None = None) -> None:
     """Write bytes to the file ``path``, so that an interruption leaves either the old or the new contents.
 
-    ``content`` is the whole file, or its parts in order. They are written to a temporary file in the same folder,
-    flushed to disk, and renamed to ``path``. With ``keep``, the replaced file is kept under that name in the same
+    ``content`` is the whole file, or its parts in order. It is written to a temporary file in the same folder, flushed
+    to disk, and renamed to ``path``. With ``keep``, the replaced file is kept under the name ``keep`` in the same
     folder; at every moment, a complete file exists under at least one of the two names.
 
     Raises ``ModelFileError`` if the folder is missing or not writable, or ``path`` is a folder or a device; an existing
@@ -58,7 +58,7 @@ def write_atomically(path: Path, content: bytes | Iterable[Buffer], keep: Path |
 
 
 def give_name(path: Path, name: Path) -> None:
-    """Give the file ``path`` the second name ``name`` in the same folder; another file of that name is replaced.
+    """Give the file ``path`` the second name ``name`` in the same folder; an existing file ``name`` is replaced.
 
     On a file system without hard links the file is renamed instead. Raises ``OSError`` if that fails too.
     """
@@ -73,9 +73,9 @@ def give_name(path: Path, name: Path) -> None:
 
 
 def remove_leftovers(folder: Path, names: Collection[str]) -> None:
-    """Remove temporary files that ``write_atomically`` or ``give_name`` left in a folder because they were killed.
+    """Remove temporary files that killed calls of ``write_atomically`` and ``give_name`` left in a folder.
 
-    ``names`` are the names of the files that they were to write; no other process may be writing these files now.
+    ``names`` are the names of the files that were to be written; no other process may be writing these files now.
     Temporary files that cannot be removed are skipped.
     """
     pattern = re.compile(rf"\.({'|'.join(re.escape(name) for name in names)})\.[a-z0-9_]{{8}}")
@@ -109,7 +109,6 @@ def _usual_mode(path: Path) -> int:
 def make_folder(folder: Path) -> None:
     """Create a folder, with missing ones above it, and flush the new entries to disk; keep an existing folder.
 
-    Without the flush, a power failure could remove the folder with all files in it, even if each of them was flushed.
     Raises ``OSError`` if a folder cannot be created.
     """
     missing = [one for one in (folder, *folder.parents) if not one.exists()]

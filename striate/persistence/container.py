@@ -124,8 +124,8 @@ OF_OURS = "give the folder that `striate train` made, or a file that st.save wro
 def open_regular(path: Path, cure: str = OF_OURS) -> BinaryIO:
     """Open a file for reading in binary mode.
 
-    Raises ``ModelFileError`` if the file is missing or unreadable, or is a folder, a pipe or a device. ``cure`` is the
-    last line of its message, which says what to do.
+    Raises ``ModelFileError`` if the file is missing or unreadable, or is a folder, a pipe or a device. ``cure``, the
+    last line of the error message, says what to do.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # before opening: a pipe would wait for a writer for ever
@@ -249,8 +249,8 @@ def read_tensor(path: Path, stream: BinaryIO, name: str, place: Place) -> Array:
 def parse_json(text: bytes, where: str) -> object:
     """Parse UTF-8 JSON from a file that may be malicious.
 
-    Raises ``ModelFileError`` for invalid JSON, more than 64 levels of nesting, repeated keys, NaN and infinity.
-    ``where``, the name of the file and of the part of it, begins the error message.
+    Raises ``ModelFileError`` for invalid JSON, more than 64 levels of nesting, repeated keys, NaN and infinity. The
+    error message begins with ``where``, which names the file and the part of it.
     """
     brackets = np.frombuffer(_STRING.sub(b"", text).translate(None, _NOT_BRACKETS), np.uint8)
     steps = np.where((brackets == ord("[")) | (brackets == ord("{")), 1, -1)
@@ -274,8 +274,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def whole(digits: str) -> int:
     """Convert the digits of a JSON integer to an int; made for the argument ``parse_int`` of ``json.loads``.
 
-    Raises ``ValueError`` for more than 20 digits, since a huge number could not be converted to a float where the
-    reader expects one.
+    Raises ``ValueError`` for more than 20 digits.
     """
     if len(digits) > _LONGEST_NUMBER:
         raise ValueError(f"a number of {len(digits):,} digits")

@@ -115,7 +115,7 @@ def _encoded(value: object, where: str) -> object:
 
 
 def graph_from_document(document: object, captured: Mapping[str, Array], where: str) -> Graph:
-    """Build the graph that ``document``, the result of ``graph_document`` read from JSON, describes, and check it.
+    """Build and check the graph of ``document``, a result of ``graph_document`` that was read from JSON.
 
     ``captured`` has the arrays to which the document refers, by name. Raises ``ModelFileError``, whose message begins
     with ``where`` and names the faulty part of the document.

@@ -35,8 +35,8 @@ _LARGEST_SIZE = 1 << 20
 def load_folder(folder: Path) -> Module:
     """Build the network that ``config.json`` in a folder names, and load the weights from the same folder.
 
-    Raises ``ModelFileError`` if the architecture is not in ``striate.models`` (the message lists those that are), if a
-    field is missing or invalid, or if the weights do not fit.
+    Raises ``ModelFileError`` if the architecture is not in ``striate.models``, if a field is missing or invalid, or if
+    the weights do not fit.
     """
     config = _config(folder)
     name = _text(folder, config, "architecture").partition(".")[0]  # timm appends the training after a dot

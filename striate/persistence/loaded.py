@@ -26,10 +26,10 @@ class LoadedModel(Module):
     """y = f(x), where f is the saved graph
 
     The model predicts as the saved one did, without its source code. ``tensors`` are its parameters and buffers by
-    name, as in ``state_dict``; ``classes`` are the names of the classes, and ``standardizer`` is the one in the graph,
-    or None. The model can be trained further, but its batch normalization then keeps using the running statistics of
-    the file and does not update them. Raises ``ShapeError`` for inputs whose shapes, apart from the batch size, differ
-    from those of the saved model.
+    name, as in ``state_dict``; ``classes`` are the names of the classes, and ``standardizer`` is the standardizer in
+    the graph, or None. The model can be trained further, but its batch normalization then keeps using the running
+    statistics of the file and does not update them. Raises ``ShapeError`` for inputs whose shapes, apart from the batch
+    size, differ from those of the saved model.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """A lock on a folder, so that two processes never write the same files.
 
 The operating system releases the lock when the process that holds it ends or is killed. The file ``.lock`` in the
-folder names this process; after its end, the file has no effect.
+folder names this process. After the process has ended, the file has no effect.
 """
 
 from __future__ import annotations

@@ -159,8 +159,8 @@ def plain(axes: Axes) -> None:
 def show_picture(axes: Axes, picture: Array, faint: bool = False) -> None:
     """Show a picture (C, H, W) in the axes: 1 channel in grey, 3 in colour, others by their mean.
 
-    0 is black; white is 255 if the dtype is uint8, else 1. If other numbers lie outside 0 … 1, all are scaled linearly
-    to that range. ``faint`` shows the picture in pale grey.
+    0 is black. White is 255 if the dtype is uint8, and 1 for other dtypes. Pictures of other dtypes with numbers
+    outside 0 … 1 are first scaled linearly to this range. ``faint`` shows the picture in pale grey.
     """
     pixels = as_pixels(picture)
     if faint:
@@ -171,8 +171,9 @@ def show_picture(axes: Axes, picture: Array, faint: bool = False) -> None:
 def as_pixels(picture: Array) -> Array:
     """Return a picture (C, H, W) as numbers from 0 to 1: (H, W, 3) for 3 channels, otherwise (H, W).
 
-    If the dtype is uint8, the numbers are divided by 255. Other numbers are kept if all lie from 0 to 1; otherwise all
-    are scaled linearly to this range. Unless there are 1 or 3 channels, the result is the mean over the channels.
+    If the dtype is uint8, the numbers are divided by 255. Numbers of other dtypes are kept if all of them lie from 0 to
+    1, and otherwise scaled linearly to this range. For 2 or more than 3 channels, the result is the mean over the
+    channels.
     """
     if picture.dtype == np.uint8:
         scaled = picture / 255.0

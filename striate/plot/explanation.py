@@ -64,11 +64,11 @@ def saliency(
 ) -> Figure:
     """Draw the derivative of a class's score with respect to each pixel over a picture (C, H, W).
 
-    The derivatives are those of ``insight.saliency``; of the channels of a pixel, the one with the derivative of
-    largest absolute value is shown. Red: a brighter pixel raises the score; blue: it lowers the score. ``target`` is
-    the class, by number or name; None: the predicted class. ``classes`` are names to show in place of the model's. If
-    ``path`` is given, the figure is written to this file. Raises ``ShapeError`` unless ``image`` is (C, H, W), and the
-    errors of ``insight.saliency``.
+    The derivatives are those of ``insight.saliency``. Of the derivatives with respect to the channels of a pixel, the
+    one with the largest absolute value is shown. Red: a brighter pixel raises the score; blue: it lowers the score.
+    ``target`` is the class, by number or name; None: the predicted class. ``classes`` are names to show in place of the
+    model's. If ``path`` is given, the figure is written to this file. Raises ``ShapeError`` unless ``image`` is (C, H,
+    W), and the errors of ``insight.saliency``.
     """
     picture = _picture(image)
     found = insight.saliency(model, picture, target)

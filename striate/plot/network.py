@@ -43,10 +43,11 @@ def filters(model: Module, layer: str | None = None, count: int = 64, path: str 
     """Draw the learned filters of a convolution.
 
     ``layer`` is the path of the convolution; None: the first one. The first ``count`` filters are shown. A filter with
-    1 or 3 input channels has one cell, labelled with ± its largest weight in absolute value; other filters have a row
-    of cells, one for each input channel, with at most 16 filters and 16 channels. Positive weights are red, negative
-    ones blue, and zeros white; every filter has its own scale. Filters with 3 input channels are shown in colour as
-    well, where grey is zero. If ``path`` is given, the figure is written to this file.
+    1 or 3 input channels has one cell, labelled with ± its largest weight in absolute value. A filter with another
+    number of channels has a row of cells, one for each channel; then at most 16 filters and 16 channels are shown.
+    Positive weights are red, negative ones blue, and zeros white; every filter has its own scale. Filters with 3 input
+    channels are also shown as colour pictures, in which grey is zero. If ``path`` is given, the figure is written to
+    this file.
 
     Raises ``OptionError`` for a layer without filters, listing the layers that have some.
     """
@@ -133,11 +134,11 @@ def features(
 ) -> Figure:
     """Draw the feature maps of a picture (C, H, W): a row for each layer, with its first ``count`` channels.
 
-    ``layers`` is a pattern for layer paths, such as ``"conv*"``, or a list of patterns; None: all layers, but at most
-    24, evenly spaced. Only layers whose outputs have rows and columns are drawn. Maps of layers with negative outputs
-    are drawn in red and blue, with zero in white, other maps from dark to bright; each map has its own scale. A map
-    that is 0 everywhere is crossed out as silent. If ``path`` is given, the figure is written to this file. Raises
-    ``OptionError`` for an unknown layer, and ``ShapeError`` if no chosen layer has rows and columns.
+    ``layers`` is a pattern for layer paths, such as ``"conv*"``, or a list of patterns; None: all layers, or 24 evenly
+    spaced ones if there are more. Only layers whose outputs have rows and columns are drawn. If a layer has negative
+    outputs, its maps are drawn in red and blue, with zero in white; otherwise from dark to bright. Each map has its own
+    scale. A map that is 0 everywhere is crossed out as silent. If ``path`` is given, the figure is written to this
+    file. Raises ``OptionError`` for an unknown layer, and ``ShapeError`` if no chosen layer has rows and columns.
     """
     options.whole_number("count", count, 1)
     picture = np.asarray(image)
@@ -206,9 +207,9 @@ def top_activations(
     whole  True shows the whole pictures, with the patch framed
     path   the file to which the figure is written; None: it is not written
 
-    A patch is the receptive field of the position at which the unit has its largest output in the picture; it is
-    labelled with the class of the picture and the output. A unit whose output is 0 everywhere is marked as silent.
-    Raises ``OptionError`` for an unknown layer or unit.
+    A patch is the receptive field of the position at which the unit has its largest output in the picture. The patch is
+    labelled with the class of the picture and with this output. A unit whose output is 0 everywhere is marked as
+    silent. Raises ``OptionError`` for an unknown layer or unit.
     """
     require_dataset(dataset, "dataset")
     if units is None:

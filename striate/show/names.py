@@ -17,7 +17,10 @@ from striate.passes.fuse import REGISTER_KINDS, Group, Plan
 
 
 def forward_nodes(graph: Graph) -> set[Node]:
-    """Return the nodes of the forward pass: those that the loss, or without a loss the outputs, depend on."""
+    """Return the nodes of the forward pass: those on which the loss depends.
+
+    If the graph has no loss, these are the nodes on which its outputs depend.
+    """
     losses = graph.outputs_of(OutputKind.LOSS).values()
     return set(topological(losses or graph.outputs.values()))
 
@@ -25,8 +28,8 @@ def forward_nodes(graph: Graph) -> set[Node]:
 class Names:
     """The names under which ``striate show`` prints the values of a program, such as v5 and ∂w.
 
-    Values that are stored in memory have names, and so have the results of operations such as a convolution that a loop
-    of ``plan`` keeps in registers for its elementwise operations.
+    Values that are stored in memory have names. So have results of operations such as a convolution that a loop of
+    ``plan`` keeps in registers and passes to its elementwise operations.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -70,8 +73,8 @@ class Names:
 def stem_of(value: Value, forward: bool) -> str:
     """Return the letters with which the name of a value begins, such as "mean" in "mean8".
 
-    They are the result's name if the operation defines one, otherwise "v" if ``forward`` is true, and "d" if the value
-    is computed in the backward pass.
+    If the operation names its results, they are that name. Otherwise they are "v" for a value of the forward pass
+    (``forward`` is True) and "d" for a value of the backward pass.
     """
     results = value.node.op.results
     if results:
@@ -94,7 +97,7 @@ def result_name(graph: Graph, name: str) -> str:
 class LoopEquations(EquationWriter):
     """The equations of one loop, ``group``, as text, in which ``names`` gives the names of the values.
 
-    A value that is used only once has no equation of its own: its expression is part of the next one.
+    A value that is used only once has no equation of its own: its expression is part of the equation that uses it.
 
     lines     the equations
     reads     arrays that the loop reads, by name

@@ -44,8 +44,8 @@ Sizes are at N = {samples}; → marks what a phase writes.
 class Traffic:
     """The memory traffic of the phases (kernels) of one layer.
 
-    ``phases`` is the number of phases, ``reads`` and ``writes`` count the whole activations that they read and write,
-    and ``moved`` is the number of bytes that they read and write.
+    ``phases`` is the number of phases. ``reads`` is the number of activation arrays that they read, ``writes`` the
+    number of those that they write, and ``moved`` the number of bytes of all these arrays.
     """
 
     phases: int = 0
@@ -63,7 +63,7 @@ def size_text(size: int) -> str:
 
 
 def memory_text(compiled: Compilation, samples: int, columns: int = WIDTH) -> str:
-    """Return a table of the arrays in scratch memory, with offset, size and lifetime, by first use.
+    """Return a table of the arrays in scratch memory, with offset, size and lifetime, in the order of first use.
 
     ``compiled`` has the results of the compiler's stages for a graph. ``samples`` is the batch size N; lines have up to
     ``columns`` characters.

@@ -121,9 +121,9 @@ class Aliases:
     def renamed_by(self, node: fx.Node) -> list[fx.Node] | None:
         """Return the earlier nodes whose tensors have new contents after ``node`` has overwritten its first operand.
 
-        These are the operand and all nodes with the same memory, shape and strides: whoever reads them later must read
-        the result of ``node``. The result is None if this does not describe the effect: if the operand is not a node,
-        shares memory with an input of the graph, or has views of another shape or with other strides that are read
+        These are the operand and all nodes with the same memory, shape and strides. Nodes that read them later must
+        read the result of ``node`` in their place. The result is None if this is not possible: the operand is not a
+        node, it shares memory with an input of the graph, or views of it with another shape or other strides are read
         later.
         """
         operand = node.args[0]

@@ -82,7 +82,7 @@ class Binding(NamedTuple):
     helpers    the threads that share the work of a batch of this size
     inputs     the inputs of the forward program: name, index, dtype and number of elements
     outputs    the outputs that have memory of their own
-    updates    the new contents of inputs that are overwritten: name, name as an operand, index of the input
+    updates    the new contents of overwritten inputs: name, name of the operand of the program, index of the input
     gradients  the gradients that have memory of their own
     first      the names of all operands of the forward program
     second     the names of all operands of the backward program
@@ -322,8 +322,8 @@ class Compiled:
 
         ``run`` is what ``forward`` returned. ``inputs`` and ``outputs`` are the tensors of that run whose indices
         ``saved_inputs`` and ``saved_outputs`` list. ``seeds`` are the gradients of the loss with respect to all
-        outputs; None stands for zeros. ``again`` says that another backward run for the same forward run may follow, so
-        that its saved activations must be kept.
+        outputs; None stands for zeros. ``again`` says that another backward run for the same forward run may follow;
+        the saved activations are then kept.
         """
         bound = run.binding
         n, parts = bound.n, bound.parts
@@ -374,9 +374,9 @@ class Compiled:
 def run_program(program: Any, n: int, addresses: Mapping[str, int], lease: Lease | None, helpers: Helpers) -> None:
     """Run a compiled program for a batch of ``n`` samples, with at most as many threads as PyTorch uses.
 
-    ``addresses`` are the addresses of all operands in memory, by name, ``lease`` is the program's working memory (None:
-    a block of its own), and ``helpers`` says which threads may share the work. Raises ``EngineError`` if a kernel
-    fails.
+    ``addresses`` are the addresses of all operands in memory, by name, and ``helpers`` says which threads may share the
+    work. ``lease`` is the program's working memory; if it is None, the program uses a block of its own. Raises
+    ``EngineError`` if a kernel fails.
     """
     most = torch.get_num_threads()
     if most < settings.current().threads:

@@ -1,8 +1,9 @@
 """Updates of ``torch.optim`` in one compiled program: ``torch.compile(…, options={"optimizer": "fused"})``.
 
 The optimizer stays PyTorch's, with its groups, its state and its learning rate. A hook before ``optimizer.step()``
-updates the parameters with a program of striate and hides the gradients from PyTorch's own code; a hook after it shows
-them again. Only the first update of a parameter is made by PyTorch, which creates the optimizer's state.
+updates the parameters with a program of striate, and hides the gradients from PyTorch's own code. A hook after
+``optimizer.step()`` shows the gradients again. PyTorch makes only the first update of a parameter, and creates the
+optimizer's state in it.
 """
 
 from __future__ import annotations

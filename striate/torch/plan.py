@@ -37,8 +37,8 @@ _CHEAP = (Kind.VIEW, Kind.SOURCE, Kind.SIZE)
 def batching_of(nodes: Sequence[fx.Node]) -> Batching | None:
     """Return which inputs of a graph have the batch size N on axis 0, judged by their sizes; None if there are none.
 
-    N is the size of axis 0 of the first input tensor that is not a parameter or buffer. All such inputs with this size
-    on axis 0 belong to the batch.
+    Parameters and buffers do not count as inputs. N is the size of axis 0 of the first input tensor, and all input
+    tensors with this size on axis 0 belong to the batch.
     """
     given = [
         node for node in nodes
@@ -203,9 +203,9 @@ def capability_of(nodes: Sequence[fx.Node], aliases: Aliases) -> Capability:
 def segments_of(nodes: Sequence[fx.Node], aliases: Aliases, capability: Capability) -> list[Segment | fx.Node]:
     """Return the program of ``nodes`` as a list of segments to compile and single nodes for PyTorch, in order.
 
-    A segment has as many consecutive nodes as possible that can be translated. If they are all views or numbers,
-    PyTorch runs them instead. Nodes in ``counters`` and ``made_first`` of ``capability`` are left out, because they run
-    before.
+    A segment has as many consecutive nodes as possible that can be translated. If all of these nodes make views or
+    numbers, PyTorch runs them instead. The nodes in ``counters`` and ``made_first`` of ``capability`` are left out;
+    they run before all segments.
     """
     before = {*capability.counters, *capability.made_first}
     runs: list[list[fx.Node]] = [[]]
@@ -232,10 +232,10 @@ def segments_of(nodes: Sequence[fx.Node], aliases: Aliases, capability: Capabili
 
 
 class Plan:
-    """The program of an FX graph, ``module``, as compiled segments and nodes that PyTorch runs; a call runs it.
+    """The program of an FX graph, divided into compiled segments and nodes that PyTorch runs.
 
-    If PyTorch must run some functions, ``notice`` is called once with their names and the reasons, as a dictionary;
-    functions that compute no array are left out.
+    Calling a ``Plan`` runs the program. ``module`` is the FX graph. If PyTorch must run some functions, ``notice`` is
+    called once with a dictionary of their names and the reasons; functions that compute no array are left out.
     """
 
     def __init__(self, module: fx.GraphModule, notice: Callable[[dict[str, str]], None]) -> None:

@@ -1,6 +1,7 @@
 """Consecutive nodes of an FX graph that are compiled together.
 
-They are compiled once for each combination of numbers among the inputs, needed gradients and precision.
+The nodes are compiled once for each combination of the numbers among the inputs, the gradients that are needed, and the
+precision.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ class Batching:
 class Segment:
     """Consecutive nodes of an FX graph that are compiled together; a call runs them.
 
-    A call takes the results of the nodes in the attribute ``inputs``, and returns those of the nodes in the attribute
-    ``outputs``. ``inputs`` are the earlier nodes that the segment reads. The argument ``outputs`` lists the nodes of
-    the segment that are read outside of it; the attribute has them without views of an input, which PyTorch makes
-    itself by running the nodes in ``views``.
+    A call takes the results of the nodes in the attribute ``inputs``, and returns the results of the nodes in the
+    attribute ``outputs``. ``inputs`` are the earlier nodes that the segment reads. The argument ``outputs`` lists the
+    nodes of the segment that are read outside of it. Of these, the attribute ``outputs`` leaves out the views of an
+    input: PyTorch makes them itself, by running the nodes in the attribute ``views``.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The table of PyTorch functions and methods, by name, with the operations of striate that compute the same."""
+"""The table of translations to operations of striate, by the name of the PyTorch function or method."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Context(Protocol):
         ...
 
     def detach(self, x: Value) -> Value:
-        """Return a value with the elements of x through which no gradient passes, as ``torch.Tensor.detach`` does."""
+        """Return x as a new value through which no gradient passes, as ``torch.Tensor.detach`` does."""
         ...
 
     def update(self, old: Value, new: Value) -> None:

@@ -77,8 +77,8 @@ class Translator:
     """Translates the nodes of an FX graph one by one into operations of striate; ``translated`` has the results.
 
     ``samples`` is the batch size with which PyTorch captured the graph, or None if no axis has the symbolic N.
-    ``compares`` says whether each result must have the shape that it had then; it is False if the nodes are translated
-    for other sizes.
+    ``compares`` says whether each result must have the shape that PyTorch found when it captured the graph. It is False
+    if the nodes are translated for other sizes.
     """
 
     def __init__(self, aliases: Aliases, samples: int | None, compares: bool = True) -> None:
@@ -123,7 +123,7 @@ class Translator:
     # Nodes
 
     def give(self, node: fx.Node, result: Any) -> None:
-        """Set the result of a node that is not translated, a graph input or a number, for later nodes to read."""
+        """Set the result of a node that needs no translation: a graph input or a number."""
         self.translated.results[node] = result
         if isinstance(result, Value):
             self._given[result] = node

@@ -68,7 +68,10 @@ class FunctionCache:
             return found
 
     def keep(self, key: object, function: TracedFunction) -> TracedFunction:
-        """Add a function under a key and return it; drop the least recently used one if the cache is full."""
+        """Add a function under a key, and return the function.
+
+        If the cache is full, the least recently used function is dropped.
+        """
         with self._lock:
             self._functions[key] = function
             if len(self._functions) > self._limit:

@@ -81,7 +81,7 @@ class Trace:
 
     ``training`` says whether layers such as dropout and batch normalization behave as in training. ``by_batch`` says
     whether batch normalization uses the statistics of its batch even without ``training``, and ``synchronized`` whether
-    these are the statistics over the batches of all ranks (processes). The attributes ``names`` and ``paths`` map
+    it uses the statistics over the batches of all ranks (processes). The attributes ``names`` and ``paths`` map
     parameters and modules to their dotted names in the traced model.
     """
 
@@ -138,7 +138,7 @@ class Trace:
     def read(self, parameter: TracedArray) -> Value:
         """Return the graph value for a parameter or buffer.
 
-        After ``update`` for a buffer, this is its new value.
+        If ``update`` has given a buffer new contents, the value is the new contents.
         """
         if parameter not in self._read:
             name = self.names.get(parameter, f"parameter.{len(self.parameters)}")
@@ -162,8 +162,8 @@ class Trace:
     def capture(self, array: Array, dtype: DType | None = None) -> Value:
         """Return the graph value for an array that the traced function uses without taking it as an argument.
 
-        The array is converted to ``dtype``; None keeps its own. The contents are copied now, so writing to the array
-        later does not change the program.
+        The array is converted to ``dtype``; None keeps the dtype of the array. The contents are copied now, so writing
+        to the array later does not change the program.
         """
         known = self._captured_values.get((id(array), dtype))
         if known is not None:
@@ -184,8 +184,8 @@ class Trace:
     ) -> Graph:
         """Return the traced graph with these outputs, after checking it.
 
-        ``updates`` are new contents of states (buffers) by name; None means none, and ``self.updates`` has those that
-        layers recorded. ``roles`` are the roles of outputs by name; an output without a role is a plain result. Raises
+        ``updates`` are the new contents of buffers by name, such as ``self.updates``, which layers recorded; by default
+        there are none. ``roles`` are the roles of outputs by name; an output without a role is a plain result. Raises
         ``GraphError`` for an invalid graph.
         """
         return check(Graph(self.inputs, outputs, dict(updates or {}), self.captured, dict(roles or {})), "trace")
@@ -193,7 +193,7 @@ class Trace:
     def bindings(self) -> dict[str, Array]:
         """Return the arrays of all parameters and buffers that the traced function read, by name.
 
-        Models that have no memory yet are given theirs.
+        Memory is allocated for models that have none yet.
         """
         for parameter in self.parameters.values():
             parameter.materialized()  # placing one model may move arrays that another shares, so all are placed first
@@ -202,7 +202,7 @@ class Trace:
     def arenas(self) -> tuple[StateArena, ...]:
         """Return the state arenas (memory blocks of models) of the parameters and buffers that the function read.
 
-        Call ``bindings`` first, which gives models their memory.
+        Call ``bindings`` first: it allocates memory for models that have none yet.
         """
         found = {id(one.arena): one.arena for one in self.parameters.values() if one.arena is not None}
         return tuple(found.values())

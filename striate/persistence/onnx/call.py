@@ -1,7 +1,7 @@
 """One application of an ONNX operator: its operands, its attributes, and the table of operators.
 
 An operand is either a ``Value`` of the traced graph, or a NumPy array that is already known during tracing. Shapes are
-such known arrays. If they contain the batch size N, they are object arrays whose elements are ints and multiples of N
+known arrays too. A shape that contains the batch size N is an object array whose elements are ints and multiples of N
 (``Samples``).
 """
 
@@ -86,13 +86,13 @@ def size_of(dim: int | Batch) -> object:
 class Call:
     """An ONNX node with its operands, from which the function for its operator builds operations of striate.
 
-    ``operands`` are in the order of the node's inputs, with None for omitted ones. A *known* operand is a NumPy array,
-    which does not depend on the model's input; other operands are values of the graph. ``opset`` is the version of
-    ONNX's operators in the file, ``dtype`` the model's floating-point type, and ``trace`` the record of the graph being
-    built. ``fixed`` is the batch size for which the file was exported, or 0 if the file leaves it open. ``update(i,
-    value)`` assigns a new value to the buffer that is operand i, such as a running mean, and ``unbiased`` says whether
-    running variances are updated with the unbiased variance. In the methods, ``place`` is the number of an operand,
-    from 0.
+    ``operands`` are in the order of the node's inputs, with None for omitted inputs. A *known* operand is a NumPy
+    array, which does not depend on the model's input; other operands are values of the graph. ``opset`` is the version
+    of ONNX's operators in the file, ``dtype`` the model's floating-point type, and ``trace`` the record of the graph
+    being built. ``fixed`` is the batch size for which the file was exported, or 0 if the file leaves it open.
+    ``update(i, value)`` assigns a new value to the buffer that is operand i, such as a running mean, and ``unbiased``
+    says whether running variances are updated with the unbiased variance. In the methods, ``place`` is the number of an
+    operand, from 0.
     """
 
     node: Node
@@ -136,7 +136,7 @@ class Call:
         return found if isinstance(found, Value) else self.captured(found)
 
     def captured(self, array: Array) -> Value:
-        """Add an array to the graph as a constant and return its value there; floats get the model's dtype.
+        """Add an array to the graph as a constant and return the constant; floats get the model's dtype.
 
         Raises ``ModelFileError`` for a shape that contains the batch size N.
         """
@@ -249,10 +249,10 @@ class Call:
         return axis % rank
 
     def axes(self, place: int, name: str = "axes") -> list[int] | None:
-        """Return the axes (or sizes) in operand ``place``, else those in attribute ``name``; None if both are omitted.
+        """Return the axes (or sizes) that a node gives as an operand or an attribute; None if it gives neither.
 
-        Old opsets have them as an attribute, new ones as an operand. The numbers are returned as they are in the file,
-        so an axis may be negative.
+        The operand (in new opsets) has the number ``place``, the attribute (in old ones) the name ``name``. The numbers
+        are returned as they are in the file, so an axis may be negative.
         """
         if self.given(place):
             return self.wholes(place)
@@ -280,7 +280,8 @@ def operator(*names: str) -> Callable[[Handler], Handler]:
 def folded(*names: str) -> Callable[[Handler], Handler]:
     """Return a decorator that registers a function in ``FOLDED`` for these ONNX operators.
 
-    The function computes the operator with NumPy, while the graph is built, if no operand depends on the model's input.
+    If no operand of a node depends on the model's input, the function computes the node with NumPy while the graph is
+    built.
     """
 
     def registered(handler: Handler) -> Handler:
@@ -291,12 +292,12 @@ def folded(*names: str) -> Callable[[Handler], Handler]:
 
 
 def shape_of(operand: Operand) -> Shape:
-    """Return the shape of an operand; that of a graph value may contain the symbolic batch size N."""
+    """Return the shape of an operand; the shape of a graph value may contain the symbolic batch size N."""
     return operand.shape
 
 
 def require_small(call: Call, shape: Sequence[int]) -> None:
-    """Raise ``ModelFileError`` if a constant of ``shape`` is too large; called before its memory is allocated.
+    """Raise ``ModelFileError`` if a constant of ``shape``, not yet allocated, would be too large.
 
     The limits are 2²⁴ elements and 32 axes. A negative size is an error as well. ``call`` is the node that the message
     names.

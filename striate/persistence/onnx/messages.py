@@ -36,7 +36,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Reference:
-    """Stands for an attribute in a local function: its value is that of the attribute ``name`` of the calling node."""
+    """Stands for an attribute in a local function whose value is the attribute ``name`` of the calling node."""
 
     name: str
 

@@ -40,7 +40,8 @@ def element_of(kind: int, what: str) -> Element:
 class TensorReader:
     """Decodes tensors of an ONNX file to arrays.
 
-    External data, which lie in a file of their own, must be in ``folder``; if that is None, they raise an error.
+    External data, that is, tensors in files of their own, must be in ``folder``. If ``folder`` is None, external data
+    raise ``ModelFileError``.
     """
 
     def __init__(self, folder: Path | None) -> None:

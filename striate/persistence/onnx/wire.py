@@ -27,8 +27,8 @@ LONGEST_TEXT = 2000
 class Field(NamedTuple):
     """One field of a message; its value is ``number`` for a varint (kind 0), and the bytes ``data`` otherwise.
 
-    ``key`` is the number of the field in the .proto file. The methods raise ``ModelFileError`` if the field has another
-    kind, or its bytes are not what the method returns.
+    ``key`` is the number of the field in the .proto file. A method raises ``ModelFileError`` if the field has another
+    kind than it reads, or invalid bytes.
     """
 
     key: int
@@ -62,13 +62,13 @@ class Field(NamedTuple):
             raise ModelFileError("a text is not UTF-8") from error
 
     def numbers(self) -> Array:
-        """Return the varints of the field, which holds a single one or is packed, as an int64 vector."""
+        """Return the varints in the field, a single one or a packed sequence, as an int64 vector."""
         if self.kind == 0:
             return np.array([self.signed()], np.int64)
         return varints(self.message())
 
     def floats(self, dtype: str) -> Array:
-        """Return the floats of the field, which holds a single one or is packed, as a vector of ``dtype``.
+        """Return the floats in the field, a single one or a packed sequence, as a vector of ``dtype``.
 
         ``dtype`` is "<f4" or "<f8", the type in which the file stores them.
         """

@@ -33,10 +33,11 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "params"
 def read_state(path: Path, entry: str | None = None) -> dict[str, Array]:
     """Return the arrays of a ``.pth`` file by name.
 
-    If the dictionary in the file contains tensors, these are returned. Otherwise they are in a dictionary inside it,
-    under the key ``entry`` or, if that is None, the first key of ``WRAPPERS`` that is there. Nested dictionaries are
-    flattened: {"a": {"b": tensor}} becomes "a.b". Raises ``ModelFileError`` if the file is missing, damaged, or not
-    written by ``torch.save``, or if it contains no tensors under ``entry``.
+    The file holds a dictionary. With ``entry``, the arrays are taken from the inner dictionary under this key. Without
+    it, they are taken from the outer dictionary; if that holds no tensors, they are taken from the inner dictionary
+    under the first key of ``WRAPPERS`` that exists. Nested dictionaries are flattened: {"a": {"b": tensor}} becomes
+    "a.b". Raises ``ModelFileError`` if the file is missing, damaged, or not written by ``torch.save``, or if it
+    contains no tensors under ``entry``.
     """
     with open_regular(path) as stream:
         try:

@@ -54,7 +54,7 @@ class StridedTensor:
 class Global:
     """The name ``module.name`` in a pickle, which stands for a function or class; nothing is imported for it.
 
-    It can only be called if it is a key of ``CALLABLES``.
+    The pickle can only call names that are keys of ``CALLABLES``.
     """
 
     module: str
@@ -196,7 +196,7 @@ def _kind(thing: object) -> str:
 
 
 def read_pickle(stream: BinaryIO, limit: int, where: str) -> Pickled:
-    """Read the pickle at the stream's position, and leave the stream after its last byte.
+    """Read the pickle at the stream's position, and leave the stream after the last byte of the pickle.
 
     ``limit`` is the largest size of the pickle in bytes, and ``where`` the beginning of error messages. Raises
     ``ModelFileError`` for a pickle that is damaged or longer, and for a name or an instruction that is not allowed.

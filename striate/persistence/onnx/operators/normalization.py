@@ -14,13 +14,13 @@ from striate.persistence.onnx.call import Call, Operand, Result, operator
 def batch_normalization(call: Call) -> Result:
     """Return the batch normalization of x (operand 0) with scale, bias, mean and variance (operands 1 to 4).
 
-    Prediction normalizes with the running statistics. Training normalizes with those of the batch, and updates the
-    running ones:
+    Prediction normalizes with the running statistics. Training normalizes with the statistics of the batch, and updates
+    the running statistics:
 
         running ← momentum · running + (1 − momentum) · batch
 
-    PyTorch's momentum is 1 − this momentum. The update uses the biased variance of the batch, as ONNX and Keras do, or
-    the unbiased one, as PyTorch does, if ``call.unbiased`` is True.
+    PyTorch's momentum is 1 − this momentum. By default, the update uses the biased variance of the batch, as ONNX and
+    Keras do; if ``call.unbiased`` is True, it uses the unbiased variance, as PyTorch does.
     """
     x, weight, bias, mean, variance = (call.value(place) for place in range(5))
     eps, momentum = call.float("epsilon", 1e-5), call.float("momentum", 0.9)
@@ -91,8 +91,8 @@ def local_response_normalization(call: Call) -> Operand:
 def softmax(call: Call) -> Operand:
     """Return the softmax of x (operand 0), or its logarithm for LogSoftmax, over the axis in the attribute ``axis``.
 
-    Before opset 13, the softmax is over that axis and all later ones together; ``ModelFileError`` is raised if axis 0,
-    the samples, is one of several such axes.
+    Before opset 13, the softmax is over that axis and all later axes together. If x has the batch size N,
+    ``ModelFileError`` is then raised unless ``axis`` is 1 or the last axis.
     """
     x = call.value(0)
     function = ops.softmax if call.node.operator == "Softmax" else ops.log_softmax

@@ -1,6 +1,7 @@
 """ONNX's operator Resize, which is a linear map along each axis.
 
-It is translated to ``ops.repeat`` or ``ops.interpolate`` where they compute the same, and otherwise to matrix products.
+Resize is translated to ``ops.repeat`` or ``ops.interpolate`` where these give the same result, and to matrix products
+elsewhere.
 """
 
 from __future__ import annotations
@@ -83,8 +84,8 @@ def matrix(axis: Axis, options: Resampling) -> Array:
     """Return the resize of one axis as a matrix (input size, output size), so that output = input @ matrix.
 
     Where an output position needs elements outside the input, the first or last element takes their place. With the
-    option ``exclude_outside``, they are left out instead, and the weights of the others are scaled so that their sum is
-    1.
+    option ``exclude_outside``, elements outside are left out instead, and the weights of the elements inside are scaled
+    to a sum of 1.
     """
     found = np.zeros((axis.size, axis.count))
     for p in range(axis.count):

@@ -22,7 +22,7 @@ def _size(call: Call, x: Operand, axis: int) -> int:
 
 @operator("CenterCropPad")
 def center_crop_pad(call: Call) -> Operand:
-    """Return x (operand 0) cropped, or padded with zeros, equally at both ends, to the sizes in operand 1.
+    """Return x (operand 0), cropped or padded with zeros at both ends to the sizes in operand 1.
 
     The attribute ``axes`` lists the axes that get these sizes; without it, all axes do. Raises ``ModelFileError`` for a
     negative size, and if axis 0, the samples, is one of the axes.
@@ -76,9 +76,9 @@ def _marked(call: Call, places: Value, count: int, axis: int) -> Value:
 def one_hot(call: Call) -> Operand:
     """Return the one-hot code of the class numbers x (operand 0) along a new axis.
 
-    It is ``values[1]`` at the class number and ``values[0]`` elsewhere, where operand 1 is the size of the new axis and
-    operand 2 is ``values`` (2,). A negative number counts from the end of the axis; a number beyond the axis gives
-    ``values[0]`` everywhere. Raises ``ModelFileError`` for ``values`` of another shape.
+    Operand 1 is the size of the new axis, and operand 2 is ``values`` (2,). The code is ``values[1]`` at the class
+    number and ``values[0]`` elsewhere. A negative number counts from the end of the axis; a number beyond the axis
+    gives ``values[0]`` everywhere. Raises ``ModelFileError`` for ``values`` of another shape.
     """
     x, depth, values = call.value(0), int(call.number(1) or 0), call.captured(call.known(2))
     if values.shape != (2,):
@@ -94,7 +94,7 @@ def one_hot(call: Call) -> Operand:
 def hardmax(call: Call) -> Operand:
     """Return an array that is 1 at the first maximum of x (operand 0) along an axis, and 0 elsewhere.
 
-    The axis is the attribute ``axis``. Raises ``ModelFileError`` for axis 0, the samples, and before opset 13 for any
+    The axis is the attribute ``axis``. Raises ``ModelFileError`` for axis 0, the samples; before opset 13, for every
     axis but the last.
     """
     x = call.value(0)

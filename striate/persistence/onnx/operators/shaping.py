@@ -64,7 +64,8 @@ def _text(sizes: list[object]) -> str:
 def flatten(call: Call) -> Operand:
     """Return x (operand 0) as a matrix: the axes before axis number ``axis`` become rows, the other axes columns.
 
-    ``axis`` is an attribute, by default 1. Raises ``ModelFileError`` for another axis if x has the batch size N.
+    ``axis`` is an attribute, by default 1. If x has the batch size N, ``ModelFileError`` is raised for every axis but
+    1.
     """
     x = call.value(0)
     rank = x.type.rank

@@ -66,9 +66,9 @@ def conv(call: Call) -> Operand:
 def max_pool(call: Call) -> Result:
     """Return the max pooling of x (operand 0) and, if the node has a second output, the indices of the maxima.
 
-    An index is the int64 number of an element of x in row-major order; with the attribute ``storage_order`` 1, the
-    spatial axes are counted in column-major order. Raises ``ModelFileError`` if indices are requested for windows that
-    are padded by more than half their size.
+    An index (int64) is the position of an element in the flattened x. If the attribute ``storage_order`` is 1, the
+    spatial axes are flattened in column-major order. Raises ``ModelFileError`` if indices are requested for windows
+    that are padded by more than half their size.
     """
     x, kernel = call.value(0), _kernel(call)
     size = positions(call, x)
@@ -108,7 +108,7 @@ def _column_major(place: Value, size: tuple[int, ...]) -> Value:
 def max_unpool(call: Call) -> Operand:
     """Return the max unpooling of x (operand 0): an array with the elements of x at the indices in operand 1, else 0.
 
-    Indices count the elements of the output, but only their position within the channel is used. A larger
+    An index is a position in the flattened output; of this, only the position within the channel is used. A larger
     ``output_shape`` (operand 2) adds zeros at the end of each axis. Raises ``ModelFileError`` for shapes that do not
     fit.
     """
