@@ -9,7 +9,7 @@ A *root* is a value that must be in memory, or a reduction. Each root joins the 
 
 - the last group that it depends on, if that group iterates over the same domain, because its operands are then in
   registers;
-- otherwise a later group that iterates over the same domain and already reads one of its operands;
+- otherwise a later group that iterates over the same domain and already reads one of the root's operands;
 - otherwise a new group at the end.
 
 A value that exists only in the registers of one group is stored for the other groups. A value that can be recomputed
@@ -79,8 +79,8 @@ class Plan:
     """The result of fusion: the groups (loops) in the order in which they run.
 
     ``layouts`` are the memory layouts from which the plan was made. ``in_memory`` maps each stored value to the index
-    of the group that stores it, or to -1 for an input. ``in_place`` says for each update of a state whether it is
-    written directly to the state, or else copied to it at the end.
+    of the group that stores it, or to -1 for an input. ``in_place`` says for each update of a state whether its loop
+    writes directly to the state; otherwise the update is copied to the state at the end.
     """
 
     layouts: Layouts
@@ -445,8 +445,9 @@ class _Fuser:
 def is_strided(layouts: Layouts, node: Node) -> bool:
     """Return whether the reduction ``node`` needs a kernel of its own, which reads the operand from memory.
 
-    Otherwise, the reduction is fused into the loop that computes the operand. Such a loop can sum over all elements; if
-    it runs over blocks of channels, also over samples and positions, but not over channels alone.
+    Otherwise, the reduction is fused into the loop that computes the operand. This is possible for a sum over all
+    elements. If the loop runs over blocks of channels, a sum for each channel, or for each channel and sample, is
+    possible too.
     """
     (x,) = node.inputs
     shape, axes = x.shape, reduction_of(node).axes

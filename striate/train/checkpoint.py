@@ -95,7 +95,7 @@ class Checkpoint:
         return f"epoch {self.place.epoch} of {self.epochs}, step {self.step:,}"
 
     def write(self, path: Path, keep: Path | None = None) -> None:
-        """Write the file atomically; an existing file is renamed to ``keep``, unless that is None.
+        """Write the file atomically; an existing file is renamed to ``keep``, unless ``keep`` is None.
 
         Raises ``ModelFileError`` if the file cannot be written.
         """
