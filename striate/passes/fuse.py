@@ -37,9 +37,10 @@ REGISTER_KINDS = (Kind.ELEMENTWISE, Kind.RANDOM)
 
 @dataclass(eq=False)
 class Group:
-    """One loop of the compiled program: at most one anchor, or reductions to finish, with fused elementwise work.
+    """One loop of the compiled program: it computes an anchor or finishes reductions, and does elementwise work.
 
-    An anchor is an operation that needs a loop of its own, such as a convolution or a pooling.
+    An anchor is an operation that needs a loop of its own, such as a convolution or a pooling. A loop has at most one
+    anchor.
 
         index       the position of the loop in the plan
         domain      the iteration space; None if no elementwise work can be fused into the anchor

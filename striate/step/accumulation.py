@@ -29,7 +29,7 @@ class Sum:
 
     w is the divisor of the mean loss of a part: the number of its targets, or the sum of their class weights. A part
     with w = 0 adds nothing. With sample weights (``weighted``), and for a loss with ``reduction="sum"``, the result is
-    simply Σ g, because g then needs no divisor. The gradients and the loss of each part are read from ``memory``.
+    Σ g. The gradients and the loss of each part are read from ``memory``.
     """
 
     def __init__(self, loss: Loss, memory: StepMemory, weighted: bool) -> None:

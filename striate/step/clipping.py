@@ -13,7 +13,7 @@ from striate.options import number
 
 @dataclass(frozen=True)
 class Clipping:
-    """The limits for gradients: first ``clip_value`` for each element, then ``max_norm`` for the norm.
+    """The limits for gradients: first ``clip_value`` for each element, then ``max_norm`` for the norm of all.
 
     ``clip_value`` = v limits each element to −v … v, as PyTorch's ``clip_grad_value_`` does. If the Euclidean norm of
     all gradients together is above ``max_norm``, they are scaled down to this norm, as by ``clip_grad_norm_``. None

@@ -88,7 +88,7 @@ class Places:
 
 
 def places_of(batch: Batch, kind: object, divisor: float, sharing: Sharing) -> tuple[Places, Array]:
-    """Return this rank's rows in the batch of all ranks (processes), and the array of all ranks' ``divisor``.
+    """Return this rank's rows in the batch of all ranks (processes), and every rank's ``divisor`` as an array.
 
     ``batch`` has the samples of this rank, and ``sharing`` says how the ranks share a batch. ``divisor`` is the divisor
     of this rank's mean loss (see ``divisor_of``), and ``kind`` is everything else on which the program of the batch

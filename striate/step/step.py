@@ -55,12 +55,12 @@ class TrainingStep(metaclass=Explained):
 
         seed        seeds dropout, and the initial values of parameters that have none yet
         capacity    the largest N for which memory is planned at the start; None: the N of the first batch. For a
-                larger batch, memory is planned again
+                    larger batch, memory is planned again
         clip_value  limits each element of the gradients to −clip_value … clip_value; None: no limit
         max_norm    scales all gradients, after ``clip_value``, so that their norm is at most max_norm; None: no limit
         accumulate  the number k of parts in which each batch is computed, one after the other, before one update with
-                the gradients of the whole batch. Activations then need 1/k of the memory. Batch normalization uses
-                the statistics of each part
+                    the gradients of the whole batch. Activations then need 1/k of the memory. Batch normalization uses
+                    the statistics of each part
         ema         the decay d of an exponential moving average of parameters and running statistics,
                     θ̄ ← d θ̄ + (1 − d) θ after each step, see ``averaged``; None: no average
         precision   "bfloat16" stores activations in half the memory and rounds the factors of products to bfloat16;

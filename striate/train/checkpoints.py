@@ -35,7 +35,7 @@ class Checkpoints:
     first step, after an epoch that is the best so far, on Ctrl-C and SIGTERM, and at the end. The folder is locked
     during training; ``lock`` is the folder's lock if the caller holds it already.
 
-    If a checkpoint cannot be written, the function ``complain``, an attribute, is called with a message. The training
+    If a checkpoint cannot be written, the attribute ``complain``, a function, is called with a message. The training
     continues, and earlier checkpoints are unchanged.
 
     Raises ``OptionError`` for any other ``every``. ``fit`` raises ``OptionError`` if the folder cannot be created or is

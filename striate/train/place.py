@@ -1,4 +1,4 @@
-"""The position of a training: epoch, batch, and the sums over the current epoch."""
+"""The position of a training: epoch, batch, and sums of times and losses in the current epoch."""
 
 from __future__ import annotations
 

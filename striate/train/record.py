@@ -7,7 +7,7 @@ RUN/progress.jsonl
     {"kind": "batch", "time", "epoch", "batch", "step", "loss", "accuracy", "images_per_second"}
     {"kind": "watch", "time", "epoch", "step", "samples", "layers": {path: {…}}}    see ``Watch.record``
     {"kind": "epoch", "time", …}                                                    the fields of ``Epoch``
-    {"kind": "finding", "time", "rule", …}                  a finding of the doctor: ``Finding``, its kind as "rule"
+    {"kind": "finding", "time", "rule", …}                  a problem: the fields of ``Finding``, its kind under "rule"
     {"kind": "end", "time", "finished"}
 
 ``time`` is in seconds since 1970; numbers that are not finite are null. Each line is written at once and as a whole, so
@@ -55,9 +55,9 @@ class Record:
     """A ``Progress`` that writes the file ``progress.jsonl`` into a folder.
 
     ``model`` and ``data`` are the names written into the plan. The first training replaces an existing file, or with
-    ``resume`` appends to it. Later trainings with this object append. If writing fails, the function ``complain``, an
-    attribute, is called with a message, and the training continues without a record. ``start`` raises ``OptionError``
-    if the file cannot be opened.
+    ``resume`` appends to it. Later trainings with this object append. If writing fails, the attribute ``complain``, a
+    function, is called with a message, and the training continues without a record. ``start`` raises ``OptionError`` if
+    the file cannot be opened.
     """
 
     live = False
@@ -85,7 +85,7 @@ class Record:
     def go_on(self, size: int | None) -> None:
         """Keep only the first ``size`` bytes of the file (None: all); the next ``start`` appends to the file.
 
-        A resumed training so removes the lines about steps after its checkpoint, because it repeats these steps.
+        So a resumed training removes the lines about the steps after its checkpoint, which it repeats.
         """
         self._append = True
         if size is not None:

@@ -40,7 +40,7 @@ from striate.tracing import LayerCall
 class Layer:
     """One use of the layer at ``path``, whose output is the watched tensor number ``tensor``.
 
-    ``units`` is the layer's number of units (channels). It is 0 if the layer reshapes the tensor so that channels no
+    ``units`` is the layer's number of units (channels), or 0 if the layer reshapes the tensor so that channels no
     longer lie on axis 1.
     """
 
@@ -149,7 +149,7 @@ class Observation:
 
 
 def observe(wanted: Callable[[str], bool], passed: Sequence[LayerCall], prediction: Value, dtype: DType) -> Observation:
-    """Add the statistics of the outputs at all paths that ``wanted`` accepts to the graph, and return them.
+    """Add to the graph the statistics of the outputs at all paths that ``wanted`` accepts, and return them.
 
     The watched outputs are those of the layer calls ``passed``, and of activations that a module's own ``forward``
     calls: ``st.ops.relu`` in the module at "block1" has the path "block1.relu". Further uses of a path are ``path#2``,
