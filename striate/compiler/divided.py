@@ -41,8 +41,8 @@ class Parts:
 class DividedExecutable(CompiledExecutable):
     """A compiled graph whose phases (kernel launches) are divided into two parts, of which the second runs later.
 
-    The second part computes the outputs named in ``late_outputs``. It may read inputs of the kind ``Seed``, gradients
-    with respect to outputs of the first part, which are not known before; no other output may depend on them. The
+    The second part computes the outputs named in ``late_outputs``. Only the second part may read inputs of the kind
+    ``Seed``: gradients with respect to outputs of the first part, which are not known when the first part runs. The
     argument ``externals`` of ``Program.run`` has the addresses of all inputs and outputs by name. In ``externals``, the
     names of outputs begin with ``out:``.
     """

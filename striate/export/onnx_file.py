@@ -33,8 +33,8 @@ IR_VERSION = 10
 class Exported:
     """The result of an export: path, number of operators, and number of samples that were compared.
 
-    ``differences`` is the largest absolute difference between the outputs of the model and of the file, by the program
-    that ran the file: "onnxruntime" and "reference" (ONNX's reference evaluator).
+    ``differences`` has the largest absolute difference between the outputs of the model and of the file for each
+    program that ran the file: "onnxruntime" and "reference" (ONNX's reference evaluator).
     """
 
     path: Path

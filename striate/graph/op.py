@@ -331,7 +331,7 @@ class Composite(Op):
 def foreign_code(cls: type[Op]) -> str:
     """Return a digest of the code of an operation that is defined outside striate; "" for striate's own.
 
-    It is part of the key of compiled kernels, so that a user who edits an operation never gets the old kernel.
+    The digest is part of the key of compiled kernels, so that a user who edits an operation never gets the old kernel.
     """
     own = [base for base in cls.__mro__ if base is not object and base.__module__.split(".")[0] != "striate"]
     digest = hashlib.sha256()

@@ -7,8 +7,8 @@ group could not cheaply recompute.
 
 A *root* is a value that must be in memory, or a reduction. Each root joins the earliest group that can compute it:
 
-- the last group that it depends on, if that group iterates over the same domain, because its operands are then in
-  registers;
+- the last group that the root depends on, if that group iterates over the same domain, because the root's operands are
+  then in registers;
 - otherwise a later group that iterates over the same domain and already reads one of the root's operands;
 - otherwise a new group at the end.
 

@@ -26,7 +26,7 @@ class GradientProgram:
 
     ``executable`` runs ``graph`` on the arrays of parameters and states in ``bindings``; ``capacity`` is the largest N
     for which memory is planned. The program writes the loss, the gradients and the new running statistics to the arrays
-    ``results``, by the name of the output; they belong to the step's memory.
+    ``results``, by the name of the output. These arrays are part of the step's memory.
 
     Before each run, the functions in ``checks`` are called with N. ``contents`` are pairs (input name, function), and
     each function is called with the array of that input. ``prediction`` is the shape of the model's prediction, and

@@ -52,7 +52,7 @@ class Average:
 class StepMemory:
     """The memory of a training step besides the model's state arena (its parameters and buffers).
 
-    It belongs to one state arena, ``arena``; if the model gets another one, a new memory is created.
+    It belongs to one state arena, ``arena``; if the model gets another arena, a new memory is created.
 
         gradients  the gradients with respect to the trainable parameters
         pending    new contents of running statistics, until the update of the step is made

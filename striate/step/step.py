@@ -207,9 +207,10 @@ class TrainingStep(metaclass=Explained):
         writes the new running statistics from the last call of the method ``gradients``, unless they were written
         already or the model has changed since that call.
 
-        Raises ``OptionError`` if ``gradients`` is None and no gradients have been computed, or if its names are not the
-        names of all trained parameters. Raises ``ShapeError`` and ``DTypeError`` for arrays that do not fit the
-        parameters, and ``NonFiniteError`` for gradients that are not finite. After an error, the model is unchanged.
+        Raises ``OptionError`` if ``gradients`` is None and no gradients have been computed, or if the names in
+        ``gradients`` are not those of all trained parameters. Raises ``ShapeError`` and ``DTypeError`` for arrays that
+        do not fit the parameters, and ``NonFiniteError`` for gradients that are not finite. After an error, the model
+        is unchanged.
         """
         self.use_average(False)
         memory = self._prepared.memory()

@@ -28,7 +28,7 @@ _WEIGHTS = "weights."
 class EarlyStopping(Callback):
     """A callback that ends the training when the monitored value has not improved for ``patience`` epochs.
 
-    An improvement must exceed ``min_delta``. At the end the model gets the weights and running statistics of its best
+    An improvement must exceed ``min_delta``. At the end the model gets the weights and running statistics of the best
     epoch, even if all epochs were trained. With ``patience=None``, the training is never ended early, but the model
     still gets these weights. ``monitor`` is a field of ``Epoch``: "loss", "validation_loss",
     "validation_cross_entropy", "validation_error", "validation_accuracy", "validation_f1", "validation_auc" or

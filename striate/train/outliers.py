@@ -36,8 +36,8 @@ def faint_samples(model: Module, images: Array) -> list[int]:
     """Return the indices of the pictures (N, C, H, W) with less than a tenth of the training data's contrast.
 
     The contrast of a channel is its standard deviation over the positions, divided by σ of the model's standardizer;
-    the contrast of a picture is the largest of its channels. It is small for uniform pictures, and for nearly black
-    ones, such as 12-bit pictures in 16-bit files. Returns [] for models without a standardizer.
+    the contrast of a picture is the largest contrast of its channels. It is small for uniform pictures, and for nearly
+    black ones, such as 12-bit pictures in 16-bit files. Returns [] for models without a standardizer.
     """
     standardizer = standardizer_of(model)
     if standardizer is None or images.ndim < 3 or images.shape[1] != len(standardizer.mean):

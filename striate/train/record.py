@@ -85,7 +85,7 @@ class Record:
     def go_on(self, size: int | None) -> None:
         """Keep only the first ``size`` bytes of the file (None: all); the next ``start`` appends to the file.
 
-        So a resumed training removes the lines about the steps after its checkpoint, which it repeats.
+        A resumed training repeats the steps after its checkpoint, so it removes the lines about these steps.
         """
         self._append = True
         if size is not None:

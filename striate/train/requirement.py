@@ -31,8 +31,8 @@ def checked_callbacks(given: object) -> tuple[Callback, ...]:
 def matched(validation: Dataset, train_set: Dataset) -> Dataset:
     """Return the validation data with labels numbered as those of the training data, matched by class name.
 
-    Raises ``ShapeError`` if the samples or targets have another shape than the training data, or there are more
-    classes. Raises ``DataError`` for a class that only the validation data have.
+    Raises ``ShapeError`` if the validation data have samples or targets of another shape, or more classes, than the
+    training data. Raises ``DataError`` for a class that only the validation data have.
     """
     if train_set.labels.shape[1:] != validation.labels.shape[1:]:
         raise ShapeError(

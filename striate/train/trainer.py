@@ -165,7 +165,8 @@ class Trainer(metaclass=Explained):
 
         ``sample_weight`` has one number ≥ 0 for each sample of the training set: with 2 a sample counts as if it were
         there twice, with 0 as if it were absent. Batches in which all weights are 0 are skipped. ``validation_weight``
-        has such a number for each validation sample, for the validation loss; accuracy counts every sample once.
+        has one number ≥ 0 for each validation sample, which weights it in the validation loss; accuracy counts every
+        sample once.
 
         ``resume`` is the path of a run folder or of a checkpoint from which the training continues, or True for the
         folder of ``Trainer(checkpoints=…)``. With True, a training without a checkpoint starts from the beginning. A

@@ -10,7 +10,7 @@ a normalization or a pooling:
 
     firing     Σ [y > 0]
     zeros      Σ [y = 0]
-        saturated  Σ [y beyond the bounds of saturation], for operations that have ``Elementwise.saturation_bounds``
+    saturated  Σ [y beyond the bounds of saturation], for operations that have ``Elementwise.saturation_bounds``
 
 These statistics are additional outputs of the graph with the role ``OutputKind.WATCH``. ``passes.fuse`` places them
 last, so that they join existing loops without changing other results. A view such as ``Flatten`` has the statistics

@@ -249,7 +249,7 @@ class Watch:
     def gradient_ratios(self) -> dict[str, float]:
         """Return each layer's gradient norm divided by that of the model's last layer with parameters, by path.
 
-        The divisor is the same whether or not the watch's pattern matches that last layer. A ratio much below 1 in the
+        The divisor is the same whether or not the watch's pattern matches the last layer. A ratio much below 1 in the
         first layers means a vanishing gradient, a ratio much above 1 an exploding gradient.
         """
         return self._wanted(_to_last(self._all_layer_norms()))
@@ -272,8 +272,8 @@ class Watch:
                 "gradient_norm", "gradient_ratio", "update_ratio",     of the layer's own parameters in the last step
                 "units", "silent", "silent_count"}}}                   over the "samples" of this pass
 
-        ``silent`` lists the indices of units that never fired, at most 64. ``update_ratio`` is that of all parameters
-        of the layer together. Numbers that are not finite become None.
+        ``silent`` lists the indices of units that never fired, at most 64. ``update_ratio`` is computed for all
+        parameters of the layer together. Numbers that are not finite become None.
         """
         firing = self.firing()
         outputs = {
