@@ -3,9 +3,9 @@
     first    x, parameters → outputs, new running statistics
     second   the seeds (gradients with respect to outputs), and arrays that the first part computed → other outputs
 
-The arrays that the second part reads stay in an arena, a block of memory. Each first part that has not been followed by
-its second part needs an arena of its own. Both parts belong to one graph, so they are fused, laid out and planned
-together, and the arrays that pass between them need no conversion.
+The arrays that the second part reads stay in an arena, a block of memory. A run of the first part occupies an arena
+until the second part has run. Both parts belong to one graph, so they are fused, laid out and planned together, and the
+arrays that pass between them need no conversion.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Parts:
 class DividedExecutable(CompiledExecutable):
     """A compiled graph whose phases (kernel launches) are divided into two parts, of which the second runs later.
 
-    The second part computes the outputs named in ``late_outputs``. It may read inputs of the kind ``Seed``, gradients
-    with respect to outputs of the first part, which are not known before; no other output may depend on them.
-    ``Program.run`` gets the addresses of all inputs and outputs by name, as its argument ``externals``; there, names of
-    outputs begin with ``out:``.
+    The second part computes the outputs named in ``late_outputs``. Only the second part may read inputs of the kind
+    ``Seed``: gradients with respect to outputs of the first part, which are not known when the first part runs. The
+    argument ``externals`` of ``Program.run`` has the addresses of all inputs and outputs by name. In ``externals``, the
+    names of outputs begin with ``out:``.
     """
 
     def __init__(self, graph: Graph, late_outputs: Collection[str], options: CompileOptions) -> None:
@@ -78,7 +78,7 @@ class DividedExecutable(CompiledExecutable):
         """Return whether the output named ``output`` may overwrite the memory of the input ``name``.
 
         This is safe if both have the same shape and memory layout, only the loop that computes the output reads the
-        input, and this loop reads each element before it overwrites it.
+        input, and this loop reads each element of the input before it writes the element of the output there.
         """
         values = {node.op.name: node.outputs[0] for node in self._graph.sources() if isinstance(node.op, Input)}
         value, plan = self._graph.outputs[output], self.compiled.plan

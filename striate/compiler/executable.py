@@ -52,7 +52,7 @@ class CompiledExecutable:
     written, by output name. ``arenas`` own the arrays in ``bindings``.
 
     Phases (kernel launches) that depend only on constant inputs (``options.constant_inputs``) are *prepared*: they form
-    a separate program, which writes to separate memory. It runs again only if the ``version`` of an arena has changed,
+    a separate program with memory of its own. This program runs again only if the ``version`` of an arena has changed,
     that is, after a write to parameters or states.
 
     Algorithms are chosen for the processor ``options.target``, and the kernels use the instructions of ``runner``, by
@@ -372,8 +372,8 @@ class CompiledExecutable:
     def twin(self, results: Mapping[str, Array]) -> CompiledExecutable:
         """Return an executable with the same kernels, but with scratch memory of its own.
 
-        ``results`` are the arrays to which it writes outputs, by name. So two batches can be in the middle of a run at
-        the same time.
+        ``results`` are the arrays to which the new executable writes its outputs, by name. With two executables, two
+        batches can be in the middle of a run at the same time.
         """
         other = copy.copy(self)
         other._results = dict(results)
@@ -411,7 +411,7 @@ class CompiledExecutable:
     def completed(self, output: str) -> int:
         """Return the number of phases (kernel launches) after which the output named ``output`` is complete.
 
-        Later phases neither write nor read it. The number is at least 1.
+        Later phases neither write nor read the output. The number is at least 1.
         """
         if output not in self._completed:  # asked for at every stop of a run in parts
             value = self.compiled.layouts.base(self._graph.outputs[output])
@@ -435,8 +435,8 @@ class CompiledExecutable:
     def exchanged(self, end: int) -> list[Array]:
         """Return the results of phase (kernel launch) number ``end``, counted from 1, as flat arrays.
 
-        It must be one of the phases that ``exchanges`` returns. The arrays are views of the memory of the current run,
-        and may be read and written while ``run_in_parts`` has yielded at ``end``.
+        ``end`` must be the number of a phase that ``exchanges`` returns. The arrays are views of the memory of the
+        current run, and may be read and written while ``run_in_parts`` has yielded at ``end``.
         """
         assert self.program is not None
         place = self._scratch.base, self.program

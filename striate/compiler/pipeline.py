@@ -5,7 +5,7 @@
 
 Tracing and differentiation take place where the graph is built, and the stages *memory* and *program* in
 ``executable.py``, where the number of samples is known. The stages between them are listed in ``STAGES``.
-docs/architecture.md explains how to add one.
+docs/architecture.md explains how to add a stage.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ kernels.load()  # imported with the compiler, because a fork could interrupt an 
 class Compilation:
     """A graph on its way through the stages of the compiler, with the results of the stages so far.
 
-    ``graph`` is the result of the last stage that rewrites graphs, and ``options`` are those that all stages read.
+    ``graph`` is the graph after the stages that have rewritten it so far, and ``options`` are read by all stages.
     ``simplified`` is the graph after the stage *simplify*, kept so that it can be shown. ``verified`` has the nodes
-    that were verified; later stages do not verify them again. The last stages set ``layouts`` (memory layouts),
-    ``plan`` (fused loops) and ``lowered`` (kernel launches).
+    that were verified already and are not verified again after later stages. The last stages set ``layouts`` (memory
+    layouts), ``plan`` (fused loops) and ``lowered`` (kernel launches).
     """
 
     graph: Graph

@@ -33,8 +33,8 @@ IR_VERSION = 10
 class Exported:
     """The result of an export: path, number of operators, and number of samples that were compared.
 
-    ``differences`` is the largest absolute difference between the outputs of the model and of the file, by the program
-    that ran the file: "onnxruntime" and "reference" (ONNX's reference evaluator).
+    ``differences`` has the largest absolute difference between the outputs of the model and of the file for each
+    program that ran the file: "onnxruntime" and "reference" (ONNX's reference evaluator).
     """
 
     path: Path
@@ -70,17 +70,17 @@ def export_onnx(
 
     st.export_onnx(model, "net.onnx", samples=test_images[:100])
 
-    ``input_shape`` is the shape of one sample, by default that of the last call, or else that of ``samples``. With
-    ``standardizer``, the model's standardizer becomes part of the file; without, the file expects standardized inputs.
-    ``softmax`` turns the last output into probabilities over axis 1. ``fold`` multiplies batch normalizations into the
-    convolutions before them. ``classes``, the names of the classes, are stored in the metadata; by default they are the
-    model's.
+    ``input_shape`` is the shape of one sample; the default is the shape in the model's last call, or else the shape in
+    ``samples``. With ``standardizer``, the model's standardizer becomes part of the file; otherwise the file expects
+    standardized inputs. ``softmax`` turns the last output into probabilities over axis 1. ``fold`` multiplies batch
+    normalizations into the convolutions before them. ``classes``, the names of the classes, are stored in the metadata;
+    the default is the names in the model.
 
-    Before the file is written, ONNX's checker must accept it, and its outputs in onnxruntime and ONNX's reference
-    evaluator must agree with the model's on ``samples``: an array of shape (N, …), or one per input; by default 16
-    random samples. Raises ``ModelFileError`` if they do not, ``OptionError`` for an operation that ONNX cannot express
-    or a path without the ending ".onnx", ``ShapeError`` for samples or shapes that do not fit, ``DTypeError`` for a
-    float64 model.
+    The file is written only if ONNX's checker accepts it, and onnxruntime and ONNX's reference evaluator compute from
+    it the outputs of the model for ``samples``. ``samples`` is an array (N, …), or one array per input; by default 16
+    random samples. Raises ``ModelFileError`` if the check or the comparison fails, ``OptionError`` for an operation
+    that ONNX cannot express or a path without the ending ".onnx", ``ShapeError`` for samples or shapes that do not fit,
+    and ``DTypeError`` for a float64 model.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     target = checked_path("path", path)

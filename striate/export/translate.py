@@ -27,9 +27,9 @@ from striate.tracing.trace import KEY
 def translate(graph: Graph, state: Mapping[str, Array], fold: bool, momenta: Mapping[str, float]) -> GraphProto:
     """Return ``graph`` as an ONNX graph; ``fold`` multiplies batch normalizations into the convolutions before them.
 
-    ``state`` holds the parameters and buffers by name. ``momenta`` are those of batch normalization layers by path, by
-    PyTorch's convention (the weight of the new statistics); ONNX's momentum is 1 minus that. Raises ``OptionError`` for
-    an operation that has no ONNX form.
+    ``state`` holds the parameters and buffers by name. ``momenta`` maps the path of each batch normalization layer to
+    its momentum m in PyTorch's convention, in which m is the weight of the new statistics; in ONNX, it is written as 1
+    − m. Raises ``OptionError`` for an operation that has no ONNX form.
     """
     return _Translation(graph, state, fold, momenta).graph()
 
@@ -191,7 +191,7 @@ class _Translation:
 
 
 def channel_vector(value: Value, like: Value) -> Value | None:
-    """Return the vector (C,) that ``value`` has in the shape (1, C, 1, …), or None if ``value`` is something else.
+    """Return the vector (C,) if ``value`` is this vector reshaped to (1, C, 1, …); None if ``value`` is something else.
 
     C must be the size of axis 1 of ``like``, and the number of axes must be that of ``like``.
     """

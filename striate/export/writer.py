@@ -25,9 +25,9 @@ KINDS = {
 class GraphWriter:
     """Collects operators and constants of an ONNX graph; implements ``graph.onnx.OnnxWriter``.
 
-    ``path`` is the path of the layer whose operators are being added; their names begin with it, as in
-    "layer1.conv1/Conv". ``batched_input`` is the name of a graph input from whose shape operators can read the batch
-    size.
+    ``path`` is the path of the layer whose operators are being added. The names of the operators begin with this path,
+    as in "layer1.conv1/Conv". ``batched_input`` is the name of a graph input from whose shape operators can read the
+    batch size.
     """
 
     def __init__(self, batched_input: str) -> None:

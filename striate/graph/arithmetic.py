@@ -68,8 +68,8 @@ class Subtract(Binary):
 class Later(Binary):
     """y = a, computed in the loop that computes b: the compiler uses it to fix an order
 
-    The result does not depend on b. The compiler's pass ``recompute`` uses it to recompute a in a certain loop of the
-    backward pass.
+    The result does not depend on b. The compiler's pass ``recompute`` inserts this operation to recompute a in a
+    certain loop of the backward pass.
     """
 
     arithmetic: ClassVar[bool] = True

@@ -12,10 +12,11 @@ def check(graph: Graph, stage: str, verified: set[Node] | None = None) -> Graph:
     """Return the graph if it is valid; otherwise raise ``GraphError``.
 
     The error names the stage that ran last, the node and the broken rule. The rules: every node reads only values that
-    were created before it, its output types follow from its shape rule, only axis 0 has the size N, no size is
-    negative, and no two inputs share a name.
+    were created before the node, the output types of a node follow from the shape rule of its operation, only axis 0
+    has the size N, no size is negative, and no two inputs share a name.
 
-    Nodes in ``verified`` passed an earlier check and are not checked again; nodes that pass this one are added to it.
+    Nodes in ``verified`` passed an earlier check and are not checked again. Nodes that pass this check are added to
+    ``verified``.
     """
     names: dict[str, object] = {}
     passed: set[Node] = set() if verified is None else verified

@@ -31,7 +31,7 @@ def content_checks(graph: Graph) -> list[ContentCheck]:
 
 
 def sample_checks(graph: Graph) -> list[Callable[[int], None]]:
-    """Return functions of N, to call before each run, that raise ``ShapeError`` if an operation refuses this N."""
+    """Return functions to call with N before each run; they raise ``ShapeError`` for an N that an operation refuses."""
     return [
         partial(_require_samples, node.op, tuple(value.type for value in node.inputs))
         for node in graph.nodes

@@ -1,7 +1,7 @@
 """The base classes of elementwise operations, and how such an operation is applied to operands.
 
-Shapes broadcast as in NumPy: an operand of smaller rank is first given leading axes of size 1, so that all operands of
-a node have the same rank, or are scalars.
+Shapes broadcast as in NumPy: an operand of smaller rank is first given leading axes of size 1. The operands of a node
+therefore have equal ranks, except for scalars.
 """
 
 from __future__ import annotations
@@ -175,8 +175,8 @@ def elementwise(op: Elementwise, *operands: object) -> Value:
     """Return ``op`` applied to the operands, which are first brought to a common rank and dtype.
 
     Numbers and NumPy arrays are converted to values. As in NumPy, bools become 0 and 1 if another operand has numbers;
-    the conditions of an operation such as ``where`` stay bools. Raises ``DTypeError`` if the dtypes differ otherwise,
-    and ``TracingError`` if no operand is a value.
+    the conditions of an operation such as ``where`` stay bools. Other differences of dtypes raise ``DTypeError``.
+    Raises ``TracingError`` if no operand is a value.
     """
     given = [x for x in operands if isinstance(x, Value)]
     if not given:

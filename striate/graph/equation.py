@@ -39,8 +39,8 @@ class EquationWriter(ABC):
 
 
 def operands(node: Node) -> tuple[Value, ...]:
-    """Return the inputs of a node whose elements it uses.
+    """Return the inputs whose elements a node uses.
 
-    Of the first input of a random operation, only the shape is used; it is left out.
+    The first input of a random operation is left out, because only its shape is used.
     """
     return node.inputs[1:] if node.op.kind is Kind.RANDOM else node.inputs

@@ -185,8 +185,8 @@ def rewrite(graph: Graph, replacement: Replacement) -> Graph:
     """Return a new graph in which nodes are replaced; the old graph is not changed.
 
     ``replacement(node, new_inputs)`` is called for each node, with its inputs in the new graph. It returns the values
-    that replace the node's outputs, or None to keep the node's operation. Nodes that depend on a ``Seed``, those of the
-    backward part of a program, come after all others, in the new graph too.
+    that replace the node's outputs, or None to keep the node's operation. Nodes that depend on a ``Seed`` are the
+    backward part of a program; in the new graph too, they come after all other nodes.
     """
     new: dict[Value, Value] = {}
     late = seeded(graph)

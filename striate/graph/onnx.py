@@ -41,6 +41,6 @@ class OnnxWriter(Protocol):
     def shape(self, shape: Shape) -> str:
         """Return the name of an int64 vector that contains ``shape``.
 
-        A symbolic size N in it is read from an input when the ONNX graph runs.
+        If ``shape`` contains the symbolic size N, its value is read from an input when the ONNX graph runs.
         """
         ...

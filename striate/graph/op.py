@@ -95,8 +95,8 @@ OpClass = TypeVar("OpClass", bound="type[Op]")
 def register(cls: OpClass) -> OpClass:
     """Register an operation under its class name, so that ``registry`` lists it; return the class.
 
-    Model files and tests find operations there. Raises ``GraphError`` if another module has registered an operation of
-    that name.
+    Model files and tests find operations in the registry. Raises ``GraphError`` if another module has registered an
+    operation of that name.
     """
     if cls.__name__ in _REGISTRY and _REGISTRY[cls.__name__].__module__ != cls.__module__:
         raise GraphError(f"an operation named {cls.__name__} exists already in {_REGISTRY[cls.__name__].__module__}")
@@ -150,7 +150,7 @@ class Op:
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """Return the types of the outputs for given types of the inputs (the shape rule).
 
-        It computes no array. Raises ``ShapeError`` or ``DTypeError`` for inputs that the operation does not accept.
+        No array is computed. Raises ``ShapeError`` or ``DTypeError`` for inputs that the operation does not accept.
         """
         raise NotImplementedError
 
@@ -172,9 +172,10 @@ class Op:
         raise NotImplementedError
 
     def output_moments(self, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> tuple[Value, Value] | None:
-        """Return (mean, biased variance) per channel of the first output if they can be had without reading it.
+        """Return (mean, biased variance) per channel of the first output, or None if they are not known in advance.
 
-        Both are values of the graph. The base class returns None: they are not known.
+        Mean and variance are values of the graph that are computed without reading the output. The base class returns
+        None.
         """
         return None
 
@@ -186,10 +187,10 @@ class Op:
         """
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return the outputs if an input has no elements (a size is 0), but the outputs have some.
+        """Return the outputs for the case that an input has no elements (a size is 0), but the outputs have elements.
 
-        A sum over no elements is 0, a mean is NaN. Only operations that add up or join axes override this method; that
-        of the base class raises ``GraphError``.
+        A sum over no elements is 0, and a mean is NaN. Only operations that add up or join axes override this method.
+        The method of the base class raises ``GraphError``.
         """
         raise GraphError(f"{self}: nothing can be computed from {', '.join(str(value.type) for value in inputs)}")
 
@@ -258,7 +259,7 @@ class Op:
     def shown_options(self) -> dict[str, str]:
         """Return the options that differ from their defaults, as text by name, without those that the shapes imply.
 
-        The class attribute ``implied`` has the names of the latter.
+        The class attribute ``implied`` has the names of the options that the shapes imply.
         """
         return {name: text for name, text in self.options().items() if name not in self.implied}
 
@@ -330,7 +331,7 @@ class Composite(Op):
 def foreign_code(cls: type[Op]) -> str:
     """Return a digest of the code of an operation that is defined outside striate; "" for striate's own.
 
-    It is part of the key of compiled kernels, so that a user who edits an operation never gets the old kernel.
+    The digest is part of the key of compiled kernels, so that a user who edits an operation never gets the old kernel.
     """
     own = [base for base in cls.__mro__ if base is not object and base.__module__.split(".")[0] != "striate"]
     digest = hashlib.sha256()
@@ -410,7 +411,7 @@ def naming(name: str, call: Callable[[], str]) -> Generator[None]:
     """Let errors that are raised in this ``with`` block name the function of ``st.ops`` that the user called.
 
     ``name`` is the name of the function, and ``call()`` returns the call with its options, such as ``conv(stride=2)``.
-    Without this, an error would name the operation that found the fault, one of several that the function may apply.
+    Without ``naming``, an error would name the operation that found the fault, which the user may not know.
     """
     token = _function.set((name, call))
     try:

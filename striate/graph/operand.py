@@ -31,10 +31,12 @@ def as_value(x: object, like: Value) -> Value:
     """Return ``x`` as a value of the graph.
 
     A ``Value`` is returned unchanged. A number becomes a constant of the dtype of ``like``. A NumPy array becomes a
-    captured input, whose contents are stored with the graph. It is converted to the dtype of ``like`` if that is
-    float32 or float64, or an integer dtype that can represent every number of the array's dtype; otherwise, and if it
-    is an array of bools, it keeps its dtype. Raises ``TracingError`` for other objects and for arrays outside a trace,
-    and ``OptionError`` or ``DTypeError`` for a number that the dtype cannot represent.
+    captured input, whose contents are stored with the graph. An array of numbers is converted to the dtype of ``like``
+    if this dtype is float32 or float64, or can represent every number of the array's dtype. All other arrays, including
+    arrays of bools, keep their dtype.
+
+    Raises ``TracingError`` for other objects and for arrays outside a trace, and ``OptionError`` or ``DTypeError`` for
+    a number that the dtype of ``like`` cannot represent.
     """
     kind = type(x).__name__
     if isinstance(x, Value):

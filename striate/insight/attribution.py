@@ -45,8 +45,8 @@ def integrated_gradients(
     target    the class, by number or name; None: the predicted class
     baseline  "zeros", "mean" (of the training data, from the standardizer), a number, one number per channel, or a
               picture
-    steps     points of the Gauss-Legendre rule that approximates the integral; its error is tiny for smooth networks,
-              and larger for ReLU networks, where more points reduce it
+    steps     points of the Gauss-Legendre rule that approximates the integral; more points reduce the error, which is
+              tiny for smooth networks and larger for ReLU networks
 
     Raises ``OptionError`` for an unknown class or baseline, "mean" without a standardizer, or steps below 1;
     ``DataError`` for NaN or infinity; and ``ShapeError`` for a baseline of another shape and for a model whose outputs

@@ -29,10 +29,10 @@ def grad_cam(model: Module, image: npt.ArrayLike, target: Target = None, layer: 
 
         max(0, Σ_k α_k A_k)   with α_k = mean over positions of ∂f_c/∂A_k
 
-    f_c is the score, the model's output number c, and A_k is channel k of the output of ``layer``; None: the last layer
-    that is not a pooling and whose output has more than one position (row and column). The map is enlarged to the size
-    of the picture by linear interpolation, as PyTorch's ``interpolate(align_corners=False)`` does. ``target`` is the
-    class c, by number or name; None: the predicted class. Selvaraju et al., arXiv:1610.02391.
+    f_c is the score, the model's output number c, and A_k is channel k of the output of ``layer``. The default layer is
+    the last one that is not a pooling and whose output has more than one position (row and column). The map is enlarged
+    to the size of the picture by linear interpolation, as PyTorch's ``interpolate(align_corners=False)`` does.
+    ``target`` is the class c, by number or name; None: the predicted class. Selvaraju et al., arXiv:1610.02391.
 
     Raises ``OptionError`` for an unknown layer or class, and ``ShapeError`` for a layer without positions, or if no
     layer has positions.
@@ -77,7 +77,7 @@ def _last_with_positions(layers: Layers) -> Value:
 def resized(heat: Array, size: Sequence[int]) -> Array:
     """Return a map (H, W) resized to ``size`` by linear interpolation between the centres of pixels.
 
-    It is constant beyond the centres of the outermost pixels.
+    Beyond the centres of the outermost pixels of ``heat``, the result is constant.
     """
     for axis, (old, new) in enumerate(zip(heat.shape, size, strict=True)):
         place = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)

@@ -70,10 +70,10 @@ def receptive_field(
 ) -> tuple[slice, ...]:
     """Return the part of an input, as slices, that a layer's output at one position depends on.
 
-    ``shape`` is that of the input (C, H, W), and the slices are those of H and W. ``position`` is (row, column) in the
-    layer's output; None: its middle. The part does not extend beyond the edges of the input. The slices are empty if
-    the output does not depend on the input. Raises ``OptionError`` for an unknown layer, or a position that the layer's
-    output does not have.
+    ``shape`` is the shape (C, H, W) of the input, and the two slices are for H and W. ``position`` is (row, column) in
+    the layer's output; None: the middle of the output. The part does not extend beyond the edges of the input. The
+    slices are empty if the output does not depend on the input. Raises ``OptionError`` for an unknown layer, or a
+    position that the layer's output does not have.
 
     >>> image[(slice(None), *receptive_field(model, "conv2", image.shape, (3, 4)))]
     """

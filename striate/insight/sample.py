@@ -76,7 +76,7 @@ def scores(model: Module, images: Array) -> Array:
 
 
 def class_index(model: Module, target: Target, logits: Array) -> int:
-    """Return the number of the class to explain; ``target`` is its number, its name, or None for the predicted one.
+    """Return the number of the class to explain; ``target`` is its number or name, or None for the predicted class.
 
     Raises ``OptionError`` for a class that the model does not have. ``logits`` (C,) are the model's outputs.
     """

@@ -106,11 +106,12 @@ def export_native(
     The folder receives ``net.o``, the header ``net.h``, the description ``net.json`` and the test program
     ``net_test.c``. The network computes the same bits as ``model(x)`` on a processor of the target.
 
-        input_shape   the shape of one sample, by default that of the last call, or else that of ``samples``
+        input_shape   the shape of one sample; by default the shape in the last call, or else the shape in ``samples``
         samples       an array (N, …), of which the test program contains up to three; random numbers by default
         batch         the largest number of samples in one call
         target        "native", "x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64-generic" or a processor such as
-                      "znver4"; of several x86 targets, separated by commas, the network chooses the best when it runs
+                      "znver4". Several x86 targets can be given, separated by commas; when the network runs, it uses
+                      the best one for the processor
         standardizer  whether the model's standardizer is inside, so that inputs are raw data
         softmax       probabilities over axis 1 instead of the model's output
         labels        the index of the largest element along axis 1, as int64, instead of the model's output
@@ -121,9 +122,9 @@ def export_native(
         name          the prefix of files, functions and macros
 
     Raises ``OptionError`` for invalid options, and for models that have several inputs or outputs, draw random numbers,
-    or use their input as an index; ``ShapeError`` if the input's shape is unknown or ``samples`` have another;
+    or use their input as an index; ``ShapeError`` if the input's shape is unknown or ``samples`` have another shape;
     ``ModelFileError`` if the object computes other numbers than the model, or a file cannot be written; ``EngineError``
-    if the system lacks a linker.
+    if ``shared`` needs a linker and the system has none.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     place = checked_path("folder", folder)
@@ -287,7 +288,7 @@ def _require_equal(found: Array, expected: Array) -> None:
 def description(artefact: Artefact, network: _Network) -> dict[str, Any]:
     """Return the contents of ``net.json``, except for what depends on the object file.
 
-    ``artefact`` describes the object file, and ``network`` has the programs in it and their types of input and output.
+    ``artefact`` describes the object file, and ``network`` has its programs and the types of their inputs and outputs.
     """
     first = network.predictions[0]
     return {

@@ -21,11 +21,10 @@ _BITS = {1: "uint8_t", 4: "uint32_t", 8: "uint64_t"}
 
 @dataclass(frozen=True)
 class GoldenOutput:
-    """The expected outputs for one level, with which the test program compares those that it computes.
+    """The outputs that the test program expects of the network on one level (instruction set).
 
-    A level is an instruction set. ``single`` is the output for the first sample alone, and ``several`` that for all
-    samples together. ``exact`` says whether a processor with this instruction set computed them, so that all bits must
-    be equal.
+    ``single`` is the output for the first sample alone, and ``several`` the output for all samples together. ``exact``
+    says whether all bits must be equal, because a processor with this instruction set computed the expected outputs.
     """
 
     single: Array
@@ -68,7 +67,7 @@ def _list(values: Iterable[object]) -> str:
 def header(artefact: Artefact, facts: Mapping[str, Any]) -> str:
     """Return the text of the C header of a network.
 
-    ``artefact`` has the contents of its object file, and ``facts`` those of ``net.json``.
+    ``artefact`` has the contents of the network's object file, and ``facts`` the contents of ``net.json``.
     """
     name, upper = artefact.name, artefact.name.upper()
     inputs, outputs = facts["input_shape"], facts["output_shape"]
@@ -148,8 +147,8 @@ def _rows(arrays: Sequence[Array]) -> str:
 def test_program(artefact: Artefact, facts: Mapping[str, Any], golden: Sequence[Golden]) -> str:
     """Return the test program in C, which runs the network and compares its outputs with expected ones.
 
-    ``golden`` has the inputs and expected outputs, an item for each input dtype. ``artefact`` has the contents of the
-    network's object file, and ``facts`` those of ``net.json``.
+    ``golden`` has the inputs and expected outputs, one item for each input dtype. ``artefact`` has the contents of the
+    network's object file, and ``facts`` the contents of ``net.json``.
     """
     name, upper, first = artefact.name, artefact.name.upper(), golden[0]
     external = artefact.external

@@ -46,13 +46,19 @@ class NativeNetwork:
         network = st.native.load("net")
         y = network(x, threads=2)          # x (N, …) float or uint8
 
-    Use ``load`` or ``loaded_object`` to make such objects. ``input_shape`` and ``output_shape`` are those of one
-    sample, ``batch`` is the largest number of samples in one call of the native function, ``classes`` are the names of
-    the classes, or (), and ``description`` has the contents of ``net.json``. ``targets`` are the names of the
-    instruction sets in the object, and ``level`` is the index of the one that runs, by default the best one that this
-    computer has. ``find(name)`` returns the address of a native function, and ``owner`` is the object that keeps the
-    code in memory. Raises ``EngineError`` if this computer has none of the instruction sets, and ``ModelFileError`` for
-    a network of an unknown version of the C interface.
+    Use ``load`` or ``loaded_object`` to make such objects. For the constructor, ``find(name)`` returns the address of a
+    native function, and ``owner`` is an object that keeps the code in memory. Attributes:
+
+        input_shape, output_shape  the shapes of the input and of the output for one sample
+        batch                      the largest number of samples in one call of the native function
+        classes                    the names of the classes, or ()
+        description                the contents of ``net.json``
+        targets                    the names of the instruction sets in the object
+        level                      the index in ``targets`` of the instruction set that is used; by default, it is the
+                                   best one that this computer has
+
+    Raises ``EngineError`` if this computer has none of the instruction sets, and ``ModelFileError`` for a network of an
+    unknown version of the C interface.
     """
 
     def __init__(self, description: Mapping[str, Any], find: Find, owner: object, weights: bytes = b"") -> None:
@@ -147,7 +153,7 @@ class NativeNetwork:
 def loaded_object(data: bytes, description: Mapping[str, Any], weights: bytes = b"") -> NativeNetwork:
     """Load the bytes of an object file into this process; no linker is needed.
 
-    ``description`` has the contents of ``net.json``, and ``weights`` those of ``net.weights``, which are empty if the
+    ``description`` has the contents of ``net.json``, and ``weights`` the contents of ``net.weights``, or b"" if the
     weights are in the object. Raises ``EngineError`` for an object of another architecture, and on systems other than
     Linux.
     """

@@ -155,8 +155,8 @@ class Constants:
 def image_of(program: CompiledExecutable, constants: Constants) -> ArtefactProgram:
     """Return the phases (kernel launches) of a program for an object file; add its constant arrays to ``constants``.
 
-    The operands are offsets in the memory of the object file's user, instead of addresses in this process. Raises
-    ``OptionError`` if no phase writes the output.
+    The operands are offsets in the arrays and the scratch memory that the network gets when it runs, not addresses in
+    this process. Raises ``OptionError`` if no phase writes the output.
     """
     contents = program.constants()
     bound = program.reserve(1)
@@ -205,7 +205,7 @@ def input_type_of(model: Module, input_shape: Sequence[int] | None, dtype: DType
 def as_samples(x: Array, type: TensorType) -> Array:
     """Return the samples ``x`` as a contiguous array of the input's dtype.
 
-    Raises ``ShapeError`` if x has another shape than the input, apart from N, or no samples.
+    Raises ``ShapeError`` if x has no samples, or another shape than the input on an axis other than 0.
     """
     if x.ndim != type.rank or x.shape[1:] != type.concrete(1)[1:] or len(x) == 0:
         raise ShapeError(f"samples of shape {x.shape} for an input {type}\n  help: give one sample or more")

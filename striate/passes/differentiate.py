@@ -50,9 +50,9 @@ def pull_back(seeds: Mapping[Value, Value], wrt: Sequence[Value], fixed: Collect
 
 
 def moving_values(nodes: list[Node], wrt: Sequence[Value], fixed: Collection[Value] = ()) -> set[Value]:
-    """Return ``wrt`` and the values that depend on at least one of them other than through ``fixed``.
+    """Return ``wrt`` and all outputs of ``nodes`` that depend on it, if the values in ``fixed`` count as constants.
 
-    Only the outputs of ``nodes`` are considered; each node must come after those whose outputs it reads.
+    Each node in ``nodes`` must come after the nodes whose outputs it reads.
     """
     moving = set(wrt) - set(fixed)
     for node in nodes:

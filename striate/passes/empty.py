@@ -1,7 +1,7 @@
 """Removes arrays without elements: they are never computed, and nodes that read them become constants.
 
-Kernels can then rely on every size being at least 1. Only the number of samples N, which is known at run time, may
-still be 0; the loops over samples then run zero times.
+In kernels, every size is therefore at least 1. Only the number of samples N, which is known at run time, may still be
+0; the loops over samples then run zero times.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ group could not cheaply recompute.
 
 A *root* is a value that must be in memory, or a reduction. Each root joins the earliest group that can compute it:
 
-- the last group that it depends on, if that group iterates over the same domain, because its operands are then in
-  registers;
-- otherwise a later group that iterates over the same domain and already reads one of its operands;
+- the last group that the root depends on, if that group iterates over the same domain, because the root's operands are
+  then in registers;
+- otherwise a later group that iterates over the same domain and already reads one of the root's operands;
 - otherwise a new group at the end.
 
 A value that exists only in the registers of one group is stored for the other groups. A value that can be recomputed
@@ -37,9 +37,10 @@ REGISTER_KINDS = (Kind.ELEMENTWISE, Kind.RANDOM)
 
 @dataclass(eq=False)
 class Group:
-    """One loop of the compiled program: at most one anchor, or reductions to finish, with fused elementwise work.
+    """One loop of the compiled program: it computes an anchor or finishes reductions, and does elementwise work.
 
-    An anchor is an operation that needs a loop of its own, such as a convolution or a pooling.
+    An anchor is an operation that needs a loop of its own, such as a convolution or a pooling. A loop has at most one
+    anchor.
 
         index       the position of the loop in the plan
         domain      the iteration space; None if no elementwise work can be fused into the anchor
@@ -79,8 +80,8 @@ class Plan:
     """The result of fusion: the groups (loops) in the order in which they run.
 
     ``layouts`` are the memory layouts from which the plan was made. ``in_memory`` maps each stored value to the index
-    of the group that stores it, or to -1 for an input. ``in_place`` says for each update of a state whether it is
-    written directly to the state, or else copied to it at the end.
+    of the group that stores it, or to -1 for an input. ``in_place`` says for each update of a state whether its loop
+    writes directly to the state; otherwise the update is copied to the state at the end.
     """
 
     layouts: Layouts
@@ -445,8 +446,9 @@ class _Fuser:
 def is_strided(layouts: Layouts, node: Node) -> bool:
     """Return whether the reduction ``node`` needs a kernel of its own, which reads the operand from memory.
 
-    Otherwise, the reduction is fused into the loop that computes the operand. Such a loop can sum over all elements; if
-    it runs over blocks of channels, also over samples and positions, but not over channels alone.
+    Otherwise, the reduction is fused into the loop that computes the operand. This is possible for a sum over all
+    elements. If the loop runs over blocks of channels, a sum for each channel, or for each channel and sample, is
+    possible too.
     """
     (x,) = node.inputs
     shape, axes = x.shape, reduction_of(node).axes

@@ -60,7 +60,7 @@ class Layouts:
 
     graph       the graph with conversion nodes inserted
     block       channels per block: 16, or 1 for NumPy order (plain)
-    halo        the padding around each plane, for the values that have one
+    halo        the padding around each plane, for the values that have a halo
     planar      the plain values whose loops run line by line (PLANAR) rather than over all elements at once (FLAT)
     alias       for each view, the value whose memory it shares
     algorithms  how every convolution, pooling or similar node is computed, which decides the halos of its inputs
@@ -90,7 +90,7 @@ class Layouts:
         )
 
     def base(self, value: Value) -> Value:
-        """Return the value that owns the memory of ``value``: itself, unless it is a view of another value."""
+        """Return the value that owns the memory of ``value``: for a view another value, else ``value`` itself."""
         while value in self.alias:
             value = self.alias[value]
         return value

@@ -85,8 +85,8 @@ UNSHARED_WORK = 1 << 19
 def lower(plan: Plan, options: CompileOptions) -> Lowered:
     """Return the kernel launches of every group (fused loop) of the plan, in order.
 
-    ``options`` are those of the compilation. A program for one sample with little work is lowered for a single thread,
-    which does not change the order of its sums.
+    ``options`` are the options of the compilation. A program for one sample with little work is lowered for a single
+    thread; its sums have the same order as with several threads.
     """
     lowered = _Lowerer(plan, options).run()
     if options.single_sample and lowered.flops <= SINGLE_THREADED_WORK:

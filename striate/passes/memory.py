@@ -36,8 +36,8 @@ def lives(phases: Sequence[Sequence[Hashable]], sizes: Mapping[Hashable, int]) -
 def place(arrays: Mapping[Hashable, Life]) -> tuple[dict[Hashable, int], int]:
     """Return the offset in bytes of every array, by its key in ``arrays``, and the total number of bytes.
 
-    Arrays that are in use at the same time share no memory. The largest array is placed first; each goes to the lowest
-    offset that is free as long as it is in use.
+    Arrays that are in use at the same time share no memory. Arrays are placed from the largest to the smallest. Each
+    goes to the lowest offset at which no array that is in use at the same time has been placed.
     """
     order = sorted(arrays.items(), key=lambda item: (-item[1].size, item[1].first))
     placed: list[tuple[int, int, Life]] = []

@@ -4,10 +4,11 @@
     backward    dy = input gradient of the next convolution; its loop reads v [and skip], for the activation's gradient
                 weight gradient of the next convolution, from y
 
-The loop that computes dy has v [and skip] in registers, from which y can be computed. It stores y a second time, so the
-first copy of y need not outlive the forward pass. This costs one write of y and no read. If y is also the skip
-connection of a later block, the backward loop of that block reads v [and skip] instead of y. (Chen et al. 2016,
-arXiv:1604.06174, recompute whole segments of a network, which costs more time and saves more memory.)
+What is in brackets applies if there is a skip connection. The loop that computes dy has v [and skip] in registers, from
+which y can be computed. This loop stores y a second time, so the first copy of y need not outlive the forward pass.
+This costs one write of y and no read. If y is also the skip connection of a later block, the backward loop of that
+block reads v [and skip] instead of y. (Chen et al. 2016, arXiv:1604.06174, recompute whole segments of a network, which
+costs more time and saves more memory.)
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def latency(run: Callable[[], object], samples: int, calls: int) -> Latency:
 
 
 def require_compiled() -> None:
-    """Raise ``EngineError`` if graphs are interpreted instead of compiled, since there are then no kernels to time."""
+    """Raise ``EngineError`` if graphs are interpreted instead of compiled."""
     if settings.current().engine is not Engine.COMPILED:
         raise EngineError(
             "a profile needs compiled kernels, and STRIATE_ENGINE=reference runs in NumPy\n  help: unset STRIATE_ENGINE"

@@ -3,11 +3,11 @@
 A phase is one kernel of a program, which all threads run before the next one starts. A row holds the sums over all
 phases of one layer and pass:
 
-moved   bytes that its phases read and write, each array once, as stored: with halos, channels padded to blocks of 16,
-        packed weights and partial sums
-least   the fewest bytes that they could move: each array once, without padding, except for arrays that only phases of
-        this row read and write
-passes  the number of whole activations (or their gradients) that its phases read and write
+moved   bytes that the phases of the row read and write, each array once, as stored: with halos, channels padded to
+        blocks of 16, packed weights and partial sums
+least   the fewest bytes that these phases could read and write: each array once, without padding. Arrays that only
+        phases of this row use are not counted
+passes  the number of whole activations (or their gradients) that the phases of the row read and write
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Row:
     """The sums over all phases (kernels) of one pass through one layer.
 
     layer, kind, stage  path of the layer, its class, and the pass
-    algorithm           that of the slowest phase with multiply-adds
+    algorithm           the algorithm of the slowest phase with multiply-adds
     phases              number of phases
     seconds             mean time
     flops               floating-point operations, counted as for direct convolution
@@ -125,7 +125,7 @@ class Board:
         self._given = {self.layouts.base(value) for value in (*graph.outputs.values(), *graph.updates.values())}
 
     def rows(self, seconds: Sequence[float], kinds: Mapping[str, str]) -> tuple[list[Row], list[PhaseTime]]:
-        """Return the measurements by layer and pass, in the order of the layers, and those by phase, in running order.
+        """Return the rows by layer and pass, in the order of the layers, and the times of the phases, in running order.
 
         ``seconds`` has the time of each phase. ``kinds`` maps the paths of the layers, in the order of the network, to
         the names of their classes.

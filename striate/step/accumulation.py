@@ -13,7 +13,7 @@ from striate.step.memory import StepMemory
 
 
 def parts_of(arrays: Mapping[str, Array], count: int) -> list[dict[str, Array]]:
-    """Split the samples of a batch into ``count`` parts of nearly equal size, the larger ones first.
+    """Split the samples of a batch into ``count`` parts of nearly equal size, larger parts first.
 
     There are at most as many parts as samples. The parts are views, with all arrays split alike along axis 0.
     """
@@ -27,10 +27,9 @@ def parts_of(arrays: Mapping[str, Array], count: int) -> list[dict[str, Array]]:
 class Sum:
     """Adds up the gradients g and the losses of the parts of a batch: Σ w g / Σ w, over all parts.
 
-    w is the divisor of the mean loss of a part: the number of its targets, or the sum of their class weights. For a
-    loss with ``reduction="sum"``, and for weighted samples, whose coefficients already contain the divisor of the whole
-    batch, w is 1 and the sum is not divided. A part with w = 0 adds nothing. The gradients and the loss of each part
-    are read from ``memory``; ``weighted`` says whether the samples have weights.
+    w is the divisor of the mean loss of a part: the number of its targets, or the sum of their class weights. A part
+    with w = 0 adds nothing. With sample weights (``weighted``), and for a loss with ``reduction="sum"``, the result is
+    Σ g. The gradients and the loss of each part are read from ``memory``.
     """
 
     def __init__(self, loss: Loss, memory: StepMemory, weighted: bool) -> None:

@@ -59,7 +59,7 @@ class Batch:
         return rebuild_tree(self.tree, cast("list[Any]", types))
 
     def main_target(self, part: Mapping[str, Array]) -> Array:
-        """Return the first target (usually the only one) of ``part``, the arrays of some of the samples by name."""
+        """Return the first target, usually the only one, of some samples; ``part`` has their arrays by name."""
         return part[next(iter(self.targets))]
 
 
@@ -68,7 +68,7 @@ def batch_of(model: Module, loss: Loss, x: Any, y: Any, weight: Any = None, *, p
 
     Several inputs are a tuple in the order of the arguments of the model's ``forward``, or a dict by their names; a
     loss function of several outputs also accepts a tuple or dict of targets. ``weight`` (N,) are sample weights; None:
-    all samples count alike. They may all be 0 if the samples are ``part`` of a larger batch.
+    all samples count alike. The weights may all be 0 if the samples are ``part`` of a larger batch.
 
     Raises ``DataError`` for an empty batch, ``ShapeError`` for inputs with different numbers of samples,
     ``OptionError`` for several targets if the loss takes only one, and the errors of the loss for unsuitable targets.

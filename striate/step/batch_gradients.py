@@ -27,8 +27,8 @@ _SILVER = 0xD1B54A32D192ED03  # another one, for the parts of a batch
 def random_key(seed: int, step: int, part: int = 0) -> Array:
     """Return the key of the random numbers of one run of a gradient program, int64 of shape ().
 
-    ``seed`` is that of the training step, ``step`` the number of updates so far, and ``part`` the number of the part
-    of the batch, if gradients are accumulated.
+    ``seed`` is the seed of the training step, and ``step`` the number of updates so far. If gradients are accumulated,
+    ``part`` is the number of the part of the batch.
     """
     mixed = (seed * _GOLDEN + step + 1) * _GOLDEN + part * _SILVER
     return np.array(mixed & (2**63 - 1), np.int64)
@@ -37,9 +37,9 @@ def random_key(seed: int, step: int, part: int = 0) -> Array:
 class BatchGradients:
     """Runs the gradient programs of a training step; the loss and the gradients are left in the step's memory.
 
-    ``prepared`` has the memory and the programs. ``last`` is the batch that was computed last. ``shared`` runs the
-    programs if several ranks (processes) share each batch, and ``shared_totals`` has the number of samples and the
-    totals of the last such batch. All three are None before the first batch.
+    ``prepared`` has the memory and the programs. The attribute ``last`` is the batch that was computed last. If several
+    ranks (processes) share each batch, the attribute ``shared`` runs the programs, and ``shared_totals`` has the number
+    of samples and the totals of the last shared batch. These three attributes are None before the first batch.
     """
 
     def __init__(self, prepared: PreparedStep) -> None:

@@ -13,7 +13,7 @@ from striate.options import number
 
 @dataclass(frozen=True)
 class Clipping:
-    """The limits for gradients: ``clip_value`` for each element, then ``max_norm`` for all together.
+    """The limits for gradients: first ``clip_value`` for each element, then ``max_norm`` for the norm of all.
 
     ``clip_value`` = v limits each element to −v … v, as PyTorch's ``clip_grad_value_`` does. If the Euclidean norm of
     all gradients together is above ``max_norm``, they are scaled down to this norm, as by ``clip_grad_norm_``. None
@@ -56,8 +56,8 @@ class Clipping:
 class Clipped:
     """Gradients after clipping, with ``norm``, their Euclidean norm √Σg² before clipping.
 
-    ``squares`` tells whether all gradients were finite: it is a sum of their squares, finite only if they all were.
-    With clipping, the squares are scaled so that their sum cannot overflow.
+    ``squares`` is a sum of the squares of all gradients. It is finite only if all gradients were finite. With clipping,
+    the squares are scaled so that their sum cannot overflow.
     """
 
     gradients: Value

@@ -14,7 +14,7 @@ class Computed(NamedTuple):
 
     ``arrays`` are the inputs and targets by name; ``parts`` are the parts into which gradient accumulation split them;
     ``arena`` and ``version`` identify the contents of the model's memory when the gradients were computed. ``batches``
-    is the number of parts whose statistics went into the running statistics, one after the other.
+    is the number of parts by which the running statistics were updated, one part after the other.
     """
 
     program: GradientProgram

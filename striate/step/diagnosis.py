@@ -42,7 +42,7 @@ class RefusedStep:
 
     The result is the loss, a gradient, a new statistic or the update. ``number`` is the number of the step, ``memory``
     has the results of the step, and ``gradient_norm`` is the norm of all gradients before clipping. ``bounded`` says
-    whether the optimizer's options make it impossible that the update itself overflows.
+    whether, with the optimizer's options, the update itself cannot overflow.
     """
 
     number: int
@@ -61,7 +61,7 @@ class RefusedStep:
         """Return the error that names the invalid data, or the first NaN or infinite tensor and its layer.
 
         ``program`` computed the gradients. ``arrays`` are the inputs and targets of the batch by name, and ``parts``
-        are the parts in which the batch was computed. This method runs them again in NumPy.
+        are the parts in which the batch was computed. This method computes the parts again in NumPy.
         """
         for name in arrays:
             if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():

@@ -25,11 +25,13 @@ class GradientProgram:
     """The compiled program that computes the loss and gradients of one kind of batch (see ``Batch.kind``).
 
     ``executable`` runs ``graph`` on the arrays of parameters and states in ``bindings``; ``capacity`` is the largest N
-    for which memory is planned. The program writes the loss, the gradients and the new running statistics to the step's
-    memory, whose arrays are ``results``, by the name of the output. ``checks`` are called with N, and ``contents`` with
-    the input arrays that they name, before each run. ``prediction`` is the shape of the model's prediction,
-    ``counters`` are the names of the states that count committed steps, and ``observation`` has the statistics for
-    watches, or is None if no layer is watched.
+    for which memory is planned. The program writes the loss, the gradients and the new running statistics to the arrays
+    ``results``, by the name of the output. These arrays are part of the step's memory.
+
+    Before each run, the functions in ``checks`` are called with N. ``contents`` are pairs (input name, function), and
+    each function is called with the array of that input. ``prediction`` is the shape of the model's prediction, and
+    ``counters`` are the names of the states that count steps. ``observation`` has the statistics for watches, or is
+    None if no layer is watched.
     """
 
     executable: Executable

@@ -22,7 +22,7 @@ class Average:
 
     @classmethod
     def beside(cls, arena: StateArena) -> Average:
-        """Create averages of the parameters and buffers of ``arena``; their first contents are the present ones."""
+        """Create averages of the parameters and buffers of ``arena``; they start with its present contents."""
         average = cls(arena.like_parameters(), arena.like_buffers())
         average.parameters.flat[...] = arena.flat_parameters
         average.buffers.flat[...] = arena.flat_buffers
@@ -35,9 +35,7 @@ class Average:
     def swap(self, arena: StateArena, uses_average: Array, use: bool) -> None:
         """Exchange the averages with the parameters and buffers in ``arena``, and set ``uses_average`` to ``use``.
 
-        ``uses_average`` is an array of shape (). An exception of a signal handler, such as ``KeyboardInterrupt``,
-        cannot interrupt the exchange: Python raises it only at calls and at the ends of loops, and there are none while
-        the numbers are moved.
+        ``uses_average`` is an array of shape (). A signal, such as Ctrl-C, cannot interrupt the exchange in the middle.
         """
         ours, theirs = self.parameters.flat, arena.flat_parameters
         our_buffers, their_buffers = self.buffers.flat, arena.flat_buffers
@@ -54,7 +52,7 @@ class Average:
 class StepMemory:
     """The memory of a training step besides the model's state arena (its parameters and buffers).
 
-    It belongs to one state arena, ``arena``; if the model gets another one, a new memory is created.
+    It belongs to one state arena, ``arena``; if the model gets another arena, a new memory is created.
 
         gradients  the gradients with respect to the trainable parameters
         pending    new contents of running statistics, until the update of the step is made

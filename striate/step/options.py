@@ -15,7 +15,7 @@ from striate.step.sharing import Sharing
 
 @dataclass(frozen=True)
 class StepOptions:
-    """The checked options of a ``TrainingStep``; see there for their meaning.
+    """The checked options of a ``TrainingStep``, which explains them.
 
     ``clipping`` has the limits ``max_norm`` and ``clip_value``. ``sharing`` says how several ranks (processes) share
     each batch; it is None for a process alone without ``reduce="exact"``.
@@ -33,7 +33,7 @@ class StepOptions:
     def by_name(self) -> dict[str, object]:
         """The arguments of ``TrainingStep`` that change what a training computes, by name.
 
-        ``seed``, and the options for several ranks (processes), are not among them.
+        ``seed`` and the options for several ranks (processes) are not included.
         """
         return {
             "max_norm": self.clipping.max_norm, "clip_value": self.clipping.clip_value,
@@ -42,9 +42,9 @@ class StepOptions:
 
     @property
     def capacity_of_program(self) -> int:
-        """The largest number of samples that one run of a program computes, as ``capacity`` implies; 0 if it is None.
+        """The largest number of samples that one run of a program computes; 0 if ``capacity`` is None.
 
-        It is less than ``capacity`` if a batch is computed in several parts or shared by several ranks (processes).
+        This is ``capacity``, or less if a batch is computed in several parts or shared by several ranks (processes).
         """
         capacity = self.capacity or 0
         if self.sharing is not None:

@@ -25,10 +25,10 @@ _PROGRAMS = 8
 class PreparedStep:
     """The memory and the compiled programs of one training step, created when they are first needed.
 
-    They belong to the arena in which the model keeps its parameters and running statistics, and are created again if
-    the model gets another one. ``programs`` compute gradients, one for each kind of batch; ``update_program`` is None
-    until there is memory. ``clock`` is the number of updates made so far, float64 of shape (); each update increases
-    it. ``rules`` are the optimizer's, one for each parameter group.
+    They belong to the arena in which the model keeps its parameters and running statistics. If the model gets another
+    arena, they are created again. ``programs`` compute gradients, one for each kind of batch; ``update_program`` is
+    None until there is memory. ``clock`` is the number of updates made so far, float64 of shape (); each update
+    increases it. ``rules`` are the rules of the optimizer, one for each parameter group.
     """
 
     def __init__(self, model: Module, loss: Loss, optimizer: Optimizer, options: StepOptions) -> None:
@@ -54,7 +54,7 @@ class PreparedStep:
         return [watch.pattern for watch in self.watches]
 
     def memory(self) -> StepMemory:
-        """Return the step's memory; it and the update program are created again if the model has a new arena."""
+        """Return the step's memory; if the model has a new arena, memory and update program are created again."""
         arena = self.model.arena()
         former = self._memory
         if former is not None and former.arena is arena:
@@ -77,12 +77,12 @@ class PreparedStep:
         return memory
 
     def add_watch(self, watch: Watch) -> None:
-        """Make the programs compute the statistics of ``watch``, too; they are compiled again."""
+        """Make the programs compute the statistics of ``watch``, too; the programs are compiled again."""
         self.watches.append(watch)
         self._watches_changed()
 
     def remove_watch(self, watch: Watch) -> None:
-        """Stop computing the statistics of ``watch``; does nothing if they are not computed."""
+        """Stop computing the statistics of ``watch``; does nothing if ``watch`` is not active."""
         if watch in self.watches:
             self.watches.remove(watch)
             self._watches_changed()

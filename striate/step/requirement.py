@@ -14,10 +14,10 @@ from striate.settings import Engine
 
 
 def require_precision(precision: Precision, dtype: DType | None = None) -> None:
-    """Raise an error if ``precision`` is bfloat16 and it cannot be used.
+    """Raise an error if ``precision`` is bfloat16 and bfloat16 cannot be used.
 
-    The error is ``EngineError`` on a processor without the instructions, and ``OptionError`` if ``dtype``, that of the
-    model (None: not known yet), is float64.
+    The error is ``EngineError`` on a processor without the instructions, and ``OptionError`` for a model of float64.
+    ``dtype`` is the dtype of the model; None: not known yet.
     """
     if precision is Precision.full:
         return

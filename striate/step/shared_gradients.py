@@ -5,9 +5,10 @@
     the network       statistics of batch normalization            └ sums over ranks while the program goes on ┘
 
 The program stops at the kernels of batch normalization that exchange statistics, if it is synchronized, and wherever a
-*bucket*, a contiguous part of all gradients, is complete. In fast mode, the sum of a bucket over the ranks is then
-started, and further stops let the communication make progress. In exact mode, each rank runs several pieces of the
-batch side by side, and the sums are added in the tree of ``distributed.pieces`` at the end.
+*bucket*, a contiguous part of all gradients, is complete. In fast mode, the sum of a bucket over the ranks then begins,
+and further stops of the program let the communication make progress. In exact mode, each rank divides its samples into
+pieces and runs them side by side. At the end the gradients of all pieces are added, in the order that
+``distributed.pieces`` defines.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ _SHORT = 1 << 15
 def gathers(ranks: int, size: int) -> bool:
     """Return whether, in fast mode, every rank gets the arrays of all ranks and adds them up itself.
 
-    Otherwise, MPI adds them up. ``ranks`` is the number of ranks (processes), and each array has ``size`` bytes.
-    Sending them takes about one latency and the time for ranks · size bytes; the sum by MPI takes 2 ⌈log₂ ranks⌉
-    latencies, up a tree and back.
+    Otherwise, MPI adds the arrays up. ``ranks`` is the number of ranks (processes), and each array has ``size`` bytes.
+    Sending all arrays to all ranks costs about one latency and the time for ranks · size bytes. The sum by MPI costs 2
+    ⌈log₂ ranks⌉ latencies.
     """
     return (ranks - 1) * size <= 2 * math.ceil(math.log2(ranks)) * _SHORT
 
@@ -83,8 +84,8 @@ class Outcome:
 class SharedGradients:
     """Runs the gradient program of a training step on this rank's pieces of a batch, together with all other ranks.
 
-    A rank is a process, and a piece is a part of the batch. ``memory`` is that of the training step, to which the
-    results are written, and ``sharing`` says how the ranks divide a batch and merge their results.
+    A rank is a process, and a piece is a part of the batch. The results are written to ``memory``, the memory of the
+    training step. ``sharing`` says how the ranks divide a batch and merge their results.
     """
 
     def __init__(self, program: GradientProgram, memory: StepMemory, sharing: Sharing) -> None:
@@ -123,8 +124,8 @@ class SharedGradients:
     def run(self, pieces: Sequence[Piece]) -> None:
         """Compute this rank's ``pieces`` of a batch, and merge the results of all ranks in the step's memory.
 
-        A rank is a process, and a piece is a part of the batch. The loss, the gradients and the new statistics in the
-        memory are then those of the whole batch. All ranks must call this method.
+        A rank is a process, and a piece is a part of the batch. The memory then has the loss, the gradients and the new
+        statistics of the whole batch. All ranks must call this method.
         """
         while len(self._runners) < len(pieces):
             self._add_runner()
@@ -237,7 +238,7 @@ def merged_moments(every: Array) -> Array:
     """Return the mean and variance of all values of each channel, merged from those of the pieces of a batch.
 
     ``every`` (pieces, 2C + 1) has one row for each piece: the means of C channels, their biased variances, and the
-    number of values of a channel. The result (2C + 1,) has the same three for all pieces together; both are float64.
+    number of values of a channel. The result (2C + 1,) is such a row for all pieces together. Both arrays are float64.
     See ``ops.synchronized.MomentsOverRanks`` for the equations.
     """
     channels = every.shape[1] // 2

@@ -82,19 +82,20 @@ class Places:
 
     @property
     def slices(self) -> list[slice]:
-        """The rows of each of this rank's pieces (parts of a batch), counted from its first sample."""
+        """The rows of each of this rank's pieces (parts of a batch), counted from the rank's first sample."""
         first, *_ = self.bounds
         return [slice(a - first, b - first) for a, b in zip(self.bounds, self.bounds[1:])]
 
 
 def places_of(batch: Batch, kind: object, divisor: float, sharing: Sharing) -> tuple[Places, Array]:
-    """Return which rows of the batch of all ranks this rank has, and the ``divisor`` of every rank, in their order.
+    """Return this rank's rows in the batch of all ranks (processes), and every rank's ``divisor`` as an array.
 
-    ``batch`` has the samples of this rank, and ``sharing`` says how the ranks share a batch. All ranks (processes) must
-    call this function, because they exchange their numbers of samples. ``divisor`` is the divisor of this rank's mean
-    loss (see ``divisor_of``), and ``kind`` is everything else on which the program of the batch depends. Raises
-    ``OptionError`` if ``kind`` differs between ranks, and for ``Reduce.EXACT`` if the batch is too small, or the ranks
-    do not have equal parts of it.
+    ``batch`` has the samples of this rank, and ``sharing`` says how the ranks share a batch. ``divisor`` is the divisor
+    of this rank's mean loss (see ``divisor_of``), and ``kind`` is everything else on which the program of the batch
+    depends. All ranks must call this function.
+
+    Raises ``OptionError`` if ``kind`` differs between ranks. For ``Reduce.EXACT``, it is also raised if the batch is
+    too small, or if the ranks do not have equal parts of the batch.
     """
     ranks, n = sharing.ranks, batch.samples
     found = ranks.gather(np.array([n, zlib.crc32(repr(kind).encode()), divisor], np.float64))
@@ -124,9 +125,9 @@ def places_of(batch: Batch, kind: object, divisor: float, sharing: Sharing) -> t
 def divisor_of(batch: Batch, rows: slice, loss: Loss) -> float:
     """Return the divisor of the mean loss of the samples ``rows`` of ``batch``, whose labels must be valid.
 
-    It is the number of items, or the sum of their class weights; with sample weights, each item is multiplied by the
-    weight of its sample. For a loss that is a sum, it is the number of samples, or the sum of their weights (see
-    ``Loss.totals``).
+    The divisor is the number of items (such as pixels), or the sum of their class weights; with sample weights, each
+    item counts times the weight of its sample. For a loss with ``reduction="sum"``, the divisor is the number of
+    samples, or the sum of the sample weights (see ``Loss.totals``).
     """
     weights = None if batch.weights is None else batch.weights[rows]
     return loss.totals(0.0, batch.main_target(batch.arrays)[rows], weights)[1]
@@ -136,9 +137,9 @@ def pieces_of(batch: Batch, places: Places, loss: Loss, sharing: Sharing, diviso
     """Return ``batch``, this rank's part of a batch, divided into pieces at the rows in ``places``.
 
     Each piece has a factor for its loss, such that the sum of the losses of all pieces is the loss of the whole batch.
-    ``divisors`` are those of all pieces on all ranks, in the order of the samples (see ``divisor_of``); ``dtype`` is
-    that of the model. Raises ``DataError`` if there are sample weights, but no sample on any rank has both a sample
-    weight and a class weight above 0.
+    ``divisors`` has the divisor (see ``divisor_of``) of every piece on every rank, in the order of the samples.
+    ``dtype`` is the dtype of the model. With sample weights, raises ``DataError`` if no sample on any rank has both a
+    sample weight and a class weight above 0.
     """
     own, total = len(places.slices), float(divisors.sum())
     first = sharing.ranks.rank * own

@@ -26,9 +26,9 @@ def state_places(memory: StepMemory, clock: Array) -> dict[str, Array]:
 
 
 def require_possible(rules: Assignment, name: str, array: Array) -> None:
-    """Raise ``DataError`` if a training cannot have ``array`` as the part ``name`` of its state.
+    """Raise ``DataError`` if ``array`` cannot be the array called ``name`` in the state of a training.
 
-    The step number must be a whole number of at least 0 and below 2⁵³. All other parts must be finite; averages of
+    The step number must be a whole number of at least 0 and below 2⁵³. All other arrays must be finite; averages of
     squares must not be negative, and products must lie in [0, 1]. ``rules`` says which names are squares and products.
     """
     if name == "step":

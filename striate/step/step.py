@@ -54,24 +54,24 @@ class TrainingStep(metaclass=Explained):
     take several outputs and a tuple or dict of targets.
 
         seed        seeds dropout, and the initial values of parameters that have none yet
-        capacity    the largest N for which memory is planned at the start (None: that of the first batch); for a larger
-                    batch, memory is planned again
+        capacity    the largest N for which memory is planned at the start; None: the N of the first batch. For a
+                    larger batch, memory is planned again
         clip_value  limits each element of the gradients to −clip_value … clip_value; None: no limit
-        max_norm    then scales all gradients so that their norm is at most max_norm; None: no limit
-        accumulate  k computes each batch in k parts, one after the other, and updates once with the gradients of the
-                    whole batch, so that activations need 1/k of the memory; batch normalization uses the statistics of
-                    each part
-        ema         d keeps an exponential moving average of parameters and running statistics,
+        max_norm    scales all gradients, after ``clip_value``, so that their norm is at most max_norm; None: no limit
+        accumulate  the number k of parts in which each batch is computed, one after the other, before one update with
+                    the gradients of the whole batch. Activations then need 1/k of the memory. Batch normalization uses
+                    the statistics of each part
+        ema         the decay d of an exponential moving average of parameters and running statistics,
                     θ̄ ← d θ̄ + (1 − d) θ after each step, see ``averaged``; None: no average
-        precision   "bfloat16" stores activations in half the memory and multiplies operands rounded to bfloat16; sums,
-                    statistics, parameters, their gradients and updates stay float32
+        precision   "bfloat16" stores activations in half the memory and rounds the factors of products to bfloat16;
+                    sums, statistics, parameters, gradients of parameters, and updates stay float32
         communicator      a communicator of mpi4py whose ranks (processes) share each batch: every rank passes its own
-                          samples, and all make the same update; None: this process alone. All methods that compute
-                          must then be called by all ranks
-        reduce            "fast", or "exact", with which 1, 2, 4 or 8 ranks compute the same bits for the same batch
-                          (not those of a step without this option), see docs/machines.md
-        sync_batch_norm   whether batch normalization computes its statistics over the samples of all ranks, and not
-                          over those of each rank alone; docs/machines.md says what "exact" does without it
+                          samples, and all ranks make the same update. All ranks must call each method that
+                          computes. None: this process is alone
+        reduce            "fast" or "exact". With "exact", 1, 2, 4 or 8 ranks compute the same bits for the same batch.
+                          These differ from the bits of a step with "fast", see docs/machines.md
+        sync_batch_norm   whether batch normalization computes its statistics over the samples of all ranks. If False,
+                          each rank uses its own samples (for "exact", see docs/machines.md)
 
     Example::
 
@@ -83,8 +83,8 @@ class TrainingStep(metaclass=Explained):
 
     Raises ``OptionError`` for invalid options, and ``EngineError`` for bfloat16 on a processor without the
     instructions. A call raises ``ShapeError``, ``LabelError`` or ``DataError`` for unsuitable data, and
-    ``NonFiniteError`` if the loss or a gradient is not finite; parameters, statistics and optimizer are then as before
-    the call.
+    ``NonFiniteError`` if the loss or a gradient is not finite. After an error, parameters, statistics and optimizer are
+    as before the call.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class TrainingStep(metaclass=Explained):
     def options(self) -> dict[str, object]:
         """The constructor's options ``max_norm``, ``clip_value``, ``accumulate``, ``ema``, ``precision``, by name.
 
-        Those for several ranks (processes) are in ``sharing``.
+        The options for several ranks (processes) are in ``sharing``.
         """
         return self._options.by_name
 
@@ -203,13 +203,14 @@ class TrainingStep(metaclass=Explained):
     def update(self, gradients: Mapping[str, Array] | None = None) -> None:
         """Make one update of the model, with the latest gradients or with the given ones.
 
-        ``gradients`` are arrays by dotted parameter name, for example accumulated or averaged. Running statistics
-        become those that the last call of ``gradients`` computed, if they have not been applied yet and the model has
-        not changed since.
+        ``gradients`` are arrays by dotted parameter name, for example accumulated or averaged ones. The update also
+        writes the new running statistics from the last call of the method ``gradients``, unless they were written
+        already or the model has changed since that call.
 
-        Raises ``OptionError`` if ``gradients`` is None and none have been computed, or unless its names are those of
-        all trained parameters; ``ShapeError`` and ``DTypeError`` for arrays that do not fit the parameters; and
-        ``NonFiniteError`` for gradients that are not finite. The model is then unchanged.
+        Raises ``OptionError`` if ``gradients`` is None and no gradients have been computed, or if the names in
+        ``gradients`` are not those of all trained parameters. Raises ``ShapeError`` and ``DTypeError`` for arrays that
+        do not fit the parameters, and ``NonFiniteError`` for gradients that are not finite. After an error, the model
+        is unchanged.
         """
         self.use_average(False)
         memory = self._prepared.memory()
@@ -267,8 +268,8 @@ class TrainingStep(metaclass=Explained):
     def profile(self, x: Any, y: Any, repetitions: int = 10) -> Profile:
         """Measure where a step on the batch (x, y) spends its time, by layer and pass; ``print`` shows a table.
 
-        It runs real steps (``repetitions`` of them are measured); afterwards, model and optimizer are as they were
-        before. Raises ``EngineError`` if nothing is compiled (``STRIATE_ENGINE=reference``).
+        This runs real steps, of which ``repetitions`` are measured. Afterwards, model and optimizer are restored.
+        Raises ``EngineError`` if nothing is compiled (``STRIATE_ENGINE=reference``).
         """
         profiler = import_module("striate.profile")  # imported late, because it imports the compiler
         profiler.require_compiled()

@@ -83,8 +83,9 @@ def training_graph(
     ``weighted``, the loss is Σ c_n l_n, where l_n is the loss of sample n and c is the input ``WEIGHT`` (N,).
 
     With ``shared``, the samples are part of a batch that several ranks (processes) share: the loss is multiplied by the
-    input ``SHARE``, so that the sum over the ranks is the loss of the whole batch, and random numbers are those of the
-    rows from ``FIRST_ROW`` on. With ``synchronized``, the statistics of batch normalization are those of all ranks.
+    input ``SHARE``, so that the sum over the ranks is the loss of the whole batch. The input ``FIRST_ROW`` is the row
+    of the first sample in the whole batch, on which random numbers depend. With ``synchronized``, batch normalization
+    computes its statistics over the samples of all ranks.
 
     Raises ``ShapeError`` if the model's outputs do not fit the loss or ``y``, and ``OptionError`` for unknown names in
     ``trained``.
@@ -129,8 +130,8 @@ def training_graph(
 def with_first_row(graph: Graph) -> Graph:
     """Return the graph with a new input ``FIRST_ROW``, () int64: the row of the first sample in the whole batch.
 
-    Random operations of the graph, such as dropout, then draw the numbers of the rows from this one on. A graph without
-    random operations is returned unchanged.
+    Random operations of the graph, such as dropout, then draw for each sample the numbers that belong to its row in the
+    whole batch. A graph without random operations is returned unchanged.
     """
     first = Input(FIRST_ROW, TensorType(DType.int64, ()))()
 

@@ -1,7 +1,7 @@
 """The program of the update: writes all parameters, optimizer vectors and statistics in one pass.
 
-    ok       whether loss + Σ g² + Σ statistics is finite (for options with which the update itself could overflow,
-             also the sum of the new contents)
+    ok       whether loss + Σ g² + Σ statistics is finite; if the update itself could overflow with the given options,
+             the sum of the new contents must be finite, too
     θ, v, …  their new contents if ok, else the old ones
     θ̄        d θ̄ + (1 − d) θ after every step, if an exponential moving average is kept; θ after the first step
 
@@ -37,10 +37,10 @@ def prepare_update(
 ) -> Executable:
     """Compile the update of the parameters, a program whose outputs are ``ok`` and ``norm``.
 
-    It reads and writes the arrays of ``memory``; ``rules`` are the optimizers of the parameter groups, and ``clipping``
-    has the limits for the gradients. ``ok`` says whether everything was finite, so that the update was made; ``norm``
-    is √Σ g², where g are all gradients before clipping. ``clock``, a float64 array of shape (), counts the updates
-    made. ``ema`` is the decay d of the moving average, or None.
+    The program reads and writes the arrays of ``memory``. ``rules`` are the optimizer's rules for the parameter groups,
+    and ``clipping`` has the limits for the gradients. ``ok`` says whether everything was finite, so that the update was
+    made; ``norm`` is √Σ g², where g are all gradients before clipping. ``clock``, a float64 array of shape (), counts
+    the updates made. ``ema`` is the decay d of the moving average, or None.
     """
     return _Update(memory, rules, clock, clipping, ema).prepared()
 

@@ -34,7 +34,7 @@ class Callback:
     def after_batch(self, trainer: Trainer, moment: Moment) -> None:
         """Called after every successful training step.
 
-        ``moment`` has the numbers of epoch and batch, and the mean loss of this epoch so far.
+        ``moment`` has the number of the epoch, the number of the batch, and the mean loss of the epoch so far.
         """
 
     def after_epoch(self, trainer: Trainer, epoch: Epoch) -> None:
@@ -61,6 +61,6 @@ class Callback:
     def describe(self) -> str:
         """Return the callback's name and options as text, by which a resumed training notices a change.
 
-        The default is the name of the class; "" leaves the callback out of this comparison.
+        The default is the name of the class. If the text is "", a change of the callback is not noticed.
         """
         return type(self).__name__

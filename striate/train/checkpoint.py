@@ -48,7 +48,7 @@ DOCUMENT = "document"
 class Checkpoint:
     """The contents of a checkpoint.
 
-    place          the position of the training: epoch, batch, and the sums over the current epoch
+    place          the position of the training: epoch, batch, and sums of times and losses in the current epoch
     history        the finished epochs
     epochs         the planned number of epochs
     configuration  the options of the training as text, by name; compared when the training is resumed
@@ -95,7 +95,7 @@ class Checkpoint:
         return f"epoch {self.place.epoch} of {self.epochs}, step {self.step:,}"
 
     def write(self, path: Path, keep: Path | None = None) -> None:
-        """Write the file atomically; an existing file is renamed to ``keep``, unless that is None.
+        """Write the file atomically; an existing file is renamed to ``keep``, unless ``keep`` is None.
 
         Raises ``ModelFileError`` if the file cannot be written.
         """

@@ -2,9 +2,9 @@
 
 RUN/checkpoints/last.safetensors
 RUN/checkpoints/previous.safetensors
-RUN/checkpoints/best.safetensors       the epoch with the lowest held-out loss, or training loss without held-out data
+RUN/checkpoints/best.safetensors       the epoch with the lowest held-out loss (training loss if nothing is held out)
 
-With ``EarlyStopping``, the best epoch is chosen by the value that it monitors. Each file is written under a temporary
+With ``EarlyStopping``, the best epoch is the one with the best monitored value. Each file is written under a temporary
 name, flushed to disk and renamed, so that a complete checkpoint exists at every moment.
 """
 
@@ -33,12 +33,13 @@ class Checkpoints:
 
     ``every`` is ``"epoch"``, a number of steps, or a time such as ``"10min"``. A checkpoint is also written before the
     first step, after an epoch that is the best so far, on Ctrl-C and SIGTERM, and at the end. The folder is locked
-    during training; ``lock`` is the folder's lock if the caller holds it already. If a checkpoint cannot be written,
-    the attribute ``complain``, a function of a message, is called, and the training continues; earlier checkpoints are
-    unchanged.
+    during training; ``lock`` is the folder's lock if the caller holds it already.
 
-    Raises ``OptionError`` for any other ``every``; ``fit`` raises it if the folder cannot be created or is used by
-    another training.
+    If a checkpoint cannot be written, the attribute ``complain``, a function, is called with a message. The training
+    continues, and earlier checkpoints are unchanged.
+
+    Raises ``OptionError`` for any other ``every``. ``fit`` raises ``OptionError`` if the folder cannot be created or is
+    used by another training.
     """
 
     def __init__(
@@ -90,10 +91,10 @@ class Checkpoints:
         return best or self.every.epochs or self.due(step)
 
     def write(self, checkpoint: Checkpoint, best: bool = False) -> bool:
-        """Write ``checkpoint`` as ``last.safetensors``; the last one before it becomes ``previous.safetensors``.
+        """Write ``checkpoint`` as ``last.safetensors``; the previous checkpoint becomes ``previous.safetensors``.
 
-        With ``best``, it is also written as ``best.safetensors``. Returns whether it was written. ``complain`` is
-        called at the first failure, and not again before a checkpoint has been written.
+        With ``best``, ``checkpoint`` is also written as ``best.safetensors``. Returns whether it was written.
+        ``complain`` is called at the first failure, and not again before a checkpoint has been written.
         """
         try:
             checkpoint.write(self.last, keep=self.folder / PREVIOUS)
@@ -119,7 +120,7 @@ class Checkpoints:
 
 
 def checkpoint_folder(path: Path) -> Path:
-    """Return the folder of checkpoints in a run folder; a folder that contains checkpoints is returned unchanged."""
+    """Return the folder of checkpoints in the run folder ``path``, or ``path`` itself if it contains checkpoints."""
     return path / FOLDER if (path / FOLDER).is_dir() or not (path / LAST).exists() else path
 
 
@@ -130,10 +131,10 @@ def holds_checkpoint(path: Path) -> bool:
 
 
 def newest_checkpoint(path: Path, notice: Callable[[str], None]) -> Checkpoint:
-    """Read a checkpoint from a file or, for a run folder, the last one.
+    """Read the checkpoint file ``path``, or the last checkpoint in the run folder ``path``.
 
-    If the last one is damaged or missing, ``notice`` is called with one line of text, and the previous one is read.
-    Raises ``ModelFileError`` if no checkpoint can be read.
+    If the last checkpoint is damaged or missing, ``notice`` is called with one line of text, and the previous
+    checkpoint is read. Raises ``ModelFileError`` if no checkpoint can be read.
     """
     if path.is_file():
         return read_checkpoint(path)
@@ -158,6 +159,6 @@ def newest_checkpoint(path: Path, notice: Callable[[str], None]) -> Checkpoint:
 
 
 def is_best(values: list[float]) -> bool:
-    """Return whether the last value is lower than all others; False if it is NaN."""
+    """Return whether the last value is lower than all others; False if the last value is NaN."""
     known = [value for value in values[:-1] if not math.isnan(value)]
     return bool(values) and not math.isnan(values[-1]) and all(values[-1] < value for value in known)

@@ -28,15 +28,16 @@ _WEIGHTS = "weights."
 class EarlyStopping(Callback):
     """A callback that ends the training when the monitored value has not improved for ``patience`` epochs.
 
-    An improvement must exceed ``min_delta``. At the end the model gets the weights and running statistics of its best
-    epoch, even if all epochs were trained; ``patience=None`` only keeps the best weights. ``monitor`` is a field of
-    ``Epoch``: "loss", "validation_loss", "validation_cross_entropy", "validation_error", "validation_accuracy",
-    "validation_f1", "validation_auc" or "validation_r2". None: the validation loss, or without validation the training
-    loss. An epoch whose value is NaN is never the best.
+    An improvement must exceed ``min_delta``. At the end the model gets the weights and running statistics of the best
+    epoch, even if all epochs were trained. With ``patience=None``, the training is never ended early, but the model
+    still gets these weights. ``monitor`` is a field of ``Epoch``: "loss", "validation_loss",
+    "validation_cross_entropy", "validation_error", "validation_accuracy", "validation_f1", "validation_auc" or
+    "validation_r2". None means the validation loss, or the training loss if there is no validation. An epoch whose
+    value is NaN is never the best.
 
     ``best`` is the number of the best epoch (None before there is one), and ``waited`` the number of epochs since the
-    last improvement. Raises ``OptionError`` unless patience ≥ 1 and min_delta ≥ 0, for another ``monitor``, and in
-    training if a validation value is monitored without validation.
+    last improvement. Raises ``OptionError`` unless patience ≥ 1 and min_delta ≥ 0, and for an unknown ``monitor``. A
+    training without validation raises ``OptionError`` if ``monitor`` is a validation value.
     """
 
     def __init__(self, patience: int | None = 5, *, min_delta: float = 0.0, monitor: str | None = None) -> None:

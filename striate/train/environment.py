@@ -21,9 +21,9 @@ _CPUINFO = Path("/proc/cpuinfo")
 def versions() -> dict[str, str]:
     """Return versions, processor and number of threads by name, for ``run.json`` and checkpoints.
 
-    ``target`` is LLVM's name of the processor that kernels are compiled for, with the number of float32 in a vector
-    register ("reference" if nothing is compiled). The results of a training depend on ``target``, bit for bit, but not
-    on the number of threads.
+    ``target`` names the processor that kernels are compiled for, as LLVM does, and the number of float32 in a vector
+    register. It is "reference" if nothing is compiled. The results of a training depend on ``target``, but not on the
+    number of threads.
     """
     current = settings.current()
     return {

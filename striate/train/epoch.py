@@ -35,7 +35,8 @@ VALIDATION_BATCH = 256
 class Samples:
     """The data of one call of ``Trainer.fit``.
 
-    train_set           the training data; ``validation`` the validation data, or None
+    train_set           the training data
+    validation          the validation data, or None
     weights             a weight ≥ 0 for each training sample; None: all 1
     validation_weights  a weight ≥ 0 for each validation sample; None: all 1
     stage               the stage that augments training samples; None: they are not augmented
@@ -68,7 +69,7 @@ class EpochLoop:
     interruption: Interruption
 
     def run(self) -> Epoch | None:
-        """Train and validate one epoch, or the rest of it; returns None if the training was stopped in its middle."""
+        """Train and validate one epoch, or the rest of it; returns None if the training was stopped in mid-epoch."""
         trainer, samples, progress = self.trainer, self.samples, self.progress
         step, stage, place, ranks = trainer.step, samples.stage, trainer.place, trainer.ranks
         number = place.epoch

@@ -16,10 +16,11 @@ from striate.step.sample_weights import coefficients
 class EpochLoss:
     """The weighted mean Σ w·l / Σ w of the loss over all samples, which does not depend on the batch size.
 
-    l is the loss of a sample. Its weight w is the number of its targets (such as pixels) or the sum of their class
-    weights, times the sample weight if one is given. For a loss with ``reduction="sum"``, the value is the sum over all
-    samples divided by their number, so that data sets of different sizes can be compared. ``total`` and ``weight`` are
-    Σ w·l and Σ w so far, which begin above 0 if an interrupted epoch is continued.
+    l is the loss of a sample. Its weight w is the number of its targets, such as pixels; with class weights, w is the
+    sum of the class weights of these targets. If sample weights are given, w is multiplied by the weight of the sample.
+    For a loss with ``reduction="sum"``, the value is the sum over all samples divided by their number, so that data
+    sets of different sizes can be compared. ``total`` and ``weight`` are Σ w·l and Σ w so far, which begin above 0 if
+    an interrupted epoch is continued.
     """
 
     def __init__(self, loss: Loss, total: float = 0.0, weight: float = 0.0) -> None:
@@ -37,7 +38,7 @@ class EpochLoss:
         self.add_totals(*self._loss.totals(value, target, weights))
 
     def add_totals(self, total: float, weight: float) -> None:
-        """Add a batch by the weighted sum of its samples' losses and the sum of their weights (see ``Loss.totals``)."""
+        """Add a batch, given its sums ``total`` Σ w·l and ``weight`` Σ w, as ``Loss.totals`` returns them."""
         self.total += total
         self.weight += weight
 

@@ -38,10 +38,11 @@ class ClassResult:
     name       the name of the class or label
     count      the number of its samples
     correct    how many of them were predicted correctly
-    predicted  how many samples of any class were predicted as this one
+    predicted  how many samples, of any class, were predicted as this class
     auc        the area under the ROC curve for this class against all others; None if it is undefined or not computed
     average_precision
-               the area under its precision-recall curve (see ``train.metrics``); None like ``auc``
+               the area under the precision-recall curve of this class (see ``train.metrics``); None if it is undefined
+               or not computed
     """
 
     name: str
@@ -90,18 +91,19 @@ class Evaluation:
 
     For class labels: ``correct`` of ``count`` predictions are right, and ``classes`` has the results of each class.
     With a class label per position (segmentation), ``count`` is the number of positions whose label is not ignored;
-    with several yes-or-no labels per sample, it is the number of all labels. ``top5`` is the fraction of samples whose
-    class is among the five with the highest scores; None for up to five classes. ``cross_entropy`` is the mean cross
-    entropy in nats, without class weights and label smoothing. ``loss`` is the value of the given loss function; if
-    none was given and the samples have no weights, it equals ``cross_entropy``. ``confusion`` counts the samples of
-    each class (row) by the predicted class (column); None above 1,000 classes. ``calibration_error`` is the expected
-    difference between the probability of the predicted class and the share of correct predictions (see
-    ``train.metrics``). With several yes-or-no labels, ``exact`` is the fraction of samples whose labels are all right.
+    with several yes-or-no labels per sample, ``count`` is the number of labels of all samples. ``top5`` is the fraction
+    of samples whose class is among the five classes with the highest scores; None for up to five classes.
+    ``cross_entropy`` is the mean cross entropy in nats, without class weights and label smoothing. ``loss`` is the
+    value of the given loss function; if none was given and the samples have no weights, it equals ``cross_entropy``.
+    ``confusion`` counts the samples of each class (row) by the predicted class (column); None above 1,000 classes.
+    ``calibration_error`` is the expected difference between the probability of the predicted class and the share of
+    correct predictions (see ``train.metrics``). With several yes-or-no labels, ``exact`` is the fraction of samples
+    whose labels are all right.
 
     For measured targets: ``mean_error`` is the mean of |prediction − target|, ``rmse`` the root of the mean squared
     error, and ``r2`` the fraction of the targets' variance that is explained, 1 − mean squared error / variance; for
     targets (N, k), ``r2`` is the mean over the k columns. ``targets`` has the errors of each column. ``accuracy`` and
-    ``cross_entropy`` are then NaN. They are also NaN for a loss function from which they cannot be computed.
+    ``cross_entropy`` are NaN for measured targets, and for a loss function from which they cannot be computed.
     """
 
     loss: float
@@ -217,13 +219,15 @@ def evaluate(
     entropy for several yes-or-no labels, and the mean squared error for measured targets. ``after_batch`` is called
     with the number of samples of each batch. Classes of the model and of the data are matched by name. ``tta`` averages
     the predictions over views of each sample, such as "flip" or "flip crop:4" (see ``train.Views``). ``sample_weight``
-    (N,) weights the samples in ``loss``, as in training; all other measures count every sample once. ``communicator``
-    is a communicator of mpi4py: its ranks (processes) predict one batch each in turn, and each returns the evaluation
-    of the whole data set, bit for bit the same as a single process would; all ranks must call this function.
+    (N,) weights the samples in ``loss``, as in training; all other measures count every sample once.
+
+    ``communicator`` is a communicator of mpi4py, whose ranks (processes) take turns to predict a batch. All ranks must
+    call this function. Every rank returns the evaluation of the whole data set, bit for bit as a single process
+    computes it.
 
     Raises ``DataError`` for a class that the model does not know, ``ShapeError`` for outputs that are not one number
-    per class, and ``OptionError`` for an argument that is not a model, a data set, a loss or a batch size, and for
-    ``sample_weight`` with a loss that cannot be computed for each sample.
+    per class, and ``OptionError`` for an argument that is not a model, a data set, a loss or a batch size.
+    ``sample_weight`` with a loss that cannot be computed for each sample raises ``OptionError`` too.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     require_dataset(dataset)
@@ -387,7 +391,7 @@ class Running:
         self._squares = 0.0
 
     def add(self, numbers: Array) -> None:
-        """Include the elements of an array, which has any shape and is not empty, in the mean and the variance."""
+        """Include the elements of a non-empty array of any shape in the mean and the variance."""
         count, mean = self._count + numbers.size, float(numbers.mean())
         apart = mean - self.mean
         self._squares += float(np.square(numbers - mean).sum()) + apart**2 * self._count * numbers.size / count

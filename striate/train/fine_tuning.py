@@ -18,8 +18,8 @@ def load_matching(model: Module, state: Mapping[str, Array]) -> list[str]:
     """Copy into ``model`` the arrays of another model that have the name and the shape of an array of ``model``.
 
     All other arrays of ``model``, such as those of a last layer for other classes, keep their initial values. ``state``
-    is another model's ``state_dict()``. The sizes of ``model`` must be known (``model.infer``); its standardizer stays
-    as it is, since it belongs to the data.
+    is another model's ``state_dict()``. The sizes of ``model`` must be known (``model.infer``). The standardizer of
+    ``model`` is not changed.
 
         model = st.models.build("resnet20", channels=3, classes=5).infer((3, 32, 32))
         train.load_matching(model, st.load("runs/cifar10/model.safetensors").state_dict())

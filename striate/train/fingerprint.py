@@ -19,9 +19,9 @@ _BLOCK = 1 << 16
 class Fingerprint:
     """Size, classes and hashes of a data set.
 
-    ``samples`` is the number of samples, ``shape`` the shape of one, and ``dtype`` that of the inputs. ``contents`` and
-    ``labels`` are BLAKE2b hashes of inputs and labels. If an array is larger than 256 MB, only 1,024 evenly spaced
-    blocks of 64 KB are hashed.
+    ``samples`` is the number of samples, ``shape`` the shape of a sample, and ``dtype`` the dtype of the inputs.
+    ``contents`` and ``labels`` are BLAKE2b hashes of inputs and labels. If an array is larger than 256 MB, only 1,024
+    evenly spaced blocks of 64 KB are hashed.
     """
 
     samples: int
@@ -61,7 +61,7 @@ class Fingerprint:
 
 
 def digest(array: Array) -> str:
-    """Return the BLAKE2b hash of the bytes of an array; above 256 MB, only of evenly spread blocks."""
+    """Return the BLAKE2b hash of the bytes of an array, or of evenly spaced blocks of an array above 256 MB."""
     found = hashlib.blake2b(digest_size=16)
     flat = array.reshape(-1).view(np.uint8)
     if flat.size <= _WHOLE:

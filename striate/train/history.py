@@ -24,11 +24,11 @@ class Epoch:
     and the speed of the training alone, without validation. ``waiting`` is the part of ``seconds`` in which the network
     waited for its batches and their augmentation.
 
-    ``validation_cross_entropy`` is the mean cross entropy without weights and smoothing, if that differs from
+    ``validation_cross_entropy`` is the mean cross entropy without weights and smoothing; None if it equals
     ``validation_loss``. ``validation_accuracy`` is from 0 to 1. For measured targets, ``validation_error`` is the mean
     of |prediction − target|, and ``validation_r2`` is R². ``validation_f1`` and ``validation_auc`` are means over the
-    classes or yes-or-no labels (see ``Evaluation``). The validation fields are None without validation, and where they
-    are not defined.
+    classes or yes-or-no labels (see ``Evaluation``). A validation field is None without validation, and if it is
+    undefined for the data.
     """
 
     number: int

@@ -25,8 +25,8 @@ from striate.data.dataset import Array
 def areas(scores: Array, positive: npt.NDArray[np.bool_]) -> tuple[float | None, float | None]:
     """Return the area under the ROC curve and the average precision, from 0 to 1, of scores (N,).
 
-    ``positive`` (N,) marks the positive samples. The AUC is None without positive or without negative samples, the
-    average precision without positive ones, and both are None if a score is NaN.
+    ``positive`` (N,) marks the positive samples. The AUC is None without positive or without negative samples. The
+    average precision is None without positive samples. Both are None if a score is NaN.
     """
     p = int(positive.sum())
     q = len(positive) - p

@@ -6,9 +6,9 @@ _LARGE, _SMALL = 1e5, 1e-4
 
 
 def number_text(number: float | None) -> str:
-    """Return a loss as text with four decimals, such as ``0.0356``; very large or very small ones as ``2.1e+33``.
+    """Return a loss as text with four decimals, such as ``0.0356``; very large or very small losses as ``2.1e+33``.
 
-    None, for a number that was not measured, becomes a dash.
+    None becomes a dash.
     """
     if number is None:
         return "–"

@@ -35,9 +35,9 @@ def outlier_warning(model: Module, images: Array, name: str) -> str | None:
 def faint_samples(model: Module, images: Array) -> list[int]:
     """Return the indices of the pictures (N, C, H, W) with less than a tenth of the training data's contrast.
 
-    The contrast is the standard deviation over the positions, divided by σ of the model's standardizer, in the channel
-    where this is largest. It is small for uniform pictures, and for those that are nearly black because only 12 of 16
-    bits are used. Returns [] for models without a standardizer.
+    The contrast of a channel is its standard deviation over the positions, divided by σ of the model's standardizer;
+    the contrast of a picture is the largest contrast of its channels. It is small for uniform pictures, and for nearly
+    black ones, such as 12-bit pictures in 16-bit files. Returns [] for models without a standardizer.
     """
     standardizer = standardizer_of(model)
     if standardizer is None or images.ndim < 3 or images.shape[1] != len(standardizer.mean):

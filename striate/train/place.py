@@ -1,4 +1,4 @@
-"""The position of a training: epoch, batch, and the sums over the current epoch."""
+"""The position of a training: epoch, batch, and sums of times and losses in the current epoch."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ class Place:
     """The position of a training between two steps.
 
     epoch        number of the current epoch, from 1
-    batch        number of its batches that are done
-    samples      number of its samples that were trained on
-    seconds      time spent on the epoch so far
-    waiting      seconds, part of that time, in which the network waited for a batch
-    loss_total   Σ w·l over its samples so far: ``EpochLoss.total``
-    loss_weight  Σ w over its samples so far: ``EpochLoss.weight``
+    batch        number of batches of this epoch that are done
+    samples      number of samples of this epoch that were trained on
+    seconds      time spent on this epoch so far
+    waiting      the part of ``seconds`` in which the network waited for a batch
+    loss_total   Σ w·l over the samples of this epoch so far: ``EpochLoss.total``
+    loss_weight  Σ w over the samples of this epoch so far: ``EpochLoss.weight``
     stopping     the reason that a callback gave when it stopped the training; None if it was not stopped
-    told         kind and cause of each finding that was shown already; findings are problems of the training
+    told         kind and cause of each finding (problem of the training) that was shown already
 
     w is the weight of a sample, and l its loss.
     """

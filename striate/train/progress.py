@@ -21,8 +21,9 @@ from striate.train.numerals import number_text
 class Plan:
     """The numbers of epochs, batches and samples of a training that is about to start.
 
-    ``epochs`` is the number of the last epoch and ``first`` that of the first, counted from 1. ``batches`` and
-    ``samples`` are the numbers in one epoch. ``unit`` is the word for a sample in messages, such as "image".
+    ``first`` is the number of the first epoch and ``epochs`` the number of the last one, counted from 1. ``batches``
+    and ``samples`` are the numbers of batches and samples in one epoch. ``unit`` is the word for a sample in messages,
+    such as "image".
     """
 
     epochs: int
@@ -38,8 +39,9 @@ class Moment:
     """The state of training after a batch.
 
     ``epoch`` and ``batch`` count from 1, and ``samples`` is the number of samples of this epoch so far. ``loss`` is the
-    mean over this epoch so far, and ``images_per_second`` the training speed. ``accuracy`` (0 to 1, or None if it was
-    not estimated) is for live displays: that of some recent batches, predicted before the model learned from them.
+    mean over this epoch so far, and ``images_per_second`` the training speed. ``accuracy``, for live displays, is the
+    accuracy from 0 to 1 on some recent batches, predicted before the model learned from them. It is None if it was not
+    estimated.
     """
 
     epoch: int
@@ -200,8 +202,8 @@ def epoch_line(epoch: Epoch, plan: Plan) -> str:
 
         epoch  2/10  loss 0.0312  held-out accuracy 98.59 %  41,022 images/s  1.2 s
 
-    If the loss is not the plain cross entropy (because of class weights, label smoothing or a sum), both values are
-    shown for the validation data:
+    If the loss is not the plain cross entropy, because of class weights, label smoothing or a sum, the line shows both
+    the loss and the cross entropy of the validation data:
 
         loss 0.8203  held-out loss 0.8741 (cross entropy 0.7425), accuracy 98.59 %  …
     """

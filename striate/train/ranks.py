@@ -66,7 +66,7 @@ def require_same_samples(communicator: Communicator, names: Sequence[str], x: Ar
 
 
 def versions_that_matter() -> dict[str, str]:
-    """Return by name the versions, and the kind of processor, on which the exact results of a training depend."""
+    """Return, by name, the versions and the kind of processor on which the exact results of a training depend."""
     return {name: text for name, text in versions().items() if name in _SAME}
 
 

@@ -33,8 +33,8 @@ _DIVERGED = 4.0
 class RateSearch:
     """The result of a search for a learning rate.
 
-    ``rates`` are the rates that were tried, in increasing order. ``losses`` are the losses before the step with each
-    rate, and ``smoothed`` is their moving average.
+    ``rates`` are the rates that were tried, in increasing order. ``losses`` has, for each rate, the loss before the
+    step with this rate. ``smoothed`` is the moving average of ``losses``.
     """
 
     rates: tuple[float, ...]

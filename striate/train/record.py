@@ -7,7 +7,7 @@ RUN/progress.jsonl
     {"kind": "batch", "time", "epoch", "batch", "step", "loss", "accuracy", "images_per_second"}
     {"kind": "watch", "time", "epoch", "step", "samples", "layers": {path: {…}}}    see ``Watch.record``
     {"kind": "epoch", "time", …}                                                    the fields of ``Epoch``
-    {"kind": "finding", "time", "rule", …}                  a finding of the doctor: ``Finding``, its kind as "rule"
+    {"kind": "finding", "time", "rule", …}                  a problem: the fields of ``Finding``, its kind under "rule"
     {"kind": "end", "time", "finished"}
 
 ``time`` is in seconds since 1970; numbers that are not finite are null. Each line is written at once and as a whole, so
@@ -54,9 +54,10 @@ _SHARE = 50  # reading the watch takes at most 1/50 of the time
 class Record:
     """A ``Progress`` that writes the file ``progress.jsonl`` into a folder.
 
-    ``model`` and ``data`` are the names written into the plan. The first training replaces the file, or appends to it
-    with ``resume``; later trainings append. If writing fails, the attribute ``complain``, a function of a message, is
-    called, and the training continues without a record. ``start`` raises ``OptionError`` if the file cannot be opened.
+    ``model`` and ``data`` are the names written into the plan. The first training replaces an existing file, or with
+    ``resume`` appends to it. Later trainings with this object append. If writing fails, the attribute ``complain``, a
+    function, is called with a message, and the training continues without a record. ``start`` raises ``OptionError`` if
+    the file cannot be opened.
     """
 
     live = False
@@ -82,9 +83,9 @@ class Record:
         return None if self._file is None else os.fstat(self._file).st_size
 
     def go_on(self, size: int | None) -> None:
-        """Keep only the first ``size`` bytes of the file (None: all); the next ``start`` appends to them.
+        """Keep only the first ``size`` bytes of the file (None: all); the next ``start`` appends to the file.
 
-        The removed lines are about steps after the checkpoint, which the resumed training repeats.
+        A resumed training repeats the steps after its checkpoint, so it removes the lines about these steps.
         """
         self._append = True
         if size is not None:
@@ -95,7 +96,7 @@ class Record:
     def of(self, step: TrainingStep, watch: Watch | None) -> None:
         """Set the training step and the watch (or None) whose state is recorded; to be called before ``start``.
 
-        The record contains the number of each step, and the statistics of all layers that the watch collects.
+        The number of each step and the statistics that the watch collects, for all layers, are written to the record.
         """
         self._step, self._watch = step, watch
 
@@ -135,10 +136,11 @@ class Record:
         self._write("finding", {"rule": rule, **found})
 
     def batch(self, moment: Moment) -> None:
-        """Write a line for the first and the last batch of an epoch, and for others at most every 0.2 seconds.
+        """Write a line for the first and the last batch of an epoch, and for other batches at most every 0.2 seconds.
 
-        In a long training, the lines of other batches become rarer. If there is a watch, which collects statistics of
-        the layers, a line with these statistics is written at the end of an epoch, and now and then before.
+        In a long training, the lines for these other batches become rarer. If there is a watch, which collects
+        statistics of the layers, a line with these statistics is written at the end of an epoch, and now and then
+        before.
         """
         now = time.perf_counter()
         self._epoch = moment.epoch
@@ -164,7 +166,8 @@ class Record:
     def stop(self) -> None:
         """Write the last line and close the file.
 
-        After an error or Ctrl-C, a line of the kind "watch", with the statistics of the layers, is written before it.
+        After an error or Ctrl-C, a line of the kind "watch", with the statistics of the layers, is written before the
+        last line.
         """
         if self._file is None:
             return
@@ -230,7 +233,7 @@ def finite(thing: Any) -> Any:
 
 
 def rounded(thing: Any) -> Any:
-    """Return a copy of nested dictionaries with numbers rounded to six digits, which halves their JSON."""
+    """Return a copy of nested dictionaries with numbers rounded to six digits, to shorten the JSON."""
     if isinstance(thing, float):
         return float(f"{thing:.6g}")
     if isinstance(thing, Mapping):

@@ -31,8 +31,8 @@ def checked_callbacks(given: object) -> tuple[Callback, ...]:
 def matched(validation: Dataset, train_set: Dataset) -> Dataset:
     """Return the validation data with labels numbered as those of the training data, matched by class name.
 
-    Raises ``ShapeError`` for samples or targets of another shape, or more classes, than in the training data, and
-    ``DataError`` for a class that only the validation data have.
+    Raises ``ShapeError`` if the validation data have samples or targets of another shape, or more classes, than the
+    training data. Raises ``DataError`` for a class that only the validation data have.
     """
     if train_set.labels.shape[1:] != validation.labels.shape[1:]:
         raise ShapeError(
@@ -54,8 +54,8 @@ def input_stage(
 ) -> InputStage | None:
     """Return the stage that augments the training samples, or None without augmentation.
 
-    ``weights`` are those of the samples (None: all 1); samples of weight 0 are never mixed into others. ``seed``
-    determines the random changes.
+    ``weights`` are the weights of the samples (None: all 1). A sample of weight 0 is never mixed into another sample.
+    ``seed`` determines the random changes.
 
     Raises ``OptionError`` for transforms that do not fit the samples, change their shape, or mix labels for a loss
     that does not take probabilities.
@@ -81,7 +81,7 @@ def input_stage(
 def outlier_warnings(model: Module, train_set: Dataset, validation: Dataset | None) -> list[str]:
     """Return warnings for training and validation data that lie far from the data to which the standardizer was fitted.
 
-    The standardizer is that of ``model``; without one, and if nothing is far, the result is [].
+    Returns [] if no data lie far away, or ``model`` has no standardizer.
     """
     found = (
         None if dataset is None else outlier_warning(model, dataset.images, f"{dataset.name} ({part})")

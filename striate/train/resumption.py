@@ -5,11 +5,13 @@ A resumed training ends with the same bits as one that was never interrupted: th
 
 Options and data may differ between the checkpoint and the training that is resumed from it:
 
-- changes to which the state does not fit (another network or kind of optimizer, a moving average added or removed) are
-  refused;
-- other training data are refused too, unless they are allowed explicitly; then, and after a change of seed, batch size
-  or shuffling, the interrupted epoch starts again;
-- all other changes take effect, and a message for each shows the old and the new value.
+- Another network, another kind of optimizer, and a moving average that was added or removed are refused, because the
+  saved state does not fit.
+- Other training data are refused unless the caller allows them. The interrupted epoch then starts again.
+- A new seed, batch size or value of ``shuffle`` also makes the interrupted epoch start again.
+- All other changes take effect.
+
+A message for each accepted change shows the old and the new value.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ def fingerprints(train_set: Dataset, validation: Dataset | None) -> Fingerprints
 def configuration(trainer: Trainer, weights: Array | None, validation_weights: Array | None) -> dict[str, str]:
     """Return the options of a training as text, by the names of the parameters that set them.
 
-    ``weights`` and ``validation_weights`` are the weights of the samples that ``fit`` was given; None: all are 1.
+    ``weights`` are the weights of the training samples and ``validation_weights`` those of the validation samples, as
+    given to ``fit``; None: all are 1.
     """
     step = trainer.step
     rule = step.optimizer
@@ -119,12 +122,12 @@ class Resumption:
     """Restores the trainer ``trainer`` from the checkpoint ``saved``.
 
     ``epochs`` is the planned number of all epochs. ``data`` and ``options`` describe the training that is resumed, as
-    ``fingerprints`` and ``configuration`` return them. The constructor compares them with the checkpoint, and changes
-    nothing; it raises ``OptionError`` for changes with which a training cannot be resumed, and for other training data
-    unless ``allow_changes``.
+    ``fingerprints`` and ``configuration`` return them. The constructor compares both with the checkpoint, but does not
+    change the trainer. It raises ``OptionError`` for a change after which a training cannot be resumed, and for other
+    training data unless ``allow_changes`` is true.
 
-    The attribute ``place`` is the position at which to continue. ``notes`` are lines that say where the training
-    continues, if anything is left to train, and what has changed since the checkpoint.
+    The attribute ``place`` is the position at which to continue. The attribute ``notes`` is a list of lines. They say
+    where the training continues, or that it is finished, and what has changed since the checkpoint.
     """
 
     def __init__(

@@ -59,7 +59,7 @@ class Run:
     data          the name or absolute path of the data set, as ``open_dataset`` takes it
     arguments     the options of ``striate train``, by parameter name
     seed          the seed of the training
-    finished      whether the training was completed, or ended early by a callback, rather than interrupted
+    finished      whether the training was completed or a callback ended it early; False if it was interrupted
     history       ``History.to_json`` when the training has ended; {} before
     evaluation    ``Evaluation.to_json`` on the held-out data when the training has ended; None before
     findings      the findings of the doctor, which diagnoses the training
@@ -126,7 +126,7 @@ def claim_free_folder(folder: Path, room: int = 0) -> tuple[Path, FolderLock]:
     """Claim ``folder`` or, if it contains a run, the first of ``folder-2``, ``folder-3``, … without a run.
 
     A folder in which another training runs counts as a folder with a run. Returns the folder and its lock. ``room`` and
-    the errors are those of ``claim_folder``.
+    the errors are as in ``claim_folder``.
     """
     tried, number = folder, 1
     while True:
@@ -143,10 +143,10 @@ def claim_free_folder(folder: Path, room: int = 0) -> tuple[Path, FolderLock]:
 def claim_folder(folder: Path, room: int = 0, *, overwrite: bool = False) -> FolderLock:
     """Create and lock the folder of a run, and check before training that the run can be saved there.
 
-    The remains of a training that was killed before its first checkpoint, and with ``overwrite`` a whole run, are
-    removed. Returns the lock. Raises ``OptionError`` for a folder that another training uses; for a folder with a run,
-    unless ``overwrite``; for a folder with other files, which are never overwritten; and if the disk has no space for
-    ``room`` bytes.
+    The remains of a training that was killed before its first checkpoint are removed. With ``overwrite``, a whole run
+    is removed too. Returns the lock. Raises ``OptionError`` if another training uses the folder, if the folder contains
+    other files, or if the disk has no space for ``room`` bytes. Without ``overwrite``, it is also raised for a folder
+    with a run.
     """
     lock = FolderLock(_made(folder))
     if not (folder / RUN_FILE).exists():  # of a foreign folder, before there is a lock that leaves a file in it
@@ -252,8 +252,8 @@ def write_run(folder: Path, run: Run) -> None:
 class RunFile(Callback):
     """A callback that writes ``run.json`` and ``config.toml`` when training begins.
 
-    So a training that is killed can be resumed. ``folder`` is the run folder, and ``configuration`` the text of
-    ``config.toml``.
+    With these files, a training that is killed can be resumed. ``folder`` is the run folder, ``run`` the contents of
+    ``run.json``, and ``configuration`` the text of ``config.toml``.
     """
 
     def __init__(self, folder: Path, run: Run, configuration: str) -> None:

@@ -1,9 +1,10 @@
 """Recompute the running statistics of normalization layers in one pass over the training data.
 
-Training moves running statistics a little with each batch, so they lag behind the weights, and after few steps they
-still contain the 0 and 1 of the start. The pass computes each layer's mean and variance over all samples instead, with
-the weights as they are at the end, as "precise batch normalization" does (Wu and Johnson, 2021, arXiv:2105.07576). An
-instance normalization with running statistics gets the average of its samples' means and unbiased variances.
+Training moves running statistics a little with each batch, so they lag behind the weights, and after a few steps they
+still depend on their initial values 0 and 1. The pass computes the mean and the variance of each layer over all samples
+instead, with the final weights, as "precise batch normalization" does (Wu and Johnson, 2021, arXiv:2105.07576). An
+instance normalization with running statistics gets the means and the unbiased variances of the single samples, averaged
+over all samples.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ class Merged:
 class Averaged:
     """The average over samples of an instance normalization's mean and variance, in float64.
 
-    ``positions`` is the number of positions of a sample, and ``count`` the number of samples so far. ``mean`` and
-    ``biased``, the biased variance, are (C,).
+    ``positions`` is the number of positions of a sample, and ``count`` the number of samples so far. ``mean`` (C,) and
+    ``biased`` (C,) are the averages of the samples' means and biased variances.
     """
 
     positions: int
@@ -75,7 +76,10 @@ class Averaged:
     biased: Wide | float = 0.0
 
     def add(self, count: int, mean: Wide, variance: Wide) -> None:
-        """Add a batch of ``count`` samples with the averages (C,) of their means and biased variances."""
+        """Add a batch of ``count`` samples.
+
+        ``mean`` and ``variance`` (C,) are the averages over these samples of their means and biased variances.
+        """
         self.count += count
         self.mean = self.mean + (mean - self.mean) * (count / self.count)
         self.biased = self.biased + (variance - self.biased) * (count / self.count)
@@ -117,19 +121,21 @@ def recompute_statistics(
 ) -> tuple[str, ...]:
     """Set the running statistics of the model's normalization layers to those of one pass over a data set.
 
-    Each layer normalizes by the statistics of its input, as in training, while its mean and its unbiased variance are
-    computed over all samples (batch normalization), or computed for each sample and averaged (instance normalization
-    with ``track_running_stats``). Dropout is off, and samples are not augmented. So the result is the same for every
-    call with the same ``seed``, which determines the order of the samples. Layers with frozen statistics stay as they
-    are.
+    During the pass each layer normalizes by the statistics of its input, as in training. A batch normalization then
+    gets the mean and the unbiased variance over all samples. An instance normalization with ``track_running_stats``
+    gets the mean and the unbiased variance of each sample, averaged over all samples. Layers with frozen statistics are
+    not changed.
 
-    batch_size    samples in a batch, at least 2; take that of the training
+    Dropout is off, and samples are not augmented. ``seed`` determines the order of the samples; calls with the same
+    ``seed`` give the same result.
+
+    batch_size    samples in a batch, at least 2; take the batch size of the training
     after_batch   called after each batch with the number of samples so far; if it raises an exception, the pass ends
                   and the model is unchanged
-    communicator  a communicator of mpi4py: its ranks (processes) measure one batch each in turn, and each gets the same
-                  statistics, bit for bit, as a single process would; all ranks must call this function
+    communicator  a communicator of mpi4py, whose ranks (processes) take turns to measure a batch; all ranks must call
+                  this function, and each gets the statistics of all batches, bit for bit as a single process would
 
-    Returns the paths of the layers. Raises ``OptionError`` if there are none.
+    Returns the paths of these normalization layers. Raises ``OptionError`` if there are none.
     """
     require_instance("model", model, Module, "st.models.build(…)")
     require_dataset(dataset, "the data set")

@@ -37,7 +37,7 @@ class Metric:
 
     name    the name in tables and in JSON: "accuracy", "error" or "loss"
     rising  whether a larger number is better
-    of      a function that takes an ``Epoch`` and returns the number after it; None if the number was not measured
+    of      a function that returns the number for an ``Epoch``, or None if it was not measured in that epoch
     """
 
     name: str

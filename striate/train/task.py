@@ -29,8 +29,8 @@ _FEW = 1000  # samples: up to here batches have 16
 class Usual:
     """The default network, number of epochs and batch size for a data set.
 
-    ``model`` is the name of the network, and ``options`` are keyword arguments with which it is built.
-    ``lr`` is the default learning rate of SGD; None: that of the optimizer.
+    ``model`` is the name of the network, and ``options`` are keyword arguments with which it is built. ``lr`` is the
+    learning rate for SGD; None: the default of the optimizer.
     """
 
     model: str
@@ -43,9 +43,10 @@ class Usual:
 def usual_training(rank: int, samples: int) -> Usual:
     """Return the default training for a data set with ``samples`` samples, whose inputs are an array of ``rank`` axes.
 
-    The network is an MLP with three hidden layers for features, ``fcn`` for signals, ``lenet5`` for pictures, and a
-    ``resnet18_3d`` that starts with 16 channels for volumes. A training has about 1500 steps (volumes: 300), but at
-    least 5 and at most 50 epochs. Batches have 64 samples, or 16 if there are at most 1,000 samples.
+    ``rank`` is 2 for features (N, C) up to 5 for volumes (N, C, D, H, W). The network is an MLP with three hidden
+    layers for features, ``fcn`` for signals, ``lenet5`` for pictures, and a ``resnet18_3d`` that starts with 16
+    channels for volumes. A training has about 1500 steps (volumes: 300), but at least 5 and at most 50 epochs. Batches
+    have 64 samples, or 16 if there are at most 1,000 samples.
     """
     batch_size = 16 if samples <= _FEW else 64
     steps = _STEPS_OF_VOLUMES if rank == 5 else _STEPS
@@ -92,7 +93,7 @@ def loss_for(opened: Opened, class_weights: str | None = None, label_smoothing: 
     squared error for measured targets.
 
     ``class_weights`` is "balanced" or None (equal weights), and ``label_smoothing`` is the share of a target that is
-    spread over all classes. Raises ``OptionError`` for class weights and label smoothing without classes.
+    spread over all classes. Raises ``OptionError`` for class weights or label smoothing if the labels are not classes.
     """
     task = task_of(opened)
     if class_weights is not None:

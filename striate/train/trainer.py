@@ -58,15 +58,17 @@ class Trainer(metaclass=Explained):
     seed        0 … 2⁶⁴ − 1, determines the order of the samples, dropout, and the initial values of new parameters;
                 the same seed gives the same trained model
     batch_size  samples in a batch, 1 or more; the sizes of batches differ by at most one sample (see ``data.batches``)
-    precision   as in ``TrainingStep``, which also explains ``max_norm``, ``clip_value``, ``accumulate`` and ``ema``;
-                with ``ema`` the moving average of the weights is evaluated, and the model has it after ``fit``
+    max_norm, clip_value, accumulate, precision
+                as in ``TrainingStep``
+    ema         as in ``TrainingStep``; the moving averages of the weights are evaluated, and ``fit`` leaves them in the
+                model
     shuffle     False keeps the order of the data set
     augment     random changes of the training samples, see ``data.augment``: a list such as
                 ``[augment.RandomCrop(padding=4), augment.RandomHorizontalFlip()]``, or text such as "crop:4 flip"
-    doctor      whether the doctor diagnoses the training; what it finds is in ``findings`` and shown with the progress
+    doctor      whether problems of the training are diagnosed; they are in ``findings`` and shown with the progress
     progress    True: live in a terminal, lines elsewhere; False: nothing; or an object with the methods of ``Progress``
     leave       function called with the exit code on a second Ctrl-C or SIGTERM
-    watch       False trains without a ``Watch``, which collects statistics of all layers, and so without the doctor
+    watch       whether a ``Watch`` collects statistics of all layers; without it, nothing is diagnosed
     callbacks   objects of ``train.Callback``, such as ``train.EarlyStopping(patience=5)``
     checkpoints the folder of the run, in which checkpoints are written after every epoch (see ``fit``), or a
                 ``train.Checkpoints`` for another interval
@@ -76,9 +78,9 @@ class Trainer(metaclass=Explained):
     options     names of options of ``striate train`` that the doctor's remedies may mention; for the command line
     record      a folder in which ``progress.jsonl`` is written during training (see ``train.record``), or a ``Record``
     communicator, reduce, sync_batch_norm
-                as in ``TrainingStep``: the ranks (processes) of a communicator of mpi4py share each batch. All of them
-                make the same calls with the same arguments; rank 0 alone shows progress, diagnoses and writes files,
-                and an exception on one rank ends all of them, see docs/machines.md
+                as in ``TrainingStep``: the ranks (processes) of a communicator of mpi4py share each batch. All ranks
+                must make the same calls with the same arguments. Rank 0 alone shows progress, diagnoses and writes
+                files. An exception on one rank ends all ranks, see docs/machines.md
 
     Raises ``OptionError`` for an option outside of its range.
     """
@@ -163,21 +165,23 @@ class Trainer(metaclass=Explained):
 
         ``sample_weight`` has one number ≥ 0 for each sample of the training set: with 2 a sample counts as if it were
         there twice, with 0 as if it were absent. Batches in which all weights are 0 are skipped. ``validation_weight``
-        are such weights of the validation samples in the validation loss; accuracy counts every sample once.
+        has one number ≥ 0 for each validation sample, which weights it in the validation loss; accuracy counts every
+        sample once.
 
-        ``resume`` continues from a checkpoint, and the training ends with the same bits as if nothing had interrupted
-        it: the path of a run folder or of a checkpoint, or True for the trainer's own folder, where a training without
-        a checkpoint starts from the beginning. ``epochs`` is then the number of all epochs. Options that have changed
-        since then take effect, and a message says so; the training data may have changed only with ``allow_changes``.
+        ``resume`` is the path of a run folder or of a checkpoint from which the training continues, or True for the
+        folder of ``Trainer(checkpoints=…)``. With True, a training without a checkpoint starts from the beginning. A
+        resumed training ends with the same bits as one that was not interrupted, and ``epochs`` is then the number of
+        all epochs. Options may differ from those of the checkpoint, and a message says so; the training data may differ
+        only with ``allow_changes``.
 
             trainer = st.Trainer(model, loss, optimizer, checkpoints="runs/night")
             trainer.fit(train_set, validation=held_out, epochs=100, resume=True)
 
-        Raises ``OptionError`` for fewer than 1 epoch, for anything that is not a data set, for a folder that another
-        training uses or that has checkpoints of an earlier training which is not resumed, and for changes with which a
-        training cannot be resumed; ``ModelFileError`` for a path without a readable checkpoint; ``NonFiniteError`` with
-        a remedy if the loss or a gradient becomes NaN or infinite; and ``KeyboardInterrupt`` on Ctrl-C, SIGTERM or
-        SIGHUP, after the running step has finished, with its update, and a checkpoint has been written.
+        Raises ``OptionError`` for fewer than 1 epoch, for anything that is not a data set, and if another training uses
+        the folder. Without ``resume``, it is also raised for a folder that contains checkpoints; with ``resume``, for
+        changes after which a training cannot be resumed. Raises ``ModelFileError`` for a path without a readable
+        checkpoint, and ``NonFiniteError`` with a remedy if the loss or a gradient becomes NaN or infinite. On Ctrl-C,
+        SIGTERM or SIGHUP, the running step finishes, a checkpoint is written, and ``KeyboardInterrupt`` is raised.
         """
         share_threads(self.ranks)
         with failing_together(self.ranks, AGREED):
@@ -428,7 +432,8 @@ class Trainer(metaclass=Explained):
     def evaluate(self, dataset: Dataset, *, tta: Views | str = "") -> Evaluation:
         """Evaluate the model on a data set: compute the trainer's loss, and accuracy or errors.
 
-        The samples are not augmented; ``tta`` averages predictions over views of each, as in ``train.evaluate``.
+        The samples are not augmented. ``tta`` averages the predictions over views of each sample, as in
+        ``train.evaluate``.
         """
         with failing_together(self.ranks):
             return evaluate(

@@ -22,9 +22,9 @@ class Views:
     """The views of a sample over which predictions are averaged: all combinations of flips and shifts.
 
     flips  the axes that are reversed, −1 for the width of a picture and −2 for its height; each doubles the views
-    shift  the number of elements by which the sample is also shifted, along all spatial axes at once and in every
-           combination of directions: with the sample itself, 5 views of a picture and 3 of a signal. 0: no shifts. Gaps
-           are filled with the outermost elements
+    shift  the number of elements by which views are shifted, along all spatial axes at once, in every combination of
+           directions. With the sample itself, there are 5 views of a picture and 3 of a signal. Gaps are filled with
+           the outermost elements. 0: no shifts
     """
 
     flips: tuple[int, ...] = ()
@@ -34,9 +34,8 @@ class Views:
     def parse(cls, text: str) -> Views:
         """Return the views that a text names, such as "flip", "flip vflip" or "flip crop:4".
 
-        "flip" reverses the last axis, "vflip" the one before; "crop:4" shifts by 4 elements, and so does "crop". Raises
-        ``OptionError`` for an unknown name, with a list of the known ones, and for a shift that is not a whole number
-        above 0.
+        "flip" reverses the last axis, "vflip" the last but one; "crop:4" and "crop" both shift by 4 elements. Raises
+        ``OptionError`` for an unknown name and for a shift that is not a whole number above 0.
         """
         flips: list[int] = []
         shift = 0
@@ -86,8 +85,7 @@ class Averaged:
 
     With ``probabilities``, the model must return logits (N, C), and the result is the logarithm of the mean softmax,
     which can again be used as logits. Otherwise the result is the mean of the outputs. Raises ``OptionError`` for
-    samples that the views do not fit, and ``ShapeError`` for outputs with positions, such as (N, C, H, W), since flips
-    would move them.
+    samples that the views do not fit, and ``ShapeError`` for outputs with positions, such as (N, C, H, W).
     """
 
     def __init__(self, model: Module, views: Views, *, probabilities: bool = True) -> None:
@@ -119,8 +117,8 @@ class Averaged:
 def averaged(model: Module, tta: Views | str, *, probabilities: bool = True) -> Module | Averaged:
     """Return the model itself if ``tta`` is empty, else an ``Averaged`` model over the views.
 
-    ``tta`` is a text such as "flip crop:4", with the errors of ``Views.parse``, or a ``Views``. ``probabilities`` is as
-    in ``Averaged``.
+    ``tta`` is a ``Views``, or a text such as "flip crop:4" for ``Views.parse``. ``probabilities`` is as in
+    ``Averaged``.
     """
     views = Views.parse(tta) if isinstance(tta, str) else tta
     return Averaged(model, views, probabilities=probabilities) if views != Views() else model

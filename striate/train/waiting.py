@@ -11,8 +11,8 @@ from striate.data.loader import Batch
 class Waiting:
     """An iterator over ``batches`` that measures how long the training waits for each batch.
 
-    The attribute ``seconds`` is the total waiting time so far. It starts from the argument ``seconds``, which is the
-    time that was spent waiting before if an interrupted epoch is continued, and otherwise 0.
+    The attribute ``seconds`` is the total waiting time so far. It starts from the argument ``seconds``. If an
+    interrupted epoch is continued, this argument is the time spent waiting before the interruption.
     """
 
     def __init__(self, batches: Iterator[Batch], seconds: float = 0.0) -> None:

@@ -10,11 +10,11 @@ a normalization or a pooling:
 
     firing     Σ [y > 0]
     zeros      Σ [y = 0]
-    saturated  Σ [y beyond the bounds of saturation], where its operation has some: ``Elementwise.saturation_bounds``
+    saturated  Σ [y beyond the bounds of saturation], for operations that have ``Elementwise.saturation_bounds``
 
-They are additional outputs of the graph with the role ``OutputKind.WATCH``. ``passes.fuse`` places them last, so that
-they join existing loops and change nothing in them. Views such as ``Flatten``, and layers that return the result of
-another layer, share its statistics.
+These statistics are additional outputs of the graph with the role ``OutputKind.WATCH``. ``passes.fuse`` places them
+last, so that they join existing loops without changing other results. A view such as ``Flatten`` has the statistics
+of its input, and a layer that returns the result of another layer has those of the other layer.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from striate.tracing import LayerCall
 class Layer:
     """One use of the layer at ``path``, whose output is the watched tensor number ``tensor``.
 
-    ``units`` is the layer's number of units (channels). It is 0 if the layer reshapes the tensor so that channels no
+    ``units`` is the layer's number of units (channels), or 0 if the layer reshapes the tensor so that channels no
     longer lie on axis 1.
     """
 
@@ -53,7 +53,7 @@ class Layer:
 class Tensor:
     """The sizes of one watched tensor, which has ``units`` units (channels) of ``count`` elements each.
 
-    If the tensor is ``batched``, that is, has N on axis 0, only the elements of one sample are counted.
+    If the tensor is ``batched``, that is, has N on axis 0, ``count`` is the number for one sample.
     """
 
     units: int
@@ -75,8 +75,7 @@ class Observation:
     outputs  graph values of the statistics, by name such as ``watch:3:mean``
     roles    the roles of these outputs in the graph
     places   the arrays that the program writes, by the same names
-    flat     one flat array for each statistic, such as ``flat["firing"]``, of which the arrays in ``places`` are views,
-             so that the statistics of a step are accumulated by one addition
+    flat     one flat array for each statistic, such as ``flat["firing"]``; the arrays in ``places`` are views of these
     parts    the slice of each tensor in these flat arrays
     passed   paths of all layers, watched or not, in running order
     """
@@ -113,9 +112,10 @@ class Observation:
     def merge(self, others: Sequence[Mapping[str, Array]], samples: Sequence[int]) -> None:
         """Merge the statistics of all parts of a batch that was processed in parts, and write them to ``places``.
 
-        There, the program has written the statistics of the first part. ``others`` are those of the other parts, by the
-        same names, and ``samples`` the numbers of samples of all parts. Counts are added; means and variances are
-        merged in float64. Tensors that are not batched are the same in every part.
+        Before the call, ``places`` has the statistics of the first part. ``others`` has the statistics of each other
+        part, by the same names, and ``samples`` the numbers of samples of all parts. Counts are added; means and
+        variances are merged in float64. Statistics of tensors that are not batched are left unchanged, because they are
+        the same in every part.
         """
         with np.errstate(all="ignore"):  # the statistics of a step that diverges are not finite; the step names it
             self._merge(others, samples)
@@ -139,18 +139,17 @@ class Observation:
                         self.places[name][...] += one[name]
 
     def units_of(self, what: str, tensor: int, flat: Array | None = None) -> Array | None:
-        """Return a statistic of each unit (channel) of one tensor, as float64 (C,).
+        """Return a statistic of each unit (channel) of one tensor, as float64 (C,), or None if it is not computed.
 
-        ``what`` is the name of the statistic, such as "mean", and ``tensor`` the index of the tensor; the result is
-        None if the tensor has no such statistic. The numbers are read from ``flat``, an array like ``self.flat[what]``,
-        which is the default.
+        ``what`` is the name of the statistic, such as "mean", and ``tensor`` the index of the tensor. The numbers are
+        read from ``flat``, an array with the layout of ``self.flat[what]``; None: from ``self.flat[what]`` itself.
         """
         part = self.parts[what].get(tensor)
         return None if part is None else (self.flat[what] if flat is None else flat)[part].astype(np.float64)
 
 
 def observe(wanted: Callable[[str], bool], passed: Sequence[LayerCall], prediction: Value, dtype: DType) -> Observation:
-    """Add the statistics of the outputs at all paths that ``wanted`` accepts to the graph, and return them.
+    """Add to the graph the statistics of the outputs at all paths that ``wanted`` accepts, and return them.
 
     The watched outputs are those of the layer calls ``passed``, and of activations that a module's own ``forward``
     calls: ``st.ops.relu`` in the module at "block1" has the path "block1.relu". Further uses of a path are ``path#2``,

@@ -77,16 +77,16 @@ class Watch:
     ``st.ops.relu`` in "block1" is "block1.relu". The layers whose paths match ``pattern``, the argument of
     ``step.watch``, are watched.
 
-    Statistics of outputs are those of the last batch: with ``accumulate``, of its last part, and with several ranks
-    (processes), of all samples of this rank. Gradients and updates are those of the last step. Before the first step,
-    the methods about outputs return empty results.
+    Statistics of outputs are those of the last batch. With ``accumulate``, they are those of the last part of the
+    batch; with several ranks (processes), those of this rank's samples. Gradients and updates are those of the last
+    step. Before the first step, the methods about outputs return empty results.
 
     A unit is a channel, axis 1 of the output; it fires where its output is above 0. How often units fire is counted
     over all batches since the last call of ``start_pass``, or since the watch was made, so that a full pass over the
     data shows which units never fire. Firing, zeros and saturation are counted for elementwise operations (activations,
     dropout), but not for linear layers, convolutions, normalizations and pooling, which have no threshold.
 
-    Watching does not change the results of training, in any bit. ``benchmarks/watch.py`` measures how much time it
+    Watching does not change a single bit of the results of training. ``benchmarks/watch.py`` measures how much time it
     takes.
     """
 
@@ -190,8 +190,8 @@ class Watch:
 
         An output is saturated where the derivative is less than a tenth of its largest value: for the sigmoid y(1 − y)
         < 1/40, that is y outside 0.026 … 0.974 (|x| > 3.6); for tanh 1 − y² < 1/10, that is |y| > 0.949 (|x| > 1.8).
-        The tenth is a convention: such an element weakens the gradient tenfold or more. Activations that do not
-        saturate are left out; a user's own activation is included if its operation declares ``saturation_bounds``.
+        Activations that do not saturate are left out; a user's own activation is included if its operation declares
+        ``saturation_bounds``.
         """
         return self._shares("saturated")
 
@@ -249,7 +249,7 @@ class Watch:
     def gradient_ratios(self) -> dict[str, float]:
         """Return each layer's gradient norm divided by that of the model's last layer with parameters, by path.
 
-        The divisor is the same whether or not the watch's pattern matches that last layer. A ratio much below 1 in the
+        The divisor is the same whether or not the watch's pattern matches the last layer. A ratio much below 1 in the
         first layers means a vanishing gradient, a ratio much above 1 an exploding gradient.
         """
         return self._wanted(_to_last(self._all_layer_norms()))
@@ -272,8 +272,8 @@ class Watch:
                 "gradient_norm", "gradient_ratio", "update_ratio",     of the layer's own parameters in the last step
                 "units", "silent", "silent_count"}}}                   over the "samples" of this pass
 
-        ``silent`` lists the indices of units that never fired, at most 64. ``update_ratio`` is that of all parameters
-        of the layer together. Numbers that are not finite become None.
+        ``silent`` lists the indices of units that never fired, at most 64. ``update_ratio`` is computed for all
+        parameters of the layer together. Numbers that are not finite become None.
         """
         firing = self.firing()
         outputs = {
