@@ -68,9 +68,10 @@ class Buffer:
 
 @dataclass(frozen=True)
 class BoundArray:
-    """The array of a state, such as running statistics, as an operand of the kernel that copies new contents to it.
+    """An operand of a kernel: the array of a state, such as running statistics.
 
-    ``name`` is the dotted name of the state. The address of the array is known when the program is created.
+    The kernel copies new contents to this array. ``name`` is the dotted name of the state. The address of the array is
+    known when the program is created.
     """
 
     name: str
@@ -98,7 +99,7 @@ class Launch:
         flops             floating-point operations that do not depend on the number of samples
         writes            the indices of the operands that the kernel writes; empty if they are not known
 
-    Only a launch with known writes can be *prepared*: it then runs again only when its inputs have changed.
+    A *prepared* launch runs again only when its inputs have changed. Only a launch with known writes can be prepared.
     """
 
     name: str

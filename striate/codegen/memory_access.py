@@ -45,9 +45,9 @@ class MemoryAccess(VectorArithmetic):
         self._tables: dict[tuple[DType, tuple[str, ...]], Any] = {}
 
     def table(self, numbers: Sequence[float], dtype: DType) -> Any:
-        """Return the address of an array of constant ``numbers``, of type ``dtype``, in the kernel's code.
+        """Return the address of a constant array that contains ``numbers``, with elements of type ``dtype``.
 
-        Equal tables of one kernel share memory.
+        The array is part of the kernel's code. Equal arrays of one kernel share memory.
         """
         element = ELEMENTS[dtype]
         values = [float(number) if dtype.is_float else int(number) for number in numbers]
@@ -88,7 +88,7 @@ class MemoryAccess(VectorArithmetic):
         self.builder.store(self._as_stored(vector, dtype), pointer, align=align)
 
     def stream(self, vector: Any, pointer: Any, dtype: DType) -> None:
-        """Store a vector past the caches (a non-temporal store), so that its cache line is not read first.
+        """Store a vector in memory without writing it to the caches (a non-temporal store).
 
         ``pointer`` must be 64-byte aligned, and the vector must have 64 bytes or more.
         """
