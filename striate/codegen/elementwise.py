@@ -126,7 +126,7 @@ class PendingReduction:
 
         reduction   the operation, such as a sum or moments (mean and variance)
         dtype       the dtype of the operand and of the results
-        everything  whether the channels are summed too
+        everything  whether each result combines all channels
         per_sample  whether each sample has a result of its own
         blocks      the number of blocks of 16 channels
         groups      a pair (per, group): there are ``per`` groups of samples if group is 0, else per · ⌈N / group⌉

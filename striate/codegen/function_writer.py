@@ -139,7 +139,7 @@ class FunctionWriter:
     def flush_denormals(self) -> Callable[[], None]:
         """Write code that sets the floating-point control: round to nearest, no traps, denormals are 0.
 
-        Returns a function that writes the code which restores the caller's control word.
+        Returns a Python function. Call it to write the code that restores the previous control word.
         """
         if self.machine.arm:
             before = self.intrinsic("llvm.aarch64.get.fpcr", I64, [])

@@ -99,7 +99,7 @@ class Value:
 class Truth(Value):
     """A bool stored as a byte (0 or 1), or a vector of such bytes, made from an LLVM condition (type i1).
 
-    ``value`` has the bytes. The attribute ``condition`` is the condition from which they were made.
+    ``value`` has the bytes. The attribute ``condition`` is the condition from which the bytes were made.
     """
 
     __slots__ = ("condition",)
@@ -380,7 +380,7 @@ class Builder:
         self.block.lines.append(f"fence {ordering}")
 
     def call(self, function: Function, arguments: Sequence[Value]) -> Value:
-        """Call ``function`` with ``arguments``, and return its result; for a function of type void, it is undefined."""
+        """Call ``function`` with ``arguments``, and return its result, which is undefined for the type void."""
         text = f'call {function.result.text} @"{function.name}"({", ".join([one.typed for one in arguments])})'
         if function.result is VOID:
             self.block.lines.append(text)

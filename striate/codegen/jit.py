@@ -156,7 +156,7 @@ def compile_linked(texts: Sequence[str], target: Target, exported: Sequence[str]
 def disassembly(ir_text: str, target: Target) -> str:
     """Return the machine code that ``compile_object`` returns for the same arguments, as assembly text.
 
-    It is meant for readers and for tests. Raises ``GraphError`` for IR that LLVM rejects.
+    Raises ``GraphError`` for IR that LLVM rejects.
     """
     with llvm_lock, _parse(ir_text, target) as module:
         return _machine(target).emit_assembly(module)

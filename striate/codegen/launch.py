@@ -85,14 +85,14 @@ Operand = Hashable
 class Launch:
     """One phase (kernel launch) of a program, before compilation.
 
-    It consists of the specification of a kernel, its operands, and the number of chunks. A *chunk* is a part of the
-    work that one thread does. Once the kernel is compiled and the operands have addresses, ``runtime.program.Phase``
-    describes the phase.
+    A launch consists of the specification of a kernel, its operands, and the number of chunks. A *chunk* is a part of
+    the work that one thread does. Once the kernel is compiled and the operands have addresses,
+    ``runtime.program.Phase`` describes the phase.
 
         name              what the phase does, for profiles: "map", "pack", …
         path              the path of the layer that the phase belongs to
         spec              the specification of the kernel
-        operands          the arrays whose addresses the kernel gets, in the order in which it numbers them
+        operands          the arrays whose addresses the kernel gets, in the order of their numbers in the kernel
         chunks            (per, group): ``per`` chunks if group is 0, else per · ⌈N / group⌉ for N samples
         thread_scratch    bytes of scratch memory that each thread needs
         flops_per_sample  floating-point operations per sample

@@ -59,8 +59,8 @@ class MemoryAccess(VectorArithmetic):
     def look_up(self, table: Any, index: Index, dtype: DType = DType.int32) -> Any:
         """Return element number ``index`` of the array at the address ``table``, which the method ``table`` returned.
 
-        ``dtype`` is that of the elements. The result is a scalar; integers are widened to int64, so that they can be
-        used as an index.
+        ``dtype`` is the dtype of the elements. The result is a scalar. Integers are widened to int64, the type of an
+        index.
         """
         found = self.load_scalar(self.offset(table, index, dtype), dtype)
         return found if dtype.is_float else self.convert(found, DType.int64)
@@ -164,9 +164,9 @@ class MemoryAccess(VectorArithmetic):
         self.builder.store(pairs, pointer, align=64)
 
     def store_scalar(self, scalar: Any, pointer: Any, dtype: DType | None = None) -> None:
-        """Store ``scalar`` at ``pointer``; if ``dtype`` is bfloat16, it is rounded first.
+        """Store ``scalar`` at ``pointer``, rounded to bfloat16 if that is ``dtype``.
 
-        ``dtype`` is the type of the element in memory; None means that of ``scalar``.
+        ``dtype`` is the type of the element in memory; None means the type of ``scalar``.
         """
         if dtype is DType.bfloat16:
             scalar = self.builder.fptrunc(scalar, ELEMENTS[dtype])
@@ -177,7 +177,7 @@ class MemoryAccess(VectorArithmetic):
         return self.splat(self.load_scalar(pointer, dtype), lanes)
 
     def load_masked(self, pointer: Any, dtype: DType, count: Index) -> Any:
-        """Load a vector of which only the first ``count`` lanes are read from memory; the others are 0."""
+        """Load a vector of which only the first ``count`` lanes are read from memory; the other lanes are 0."""
         if isinstance(count, int) and count >= LANES:
             return self.load(pointer, dtype)
         type = _stored_type(dtype)

@@ -3,7 +3,7 @@
 A region is a straight-line program over vectors of 16 lanes: loads, operations, stores and running sums. An elementwise
 kernel runs a region on every tile (a few vectors) of a domain, the iteration space. A convolution or a pooling runs a
 region on each tile of its result, which the region reads as an ``AnchorResult``. In both cases, the method ``emit`` of
-an elementwise operation writes its instructions.
+an elementwise operation writes the instructions of this operation.
 
     domain     iteration space                lanes of a vector
     BLOCKED    n, channel block, d, h, w      16 channels of a pixel
@@ -117,7 +117,7 @@ class Load:
 
         operand      the number of the operand, from 0, and ``dtype`` the type of its elements
         strides      distances in elements along (n, channel block, d, h, w); 0 repeats the operand along that axis
-        origin       the offset in elements of the operand's first element
+        origin       the offset in elements of the operand's element at position (0, 0, 0, 0, 0)
         lanes        whether each lane has an element of its own; otherwise all lanes share one
         limit        the number of channels if reading a full last block would go past the end of the array, else 0
         lane_stride  the distance in elements between neighbouring lanes
@@ -139,8 +139,9 @@ class Apply:
     """An instruction of a region (fused elementwise work): apply ``op`` to the values of earlier instructions.
 
     ``op`` is an elementwise operation. ``arguments`` are the numbers of the instructions that compute its operands.
-    ``dtype`` is that of the result if the operation depends on the position (random numbers), else None. ``code`` is a
-    digest of the operation's code if it is defined outside striate, else "".
+    ``dtype`` is None, except for operations that depend on the position, such as random numbers; for them, it is the
+    dtype of the result. ``code`` is a digest of the operation's code if the operation is defined outside striate, else
+    "".
     """
 
     op: Any

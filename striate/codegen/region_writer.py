@@ -68,7 +68,7 @@ def sample_major(region: Region) -> Region:
 class Rows(Enum):
     """The axis along which the rows of a tile (vectors that are processed together) follow one another.
 
-    They are usually lines of pixels; the rows of a matrix product can be channels or samples instead.
+    The rows are usually lines of pixels. In a matrix product, they can also be channels or samples.
     """
 
     HEIGHT = "height"
@@ -184,7 +184,7 @@ class RegionWriter:
                     k.prefetch(address, write=isinstance(item, Store))
 
     def row(self, d: Index, h: Index) -> None:
-        """Begin with line ``h`` of plane ``d``: compute the address of its first pixel in every operand."""
+        """Begin with line ``h`` of plane ``d``: compute the address of the line's first pixel in every operand."""
         k = self.k
         self.d, self.h = d, h
         self._rows = {}
@@ -249,7 +249,7 @@ class RegionWriter:
         return values[number]
 
     def end_block(self) -> None:
-        """End a block of channels of a sample: write the sums of this sample, and the zeros around its planes."""
+        """End a block of channels of a sample: write its sums, and the zeros around its planes."""
         k = self.k
         for number, item in enumerate(self.region.accumulations):
             if item.per_sample:

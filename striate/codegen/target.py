@@ -54,7 +54,7 @@ class Target:
     def has_bfloat16(self) -> bool:
         """Whether the processor has the instructions AVX512_BF16.
 
-        They multiply pairs of bfloat16 and add the products to float32 sums.
+        These instructions multiply pairs of bfloat16 and add the products to float32 sums.
         """
         if self.features:
             return self.lanes == 16 and "+avx512bf16" in self.features.split(",")
@@ -62,7 +62,7 @@ class Target:
 
     @property
     def machine_features(self) -> str:
-        """The processor features that are passed to LLVM: ``features``, and wide vectors if the processor has them.
+        """The processor features that are passed to LLVM: ``features``, and features for wide vectors.
 
         By default, LLVM avoids vectors of 512 bits on some AVX-512 processors. If ``lanes`` is 16, the result includes
         features that make LLVM use these vectors.

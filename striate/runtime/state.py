@@ -1,12 +1,12 @@
 """The state arena: one aligned block per model that contains its parameters and buffers.
 
-``state_dict``, saving, prediction, training and watching all share this memory, in which arrays have their logical
-order::
+``state_dict``, saving, prediction, training and watching all share this memory. It contains the arrays in
+NumPy's order::
 
     | trainable parameters | frozen parameters | buffers |      + int64 counters next to it
 
-Every array starts at a multiple of 16 elements and the gaps are zero, so the trainable part is one flat vector that an
-optimizer updates in a single sweep. A *companion* (gradients, momentum) is another vector of the same structure.
+Every array starts at a multiple of 16 elements, and the gaps between arrays are zero. So an optimizer can update the
+trainable parameters as one flat vector. A *companion*, such as the gradients, is another vector of the same structure.
 """
 
 from __future__ import annotations
