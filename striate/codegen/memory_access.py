@@ -164,7 +164,7 @@ class MemoryAccess(VectorArithmetic):
         self.builder.store(pairs, pointer, align=64)
 
     def store_scalar(self, scalar: Any, pointer: Any, dtype: DType | None = None) -> None:
-        """Store ``scalar`` at ``pointer``, rounded to bfloat16 if that is ``dtype``.
+        """Store ``scalar`` at ``pointer``; if ``dtype`` is bfloat16, the scalar is rounded first.
 
         ``dtype`` is the type of the element in memory; None means the type of ``scalar``.
         """

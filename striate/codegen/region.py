@@ -8,7 +8,7 @@ an elementwise operation writes the instructions of this operation.
     domain     iteration space                lanes of a vector
     BLOCKED    n, channel block, d, h, w      16 channels of a pixel
     PLANAR     n, channel, d, h, w            16 pixels of a line
-    FLAT       all elements in memory order   16 neighbours
+    FLAT       all elements in memory order   16 neighbouring elements
 
 n is the sample, and d, h and w are the position in depth, height and width.
 """
@@ -32,7 +32,7 @@ class Space(Enum):
 
         BLOCKED  loops over n, channel block, d, h, w; the lanes are 16 channels of a pixel
         PLANAR   loops over n, channel, d, h, w; the lanes are 16 pixels of a line
-        FLAT     one loop over all elements in memory order; the lanes are 16 neighbours
+        FLAT     one loop over all elements in memory order; the lanes are 16 neighbouring elements
 
     n is the sample, and d, h and w are the position in depth, height and width.
     """

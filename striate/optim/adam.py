@@ -82,7 +82,7 @@ class AdaptiveMoments(Optimizer):
     def denominator(self, root: Value) -> Value:
         """Return √v̂ + ε for ``root`` = √v̂, the root of the bias-corrected average of squared gradients.
 
-        With ε = 0, the result is at least the smallest normal number, so that a division of 0 by it gives 0 and not
+        With ε = 0, the result is at least the smallest normal number, so that 0 divided by the result is 0 and not
         NaN.
         """
         return root + self.eps if self.eps else maximum(root, float(np.finfo(root.dtype.numpy).tiny))

@@ -1,7 +1,7 @@
 """The state arena: one aligned block per model that contains its parameters and buffers.
 
-``state_dict``, saving, prediction, training and watching all share this memory. It contains the arrays in
-NumPy's order::
+``state_dict``, saving, prediction, training and watching all share this memory, which contains the
+arrays in NumPy's order::
 
     | trainable parameters | frozen parameters | buffers |      + int64 counters next to it
 
