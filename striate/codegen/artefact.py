@@ -6,17 +6,17 @@
 ``Status``.
 
 The object file contains the kernels (native functions), the constant arrays (packed weights), and three tables. A
-*phase* runs one kernel once for each *chunk*, a part of the work. It has ``per`` chunks if ``group`` is 0, else per ·
-⌈N / group⌉ for N samples. A *level* is an instruction set, such as that of x86-64-v3; a run uses the best level that
-the processor supports.
+*phase* runs one kernel once for each *chunk*, a part of the work. A phase has ``per`` chunks if ``group`` is 0, else
+per · ⌈N / group⌉ for N samples. A *level* is an instruction set, such as that of x86-64-v3. A run uses the best level
+that the processor supports.
 
-    programs     │ first phase, end │ …        one for each level, element type of the input, and N = 1 or N > 1
-    phases       │ kernel, per, group, first operand, operands │ …          kernels relative to the table's own address
+    programs     │ first phase, end │ …        one for each level and input type, for N = 1 and for N > 1
+    phases       │ kernel, per, group, first operand, operands │ …          kernel: its distance from this table
     operands     │ base << 56 | offset │ …     base: scratch memory, constants, input or output
 
 Apart from the output, a run writes only to the caller's scratch memory, which contains, in this order, the state of the
-run (``STATE``), the intermediate arrays, and the scratch memory of each thread. So the functions are re-entrant, and
-there is no variable to initialize.
+run (``STATE``), the intermediate arrays, and the scratch memory of each thread. So several runs with different scratch
+memory can be in progress at the same time.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ STATUS_TEXTS = {
 class Base(IntEnum):
     """The kinds of memory in which an operand (an array) of a kernel can lie.
 
-    The place of an operand is a pair: such a memory, and an offset in bytes from its start.
+    The place of an operand is a pair: one of these kinds, and an offset in bytes from the start of that memory.
     """
 
     SCRATCH = 0
@@ -96,8 +96,8 @@ ArtefactProgram = tuple[ArtefactPhase, ...]
 class Entry:
     """An exported function that runs the network on inputs of one element type.
 
-    ``suffix`` is appended to the function's name: "_uint8" for uint8, otherwise "". ``programs`` has a pair for each
-    level (a set of processor instructions): the program for one sample, and the program for several samples.
+    ``suffix`` is appended to the function's name: "_uint8" for uint8, otherwise "". ``programs`` has a pair of programs
+    for each level (a set of processor instructions): one for a single sample, and one for several samples.
     """
 
     suffix: str

@@ -36,7 +36,7 @@ _PARALLEL = ir.LiteralStructType([POINTER, I32, POINTER])  # context, threads, r
 def compile_artefact(artefact: Artefact) -> bytes:
     """Return the object file of ``artefact``, a compiled network, as bytes.
 
-    Raises ``GraphError`` if the code would need a symbol of a library.
+    Raises ``GraphError`` if the code calls a function of a library.
     """
     return _ObjectWriter(artefact).compile()
 

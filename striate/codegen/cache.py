@@ -41,7 +41,7 @@ GENERATORS = ("codegen", "data/augment", "graph", "ops", "passes")
 def source_hash() -> str:
     """Return the SHA-256 (hexadecimal) of the Python source that generates kernels.
 
-    It covers all files in those folders of the package that ``GENERATORS`` names, and is computed once per process.
+    The hash covers all Python files in the folders listed in ``GENERATORS``. It is computed once per process.
     """
     package = Path(__file__).parent.parent
     digest = hashlib.sha256()
@@ -66,7 +66,7 @@ def entry_name(key: str, target_key: str) -> str:
 class Cache:
     """A folder of compiled kernels (object files), limited to ``limit`` bytes.
 
-    Reading and writing never raise: an object that cannot be read or stored is simply compiled again.
+    Reading and writing never raise: a kernel whose object file cannot be read or stored is simply compiled again.
     """
 
     def __init__(self, folder: Path, limit: int = LIMIT) -> None:
@@ -98,8 +98,8 @@ class Cache:
     def put(self, name: str, data: bytes) -> None:
         """Store the object file ``data`` under ``name``; several processes may write at the same time.
 
-        The write is not flushed to disk: if a power failure damages an entry, its checksum no longer matches and
-        ``get`` discards it. After the first failed write, this object logs a warning and stores nothing more.
+        The write is not flushed to disk. If a power failure damages an entry, ``get`` discards the entry. After the
+        first failed write, the cache logs a warning and stores nothing more.
         """
         if not self._writable:
             return
@@ -116,7 +116,7 @@ class Cache:
     def prune(self) -> None:
         """If the entries exceed the limit, remove the least recently used ones until 3/4 of the limit is in use.
 
-        It also removes temporary files that a process left behind more than an hour ago.
+        Temporary files that are more than an hour old are removed, too.
         """
         entries: list[tuple[float, int, Path]] = []
         with contextlib.suppress(OSError):

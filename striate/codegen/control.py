@@ -52,10 +52,7 @@ class Control:
         self.builder.position_at_end(current)
 
     def local(self, type: ir.Type) -> Any:
-        """Return the address of a new 64-byte aligned variable of the LLVM type ``type`` on the stack.
-
-        Sums that must survive the end of a loop are kept in such variables.
-        """
+        """Return the address of a new 64-byte aligned variable of the LLVM type ``type`` on the stack."""
         with self.at_entry():
             return self.builder.alloca(type, align=64)
 
@@ -77,7 +74,7 @@ class Control:
     def imul(self, a: Index, b: Index) -> Index:
         """Return the product of two indices.
 
-        It is a Python int if both are Python ints, or one is the Python int 0.
+        The product is a Python int if both are Python ints, or if one of them is the Python int 0.
         """
         if isinstance(a, int) and isinstance(b, int):
             return a * b
@@ -122,7 +119,7 @@ class Control:
     def compare(self, a: Index, sign: str, b: Index) -> Any:
         """Return the condition a ``sign`` b for two indices; ``sign`` is "<", "<=", "==", "!=", ">=" or ">".
 
-        The result is a Python bool if both are Python ints, otherwise an LLVM value of type i1.
+        The result is a Python bool if a and b are Python ints, otherwise an LLVM value of type i1.
         """
         if isinstance(a, int) and isinstance(b, int):
             return {"<": a < b, ">=": a >= b, "==": a == b, "!=": a != b, ">": a > b, "<=": a <= b}[sign]
@@ -152,9 +149,10 @@ class Control:
     def loop(self, start: Index, stop: Index, step: int = 1, carry: Sequence[Any] = ()) -> Generator[Loop]:
         """Write ``for index in range(start, stop, step)`` around the instructions of this ``with`` block.
 
-        ``carry`` are the initial values of variables that each iteration passes on to the next: read and assign
-        ``loop.carry`` inside the block, and read the final values from ``loop.result`` after it. If the bounds are
-        Python ints and there is only one iteration, the instructions are written without a loop.
+        The block gets a ``Loop`` object, here called ``loop``. ``carry`` are the initial values of variables that each
+        iteration passes on to the next. Read and assign the variables as ``loop.carry`` inside the block, and read
+        their final values from ``loop.result`` after it. If the bounds are Python ints and there is only one iteration,
+        the instructions are written without a loop.
         """
         known = isinstance(start, int) and isinstance(stop, int)
         if known and len(range(start, stop, step)) == 1:
@@ -196,8 +194,8 @@ class Control:
     def when(self, condition: Any) -> Generator[None]:
         """Write a branch: the instructions of this ``with`` block run if the condition holds.
 
-        If the condition is a Python bool, no branch is written: for True, the instructions always run; for False, they
-        never do.
+        If the condition is a Python bool, no branch is written: the instructions always run for True, and never for
+        False.
         """
         if isinstance(condition, bool):
             if condition:

@@ -5,24 +5,25 @@
     cycles() -> i64                                     the clock that measures ``budget`` and the profile
 
 ``team`` is the address of the team's shared memory, n the batch size; after ``budget`` cycles, ``run`` returns early. A
-*phase* is one kernel run over all its chunks (parts of the work). It is {kernel, operands, per, group}: the number of
-chunks is ``per`` if ``group`` is 0, else per · ⌈n / group⌉. A *kernel* is ``i32 kernel(i64 chunk, i64 n, ptr operands,
-ptr scratch)`` and returns 0, or an error status above 0.
+*phase* runs one kernel once for each *chunk*, a part of the work. A phase is stored as {kernel, operands, per, group},
+and has ``per`` chunks if ``group`` is 0, else per · ⌈n / group⌉. A *kernel* is ``i32 kernel(i64 chunk, i64 n, ptr
+operands, ptr scratch)`` and returns 0, or an error status above 0.
 
 How chunks are distributed, and why no chunk is ever lost or run twice:
 
-- Every thread has a *seat*, one 64-bit word ``low | high << 32``: the chunks [low, high) of the phase that no
-  thread has taken yet. A thread takes ``low`` from its own seat, so that it finds the data of the previous phase in its
-  cache; when its seat is empty, it takes ``high - 1`` from another seat. A chunk is taken by one compare-and-exchange
-  of the word.
+- Every thread has a *seat*, one 64-bit word ``low | high << 32``. It contains the chunks [low, high), which no thread
+  has taken yet. A thread takes ``low`` from its own seat, so that it finds the data of the previous phase in its cache;
+  when its seat is empty, it takes ``high - 1`` from another seat. A chunk is taken by one compare-and-exchange of the
+  word.
 - The thread that took a chunk *holds* it until it has subtracted 1 from ``pending``, which counts the chunks not yet
-  finished. A phase cannot end while a chunk is held. So everything about the phase (kernel, operands, n) is read after
-  the chunk is taken and cannot change under the reader. If a seat's word was read long ago and has the same bits again
-  in a later phase, it names a chunk of that later phase, which is equally valid.
+  finished. A phase cannot end while a chunk is held. A thread reads the kernel, the operands and n only after it has
+  taken a chunk, so they cannot change while it uses them. The compare-and-exchange also succeeds if a thread read the
+  seat's word in an earlier phase and the word now has the same bits again. The thread then holds a chunk of the present
+  phase, which is correct, too.
 - Exactly one thread brings ``pending`` to 0. That thread *advances*: it writes the next phase, then ``pending``, then
-  the seats in order. The other threads can start when the first seat is written, but cannot end the phase before the
-  last seat is written: of c chunks, seat t of T gets [⌊t·c/T⌋, ⌊(t+1)·c/T⌋), so the last seat is never empty. Finally
-  the thread increments ``ticket``, which the waiting threads poll.
+  the seats in order. Of c chunks, seat t of T gets [⌊t·c/T⌋, ⌊(t+1)·c/T⌋). The other threads can start when the first
+  seat is written. They cannot end the phase before the last seat is written, because the last seat is never empty.
+  Finally the thread increments ``ticket``, which the waiting threads poll.
 
 So no thread waits for a thread that holds no chunk: late, sleeping and descheduled workers delay no other thread.
 Waiting threads spin with ``pause`` for ``spin`` cycles, then yield the core with ``sched_yield``. When no run is active
@@ -78,8 +79,8 @@ class Outcome(IntEnum):
     """Why the native function ``run``, which runs the phases (kernel launches) of a program, returned.
 
     DONE: all phases were run. MORE: the time that the caller allowed has passed. FAILED: a kernel returned an error.
-    After DONE and MORE, the word ``index`` of the team's memory is the number of the next phase; after FAILED, that of
-    the phase that failed.
+    After DONE and MORE, the word ``index`` of the team's memory is the number of the next phase. After FAILED, it is
+    the number of the phase that failed.
     """
 
     DONE = 1
@@ -378,19 +379,16 @@ _SYMBOLS = ("striate_run", "striate_work", "striate_cycles")
 
 @functools.cache
 def load() -> NativeDriver:
-    """Return the native driver for this computer, machine code that runs programs on a team of threads.
+    """Return the native driver, which runs programs on a team of threads, compiled for this computer.
 
-    It is compiled once and then read from the kernel cache.
+    The driver is compiled once and then read from the kernel cache.
     """
     here = target.host()
     return _driver(jit.load_kept("native driver", lambda: write(here.triple), here, _SYMBOLS))
 
 
 def load_text(text: str) -> NativeDriver:
-    """Compile and load a native driver from ``text``, LLVM IR like that which ``write`` returns.
-
-    The tests use it for a driver that yields the core at every step.
-    """
+    """Compile and load a native driver from ``text``: the LLVM IR that ``write`` returns, or a variant of it."""
     return _driver(jit.Library([jit.compile_object(text, target.host())], _SYMBOLS))
 
 

@@ -1,7 +1,8 @@
 """Kernels for elementwise work and for reductions.
 
-A *region* is elementwise work on vectors of 16 lanes: loads, operations, stores and running sums (see ``region.py``).
-For each chunk (part) of the work, a kernel stores its sums as *partial sums*, which a second kernel combines.
+A *region* is elementwise work on vectors of 16 lanes: loads, operations, stores and running sums (see ``region.py``). A
+kernel runs once for each *chunk*, a part of the work, and stores its sums as *partial sums*. A second kernel combines
+the partial sums of all chunks.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _ASSUMED_SAMPLES = 16
 class ElementwiseKernel(KernelSpec):
     """A kernel that runs a region (fused elementwise work) over every element of its domain, the iteration space.
 
-    A chunk of work is one channel, or block of 16 channels, of a group of samples; if the domain has no channels, it is
-    a range of neighbouring elements.
+    A chunk of work is one channel, or one block of 16 channels, of a group of samples. If the domain has no channels, a
+    chunk is a range of neighbouring elements.
     """
 
     region: Region
@@ -125,11 +126,11 @@ class PendingReduction:
 
         reduction   the operation, such as a sum or moments (mean and variance)
         dtype       the dtype of the operand and of the results
-        everything  whether the channels are summed too
+        everything  whether each result combines all channels
         per_sample  whether each sample has a result of its own
         blocks      the number of blocks of 16 channels
-        groups      a pair (per, group), from which the number of groups of samples follows: it is ``per`` if group
-                    is 0, else per · ⌈N / group⌉ for N samples
+        groups      a pair (per, group): there are ``per`` groups of samples if group is 0, else per · ⌈N / group⌉
+                    for N samples
         count       the number of elements that each result combines
         batched     whether ``count`` is the number for one sample, to be multiplied by N
     """
@@ -146,12 +147,13 @@ class PendingReduction:
 
 @dataclass(frozen=True)
 class ChannelMerge(KernelSpec):
-    """A kernel that replaces each channel's partial sums by the sums over all channels of its group.
+    """A kernel that combines the partial sums of all channels of a group, and stores the result for each channel.
 
-    Group normalization uses it: of the ``channels`` channels, ``together`` consecutive ones form a group. The only
-    operand has the partial sums of the operation ``reduction`` for each sample and each block of 16 channels,
-    [sample][block][partials][16] float64, where ``partials`` is the number of vectors that the operation needs. They
-    are replaced in place. ``dtype`` is that of the array that is reduced. A chunk of work is one sample.
+    Group normalization uses this kernel. There are ``channels`` channels, and each group has ``together`` consecutive
+    channels. The only operand has the partial sums of the operation ``reduction``, [sample][block][partials][16]
+    float64, with 16 channels per block. ``partials`` is the number of vectors that the operation needs. The results
+    replace the partial sums. ``dtype`` is the dtype of the array that is reduced. A chunk (part) of the work is one
+    sample.
     """
 
     reduction: Any
@@ -184,7 +186,7 @@ class FinalizeReduction(KernelSpec):
 
     A region is fused elementwise work. The partial sums are added in a fixed order. The operands of the kernel are the
     partial sums of each reduction, then the operands of the region. A chunk (part) of the work is one vector of 16
-    results, or, if each sample has results of its own, such a vector for each sample of a group.
+    results. If each sample has results of its own, a chunk is one vector of 16 results for each sample of a group.
     """
 
     reductions: tuple[PendingReduction, ...]
@@ -247,14 +249,12 @@ class FinalizeReduction(KernelSpec):
 
 @dataclass(frozen=True)
 class PlainReduction(KernelSpec):
-    """A kernel that reduces any axes of an array in NumPy (row-major) order, if no other loop can compute the sums.
+    """A kernel that reduces any axes of an array x in NumPy (row-major) order.
 
-    ``reduction`` is the operation, such as a sum over ``axes`` of x. ``shape`` and ``dtype`` are those of x; with
-    ``batched``, axis 0 is the batch size N. The operands of the kernel are x, then the outputs.
-
-    If the last axis is reduced, vectors hold its elements, and their lanes are combined at the end; if it is kept, a
-    vector holds 16 neighbouring results. A chunk (part) of the work is a few results, of one sample if the result has
-    the axis N.
+    ``reduction`` is the operation, such as a sum, and ``axes`` are the axes of x that it reduces. ``shape`` and
+    ``dtype`` are those of x. With ``batched``, axis 0 of x is the batch axis, whose size N is known at run time. The
+    operands of the kernel are x, then the outputs. A chunk (part) of the work is a few results. If the result has the
+    batch axis, all results of a chunk belong to the same sample.
     """
 
     reduction: Any

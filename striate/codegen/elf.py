@@ -18,7 +18,7 @@ class Section(NamedTuple):
     """One section of an ELF file: its ``name``, and the numbers in its header.
 
     ``kind`` and ``flags`` are ELF's numbers sh_type and sh_flags. ``offset`` and ``size`` say where the section is in
-    the file, in bytes. ``link`` is the number of the section to which it refers: for symbols, their string table.
+    the file, in bytes. ``link`` is the number of another section: for a table of symbols, the section with their names.
     """
 
     name: str
@@ -81,9 +81,9 @@ def with_section(data: bytes, name: str, contents: bytes) -> bytes:
 
 
 def sizes(data: bytes, constants: str) -> tuple[int, int]:
-    """Return how many bytes of an object file are loaded into memory, as (constants, rest).
+    """Return how many bytes of an object file are loaded into memory, as (constants, all other sections).
 
-    ``constants`` is the name of the section that is counted separately.
+    ``constants`` is the name of the section with the constants.
     """
     loaded = [section for section in sections(data) if section.flags & _ALLOCATED]
     weights = sum(section.size for section in loaded if section.name == constants)

@@ -22,7 +22,7 @@ KERNEL = ir.FunctionType(I32, [I64, I64, POINTER, POINTER])
 class Machine:
     """The architecture and operating system for which native code is written, as an LLVM triple names them.
 
-    ``arm`` is whether it is 64-bit ARM, and ``windows`` whether it is Windows.
+    ``arm`` is whether the architecture is 64-bit ARM, and ``windows`` whether the operating system is Windows.
     """
 
     triple: str
@@ -44,9 +44,9 @@ class Machine:
 class FunctionWriter:
     """Writes one native function, with branches and loops as ``with`` blocks.
 
-    The function is added to the LLVM module with this name, result type and argument types. Unless it is ``public``, it
-    has internal linkage: it is visible only inside the module. The attribute ``arguments`` holds the function's
-    arguments as LLVM values.
+    The function ``name`` is added to the LLVM module. ``result`` is the type of its result, and ``arguments`` are the
+    types of its arguments. Unless ``public``, the function is visible only inside the module. The attribute
+    ``arguments`` of the writer holds the function's arguments as LLVM values.
     """
 
     def __init__(self, module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type], public: bool = False):
@@ -98,7 +98,7 @@ class FunctionWriter:
     # Control
 
     def is_(self, comparison: str, left: Any, right: Any) -> Any:
-        """Return ``left`` ``comparison`` ``right`` for two unsigned integers, as an LLVM value of type i1.
+        """Return the result of a comparison of two unsigned integers, as an LLVM value of type i1.
 
         ``comparison`` is "==", "!=", "<", "<=", ">" or ">=". ``right`` may be a Python int.
         """
@@ -139,7 +139,7 @@ class FunctionWriter:
     def flush_denormals(self) -> Callable[[], None]:
         """Write code that sets the floating-point control: round to nearest, no traps, denormals are 0.
 
-        Returns a function that writes the code which restores the caller's control word.
+        Returns a Python function. Call it to write the code that restores the previous control word.
         """
         if self.machine.arm:
             before = self.intrinsic("llvm.aarch64.get.fpcr", I64, [])
@@ -156,7 +156,8 @@ class FunctionWriter:
 class Loop:
     """An endless loop that is being written; its methods write branches out of it and back to its start.
 
-    ``writer`` writes the function. ``head`` is the LLVM block at the start of the loop, ``after`` the block behind it.
+    ``writer`` writes the function that contains the loop. ``head`` is the LLVM block at the start of the loop, and
+    ``after`` the block behind the loop.
     """
 
     writer: FunctionWriter

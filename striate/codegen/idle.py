@@ -1,11 +1,11 @@
 """Returns memory to the operating system after a compilation.
 
-Compiling or loading kernels reads 50 to 100 MB of LLVM's library, which is not used while a network trains. Most of it
-is in unmodified memory pages of a file, which can be dropped: the system maps them again, from its page cache, when
-LLVM is next used.
+Compiling or loading kernels reads 50 to 100 MB of LLVM's library, which is not used while a network trains. Most of
+this memory holds unmodified pages of the library's file. The system can drop these pages, and reads them again from the
+file when LLVM is next used.
 
-The C library also keeps freed memory that lies below its newest allocation: 139 MB after loading the state of a
-ResNet-18. ``malloc_trim`` returns that memory too.
+The C library also keeps memory that the process has freed, such as 139 MB after loading the state of a ResNet-18.
+``malloc_trim`` returns that memory, too.
 """
 
 from __future__ import annotations
@@ -42,8 +42,7 @@ def give_back() -> None:
 def unchanged(folder: str) -> tuple[tuple[int, int], ...]:
     """Return (address, length in bytes) of each unmodified memory range mapped from a file in ``folder``.
 
-    Only such ranges can be dropped, because the system can read them from the file again. Ranges with anonymous pages,
-    to which the process has written, are left out.
+    The system can drop these ranges, because it can read them from the file again.
     """
     try:
         text = os.fsdecode(Path("/proc/self/smaps").read_bytes())  # paths in it may be in any encoding

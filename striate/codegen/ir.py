@@ -6,12 +6,11 @@
     b.ret(I32(0))
     b.text()      # a module with this function
 
-The module has those parts of ``llvmlite.ir`` that kernels need, under the same names. It needs a tenth of the time for
-each of a kernel's thousands of instructions, because it makes text at once and keeps no object of an instruction. The
-few functions that are not kernels use ``llvmlite.ir`` (``function_writer.py``).
+This module has those parts of ``llvmlite.ir`` that kernels need, under the same names. It is ten times faster, because
+it writes text at once and makes no objects for instructions. Functions other than kernels use ``llvmlite.ir`` itself.
 
-A method that "returns a + b" writes the instruction that computes a + b, and returns the LLVM value of its result. LLVM
-itself checks the types of the operands.
+A method that "returns a + b" writes the instruction that computes a + b, and returns the LLVM value of the sum. The
+types of the operands are not checked here, but by LLVM.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ BFLOAT = FloatType("bfloat", "bf16")
 class Value:
     """A value of LLVM: the result of an instruction, an argument, a constant, or the address of a global.
 
-    ``text`` is its name or numeral, and ``typed`` the same after its type, as in "i64 %v7".
+    ``text`` is its name or numeral, and ``typed`` is its type followed by ``text``, as in "i64 %v7".
     """
 
     __slots__ = ("text", "type", "typed")
@@ -98,9 +97,9 @@ class Value:
 
 
 class Truth(Value):
-    """A bool in a byte that is 0 or 1, or a vector of such bools, made from an LLVM condition (type i1).
+    """A bool stored as a byte (0 or 1), or a vector of such bytes, made from an LLVM condition (type i1).
 
-    ``value`` has the bytes, and the attribute ``condition`` keeps the condition, so that it need not be computed again.
+    ``value`` has the bytes. The attribute ``condition`` is the condition from which the bytes were made.
     """
 
     __slots__ = ("condition",)
@@ -121,9 +120,9 @@ def is_vector(value: Value) -> bool:
 
 
 def like(type: Type, element: Type) -> Type:
-    """Return ``element``, or a type of vectors of such elements if ``type`` is a vector type.
+    """Return the type ``type`` with its element type replaced by ``element``.
 
-    These vectors have as many elements as those of ``type``.
+    For a vector type, the result is the type of vectors of the same length. For a scalar type, it is ``element``.
     """
     return VectorType(element, type.count) if isinstance(type, VectorType) else element
 
@@ -139,7 +138,7 @@ def zero(type: Type) -> Value:
 
 
 def splat(type: Type, number: float) -> Value:
-    """Return ``number``, rounded to ``type``, as a constant; a vector has it in every element."""
+    """Return ``number`` as a constant of the type ``type``; for a vector type, every element is ``number``."""
     return _splat(type, repr(number), type.text)
 
 
@@ -180,7 +179,10 @@ def _rounded(number: float) -> float:
 
 
 class Block:
-    """A basic block: instructions as lines of IR, and the jump at its end (``terminator``, "" if there is none yet)."""
+    """A basic block: instructions as lines of IR, and the jump at its end.
+
+    The attribute ``terminator`` is the line of the jump, or "" if none has been written yet.
+    """
 
     __slots__ = ("lines", "name", "terminator")
 
@@ -229,7 +231,7 @@ def _aligned(align: int) -> str:
 
 
 class Builder:
-    """Writes one function in LLVM IR: each method appends an instruction and returns the value of its result.
+    """Writes one function in LLVM IR: each method appends an instruction and returns its result as an LLVM value.
 
     ``symbol`` is the name of the function, ``result`` the type of its result, and ``arguments`` has the types of its
     arguments by name. Instructions are appended to the attribute ``block``.
@@ -283,7 +285,10 @@ class Builder:
         return self.call(self.declare(f"{name}.{type.mangled}", type, [value.type for value in values]), values)
 
     def table(self, element: Type, numbers: Sequence[float]) -> Value:
-        """Return the address of a constant array of ``numbers``, of the type ``element``, in the module."""
+        """Add a constant array of ``numbers`` to the module, and return its address.
+
+        ``element`` is the type of the elements.
+        """
         name = f"{self.symbol}_table{len(self._globals)}"
         listed = f"[{len(numbers)} x {element.text}] [{_listed(element, numbers)}]"
         self._globals.append(f'@"{name}" = private constant {listed}')
@@ -375,7 +380,7 @@ class Builder:
         self.block.lines.append(f"fence {ordering}")
 
     def call(self, function: Function, arguments: Sequence[Value]) -> Value:
-        """Call ``function`` with ``arguments``, and return its result, which is undefined if its type is void."""
+        """Call ``function`` with ``arguments``, and return its result, which is undefined for the type void."""
         text = f'call {function.result.text} @"{function.name}"({", ".join([one.typed for one in arguments])})'
         if function.result is VOID:
             self.block.lines.append(text)
@@ -492,11 +497,11 @@ class Builder:
     # -- vectors --
 
     def extract_element(self, a: Value, lane: Value) -> Value:
-        """Return the element of the vector a with the number ``lane``."""
+        """Return element number ``lane`` of the vector a."""
         return self._write(element_of(a.type), f"extractelement {a.typed}, {lane.typed}")
 
     def insert_element(self, a: Value, element: Value, lane: Value) -> Value:
-        """Return the vector a with ``element`` in place of the element number ``lane``."""
+        """Return the vector a with element number ``lane`` replaced by ``element``."""
         return self._write(a.type, f"insertelement {a.typed}, {element.typed}, {lane.typed}")
 
     def shuffle_vector(self, a: Value, b: Value, lanes: Value) -> Value:

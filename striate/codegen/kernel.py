@@ -36,7 +36,7 @@ class Kernel(MemoryAccess):
         self._zero: Index = None
 
     def operand(self, number: int) -> Any:
-        """Return the address of the array that is operand ``number``; it is loaded once, when the function begins."""
+        """Return the address of the array that is operand ``number`` of the kernel."""
         if number not in self._pointers:
             with self.at_entry():
                 slot = self.builder.gep(self._operands, index_constant(number), POINTER)
@@ -47,8 +47,8 @@ class Kernel(MemoryAccess):
     def hidden_zero(self) -> Index:
         """The index 0, as a value that LLVM cannot recognize as 0.
 
-        Add it to an address to have a value loaded again: LLVM cannot know that it loaded from the same address before,
-        so it does not keep the earlier result in a register.
+        Add this index to an address from which a value was loaded before. LLVM then loads the value again, instead of
+        keeping it in a register.
         """
         if self._zero is None:
             with self.at_entry():

@@ -38,7 +38,7 @@ ELEMENTS: dict[DType, ir.IntType | ir.FloatType] = {
 def vector_type(dtype: DType, lanes: int = LANES) -> ir.VectorType:
     """Return the LLVM type of a vector of ``lanes`` elements of ``dtype`` in registers.
 
-    For bfloat16, it is a vector of float32.
+    For bfloat16, the elements of the vector are float32.
     """
     return ir.VectorType(ELEMENTS[dtype.computed], lanes)
 

@@ -68,9 +68,10 @@ class Buffer:
 
 @dataclass(frozen=True)
 class BoundArray:
-    """The array of a state, such as running statistics, as an operand of the kernel that copies new contents to it.
+    """An operand of a kernel: the array of a state, such as running statistics.
 
-    ``name`` is the dotted name of the state. The address of the array is known when the program is created.
+    The kernel copies new contents to this array. ``name`` is the dotted name of the state. The address of the array is
+    known when the program is created.
     """
 
     name: str
@@ -84,21 +85,21 @@ Operand = Hashable
 class Launch:
     """One phase (kernel launch) of a program, before compilation.
 
-    It consists of the specification of a kernel, its operands, and the number of chunks. A *chunk* is a part of the
-    work that one thread does. Once the kernel is compiled and the operands have addresses, ``runtime.program.Phase``
-    describes the phase.
+    A launch consists of the specification of a kernel, its operands, and the number of chunks. A *chunk* is a part of
+    the work that one thread does. Once the kernel is compiled and the operands have addresses,
+    ``runtime.program.Phase`` describes the phase.
 
         name              what the phase does, for profiles: "map", "pack", …
         path              the path of the layer that the phase belongs to
         spec              the specification of the kernel
-        operands          the arrays whose addresses the kernel gets, in the order in which it numbers them
+        operands          the arrays whose addresses the kernel gets, in the order of their numbers in the kernel
         chunks            (per, group): ``per`` chunks if group is 0, else per · ⌈N / group⌉ for N samples
         thread_scratch    bytes of scratch memory that each thread needs
         flops_per_sample  floating-point operations per sample
         flops             floating-point operations that do not depend on the number of samples
         writes            the indices of the operands that the kernel writes; empty if they are not known
 
-    Only a launch with known writes can be *prepared*: it then runs again only when its inputs have changed.
+    A *prepared* launch runs again only when its inputs have changed. Only a launch with known writes can be prepared.
     """
 
     name: str

@@ -45,9 +45,9 @@ class MemoryAccess(VectorArithmetic):
         self._tables: dict[tuple[DType, tuple[str, ...]], Any] = {}
 
     def table(self, numbers: Sequence[float], dtype: DType) -> Any:
-        """Return the address of an array of constant ``numbers``, of type ``dtype``, in the kernel's code.
+        """Return the address of a constant array that contains ``numbers``, with elements of type ``dtype``.
 
-        Equal tables of one kernel share memory.
+        The array is part of the kernel's code. Equal arrays of one kernel share memory.
         """
         element = ELEMENTS[dtype]
         values = [float(number) if dtype.is_float else int(number) for number in numbers]
@@ -59,8 +59,8 @@ class MemoryAccess(VectorArithmetic):
     def look_up(self, table: Any, index: Index, dtype: DType = DType.int32) -> Any:
         """Return element number ``index`` of the array at the address ``table``, which the method ``table`` returned.
 
-        ``dtype`` is that of the elements. The result is a scalar; integers are widened to int64, so that they can be
-        used as an index.
+        ``dtype`` is the dtype of the elements. The result is a scalar. Integers are widened to int64, the type of an
+        index.
         """
         found = self.load_scalar(self.offset(table, index, dtype), dtype)
         return found if dtype.is_float else self.convert(found, DType.int64)
@@ -88,7 +88,7 @@ class MemoryAccess(VectorArithmetic):
         self.builder.store(self._as_stored(vector, dtype), pointer, align=align)
 
     def stream(self, vector: Any, pointer: Any, dtype: DType) -> None:
-        """Store a vector past the caches (a non-temporal store), so that its cache line is not read first.
+        """Store a vector in memory without writing it to the caches (a non-temporal store).
 
         ``pointer`` must be 64-byte aligned, and the vector must have 64 bytes or more.
         """
@@ -164,9 +164,9 @@ class MemoryAccess(VectorArithmetic):
         self.builder.store(pairs, pointer, align=64)
 
     def store_scalar(self, scalar: Any, pointer: Any, dtype: DType | None = None) -> None:
-        """Store ``scalar`` at ``pointer``; if ``dtype`` is bfloat16, it is rounded first.
+        """Store ``scalar`` at ``pointer``; if ``dtype`` is bfloat16, the scalar is rounded first.
 
-        ``dtype`` is the type of the element in memory; None means that of ``scalar``.
+        ``dtype`` is the type of the element in memory; None means the type of ``scalar``.
         """
         if dtype is DType.bfloat16:
             scalar = self.builder.fptrunc(scalar, ELEMENTS[dtype])
@@ -177,7 +177,7 @@ class MemoryAccess(VectorArithmetic):
         return self.splat(self.load_scalar(pointer, dtype), lanes)
 
     def load_masked(self, pointer: Any, dtype: DType, count: Index) -> Any:
-        """Load a vector of which only the first ``count`` lanes are read from memory; the others are 0."""
+        """Load a vector of which only the first ``count`` lanes are read from memory; the other lanes are 0."""
         if isinstance(count, int) and count >= LANES:
             return self.load(pointer, dtype)
         type = _stored_type(dtype)

@@ -36,9 +36,9 @@ def registers_per_vector(target: Target, dtype: DType, lanes: int = LANES) -> in
 def lanes_of_rest(target: Target, dtype: DType, channels: int) -> int:
     """Return the length of the vectors (16, 8 or 4 lanes) with which the last block of channels is computed fastest.
 
-    The ``channels`` channels are divided into blocks of 16. The last block may have fewer, for which a shorter vector
-    may suffice. Vectors shorter than a hardware register, or than 32 bytes, save nothing and are not chosen. ``dtype``
-    is that of the elements.
+    The ``channels`` channels are divided into blocks of 16. The last block may have fewer channels, so shorter vectors
+    may suffice. Vectors that are shorter than a hardware register or than 32 bytes are not chosen, because they save
+    nothing. ``dtype`` is the dtype of the elements.
     """
     rest = channels % LANES or LANES
     register = 4 * target.lanes // dtype.numpy.itemsize  # elements of one register
@@ -76,8 +76,8 @@ def tile_shape(
     """Return the size (rows, columns) of the tiles that cover an image of height × width pixels at the lowest cost.
 
     A tile is a group of at most ``largest`` pixels. Their sums, vectors of ``lanes`` elements of ``dtype``, are kept in
-    registers together. If the sums occupy s registers, and a vector of weights w, the cost of the tile is max(s,
-    ``LATENCY``) + 1.1 w. The smaller tiles at the edges are counted too.
+    registers together. The cost of a tile is max(s, ``LATENCY``) + 1.1 w if the sums occupy s registers and a vector of
+    weights occupies w registers. The costs of all tiles are added, including the smaller tiles at the edges.
     """
     each = registers_per_vector(target, dtype, lanes)
     most = min(largest, most_accumulators(target, dtype, 1 if each > 1 else 2, lanes))
@@ -105,8 +105,8 @@ def sum_of_products(
     """Write the code for sums[p] + Σ_c inputs[offsets[p] + c] · weights[c][0:lanes]; return the new sums.
 
     ``sums`` has a vector in registers, of 16 lanes or fewer, for every pixel p of a tile; c runs over ``channels``
-    channels. ``inputs`` and ``weights`` are the addresses of arrays of ``dtype``. bfloat16 requires an even number of
-    channels, which are processed in pairs, with weights stored as [c / 2][16][2].
+    channels. ``inputs`` and ``weights`` are the addresses of arrays of ``dtype``. In bfloat16, channels are processed
+    in pairs: their number must be even, and the weights must be stored as [c / 2][16][2].
     """
     paired = dtype is DType.bfloat16
     lanes = sums[0].type.count
@@ -140,10 +140,10 @@ def sum_of_lane_products(
 
         sums[p][lane] + Σ_c x_p[table[c][lane]] · weights[c][lane]
 
-    Grouped convolutions use this. x_p are the channels of pixel p, in blocks of 16: the first block begins at
-    inputs[offsets[p]], and each further one ``apart`` elements after the one before. ``table[c][lane]`` is an input
-    channel as (block, lane of the block), or None if the lane is unused. ``dtype`` is that of the inputs; bfloat16
-    inputs are widened. The weights have the dtype of the sums.
+    Grouped convolutions use this. x_p are the channels of pixel p, in blocks of 16. The first block begins at
+    inputs[offsets[p]], and the beginnings of consecutive blocks are ``apart`` elements apart. ``table[c][lane]`` is an
+    input channel as (block, lane of the block), or None if the lane is unused. ``dtype`` is the dtype of the inputs;
+    bfloat16 inputs are widened. The weights have the dtype of the sums.
     """
     for c, row in enumerate(table):
         factor = k.load(k.offset(weights, c * LANES, dtype.computed), dtype.computed, 64)
@@ -160,9 +160,9 @@ def sum_of_lane_products(
 def lanes_of(k: Kernel, dtype: DType, pixel: Any, row: Sequence[tuple[int, int] | None], apart: int) -> Any:
     """Write code that collects 16 channels of one pixel in a vector, and return the vector.
 
-    ``row[i]`` = (block, lane) says which channel lane i gets; where it is None, lane i is undefined. ``pixel`` is the
-    address of the pixel's first block of 16 channels, of type ``dtype``, and each further block begins ``apart``
-    elements after the one before.
+    ``row[i]`` = (block, lane) says which channel lane i of the result gets. If ``row[i]`` is None, lane i is undefined.
+    ``pixel`` is the address of the pixel's first block of 16 channels, of type ``dtype``. The beginnings of consecutive
+    blocks are ``apart`` elements apart.
     """
     blocks = sorted({source[0] for source in row if source})
     vectors = {number: k.load(k.offset(pixel, number * apart, dtype), dtype, 64) for number in blocks}

@@ -18,15 +18,13 @@ class CompileOptions:
         target           the processor whose instructions are used
         winograd         whether convolutions may use Winograd's minimal filtering
         precision        how activations are stored, and to what type the operands of contractions are rounded
-        capacity         the largest batch, or 0 if it is not known; memory is planned for it, and arrays that are large
-                         for such a batch are written past the caches
+        capacity         the size of the largest batch, for which memory is planned, or 0 if it is not known
         single_sample    whether N is always 1
         single_threaded  whether the program is so small that the calling thread runs it alone
         constant_inputs  names of inputs that rarely change; work that depends only on them runs only when they change
 
     N is the batch size, and contractions are convolutions and matrix products. Only ``target``, ``winograd``,
-    ``precision`` and ``single_sample`` (for a layer where another algorithm is then faster) can change the bits of a
-    result.
+    ``precision`` and ``single_sample`` can change the bits of a result.
     """
 
     target: Target

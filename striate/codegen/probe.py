@@ -27,9 +27,9 @@ UNROLLED = 4
 def kernel_text(lanes: int) -> str:
     """Return LLVM IR of ``void probe(i64 turns, ptr sink)``, which computes on vectors of ``lanes`` float32.
 
-    Each of the ``turns`` iterations executes ``UNROLLED`` · ``ACCUMULATORS`` multiply-adds a ← a · 0.5 + 1 on such
-    vectors a. They tend to 2, so they never overflow or become denormal. They are written to ``sink`` at the end,
-    because LLVM would otherwise remove the code.
+    Each of the ``turns`` iterations executes ``UNROLLED`` · ``ACCUMULATORS`` multiply-adds a ← a · 0.5 + 1, where a is
+    a vector. All values tend to 2, so they never overflow or become denormal. The vectors are written to ``sink`` at
+    the end.
     """
     vector = f"<{lanes} x float>"
     half, one = (f"{vector} <{', '.join([f'float {number}'] * lanes)}>" for number in ("0.5", "1.0"))
@@ -93,8 +93,8 @@ class Reading:
     def clean(self) -> bool:
         """Whether each thread had a core of its own, so that times measured now are reliable.
 
-        Two threads must reach at least 1.6 times the rate of one, T threads 1 + 0.6 (T − 1) times. If there is only one
-        thread, it is measured twice, and the ratio of the rates must lie between 0.8 and 1.25.
+        T threads must reach at least 1 + 0.6 (T − 1) times the rate of one thread. If there is only one thread, it is
+        measured twice, and the ratio of the two rates must lie between 0.8 and 1.25.
         """
         if self.threads == 1:
             return 0.8 <= self.ratio <= 1.25
@@ -104,7 +104,7 @@ class Reading:
 class Probe:
     """Measures the rate of multiply-adds: each call measures one thread, then all, and returns a ``Reading``.
 
-    ``threads`` is the number of all threads. Each of the two measurements takes about ``seconds``. Creating a probe
+    ``threads`` is the number of threads. Each of the two measurements takes about ``seconds``. Creating a probe
     compiles its kernel and raises ``EngineError`` if the target that the settings name cannot run on this computer.
     """
 

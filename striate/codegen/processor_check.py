@@ -1,8 +1,7 @@
 """Writes the check of an x86 processor's instruction set, in code that every such processor can run.
 
-The instruction sets are the levels of the x86-64 psABI. Besides the processor, the operating system must save the wide
-registers: the register XCR0 says which ones it saves. References: Intel's Software Developer's Manual, CPUID and
-XGETBV.
+The instruction sets are the levels of the x86-64 psABI. The check also reads the register XCR0, which says whether the
+operating system saves the wide vector registers. References: Intel's Software Developer's Manual, CPUID and XGETBV.
 """
 
 from __future__ import annotations
@@ -43,11 +42,10 @@ def level_of(cpu: str) -> str:
 
 
 def write_level_check(module: ir.Module, names: Sequence[str]) -> ir.Function:
-    """Add the native function level(), which checks the processor, to an LLVM module, and return it.
+    """Add the native function level(), which checks the processor, to an LLVM module; return this function.
 
     level() returns the index of the highest of the instruction sets ``names`` that the computer can run, or -1 if it
-    can run none of them. ``names`` are in ascending order. On ARM, level() always returns 0, because every 64-bit
-    processor has the vector instructions that are used.
+    can run none of them. ``names`` are in ascending order. On ARM, level() always returns 0.
     """
     w = FunctionWriter(module, "level", I32, [])
     b = w.builder

@@ -1,14 +1,14 @@
 """Regions: elementwise work that is fused into the loop that computes its operands.
 
 A region is a straight-line program over vectors of 16 lanes: loads, operations, stores and running sums. An elementwise
-kernel runs it on every tile (a few vectors) of a domain, the iteration space. A convolution or a pooling runs it on
-each tile of its result, which is then an ``AnchorResult`` of the region. So the code of an elementwise operation is
-written once (its method ``emit``), for kernels of its own, fused loops, and the edges of arrays.
+kernel runs a region on every tile (a few vectors) of a domain, the iteration space. A convolution or a pooling runs a
+region on each tile of its result, which the region reads as an ``AnchorResult``. In both cases, the method ``emit`` of
+an elementwise operation writes the instructions of this operation.
 
     domain     iteration space                lanes of a vector
     BLOCKED    n, channel block, d, h, w      16 channels of a pixel
     PLANAR     n, channel, d, h, w            16 pixels of a line
-    FLAT       all elements in memory order   16 neighbours
+    FLAT       all elements in memory order   16 neighbouring elements
 
 n is the sample, and d, h and w are the position in depth, height and width.
 """
@@ -32,7 +32,7 @@ class Space(Enum):
 
         BLOCKED  loops over n, channel block, d, h, w; the lanes are 16 channels of a pixel
         PLANAR   loops over n, channel, d, h, w; the lanes are 16 pixels of a line
-        FLAT     one loop over all elements in memory order; the lanes are 16 neighbours
+        FLAT     one loop over all elements in memory order; the lanes are 16 neighbouring elements
 
     n is the sample, and d, h and w are the position in depth, height and width.
     """
@@ -76,9 +76,9 @@ class Domain:
 
     @property
     def group(self) -> int:
-        """The number of samples in a chunk (part) of the work, so large that the work outweighs a chunk's overhead.
+        """The number of samples in a chunk (part) of the work.
 
-        It depends only on the shape, so that the order of sums does not depend on the number of threads.
+        It depends only on the domain and not on the number of threads.
         """
         if self.space is Space.FLAT:
             return max(1, FLAT_CHUNK // max(1, self.pixels))
@@ -88,7 +88,7 @@ class Domain:
     def groups(self) -> tuple[int, int]:
         """The number of groups of samples, as a pair (per, group).
 
-        It is ``per`` if group is 0, else per · ⌈N / group⌉ for a batch of N samples.
+        There are ``per`` groups if group is 0, else per · ⌈N / group⌉ for a batch of N samples.
         """
         if self.space is Space.FLAT and self.samples:
             return -(-self.pixels * self.samples // FLAT_CHUNK), 0
@@ -98,7 +98,7 @@ class Domain:
     def chunks(self) -> tuple[int, int]:
         """The number of chunks (parts) of the work, as a pair (per, group).
 
-        It is ``per`` if group is 0, else per · ⌈N / group⌉ for a batch of N samples.
+        There are ``per`` chunks if group is 0, else per · ⌈N / group⌉ for a batch of N samples.
         """
         per, group = self.groups
         return per * (1 if self.space is Space.FLAT else self.blocks), group
@@ -117,11 +117,10 @@ class Load:
 
         operand      the number of the operand, from 0, and ``dtype`` the type of its elements
         strides      distances in elements along (n, channel block, d, h, w); 0 repeats the operand along that axis
-        origin       the offset in elements of the operand's first element
+        origin       the offset in elements of the operand's element at position (0, 0, 0, 0, 0)
         lanes        whether each lane has an element of its own; otherwise all lanes share one
         limit        the number of channels if reading a full last block would go past the end of the array, else 0
-        lane_stride  the distance in elements between neighbouring lanes; it differs from 1 if the array and the
-                     domain have different layouts
+        lane_stride  the distance in elements between neighbouring lanes
         split        whether the array is stored in blocks of channels, but the loops run over single channels
     """
 
@@ -140,8 +139,9 @@ class Apply:
     """An instruction of a region (fused elementwise work): apply ``op`` to the values of earlier instructions.
 
     ``op`` is an elementwise operation. ``arguments`` are the numbers of the instructions that compute its operands.
-    ``dtype`` is that of the result if the operation depends on the position (random numbers), else None. ``code`` is a
-    digest of the operation's code if it is defined outside striate, else "".
+    ``dtype`` is None, except for operations that depend on the position, such as random numbers; for them, it is the
+    dtype of the result. ``code`` is a digest of the operation's code if the operation is defined outside striate, else
+    "".
     """
 
     op: Any
@@ -175,8 +175,8 @@ class Number:
 class ElementCount:
     """An instruction of a region (fused elementwise work): a number of elements.
 
-    It is the number of elements that a reduction combines into each result: ``per_sample`` · N for N samples if
-    ``batched``, else ``per_sample``. The value has it in every lane, as ``dtype``.
+    A reduction combines this number of elements into each result. The number is ``per_sample`` · N for N samples if
+    ``batched``, else ``per_sample``. Every lane of the value is this number, as ``dtype``.
     """
 
     per_sample: int
@@ -191,11 +191,10 @@ Instruction = Load | Apply | AnchorResult | Number | ElementCount
 class Store:
     """A store of a region (fused elementwise work): write the value of an instruction to an operand.
 
-    ``value`` is the number of the instruction and ``operand`` that of the operand. ``dtype`` is the type of the
-    elements in memory. ``strides``, ``origin`` and ``lane_stride`` are as in ``Load``. If there is a ``halo`` (padding
-    pixels around each plane), it is filled with zeros. ``exact`` says that the array has only existing channels;
-    otherwise it has the padding channels of an incomplete last block, too. ``streams`` says whether the store bypasses
-    the caches.
+    ``value`` is the number of the instruction, and ``operand`` is the number of the operand. ``dtype`` is the type of
+    the elements in memory. ``strides``, ``origin`` and ``lane_stride`` are as in ``Load``. ``halo`` is the width of the
+    padding around each plane, which is filled with zeros. ``exact`` is False if the array includes the padding channels
+    of an incomplete last block. ``streams`` says whether the store bypasses the caches.
     """
 
     value: int

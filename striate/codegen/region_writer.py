@@ -35,8 +35,8 @@ from striate.dtypes import DType
 class Place:
     """The position of a vector in the iteration space, for operations whose result depends on it, such as dropout.
 
-    ``n`` is the sample, ``channel`` the channel of the first lane, and ``pixel`` the row-major index of its position in
-    the sample. ``domain`` is the iteration space, and ``dtype`` is that of the result.
+    ``n`` is the sample, ``channel`` the channel of the first lane, and ``pixel`` the row-major index of the first
+    lane's pixel in the sample. ``domain`` is the iteration space, and ``dtype`` is the dtype of the result.
     """
 
     n: Index
@@ -47,9 +47,9 @@ class Place:
 
 
 def sample_major(region: Region) -> Region:
-    """Return ``region``, whose images must have one pixel each, rewritten so that its loop over lines visits samples.
+    """Return ``region`` with its strides changed so that the loop over lines becomes a loop over samples.
 
-    Vectors of several samples are then processed together.
+    Every image must have only one pixel. Vectors of several samples are then processed together.
     """
 
     def turn(item: Any) -> Any:
@@ -68,7 +68,7 @@ def sample_major(region: Region) -> Region:
 class Rows(Enum):
     """The axis along which the rows of a tile (vectors that are processed together) follow one another.
 
-    They are usually lines of pixels; the rows of a matrix product can be channels or samples instead.
+    The rows are usually lines of pixels. In a matrix product, they can also be channels or samples.
     """
 
     HEIGHT = "height"
@@ -77,10 +77,10 @@ class Rows(Enum):
 
 
 def along(region: Region, rows: Rows) -> Region:
-    """Return a planar region (fused elementwise work) over images of one line, with ``rows`` in place of lines.
+    """Return ``region`` with its strides changed so that the loop over lines becomes a loop over the axis ``rows``.
 
-    A loop over lines of the returned region is a loop over channels or samples: the stride of h, which is always 0 in
-    such images, is replaced by that of the axis ``rows``.
+    The region is fused elementwise work in the space PLANAR. Every image must have only one line. ``rows`` is CHANNELS
+    or SAMPLES.
     """
 
     def turn(item: Any) -> Any:
@@ -99,11 +99,18 @@ def along(region: Region, rows: Rows) -> Region:
 class RegionWriter:
     """Writes a region (fused elementwise work) into a kernel.
 
-    The docstrings of the methods say what the code that they write does when the kernel runs. For a chunk (part) of the
-    work, call ``begin_chunk`` first and ``end_chunk`` last. In between, call ``begin_block`` and ``end_block`` for each
-    sample and block of channels, and between these two ``row`` before each line of pixels and ``tile`` for each tile
-    (group of vectors) of the line. The region's operands are those of the kernel ``k`` from number ``first_operand``
-    on. ``rows`` is the axis along which the rows of a tile follow one another.
+    Each method writes code, and its docstring says what this code does when the kernel runs. For a chunk (part) of the
+    work, call the methods in this order:
+
+        begin_chunk
+            begin_block         for each sample and each block of channels
+                row             for each line of pixels
+                    tile        for each tile (group of vectors) of the line
+            end_block
+        end_chunk
+
+    Operand i of the region is operand ``first_operand`` + i of the kernel ``k``. ``rows`` is the axis along which the
+    rows of a tile follow one another.
     """
 
     def __init__(self, k: Kernel, region: Region, first_operand: int, rows: Rows = Rows.HEIGHT) -> None:
@@ -122,7 +129,7 @@ class RegionWriter:
     # -- the walk -----------------------------------------------------------------------------------------------
 
     def begin_chunk(self) -> None:
-        """Allocate the running sums, and set those that cover all samples of the chunk (part of the work) to 0."""
+        """Allocate the running sums, and set the sums over all samples of the chunk (part of the work) to 0."""
         for number, item in enumerate(self.region.accumulations):
             self.sums[number] = [self.k.local(vector_type(DType.float64)) for _ in range(item.partials)]
             if not item.per_sample:
@@ -177,7 +184,7 @@ class RegionWriter:
                     k.prefetch(address, write=isinstance(item, Store))
 
     def row(self, d: Index, h: Index) -> None:
-        """Begin with line ``h`` of plane ``d``: compute the address of its first pixel in every operand."""
+        """Begin with line ``h`` of plane ``d``: compute the address of the line's first pixel in every operand."""
         k = self.k
         self.d, self.h = d, h
         self._rows = {}
@@ -191,9 +198,9 @@ class RegionWriter:
         """Run the region (fused elementwise work) on the vectors of one tile.
 
         ``places`` has the position of each vector as (row, column), relative to the current line and column ``w``.
-        ``anchors[i]`` are the outputs, at position i, of the operation into whose loop the region is fused; ``anchors``
-        is empty if there is none. In planar and flat iteration spaces, only the first ``count`` lanes of each vector
-        exist.
+        ``anchors[i]`` are the outputs, at position i, of the operation into whose loop the region is fused. ``anchors``
+        is empty if the region has a loop of its own. In planar and flat iteration spaces, only the first ``count``
+        lanes of each vector exist.
         """
         k, region = self.k, self.region
         results: list[list[Any]] = []
@@ -229,8 +236,8 @@ class RegionWriter:
     def value_at(self, number: int, d: Index, h: Index, w: Index, ahead: int) -> Any:
         """Run the region (fused elementwise work) at pixel (d, h, w), and return the value of instruction ``number``.
 
-        A kernel uses this to compute its input where it would otherwise read it. The operands ``ahead`` lines further
-        down are prefetched; 0 means no prefetching.
+        A kernel calls this method to compute an element of its input instead of loading it from memory. The operands at
+        the pixel ``ahead`` lines below are prefetched; 0 means no prefetching.
         """
         self.row(d, h)
         for item in self._loads():
@@ -242,7 +249,7 @@ class RegionWriter:
         return values[number]
 
     def end_block(self) -> None:
-        """End a block of channels of a sample: write the sums of this sample, and the zeros around its planes."""
+        """End a block of channels of a sample: write its sums, and the zeros around its planes."""
         k = self.k
         for number, item in enumerate(self.region.accumulations):
             if item.per_sample:
@@ -427,7 +434,7 @@ def zero_halo(k: Kernel, pixel_zero: Any, store: Store, sizes: tuple[int, int, i
 def samples_of(k: Kernel, domain: Domain, group: Index) -> tuple[Index, Index]:
     """Return the samples of group number ``group`` as (first sample, one past the last sample).
 
-    ``domain`` is an iteration space, whose samples are divided into groups of ``domain.group``.
+    The samples of the iteration space ``domain`` are divided into groups of ``domain.group`` samples.
     """
     total: Index = domain.samples or k.n
     if domain.samples == 1:

@@ -1,8 +1,7 @@
-"""a · b + c rounded once, for processors that have no such instruction (x86-64-v2).
+"""Computes a · b + c with a single rounding on processors without an instruction for it (x86-64-v2).
 
-The sum is rounded to odd in double precision: if it is inexact, its last bit is set. When this number is rounded to the
-nearest float, the result is correctly rounded. Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", IEEE
-TC 57 (2008).
+An intermediate sum is rounded to odd: if the sum is inexact, its last bit is set. Boldo and Melquiond, "Emulation of
+FMA and correctly rounded sums", IEEE TC 57 (2008).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _SPLITTER = 2.0**27 + 1
 def write_soft_fma(module: ir.Module) -> None:
     """Add the functions ``fmaf`` (float32) and ``fma`` (float64), which return a · b + c, to an LLVM module.
 
-    LLVM's code calls functions of these names if the processor has no such instruction.
+    LLVM's code calls these functions if the processor has no instruction for a · b + c.
     """
     w = FunctionWriter(module, "fmaf", _FLOAT, [_FLOAT] * 3)
     a, b, c = (w.builder.fpext(argument, _DOUBLE) for argument in w.arguments)

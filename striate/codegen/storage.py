@@ -1,12 +1,13 @@
 """How the elements of an array are laid out in memory.
 
-An array (N, C, D, H, W) (missing spatial axes count as 1) is stored as
+An array of shape (N, C, D, H, W) is stored as
 
     [n][channel block][d][h][w][channel within the block]
 
-with 16 channels per block (blocked: one vector is 16 channels of one pixel) or 1 (planar: plain NumPy order). A *halo*
-of pixels may surround every plane; its contents are undefined unless the layout promises zeros. If the last block is
-incomplete, its padding channels are always undefined.
+Missing spatial axes have the size 1. A *blocked* array has 16 channels per block, so one vector is 16 channels of one
+pixel. A *planar* array has 1 channel per block, which is NumPy's order. A *halo* of pixels may surround every plane.
+The contents of the halo are undefined unless the layout promises zeros. If the last block is incomplete, the contents
+of its padding channels are undefined.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def spatial(values: Sequence[int], fill: int = 1) -> Three:
 def joined_spatial(values: Sequence[int]) -> Three:
     """Return spatial sizes as three sizes (d, h, w); missing leading axes get the size 1.
 
-    Of more than three sizes, all but the last two are multiplied into d.
+    If there are more than three sizes, h and w are the last two, and d is the product of the others.
     """
     extra = max(0, len(values) - 2)
     return spatial((math.prod(values[:extra]), *values[extra:]) if extra > 1 else values)
@@ -114,7 +115,7 @@ def joined_spatial(values: Sequence[int]) -> Three:
 def three_pairs(before: Sequence[int], after: Sequence[int]) -> Halo:
     """Return a halo (padding widths) as ((d₀, d₁), (h₀, h₁), (w₀, w₁)).
 
-    ``before`` and ``after`` are its widths in pixels before and after each of the three spatial axes.
+    ``before`` and ``after`` have the widths in pixels before and after the three spatial axes (d, h, w).
     """
     d, h, w = zip(before, after, strict=True)
     return d, h, w
@@ -124,7 +125,7 @@ def three_pairs(before: Sequence[int], after: Sequence[int]) -> Halo:
 class InputLayout:
     """The memory layouts in which an operation can read one of its inputs.
 
-    ``blocks`` are the acceptable numbers of channels per block, the best first; ``halo`` is the width of the zero
+    ``blocks`` lists the acceptable numbers of channels per block, the best one first. ``halo`` is the width of the zero
     padding that must surround each plane in memory.
     """
 

@@ -54,7 +54,7 @@ class Target:
     def has_bfloat16(self) -> bool:
         """Whether the processor has the instructions AVX512_BF16.
 
-        They multiply pairs of bfloat16 and add the products to float32 sums.
+        These instructions multiply pairs of bfloat16 and add the products to float32 sums.
         """
         if self.features:
             return self.lanes == 16 and "+avx512bf16" in self.features.split(",")
@@ -62,11 +62,10 @@ class Target:
 
     @property
     def machine_features(self) -> str:
-        """The processor features that are passed to LLVM: ``features``, and wide vectors if the processor has them.
+        """The processor features that are passed to LLVM: ``features``, and features for wide vectors.
 
-        LLVM describes some AVX-512 processors as preferring 256 bits, since the earliest ones lowered their clock for
-        wider vectors. These kernels keep the wide units busy throughout, so the preference is switched off if vectors
-        have 512 bits.
+        By default, LLVM avoids vectors of 512 bits on some AVX-512 processors. If ``lanes`` is 16, the result includes
+        features that make LLVM use these vectors.
         """
         wide = "-prefer-128-bit,-prefer-256-bit" if self.lanes == 16 else ""
         return ",".join(part for part in (self.features, wide) if part)
@@ -142,8 +141,8 @@ def _processor() -> tuple[str, llvm.FeatureMap]:
 def host() -> Target:
     """Return this computer's processor as a target.
 
-    A processor that is not in the table of this module gets the registers and cache sizes of its generic instruction
-    set (x86-64-v2, -v3, -v4).
+    A processor that this module does not know gets the registers and cache sizes of the generic target for its
+    instruction set, such as x86-64-v3.
     """
     triple = native_triple()
     cpu, features = _processor()
@@ -179,10 +178,10 @@ def named(cpu: str) -> Target:
 def portable(name: str) -> tuple[str, Target]:
     """Return a target for object files that are to run on other computers, as (name of its instruction set, target).
 
-    The algorithms are chosen for the processor ``name`` ("native": this computer's). The instructions are those of
-    x86-64-v2, -v3 or -v4, sets for which a program can check whether its processor has them. "aarch64-generic" is any
-    64-bit ARM. The system is Linux. Raises ``OptionError`` for an unknown name, and ``EngineError`` for an x86 target
-    on an ARM computer.
+    The algorithms are chosen for the processor ``name``: "native" is this computer's, and "aarch64-generic" is any
+    64-bit ARM processor. On x86, only the instructions of x86-64-v2, x86-64-v3 or x86-64-v4 are used. The operating
+    system is Linux. Raises ``OptionError`` for an unknown name, and ``EngineError`` for an x86 target on an ARM
+    computer.
     """
     known = ["native", "aarch64-generic", *(cpu for cpu in _X86 if cpu != "x86-64"), *(cpu for cpu in _ARM)]
     if name not in known:

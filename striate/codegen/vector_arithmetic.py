@@ -73,7 +73,7 @@ class VectorArithmetic(Control):
         return ir.splat(vector_type(dtype, lanes), float(number) if dtype.computed.is_float else int(number))
 
     def constant_like(self, x: Any, number: float) -> Any:
-        """Return ``number`` as a constant of the type of ``x``; a vector has it in every lane."""
+        """Return a constant of the type of ``x``: ``number``, or a vector with ``number`` in every lane."""
         return ir.splat(x.type, int(number) if _integral(x.type) else float(number))
 
     def add(self, a: Any, b: Any) -> Any:
@@ -112,8 +112,8 @@ class VectorArithmetic(Control):
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """Return a · b + c in each lane, for floats; rounded once if the processor can do so, otherwise twice.
 
-        It is meant for sums of products. On a processor without the instruction (x86-64-v2), it is much faster than
-        ``fma``, which calls a function for each lane.
+        Use this method for sums of products. On a processor without the instruction (x86-64-v2), this method is much
+        faster than ``fma``, which calls a function for each lane.
         """
         return self.builder.intrinsic("llvm.fmuladd", a, b, c)
 
@@ -241,7 +241,7 @@ class VectorArithmetic(Control):
         return self.builder.fcmp_unordered("uno", a, a)
 
     def choose(self, condition: Any, a: Any, b: Any) -> Any:
-        """Return a if the condition, a single one for all lanes, holds; else b.
+        """Return a if the condition holds, else b; the condition is a single bool for all lanes.
 
         If the condition is a Python bool, no instruction is written.
         """
@@ -298,7 +298,7 @@ class VectorArithmetic(Control):
     def fold_lanes_together(self, xs: Sequence[Any], combine: Callable[[list[Any], list[Any]], list[Any]]) -> list[Any]:
         """Combine all lanes of each of several vectors into a scalar, in a fixed order; return the scalars.
 
-        ``combine`` takes two lists, each with one value for every vector, and returns such a list.
+        ``combine`` takes two lists and returns a list. Each of these lists has one value for every vector.
         """
         folded, width = list(xs), LANES
         undefined = ir.undefined(folded[0].type)
@@ -326,8 +326,8 @@ class VectorArithmetic(Control):
     def permuted(self, vectors: Mapping[int, Any], lanes: Sequence[tuple[int, int] | None]) -> Any:
         """Return a vector whose lanes are picked from several vectors.
 
-        Lane i is lane j of ``vectors[number]`` for ``lanes[i]`` = (number, j); where ``lanes[i]`` is None, it is
-        undefined.
+        If ``lanes[i]`` is (number, j), lane i of the result is lane j of ``vectors[number]``. If ``lanes[i]`` is None,
+        lane i is undefined.
         """
         first, *others = sorted({lane[0] for lane in lanes if lane})
         made = vectors[first]

@@ -5,9 +5,9 @@ returns a value of the same type. All steps are elementwise additions, multiplic
 and integer operations, which every processor rounds alike. So the bits of a result depend neither on the width nor on
 the target.
 
-The docstrings state error bounds in units in the last place (ulp). ``tests/codegen/test_vector_math.py`` checks them;
-they were measured on dense sweeps and rounded up. If the processor flushes denormals, denormal arguments and results
-are zeros. A NaN argument gives NaN.
+The docstrings state error bounds in units in the last place (ulp). The bounds were measured on dense sweeps and rounded
+up. ``tests/codegen/test_vector_math.py`` checks them. If the processor flushes denormals, denormal arguments and
+results are zeros. A NaN argument gives NaN.
 
 The polynomials are minimax fits (Remez exchange in 60 digits, rounded to the type). The argument reductions are those
 of W. J. Cody and W. Waite, Software Manual for the Elementary Functions (1980), and, for the logarithm, of P. T. P.
@@ -183,9 +183,9 @@ class Steps:
         return result
 
     def select(self, comparison: str, x: ir.Value, bound: float, then: ir.Value, otherwise: ir.Value) -> Any:
-        """Return ``then`` where the comparison of x with ``bound`` is true, else (and where x is NaN) ``otherwise``.
+        """Return ``then`` where the comparison of x with ``bound`` is true, and ``otherwise`` elsewhere.
 
-        ``comparison`` is "<", "<=", "==", "!=", ">=" or ">".
+        A comparison with NaN is false. ``comparison`` is "<", "<=", "==", "!=", ">=" or ">".
         """
         condition = self.builder.fcmp_ordered(comparison, x, self.constant(bound))
         return self.builder.select(condition, then, otherwise)
@@ -247,11 +247,11 @@ class Steps:
 def exp(builder: ir.Builder, x: ir.Value, low: ir.Value | None = None) -> Any:
     """Write code that computes eˣ, with an error ≤ 1.1 ulp (float32 and float64); return the result.
 
-    Large x give infinity; the result underflows through denormals to 0. ``low``, if given, is added to x, for arguments
-    that are the sum of two numbers.
+    Large x give infinity, and very negative x give denormals or 0. With ``low``, the argument of the function is the
+    sum x + ``low``.
 
-    With x = n ln 2 + r for an integer n, eˣ = 2ⁿ · eʳ. 2ⁿ is multiplied as two factors, because 2¹²⁸ is not a float32.
-    Only the last multiplication rounds a denormal result.
+    With x = n ln 2 + r for an integer n, eˣ = 2ⁿ · eʳ. The code multiplies eʳ by two powers of 2 whose product is 2ⁿ,
+    because 2ⁿ itself may overflow when the result does not.
     """
     m = Steps(builder, x)
     n, _, r = m.reduce_exponent(m.clamp(x, *m.format.exp_range), low)
@@ -267,8 +267,8 @@ def expm1(builder: ir.Builder, x: ir.Value) -> Any:
 
     It is -1 at -infinity and -0 at -0.
 
-    With x = n ln 2 + r for an integer n, eˣ - 1 = 2 (2ⁿ⁻¹ (eʳ - 1) + (2ⁿ⁻¹ - ½)), which neither cancels nor overflows
-    before the result does.
+    With x = n ln 2 + r for an integer n, eˣ - 1 = 2 (2ⁿ⁻¹ (eʳ - 1) + (2ⁿ⁻¹ - ½)). The sum has no cancellation, and
+    overflows only if the result does.
     """
     m = Steps(builder, x)
     clamped = m.clamp(x, -m.format.tanh_range, m.format.exp_range[1])
@@ -286,8 +286,8 @@ def log(builder: ir.Builder, x: ir.Value) -> Any:
 
     It is -infinity at ±0, NaN below 0, and infinity at infinity.
 
-    With x = 2ᵏ · (1 + f) for an integer k and √½ ≤ 1 + f < √2, s = f / (2 + f) and z = s², ln(1 + f) = 2 artanh s,
-    which is computed as f - f²/2 + s (f²/2 + z·P(z)) with a polynomial P.
+    Let x = 2ᵏ · (1 + f) for an integer k and √½ ≤ 1 + f < √2. Then ln x = k ln 2 + ln(1 + f). With s = f / (2 + f) and
+    z = s², ln(1 + f) = 2 artanh s. It is computed as f - f²/2 + s (f²/2 + z·P(z)) with a polynomial P.
     """
     return _log(builder, x, None)
 
@@ -297,8 +297,8 @@ def log1p(builder: ir.Builder, x: ir.Value) -> Any:
 
     It is -infinity at -1, NaN below -1, and -0 at -0.
 
-    With u = 1 + x rounded and e = (1 + x) - u its rounding error, ln(1 + x) = ln u + e / u, up to a term of order e². u
-    is split as 2ᵏ (1 + f) with an integer k; if k = 0, f is x itself.
+    Let u be 1 + x rounded, and e = (1 + x) - u its rounding error. Then ln(1 + x) = ln u + e / u, up to a term of order
+    e². As in ``log``, u is split as 2ᵏ (1 + f). If k = 0, the code uses f = x and leaves e / u out.
     """
     return _log(builder, Steps(builder, x).add_exactly(x, Steps(builder, x).constant(1.0))[0], x)
 
@@ -336,7 +336,7 @@ def tanh(builder: ir.Builder, x: ir.Value) -> Any:
 
         t = e^(-2|x|) - 1;  tanh |x| = -t / (2 + t)
 
-    With -2|x| = n ln 2 + r for an integer n, t = 2ⁿ (eʳ - 1) + (2ⁿ - 1), which is computed without cancellation.
+    With -2|x| = n ln 2 + r for an integer n, t = 2ⁿ (eʳ - 1) + (2ⁿ - 1). The sum has no cancellation.
     """
     m = Steps(builder, x)
     argument = builder.fmul(absolute(builder, x), m.constant(-2.0))

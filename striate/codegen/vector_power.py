@@ -1,7 +1,7 @@
 """Vectorized xʸ, for float32 and float64, with NaN and denormals handled as ``vector_math`` describes.
 
-ln |x| and its product with y are each kept as the sum of two numbers, so that xʸ = e^(y ln x) loses no accuracy when
-the exponent is large. float32 is computed in float64. As in Tang (1990) and fdlibm,
+xʸ is computed as e^(y ln x). ln |x| and y ln |x| are each kept as the sum of two numbers, because an error of the
+exponent is also the relative error of the result. float32 is computed in float64. As in Tang (1990) and fdlibm,
 
     |x| = 2ᵏ (1 + f);  s = f / (2 + f);  z = s²;  ln(1 + f) = 2s + s³ (2/3 + z Q(z)) with a polynomial Q
 """
@@ -25,8 +25,9 @@ _ARTANH = (
 def power(builder: ir.Builder, x: ir.Value, y: ir.Value) -> Any:
     """Write code that computes xʸ as in C, with an error ≤ 1.2 ulp (float32 and float64); return the result.
 
-    It is 1 if y is 0 or x is 1, even if the other argument is NaN; NaN if x is finite and negative, and y is not an
-    integer; and negative if x is negative and y is an odd integer. 0 to a negative power is ±infinity.
+    The result is 1 if y is 0 or x is 1, even if the other argument is NaN. The result is NaN if x is finite and
+    negative and y is a finite number that is not an integer. The result is negative if x is negative and y is an odd
+    integer. 0 to a negative power is ±infinity.
     """
     narrow = Steps(builder, x)
     result = _power(builder, narrow.widened(x), narrow.widened(y))

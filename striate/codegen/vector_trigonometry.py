@@ -2,8 +2,7 @@
 
 The argument is reduced as Cody and Waite do: x = n π/2 + r with an integer n and |r| ≤ π/4. π/2 is written as a sum of
 two (float32) or three (float64) parts, and the product of n and the first part is subtracted exactly. float32 is
-reduced in float64. Arguments beyond ±2⁴⁵ give NaN: a float32 of that size is too coarse to determine its position in a
-period, and in float64 a reduction by three parts does not suffice.
+reduced in float64. Arguments beyond ±2⁴⁵ give NaN, because for them three parts of π/2 are not accurate enough.
 """
 
 from __future__ import annotations

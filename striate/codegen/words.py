@@ -1,6 +1,6 @@
 """Unsigned 32-bit integers with Python's operators, for counter-based random numbers.
 
-With them, the formulas of random numbers are written only once: the same code runs on NumPy arrays and in kernels.
+So the formulas of random numbers are written only once: the same code runs on NumPy arrays and in kernels.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from striate.codegen.region_writer import Place
 class Word:
     """An unsigned 32-bit integer in a kernel, or a vector of them; its arithmetic wraps around.
 
-    ``value`` is the LLVM value, in the kernel ``k``. Python's operators write instructions, so that formulas for random
-    numbers are written only once, for NumPy and for kernels.
+    ``value`` is the LLVM value, in the kernel ``k``. Python's operators on words write the instructions that compute
+    the result.
     """
 
     def __init__(self, k: Kernel, value: Any) -> None:

@@ -1,13 +1,13 @@
 """Compiles kernels in several processes, since llvmlite holds one lock for all threads of a process.
 
-A worker is a fork of this process, so the sources to compile are already in its memory. It sends back only object
-files, each preceded by its length. A worker takes the number of its next kernel from a pipe that all workers read:
+A worker is a fork of this process, so the sources to compile are already in its memory. A worker sends back object
+files, each preceded by its length. It takes the number of its next kernel from a pipe that all workers read:
 
     jobs     │ number │ number │ …                              written before the workers start
     results  │ number, STARTED │ number, DONE, length │ object │ …     one pipe per worker
 
-If a worker fails to compile a kernel, this process compiles it again, so that the error appears here with its type and
-traceback. If the compilation of a kernel crashed a worker, it is not tried again, because it would crash this process.
+If a worker fails to compile a kernel, this process compiles the kernel again, to raise the error here. A kernel whose
+compilation crashed a worker is not compiled again, because it would crash this process, too.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ MODELS: dict[str, Callable[..., Module]] = {
 def options_of(name: str) -> dict[str, Any]:
     """Return the options of the network ``name`` as a dict of their defaults, without ``channels`` and ``classes``.
 
-    Raises ``OptionError``, whose message lists the known names, for an unknown network.
+    Raises ``OptionError`` for an unknown name; the message lists the known names.
     """
     parameters = inspect.signature(MODELS[checked.choice("model", name, MODELS)]).parameters.values()
     return {one.name: one.default for one in parameters if one.name not in ("channels", "classes")}
@@ -70,9 +70,9 @@ def build(
 ) -> Module:
     """Return a new network by its name.
 
-    ``channels`` is the number of input channels (None: the default of the network) and ``classes`` the number of
-    outputs. The other options are those of the function of this name in ``st.models``. With a ``seed``, the random
-    initial parameters are drawn from it at once; with None, they are drawn when the network first runs. Raises
+    ``channels`` is the number of input channels; None means the default of the network. ``classes`` is the number of
+    outputs. The other options are those of the function in ``st.models`` with the same name as the network. With a
+    ``seed``, the random initial parameters are drawn at once; with None, when the network first runs. Raises
     ``OptionError`` for an unknown name or option; the message lists the valid ones.
 
         model = st.models.build("lenet5", channels=1, classes=10, activation="relu", seed=0)

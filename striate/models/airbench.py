@@ -58,8 +58,8 @@ def airbench(channels: int = 3, classes: int = 10, *, width: int = 64, scale: fl
 
     The blocks have ``width``, 4 · width and 4 · width channels. A block is a 3×3 convolution with max pooling and a
     second 3×3 convolution, each normalized and followed by GELU. Before the blocks, a 2×2 convolution whitens patches
-    of the pictures; ``nn.fit_whitening(model, images)`` computes its filters from the training pictures. The logits are
-    multiplied by ``scale``. After Jordan, arXiv:2404.00498.
+    of the pictures. ``nn.fit_whitening(model, images)`` computes the filters of this convolution from training
+    pictures. The logits are multiplied by ``scale``. After Jordan, arXiv:2404.00498.
     """
     options.whole_number("airbench: width", width, 1)
     options.number("airbench: scale", scale, above=0)

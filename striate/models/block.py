@@ -48,7 +48,7 @@ class Stem(Enum):
     def of(cls, name: str) -> Stem:
         """Return the stem of this name, "small" or "imagenet".
 
-        Raises ``OptionError``, whose message lists the valid names, for an unknown one.
+        Raises ``OptionError`` for an unknown name; the message lists the valid names.
         """
         return cls(options.choice("stem", name, [stem.value for stem in cls]))
 
@@ -74,10 +74,10 @@ class Style:
         norm            where batch normalization is applied: "before_activation", "block_start" (before the convolution
                         or linear layer) or "none"
         negative_slope  α of the leaky ReLU; other activations may ignore it
-        init            an initializer, such as "he", "xavier" or "torch", or "fitted": N(0, gain² / fan_in), where the
-                        gain is that of the activation
+        init            an initializer, such as "he", "xavier" or "torch", or "fitted": the normal distribution
+                        N(0, gain² / fan_in) with the gain of the activation
 
-        Raises ``OptionError``, whose message lists the valid names, for an unknown one.
+        Raises ``OptionError`` for an unknown name; the message lists the valid names.
         """
         options.choice("activation", activation, ACTIVATION_LAYERS)
         placements = {placement.value: placement for placement in NormPlacement}
@@ -95,7 +95,7 @@ class Style:
     def bias(self) -> bool:
         """Whether convolutions and linear layers have a bias.
 
-        They have no bias if a normalization follows, which would subtract the bias again.
+        They have no bias if a normalization follows, because the normalization would cancel the bias.
         """
         return self.norm is not NormPlacement.BEFORE_ACTIVATION
 

@@ -59,8 +59,8 @@ def convnext_tiny(
     """ConvNeXt-T for images: 3, 3, 9 and 3 blocks of 96, 192, 384 and 768 channels.
 
     The first convolution covers patches without overlap: 2×2 pixels for ``stem="small"``, 4×4 for "imagenet". ``scale``
-    is the initial γ of the blocks, and ``drop_path`` the largest probability that a block is skipped in training (it
-    grows linearly from 0 at the first block).
+    is the initial γ of the blocks. In training, a sample skips a block with a probability that grows linearly from 0 at
+    the first block to ``drop_path`` at the last block.
     """
     patch = 4 if Stem.of(stem) is Stem.IMAGENET else 2
     widths, depths = (96, 192, 384, 768), (3, 3, 9, 3)

@@ -44,8 +44,9 @@ class DenseLayer(Module):
 class DenseBlock(Module):
     """Block of ``count`` layers, each of which reads x and the outputs of all earlier layers: [x, y₁, …, y_count]
 
-    The block returns this concatenation. x has ``inputs`` channels, and each ``DenseLayer`` adds ``growth``, so the
-    result has inputs + count · growth channels. ``dropout`` is the dropout probability after each layer.
+    The block returns x and all outputs y₁, …, joined along the channels. x has ``inputs`` channels and each output has
+    ``growth`` channels, so the result has inputs + count · growth channels. ``dropout`` is the dropout probability
+    after each layer.
     """
 
     def __init__(self, count: int, inputs: int, growth: int, dropout: float) -> None:

@@ -69,10 +69,10 @@ class SqueezeExcitation(Module):
 class InvertedResidual(Module):
     """Inverted residual block: y = x + project(depthwise(expand(x))), or without x if the shape changes
 
-    ``parts`` are the layers of expand, depthwise (with squeeze-and-excitation, where used) and project; ``same`` says
-    whether the shape stays the same. ``name`` is the attribute under which torchvision has this sequence of layers:
-    "conv" in MobileNetV2, "block" in later networks. ``drop`` is the probability that a sample skips the layers in
-    training; it has no effect if the shape changes.
+    ``parts`` are all layers of expand, depthwise and project, in this order. ``same`` says whether the shape stays the
+    same. ``name`` is the attribute that contains these layers, as in torchvision: "conv" in MobileNetV2, "block" in
+    later networks. ``drop`` is the probability that a sample skips the layers in training. If the shape changes, no
+    sample skips them.
     """
 
     portable: ClassVar[bool] = True

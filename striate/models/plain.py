@@ -97,9 +97,9 @@ def mlp(
 ) -> Sequential:
     """Multilayer perceptron: ``depth`` hidden layers of ``width`` units on the flattened image.
 
-    It is deep and narrow by default: with a sigmoid and without normalization, almost no gradient reaches its first
-    layers. ``channels`` is accepted as in other networks but not used, since the number of inputs is inferred.
-    ``activation``, ``norm``, ``negative_slope`` and ``init`` are explained in ``block.Style.of``.
+    The default network is deep and narrow. With a sigmoid and without normalization, almost no gradient reaches its
+    first layers. ``channels`` has no effect, because the number of inputs is inferred. ``activation``, ``norm``,
+    ``negative_slope`` and ``init`` are explained in ``block.Style.of``.
     """
     options.whole_number("mlp: depth", depth, 1)
     options.whole_number("mlp: width", width, 1)

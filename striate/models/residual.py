@@ -104,9 +104,9 @@ def residual_network(
     """Return a ResNet: a stem, stages of residual blocks, the mean over positions, and a linear layer.
 
     ``stem`` chooses the first layers, and ``style`` the activation, normalization and initializer. ``block`` is the
-    class of the blocks, such as ``BasicBlock``. Stage i has ``blocks[i]`` blocks of the width ``widths[i]``, which is
-    their number of output channels (a quarter of it for ``Bottleneck``). The first block of each stage but the first
-    has stride 2.
+    class of the blocks, such as ``BasicBlock``. Stage i has ``blocks[i]`` blocks of the width ``widths[i]``. A block
+    has as many output channels as its width, or 4 times as many for ``Bottleneck``. The first block of each stage has
+    stride 2, except in the first stage.
     """
     layers: dict[str, Module] = {}
     kernel, stride = (7, 2) if stem is Stem.IMAGENET else (3, 1)

@@ -38,7 +38,8 @@ class SignalBlock(Module):
     """Residual block for signals: y = relu(c₃(relu(c₂(relu(c₁(x))))) + shortcut(x))
 
     The convolutions c₁, c₂, c₃ have kernels of 8, 5 and 3 steps and ``outputs`` channels; each is normalized. The
-    shortcut is x or, if ``inputs`` ≠ ``outputs``, a convolution of x with a kernel of 1 step, normalized in both cases.
+    shortcut is x or, if ``inputs`` ≠ ``outputs``, a convolution of x with a kernel of 1 step. In both cases the
+    shortcut is normalized.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -90,8 +91,8 @@ class InceptionModule(Module):
 class InceptionBlock(Module):
     """Residual block of three inception modules: y = relu(m₃(m₂(m₁(x))) + norm(c₁(x)))
 
-    m₁, m₂ and m₃ are the modules, whose four branches have ``width`` channels each; c₁ is a convolution with a kernel
-    of 1 step. x has ``inputs`` channels, y has 4 · ``width``.
+    m₁, m₂ and m₃ are ``InceptionModule`` layers with 4 · ``width`` output channels. c₁ is a convolution with a kernel
+    of 1 step. x has ``inputs`` channels, and y has 4 · ``width`` channels.
     """
 
     def __init__(self, inputs: int, width: int) -> None:

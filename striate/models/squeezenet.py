@@ -18,8 +18,8 @@ from striate.ops.indexing import concat
 class Fire(Module):
     """Fire module: y = [relu(expand1x1(s)), relu(expand3x3(s))] with s = relu(squeeze(x))
 
-    squeeze is a 1×1 convolution from ``inputs`` to ``squeezed`` channels; the other two convolutions have ``expanded``
-    output channels each, which [ ] joins.
+    squeeze is a 1×1 convolution from ``inputs`` to ``squeezed`` channels. The other two convolutions have ``expanded``
+    output channels each, and [ ] joins the channels of both.
     """
 
     def __init__(self, inputs: int, squeezed: int, expanded: int) -> None:

@@ -25,11 +25,11 @@ def _double(inputs: int, outputs: int) -> Sequential:
 class UNet(Module):
     """U-Net: (N, C, H, W) → (N, classes, H, W), the scores of the classes for every pixel
 
-    C is ``channels``. ``depth`` max poolings of 2×2 pixels, with convolutions in between, are followed by as many
-    transposed convolutions, which restore the size. After each of these, the convolutions also read the output that had
-    this size before the pooling. H and W must be multiples of 2^depth. Unlike in the published network, the
-    convolutions are normalized, and padded so that the output has the size of the input. ``width`` is the number of
-    channels at full size; it doubles with each pooling.
+    C is ``channels``. Pairs of convolutions alternate with ``depth`` max poolings of 2×2 pixels, and then with as many
+    transposed convolutions, which restore the size. The pair after a transposed convolution reads the output of this
+    layer and the output of the earlier pair at the same size. H and W must be multiples of 2^depth. ``width`` is the
+    number of channels at full size; it doubles with each pooling. Unlike in the published network, the convolutions are
+    normalized and padded, so the output has the size of the input.
     """
 
     def __init__(self, channels: int, classes: int, width: int, depth: int) -> None:

@@ -49,8 +49,8 @@ def _vgg(stages: Sequence[int], stem: Stem, channels: int, classes: int, dropout
 def vgg11_bn(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.5) -> Sequential:
     """VGG-11 for images: eight convolutions, each with batch normalization.
 
-    With ``stem="imagenet"``, three linear layers follow, as published; the first two have 4096 units each, and
-    ``dropout`` is the dropout probability after each of these two. With "small", for images of at least 32 × 32 pixels,
+    With ``stem="imagenet"``, three linear layers follow, as published. The first two of them have 4096 units each, and
+    ``dropout`` is the dropout probability after these two layers. With "small", for images of at least 32 × 32 pixels,
     there is one linear layer and no dropout.
     """
     return _vgg((1, 1, 2, 2, 2), Stem.of(stem), channels, classes, dropout)

@@ -48,8 +48,7 @@ class AdaptiveMoments(Optimizer):
     def bounded(self) -> bool:
         """Whether a step from finite numbers always gives finite numbers, so that its results need no check.
 
-        The averages m of the gradient and v of its square give a bounded step |m| / √v if β₁² is well below β₂ (by the
-        Cauchy-Schwarz inequality). ε must not be tiny, because it avoids a division of 0 by 0.
+        This is the case if β₁² is well below β₂, ε is not tiny, and the learning rate and weight decay are not large.
         """
         beta1, beta2 = self.schedule.largest_momentum(self.betas[0]), self.betas[1]
         return self.eps >= 1e-12 and beta1 * beta1 <= 0.98 * beta2 and self._is_bounded(self.weight_decay)
@@ -61,7 +60,8 @@ class AdaptiveMoments(Optimizer):
     def decays(self, parameters: Value, gradients: Value, t: Value, decoupled: bool) -> tuple[Value, Value]:
         """Return the parameters θ and gradients g at step t after the weight decay.
 
-        ``parameters`` and ``gradients`` are those before it. The weight decay changes θ if ``decoupled``, otherwise g.
+        ``parameters`` and ``gradients`` are θ and g before the weight decay. The weight decay changes θ if
+        ``decoupled``, otherwise g.
         """
         if decoupled:
             return self.decayed(parameters, self.weight_decay, t), gradients
@@ -82,7 +82,8 @@ class AdaptiveMoments(Optimizer):
     def denominator(self, root: Value) -> Value:
         """Return √v̂ + ε for ``root`` = √v̂, the root of the bias-corrected average of squared gradients.
 
-        With ε = 0, the result is at least the smallest normal number, so that 0 / 0 gives 0 instead of NaN.
+        With ε = 0, the result is at least the smallest normal number, so that 0 divided by the result is 0 and not
+        NaN.
         """
         return root + self.eps if self.eps else maximum(root, float(np.finfo(root.dtype.numpy).tiny))
 
@@ -101,7 +102,7 @@ def correction(beta: Value | float, step: Value) -> Value:
 class LargestMoments(AdaptiveMoments):
     """Base class of Adam and AdamW, which have the option ``amsgrad`` (abstract)
 
-    With ``amsgrad``, the largest average of squared gradients so far replaces the current one.
+    With ``amsgrad``, the largest average of squared gradients so far is used in place of the current average.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")

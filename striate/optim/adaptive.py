@@ -22,12 +22,12 @@ class RMSprop(Optimizer):
 
     g ← g + λ θ
     v ← α v + (1 − α) g²
-    a = √v + ε               (centered: ḡ ← α ḡ + (1 − α) g,  a = √(v − ḡ²) + ε)
-    θ ← θ − η g / a          (momentum μ: b ← μ b + g / a,  θ ← θ − η b)
+    a = √v + ε               (with ``centered``: ḡ ← α ḡ + (1 − α) g,  a = √(v − ḡ²) + ε)
+    θ ← θ − η g / a          (with momentum μ > 0: b ← μ b + g / a,  θ ← θ − η b)
 
     θ are the parameters, g is their gradient, and η is the learning rate; v, ḡ and b start at 0. α is ``alpha``, 0 ≤ α
-    < 1; μ is ``momentum``, 0 ≤ μ < 1; ε is ``eps`` ≥ 0; λ is ``weight_decay`` ≥ 0. If rounding makes v − ḡ² negative,
-    it counts as 0; PyTorch's result is then NaN.
+    < 1; μ is ``momentum``, 0 ≤ μ < 1; ε is ``eps`` ≥ 0; λ is ``weight_decay`` ≥ 0. If rounding makes v − ḡ² negative, 0
+    is used in its place, where PyTorch gives NaN.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("square_avg", "momentum_buffer", "grad_avg")

@@ -67,9 +67,9 @@ class WarmupSchedule(Schedule):
 class SequentialSchedule(Schedule):
     """Several schedules in sequence, like PyTorch's ``SequentialLR``.
 
-    At each milestone (a number of steps) the next schedule begins, at its step 0. Raises ``OptionError`` unless there
-    is one schedule more than milestones, the milestones increase, and either all or none of the schedules vary the
-    momentum.
+    At each milestone (a number of steps) the next schedule begins, at its step 0. For n milestones there must be n + 1
+    schedules. Raises ``OptionError`` if their number is different, if the milestones do not increase, or if only some
+    of the schedules vary the momentum.
     """
 
     schedules: tuple[Schedule, ...]

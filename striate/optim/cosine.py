@@ -21,10 +21,10 @@ def _half_cosine(share: Value) -> Value:
 class CosineSchedule(Schedule):
     """Cosine annealing of the learning rate: η_t = η_min + (η₀ − η_min) · ½ (1 + cos(π (t − W) / T))
 
-    t = 0, 1, … is the step, and η₀ is the optimizer's ``lr``. W is ``warmup``: over the first W steps the rate rises
-    linearly to η₀ instead. T is ``total_steps`` − W. After ``total_steps`` the rate stays at η_min = ``minimum``, which
-    must not exceed η₀. Loshchilov and Hutter, arXiv:1608.03983. Raises ``OptionError`` unless total_steps ≥ 1, 0 ≤
-    warmup < total_steps and 0 ≤ minimum.
+    t = 0, 1, … is the step, and η₀ is the optimizer's ``lr``. Before the cosine begins, the rate rises linearly to η₀
+    over the first W = ``warmup`` steps. T is ``total_steps`` − W. After ``total_steps`` the rate stays at η_min =
+    ``minimum``, which must not exceed η₀. Loshchilov and Hutter, arXiv:1608.03983. Raises ``OptionError`` unless
+    total_steps ≥ 1, 0 ≤ warmup < total_steps and 0 ≤ minimum.
     """
 
     total_steps: int
@@ -93,13 +93,15 @@ class CosineRestartsSchedule(Schedule):
 class OneCycleSchedule(Schedule):
     """The one-cycle schedule: the learning rate rises to η₀ and then falls to nearly 0.
 
-    η₀ is the optimizer's ``lr``; this is PyTorch's ``OneCycleLR`` with ``max_lr`` = η₀. The rate rises from η₀ /
-    ``div_factor`` to η₀ over the fraction ``pct_start`` of ``total_steps``, then falls to η₀ / (div_factor ·
-    final_div_factor), each along half a cosine, or linearly with anneal_strategy="linear". With ``three_phase`` the
-    rate first falls back to η₀ / div_factor, over as many steps as it rose. With ``cycle_momentum`` the optimizer's
-    momentum, or its β₁, goes from ``max_momentum`` to ``base_momentum`` while the rate rises, and back. Smith and
-    Topin, arXiv:1708.07120. Raises ``OptionError`` for invalid values, such as a ``pct_start`` outside 0 … 1 or a
-    momentum of 1.
+    η₀ is the optimizer's ``lr``. This is PyTorch's ``OneCycleLR`` with ``max_lr`` = η₀.
+
+    Over the first ``pct_start`` · ``total_steps`` steps, the rate rises from η₀ / ``div_factor`` to η₀. It then falls
+    to η₀ / (``div_factor`` · ``final_div_factor``). With ``three_phase``, it falls in two phases: to η₀ /
+    ``div_factor`` over as many steps as it rose, and then to the final rate. Each rise or fall follows half a cosine,
+    or a straight line with ``anneal_strategy="linear"``. With ``cycle_momentum``, the optimizer's momentum, or its β₁,
+    falls from ``max_momentum`` to ``base_momentum`` while the rate rises, and then rises back. Smith and Topin,
+    arXiv:1708.07120. Raises ``OptionError`` for invalid values, such as a ``pct_start`` outside 0 … 1 or a momentum of
+    1.
     """
 
     total_steps: int

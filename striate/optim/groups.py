@@ -48,8 +48,9 @@ def assign(optimizer: Optimizer, ranks: Mapping[str, int], others: Iterable[str]
     """Match the groups of an optimizer with the parameters of a model; return which options each parameter has.
 
     ``ranks`` maps the dotted name of each trained parameter to its number of axes. ``others`` are the names of
-    parameters that are not trained: a pattern may match them, but they are not in the result. Raises ``OptionError``
-    for a pattern that matches nothing, and for options of several groups that are invalid in combination.
+    parameters that are not trained. A pattern may match these names, but the result does not contain them. Raises
+    ``OptionError`` for a pattern that matches nothing, and for options of several groups that are invalid in
+    combination.
     """
     known = list(dict.fromkeys([*ranks, *others]))
     for pattern in optimizer.groups:

@@ -1,4 +1,4 @@
-"""Sums over each parameter in the flat vector of all of them, for optimizers that need norms."""
+"""Sums over single parameters within the flat vector of all parameters, for optimizers that need norms."""
 
 from __future__ import annotations
 

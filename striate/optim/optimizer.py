@@ -39,10 +39,10 @@ class Optimizer(metaclass=Explained):
     lr                   η₀, from which the schedule computes η; a finite number ≥ 0
     schedule             the learning rate η as a function of the step
     maximize             True maximizes: the sign of the gradients is changed first
-    groups               other options for some parameters: patterns of dotted names, as in ``fnmatch``, with their
-                         options, such as ``{"*.bias": dict(weight_decay=0), "head.*": dict(lr=0.1)}``. All patterns
-                         that match a parameter apply in the order in which they are written; if two set the same
-                         option, the later one counts.
+    groups               other options for some parameters: a dict from patterns of dotted names, as in ``fnmatch``, to
+                         options, such as ``{"*.bias": dict(weight_decay=0), "head.*": dict(lr=0.1)}``. If several
+                         patterns match a parameter, all of them apply. If they set the same option, the last
+                         pattern counts.
     decay_norm_and_bias  False sets ``weight_decay`` to 0 for parameters with fewer than two axes: biases, and the
                          weights of normalizations
 
@@ -117,7 +117,7 @@ class Optimizer(metaclass=Explained):
         raise habits.missing(type(self).__name__, name, dir(type(self)), habits.OPTIMIZER)
 
     def changed(self, options: Options) -> Optimizer:
-        """Return this optimizer with other ``options`` and without groups, for the parameters of one group."""
+        """Return a copy of this optimizer with ``options`` changed and without groups, for one group of parameters."""
         return replace(self, **{"groups": {}, "decay_norm_and_bias": True, **options})
 
     @property
@@ -164,9 +164,9 @@ class Optimizer(metaclass=Explained):
     ) -> tuple[Value, dict[str, Value]]:
         """Return the new parameters and the new state vectors by name, as values of the graph.
 
-        ``parameters`` and ``gradients`` are flat vectors. ``kept`` holds the state vectors and the running products
-        (float64 scalars, named in the class attribute ``products``), by name. t = 0, 1, … is the number of the step, a
-        float64 scalar.
+        ``parameters`` and ``gradients`` are flat vectors. ``kept`` maps names to the state vectors, and to the running
+        products. These are float64 scalars, whose names are in the class attribute ``products``. t = 0, 1, … is the
+        number of the step, as a float64 scalar.
         """
 
     def update_layers(
@@ -174,8 +174,9 @@ class Optimizer(metaclass=Explained):
     ) -> tuple[Value, dict[str, Value]]:
         """Return what ``update`` returns; optimizers that need the norm of each parameter override this method.
 
-        ``parameters`` and ``gradients`` are vectors in which all parameters follow each other; ``layers.total(vector)``
-        sums the elements of each parameter. The other arguments are those of ``update``.
+        ``parameters`` and ``gradients`` are flat vectors of all parameters, one after the other. For such a vector,
+        ``layers.total(vector)`` returns a vector in which each element is the sum over its parameter. The other
+        arguments are those of ``update``.
         """
         return self.update(parameters, gradients, kept, t)
 

@@ -39,7 +39,10 @@ class Schedule(metaclass=Explained):
         """
 
     def momentum(self, start: float, t: Value) -> Value | float:
-        """Return the momentum (or β₁) at step t; unless the schedule varies it, this is ``start``, the optimizer's."""
+        """Return the momentum, or β₁, at step t.
+
+        ``start`` is the optimizer's momentum, which is returned if the schedule does not vary the momentum.
+        """
         return start
 
     def largest(self, start: float) -> float:
@@ -144,9 +147,9 @@ class ExponentialSchedule(Schedule):
 class PolynomialSchedule(Schedule):
     """Decrease the learning rate to 0 by a power law: η_t = η₀ · (1 − min(t, T) / T)^power
 
-    t = 0, 1, … is the step, η₀ is the optimizer's ``lr``, and T is ``total_steps``; from T on the rate is 0. The
-    default power of 1 is linear. This is PyTorch's ``PolynomialLR``. Raises ``OptionError`` unless total_steps ≥ 1 and
-    power > 0.
+    t = 0, 1, … is the step, η₀ is the optimizer's ``lr``, and T is ``total_steps``. From step T on, the rate is 0. With
+    power = 1, the default, the rate falls linearly. This is PyTorch's ``PolynomialLR``. Raises ``OptionError`` unless
+    total_steps ≥ 1 and power > 0.
     """
 
     total_steps: int
@@ -180,7 +183,7 @@ def whole_part(x: Value) -> Value:
 
 
 def raised(base: float, exponent: Value) -> Value:
-    """Return base^exponent for base > 0, limited to the range from e^−700 to e^700, so that it is always finite."""
+    """Return base^exponent for base > 0, limited to the range from e^−700 to e^700."""
     logarithm = math.log(base)
     return exp(minimum(maximum(exponent * logarithm, -700.0), 700.0))
 

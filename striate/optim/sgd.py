@@ -24,9 +24,8 @@ class SGD(Optimizer):
     v ← μ v + (1 − τ) g      (v ← g in the first step)
     θ ← θ − η v              (with ``nesterov``: θ ← θ − η (g + μ v))
 
-    θ are the parameters, g is their gradient, and η is the learning rate. μ is ``momentum`` and τ ``dampening``, both
-    at least 0 and below 1: with μ = 1 the velocity v would never decay, and with τ = 1 only the first gradient would
-    count. λ is ``weight_decay`` ≥ 0.
+    θ are the parameters, g is their gradient, and η is the learning rate. μ is ``momentum`` and τ is ``dampening``,
+    both at least 0 and below 1. λ is ``weight_decay`` ≥ 0.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
@@ -89,8 +88,8 @@ class Lion(Optimizer):
     m ← β₂ m + (1 − β₂) g
 
     θ are the parameters, g is their gradient, and η is the learning rate; m starts at 0. Apart from the weight decay,
-    every element of θ moves by η in each step, so use a rate 3 to 10 times smaller than Adam's, and a λ that many times
-    larger. ``betas`` are (β₁, β₂), 0 ≤ β₁, β₂ < 1; λ is ``weight_decay`` ≥ 0.
+    every element of θ moves by η in each step. So use a rate that is smaller than Adam's by a factor of 3 to 10, and a
+    λ that is larger by the same factor. ``betas`` are (β₁, β₂), 0 ≤ β₁, β₂ < 1; λ is ``weight_decay`` ≥ 0.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("exp_avg",)

@@ -2,7 +2,7 @@
 
     base ──▶ │ offset 0 │ … │ offset 64·k │ … │
 
-``base`` is a multiple of the system's page size (4 KiB or more), or of 2 MiB if the arena is that large.
+``base`` is a multiple of 2 MiB if the arena has at least 2 MiB, and otherwise of the system's page size.
 """
 
 from __future__ import annotations
@@ -68,10 +68,7 @@ def undefined_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any
 
 
 def address_of(array: NDArray[Any]) -> int:
-    """Return the address of the first element of a C-contiguous array.
-
-    This takes a third of the time of ``array.ctypes.data``, unless the array is read-only or has no elements.
-    """
+    """Return the address of the first element of a C-contiguous array, faster than ``array.ctypes.data``."""
     try:
         return ctypes.addressof(_first_byte(array))
     except (TypeError, ValueError):
@@ -97,9 +94,9 @@ class Arena:
     def reserve(self, size: int, keep: bool = True) -> None:
         """Make the arena at least ``size`` bytes large; if it has to grow, it moves to another address.
 
-        With ``keep``, the contents are preserved; otherwise they are lost. After a move, arrays that ``view`` returned
-        before keep the old block alive, and share no memory with the arena any more. Raises ``ValueError`` for a
-        negative size, and ``EngineError`` if the system refuses the memory.
+        With ``keep``, the contents are preserved; otherwise they are lost. Arrays that ``view`` returned before a move
+        do not share memory with the arena after the move. Raises ``ValueError`` for a negative size, and
+        ``EngineError`` if the system refuses the memory.
         """
         if size < 0:
             raise ValueError(f"an arena cannot have {size} bytes")
@@ -144,8 +141,8 @@ class Arena:
 class ScratchArena(Arena):
     """The scratch memory that all programs of a process share, one program at a time.
 
-    A caller must hold ``lock`` from before a run writes to the arena until its results have been read. Its contents are
-    undefined at the start of every run, and it grows to the largest size requested.
+    The caller of a run must take ``lock`` before the run, and hold it until the results have been read from the arena.
+    The contents of the arena are undefined at the start of every run. The arena grows to the largest size requested.
     """
 
     def __init__(self) -> None:

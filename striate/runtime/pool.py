@@ -22,7 +22,7 @@ class Lease:
         self.arena = arena
 
     def end(self) -> None:
-        """Return the memory block to its pool, whose next user may overwrite it; a second call has no effect."""
+        """Return the memory block to its pool, which may then lend it to others; a second call has no effect."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.receive(self.arena)
@@ -32,10 +32,7 @@ class Lease:
 
 
 class ArenaPool:
-    """A pool of arenas (blocks of memory): an arena whose lease has ended is used again for a later lease.
-
-    So steady work allocates no memory.
-    """
+    """A pool of arenas (blocks of memory): an arena whose lease has ended is used again for a later lease."""
 
     def __init__(self) -> None:
         self._free: list[Arena] = []
@@ -44,8 +41,8 @@ class ArenaPool:
     def lease(self, size: int) -> Lease:
         """Return a lease of an arena, a block of memory of at least ``size`` bytes with undefined contents.
 
-        An unused arena is reused if it has between ``size`` and 2 · ``size`` bytes, or up to 1 MiB. Otherwise a new one
-        is allocated.
+        An unused arena is reused if it has at least ``size`` bytes, and at most the larger of 2 · ``size`` bytes and 1
+        MiB. If there is no such arena, a new one is allocated.
         """
         with self._lock:
             fitting = [arena for arena in self._free if size <= arena.size <= max(2 * size, 1 << 20)]
@@ -59,7 +56,7 @@ class ArenaPool:
     def receive(self, arena: Arena) -> None:
         """Keep ``arena``, a block of memory, for later leases.
 
-        If too many blocks are unused, the one that was unused longest is dropped.
+        If too many blocks are unused, the block that has been unused for the longest time is dropped.
         """
         # Called by finalizers, at any point of this thread: a list's own methods are atomic, and no lock is needed.
         self._free.append(arena)

@@ -1,6 +1,6 @@
 """A program: a list of phases with a barrier after each, run by one call into native code.
 
-A *phase* is one kernel run over all its chunks (parts of the work). The driver reads this memory:
+A *phase* runs one kernel once for each *chunk*, a part of the work. The driver reads this memory:
 
     descriptors  │ kernel, operands, per, group │ kernel, operands, per, group │ …
                               │                              └──────┐
@@ -26,7 +26,7 @@ from striate.runtime.threads import Driver, Team
 class Fixed:
     """An operand of a kernel whose address never changes.
 
-    The caller must keep its memory alive by passing the owner to ``Program(keep=…)``.
+    The caller must keep the memory at this address alive, by passing its owner to ``Program(keep=…)``.
     """
 
     address: int
@@ -54,8 +54,8 @@ class Phase:
     """One phase of a program: a kernel, which runs over chunks (parts of the work) in any order.
 
     ``kernel_address`` is the address of the compiled kernel. There are ``per`` chunks if ``group`` is 0, else ``per ·
-    ⌈N / group⌉`` for a batch of N. ``path`` is the layer that the phase comes from; ``name`` says what the phase does
-    there. ``operands`` are the arrays that the kernel gets, in the order of its arguments.
+    ⌈N / group⌉`` for a batch of N. ``path`` is the layer that the phase comes from, and ``name`` says what the phase
+    does in this layer. ``operands`` are the arrays that the kernel gets, in the order of its arguments.
     """
 
     name: str
@@ -108,11 +108,11 @@ _NONE: Mapping[str, int] = {}
 class Program:
     """A list of phases (kernels with their operands), bound to memory and ready to run, one run at a time.
 
-    ``driver`` runs the phases on the threads. ``scratch`` is the number of bytes that the phases need in the process's
-    scratch arena, ``thread_scratch`` the number in the arena of each thread. ``keep`` holds the objects that must live
-    as long as the program: the owners of fixed addresses and the loaded libraries. ``arena`` is the scratch memory that
-    the phases use; None: that of the process. Raises ``ValueError`` for a phase without a kernel address, with a
-    negative number of chunks (parts of the work), or with an operand outside the scratch memory.
+    ``driver`` runs the phases on the threads. ``arena`` is the scratch memory of the phases; None means the scratch
+    memory of the process. ``scratch`` is the number of bytes that the phases need in ``arena``, and ``thread_scratch``
+    the number of bytes that each thread needs in its own arena. ``keep`` holds the objects that must live as long as
+    the program: the owners of fixed addresses and the loaded libraries. Raises ``ValueError`` for a phase without a
+    kernel address, with a negative number of chunks (parts of the work), or with an operand outside the scratch memory.
     """
 
     def __init__(
@@ -188,12 +188,14 @@ class Program:
 
         Phases are kernel launches. ``last`` None means all phases from ``first`` on. ``externals`` has the address of
         every external array by name; an array that is omitted keeps its address from an earlier run. ``helpers`` are
-        the threads that share the work. After an error status, ``failure`` contains the phase, and the chunk (part of
-        its work). ``memory`` is the arena for operands in scratch memory, which keeps their values for a later program.
-        None means the scratch arena of the process, whose values are valid only while the caller holds its lock.
+        the threads that share the work. After an error status, the attribute ``failure`` tells which phase failed, and
+        at which chunk (part of its work).
 
-        Raises ``ValueError`` for an invalid range of phases or batch and for a missing address, and ``RuntimeError`` if
-        a finalizer or signal handler calls it while its own thread is running a program.
+        ``memory`` is the arena for the operands in scratch memory; their values remain in it after the run. None means
+        the scratch arena of the program, in which the values are valid only while the caller holds the arena's lock.
+
+        Raises ``ValueError`` for an invalid range of phases, an invalid batch size, or a missing address. Raises
+        ``RuntimeError`` if a finalizer or a signal handler calls this method in a thread that is running a program.
         """
         end = len(self.phases) if last is None else last
         if not 0 <= first <= end <= len(self.phases) or n < 0 or self._most_per * n > _MOST_CHUNKS:

@@ -1,12 +1,12 @@
 """The state arena: one aligned block per model that contains its parameters and buffers.
 
-``state_dict``, saving, prediction, training and watching all share this memory, in which arrays have their logical
-order::
+``state_dict``, saving, prediction, training and watching all share this memory, which contains the
+arrays in NumPy's order::
 
     | trainable parameters | frozen parameters | buffers |      + int64 counters next to it
 
-Every array starts at a multiple of 16 elements and the gaps are zero, so the trainable part is one flat vector that an
-optimizer updates in a single sweep. A *companion* (gradients, momentum) is another vector of the same structure.
+Every array starts at a multiple of 16 elements, and the gaps between arrays are zero. So an optimizer can update the
+trainable parameters as one flat vector. A *companion*, such as the gradients, is another vector of the same structure.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ class Section:
 
 @dataclass(frozen=True)
 class Companion:
-    """A vector with the structure of a section of a model's memory: gradients, momentum, pending statistics.
+    """A vector with the structure of one section of a model's memory, such as the gradients of the parameters.
 
-    ``flat`` is the whole vector, ``views`` are the named arrays in it.
+    ``flat`` is the whole vector, and ``views`` are the named arrays in it.
     """
 
     flat: Array
@@ -85,11 +85,12 @@ class Companion:
 class StateArena:
     """The parameters and buffers of one model in one block of memory.
 
-    ``parameters`` and ``buffers`` map dotted names to shapes; ``frozen`` names the parameters that are not trained;
-    ``counters`` names int64 scalars; ``dtype`` is the type of all other arrays. The attributes ``parameters`` (the
-    trained ones), ``frozen``, ``buffers`` and ``counters`` map names to views of the memory. ``version`` counts writes,
-    so that programs know when values that they derived from the contents are outdated. Code that writes to the arena
-    must call ``changed`` afterwards; users are only given read-only arrays.
+    ``parameters`` and ``buffers`` map dotted names to shapes. ``frozen`` names the parameters that are not trained, and
+    ``counters`` names int64 scalars. ``dtype`` is the type of all other arrays.
+
+    The attributes ``parameters`` (without the frozen ones), ``frozen``, ``buffers`` and ``counters`` map names to views
+    of the memory. Code that writes to the arena must call ``changed`` afterwards, which increases ``version``. Programs
+    compare ``version`` to find out whether the contents have changed. Users only get read-only arrays.
     """
 
     def __init__(

@@ -57,9 +57,10 @@ SUCCESSION_SECONDS = 50e-6
 class Helpers(Enum):
     """The threads that help the calling thread with a run. The results are the same with all three.
 
-    ALL: all threads of the team; those that sleep are woken. AWAKE, for little work: the threads that are awake;
-    sleeping threads are woken only if the previous run with AWAKE ended less than ``SUCCESSION_SECONDS`` before,
-    because more runs will probably follow. NONE, for work that takes less time than sharing it: no other thread.
+    ALL    all threads of the team; sleeping threads are woken
+    AWAKE  the threads that are awake, for little work; sleeping threads are woken only if the previous run with
+           AWAKE ended less than ``SUCCESSION_SECONDS`` before
+    NONE   no other thread, for very little work
     """
 
     ALL = "all"
@@ -85,8 +86,8 @@ class Driver(Protocol):
 class Failure:
     """The error status (above 0) that a kernel returned, and where: in which phase and chunk.
 
-    A phase is a kernel launch, and a chunk is a part of its work. If several failed, it is the earliest phase, and the
-    lowest chunk in it.
+    A phase is a kernel launch, and a chunk is a part of its work. If several chunks failed, this is the failure in the
+    earliest phase, at the lowest chunk of that phase.
     """
 
     status: int
@@ -277,9 +278,9 @@ class Team:
         size. ``profile`` is 0, or the address of two 64-bit integers per phase, to which the driver writes its clock at
         the start and the end of the phase. ``helpers`` are the threads that share the work.
 
-        Returns the failure if a kernel failed, in which case the phases after it were not run; otherwise None. If
-        Ctrl-C is pressed, ``KeyboardInterrupt`` is raised after the last phase. Raises ``RuntimeError`` if a finalizer
-        or signal handler calls it while its own thread is in a run.
+        Returns None, or the failure if a kernel failed. The phases after the failure were not run. If Ctrl-C is
+        pressed, ``KeyboardInterrupt`` is raised after the last phase. Raises ``RuntimeError`` if a finalizer or a
+        signal handler calls this method in a thread that is in a run.
         """
         if first >= last:
             return None
@@ -337,7 +338,10 @@ def cycles_per_second(driver: Driver) -> float:
 
 
 def current_team(driver: Driver) -> Team:
-    """Return the team of this process that uses ``driver``, with as many threads as the current settings say."""
+    """Return the thread team of this process, with as many threads as the current settings say.
+
+    The first call creates the team, which then runs programs with ``driver``.
+    """
     threads = settings.current().threads
     if not _shared:
         with _shared_lock:
