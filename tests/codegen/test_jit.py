@@ -65,7 +65,10 @@ def _call(address: int, x: int) -> int:
     return jit.function(address, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(x, 1)
 
 
-def test_kernels_are_compiled_once_a_process_and_read_from_the_cache_in_the_next() -> None:
+def test_kernels_are_compiled_once_a_process_and_read_from_the_cache_in_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jit.workers, "count", lambda *_: 0)  # so that the sources note here that they were written
     sources = [Adder(amount) for amount in range(1, 4)]
     first = jit.Kernels()
     addresses = first.get([*sources, sources[1]])
