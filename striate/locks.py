@@ -12,6 +12,7 @@ would be held in the child for ever, and the data that it protects may be half c
 
 from __future__ import annotations
 
+import logging  # noqa: F401 - registers its own lock with forks: see the end of this file
 import os
 import threading
 import weakref
@@ -153,5 +154,7 @@ def _after_fork_in_child() -> None:
         owner.after_fork()
 
 
+# Python calls what was registered last first. `logging` takes its lock before a fork, too, and threads that hold one of
+# the locks above write messages: theirs must be taken before logging's, so logging is imported before this line.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_release, after_in_child=_after_fork_in_child)

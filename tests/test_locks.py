@@ -108,6 +108,33 @@ def test_what_an_ordered_lock_protects_is_never_half_changed_in_a_child(order: O
     assert codes == [1] * 10
 
 
+LOGGING = """
+import os, threading, time
+from striate.locks import Lock, Order
+import logging
+lock, held = Lock(Order.IMPORT), threading.Event()
+def log():
+    with lock:
+        held.set()
+        time.sleep(0.3)
+        logging.getLogger("a new one")
+threading.Thread(target=log).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@posix
+def test_a_thread_that_logs_while_it_holds_an_ordered_lock_does_not_stop_a_fork() -> None:
+    """``logging`` takes its own lock before a fork, which must not happen before ours are taken."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", LOGGING]
+    process = subprocess.run(command, cwd=PACKAGE.parent, text=True, capture_output=True, timeout=50)
+    assert (process.stdout, process.returncode) == ("0\n", 0), process.stderr
+
+
 @posix
 def test_a_property_that_another_thread_computes_is_free_in_the_child() -> None:
     begun, end = threading.Event(), threading.Event()
