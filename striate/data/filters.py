@@ -71,9 +71,9 @@ def gaussian_blur(sigma: float = 1.0) -> Weights:
 
 
 def sharpen(amount: float = 1.0) -> Weights:
-    """The picture minus amount · its Laplacian.
+    """Return the filter that sharpens a picture x: y = x − amount · Laplacian of x
 
-    Returns the weights (3, 3), float64, of the filter with this result. Raises ``OptionError`` for an ``amount`` that
+    The filter is its weights (3, 3), float64. Raises ``OptionError`` for an ``amount`` that
     is not a number or too large.
     """
     number("amount", amount, -_MOST, _MOST)

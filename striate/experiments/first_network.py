@@ -78,7 +78,7 @@ class FirstNetwork(Experiment):
     )
 
     def network(self, setting: str, work: Work) -> Sequential:
-        """Build the network of a setting."""
+        """Return the network of ``setting``, a name in ``SETTINGS``, for the data set of ``work``."""
         if setting == NETWORK:
             return first_cnn(work.shape[0], work.classes, filters=FILTERS, kernel=work.kernel)
         if setting == WITHOUT:

@@ -66,10 +66,10 @@ class Subtract(Binary):
 @register
 @dataclass(frozen=True)
 class Later(Binary):
-    """y = a, computed in the loop that computes b: the compiler uses it to fix an order
+    """y = a, computed in the loop that computes b
 
-    The result does not depend on b. The compiler's pass ``recompute`` inserts this operation to recompute a in a
-    certain loop of the backward pass.
+    The numbers do not depend on b. The compiler's pass ``recompute`` inserts this operation to choose the loop of the
+    backward pass in which a is computed again.
     """
 
     arithmetic: ClassVar[bool] = True

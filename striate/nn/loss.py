@@ -277,8 +277,8 @@ class LabelLoss(Loss):
     def sample_shares(self, target: Array) -> Array:
         """Return the contribution of each sample to the divisor of the mean, as an array (N,).
 
-        This contribution is the sum of the class weights of those labels of the sample that are not ignored. If
-        ``target`` holds probabilities instead of labels, it is the number of positions.
+        It is the sum of the class weights of those labels of the sample that are not ignored. If ``target`` holds
+        probabilities instead of labels, each sample contributes its number of positions.
         """
         if target.dtype.kind == "f":
             return np.full(len(target), self.mean_weight(target[:1]))

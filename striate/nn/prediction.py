@@ -25,7 +25,7 @@ class Predicting(Protocol):
 
     @property
     def version(self) -> int:
-        """A number that increases whenever the structure, an option or the memory of the module changes."""
+        """A number that increases whenever the structure, an option or the addresses of the module's arrays change."""
         ...
 
     @property

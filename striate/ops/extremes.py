@@ -118,7 +118,7 @@ class Positions(Op):
         return (x.with_dtype(DType.float64),)
 
     def emit_at(self, k: Kernel, place: Place) -> Vector:
-        """Write the code that computes the indices for one vector of elements; return them as a vector.
+        """Write the code that computes, for one vector of elements, their indices along the axis; return the indices.
 
         ``k`` is the kernel to which the code is added, and ``place`` says where in the array the elements are.
         """

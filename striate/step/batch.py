@@ -59,7 +59,7 @@ class Batch:
         return rebuild_tree(self.tree, cast("list[Any]", types))
 
     def main_target(self, part: Mapping[str, Array]) -> Array:
-        """Return the first target, usually the only one, of some samples; ``part`` has their arrays by name."""
+        """Return the target array of ``part``, which has arrays by name; if there are several targets, the first."""
         return part[next(iter(self.targets))]
 
 

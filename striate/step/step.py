@@ -256,7 +256,7 @@ class TrainingStep(metaclass=Explained):
     def update_views(self) -> Mapping[str, Array]:
         """Return what the last update added to each parameter, as views (no copies), by parameter name.
 
-        The result is empty if no watch is active.
+        The result is empty unless ``watch`` observes the training.
         """
         moved = self._prepared.memory().moved
         return {} if moved is None else moved.views

@@ -197,7 +197,7 @@ class Resumption:
         self._trainer.history.epochs[:] = [Epoch(**vars(epoch)) for epoch in saved.history]
 
     def restore_observers(self) -> None:
-        """Restore the state of the callbacks and the watch, after the callbacks' ``begin``."""
+        """Restore the state of the callbacks and the watch; the caller must have called ``begin`` of each callback."""
         trainer, saved = self._trainer, self.saved
         known = dict(enumerate(saved.callbacks))
         for callback in trainer.callbacks:

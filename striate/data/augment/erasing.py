@@ -94,8 +94,8 @@ class Cutout(SeveralErasing):
 
     A box is cut off where it extends beyond the sample. ``size`` is one number for all axes, or one for each; ``value``
     is one number, a sequence with one for each channel, or "mean": the mean of each channel over the data. For signals,
-    pictures and volumes. Raises ``OptionError`` for options out of range and, in ``check``, for the features of tables
-    and for a ``size`` that would always erase the whole sample.
+    pictures and volumes, not for tables. Raises ``OptionError`` for options out of range, and in ``check`` if ``size``
+    would always erase the whole sample.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)

@@ -40,7 +40,7 @@ def interpolate(s: Sample, places: Sequence[Any], element: Index) -> None:
     """Write kernel code that computes 16 adjacent pixels by linear interpolation, in every channel.
 
     ``places`` are two vectors of 16 lanes: x and y of the pixels' positions in the source. The results are stored in
-    scratch memory, from index ``element`` of each channel on. ``s`` writes the code.
+    scratch memory, in each channel from index ``element``. The code is added to the kernel that ``s`` writes.
     """
     k, spec = s.k, s.spec
     width = s.source[2]

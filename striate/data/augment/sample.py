@@ -59,7 +59,7 @@ class Sample:
 
     @property
     def moved(self) -> DType:
-        """The dtype of the elements at ``target``."""
+        """The dtype of the transformed elements, which are written to the address ``target``."""
         return F32 if self.spec.computes else self.spec.dtype
 
     def filled(self, fills: Sequence[float], number: Index, dtype: DType) -> Any:

@@ -164,9 +164,9 @@ class Residues:
 def residues_of(
     kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three
 ) -> tuple[Residues, Residues, Residues]:
-    """Return the ``Residues`` of an input gradient along each of the three axes.
+    """Return, for each axis of a convolution's input x, how its gradient is divided by the stride: see ``Residues``.
 
-    ``sizes`` are the sizes of x and ``before`` is the padding before it; the other options are as in PyTorch.
+    ``sizes`` are the sizes of x, and ``before`` is the padding before x; the other options are as in PyTorch.
     """
     d, h, w = itertools.starmap(Residues, zip(kernel, stride, before, dilation, sizes, strict=True))
     return d, h, w

@@ -93,7 +93,7 @@ class MatrixSum(KernelSpec):
 
     @property
     def per_sample(self) -> bool:
-        """Whether axis 0 of the result is N, so that every sample has its own matrices."""
+        """Whether every sample has its own matrices: axis 0 of the result is then the batch axis."""
         return bool(self.batch) and self.batch[0] == 0
 
     @property
