@@ -12,7 +12,7 @@ would be held in the child for ever, and the data that it protects may be half c
 
 from __future__ import annotations
 
-import logging  # noqa: F401 - registers its own lock with forks: see the end of this file
+import logging  # pyright: ignore[reportUnusedImport]  # noqa: F401 - takes a lock before forks, see the end
 import os
 import threading
 import weakref

@@ -74,8 +74,10 @@ class CompiledExecutable:
         self._bindings = dict(bindings)
         self._results = dict(results)
         self._capacity = options.capacity
-        # Taken before every fork, so that no child process finds a program half planned.
-        self._lock = scratch_arena().lock
+        # The lock of the memory in which the program runs. It is taken before every fork, so that no child process
+        # finds a program half planned.
+        self._scratch = scratch_arena()
+        self._lock = self._scratch.lock
         self._inputs = {node.op.name: node.outputs[0] for node in self._graph.sources() if isinstance(node.op, Input)}
         self._phases = [*self.compiled.lowered.phases, *self._copies()]
         specs = {phase.spec.key: phase.spec for phase in self._phases}
@@ -89,7 +91,6 @@ class CompiledExecutable:
         self._own_arena: ScratchArena | None = None
         self.preparation = self._bind_prepared() if self._prepared else None
         self._versions: tuple[int, ...] = ()
-        self._scratch = scratch_arena()
         self._shapes: _Shapes | None = None
         self._completed: dict[str, int] = {}
         self._exchanged: dict[int, list[Array]] = {}
@@ -272,8 +273,7 @@ class CompiledExecutable:
         """
         with self._lock:
             program = self.reserve(1)
-            with self._scratch.lock:
-                self._prepare_again()
+            self._prepare_again()
             found: dict[int, bytes] = {}
             for launch, phase in zip(self._each_run, program.phases, strict=True):
                 for operand, home in zip(launch.operands, phase.operands, strict=True):
@@ -339,16 +339,16 @@ class CompiledExecutable:
             program = self.program if self.program is not None and n <= self._capacity else self.reserve(n)
             shapes = self._shapes_at(n)
             addresses, outputs, kept = self._arguments(arrays, shapes)
-            with self._scratch.lock:  # no update may run between the prepared phases and the phases that read them
-                self._prepare_again()
-                try:
-                    program.run(n, addresses, helpers=shapes.helpers)
-                finally:  # Ctrl-C is raised after the run, which has written the updates
-                    if self._graph.updates:
-                        for arena in self._arenas:
-                            arena.changed()
+            self._prepare_again()  # under the lock: no update may run before the phases that read what it prepares
+            try:
+                program.run(n, addresses, helpers=shapes.helpers)
+            finally:  # Ctrl-C is raised after the run, which has written the updates
+                if self._graph.updates:
+                    for arena in self._arenas:
+                        arena.changed()
             del kept
-            return self._named(outputs, n) | self._empty_results(n)
+            found = self._named(outputs, n)
+            return found | self._empty_results(n) if self._without_elements else found
 
     def _arguments(
         self, arrays: Mapping[str, Array], shapes: _Shapes
@@ -394,18 +394,17 @@ class CompiledExecutable:
             program = self.reserve(n)
             shapes = self._shapes_at(n)
             addresses, outputs, kept = self._arguments(arrays, shapes)
-            with self._scratch.lock:
-                self._prepare_again()
-                first = 0
-                for end in (*ends, len(self._each_run)):
-                    program.run(n, addresses, first, end, helpers=shapes.helpers)
-                    for name, value, original in self._named_otherwise:
-                        if name in self._results and first < self.completed(name) <= end:
-                            source = self._results[original] if original in self._results else outputs[original]
-                            self._results[name][...] = source.reshape(value.type.concrete(n))
-                    first = end
-                    if end in ends:
-                        yield
+            self._prepare_again()
+            first = 0
+            for end in (*ends, len(self._each_run)):
+                program.run(n, addresses, first, end, helpers=shapes.helpers)
+                for name, value, original in self._named_otherwise:
+                    if name in self._results and first < self.completed(name) <= end:
+                        source = self._results[original] if original in self._results else outputs[original]
+                        self._results[name][...] = source.reshape(value.type.concrete(n))
+                first = end
+                if end in ends:
+                    yield
             del kept
 
     def completed(self, output: str) -> int:

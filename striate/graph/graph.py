@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from functools import cached_property
 from typing import ClassVar
 
 from striate.graph.op import Kind, Node, Op, at_path, register
 from striate.graph.value import Array, DType, TensorType, Value
+from striate.locks import cached_property
 
 
 @register
