@@ -440,7 +440,7 @@ class Kernels:
 
         if self.progress:
             self.progress(0, len(fresh))
-        processes = workers.count(len(fresh), settings.current().threads)
+        processes = workers.count(len(fresh), settings.current().threads, self.compiled)
         _machine(chosen)  # created once here instead of in every worker
         objects = workers.compile_all(
             [source.symbol for source in fresh],

@@ -30,6 +30,9 @@ from striate.errors import GraphError
 FEWEST = 8
 """The smallest number of kernels for which several workers are worth while."""
 
+MANY = 64
+"""A process that has compiled so many kernels compiles a few more itself."""
+
 Finished = Callable[[int, bytes], None]
 
 _log = logging.getLogger("striate")
@@ -45,15 +48,18 @@ _GAVE_UP = 75
 _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 
 
-def count(kernels: int, threads: int) -> int:
+def count(kernels: int, threads: int, before: int = 0) -> int:
     """Return the number of worker processes for compiling ``kernels`` kernels with ``threads`` threads.
 
     0 means that this process should compile the kernels alone. One worker is not faster than that, but the memory that
-    LLVM needs, 50 MB and more, is free again when it ends.
+    LLVM needs, 50 MB and more, is free again when it ends. A fork takes some milliseconds, so a process that has
+    compiled many kernels already, ``before``, does without the worker.
     """
     if sys.platform != "linux":
         return 0  # on other systems, a forked process cannot rely on the system's libraries
-    return 1 if kernels < FEWEST else min(max(threads, 1), _MOST_WORKERS, kernels // 2)
+    if kernels < FEWEST:
+        return int(before < MANY)
+    return min(max(threads, 1), _MOST_WORKERS, kernels // 2)
 
 
 @dataclass

@@ -63,6 +63,7 @@ def test_every_object_in_its_place(count: int) -> None:
 def test_few_kernels_and_one_thread_have_one_worker() -> None:
     assert workers.count(1, 8) == workers.count(workers.FEWEST - 1, 8) == 1
     assert workers.count(1000, 1) == 1
+    assert workers.count(1, 8, workers.MANY) == 0
     assert workers.count(100, 2) == 2
     assert workers.count(8, 64) == 4
     assert workers.count(1000, 64) == 16
