@@ -57,7 +57,8 @@ def open_data(
     name      a name such as "digits" or "mnist", or a path. Pictures are in a folder of IDX files; in a folder with a
               folder for each class, with train and test (or val) folders, or with a CSV table of files and labels; or
               in an archive of such a folder. Numbers are in a .csv, .tsv, .ts, .npy or .npz file, in a folder with a
-              pair of files such as train.csv and test.csv, or in a folder with a folder of .npy files for each class
+              pair of files such as train.csv and test.csv, or in a folder with a folder of .npy or .csv files for each
+              class
     options   how the data are read and split: ``PictureOptions`` for pictures, ``NumberOptions`` for numbers, or their
               fields as a dictionary
     progress  called with (files done, files in all) while pictures are read

@@ -58,9 +58,9 @@ def roles_of(table: TextTable, options: NumberOptions, labelled: bool = True) ->
     labels = options.label_column or options.targets
     labels = tuple(name for name in labels if name in free) or _labels(table, free)
     free = [name for name in free if name not in labels]
-    group = options.group_column if options.group_column in free else _first(free, GROUPS)
+    group = options.group_column if options.group_column in free else named_like(free, GROUPS)
     part = _part(table, free)
-    series, time = _first(free, SERIES), _first(free, TIMES)
+    series, time = named_like(free, SERIES), named_like(free, TIMES)
     if options.kind is Kind.table:
         series = time = None
     kind = options.kind or _kind(table, options, series, time)
@@ -71,9 +71,9 @@ def roles_of(table: TextTable, options: NumberOptions, labelled: bool = True) ->
     if options.columns:
         return Roles(kind, _known(table, options), labels, group, part, series, time)
     note = ""
-    if kind is Kind.table and (numbering := _numbering(table, features)) is not None:
-        features.remove(numbering)
-        note = f"column {numbering!r} numbers the rows and was left out"
+    if kind is Kind.table and (numbers := numbering(table, features)) is not None:
+        features.remove(numbers)
+        note = f"column {numbers!r} numbers the rows and was left out"
     if labelled and not labels:
         raise DataError(
             f"{table.path}: no column of labels among {shortened(table.columns)}\n"
@@ -86,10 +86,10 @@ def roles_of(table: TextTable, options: NumberOptions, labelled: bool = True) ->
 
 def _labels(table: TextTable, free: Sequence[str]) -> tuple[str, ...]:
     """Return the column that is called like labels, or the only one with text; empty if there is none."""
-    named = _first(free, LABELS)
+    named = named_like(free, LABELS)
     if named is not None:
         return (named,)
-    special = {_first(free, names) for names in (GROUPS, PARTS, TIMES, SERIES)}
+    special = {named_like(free, names) for names in (GROUPS, PARTS, TIMES, SERIES)}
     text = [name for name in free if name not in special and _is_text(table, name)]
     return (text[0],) if len(text) == 1 and table.named else ()
 
@@ -118,7 +118,7 @@ def _known(table: TextTable, options: NumberOptions) -> tuple[str, ...]:
 
 def _part(table: TextTable, free: Sequence[str]) -> str | None:
     """Return the column of parts, if its cells are names of parts."""
-    name = _first(free, PARTS)
+    name = named_like(free, PARTS)
     if name is None or not all(cell.lower() in PART_NAMES for cell in table.cells(name)):
         return None
     return name
@@ -127,9 +127,9 @@ def _part(table: TextTable, free: Sequence[str]) -> str | None:
 PART_NAMES = ("train", "training", "test", "testing", "val", "valid", "validation")
 
 
-def _numbering(table: TextTable, features: Sequence[str]) -> str | None:
+def numbering(table: TextTable, features: Sequence[str]) -> str | None:
     """Return a column that only numbers the rows: it is called so, and all its cells differ."""
-    name = _first(features, NUMBERING)
+    name = named_like(features, NUMBERING)
     return name if name is not None and len(set(table.cells(name))) == len(table.rows) > 1 else None
 
 
@@ -138,7 +138,7 @@ def _is_text(table: TextTable, name: str) -> bool:
     return sum(np.isinf(table.number(cell)) for cell in table.cells(name)) * 2 > len(table.rows)
 
 
-def _first(columns: Sequence[str], names: Sequence[str]) -> str | None:
+def named_like(columns: Sequence[str], names: Sequence[str]) -> str | None:
     """Return the first column that has one of the names, in their order and in any case."""
     lower = {column.lower(): column for column in reversed(columns)}
     return next((lower[name] for name in names if name in lower), None)

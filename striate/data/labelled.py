@@ -153,7 +153,8 @@ def _no_classes(tree: Tree) -> DataError:
     elif ending in _NUMBERS:
         cure = (
             f"\n  help: {ending} files hold numbers, which are read from one file, such as a CSV with the columns id, "
-            "time and label, or np.savez(path, x=inputs, y=labels); or from a folder of .npy files for each class"
+            "time and label, or np.savez(path, x=inputs, y=labels); or from a folder of .npy or .csv files for each "
+            "class"
         )
     else:
         cure = ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from striate.data.array_folder import folder_samples, is_array
 from striate.data.dataset import Split
 from striate.data.number_options import Kind, NumberOptions
 from striate.data.picture import SUFFIXES
+from striate.data.recordings import is_table, recording_samples, single_recording
 from striate.data.samples import Samples
 from striate.data.series_files import ts_samples, ucr_samples
 from striate.data.table_samples import table_samples
@@ -37,7 +39,7 @@ class NumberFile:
 
     ``part`` is None if the name of the file does not contain a word such as train or test. ``arrays`` is "train" or
     "test" to read arrays such as ``x_train`` from an .npz file, and otherwise "". With ``classes``, ``path`` is a
-    folder with a folder of .npy files for each class.
+    folder with a folder for each class, which has .npy files or, without any, tables of recordings.
     """
 
     path: Path
@@ -52,7 +54,9 @@ class NumberFile:
         """
         ending = self.path.suffix.lower()
         if self.classes:
-            samples = folder_samples(self.path, options)
+            samples = (folder_samples if _has(self.path, is_array) else recording_samples)(self.path, options)
+        elif options.single_files and is_table(self.path):
+            samples = single_recording(self.path, options)
         elif ending == ".ts":
             samples = ts_samples(self.path, options)
         elif ending in ARRAYS:
@@ -98,10 +102,10 @@ def _in_folder(folder: Path) -> list[NumberFile]:
         one for one in folder.iterdir()
         if one.suffix.lower() in ENDINGS and one.is_file() and not one.name.startswith(".") and not is_labels(one)
     )  # fmt: skip
-    if _has_pictures(folder):
+    if _has(folder, lambda path: path.suffix.lower() in SUFFIXES):
         return []
     if not files:
-        return [NumberFile(folder, classes=True)] if _has_arrays(folder) else []
+        return [NumberFile(folder, classes=True)] if _has(folder, is_array) or _has(folder, is_table) else []
     for one in files:
         named = _PART.match(one.stem)
         if named and named["part"].lower() not in _HELD and (other := _held_out(one, folder)) is not None:
@@ -109,7 +113,8 @@ def _in_folder(folder: Path) -> list[NumberFile]:
     if len(files) > 1:
         raise DataError(
             f"{folder}: {len(files)} files of numbers, {shortened([one.name for one in files], 6)}\n"
-            "  expected: one of them, a pair such as train.csv and test.csv, or a folder of .npy files for each class\n"
+            "  expected: one of them, a pair such as train.csv and test.csv, or a folder of .npy or .csv files for "
+            "each class\n"
             "  help: name the file itself"
         )
     return number_files(files[0])
@@ -128,11 +133,6 @@ def _held_out(train: Path, folder: Path) -> Path | None:
     return next((found[part] for part in (*_VALIDATION, "test", "testing") if part in found), None)
 
 
-def _has_arrays(folder: Path) -> bool:
-    """Whether there is a .npy file anywhere below a folder."""
-    return any(is_array(Path(name)) for _, _, names in os.walk(folder) for name in names)
-
-
-def _has_pictures(folder: Path) -> bool:
-    """Whether there is a picture anywhere below a folder."""
-    return any(Path(name).suffix.lower() in SUFFIXES for _, _, names in os.walk(folder) for name in names)
+def _has(folder: Path, suited: Callable[[Path], bool]) -> bool:
+    """Return whether there is a file with a suited name anywhere below a folder."""
+    return any(suited(Path(name)) for _, _, names in os.walk(folder) for name in names)

@@ -62,7 +62,7 @@ class NumberOptions(metaclass=Explained):
     fill            for each column, the number that replaces missing values: the column's median in the training part
     classes         names of the classes, or of the yes-or-no labels
     targets         names of the label columns
-    single_files    whether each .npy file is one sample, as in folders of classes
+    single_files    whether each file is one sample or recording, as in folders of classes
 
     ``kind``, ``task`` and ``on_error`` may also be given by name, such as "signals". Raises ``OptionError`` for invalid
     values.

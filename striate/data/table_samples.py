@@ -76,6 +76,14 @@ def table_samples(table: TextTable, options: NumberOptions, labelled: bool = Tru
     return samples
 
 
+def time_order(table: TextTable, column: str) -> list[int]:
+    """Return the indices of all rows, sorted by the times in ``column``; times that are not numbers sort as text."""
+    cells = table.cells(column)
+    numbers = [table.number(cell) for cell in cells]
+    plain = all(np.isfinite(numbers))
+    return sorted(range(len(cells)), key=(lambda row: numbers[row]) if plain else (lambda row: natural(cells[row])))
+
+
 def _require_numbers(table: TextTable, bad: list[BadCell]) -> None:
     """Raise ``DataError`` for a column of features that has text in most rows."""
     for name, count in Counter(cell.column for cell in bad).items():
@@ -113,11 +121,9 @@ def _series(
     for row in keep:
         found.setdefault(names[row], []).append(row)
     if roles.time is not None:
-        cells = table.cells(roles.time)
-        numbers = [table.number(cell) for cell in cells]
-        plain = all(np.isfinite(numbers))
+        order = {row: place for place, row in enumerate(time_order(table, roles.time))}
         for rows in found.values():
-            rows.sort(key=(lambda row: (numbers[row], ())) if plain else (lambda row: (0.0, natural(cells[row]))))
+            rows.sort(key=order.__getitem__)
     for name, rows in found.items():
         own = {(parts[row], groups[row] if groups else "") for row in rows}
         if len(own) > 1:
