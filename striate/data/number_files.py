@@ -54,7 +54,10 @@ class NumberFile:
         """
         ending = self.path.suffix.lower()
         if self.classes:
-            samples = (folder_samples if _has(self.path, is_array) else recording_samples)(self.path, options)
+            arrays, tables = (len(_below(self.path, suited)) for suited in (is_array, is_table))
+            samples = (folder_samples if arrays >= tables else recording_samples)(self.path, options)
+            if arrays and tables:
+                samples.notes.append(f"{arrays:,} .npy files and {tables:,} tables: only the more frequent are read")
         elif options.single_files and is_table(self.path):
             samples = single_recording(self.path, options)
         elif ending == ".ts":
@@ -102,10 +105,10 @@ def _in_folder(folder: Path) -> list[NumberFile]:
         one for one in folder.iterdir()
         if one.suffix.lower() in ENDINGS and one.is_file() and not one.name.startswith(".") and not is_labels(one)
     )  # fmt: skip
-    if _has(folder, lambda path: path.suffix.lower() in SUFFIXES):
+    if _below(folder, lambda path: path.suffix.lower() in SUFFIXES):
         return []
     if not files:
-        return [NumberFile(folder, classes=True)] if _has(folder, is_array) or _has(folder, is_table) else []
+        return _of_classes(folder)
     for one in files:
         named = _PART.match(one.stem)
         if named and named["part"].lower() not in _HELD and (other := _held_out(one, folder)) is not None:
@@ -117,7 +120,25 @@ def _in_folder(folder: Path) -> list[NumberFile]:
             "each class\n"
             "  help: name the file itself"
         )
+    inside = [one for one in _below(folder, is_table) if one.parent != folder]
+    if is_table(files[0]) and len(inside) > 1:
+        raise DataError(
+            f"{folder}: {files[0].name}, and {len(inside):,} tables in its folders\n"
+            f"  help: name {files[0].name} itself if it holds the data; otherwise move it elsewhere, and each of the "
+            "others is read as a recording"
+        )
     return number_files(files[0])
+
+
+def _of_classes(folder: Path) -> list[NumberFile]:
+    """Return the folder itself if it has folders of classes with .npy files or tables; an empty list otherwise."""
+    tables = _below(folder, is_table)
+    if tables and all(_PART.match(one.stem) for one in tables):
+        raise DataError(
+            f"{folder}: folders with pairs such as {tables[0].name}, each of which is a data set\n"
+            f"  help: name one of them, such as {tables[0].parent}"
+        )
+    return [NumberFile(folder, classes=True)] if tables or _below(folder, is_array) else []
 
 
 def _held_out(train: Path, folder: Path) -> Path | None:
@@ -133,6 +154,6 @@ def _held_out(train: Path, folder: Path) -> Path | None:
     return next((found[part] for part in (*_VALIDATION, "test", "testing") if part in found), None)
 
 
-def _has(folder: Path, suited: Callable[[Path], bool]) -> bool:
-    """Return whether there is a file with a suited name anywhere below a folder."""
-    return any(suited(Path(name)) for _, _, names in os.walk(folder) for name in names)
+def _below(folder: Path, suited: Callable[[Path], bool]) -> list[Path]:
+    """Return the files with suited names anywhere below a folder."""
+    return [Path(inside, name) for inside, _, names in os.walk(folder) for name in names if suited(Path(name))]

@@ -62,7 +62,8 @@ def open_numbers(path: Path, options: NumberOptions | None = None) -> Opened:
         shown = "; ".join(samples.bad[:_LISTED]) + ("; …" if len(samples.bad) > _LISTED else "")
         what = "rows" if samples.kind is Kind.table else "rows and series"
         what = "files" if files[0].classes else what
-        notes.append(f"{len(samples.bad):,} of {len(samples) + len(samples.bad):,} {what} were skipped: {shown}")
+        used = len({series for series, _, _ in samples.rows}) if files[0].classes and samples.rows else len(samples)
+        notes.append(f"{len(samples.bad):,} of {used + len(samples.bad):,} {what} were skipped: {shown}")
     train, left = _apart(samples, train, held_out)
     if left:
         notes.append(f"{left:,} windows that share rows with held-out windows are left out of the training")

@@ -1,22 +1,26 @@
 """Read folders of classes with a CSV or TSV file for each recording: ``walk/p01.csv``, ``run/p02.csv``.
 
-A row of a file is a time step, and its columns are the channels of a signal. A column of times, such as ``time`` or
-``timestamp``, sorts the rows and is not a channel; neither is a column that numbers them. The folders of classes may be
-in folders for training and testing, as in ``train/walk/p01.csv``.
+A row of a file is a time step, and its columns are the channels of a signal. Columns with names such as ``time`` or
+``timestamp`` are not channels, and the first of them sorts the rows. Columns that number the rows, or that are called
+like labels, groups, parts or series, are no channels either. The folders of classes may be in folders for training and
+testing, as in ``train/walk/p01.csv``.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from striate.data.column_roles import TIMES, named_like, numbering
+from striate.data.column_roles import GROUPS, LABELS, NUMBERING, PARTS, SERIES, TIMES, named_like
 from striate.data.decoding import OnError
 from striate.data.labelled import from_folders
 from striate.data.number_options import Kind, NumberOptions
+from striate.data.picture_entry import Picture
 from striate.data.samples import Samples, refused
 from striate.data.table_samples import time_order
 from striate.data.text_table import TextTable, read_table, shortened
@@ -25,6 +29,22 @@ from striate.errors import DataError, OptionError
 
 Array = npt.NDArray[Any]
 _TABLES = (".csv", ".tsv")
+_NO_CHANNELS = {*LABELS, *GROUPS, *PARTS, *SERIES, *TIMES} - {"y"}  # of sensors, y is an axis
+
+
+@dataclass(frozen=True, eq=False)
+class _Recording:
+    """What a file holds: the names of its channels, their values (C, L) in float32, and what else was seen.
+
+    ``group`` is the only cell of a column such as ``subject``, or "". ``others`` are the columns that are no channels,
+    and ``bad`` are messages about rows and cells that were skipped.
+    """
+
+    columns: tuple[str, ...]
+    values: Array
+    group: str
+    others: tuple[str, ...]
+    bad: list[str]
 
 
 class _TextError(DataError):
@@ -43,43 +63,50 @@ def is_table(path: Path) -> bool:
 def recording_samples(folder: Path, options: NumberOptions) -> Samples:
     """Return the recordings in folders of classes as signals, whole or cut into windows.
 
-    The labels are the names of the folders. All windows of a file form a group, so they stay in one part. Raises
-    ``DataError`` for files that cannot be read, whose columns differ, or that are shorter than a window, unless
-    ``options.on_error`` says to skip them; ``OptionError`` for options that are not for recordings.
+    The labels are the names of the folders. Recordings with the same cell in a column such as ``subject`` form a group,
+    and so do the windows of a file; a group stays in one part. Raises ``DataError`` for files that cannot be read,
+    whose columns differ from those of most files, or that are shorter than a window, unless ``options.on_error`` says
+    to skip them; ``OptionError`` for options that are not for recordings.
     """
     _require_recordings(folder, options)
     tree = FolderTree(folder)
     labelled = from_folders(tree, [entry for entry in tree.entries if is_table(Path(entry.path))], "file")
-    samples = Samples(Kind.signals, (), targets=("class",), notes=labelled.notes)
-    samples.groups = None if options.window is None else []
+    read: list[tuple[Picture, _Recording]] = []
     bad: list[str] = []
     cure = ""
-    for number, picture in enumerate(labelled.pictures):
+    for picture in labelled.pictures:
         try:
-            columns, values = _recording(folder / picture.entry.path, str(picture.entry.path), options)
-            if samples.columns and set(columns) != set(samples.columns):
-                raise DataError(
-                    f"{picture.entry.path}: has the channels {shortened(columns)}, "
-                    f"and the first file has {shortened(samples.columns)}"
-                )
-            if samples.columns:
-                values = values[[columns.index(name) for name in samples.columns]]
-            added = _add(samples, values, str(picture.entry.path), number, options)
-        except _TextError as error:
+            read.append((picture, _recording(folder / picture.entry.path, str(picture.entry.path), options)))
+        except DataError as error:
             bad.append(str(error))
-            cure = cure or f'leave the column out with ignore_columns="{error.column}"'
-            continue
+            if isinstance(error, _TextError):
+                cure = cure or f'leave the column out with ignore_columns="{error.column}"'
+    usual = Counter(frozenset(one.columns) for _, one in read).most_common(1)
+    columns = next((one.columns for _, one in read if frozenset(one.columns) == usual[0][0]), ())
+    samples = Samples(Kind.signals, columns, targets=("class",), notes=[*labelled.notes, *_notes(read)])
+    groups: list[str] = []
+    for number, (picture, one) in enumerate(read):
+        name = str(picture.entry.path)
+        try:
+            if set(one.columns) != set(columns):
+                raise DataError(f"{name}: has the channels {shortened(one.columns)}, not {shortened(columns)}")
+            values = one.values[[one.columns.index(column) for column in columns]]
+            added = _add(samples, values, f"{name}, ", number, options)
         except DataError as error:
             bad.append(str(error))
             continue
-        samples.columns = samples.columns or columns
         samples.labels += [(picture.label,)] * added
         samples.parts += [picture.part] * added
-        if samples.groups is not None:
-            samples.groups += [str(picture.entry.path)] * added
+        groups += [one.group or name] * added
     if bad and (options.on_error is OnError.refuse or not len(samples)):
         raise refused(bad, len(labelled.pictures), "files", cure)
+    _require_known(folder, options, read)
     samples.bad = bad
+    by_label: dict[str, set[str]] = {}
+    for (label,), group in zip(samples.labels, groups):
+        by_label.setdefault(label, set()).add(group)
+    if any(one.group for _, one in read) or (options.window is not None and min(map(len, by_label.values())) > 1):
+        samples.groups = groups  # with a single recording of a class, its windows are divided in blocks of time
     return samples
 
 
@@ -88,10 +115,12 @@ def single_recording(path: Path, options: NumberOptions) -> Samples:
 
     Raises ``DataError`` for a file that cannot be read, lacks a channel, or is shorter than a window.
     """
-    columns, values = _recording(path, str(path), options)
-    samples = Samples(Kind.signals, columns)
-    added = _add(samples, values, path.name, 0, options)
+    one = _recording(path, str(path), options)
+    samples = Samples(Kind.signals, one.columns, bad=one.bad)
+    added = _add(samples, one.values, "", 0, options)
     samples.labels, samples.parts = [()] * added, [None] * added
+    if options.window is None:
+        samples.places = [path.name]
     return samples
 
 
@@ -108,54 +137,89 @@ def _require_recordings(folder: Path, options: NumberOptions) -> None:
         )
 
 
-def _recording(path: Path, name: str, options: NumberOptions) -> tuple[tuple[str, ...], Array]:
-    """Return the names of the channels and their values (C, L) in the file ``path``, called ``name`` in messages."""
+def _require_known(folder: Path, options: NumberOptions, read: list[tuple[Picture, _Recording]]) -> None:
+    """Raise ``DataError`` for a column to be ignored that no file has."""
+    known = {column for _, one in read for column in (*one.columns, *one.others)}
+    if not options.columns and (unknown := [name for name in options.ignore_columns if name not in known]):
+        raise DataError(f"{folder}: no file has a column {shortened(unknown)}\n  columns: {shortened(sorted(known))}")
+
+
+def _notes(read: list[tuple[Picture, _Recording]]) -> list[str]:
+    """Return messages about columns that are no channels, and about rows and cells that were skipped."""
+    others = sorted({column for _, one in read for column in one.others} - {""})
+    notes = [f"not read as channels: {shortened(others)}"] if others else []
+    skipped = [message for _, one in read for message in one.bad]
+    return notes + ([f"{len(skipped):,} rows or cells were skipped, such as {skipped[0]}"] if skipped else [])
+
+
+def _recording(path: Path, name: str, options: NumberOptions) -> _Recording:
+    """Return what the file ``path`` holds; messages call it ``name``."""
     try:
         table = read_table(path, options.on_error)
     except DataError as error:
         raise DataError(str(error).replace(str(path), name)) from error
-    free = [column for column in table.columns if column not in options.ignore_columns]
-    time = named_like(free, TIMES) if table.named else None
-    channels = [column for column in free if column != time]
-    numbers = numbering(table, channels) if table.named else None
-    channels = [column for column in channels if column != numbers]
-    if table.named and options.columns:
-        channels = _known(table, name, options)
-    if not channels or not table.rows:
-        raise DataError(f"{name}: no {'columns of numbers' if table.rows else 'rows'}")
+    time = named_like(table.columns, TIMES) if table.named else None
+    channels = _channels(table, name, options)
+    if not channels:
+        raise DataError(f"{name}: no columns of numbers")
     values, bad = table.numbers(channels)
-    if bad:
+    messages = [message.replace(str(path), name) for message in (*table.bad, *(cell.message for cell in bad))]
+    if bad and options.on_error is OnError.refuse:
         raise _TextError(bad[0].message.replace(str(path), name), bad[0].column)
-    if np.isnan(values).all(axis=0).any():
-        empty = channels[int(np.isnan(values).all(axis=0).argmax())]
-        raise DataError(f"{name}: the column {empty!r} has no numbers")
+    values[np.isinf(values)] = np.nan  # a time step with bad numbers is filled, not removed
+    empty = np.isnan(values).all(axis=0)
+    if empty.any() and not options.fill:
+        raise DataError(f"{name}: the column {channels[int(empty.argmax())]!r} has no numbers")
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32)
+    if np.isinf(values).any():
+        large = channels[int(np.isinf(values).any(axis=0).argmax())]
+        raise DataError(f"{name}: the column {large!r} has numbers that float32 cannot hold")
     rows = list(range(len(values))) if time is None else time_order(table, time)
-    return tuple(channels), np.ascontiguousarray(values[rows].T, np.float32)
+    group = named_like(table.columns, GROUPS) if table.named else None
+    cells = set(table.cells(group)) if group is not None and group not in channels else set[str]()
+    others = tuple(column for column in table.columns if column not in channels)
+    return _Recording(
+        tuple(channels), np.ascontiguousarray(values[rows].T), cells.pop() if len(cells) == 1 else "", others, messages
+    )
 
 
-def _known(table: TextTable, name: str, options: NumberOptions) -> list[str]:
-    """Return the channels of the training; raise ``DataError`` for a table that lacks one."""
-    if missing := [column for column in options.columns if column not in table.places]:
-        raise DataError(
-            f"{name}: no column {shortened(missing)}, which the network was trained with\n"
-            f"  its columns are {shortened(table.columns)}"
-        )
-    return list(options.columns)
+def _channels(table: TextTable, name: str, options: NumberOptions) -> list[str]:
+    """Return the columns that are channels: those of the training, or all whose names say nothing else."""
+    if not table.named:
+        return [column for column in table.columns if column not in options.ignore_columns]
+    if options.columns:
+        if missing := [column for column in options.columns if column not in table.places]:
+            raise DataError(
+                f"{name}: no column {shortened(missing)}, which the network was trained with\n"
+                f"  its columns are {shortened(table.columns)}"
+            )
+        return list(options.columns)
+    return [
+        column
+        for column in table.columns
+        if column not in options.ignore_columns
+        and column.lower() not in _NO_CHANNELS
+        and not (column.lower() in NUMBERING and len(set(table.cells(column))) == len(table.rows))
+    ]
 
 
 def _add(samples: Samples, values: Array, name: str, number: int, options: NumberOptions) -> int:
-    """Add a recording (C, L) to the samples, whole or in windows, and return the number of samples added."""
+    """Add a recording (C, L) to the samples, whole or in windows, and return the number of samples added.
+
+    ``name`` begins the place of each window.
+    """
     if options.window is None:
         samples.values.append(values)
-        samples.places.append(name)
+        samples.places.append(name.removesuffix(", "))
         return 1
     window, stride = options.window, options.stride or max(1, options.window // 2)
     steps = values.shape[1]
     if steps < window:
-        raise DataError(f"{name}: {steps:,} rows, and a window has {window:,}")
+        raise DataError(f"{name}{steps:,} rows, and a window has {window:,}")
     starts = range(0, steps - window + 1, stride)
     for start in starts:
         samples.values.append(np.ascontiguousarray(values[:, start : start + window]))
-        samples.places.append(f"{name}, rows {start + 1} to {start + window}")
+        samples.places.append(f"{name}rows {start + 1} to {start + window}")
         samples.rows.append((number, start, start + window))
     return len(starts)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from striate.data.tree import natural
 from striate.errors import DataError
 
 Array = npt.NDArray[Any]
+_NUMBERED = re.compile(r"\D*\d+\D*")
 
 
 def table_samples(table: TextTable, options: NumberOptions, labelled: bool = True) -> Samples:
@@ -77,11 +80,39 @@ def table_samples(table: TextTable, options: NumberOptions, labelled: bool = Tru
 
 
 def time_order(table: TextTable, column: str) -> list[int]:
-    """Return the indices of all rows, sorted by the times in ``column``; times that are not numbers sort as text."""
+    """Return the indices of all rows, sorted by the times in ``column``: numbers, or dates and times in ISO 8601.
+
+    Texts with one whole number each, such as t1 and t10, sort by that number. Rows with other texts keep their order,
+    and a row without a time follows the row before it.
+    """
     cells = table.cells(column)
-    numbers = [table.number(cell) for cell in cells]
-    plain = all(np.isfinite(numbers))
-    return sorted(range(len(cells)), key=(lambda row: numbers[row]) if plain else (lambda row: natural(cells[row])))
+    times = [None if cell.lower() in MISSING else _time(table, cell) for cell in cells]
+    if any(one is None and cell.lower() not in MISSING for one, cell in zip(times, cells)):
+        if not all(_NUMBERED.fullmatch(cell) for cell in cells):
+            return list(range(len(cells)))
+        return sorted(range(len(cells)), key=lambda row: natural(cells[row]))
+    known = [one for one in times if one is not None]
+    latest = known[0] if known else 0.0
+    keys: list[float] = []
+    for one in times:
+        latest = latest if one is None else one
+        keys.append(latest)
+    return sorted(range(len(cells)), key=keys.__getitem__)
+
+
+def _time(table: TextTable, cell: str) -> float | None:
+    """Return a time as a number: itself, or the seconds of an ISO date or time of day; None for other text."""
+    number = table.number(cell)
+    if np.isfinite(number):
+        return number
+    try:
+        found = datetime.fromisoformat(cell)
+    except ValueError:
+        try:
+            found = datetime.combine(date(1970, 1, 1), time.fromisoformat(cell))
+        except ValueError:
+            return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def _require_numbers(table: TextTable, bad: list[BadCell]) -> None:

@@ -147,7 +147,9 @@ def read_table(path: Path, on_error: OnError = OnError.refuse) -> TextTable:
         rows.insert(0, head)
         places.insert(0, comments)
     rows, places, bad = _even(path, rows, places, on_error)
-    named = any(np.isinf(blank.number(cell)) for cell in rows[0])
+    # pandas writes the names of unnamed columns after an empty cell, above its index: ,0,1,2
+    counted_up = len(rows[0]) > 1 and rows[0] == ["", *map(str, range(len(rows[0]) - 1))]
+    named = counted_up or any(np.isinf(blank.number(cell)) for cell in rows[0])
     columns = tuple(rows[0]) if named else tuple(str(number + 1) for number in range(len(rows[0])))
     seen: set[str] = set()
     for name in columns:
