@@ -69,11 +69,12 @@ def roles_of(table: TextTable, options: NumberOptions, labelled: bool = True) ->
     taken = {group, part, series, time}
     features = [name for name in free if name not in taken]
     if options.columns:
-        return Roles(kind, _known(table, options), labels, group, part, series, time)
+        return Roles(kind, known_columns(table, options), labels, group, part, series, time)
     note = ""
-    if kind is Kind.table and (numbers := numbering(table, features)) is not None:
-        features.remove(numbers)
-        note = f"column {numbers!r} numbers the rows and was left out"
+    name = named_like(features, NUMBERING) if kind is Kind.table and len(table.rows) > 1 else None
+    if name is not None and numbers_rows(table, name):
+        features.remove(name)
+        note = f"column {name!r} numbers the rows and was left out"
     if labelled and not labels:
         raise DataError(
             f"{table.path}: no column of labels among {shortened(table.columns)}\n"
@@ -106,7 +107,7 @@ def _kind(table: TextTable, options: NumberOptions, series: str | None, time: st
     return Kind.table
 
 
-def _known(table: TextTable, options: NumberOptions) -> tuple[str, ...]:
+def known_columns(table: TextTable, options: NumberOptions) -> tuple[str, ...]:
     """Return the features that training used; raises ``DataError`` where the table lacks one."""
     if missing := [name for name in options.columns if name not in table.places]:
         raise DataError(
@@ -127,10 +128,9 @@ def _part(table: TextTable, free: Sequence[str]) -> str | None:
 PART_NAMES = ("train", "training", "test", "testing", "val", "valid", "validation")
 
 
-def numbering(table: TextTable, features: Sequence[str]) -> str | None:
-    """Return a column that only numbers the rows: it is called so, and all its cells differ."""
-    name = named_like(features, NUMBERING)
-    return name if name is not None and len(set(table.cells(name))) == len(table.rows) > 1 else None
+def numbers_rows(table: TextTable, column: str) -> bool:
+    """Return whether a column only numbers the rows: it is called so, and all its cells differ."""
+    return column.lower() in NUMBERING and len(set(table.cells(column))) == len(table.rows)
 
 
 def _is_text(table: TextTable, name: str) -> bool:

@@ -39,13 +39,16 @@ class NumberFile:
 
     ``part`` is None if the name of the file does not contain a word such as train or test. ``arrays`` is "train" or
     "test" to read arrays such as ``x_train`` from an .npz file, and otherwise "". With ``classes``, ``path`` is a
-    folder with a folder for each class, which has .npy files or, without any, tables of recordings.
+    folder with a folder for each class, which has .npy files or, with ``recordings``, tables. ``note`` is a message for
+    the user, or "".
     """
 
     path: Path
     part: Split | None = None
     arrays: str = ""
     classes: bool = False
+    recordings: bool = False
+    note: str = ""
 
     def samples(self, options: NumberOptions, labelled: bool = True) -> Samples:
         """Read the samples of the file; if ``part`` is not None, all of them belong to that part.
@@ -54,10 +57,7 @@ class NumberFile:
         """
         ending = self.path.suffix.lower()
         if self.classes:
-            arrays, tables = (len(_below(self.path, suited)) for suited in (is_array, is_table))
-            samples = (folder_samples if arrays >= tables else recording_samples)(self.path, options)
-            if arrays and tables:
-                samples.notes.append(f"{arrays:,} .npy files and {tables:,} tables: only the more frequent are read")
+            samples = (recording_samples if self.recordings else folder_samples)(self.path, options)
         elif options.single_files and is_table(self.path):
             samples = single_recording(self.path, options)
         elif ending == ".ts":
@@ -69,6 +69,7 @@ class NumberFile:
             rows_of_series = not table.named and options.window is None and options.kind is not Kind.table
             ucr = rows_of_series and (options.kind is Kind.signals or bool(_PART.match(self.path.stem)))
             samples = ucr_samples(table, options) if ucr else table_samples(table, options, labelled)
+        samples.notes += [self.note] * bool(self.note)
         if self.part is not None:
             samples.parts = [self.part] * len(samples)
         return samples
@@ -132,13 +133,18 @@ def _in_folder(folder: Path) -> list[NumberFile]:
 
 def _of_classes(folder: Path) -> list[NumberFile]:
     """Return the folder itself if it has folders of classes with .npy files or tables; an empty list otherwise."""
-    tables = _below(folder, is_table)
-    if tables and all(_PART.match(one.stem) for one in tables):
+    arrays, tables = (_below(folder, suited) for suited in (is_array, is_table))
+    if tables and not arrays and all(_PART.match(one.stem) for one in tables):
         raise DataError(
             f"{folder}: folders with pairs such as {tables[0].name}, each of which is a data set\n"
             f"  help: name one of them, such as {tables[0].parent}"
         )
-    return [NumberFile(folder, classes=True)] if tables or _below(folder, is_array) else []
+    if not arrays and not tables:
+        return []
+    both = f"{len(arrays):,} .npy files and {len(tables):,} tables: only the more frequent are read"
+    return [
+        NumberFile(folder, classes=True, recordings=len(tables) > len(arrays), note=both if arrays and tables else "")
+    ]
 
 
 def _held_out(train: Path, folder: Path) -> Path | None:

@@ -117,6 +117,12 @@ class NumberOptions(metaclass=Explained):
         values = cast("dict[str, object]", asdict(self))
         return {name: _plain(value) for name, value in values.items()}
 
+    def windows(self, steps: int) -> list[tuple[int, int]]:
+        """Return (first row, end row) of each window of ``window`` rows among ``steps``, the end exclusive."""
+        assert self.window is not None
+        stride = self.stride or max(1, self.window // 2)
+        return [(start, start + self.window) for start in range(0, steps - self.window + 1, stride)]
+
     def require_no_columns(self, path: Path) -> None:
         """Raise ``OptionError`` if an option for tables is set, since the file ``path`` is not a table."""
         given = [name for name in _OF_TABLES if vars(self)[name]]

@@ -16,7 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from striate.data.column_roles import GROUPS, LABELS, NUMBERING, PARTS, SERIES, TIMES, named_like
+from striate.data.column_roles import (
+    GROUPS,
+    LABELS,
+    PARTS,
+    SERIES,
+    TIMES,
+    known_columns,
+    named_like,
+    numbers_rows,
+)  # fmt: skip
 from striate.data.decoding import OnError
 from striate.data.labelled import from_folders
 from striate.data.number_options import Kind, NumberOptions
@@ -76,7 +85,7 @@ def recording_samples(folder: Path, options: NumberOptions) -> Samples:
     cure = ""
     for picture in labelled.pictures:
         try:
-            read.append((picture, _recording(folder / picture.entry.path, str(picture.entry.path), options)))
+            read.append((picture, _recording(folder / picture.entry.path, options)))
         except DataError as error:
             bad.append(str(error))
             if isinstance(error, _TextError):
@@ -89,7 +98,7 @@ def recording_samples(folder: Path, options: NumberOptions) -> Samples:
         name = str(picture.entry.path)
         try:
             if set(one.columns) != set(columns):
-                raise DataError(f"{name}: has the channels {shortened(one.columns)}, not {shortened(columns)}")
+                raise DataError(f"{folder / name}: has the channels {shortened(one.columns)}, not {shortened(columns)}")
             values = one.values[[one.columns.index(column) for column in columns]]
             added = _add(samples, values, f"{name}, ", number, options)
         except DataError as error:
@@ -115,7 +124,7 @@ def single_recording(path: Path, options: NumberOptions) -> Samples:
 
     Raises ``DataError`` for a file that cannot be read, lacks a channel, or is shorter than a window.
     """
-    one = _recording(path, str(path), options)
+    one = _recording(path, options)
     samples = Samples(Kind.signals, one.columns, bad=one.bad)
     added = _add(samples, one.values, "", 0, options)
     samples.labels, samples.parts = [()] * added, [None] * added
@@ -152,56 +161,42 @@ def _notes(read: list[tuple[Picture, _Recording]]) -> list[str]:
     return notes + ([f"{len(skipped):,} rows or cells were skipped, such as {skipped[0]}"] if skipped else [])
 
 
-def _recording(path: Path, name: str, options: NumberOptions) -> _Recording:
-    """Return what the file ``path`` holds; messages call it ``name``."""
-    try:
-        table = read_table(path, options.on_error)
-    except DataError as error:
-        raise DataError(str(error).replace(str(path), name)) from error
-    time = named_like(table.columns, TIMES) if table.named else None
-    channels = _channels(table, name, options)
+def _recording(path: Path, options: NumberOptions) -> _Recording:
+    """Return what the file ``path`` holds."""
+    table = read_table(path, options.on_error)
+    channels = _channels(table, options)
     if not channels:
-        raise DataError(f"{name}: no columns of numbers")
+        raise DataError(f"{path}: no columns of numbers")
     values, bad = table.numbers(channels)
-    messages = [message.replace(str(path), name) for message in (*table.bad, *(cell.message for cell in bad))]
     if bad and options.on_error is OnError.refuse:
-        raise _TextError(bad[0].message.replace(str(path), name), bad[0].column)
+        raise _TextError(bad[0].message, bad[0].column)
     values[np.isinf(values)] = np.nan  # a time step with bad numbers is filled, not removed
     empty = np.isnan(values).all(axis=0)
     if empty.any() and not options.fill:
-        raise DataError(f"{name}: the column {channels[int(empty.argmax())]!r} has no numbers")
+        raise DataError(f"{path}: the column {channels[int(empty.argmax())]!r} has no numbers")
     with np.errstate(over="ignore"):
         values = values.astype(np.float32)
     if np.isinf(values).any():
         large = channels[int(np.isinf(values).any(axis=0).argmax())]
-        raise DataError(f"{name}: the column {large!r} has numbers that float32 cannot hold")
+        raise DataError(f"{path}: the column {large!r} has numbers that float32 cannot hold")
+    time, group = (named_like(table.columns, names) if table.named else None for names in (TIMES, GROUPS))
     rows = list(range(len(values))) if time is None else time_order(table, time)
-    group = named_like(table.columns, GROUPS) if table.named else None
     cells = set(table.cells(group)) if group is not None and group not in channels else set[str]()
     others = tuple(column for column in table.columns if column not in channels)
     return _Recording(
-        tuple(channels), np.ascontiguousarray(values[rows].T), cells.pop() if len(cells) == 1 else "", others, messages
-    )
+        tuple(channels), np.ascontiguousarray(values[rows].T), cells.pop() if len(cells) == 1 else "", others,
+        [*table.bad, *(cell.message for cell in bad)],
+    )  # fmt: skip
 
 
-def _channels(table: TextTable, name: str, options: NumberOptions) -> list[str]:
+def _channels(table: TextTable, options: NumberOptions) -> list[str]:
     """Return the columns that are channels: those of the training, or all whose names say nothing else."""
+    free = [column for column in table.columns if column not in options.ignore_columns]
     if not table.named:
-        return [column for column in table.columns if column not in options.ignore_columns]
+        return free
     if options.columns:
-        if missing := [column for column in options.columns if column not in table.places]:
-            raise DataError(
-                f"{name}: no column {shortened(missing)}, which the network was trained with\n"
-                f"  its columns are {shortened(table.columns)}"
-            )
-        return list(options.columns)
-    return [
-        column
-        for column in table.columns
-        if column not in options.ignore_columns
-        and column.lower() not in _NO_CHANNELS
-        and not (column.lower() in NUMBERING and len(set(table.cells(column))) == len(table.rows))
-    ]
+        return list(known_columns(table, options))
+    return [column for column in free if column.lower() not in _NO_CHANNELS and not numbers_rows(table, column)]
 
 
 def _add(samples: Samples, values: Array, name: str, number: int, options: NumberOptions) -> int:
@@ -213,13 +208,11 @@ def _add(samples: Samples, values: Array, name: str, number: int, options: Numbe
         samples.values.append(values)
         samples.places.append(name.removesuffix(", "))
         return 1
-    window, stride = options.window, options.stride or max(1, options.window // 2)
-    steps = values.shape[1]
-    if steps < window:
-        raise DataError(f"{name}{steps:,} rows, and a window has {window:,}")
-    starts = range(0, steps - window + 1, stride)
-    for start in starts:
-        samples.values.append(np.ascontiguousarray(values[:, start : start + window]))
-        samples.places.append(f"{name}rows {start + 1} to {start + window}")
-        samples.rows.append((number, start, start + window))
-    return len(starts)
+    windows = options.windows(values.shape[1])
+    if not windows:
+        raise DataError(f"{name}{values.shape[1]:,} rows, and a window has {options.window:,}")
+    for start, end in windows:
+        samples.values.append(np.ascontiguousarray(values[:, start:end]))
+        samples.places.append(f"{name}rows {start + 1} to {end}")
+        samples.rows.append((number, start, end))
+    return len(windows)

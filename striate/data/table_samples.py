@@ -187,25 +187,24 @@ def _add_series(
         samples.labels.append(labels[rows[0]])
         samples.places.append(f"{name}lines {min(lines)} to {max(lines)}")
         return
-    window, stride = options.window, options.stride or max(1, options.window // 2)
-    if len(rows) < window:
+    if len(rows) < options.window:
         place = f"{name}lines {min(lines)} to {max(lines)}"
-        problem = f"{table.path}, {place}: {len(rows):,} rows, and a window has {window:,}"
+        problem = f"{table.path}, {place}: {len(rows):,} rows, and a window has {options.window:,}"
         if options.on_error is OnError.refuse:
             raise DataError(
                 f'{problem}\n  help: give window={len(rows)} or less, or on_error="skip" to leave short series out'
             )
         samples.bad.append(problem)
         return
-    for start in range(0, len(rows) - window + 1, stride):
-        part = rows[start : start + window]
+    for start, end in options.windows(len(rows)):
+        part = rows[start:end]
         label = _label([labels[row] for row in part], options.task)
         if any(cell.lower() in MISSING for cell in label):
             continue
         samples.values.append(np.ascontiguousarray(values[part].T))
         samples.labels.append(label)
         samples.places.append(f"{name}lines {table.lines[part[0]]} to {table.lines[part[-1]]}")
-        samples.rows.append((number, start, start + window))
+        samples.rows.append((number, start, end))
 
 
 def _label(labels: list[tuple[str, ...]], task: Task | None) -> tuple[str, ...]:
