@@ -17,11 +17,10 @@ from striate.graph.graph import Input
 from striate.graph.value import DType, N, TensorType
 from striate.ops import conv, pad
 from striate.ops.convolution import Convolution
+from tests.ops.torch_judge import agree, torch
 
-torch = pytest.importorskip("torch", reason="PyTorch is the judge here")
 F = torch.nn.functional
 
-from tests.ops.test_against_torch import agree  # noqa: E402
 
 quick = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 

@@ -15,11 +15,10 @@ from striate.errors import OptionError, ShapeError
 from striate.graph.graph import Input
 from striate.graph.value import DType, N, TensorType, Value
 from striate.ops.interpolation import SMOOTH_MODES
+from tests.ops.torch_judge import agree, torch
 
-torch = pytest.importorskip("torch", reason="PyTorch is the judge here")
 F = torch.nn.functional
 
-from tests.ops.test_against_torch import agree  # noqa: E402
 
 quick = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 OF_RANK = {rank: next(name for name, count in SMOOTH_MODES.items() if count == rank) for rank in (1, 2, 3)}
