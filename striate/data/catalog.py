@@ -205,7 +205,7 @@ def _forms() -> str:
     return (
         f"  known by name: {', '.join(KNOWN)}\n"
         "  by path: pictures (a folder, zip or tar), numbers (.csv, .tsv, .ts, .npy, .npz, or a folder of .npy "
-        "files for each class), and folders of IDX files"
+        "or .csv files for each class), and folders of IDX files"
     )
 
 

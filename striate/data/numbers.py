@@ -14,6 +14,7 @@ from striate.data.gaps import assembled, completed, notes_on
 from striate.data.number_files import NumberFile, number_files, set_name
 from striate.data.number_options import Kind, NumberOptions, Task
 from striate.data.opened import Opened
+from striate.data.recordings import is_table
 from striate.data.repeats import repeated
 from striate.data.samples import Array, Samples
 from striate.data.splitting import absent_classes, stratified_split
@@ -92,8 +93,7 @@ def read_labelled(path: Path, options: NumberOptions) -> Dataset:
     indices into ``options.classes``. Raises ``DataError`` as ``open_numbers`` does, and for labels that are not among
     the classes.
     """
-    files = number_files(path, beside=False)
-    files = [file for file in files if file.part is not Split.TRAIN] or files
+    files = _labelled_files(path, options)
     samples = merged(files, options)
     held = [place for place, part in enumerate(samples.parts) if part is Split.TEST]
     targets = _targets(samples, files, options)
@@ -105,12 +105,29 @@ def read_labelled(path: Path, options: NumberOptions) -> Dataset:
     return whole.subset(np.array(held)) if held else whole
 
 
+def _labelled_files(path: Path, options: NumberOptions) -> list[NumberFile]:
+    """Return the files to evaluate; raise ``DataError`` for samples of folders of classes without these folders."""
+    alone = DataError(
+        f"{path}: in the training, the folder of a file was its label\n"
+        f"  help: give the folder that holds the folders of classes; striate predict RUN {path} predicts without labels"
+    )
+    if options.single_files and is_table(path):
+        raise alone
+    try:
+        files = number_files(path, beside=False)
+    except DataError as error:
+        raise (alone if options.single_files and path.is_dir() else error) from None
+    return [file for file in files if file.part is not Split.TRAIN] or files
+
+
 def read_inputs(path: Path, options: NumberOptions) -> Inputs:
     """Read a file for prediction in the same way as the training data; labels in the file are ignored.
 
     ``options`` are those of the training, as ``open_numbers`` returned them in ``Opened.options``. Raises ``DataError``
     as ``open_numbers`` does.
     """
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
     files = number_files(path, beside=False)
     if len(files) != 1:
         raise DataError(f"{path}: not a single file of numbers; give a .csv, .tsv, .ts, .npy or .npz file")
@@ -174,6 +191,11 @@ def _targets(samples: Samples, files: list[NumberFile], options: NumberOptions) 
             cure += f"; striate predict RUN {path} predicts without labels"
         raise DataError(f"{path}: has no labels\n  help: {cure}")
     file = str(path if len(files) == 1 else path.parent)
+    names = {label for (label, *_) in samples.labels}
+    if files[0].classes and len(names) < 2 and not options.classes:
+        raise DataError(
+            f"{file}: one class, {', '.join(names)!r}; a classifier needs two or more\n  help: a folder for each class"
+        )
     return targets_of(
         samples.labels, samples.targets, samples.places, file, options.task or samples.task, options.classes
     )

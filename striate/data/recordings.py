@@ -96,14 +96,11 @@ def recording_samples(folder: Path, options: NumberOptions) -> Samples:
     groups: list[str] = []
     for number, (picture, one) in enumerate(read):
         name = str(picture.entry.path)
-        try:
-            if set(one.columns) != set(columns):
-                raise DataError(f"{folder / name}: has the channels {shortened(one.columns)}, not {shortened(columns)}")
-            values = one.values[[one.columns.index(column) for column in columns]]
-            added = _add(samples, values, f"{name}, ", number, options)
-        except DataError as error:
-            bad.append(str(error))
+        if set(one.columns) != set(columns):
+            bad.append(f"{folder / name}: has the channels {shortened(one.columns)}, not {shortened(columns)}")
             continue
+        values = one.values[[one.columns.index(column) for column in columns]]
+        added = _add(samples, values, f"{name}, ", number, options)
         samples.labels += [(picture.label,)] * added
         samples.parts += [picture.part] * added
         groups += [one.group or name] * added
@@ -168,6 +165,8 @@ def _recording(path: Path, options: NumberOptions) -> _Recording:
     if not channels:
         raise DataError(f"{path}: no columns of numbers")
     values, bad = table.numbers(channels)
+    if options.window is not None and len(values) < options.window:
+        raise DataError(f"{path}: {len(values):,} rows, and a window has {options.window:,}")
     if bad and options.on_error is OnError.refuse:
         raise _TextError(bad[0].message, bad[0].column)
     values[np.isinf(values)] = np.nan  # a time step with bad numbers is filled, not removed
@@ -209,8 +208,6 @@ def _add(samples: Samples, values: Array, name: str, number: int, options: Numbe
         samples.places.append(name.removesuffix(", "))
         return 1
     windows = options.windows(values.shape[1])
-    if not windows:
-        raise DataError(f"{name}{values.shape[1]:,} rows, and a window has {options.window:,}")
     for start, end in windows:
         samples.values.append(np.ascontiguousarray(values[:, start:end]))
         samples.places.append(f"{name}rows {start + 1} to {end}")

@@ -166,6 +166,26 @@ def test_a_bad_cell_is_filled_where_bad_rows_are_skipped(tmp_path: Path) -> None
     np.testing.assert_array_equal(one.values[0, 0, :3], [1, 2, 3])
 
 
+def test_evaluations_need_the_folders_of_classes(tmp_path: Path) -> None:
+    folder = write(tmp_path / "moves")
+    options = open_data(folder).options
+    assert isinstance(options, NumberOptions)
+    for path in (folder / "walk", folder / "walk" / "p0.csv"):
+        with pytest.raises(DataError, match="the folder of a file was its label"):
+            read_labelled(path, options)
+    with pytest.raises(DataError, match="no such file"):
+        read_inputs(folder / "p0.csv", options)
+    short = open_data(folder, window=20).options
+    assert isinstance(short, NumberOptions)
+    (folder / "p9.csv").write_text(f"{HEAD}\n0,1,2\n", "utf-8")
+    with pytest.raises(DataError, match=r"p9\.csv: 1 rows, and a window has 20"):
+        read_inputs(folder / "p9.csv", short)
+    with pytest.raises(DataError, match="one class, 'walk'.*\n.*a folder for each class"):
+        (tmp_path / "one").mkdir()
+        (folder / "walk").rename(tmp_path / "one" / "walk")
+        open_data(tmp_path / "one")
+
+
 def test_what_is_no_folder_of_recordings(tmp_path: Path) -> None:
     folder = write(tmp_path / "moves")
     with pytest.raises(DataError, match="no file has a column zz"):
