@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from striate.counting import counted
 from striate.data.column_roles import (
     GROUPS,
     LABELS,
@@ -166,7 +167,7 @@ def _recording(path: Path, options: NumberOptions) -> _Recording:
         raise DataError(f"{path}: no columns of numbers")
     values, bad = table.numbers(channels)
     if options.window is not None and len(values) < options.window:
-        raise DataError(f"{path}: {len(values):,} rows, and a window has {options.window:,}")
+        raise DataError(f"{path}: {counted(len(values), 'row')}, and a window has {options.window:,}")
     if bad and options.on_error is OnError.refuse:
         raise _TextError(bad[0].message, bad[0].column)
     values[np.isinf(values)] = np.nan  # a time step with bad numbers is filled, not removed

@@ -178,11 +178,11 @@ def test_evaluations_need_the_folders_of_classes(tmp_path: Path) -> None:
     short = open_data(folder, window=20).options
     assert isinstance(short, NumberOptions)
     (folder / "p9.csv").write_text(f"{HEAD}\n0,1,2\n", "utf-8")
-    with pytest.raises(DataError, match=r"p9\.csv: 1 rows, and a window has 20"):
+    with pytest.raises(DataError, match=r"p9\.csv: 1 row, and a window has 20"):
         read_inputs(folder / "p9.csv", short)
-    with pytest.raises(DataError, match="one class, 'walk'.*\n.*a folder for each class"):
-        (tmp_path / "one").mkdir()
-        (folder / "walk").rename(tmp_path / "one" / "walk")
+    (tmp_path / "one").mkdir()
+    (folder / "walk").rename(tmp_path / "one" / "walk")
+    with pytest.raises(DataError, match=r"one class, 'walk'.*\n.*a folder for each class"):
         open_data(tmp_path / "one")
 
 
